@@ -1,0 +1,69 @@
+use serde::{Deserialize, Serialize};
+
+use crate::geometry::BlockSize;
+
+/// Identifies an array for ever: never given to another, and kept through a rename.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ArrayId(pub u64);
+
+/// When something was last changed: the number of the committed state that did it. `Version(0)` says *never stored*,
+/// so an absent block has a version too. Equal versions of one block mean equal bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Version(pub u64);
+
+/// Order of elements in memory and storage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Order {
+    /// Last axis fastest; grows along axis 0.
+    #[serde(rename = "C")]
+    RowMajor,
+    /// First axis fastest; grows along the last axis.
+    #[serde(rename = "F")]
+    ColumnMajor,
+}
+
+/// What an array is, its elements aside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Descriptor {
+    /// The array; in a [`Change`](crate::store::Change) that creates it not yet known, and ignored.
+    pub id: ArrayId,
+    /// NumPy's name of the element type, as `<f8`.
+    pub dtype: String,
+    /// Bytes of an element, at least 1.
+    pub item_size: usize,
+    /// Length of each axis.
+    pub shape: Vec<usize>,
+    /// Order of the elements.
+    pub order: Order,
+    /// Unit of loading and of conflict.
+    pub block_size: BlockSize,
+    /// The commit that last changed any block of the array (created, wrote or deleted one). Not part of what
+    /// conflicts; it lets a refresh skip an array nobody touched.
+    pub changed: Version,
+}
+
+impl Descriptor {
+    /// Bytes of all elements. Whoever builds a descriptor has seen that this does not overflow.
+    pub fn nbytes(&self) -> usize {
+        self.shape.iter().product::<usize>() * self.item_size
+    }
+
+    /// The axis along which the array grows; `None` for an array of dimension 0.
+    pub fn growth_axis(&self) -> Option<usize> {
+        match self.order {
+            _ if self.shape.is_empty() => None,
+            Order::RowMajor => Some(0),
+            Order::ColumnMajor => Some(self.shape.len() - 1),
+        }
+    }
+
+    /// Whether a transaction that wrote to the array may land on top of `other`: the same array, type, shape, order.
+    pub fn same_layout(&self, other: &Descriptor) -> bool {
+        self.id == other.id
+            && self.dtype == other.dtype
+            && self.item_size == other.item_size
+            && self.shape == other.shape
+            && self.order == other.order
+            && self.block_size == other.block_size
+    }
+}

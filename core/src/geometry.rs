@@ -1,0 +1,82 @@
+//! Pages, blocks and the ranges made of them. Three units never mix: bytes (`usize`/`u64`, always an offset from the
+//! start of the array), pages of a block (`u32`), and blocks ([`BlockNo`]).
+
+use std::ops::Range;
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// Bytes of a page: the unit of dirty tracking and of checksums.
+pub const PAGE: usize = 4096;
+
+/// Number of a block within its array, from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BlockNo(pub u64);
+
+/// Bytes of a block: a power of two from 64 KiB to 2 MiB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct BlockSize(u32);
+
+impl BlockSize {
+    /// 64 KiB.
+    pub const MIN: BlockSize = BlockSize(64 << 10);
+    /// 2 MiB, the default: one chunk of the data file, one huge page.
+    pub const MAX: BlockSize = BlockSize(2 << 20);
+
+    /// A block of `bytes` bytes.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] unless a power of two from 64 KiB to 2 MiB.
+    pub fn new(bytes: usize) -> Result<BlockSize> {
+        if bytes.is_power_of_two() && (Self::MIN.bytes()..=Self::MAX.bytes()).contains(&bytes) {
+            Ok(BlockSize(bytes as u32))
+        } else {
+            Err(Error::new(
+                ErrorKind::Invalid,
+                format!("a block of {bytes} bytes: it must be a power of two from 65536 (64 KiB) to 2097152 (2 MiB)"),
+            ))
+        }
+    }
+
+    /// Bytes of a block.
+    pub const fn bytes(self) -> usize {
+        self.0 as usize
+    }
+
+    /// Pages of a block, 16 to 512.
+    pub const fn pages(self) -> u32 {
+        self.0 / PAGE as u32
+    }
+
+    /// The block that holds byte `offset` of the array.
+    pub fn block_at(self, offset: usize) -> BlockNo {
+        BlockNo((offset / self.bytes()) as u64)
+    }
+
+    /// First byte of `block`. Saturates, so that the end of the last block of a 2⁶⁴-byte space compares right.
+    pub fn start_of(self, block: BlockNo) -> usize {
+        usize::try_from(block.0).map_or(usize::MAX, |n| n.saturating_mul(self.bytes()))
+    }
+
+    /// The bytes of `block`.
+    pub fn range_of(self, block: BlockNo) -> Range<usize> {
+        self.start_of(block)..self.start_of(BlockNo(block.0 + 1))
+    }
+
+    /// How many blocks hold `bytes` bytes.
+    pub fn blocks_for(self, bytes: usize) -> u64 {
+        (bytes as u64).div_ceil(self.bytes() as u64)
+    }
+
+    /// The numbers of the blocks that `bytes` touches; empty for an empty range.
+    pub fn blocks_in(self, bytes: &Range<usize>) -> Range<u64> {
+        if bytes.is_empty() {
+            return 0..0;
+        }
+        (bytes.start / self.bytes()) as u64..self.blocks_for(bytes.end)
+    }
+}
+
+/// Rounds up to whole pages.
+pub const fn page_ceil(bytes: usize) -> usize {
+    bytes.next_multiple_of(PAGE)
+}

@@ -1,0 +1,15 @@
+#![forbid(unsafe_code)]
+//! The heart of bigarray: geometry, the traits [`Store`](store::Store), [`Snapshot`](store::Snapshot) and
+//! [`Memory`](memory::Memory), the pager and the transactions. No OS call, no LMDB, no unsafe: memory and storage come
+//! in through the traits, and the feature `testing` has simulated ones.
+
+pub mod conflict;
+mod descriptor;
+mod error;
+mod geometry;
+pub mod memory;
+pub mod store;
+
+pub use descriptor::{ArrayId, Descriptor, Order, Version};
+pub use error::{Error, ErrorKind, Result};
+pub use geometry::{BlockNo, BlockSize, PAGE, page_ceil};

@@ -1,0 +1,118 @@
+//! What the pager asks of memory: address ranges whose missing pages it is told of.
+
+use std::ops::Range;
+use std::ptr::NonNull;
+use std::sync::Weak;
+
+use crate::error::Result;
+use crate::store::DataFile;
+
+/// Gives out spans.
+pub trait Memory: Send + Sync {
+    /// Whether lazy spans can be had: faults are delivered. Otherwise every span must be [`Residency::Eager`].
+    fn delivers_faults(&self) -> bool;
+
+    /// Whether a system call that is handed a missing or protected page of a lazy span waits as a load does. If not it
+    /// fails with EFAULT.
+    fn delivers_kernel_faults(&self) -> bool;
+
+    /// Reserves `len` bytes of addresses (a multiple of 2 MiB), aligned to 2 MiB. Costs neither memory nor time.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TooLarge`](crate::ErrorKind::TooLarge) where addresses are short, naming the limit to raise.
+    fn reserve(&self, len: usize, residency: Residency) -> Result<Box<dyn Span>>;
+
+    /// Whether about `n` more mappings fit under the system's limit for one process.
+    fn has_room_for_mappings(&self, n: usize) -> bool;
+}
+
+/// What an address of a span holds before anything was installed there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Residency {
+    /// Nothing: the first access waits for [`Faults::missing`].
+    Lazy,
+    /// Zeros. No fault is ever delivered.
+    Eager,
+}
+
+/// A reserved range of addresses. Offsets are bytes from its start; ranges are whole pages.
+///
+/// `zero`, `map`, `copy`, `unprotect`, `poison` and `reset` are called under the lock of the one pager that owns the
+/// span, so never two at once. None of them reads or writes the span's memory.
+pub trait Span: Send + Sync {
+    /// Address of byte 0; never changes.
+    fn base(&self) -> NonNull<u8>;
+
+    /// Bytes reserved.
+    fn size_bytes(&self) -> usize;
+
+    /// Whom to tell of faults; called once, before any access. A span whose pager is gone is not told of anything.
+    fn attach(&self, faults: Weak<dyn Faults>);
+
+    /// Lays zero memory over missing pages; a write to it goes unnoticed until [`written`](Span::written).
+    fn zero(&self, range: Range<usize>) -> Result<()>;
+
+    /// Maps `file` from byte `offset` on, privately, over missing pages; a write goes unnoticed until `written`.
+    /// `read_ahead` starts reading it from disk; without, the system is told to expect random access.
+    fn map(&self, range: Range<usize>, file: &dyn DataFile, offset: u64, read_ahead: bool) -> Result<()>;
+
+    /// Copies whole pages of `bytes` over missing pages. In a lazy span they arrive write-protected: the first write
+    /// waits for [`Faults::protected`]. In an eager span they count as file pages do in `written`.
+    fn copy(&self, at: usize, bytes: &[u8]) -> Result<()>;
+
+    /// Lets writes to copied pages through from now on, and wakes who waits to write.
+    fn unprotect(&self, range: Range<usize>) -> Result<()>;
+
+    /// Makes any access to the pages end the process loudly (SIGBUS) rather than see wrong bytes, and wakes. Logs
+    /// `why` first. Cannot fail: where even that cannot be had, the process is aborted.
+    fn poison(&self, range: Range<usize>, why: &str);
+
+    /// Back to missing (lazy) or zeros (eager), whatever was there. Nobody may be using the range.
+    fn reset(&self, range: Range<usize>) -> Result<()>;
+
+    /// Lets threads that wait in a missing page of the range try again.
+    fn wake(&self, range: Range<usize>);
+
+    /// Appends to `found`, ascending, the pages of `range` that were written since `zero` (or since an eager span was
+    /// reserved or reset), respectively since `map`. May also report zero pages that were only read; never misses a
+    /// written one. Nobody may be writing meanwhile.
+    fn written(&self, range: Range<usize>, origin: WrittenTo, found: &mut Vec<Range<usize>>) -> Result<()>;
+
+    /// Calls `f` with the bytes of `range`. May fault as any access does: no lock that the fault needs may be held.
+    /// Nobody may be writing to it meanwhile.
+    fn with_bytes(&self, range: Range<usize>, f: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()>;
+
+    /// Writes as a user's store would, faults included. Nobody else may be using the range.
+    fn write(&self, at: usize, bytes: &[u8]);
+
+    /// Writes zeros as a user's store would, faults included. Nobody else may be using the range.
+    fn fill_zero(&self, range: Range<usize>);
+
+    /// Expects an access soon to what is mapped in `range`: starts reading it from disk.
+    fn will_need(&self, range: Range<usize>);
+}
+
+/// What [`Span::written`] is to look for: how the pages came to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WrittenTo {
+    /// Zero memory.
+    Zero,
+    /// Mapped or, in an eager span, copied.
+    Mapped,
+}
+
+/// The pager, as its span sees it. Called by the thread that receives faults, which touches no span memory and holds
+/// no lock that a thread can hold while touching one.
+pub trait Faults: Send + Sync {
+    /// A thread waits for the missing page at `offset`. Work that takes long comes back as a job, for another thread.
+    fn missing(&self, offset: usize) -> Option<Job>;
+
+    /// A thread waits to write to the protected page at `offset`.
+    fn protected(&self, offset: usize);
+
+    /// Faults are not delivered any more: poison what is missing.
+    fn fail(&self, why: &str);
+}
+
+/// Work of the pager that may block on storage.
+pub type Job = Box<dyn FnOnce() + Send>;

@@ -1,0 +1,200 @@
+//! What the pager and the transactions ask of storage.
+
+use std::ops::{ControlFlow, Range};
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::descriptor::{ArrayId, Descriptor, Version};
+use crate::error::Result;
+use crate::geometry::BlockNo;
+
+/// Where the bytes of a run of pages come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Never written, or all zero.
+    Hole,
+    /// In [`Snapshot::file`] from this byte on, page aligned: may be mapped.
+    Extent(u64),
+    /// Must be produced by [`Snapshot::read`]: decompressed, or fetched.
+    Produced,
+}
+
+/// A run of pages of one block with one origin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// Pages of the block, from 0.
+    pub pages: Range<u32>,
+    /// Where they come from.
+    pub origin: Origin,
+}
+
+/// A stored block. Segments are in page order, without gaps, and cover the block; neighbours differ in origin or do
+/// not follow each other in the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BlockRecord {
+    /// The commit that last changed the block's bytes.
+    pub version: Version,
+    /// Its pages.
+    pub segments: Vec<Segment>,
+}
+
+/// The file that extents lie in.
+pub trait DataFile: Send + Sync {
+    /// Fills `buf` from byte `offset` on; a file that ends before is [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt).
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()>;
+
+    /// The file to map, open for reading only. `None` where there is none (in tests): then nothing maps it.
+    fn as_file(&self) -> Option<&std::fs::File>;
+}
+
+/// Look-ups in one state of the database: a committed one, or the one a commit is about to replace.
+pub trait State {
+    /// The array of that name.
+    fn array(&self, name: &str) -> Result<Option<Descriptor>>;
+
+    /// Every array, in order of names.
+    fn arrays(&self) -> Result<Vec<(String, Descriptor)>>;
+
+    /// The attribute of that name.
+    fn attr(&self, array: ArrayId, name: &str) -> Result<Option<Value>>;
+
+    /// Every attribute, in order of names.
+    fn attrs(&self, array: ArrayId) -> Result<Vec<(String, Value)>>;
+
+    /// One block; `None` if it is absent: a hole of version 0.
+    fn block(&self, array: ArrayId, block: BlockNo) -> Result<Option<BlockRecord>>;
+
+    /// Visits the stored blocks whose numbers lie in `range`, ascending, until `visit` breaks.
+    fn blocks(
+        &self,
+        array: ArrayId,
+        range: Range<u64>,
+        visit: &mut dyn FnMut(BlockNo, BlockRecord) -> ControlFlow<()>,
+    ) -> Result<()>;
+}
+
+/// One committed state, alive until the last `Arc` is dropped: as long as it lives, no extent it refers to is reused.
+pub trait Snapshot: State + Send + Sync {
+    /// Number of the state: grows with each commit, by any process.
+    fn version(&self) -> Version;
+
+    /// The file its extents lie in.
+    fn file(&self) -> &Arc<dyn DataFile>;
+
+    /// Fills `buf` with the pages of `block` from `first_page` on (whole pages), whatever their origin; zeros for
+    /// holes. What is read is verified against its checksums.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) naming the array's id, the block and the page.
+    fn read(&self, array: ArrayId, block: BlockNo, first_page: u32, buf: &mut [u8]) -> Result<()>;
+}
+
+/// Stores committed states.
+pub trait Store: Send + Sync {
+    /// The newest committed state. While nothing is committed, every call gives the same `Arc`, as long as one lives.
+    fn snapshot(&self) -> Result<Arc<dyn Snapshot>>;
+
+    /// Makes `change` visible, all or nothing.
+    ///
+    /// Calls [`conflict::check`](crate::conflict::check) against the state that the commit replaces, where nothing can
+    /// change any more. `turn` is the caller's, if it holds one; otherwise the store waits for it.
+    ///
+    /// # Errors
+    /// [`Conflict`](crate::ErrorKind::Conflict): nothing is stored. [`StoreFull`](crate::ErrorKind::StoreFull): nothing
+    /// is stored, the store goes on. [`InUse`](crate::ErrorKind::InUse): this thread holds the turn for another
+    /// transaction. After [`Io`](crate::ErrorKind::Io) from the final sync the store refuses to write until reopened.
+    fn commit(&self, change: &Change<'_>, turn: Option<&dyn Turn>) -> Result<Committed>;
+
+    /// Waits until no other commit, of any process, can run, and holds that until the guard is dropped.
+    fn turn(&self) -> Result<Box<dyn Turn>>;
+}
+
+/// The right to commit next; see [`Store::turn`]. Belongs to the thread that took it.
+pub trait Turn {
+    /// The concrete guard, for its store to recognise.
+    fn as_any(&self) -> &dyn std::any::Any;
+}
+
+/// What a commit brought about.
+#[derive(Clone, Debug)]
+pub struct Committed {
+    /// The new state. A change of nothing gives the present one.
+    pub version: Version,
+    /// For each [`ArrayChange`], in order: the array's id, given now if it was created.
+    pub ids: Vec<ArrayId>,
+}
+
+/// All that one transaction changed.
+pub struct Change<'a> {
+    /// The state it saw.
+    pub base: Version,
+    /// One entry an array that was created, written to, resized, reshaped, renamed, removed or given attributes.
+    pub arrays: Vec<ArrayChange<'a>>,
+}
+
+/// What happened to one array.
+pub struct ArrayChange<'a> {
+    /// Name and descriptor in the state the transaction saw; `None` if it was created since.
+    pub before: Option<(String, Descriptor)>,
+    /// Name and descriptor now; `None` if it was removed. A created array's id is not yet known. Its `changed` is
+    /// ignored: the store sets it.
+    pub after: Option<(String, Descriptor)>,
+    /// Blocks from this number on are dropped before `blocks` are laid over: the array was shorter for a while. All
+    /// blocks, if it was removed. What drops is compared as what is written is.
+    pub dropped_from: Option<u64>,
+    /// Versions, as the transaction saw them, of the stored blocks that `dropped_from` drops, ascending.
+    pub dropped: Vec<(BlockNo, Version)>,
+    /// Blocks written to, ascending.
+    pub blocks: Vec<BlockChange>,
+    /// Attributes set.
+    pub attrs: Vec<AttrChange>,
+    /// Where the bytes of `blocks` are.
+    pub bytes: &'a dyn Bytes,
+}
+
+impl ArrayChange<'_> {
+    /// Whether descriptor, name or bytes change: then another's change of id, shape, type or order conflicts.
+    /// Otherwise only attributes do.
+    pub fn touches_array(&self) -> bool {
+        let (Some((name_before, before)), Some((name, after))) = (&self.before, &self.after) else { return true };
+        name_before != name || !before.same_layout(after) || self.dropped_from.is_some() || !self.blocks.is_empty()
+    }
+}
+
+/// New pages of one block, laid over what is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BlockChange {
+    /// The block.
+    pub block: BlockNo,
+    /// Its version in the state the transaction saw.
+    pub seen: Version,
+    /// Runs of changed pages, ascending, apart. Pages between them stay as stored: zero, if the block was dropped.
+    pub pages: Vec<PageRun>,
+}
+
+/// A run of changed pages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PageRun {
+    /// Pages of the block, from 0.
+    pub pages: Range<u32>,
+    /// All of them are zero and become a hole.
+    pub zero: bool,
+}
+
+/// An attribute set, or removed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AttrChange {
+    /// Its name.
+    pub name: String,
+    /// What it was in the state the transaction saw.
+    pub before: Option<Value>,
+    /// What it is to be; `None` removes it.
+    pub after: Option<Value>,
+}
+
+/// Bytes of an array under commit, present in memory and standing still.
+pub trait Bytes: Send + Sync {
+    /// Calls `f` with the bytes `range` of the array. Only ranges inside written pages may be asked for.
+    fn with(&self, range: Range<usize>, f: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()>;
+}
