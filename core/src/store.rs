@@ -123,6 +123,9 @@ pub struct Committed {
     pub version: Version,
     /// For each [`ArrayChange`], in order: the array's id, given now if it was created.
     pub ids: Vec<ArrayId>,
+    /// For each [`ArrayChange`], in order: the array's `changed` in the state that the commit replaced; `Version(0)`
+    /// if it was created. With it this process knows what a later refresh need not look at.
+    pub replaced: Vec<Version>,
 }
 
 /// All that one transaction changed.

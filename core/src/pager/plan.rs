@@ -1,0 +1,138 @@
+//! What to install for a run of missing blocks: how far one fault reaches, pure arithmetic over what storage answered.
+
+use std::ops::{ControlFlow, Range};
+
+use crate::descriptor::Version;
+use crate::error::Result;
+use crate::geometry::{BlockNo, BlockSize};
+use crate::pager::table::{Binding, is_mappable};
+use crate::store::{BlockRecord, Origin, State as _};
+
+/// Zero memory is laid over at most this much at a time: more than a huge page, little enough that what a stray
+/// access leaves behind stays cheap to scan.
+const ZERO_RUN_BYTES: usize = 64 << 20;
+
+/// Blocks that follow each other in the file are one mapping, so reaching far costs one call.
+const MAP_RUN_BYTES: usize = 1 << 30;
+
+/// Blocks that do not follow each other cost a mapping each.
+const SCATTERED_RUN_BLOCKS: usize = 8;
+
+/// How far ahead a fault may look at all.
+pub(crate) fn longest_run(block_size: BlockSize) -> u64 {
+    (MAP_RUN_BYTES / block_size.bytes()) as u64
+}
+
+/// A run of blocks from the faulting one on, each with what storage has for it.
+pub(crate) struct Plan {
+    pub(crate) first: u64,
+    /// One a block; `None` is a hole.
+    pub(crate) records: Vec<Option<BlockRecord>>,
+}
+
+impl Plan {
+    /// Asks storage about `run` (step 4 of a fault) and decides how much of it to install at once.
+    pub(crate) fn ask(binding: &Binding, run: &Range<u64>, block_size: BlockSize) -> Result<Plan> {
+        let mut plan = Plan { first: run.start, records: Vec::new() };
+        if let Some((array, stored)) = binding.stored(run) {
+            binding.snapshot.blocks(array, stored, &mut |BlockNo(block), record| {
+                let holes = (block - plan.next()) as usize;
+                if holes > 0 && !plan.reach_over_holes(holes, block_size) {
+                    return ControlFlow::Break(());
+                }
+                if !plan.takes(&record, block_size) {
+                    return ControlFlow::Break(());
+                }
+                plan.records.push(Some(record));
+                ControlFlow::Continue(())
+            })?;
+        }
+        // Nothing stored behind what was found: the rest of the run is holes.
+        if plan.records.iter().all(Option::is_none) {
+            let holes = (run.end - plan.next()) as usize;
+            plan.reach_over_holes(holes, block_size);
+        }
+        Ok(plan)
+    }
+
+    /// The block behind the last one planned.
+    fn next(&self) -> u64 {
+        self.first + self.records.len() as u64
+    }
+
+    /// Adds up to `holes` holes if the plan is of holes; says whether it may go on behind them.
+    fn reach_over_holes(&mut self, holes: usize, block_size: BlockSize) -> bool {
+        if self.records.last().is_some_and(Option::is_some) {
+            return false;
+        }
+        let most = (ZERO_RUN_BYTES / block_size.bytes()).max(1);
+        self.records.resize(holes.min(most), None);
+        false
+    }
+
+    /// Whether `record`, of the next block, belongs to the same run.
+    fn takes(&self, record: &BlockRecord, block_size: BlockSize) -> bool {
+        match self.records.last() {
+            None => true,
+            Some(None) => false,
+            Some(Some(last)) if !is_mappable(record) || !is_mappable(last) => false,
+            Some(Some(last)) => {
+                follows(last, record, block_size) || self.records.len() < SCATTERED_RUN_BLOCKS
+            }
+        }
+    }
+}
+
+/// Whether both are one extent and `next` starts in the file where `last` ends.
+pub(crate) fn follows(last: &BlockRecord, next: &BlockRecord, block_size: BlockSize) -> bool {
+    match (&last.segments[..], &next.segments[..]) {
+        ([a], [b]) => match (a.origin, b.origin) {
+            (Origin::Extent(a), Origin::Extent(b)) => a + block_size.bytes() as u64 == b,
+            _ => false,
+        },
+        _ => false,
+    }
+}
+
+/// A piece of memory to install with one call.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Piece {
+    /// Zero memory.
+    Zero(Range<usize>),
+    /// The file from this byte on.
+    Map(Range<usize>, u64),
+}
+
+/// The fewest pieces that make up mappable `records` of blocks from `first` on: what follows each other is joined.
+pub(crate) fn pieces(first: u64, records: &[Option<BlockRecord>], block_size: BlockSize) -> Vec<Piece> {
+    let mut pieces: Vec<Piece> = Vec::new();
+    for (block, record) in (first..).zip(records) {
+        let start = block_size.start_of(BlockNo(block));
+        let hole = [whole_hole(block_size)];
+        let segments = record.as_ref().map_or(&hole[..], |r| &r.segments[..]);
+        for segment in segments {
+            let bytes = page_range(start, &segment.pages);
+            match (segment.origin, pieces.last_mut()) {
+                (Origin::Hole, Some(Piece::Zero(last))) => last.end = bytes.end,
+                (Origin::Extent(at), Some(Piece::Map(last, from))) if *from + last.len() as u64 == at => {
+                    last.end = bytes.end;
+                }
+                (Origin::Extent(at), _) => pieces.push(Piece::Map(bytes, at)),
+                (Origin::Hole | Origin::Produced, _) => pieces.push(Piece::Zero(bytes)),
+            }
+        }
+    }
+    pieces
+}
+
+fn whole_hole(block_size: BlockSize) -> crate::store::Segment {
+    crate::store::Segment { pages: 0..block_size.pages(), origin: Origin::Hole }
+}
+
+/// The bytes of pages of a block that starts at byte `start`.
+pub(crate) fn page_range(start: usize, pages: &Range<u32>) -> Range<usize> {
+    start + pages.start as usize * crate::PAGE..start + pages.end as usize * crate::PAGE
+}
+
+/// The version a block without record has.
+pub(crate) const ABSENT: Version = Version(0);

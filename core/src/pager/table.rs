@@ -1,0 +1,205 @@
+//! The block table of one span: which blocks are missing, loading or installed, and how.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::descriptor::{ArrayId, Version};
+use crate::memory::Residency;
+use crate::store::{BlockRecord, Origin, Snapshot};
+
+/// How an installed block came into memory, hence how a write to it is noticed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Zero memory over a hole. Written pages are present and not the zero page.
+    Zero,
+    /// Extents mapped privately, zero memory over hole pages; in an eager span also copied blocks, which count as
+    /// file pages there. Written pages are not file-backed.
+    Mapped,
+    /// Copied and write-protected: unwritten.
+    Clean,
+    /// Copied, and a thread was let through to write. What really changed is found by comparing.
+    Dirty,
+    /// Could not be loaded: any access ends the process, and the transaction does not commit.
+    Poisoned,
+}
+
+/// An installed block.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    pub(crate) kind: Kind,
+    /// What storage said when it was installed; `None` for a hole.
+    pub(crate) record: Option<BlockRecord>,
+}
+
+impl Entry {
+    /// Version of the block's content.
+    pub(crate) fn version(&self) -> Version {
+        self.record.as_ref().map_or(Version(0), |r| r.version)
+    }
+
+    /// Whether the memory still is what `record` says.
+    pub(crate) fn is(&self, record: Option<&BlockRecord>) -> bool {
+        self.kind != Kind::Poisoned && self.record.as_ref() == record
+    }
+}
+
+/// What a fault finds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// Nothing there and nobody at it.
+    Missing,
+    /// Somebody is at it, and wakes everyone who waits.
+    Loading,
+    /// In memory.
+    Installed(Kind),
+}
+
+/// What a span shows: one array as one committed state has it, cut where its transaction cut it.
+#[derive(Clone)]
+pub(crate) struct Binding {
+    /// For messages.
+    pub(crate) name: Arc<str>,
+    /// `None` while the array is not committed: all holes.
+    pub(crate) array: Option<ArrayId>,
+    pub(crate) snapshot: Arc<dyn Snapshot>,
+    /// Blocks from here on are holes, whatever the snapshot has: the transaction dropped them.
+    pub(crate) visible: u64,
+    /// Blocks of the array as it is now: nothing is loaded ahead past it.
+    pub(crate) end: u64,
+}
+
+impl Binding {
+    /// The stored blocks of `range` that are visible.
+    pub(crate) fn stored(&self, range: &Range<u64>) -> Option<(ArrayId, Range<u64>)> {
+        let range = range.start..range.end.min(self.visible);
+        self.array.filter(|_| !range.is_empty()).map(|array| (array, range))
+    }
+}
+
+/// All of it changes under one lock, which no thread holds while it touches the span's memory.
+pub(crate) struct Table {
+    residency: Residency,
+    /// Raised whenever what the span shows changes. A load that began under an older one is dropped.
+    pub(crate) generation: u64,
+    pub(crate) binding: Option<Binding>,
+    /// Installed blocks. Of an eager span, those that are not zero memory.
+    pub(crate) blocks: BTreeMap<u64, Entry>,
+    /// Runs being loaded, apart from each other and from `blocks`.
+    loading: Vec<Range<u64>>,
+    /// For which `changed` of its array the clean entries are right, after a binding ended.
+    pub(crate) right_for: Option<(ArrayId, Version)>,
+    /// The first failure; it sticks until the span is dropped.
+    pub(crate) failure: Option<String>,
+}
+
+impl Table {
+    pub(crate) fn new(residency: Residency) -> Table {
+        Table {
+            residency,
+            generation: 0,
+            binding: None,
+            blocks: BTreeMap::new(),
+            loading: Vec::new(),
+            right_for: None,
+            failure: None,
+        }
+    }
+
+    pub(crate) fn state(&self, block: u64) -> State {
+        match self.blocks.get(&block) {
+            Some(entry) => State::Installed(entry.kind),
+            None if self.residency == Residency::Eager => State::Installed(Kind::Zero),
+            None if self.loading.iter().any(|run| run.contains(&block)) => State::Loading,
+            None => State::Missing,
+        }
+    }
+
+    /// Missing → Loading for `block` and as many missing neighbours behind it as make a run of `most`.
+    pub(crate) fn start(&mut self, block: u64, most: u64) -> Range<u64> {
+        debug_assert_eq!(self.state(block), State::Missing);
+        let end = self.binding.as_ref().map_or(block + 1, |b| b.end.max(block + 1));
+        let end = end.min(block.saturating_add(most));
+        let end = self.blocks.range(block..end).next().map_or(end, |(&next, _)| next);
+        let end = self.loading.iter().map(|run| run.start).filter(|&next| next > block).fold(end, u64::min);
+        self.loading.push(block..end);
+        block..end
+    }
+
+    /// Loading → Missing, for what was not installed meanwhile.
+    pub(crate) fn finish(&mut self, run: &Range<u64>) {
+        self.loading.retain(|other| other != run);
+    }
+
+    /// Takes the ground from under every load in flight.
+    pub(crate) fn raise_generation(&mut self) {
+        self.generation += 1;
+        self.loading.clear();
+    }
+
+    /// Runs of `range` that nothing is installed in.
+    pub(crate) fn gaps(&self, range: Range<u64>) -> Vec<Range<u64>> {
+        let mut gaps = Vec::new();
+        let mut at = range.start;
+        for &block in self.blocks.range(range.clone()).map(|(block, _)| block) {
+            if at < block {
+                gaps.push(at..block);
+            }
+            at = block + 1;
+        }
+        if at < range.end {
+            gaps.push(at..range.end);
+        }
+        gaps
+    }
+}
+
+/// Whether all of a record's pages can be mapped.
+pub(crate) fn is_mappable(record: &BlockRecord) -> bool {
+    record.segments.iter().all(|s| s.origin != Origin::Produced)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(kind: Kind) -> Entry {
+        Entry { kind, record: None }
+    }
+
+    #[test]
+    fn a_run_ends_before_what_is_installed_or_loading() {
+        let mut table = Table::new(Residency::Lazy);
+        table.blocks.insert(9, entry(Kind::Zero));
+        assert_eq!(table.start(3, 1), 3..4);
+        table.binding = None;
+        assert_eq!(table.state(3), State::Loading);
+        assert_eq!(table.state(9), State::Installed(Kind::Zero));
+        table.finish(&(3..4));
+        assert_eq!(table.state(3), State::Missing);
+    }
+
+    #[test]
+    fn a_new_generation_forgets_loads() {
+        let mut table = Table::new(Residency::Lazy);
+        table.start(3, 1);
+        table.raise_generation();
+        assert_eq!(table.state(3), State::Missing);
+    }
+
+    #[test]
+    fn an_eager_span_has_nothing_missing() {
+        let table = Table::new(Residency::Eager);
+        assert_eq!(table.state(77), State::Installed(Kind::Zero));
+    }
+
+    #[test]
+    fn gaps_are_what_lies_between_entries() {
+        let mut table = Table::new(Residency::Lazy);
+        for block in [2, 3, 7] {
+            table.blocks.insert(block, entry(Kind::Clean));
+        }
+        assert_eq!(table.gaps(0..10), [0..2, 4..7, 8..10]);
+        assert_eq!(table.gaps(2..4), []);
+    }
+}
