@@ -1,0 +1,236 @@
+//! Handing out pages and taking them back, in one write transaction.
+
+use std::ops::Range;
+
+use bigarray_core::{Error, ErrorKind, Result};
+
+use super::{Bitmap, CHUNK_PAGES, Run, SpaceTable};
+
+/// Pieces that one request may come in while the file can still grow.
+const PIECES: usize = 4;
+/// Chunks looked into that may turn out to have no room, a request.
+const LOOKS: usize = 8;
+
+/// The space of one write transaction. After an error the transaction must be dropped, unless the function says
+/// otherwise.
+pub(crate) struct Space<'a> {
+    pub(super) table: &'a mut dyn SpaceTable,
+    /// Records of freed runs that this transaction wrote.
+    pub(super) freed_parts: u32,
+}
+
+impl<'a> Space<'a> {
+    /// Of the transaction behind `table`: one for all of it.
+    pub(crate) fn new(table: &'a mut dyn SpaceTable) -> Space<'a> {
+        Space { table, freed_parts: 0 }
+    }
+
+    /// Pages for a small payload. For each of `wanted` (pages, 1 to a whole chunk) come one or more runs, in order,
+    /// that add up to it.
+    ///
+    /// What is asked for together lies together as far as chunks in part use have room for that. A request that fits
+    /// in none of them comes in a few long pieces, or else from a free chunk, or else the file grows. Only when it
+    /// cannot grow, a request may come in many short pieces.
+    ///
+    /// # Errors
+    /// [`ErrorKind::StoreFull`].
+    pub(crate) fn allocate(&mut self, wanted: &[u16]) -> Result<Vec<Run>> {
+        debug_assert!(wanted.iter().all(|n| (1..=CHUNK_PAGES).contains(n)));
+        let mut runs = Vec::with_capacity(wanted.len());
+        self.allocate_together(wanted, &mut runs)?;
+        Ok(runs)
+    }
+
+    /// Tries all at once, then each half.
+    fn allocate_together(&mut self, wanted: &[u16], runs: &mut Vec<Run>) -> Result<()> {
+        let total: usize = wanted.iter().map(|n| usize::from(*n)).sum();
+        if let [one] = wanted {
+            return self.allocate_one(*one, runs);
+        }
+        if total < usize::from(CHUNK_PAGES)
+            && let Some(mut rest) = self.find_fit(total as u16)?
+        {
+            self.take(&rest)?;
+            for pages in wanted {
+                runs.push(Run { pages: *pages, ..rest });
+                rest.first += pages;
+            }
+            return Ok(());
+        }
+        let (left, right) = wanted.split_at(wanted.len() / 2);
+        for half in [left, right] {
+            if !half.is_empty() {
+                self.allocate_together(half, runs)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn allocate_one(&mut self, pages: u16, runs: &mut Vec<Run>) -> Result<()> {
+        let pieces = match self.find_fit(pages)? {
+            Some(run) => vec![run],
+            None => match self.find_pieces(pages, PIECES)? {
+                Some(pieces) => pieces,
+                None => self.open_chunk(pages)?,
+            },
+        };
+        for run in &pieces {
+            self.take(run)?;
+        }
+        runs.extend(pieces);
+        Ok(())
+    }
+
+    /// The front of a wholly free chunk, of a new one if there is none, or any pages at all if the file is full.
+    fn open_chunk(&mut self, pages: u16) -> Result<Vec<Run>> {
+        if let Some(chunk) = self.table.first_fit(Bitmap::WHOLE, 0)? {
+            return Ok(vec![Run { chunk, first: 0, pages }]);
+        }
+        let chunk = self.table.end()?;
+        match self.table.extend_file(chunk + 1) {
+            Ok(()) => {
+                self.put(chunk, Bitmap::EMPTY, Bitmap::FULL)?;
+                Ok(vec![Run { chunk, first: 0, pages }])
+            }
+            Err(full) if full.is_store_full() => self.find_pieces(pages, usize::MAX)?.ok_or(full),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// A run of `pages` in a chunk in part use, as tight as a few looks find it.
+    fn find_fit(&self, pages: u16) -> Result<Option<Run>> {
+        // The class that `pages` belongs to has chunks where it fits and chunks where it does not; all classes above
+        // have room for sure.
+        for class in pages.ilog2() as u8..Bitmap::WHOLE {
+            let mut from = 0;
+            for _ in 0..LOOKS {
+                let Some(chunk) = self.table.first_fit(class, from)? else { break };
+                if let Some((first, _)) = self.bitmap(chunk)?.best_fit(pages) {
+                    return Ok(Some(Run { chunk, first, pages }));
+                }
+                from = chunk + 1;
+            }
+        }
+        Ok(None)
+    }
+
+    /// At most `max` runs in chunks in part use that add up to `pages`, the longest there are.
+    fn find_pieces(&self, pages: u16, max: usize) -> Result<Option<Vec<Run>>> {
+        let mut pieces = Vec::new();
+        let mut missing = pages;
+        let mut looks = 0;
+        for class in (0..Bitmap::WHOLE).rev() {
+            let mut from = 0;
+            while let Some(chunk) = self.table.first_fit(class, from)? {
+                let mut free: Vec<(u16, u16)> = self.bitmap(chunk)?.runs().collect();
+                free.sort_unstable_by_key(|(first, n)| (CHUNK_PAGES - n, *first));
+                for (first, n) in free {
+                    // Shorter than this, and what is missing takes too many.
+                    if usize::from(n) < usize::from(missing).div_ceil(max - pieces.len()) {
+                        looks += 1;
+                        break;
+                    }
+                    pieces.push(Run { chunk, first, pages: n.min(missing) });
+                    missing -= n.min(missing);
+                    if missing == 0 {
+                        return Ok(Some(pieces));
+                    }
+                }
+                if looks > LOOKS && max == PIECES {
+                    return Ok(None);
+                }
+                from = chunk + 1;
+            }
+        }
+        Ok(None)
+    }
+
+    /// Wholly free chunks, at most `wanted`: the first that lie in one piece if `wanted` do, else the lowest.
+    pub(super) fn free_chunks(&self, wanted: u64) -> Result<Vec<Range<u64>>> {
+        /// How many more than wanted are looked at for the sake of one piece.
+        const AHEAD: u64 = 1024;
+        let mut found: Vec<Range<u64>> = Vec::new();
+        let (mut count, mut from) = (0, 0);
+        while count < wanted.saturating_add(AHEAD)
+            && let Some(chunk) = self.table.first_fit(Bitmap::WHOLE, from)?
+        {
+            push_chunks(&mut found, chunk..chunk + 1);
+            if let Some(piece) = found.last().filter(|r| r.end - r.start == wanted) {
+                return Ok(vec![piece.clone()]);
+            }
+            (count, from) = (count + 1, chunk + 1);
+        }
+        let mut missing = wanted;
+        found.retain_mut(|range| {
+            range.end = range.end.min(range.start + missing);
+            missing -= range.end - range.start;
+            !range.is_empty()
+        });
+        Ok(found)
+    }
+
+    /// The free pages of a chunk that a list says has some.
+    fn bitmap(&self, chunk: u64) -> Result<Bitmap> {
+        let bitmap = self.table.bitmap(chunk)?;
+        bitmap.ok_or_else(|| wrong(&Run::whole(chunk), "are listed as partly free, but none is recorded as free"))
+    }
+
+    /// Takes pages that are free.
+    fn take(&mut self, run: &Run) -> Result<()> {
+        let before = self.bitmap(run.chunk)?;
+        if !before.has_all(run) {
+            return Err(wrong(run, "are handed out twice"));
+        }
+        let mut after = before;
+        after.remove(run);
+        self.put(run.chunk, before, after)
+    }
+
+    /// Makes pages free of one chunk that are not.
+    pub(super) fn give_back(&mut self, runs: &[Run]) -> Result<()> {
+        let Some(chunk) = runs.first().map(|run| run.chunk) else { return Ok(()) };
+        let before = self.table.bitmap(chunk)?.unwrap_or(Bitmap::EMPTY);
+        let mut after = before;
+        for run in runs {
+            if !run.is_sound() || chunk >= self.table.end()? || after.has_any(run) {
+                return Err(wrong(run, "are given back, but are free or lie outside the file"));
+            }
+            after.add(run);
+        }
+        self.put(chunk, before, after)
+    }
+
+    /// Records a chunk's free pages, and where it is listed.
+    pub(super) fn put(&mut self, chunk: u64, before: Bitmap, after: Bitmap) -> Result<()> {
+        if before == after {
+            return Ok(());
+        }
+        self.table.set_bitmap(chunk, (!after.is_empty()).then_some(&after))?;
+        let (old, new) = (before.class(), after.class());
+        if old != new {
+            if let Some(class) = old {
+                self.table.set_fit(class, chunk, false)?;
+            }
+            if let Some(class) = new {
+                self.table.set_fit(class, chunk, true)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Appends chunks to a list of ranges, to the last one if they follow it.
+pub(super) fn push_chunks(ranges: &mut Vec<Range<u64>>, chunks: Range<u64>) {
+    match ranges.last_mut() {
+        Some(last) if last.end == chunks.start => last.end = chunks.end,
+        _ if chunks.is_empty() => {}
+        _ => ranges.push(chunks),
+    }
+}
+
+/// The records about space contradict each other.
+pub(super) fn wrong(run: &Run, what: &str) -> Error {
+    let pages = run.first..run.end();
+    let message = format!("data file: pages {pages:?} of chunk {} {what}; the database needs a check", run.chunk);
+    Error::new(ErrorKind::Corrupt, message)
+}

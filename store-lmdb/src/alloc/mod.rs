@@ -1,0 +1,59 @@
+//! Who holds which page of the data file: allocation, claims, and when freed pages may be used again (DESIGN §6).
+//!
+//! The data file is cut into chunks of 2 MiB. Every page below the allocator's end is in exactly one place: referenced
+//! by a segment of the newest state, listed as freed (older states may still refer to it), part of a claimed chunk, or
+//! free. Only the last is written down as such: a bitmap for each chunk that has free pages. Everything here happens
+//! inside one write transaction of the index, seen through [`SpaceTable`], so what is dropped half-way leaves no trace.
+
+mod allocator;
+mod bitmap;
+mod claims;
+mod freed;
+mod table;
+
+pub(crate) use allocator::Space;
+pub(crate) use bitmap::Bitmap;
+pub(crate) use claims::{Owner, Process};
+pub(crate) use freed::{FREED_RUNS, OldestReader, parse_reader_list};
+pub(crate) use table::{FreedKey, SpaceTable};
+
+use bigarray_core::PAGE;
+
+/// Pages of a chunk.
+pub(crate) const CHUNK_PAGES: u16 = 512;
+
+/// Bytes of a chunk: 2 MiB.
+pub(crate) const CHUNK: u64 = CHUNK_PAGES as u64 * PAGE as u64;
+
+/// Pages of the data file that follow each other inside one chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Run {
+    /// Number of the chunk, from 0.
+    pub(crate) chunk: u64,
+    /// First page in the chunk.
+    pub(crate) first: u16,
+    /// How many pages: at least 1, and the run ends inside the chunk.
+    pub(crate) pages: u16,
+}
+
+impl Run {
+    /// All of a chunk.
+    pub(crate) fn whole(chunk: u64) -> Run {
+        Run { chunk, first: 0, pages: CHUNK_PAGES }
+    }
+
+    /// Where it begins in the data file.
+    pub(crate) fn offset(&self) -> u64 {
+        self.chunk * CHUNK + u64::from(self.first) * PAGE as u64
+    }
+
+    /// The page behind its last one, in the chunk.
+    pub(crate) fn end(&self) -> u16 {
+        self.first.saturating_add(self.pages)
+    }
+
+    /// Whether it is a run at all: not empty, inside one chunk, at an offset a file can have.
+    pub(crate) fn is_sound(&self) -> bool {
+        self.pages > 0 && self.end() <= CHUNK_PAGES && self.chunk < i64::MAX as u64 / CHUNK
+    }
+}

@@ -1,0 +1,65 @@
+//! What allocation asks of a write transaction of the index.
+
+use std::ops::Range;
+
+use bigarray_core::Result;
+
+use super::{Bitmap, Owner, Run};
+
+/// One write transaction of the index, as far as space goes. Everything but the length of the file is undone if the
+/// transaction is dropped.
+///
+/// Reads see what was written before in the same transaction.
+pub(crate) trait SpaceTable {
+    /// Id of this write transaction: the number of the state that its commit makes.
+    fn txn_id(&self) -> u64;
+
+    /// Chunks that were ever handed out are below this one. The file may be longer: preallocated, or lengthened by a
+    /// transaction that was dropped.
+    fn end(&self) -> Result<u64>;
+
+    /// Makes the file hold at least `end` chunks, preallocating as far ahead as it likes, and records `end`.
+    ///
+    /// # Errors
+    /// [`StoreFull`](bigarray_core::ErrorKind::StoreFull): nothing has changed.
+    fn extend_file(&mut self, end: u64) -> Result<()>;
+
+    /// The free pages of a chunk; `None` if it has none.
+    fn bitmap(&self, chunk: u64) -> Result<Option<Bitmap>>;
+
+    /// Records the free pages of a chunk; `None` deletes the record. Never called with an empty bitmap.
+    fn set_bitmap(&mut self, chunk: u64, free: Option<&Bitmap>) -> Result<()>;
+
+    /// The first chunk, from `from` on, that is listed under `class`; see [`Bitmap::class`].
+    fn first_fit(&self, class: u8, from: u64) -> Result<Option<u64>>;
+
+    /// Lists `chunk` under `class`, or takes it from that list.
+    fn set_fit(&mut self, class: u8, chunk: u64, listed: bool) -> Result<()>;
+
+    /// The freed runs that were recorded first: those with the lowest key.
+    fn first_freed(&self) -> Result<Option<(FreedKey, Vec<Run>)>>;
+
+    /// Records freed runs under a new key. At most [`FREED_RUNS`](super::freed::FREED_RUNS), so that a record is small.
+    fn put_freed(&mut self, key: FreedKey, runs: &[Run]) -> Result<()>;
+
+    /// Deletes a record of freed runs.
+    fn delete_freed(&mut self, key: FreedKey) -> Result<()>;
+
+    /// The chunks that `owner` claimed, in the order in which they are to be filled; `None` if it claimed none.
+    fn claim(&self, owner: &Owner) -> Result<Option<Vec<Range<u64>>>>;
+
+    /// Records what `owner` claimed; `None` deletes the record.
+    fn set_claim(&mut self, owner: &Owner, chunks: Option<&[Range<u64>]>) -> Result<()>;
+
+    /// The first owner of a claim behind `after`, in the order of [`Owner::to_bytes`].
+    fn next_claim(&self, after: Option<&Owner>) -> Result<Option<Owner>>;
+}
+
+/// Where freed runs are recorded: keys sort by transaction, then by part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct FreedKey {
+    /// The transaction that freed them: no state from it on refers to them.
+    pub(crate) txn: u64,
+    /// Counts the records of one transaction, from 0.
+    pub(crate) part: u32,
+}
