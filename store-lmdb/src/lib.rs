@@ -1,1 +1,28 @@
-//! Placeholder.
+//! bigarray's store: an LMDB index and a data file, format version 1.
+//!
+//! ```text
+//! index        LMDB: all that must be atomic
+//! index-lock   LMDB's lock and reader table
+//! data         payload: page-aligned extents in 2 MiB chunks, nothing else
+//! ```
+//!
+//! Payload goes first, to pages of `data` that no snapshot refers to; then one LMDB transaction makes it visible. The
+//! way of a commit is in `commit`, the records in `record`, space in `alloc`, locks and files in `opening`.
+
+mod alloc;
+mod check;
+mod commit;
+mod crash;
+mod data;
+mod durability;
+mod index;
+mod opening;
+mod options;
+mod record;
+mod shared;
+mod snapshot;
+mod store;
+mod turn;
+
+pub use options::Options;
+pub use store::LmdbStore;

@@ -1,0 +1,1 @@
+//! A commit, steps 3 to 7.

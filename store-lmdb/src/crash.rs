@@ -1,0 +1,1 @@
+//! Points of a commit at which a test can have the process killed.

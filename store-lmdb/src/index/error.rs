@@ -1,0 +1,32 @@
+//! What LMDB's errors mean to a caller.
+
+use std::fmt::Display;
+use std::io;
+use std::path::Path;
+
+use bigarray_core::{Error, ErrorKind};
+
+/// Turns `error`, met while doing `what` to the index in `dir`, into one a program can act on.
+pub(crate) fn lmdb_error(dir: &Path, what: impl Display, error: lmdb::Error) -> Error {
+    let of = |kind, hint: &str| {
+        Error::new(kind, format!("{what} in the index of {}: {error}{hint}", dir.display())).with_source(error)
+    };
+    match error {
+        lmdb::Error::MapFull => of(ErrorKind::StoreFull, "; open the database with a larger map_size"),
+        lmdb::Error::ReadersFull => of(ErrorKind::InUse, "; too many snapshots live, in all processes together"),
+        lmdb::Error::MapResized => of(
+            ErrorKind::InUse,
+            "; another process enlarged the index, which can be adopted only when no snapshot of this process lives: drop \
+             them and try again",
+        ),
+        lmdb::Error::Corrupted | lmdb::Error::PageNotFound | lmdb::Error::Invalid => of(ErrorKind::Corrupt, ""),
+        lmdb::Error::VersionMismatch | lmdb::Error::Incompatible => {
+            of(ErrorKind::Unsupported, "; another version of LMDB wrote it")
+        }
+        lmdb::Error::Panic => of(ErrorKind::Io, "; a write to it failed earlier: open the database again"),
+        lmdb::Error::Other(errno) => {
+            Error::io(format!("{what} in the index of {}", dir.display()), io::Error::from_raw_os_error(errno))
+        }
+        _ => of(ErrorKind::Io, ""),
+    }
+}

@@ -1,0 +1,151 @@
+//! The size of the index's memory map. LMDB may change it only while no transaction of this process lives, so those
+//! are counted here.
+
+use std::path::Path;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+use bigarray_core::{Error, ErrorKind, Result};
+use lmdb::{Environment, EnvironmentFlags};
+
+use super::{Index, MAX_DBS, lmdb_error};
+
+/// Address space for the index unless the caller says otherwise: more than any index of ours will need, at no cost.
+const DEFAULT_BYTES: usize = 1 << 40;
+/// Where an address-space limit leaves less than this, opening fails.
+const LEAST_BYTES: usize = 16 << 20;
+/// Slots of the reader table: one a committed state and process that someone looks at.
+const MAX_READERS: u32 = 4096;
+
+/// Opens LMDB on the file `index` with `map_bytes` of address space, by default 1 TiB, and less by halves where a
+/// limit forbids that.
+pub(crate) fn open_environment(
+    index: &Path,
+    flags: EnvironmentFlags,
+    map_bytes: Option<usize>,
+    mode: u32,
+) -> Result<Environment> {
+    let mut bytes = map_bytes.unwrap_or(DEFAULT_BYTES).next_multiple_of(super::PAGE_BYTES);
+    loop {
+        let opened = Environment::new()
+            .set_flags(flags)
+            .set_max_readers(MAX_READERS)
+            .set_max_dbs(MAX_DBS)
+            .set_map_size(bytes)
+            .open_with_permissions(index, mode);
+        match opened {
+            Err(lmdb::Error::Other(errno)) if errno == nix::errno::Errno::ENOMEM as i32 => {
+                if map_bytes.is_some() || bytes / 2 < LEAST_BYTES {
+                    return Err(Error::new(
+                        ErrorKind::TooLarge,
+                        format!(
+                            "the index {} does not find {bytes} bytes of address space: raise the limit (ulimit -v)",
+                            index.display()
+                        ),
+                    ));
+                }
+                bytes /= 2;
+            }
+            opened => return opened.map_err(|e| lmdb_error(index.parent().unwrap_or(index), "opening", e)),
+        }
+    }
+}
+
+/// Transactions of this process, counted.
+#[derive(Default)]
+pub(super) struct Live {
+    counts: Mutex<Counts>,
+    write_ended: Condvar,
+}
+
+#[derive(Default)]
+pub(super) struct Counts {
+    pub(super) readers: usize,
+    writers: usize,
+    /// Remapping failed half-way: LMDB has no map any more and must not be called.
+    lost: bool,
+}
+
+/// One write transaction, counted while this lives.
+pub(super) struct CountedWrite<'i>(&'i Live);
+
+impl Drop for CountedWrite<'_> {
+    fn drop(&mut self) {
+        self.0.lock().writers -= 1;
+        self.0.write_ended.notify_all();
+    }
+}
+
+impl Live {
+    /// While the guard lives nothing begins, and nothing is remapped.
+    pub(super) fn lock(&self) -> MutexGuard<'_, Counts> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Index {
+    /// Counts a write transaction that is about to begin, and makes room for it if that can be.
+    pub(super) fn count_write(&self) -> Result<CountedWrite<'_>> {
+        let mut counts = self.usable()?;
+        self.grow_ahead(&mut counts)?;
+        counts.writers += 1;
+        Ok(CountedWrite(&self.live))
+    }
+
+    /// Locks the counts, unless the map is lost.
+    pub(super) fn usable(&self) -> Result<MutexGuard<'_, Counts>> {
+        let counts = self.live.lock();
+        if counts.lost {
+            let text = format!("the index of {} lost its memory map: open the database again", self.dir.display());
+            return Err(Error::new(ErrorKind::Io, text));
+        }
+        Ok(counts)
+    }
+
+    /// Adopts the size that another process gave the map.
+    pub(super) fn adopt_growth(&self, counts: MutexGuard<'_, Counts>) -> Result<()> {
+        if counts.readers > 0 {
+            return Err(lmdb_error(&self.dir, "beginning a transaction", lmdb::Error::MapResized));
+        }
+        let mut counts =
+            self.live.write_ended.wait_while(counts, |c| c.writers > 0).unwrap_or_else(PoisonError::into_inner);
+        if counts.readers > 0 {
+            return Ok(());
+        }
+        self.remap(&mut counts, 0)
+    }
+
+    /// Doubles a map of a size the caller chose that is more than half full, if nothing lives that would see it move.
+    pub(super) fn grow_ahead(&self, counts: &mut Counts) -> Result<()> {
+        if !self.grows || counts.readers + counts.writers > 0 {
+            return Ok(());
+        }
+        let info = self.env.info().map_err(|e| lmdb_error(&self.dir, "asking for the size", e))?;
+        if (info.last_pgno() + 1) * super::PAGE_BYTES > info.map_size() / 2 {
+            self.remap(counts, info.map_size() * 2)?;
+        }
+        Ok(())
+    }
+
+    /// After a transaction ran out of room and ended: doubles the map. Whether that could be done.
+    pub(crate) fn grow_full(&self) -> Result<bool> {
+        if !self.grows {
+            return Ok(false);
+        }
+        let counts = self.usable()?;
+        let mut counts =
+            self.live.write_ended.wait_while(counts, |c| c.writers > 0).unwrap_or_else(PoisonError::into_inner);
+        if counts.readers > 0 {
+            return Ok(false);
+        }
+        let info = self.env.info().map_err(|e| lmdb_error(&self.dir, "asking for the size", e))?;
+        self.remap(&mut counts, info.map_size() * 2)?;
+        Ok(true)
+    }
+
+    fn remap(&self, counts: &mut Counts, bytes: usize) -> Result<()> {
+        self.env.set_map_size(bytes).map_err(|e| {
+            counts.lost = true;
+            lmdb_error(&self.dir, format_args!("enlarging the map to {bytes} bytes"), e)
+        })
+    }
+}

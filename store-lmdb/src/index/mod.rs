@@ -1,0 +1,108 @@
+//! The LMDB environment: its tables, and how they are read and written as bytes. Keys and values are typed in
+//! `record`; transactions are in `txn`.
+
+mod error;
+mod map;
+mod tables;
+mod txn;
+
+use std::path::{Path, PathBuf};
+
+use bigarray_core::{Error, ErrorKind, Result};
+use lmdb::{Database, Environment};
+
+use crate::record::Meta;
+
+pub(crate) use error::lmdb_error;
+pub(crate) use map::open_environment;
+pub(crate) use tables::Tables;
+pub(crate) use txn::{ReadTxn, WriteTxn};
+
+/// Handles of the tables: opened once, good for every transaction.
+#[derive(Clone, Copy)]
+pub(crate) struct Dbs {
+    pub(crate) meta: Database,
+    pub(crate) arrays: Database,
+    pub(crate) attrs: Database,
+    pub(crate) blocks: Database,
+    pub(crate) sums: Database,
+    pub(crate) chunks: Database,
+    pub(crate) fits: Database,
+    pub(crate) freed: Database,
+    pub(crate) claims: Database,
+}
+
+impl Dbs {
+    fn open_with(mut open: impl FnMut(&str) -> lmdb::Result<Database>) -> lmdb::Result<Dbs> {
+        Ok(Dbs {
+            meta: open("meta")?,
+            arrays: open("arrays")?,
+            attrs: open("attrs")?,
+            blocks: open("blocks")?,
+            sums: open("sums")?,
+            chunks: open("chunks")?,
+            fits: open("fits")?,
+            freed: open("freed")?,
+            claims: open("claims")?,
+        })
+    }
+}
+
+/// How many named tables an environment may have.
+pub(crate) const MAX_DBS: u32 = 16;
+
+/// The open environment.
+pub(crate) struct Index {
+    env: Environment,
+    dbs: Dbs,
+    dir: PathBuf,
+    live: map::Live,
+    /// Whether the map doubles when it is full: the caller chose its size.
+    grows: bool,
+}
+
+impl Index {
+    /// Takes over an environment, opened with NOTLS on the index of `dir`. A new one gets its tables, if `writable`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] for a later format, [`ErrorKind::Corrupt`] for something else than our index.
+    pub(crate) fn new(env: Environment, dir: &Path, writable: bool, grows: bool) -> Result<Index> {
+        let dbs = Self::tables_of(&env, writable).map_err(|e| match e {
+            lmdb::Error::NotFound => Error::new(
+                ErrorKind::Corrupt,
+                format!("the index of {} has not the tables of a bigarray database", dir.display()),
+            ),
+            e => lmdb_error(dir, "opening the tables", e),
+        })?;
+        let index = Index { env, dbs, dir: dir.to_owned(), live: map::Live::default(), grows };
+        index.check_format()?;
+        Ok(index)
+    }
+
+    fn check_format(&self) -> Result<()> {
+        let txn = self.env.begin_ro_txn().map_err(|e| lmdb_error(&self.dir, "reading the format", e))?;
+        match Tables::new(&txn, self).meta(Meta::FORMAT)? {
+            Some(Meta::FORMAT_VERSION) => Ok(()),
+            Some(other) => Err(Error::new(
+                ErrorKind::Unsupported,
+                format!(
+                    "the database {} has format version {other}; this version of bigarray reads version {}",
+                    self.dir.display(),
+                    Meta::FORMAT_VERSION
+                ),
+            )),
+            None => Err(Error::new(
+                ErrorKind::Corrupt,
+                format!("the index of {} does not say which format it has", self.dir.display()),
+            )),
+        }
+    }
+
+    /// The environment, for what only its reader table and descriptor say.
+    pub(crate) fn env(&self) -> &Environment {
+        &self.env
+    }
+}
+
+/// Bytes of a page of the index.
+const PAGE_BYTES: usize = 4096;

@@ -1,0 +1,189 @@
+//! Transactions of the index. With `readers` (the reader table) the only place that calls LMDB past the safe wrapper.
+//!
+//! A read transaction owns its environment, so that it can be kept in a snapshot:
+//!
+//! - the environment is neither moved nor closed while an `Arc<Index>` lives, and each transaction holds one;
+//! - `NOTLS` ties a reader's slot to the transaction instead of the thread, so it may end on another thread;
+//! - one thread uses it at a time: `ReadTxn` is `Send` and not `Sync`;
+//! - a forked child never ends a transaction of its parent: the slot is shared memory.
+
+use std::mem::ManuallyDrop;
+use std::process;
+use std::sync::Arc;
+
+use bigarray_core::{Error, Result, Version};
+use lmdb::{Database, DatabaseFlags, RoTransaction, RwTransaction, Transaction, WriteFlags};
+
+use super::map::CountedWrite;
+use super::{Dbs, Index, Tables, lmdb_error};
+use crate::record::Meta;
+
+/// A committed state. Reading its tables needs no lock, but one thread at a time.
+pub(crate) struct ReadTxn {
+    txn: ManuallyDrop<RoTransaction<'static>>,
+    index: Arc<Index>,
+    version: Version,
+    pid: u32,
+}
+
+// SAFETY: invariant A rests on snapshots that any thread may drop. LMDB ties the transaction to no thread, since
+// `open_environment`'s callers set NOTLS (`Index::new` refuses an environment without it).
+unsafe impl Send for ReadTxn {}
+
+impl ReadTxn {
+    /// Begins on the newest committed state.
+    pub(crate) fn begin(index: &Arc<Index>) -> Result<ReadTxn> {
+        let of = |e| lmdb_error(&index.dir, "beginning to read", e);
+        let mut counts = index.usable()?;
+        index.grow_ahead(&mut counts)?;
+        loop {
+            match index.env.begin_ro_txn() {
+                Ok(txn) => {
+                    // SAFETY: `txn` is live.
+                    let id = unsafe { lmdb_sys::mdb_txn_id(txn.txn()) };
+                    // LMDB publishes a new id before its meta page is surely seen, and reuses the meta page of the
+                    // state before last: what was copied is whole only if the id is still the newest.
+                    if id != index.env.info().map_err(of)?.last_txnid() {
+                        continue;
+                    }
+                    // SAFETY: A: the environment outlives the transaction: `index` is kept beside it, and `drop` ends
+                    // the transaction before that goes.
+                    let txn = unsafe { std::mem::transmute::<RoTransaction<'_>, RoTransaction<'static>>(txn) };
+                    counts.readers += 1;
+                    return Ok(ReadTxn {
+                        txn: ManuallyDrop::new(txn),
+                        index: Arc::clone(index),
+                        version: Version(id as u64),
+                        pid: process::id(),
+                    });
+                }
+                Err(lmdb::Error::MapResized) => {
+                    index.adopt_growth(counts)?;
+                    counts = index.usable()?;
+                }
+                Err(e) => return Err(of(e)),
+            }
+        }
+    }
+
+    /// Number of the state.
+    pub(crate) fn version(&self) -> Version {
+        self.version
+    }
+
+    /// Its tables.
+    pub(crate) fn tables(&self) -> Tables<'_, RoTransaction<'static>> {
+        Tables::new(&*self.txn, &self.index)
+    }
+}
+
+impl Drop for ReadTxn {
+    fn drop(&mut self) {
+        if self.pid != process::id() {
+            return;
+        }
+        let mut counts = self.index.live.lock();
+        // SAFETY: dropped nowhere else. Ends before the count falls, so that no remapping can come between.
+        unsafe { ManuallyDrop::drop(&mut self.txn) };
+        counts.readers -= 1;
+    }
+}
+
+/// The write transaction: one at a time in all processes. Aborts unless committed.
+pub(crate) struct WriteTxn<'i> {
+    txn: RwTransaction<'i>,
+    index: &'i Index,
+    id: u64,
+    // Last: the count falls when the transaction has ended.
+    _counted: CountedWrite<'i>,
+}
+
+impl<'i> WriteTxn<'i> {
+    /// Waits for the write lock and begins on the newest committed state.
+    pub(crate) fn begin(index: &'i Index) -> Result<WriteTxn<'i>> {
+        loop {
+            let counted = index.count_write()?;
+            match index.env.begin_rw_txn() {
+                Ok(txn) => {
+                    // SAFETY: `txn` is live.
+                    let id = unsafe { lmdb_sys::mdb_txn_id(txn.txn()) } as u64;
+                    return Ok(WriteTxn { txn, index, id, _counted: counted });
+                }
+                Err(lmdb::Error::MapResized) => {
+                    drop(counted);
+                    index.adopt_growth(index.usable()?)?;
+                }
+                Err(e) => return Err(lmdb_error(&index.dir, "beginning to write", e)),
+            }
+        }
+    }
+
+    /// Number of the state that this will be.
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The tables as they stand in this transaction.
+    pub(crate) fn tables(&self) -> Tables<'_, RwTransaction<'i>> {
+        Tables::new(&self.txn, self.index)
+    }
+
+    /// The handles, to name a table by.
+    pub(crate) fn dbs(&self) -> &'i Dbs {
+        &self.index.dbs
+    }
+
+    /// Stores `value` at `key`.
+    pub(crate) fn put(&mut self, db: Database, key: &[u8], value: &[u8]) -> Result<()> {
+        self.txn.put(db, &key, &value, WriteFlags::empty()).map_err(|e| self.error("storing a record", e))
+    }
+
+    /// Deletes what is at `key`. Whether there was something.
+    pub(crate) fn delete(&mut self, db: Database, key: &[u8]) -> Result<bool> {
+        match self.txn.del(db, &key, None) {
+            Ok(()) => Ok(true),
+            Err(lmdb::Error::NotFound) => Ok(false),
+            Err(e) => Err(self.error("deleting a record", e)),
+        }
+    }
+
+    /// Stores a number under `name` in `meta`.
+    pub(crate) fn put_meta(&mut self, name: &str, number: u64) -> Result<()> {
+        self.put(self.dbs().meta, name.as_bytes(), &Meta::encode(name, number))
+    }
+
+    /// Makes it the newest committed state.
+    pub(crate) fn commit(self) -> lmdb::Result<()> {
+        self.txn.commit()
+    }
+
+    fn error(&self, what: &str, e: lmdb::Error) -> Error {
+        lmdb_error(&self.index.dir, what, e)
+    }
+}
+
+impl Index {
+    /// Opens the tables of `env`; makes them, in one transaction, where there are none yet and `writable`.
+    pub(super) fn tables_of(env: &lmdb::Environment, writable: bool) -> lmdb::Result<Dbs> {
+        let txn = env.begin_ro_txn()?;
+        // SAFETY: handles are opened here alone, once an environment, before anyone else can have it: no transaction
+        // runs beside this one.
+        match Dbs::open_with(|name| unsafe { txn.open_db(Some(name)) }) {
+            // Handles become the environment's own only when their transaction is committed.
+            Ok(dbs) => txn.commit().map(|()| dbs),
+            Err(lmdb::Error::NotFound) if writable => {
+                drop(txn);
+                let mut txn = env.begin_rw_txn()?;
+                // SAFETY: as above.
+                let dbs = Dbs::open_with(|name| unsafe { txn.create_db(Some(name), DatabaseFlags::empty()) })?;
+                for (name, number) in
+                    [(Meta::FORMAT, Meta::FORMAT_VERSION), (Meta::NEXT_ARRAY, 1), (Meta::CHUNKS_END, 0)]
+                {
+                    txn.put(dbs.meta, &name, &Meta::encode(name, number), WriteFlags::NO_OVERWRITE)?;
+                }
+                txn.commit().map(|()| dbs)
+            }
+            Err(e) => Err(e),
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Tables `arrays` (name → descriptor, JSON) and `attrs` (array id ‖ name → JSON), and which names are allowed.
+
+use bigarray_core::{ArrayId, BlockSize, Descriptor, Error, ErrorKind, Order, Result, Version};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{bad, seal, unseal};
+
+/// Longest name of an array or attribute, in bytes.
+pub(crate) const MAX_NAME_BYTES: usize = 255;
+
+/// A descriptor as JSON.
+#[derive(Serialize, Deserialize)]
+struct StoredArray {
+    id: u64,
+    dtype: String,
+    item_size: usize,
+    shape: Vec<usize>,
+    order: Order,
+    block_size: usize,
+    codec: String,
+    changed: u64,
+}
+
+/// Bytes as they are.
+const CODEC_PLAIN: &str = "plain";
+
+/// Whether an array may have that name.
+///
+/// # Errors
+/// [`ErrorKind::Invalid`] with the name, escaped, and the rule that it breaks.
+pub(crate) fn check_array_name(name: &str) -> Result<()> {
+    check_name("array", name)
+}
+
+/// Whether an attribute may have that name.
+///
+/// # Errors
+/// [`ErrorKind::Invalid`] with the name, escaped, and the rule that it breaks.
+pub(crate) fn check_attr_name(name: &str) -> Result<()> {
+    check_name("attribute", name)
+}
+
+fn check_name(what: &str, name: &str) -> Result<()> {
+    let rule = if name.is_empty() {
+        "it is empty".to_owned()
+    } else if name.len() > MAX_NAME_BYTES {
+        format!("it has {} bytes, and {MAX_NAME_BYTES} are the most", name.len())
+    } else if let Some(c) = name.chars().find(|c| c.is_control()) {
+        format!("it contains the control character {c:?}")
+    } else {
+        return Ok(());
+    };
+    Err(Error::new(ErrorKind::Invalid, format!("no {what} can be named {name:?}: {rule}")))
+}
+
+/// As stored under `name`.
+pub(crate) fn encode_array(name: &str, d: &Descriptor) -> Result<Vec<u8>> {
+    let stored = StoredArray {
+        id: d.id.0,
+        dtype: d.dtype.clone(),
+        item_size: d.item_size,
+        shape: d.shape.clone(),
+        order: d.order,
+        block_size: d.block_size.bytes(),
+        codec: CODEC_PLAIN.to_owned(),
+        changed: d.changed.0,
+    };
+    Ok(seal(name.as_bytes(), to_json(name, &stored)?))
+}
+
+/// Back from what was stored.
+pub(crate) fn decode_array(key: &[u8], value: &[u8]) -> Result<(String, Descriptor)> {
+    let name = str::from_utf8(key).map_err(|e| bad("arrays", key, "its name is no UTF-8").with_source(e))?;
+    let value = unseal("arrays", key, value)?;
+    let stored: StoredArray =
+        serde_json::from_slice(value).map_err(|e| bad("arrays", key, &e.to_string()).with_source(e))?;
+    if stored.codec != CODEC_PLAIN {
+        let text = format!("array {name:?} is stored with codec {:?}, which this version does not know", stored.codec);
+        return Err(Error::new(ErrorKind::Unsupported, text));
+    }
+    let bytes = stored.shape.iter().try_fold(stored.item_size, |n, axis| n.checked_mul(*axis));
+    if stored.item_size == 0 || bytes.is_none() {
+        return Err(bad("arrays", key, "its shape does not fit an address space"));
+    }
+    let descriptor = Descriptor {
+        id: ArrayId(stored.id),
+        dtype: stored.dtype,
+        item_size: stored.item_size,
+        shape: stored.shape,
+        order: stored.order,
+        block_size: BlockSize::new(stored.block_size).map_err(|e| bad("arrays", key, &e.to_string()))?,
+        changed: Version(stored.changed),
+    };
+    Ok((name.to_owned(), descriptor))
+}
+
+/// Key of an attribute.
+pub(crate) fn attr_key(array: ArrayId, name: &str) -> Vec<u8> {
+    [&array.0.to_be_bytes()[..], name.as_bytes()].concat()
+}
+
+/// Array and name that [`attr_key`] was given.
+pub(crate) fn attr_name(key: &[u8]) -> Result<(ArrayId, &str)> {
+    let (array, name) = key.split_first_chunk::<8>().ok_or_else(|| bad("attrs", key, "its key is too short"))?;
+    let name = str::from_utf8(name).map_err(|e| bad("attrs", key, "its name is no UTF-8").with_source(e))?;
+    Ok((ArrayId(u64::from_be_bytes(*array)), name))
+}
+
+/// As stored under `key`.
+pub(crate) fn encode_attr(key: &[u8], name: &str, value: &Value) -> Result<Vec<u8>> {
+    Ok(seal(key, to_json(name, value)?))
+}
+
+/// Back from what was stored.
+pub(crate) fn decode_attr(key: &[u8], value: &[u8]) -> Result<Value> {
+    let value = unseal("attrs", key, value)?;
+    serde_json::from_slice(value).map_err(|e| bad("attrs", key, &e.to_string()).with_source(e))
+}
+
+fn to_json(name: &str, value: &impl Serialize) -> Result<Vec<u8>> {
+    serde_json::to_vec(value)
+        .map_err(|e| Error::new(ErrorKind::Invalid, format!("{name:?} cannot be stored as JSON: {e}")).with_source(e))
+}

@@ -1,0 +1,32 @@
+//! Table `meta`: single numbers and words by name.
+
+use bigarray_core::Result;
+
+use super::{Reader, seal};
+
+/// Names of the records in `meta`.
+pub(crate) struct Meta;
+
+impl Meta {
+    /// Version of the format: [`Meta::FORMAT_VERSION`]. The first that is read, and stays where it is for ever.
+    pub(crate) const FORMAT: &'static str = "format";
+    /// The version that this code writes and reads.
+    pub(crate) const FORMAT_VERSION: u64 = 1;
+    /// The id that the next array gets.
+    pub(crate) const NEXT_ARRAY: &'static str = "next-array";
+    /// Chunks of the data file that were ever handed out are below this one.
+    pub(crate) const CHUNKS_END: &'static str = "chunks-end";
+
+    /// A number under `name`.
+    pub(crate) fn encode(name: &str, number: u64) -> Vec<u8> {
+        seal(name.as_bytes(), number.to_le_bytes().to_vec())
+    }
+
+    /// Back from what was stored.
+    pub(crate) fn decode(name: &str, value: &[u8]) -> Result<u64> {
+        let mut reader = Reader::new("meta", name.as_bytes(), value)?;
+        let number = reader.u64()?;
+        reader.end()?;
+        Ok(number)
+    }
+}

@@ -1,0 +1,127 @@
+//! Keys and values of the index's tables, as bytes: encoded here, decoded bounds-checked and by checksum. Numbers in
+//! keys are big-endian, so that they sort; in values little-endian.
+//!
+//! Every value ends in the CRC32C of its key and of what goes before: a record that lies under a wrong key is noticed.
+
+mod array;
+mod block;
+mod meta;
+mod space;
+mod sums;
+
+use bigarray_core::{ArrayId, BlockNo, Error, ErrorKind, Result};
+
+pub(crate) use array::{
+    MAX_NAME_BYTES, attr_key, attr_name, check_array_name, check_attr_name, decode_array, decode_attr, encode_array,
+    encode_attr,
+};
+pub(crate) use block::{MAX_SEGMENTS, StoredBlock, StoredSegment, decode_block, encode_block};
+pub(crate) use meta::Meta;
+pub(crate) use space::{
+    chunk_key, decode_bitmap, decode_claim, decode_fit, decode_freed, encode_bitmap, encode_claim, encode_freed,
+    fit_key, freed_key, parse_chunk_key, parse_fit_key, parse_freed_key,
+};
+pub(crate) use sums::{SUMS, Sums, decode_sums, encode_sums};
+
+/// Bytes of the checksum at the end of a value.
+const CRC_BYTES: usize = 4;
+
+/// Completes a value that is stored under `key`.
+pub(crate) fn seal(key: &[u8], mut value: Vec<u8>) -> Vec<u8> {
+    let crc = crc(key, &value);
+    value.extend_from_slice(&crc.to_le_bytes());
+    value
+}
+
+/// The value without its checksum, which is right. `table` is for the message.
+pub(crate) fn unseal<'v>(table: &str, key: &[u8], value: &'v [u8]) -> Result<&'v [u8]> {
+    match value.split_last_chunk::<CRC_BYTES>() {
+        Some((value, stored)) if u32::from_le_bytes(*stored) == crc(key, value) => Ok(value),
+        _ => Err(bad(table, key, "its checksum does not fit")),
+    }
+}
+
+fn crc(key: &[u8], value: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(key), value)
+}
+
+/// A record that is not what was written.
+pub(crate) fn bad(table: &str, key: &[u8], why: &str) -> Error {
+    Error::new(ErrorKind::Corrupt, format!("record \"{}\" of table {table} is corrupt: {why}", key.escape_ascii()))
+}
+
+/// Key of a block, or of a MiB of checksums: array id ‖ number.
+pub(crate) fn numbered_key(array: ArrayId, number: u64) -> [u8; 16] {
+    let mut key = [0; 16];
+    key[..8].copy_from_slice(&array.0.to_be_bytes());
+    key[8..].copy_from_slice(&number.to_be_bytes());
+    key
+}
+
+/// Back from [`numbered_key`].
+pub(crate) fn parse_numbered_key(table: &str, key: &[u8]) -> Result<(ArrayId, u64)> {
+    let (array, number) = key
+        .split_first_chunk::<8>()
+        .and_then(|(a, n)| Some((u64::from_be_bytes(*a), u64::from_be_bytes(n.try_into().ok()?))))
+        .ok_or_else(|| bad(table, key, "its key is not 16 bytes"))?;
+    Ok((ArrayId(array), number))
+}
+
+/// Key of a block.
+pub(crate) fn block_key(array: ArrayId, block: BlockNo) -> [u8; 16] {
+    numbered_key(array, block.0)
+}
+
+/// Takes numbers off the front of a value; says so instead of running past its end.
+pub(crate) struct Reader<'v> {
+    table: &'static str,
+    key: &'v [u8],
+    rest: &'v [u8],
+}
+
+impl<'v> Reader<'v> {
+    /// Reads the sealed `value`.
+    pub(crate) fn new(table: &'static str, key: &'v [u8], value: &'v [u8]) -> Result<Reader<'v>> {
+        Ok(Reader { table, key, rest: unseal(table, key, value)? })
+    }
+
+    pub(crate) fn bytes<const N: usize>(&mut self) -> Result<[u8; N]> {
+        let (bytes, rest) = self.rest.split_first_chunk::<N>().ok_or_else(|| self.bad("it is too short"))?;
+        self.rest = rest;
+        Ok(*bytes)
+    }
+
+    pub(crate) fn u8(&mut self) -> Result<u8> {
+        Ok(u8::from_le_bytes(self.bytes()?))
+    }
+
+    pub(crate) fn u16(&mut self) -> Result<u16> {
+        Ok(u16::from_le_bytes(self.bytes()?))
+    }
+
+    pub(crate) fn u32(&mut self) -> Result<u32> {
+        Ok(u32::from_le_bytes(self.bytes()?))
+    }
+
+    pub(crate) fn u64(&mut self) -> Result<u64> {
+        Ok(u64::from_le_bytes(self.bytes()?))
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    /// What remains.
+    pub(crate) fn rest(self) -> &'v [u8] {
+        self.rest
+    }
+
+    /// Nothing may remain.
+    pub(crate) fn end(self) -> Result<()> {
+        if self.rest.is_empty() { Ok(()) } else { Err(self.bad("it is too long")) }
+    }
+
+    pub(crate) fn bad(&self, why: &str) -> Error {
+        bad(self.table, self.key, why)
+    }
+}

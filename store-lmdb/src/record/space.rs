@@ -1,0 +1,115 @@
+//! Tables of the space in the data file: `chunks` (chunk → bitmap of free pages), `fits` (class ‖ chunk → nothing: the
+//! chunks of `chunks` by their longest run), `freed` (transaction ‖ part → runs), `claims` (owner → ranges of chunks).
+
+use std::ops::Range;
+
+use bigarray_core::Result;
+
+use super::{Reader, bad, seal};
+use crate::alloc::{Bitmap, FreedKey, Run};
+
+/// Key in `chunks`.
+pub(crate) fn chunk_key(chunk: u64) -> [u8; 8] {
+    chunk.to_be_bytes()
+}
+
+/// Back from [`chunk_key`].
+pub(crate) fn parse_chunk_key(key: &[u8]) -> Result<u64> {
+    Ok(u64::from_be_bytes(key.try_into().map_err(|_| bad("chunks", key, "its key is not 8 bytes"))?))
+}
+
+/// As stored under `key`.
+pub(crate) fn encode_bitmap(key: &[u8], free: &Bitmap) -> Vec<u8> {
+    seal(key, free.to_bytes().to_vec())
+}
+
+/// Back from what was stored.
+pub(crate) fn decode_bitmap(key: &[u8], value: &[u8]) -> Result<Bitmap> {
+    let mut reader = Reader::new("chunks", key, value)?;
+    let bitmap = Bitmap::from_bytes(&reader.bytes()?);
+    reader.end()?;
+    Ok(bitmap)
+}
+
+/// Key in `fits`.
+pub(crate) fn fit_key(class: u8, chunk: u64) -> [u8; 9] {
+    let mut key = [class; 9];
+    key[1..].copy_from_slice(&chunk.to_be_bytes());
+    key
+}
+
+/// Back from [`fit_key`].
+pub(crate) fn parse_fit_key(key: &[u8]) -> Result<(u8, u64)> {
+    let parts = key.split_first().and_then(|(class, chunk)| Some((*class, u64::from_be_bytes(chunk.try_into().ok()?))));
+    parts.ok_or_else(|| bad("fits", key, "its key is not 9 bytes"))
+}
+
+/// Checks the empty value in `fits`.
+pub(crate) fn decode_fit(key: &[u8], value: &[u8]) -> Result<()> {
+    Reader::new("fits", key, value)?.end()
+}
+
+/// Key in `freed`.
+pub(crate) fn freed_key(at: FreedKey) -> [u8; 12] {
+    let mut key = [0; 12];
+    key[..8].copy_from_slice(&at.txn.to_be_bytes());
+    key[8..].copy_from_slice(&at.part.to_be_bytes());
+    key
+}
+
+/// Back from [`freed_key`].
+pub(crate) fn parse_freed_key(key: &[u8]) -> Result<FreedKey> {
+    let parts = key.split_first_chunk::<8>().and_then(|(txn, part)| {
+        Some(FreedKey { txn: u64::from_be_bytes(*txn), part: u32::from_be_bytes(part.try_into().ok()?) })
+    });
+    parts.ok_or_else(|| bad("freed", key, "its key is not 12 bytes"))
+}
+
+/// As stored under `key`.
+pub(crate) fn encode_freed(key: &[u8], runs: &[Run]) -> Vec<u8> {
+    let mut value = Vec::with_capacity(12 * runs.len() + 4);
+    for run in runs {
+        value.extend_from_slice(&run.chunk.to_le_bytes());
+        value.extend_from_slice(&run.first.to_le_bytes());
+        value.extend_from_slice(&run.pages.to_le_bytes());
+    }
+    seal(key, value)
+}
+
+/// Back from what was stored.
+pub(crate) fn decode_freed(key: &[u8], value: &[u8]) -> Result<Vec<Run>> {
+    let mut reader = Reader::new("freed", key, value)?;
+    let mut runs = Vec::new();
+    while !reader.is_empty() {
+        let run = Run { chunk: reader.u64()?, first: reader.u16()?, pages: reader.u16()? };
+        if !run.is_sound() {
+            return Err(reader.bad("it lists pages that cannot be"));
+        }
+        runs.push(run);
+    }
+    Ok(runs)
+}
+
+/// As stored under `owner`.
+pub(crate) fn encode_claim(owner: &[u8], chunks: &[Range<u64>]) -> Vec<u8> {
+    let mut value = Vec::with_capacity(16 * chunks.len() + 4);
+    for range in chunks {
+        value.extend_from_slice(&range.start.to_le_bytes());
+        value.extend_from_slice(&range.end.to_le_bytes());
+    }
+    seal(owner, value)
+}
+
+/// Back from what was stored.
+pub(crate) fn decode_claim(owner: &[u8], value: &[u8]) -> Result<Vec<Range<u64>>> {
+    let mut reader = Reader::new("claims", owner, value)?;
+    let mut chunks = Vec::new();
+    while !reader.is_empty() {
+        let range = reader.u64()?..reader.u64()?;
+        if range.is_empty() {
+            return Err(reader.bad("it lists chunks that cannot be"));
+        }
+        chunks.push(range);
+    }
+    Ok(chunks)
+}

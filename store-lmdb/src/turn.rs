@@ -1,0 +1,1 @@
+//! The turn: the right to commit next.
