@@ -9,6 +9,8 @@ mod error;
 mod geometry;
 pub mod memory;
 pub mod store;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use descriptor::{ArrayId, Descriptor, Order, Version};
 pub use error::{Error, ErrorKind, Result};

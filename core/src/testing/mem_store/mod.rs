@@ -1,0 +1,226 @@
+//! A complete [`Store`] in memory.
+
+mod apply;
+mod pages;
+mod state;
+mod turn;
+
+use std::ops::{ControlFlow, Range};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use serde_json::Value;
+
+use self::apply::Draft;
+use self::pages::Pages;
+use self::state::{Committed as StateData, PageAt};
+use self::turn::Baton;
+use super::MemFile;
+use crate::conflict;
+use crate::descriptor::{ArrayId, Descriptor, Version};
+use crate::error::{Error, ErrorKind, Result};
+use crate::geometry::{BlockNo, PAGE};
+use crate::store::{BlockRecord, Change, Committed, DataFile, Snapshot, State, Store, Turn};
+
+/// A [`Store`] in memory that is as unkind as the contract allows: a page that no living snapshot refers to is
+/// overwritten with garbage at once and given out again first, so a reader that outstays its snapshot sees it.
+///
+/// It also holds its caller to the contract: a [`Change`] that breaks it, or leaves bytes or blocks past the end of an
+/// array, panics.
+///
+/// Cheap to clone; clones are the same store.
+#[derive(Clone)]
+pub struct MemStore(Arc<Inner>);
+
+/// How a [`MemStore`] behaves.
+#[derive(Clone, Debug, Default)]
+pub struct MemStoreOptions {
+    /// Every so many-th block is [`Origin::Produced`](crate::store::Origin::Produced); 0: none.
+    pub produced_every: u64,
+    /// Pages the data file may have before a commit is [`ErrorKind::StoreFull`]; 0: no limit.
+    pub capacity_pages: usize,
+}
+
+struct Inner {
+    options: MemStoreOptions,
+    file: Arc<MemFile>,
+    /// The same, as snapshots give it out.
+    data: Arc<dyn DataFile>,
+    ledger: Mutex<Ledger>,
+    baton: Baton,
+}
+
+struct Ledger {
+    now: Arc<StateData>,
+    snapshot: Weak<MemSnapshot>,
+    pages: Pages,
+    next_id: u64,
+}
+
+impl Default for MemStore {
+    fn default() -> MemStore {
+        MemStore::new()
+    }
+}
+
+impl MemStore {
+    /// An empty store.
+    pub fn new() -> MemStore {
+        MemStore::with(MemStoreOptions::default())
+    }
+
+    /// An empty store that behaves as `options` say.
+    pub fn with(options: MemStoreOptions) -> MemStore {
+        let file = Arc::new(MemFile::default());
+        let ledger = Ledger { now: Arc::default(), snapshot: Weak::new(), pages: Pages::default(), next_id: 1 };
+        let data: Arc<dyn DataFile> = file.clone();
+        MemStore(Arc::new(Inner { options, file, data, ledger: Mutex::new(ledger), baton: Baton::default() }))
+    }
+
+    /// The file its extents lie in: a [`SimMemory`](super::SimMemory) is to be made with it.
+    pub fn file(&self) -> Arc<dyn DataFile> {
+        self.0.data.clone()
+    }
+
+    /// Pages of the data file in use by the newest state, and pages kept for older snapshots alone.
+    pub fn pages(&self) -> (usize, usize) {
+        let ledger = self.0.ledger();
+        (ledger.now.file_pages().count(), ledger.pages.waiting())
+    }
+
+    /// Panics unless each page of the data file has exactly one owner.
+    pub fn check(&self) {
+        let ledger = self.0.ledger();
+        ledger.pages.check(ledger.now.file_pages());
+    }
+}
+
+impl Inner {
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_produced(&self, block: BlockNo) -> bool {
+        self.options.produced_every != 0 && block.0.is_multiple_of(self.options.produced_every)
+    }
+
+    /// Writes whole pages of `bytes` to pages that no snapshot can see, and gives the first.
+    fn store_pages(&self, bytes: &[u8]) -> Result<u64> {
+        let capacity = self.options.capacity_pages;
+        let mut ledger = self.ledger();
+        ledger.pages.store(&self.file, bytes, capacity).ok_or_else(|| {
+            let message = format!("the memory store holds {capacity} pages, too few for {} more", bytes.len() / PAGE);
+            Error::new(ErrorKind::StoreFull, message)
+        })
+    }
+}
+
+impl Store for MemStore {
+    fn snapshot(&self) -> Result<Arc<dyn Snapshot>> {
+        let mut ledger = self.0.ledger();
+        if let Some(living) = ledger.snapshot.upgrade() {
+            return Ok(living);
+        }
+        let snapshot = Arc::new(MemSnapshot { state: ledger.now.clone(), store: self.0.clone() });
+        ledger.pages.snapshot_begins(snapshot.state.version);
+        ledger.snapshot = Arc::downgrade(&snapshot);
+        Ok(snapshot)
+    }
+
+    fn commit(&self, change: &Change<'_>, turn: Option<&dyn Turn>) -> Result<Committed> {
+        let _turn = self.0.baton.enter(turn)?;
+        // The turn is ours, so the state stays what it is until this returns.
+        let (now, next_id) = {
+            let ledger = self.0.ledger();
+            (ledger.now.clone(), ledger.next_id)
+        };
+        if change.arrays.is_empty() {
+            return Ok(Committed { version: now.version, ids: Vec::new(), replaced: Vec::new() });
+        }
+        apply::assert_contract(change, now.version);
+        conflict::check(change, &*now)?;
+        let mut draft = Draft::new(&self.0, &now, next_id);
+        let applied = draft.apply(change);
+        let mut ledger = self.0.ledger();
+        if let Err(error) = applied {
+            ledger.pages.give_back(&self.0.file, &draft.taken);
+            return Err(error);
+        }
+        let committed = Committed { version: draft.next.version, ids: draft.ids, replaced: draft.replaced };
+        ledger.now = Arc::new(draft.next);
+        ledger.next_id = draft.next_id;
+        ledger.snapshot = Weak::new();
+        ledger.pages.retire(&self.0.file, committed.version, draft.freed);
+        Ok(committed)
+    }
+
+    fn turn(&self) -> Result<Box<dyn Turn>> {
+        Ok(Box::new(self.0.baton.take()?))
+    }
+}
+
+/// One committed state of a [`MemStore`].
+struct MemSnapshot {
+    state: Arc<StateData>,
+    store: Arc<Inner>,
+}
+
+impl Drop for MemSnapshot {
+    fn drop(&mut self) {
+        self.store.ledger().pages.snapshot_ends(&self.store.file, self.state.version);
+    }
+}
+
+impl Snapshot for MemSnapshot {
+    fn version(&self) -> Version {
+        self.state.version
+    }
+
+    fn file(&self) -> &Arc<dyn DataFile> {
+        &self.store.data
+    }
+
+    fn read(&self, array: ArrayId, block: BlockNo, first_page: u32, buf: &mut [u8]) -> Result<()> {
+        assert!(buf.len().is_multiple_of(PAGE), "read of {} bytes, which are not whole pages", buf.len());
+        let block = self.state.block_at(array, block);
+        for (n, page) in buf.chunks_exact_mut(PAGE).enumerate() {
+            let at = block.map_or(&PageAt::Hole, |block| {
+                let n = first_page as usize + n;
+                assert!(n < block.pages.len(), "read of page {n} of a block of {} pages", block.pages.len());
+                &block.pages[n]
+            });
+            at.read(&*self.store.file, page)?;
+        }
+        Ok(())
+    }
+}
+
+impl State for MemSnapshot {
+    fn array(&self, name: &str) -> Result<Option<Descriptor>> {
+        self.state.array(name)
+    }
+
+    fn arrays(&self) -> Result<Vec<(String, Descriptor)>> {
+        self.state.arrays()
+    }
+
+    fn attr(&self, array: ArrayId, name: &str) -> Result<Option<Value>> {
+        self.state.attr(array, name)
+    }
+
+    fn attrs(&self, array: ArrayId) -> Result<Vec<(String, Value)>> {
+        self.state.attrs(array)
+    }
+
+    fn block(&self, array: ArrayId, block: BlockNo) -> Result<Option<BlockRecord>> {
+        self.state.block(array, block)
+    }
+
+    fn blocks(
+        &self,
+        array: ArrayId,
+        range: Range<u64>,
+        visit: &mut dyn FnMut(BlockNo, BlockRecord) -> ControlFlow<()>,
+    ) -> Result<()> {
+        self.state.blocks(array, range, visit)
+    }
+}

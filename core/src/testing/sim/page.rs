@@ -1,0 +1,192 @@
+//! What one page of a simulated span holds.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use crate::error::Result;
+use crate::geometry::PAGE;
+use crate::memory::{Residency, WrittenTo};
+use crate::store::DataFile;
+
+/// Bytes a page has of its own, once it was written to.
+pub(super) type Own = Box<[u8; PAGE]>;
+
+/// A page; one that is not listed is missing (lazy), or zero and untouched (eager).
+#[derive(Debug)]
+pub(super) enum Page {
+    /// Zero memory; not `installed` where an eager span had it from the start.
+    Zero { installed: bool, own: Option<Own> },
+    /// A private mapping of the file: read from it at each access, until a write copies it.
+    Mapped { offset: u64, own: Option<Own> },
+    /// Copied in.
+    Copied { bytes: Own, protected: bool, written: bool },
+    /// Any access ends the process.
+    Poisoned,
+}
+
+impl Page {
+    /// Whether something may be installed over it.
+    pub(super) fn counts_as_missing(&self) -> bool {
+        matches!(self, Page::Zero { installed: false, own: None })
+    }
+
+    fn is_written(&self, to: WrittenTo, reads_too: bool) -> bool {
+        match (to, self) {
+            (WrittenTo::Zero, Page::Zero { own, .. }) => own.is_some() || reads_too,
+            (WrittenTo::Mapped, Page::Mapped { own, .. }) => own.is_some(),
+            (WrittenTo::Mapped, Page::Copied { written, .. }) => *written,
+            _ => false,
+        }
+    }
+
+    fn origin_is(&self, to: WrittenTo, residency: Residency) -> bool {
+        match self {
+            Page::Zero { .. } => to == WrittenTo::Zero,
+            Page::Mapped { .. } => to == WrittenTo::Mapped,
+            Page::Copied { .. } => to == WrittenTo::Mapped && residency == Residency::Eager,
+            Page::Poisoned => true,
+        }
+    }
+}
+
+/// What an access does with the bytes of one page.
+pub(super) enum Access<'a> {
+    Read(&'a mut [u8]),
+    Write(&'a [u8]),
+    FillZero(usize),
+}
+
+impl Access<'_> {
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Access::Read(to) => to.len(),
+            Access::Write(from) => from.len(),
+            Access::FillZero(len) => *len,
+        }
+    }
+
+    fn is_read(&self) -> bool {
+        matches!(self, Access::Read(_))
+    }
+
+    fn carry_out(&mut self, at: usize, own: &mut Own) {
+        let bytes = &mut own[at..at + self.len()];
+        match self {
+            Access::Read(to) => to.copy_from_slice(bytes),
+            Access::Write(from) => bytes.copy_from_slice(from),
+            Access::FillZero(_) => bytes.fill(0),
+        }
+    }
+}
+
+/// How an access to one page went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Done,
+    Missing,
+    Protected,
+    Bus,
+}
+
+/// The pages of a span.
+#[derive(Debug)]
+pub(super) struct PageTable {
+    pub(super) residency: Residency,
+    pub(super) pages: BTreeMap<usize, Page>,
+}
+
+impl PageTable {
+    /// Reads or writes inside page `n`, from its byte `at` on.
+    pub(super) fn access(&mut self, n: usize, at: usize, access: &mut Access<'_>, file: &dyn DataFile) -> Outcome {
+        if self.residency == Residency::Eager {
+            self.pages.entry(n).or_insert(Page::Zero { installed: false, own: None });
+        }
+        let Some(page) = self.pages.get_mut(&n) else { return Outcome::Missing };
+        let reads = access.is_read();
+        match page {
+            Page::Poisoned => return Outcome::Bus,
+            Page::Copied { protected: true, .. } if !reads => return Outcome::Protected,
+            Page::Copied { bytes, written, .. } => {
+                *written |= !reads;
+                access.carry_out(at, bytes);
+            }
+            Page::Zero { own, .. } => access_private(at, access, own, |_| Ok(())).unwrap_or(()),
+            Page::Mapped { own, offset } => {
+                if access_private(at, access, own, |bytes| file.read_at(*offset, bytes)).is_err() {
+                    return Outcome::Bus;
+                }
+            }
+        }
+        Outcome::Done
+    }
+
+    /// How an access to page `n` would go.
+    pub(super) fn probe(&self, n: usize, write: bool) -> Outcome {
+        match self.pages.get(&n) {
+            None if self.residency == Residency::Lazy => Outcome::Missing,
+            Some(Page::Poisoned) => Outcome::Bus,
+            Some(Page::Copied { protected: true, .. }) if write => Outcome::Protected,
+            _ => Outcome::Done,
+        }
+    }
+
+    pub(super) fn written(&self, range: Range<usize>, to: WrittenTo, reads_too: bool, found: &mut Vec<Range<usize>>) {
+        for (n, page) in self.pages.range(range) {
+            assert!(page.origin_is(to, self.residency), "written({to:?}) over page {n}, which is {}", page.name());
+            if !page.is_written(to, reads_too) {
+                continue;
+            }
+            let bytes = n * PAGE..(n + 1) * PAGE;
+            match found.last_mut() {
+                Some(last) if last.end == bytes.start => last.end = bytes.end,
+                _ => found.push(bytes),
+            }
+        }
+    }
+
+    /// How many mappings the kernel would need: neighbours that follow each other in the file share one.
+    pub(super) fn mappings(&self) -> usize {
+        let mut end = None;
+        let mut count = 0;
+        for (n, page) in &self.pages {
+            let Page::Mapped { offset, .. } = page else { continue };
+            count += usize::from(end != Some((*n, *offset)));
+            end = Some((n + 1, offset + PAGE as u64));
+        }
+        count
+    }
+}
+
+impl Page {
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Page::Zero { own: None, .. } => "zero",
+            Page::Zero { own: Some(_), .. } => "zero and written",
+            Page::Mapped { own: None, .. } => "mapped",
+            Page::Mapped { own: Some(_), .. } => "mapped and written",
+            Page::Copied { protected: true, .. } => "copied and protected",
+            Page::Copied { protected: false, .. } => "copied and unprotected",
+            Page::Poisoned => "poisoned",
+        }
+    }
+}
+
+/// Reads what a page shows; a write gives it bytes of its own first.
+fn access_private(
+    at: usize,
+    access: &mut Access<'_>,
+    own: &mut Option<Own>,
+    load: impl FnOnce(&mut [u8]) -> Result<()>,
+) -> Result<()> {
+    if let Some(own) = own {
+        access.carry_out(at, own);
+        return Ok(());
+    }
+    let mut bytes = Box::new([0; PAGE]);
+    load(&mut bytes[..])?;
+    access.carry_out(at, &mut bytes);
+    if !access.is_read() {
+        *own = Some(bytes);
+    }
+    Ok(())
+}

@@ -1,0 +1,317 @@
+//! A simulated span: what the pager does to it, and what a program would do with its memory.
+
+use std::ops::Range;
+use std::ptr::NonNull;
+use std::sync::{Arc, MutexGuard, Weak};
+
+use super::SimOp;
+use super::fault::{Role, role};
+use super::page::{Access, Outcome, Page};
+use super::world::{Fault, Shared, SpanState, World};
+use crate::error::{Error, ErrorKind, Result};
+use crate::geometry::PAGE;
+use crate::memory::{Faults, Residency, Span, WrittenTo};
+use crate::store::DataFile;
+
+/// How an access ends that cannot end well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// SIGBUS: the page is poisoned, or mapped from behind the end of the file.
+    Bus,
+    /// EFAULT: a system call was handed a page that only a thread of the program may wait for.
+    Efault,
+}
+
+/// The memory of a span of a [`SimMemory`](super::SimMemory), to be used as a program uses it through its pointer.
+pub struct SimSpan {
+    shared: Arc<Shared>,
+    base: usize,
+    len: usize,
+}
+
+/// The owner of a span; it ends with it.
+pub(super) struct Reserved(Arc<SimSpan>);
+
+/// Ends the test where a rule of the contract is broken.
+#[track_caller]
+pub(super) fn refuse_unless(kept: bool, rule: impl FnOnce() -> String) {
+    if !kept {
+        panic!("the contract of memory is broken: {}", rule());
+    }
+}
+
+impl Reserved {
+    pub(super) fn new(shared: &Arc<Shared>, world: &mut World, len: usize, residency: Residency) -> Reserved {
+        let (base, mut state) = world.place(len, residency);
+        let span = Arc::new(SimSpan { shared: shared.clone(), base, len });
+        state.handle = Arc::downgrade(&span);
+        world.spans.insert(base, state);
+        world.log(base, SimOp::Reserve, 0..len);
+        Reserved(span)
+    }
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        let mut world = self.0.shared.world();
+        world.log(self.0.base, SimOp::Drop, 0..self.0.len);
+        world.spans.remove(&self.0.base);
+        let waits = world.waiters.iter().any(|waiter| waiter.fault.base == self.0.base);
+        drop(world);
+        if !std::thread::panicking() {
+            refuse_unless(!waits, || "a span was given back while a thread waits in it".to_owned());
+        }
+    }
+}
+
+impl SimSpan {
+    /// Loads bytes, as a program's reads would, faults included.
+    ///
+    /// # Errors
+    /// [`Signal::Bus`], where the process would have ended.
+    ///
+    /// # Panics
+    /// If the pager broke the contract of memory, or leaves the thread waiting for ever.
+    pub fn load(&self, range: Range<usize>) -> Result<Vec<u8>, Signal> {
+        let mut bytes = vec![0; range.len()];
+        let mut rest = &mut bytes[..];
+        for (at, len) in pieces(range) {
+            let (piece, behind) = std::mem::take(&mut rest).split_at_mut(len);
+            self.access(at, Access::Read(piece))?;
+            rest = behind;
+        }
+        Ok(bytes)
+    }
+
+    /// Stores bytes, as a program's writes would, faults included.
+    ///
+    /// # Errors
+    /// As [`load`](SimSpan::load), with what lies before already stored.
+    ///
+    /// # Panics
+    /// As [`load`](SimSpan::load).
+    pub fn store(&self, at: usize, bytes: &[u8]) -> Result<(), Signal> {
+        let mut rest = bytes;
+        for (at, len) in pieces(at..at + bytes.len()) {
+            let (piece, behind) = rest.split_at(len);
+            self.access(at, Access::Write(piece))?;
+            rest = behind;
+        }
+        Ok(())
+    }
+
+    /// Hands bytes to a system call, as `write(fd, view)` would.
+    ///
+    /// # Errors
+    /// [`Signal::Efault`] where the call cannot wait for a page, else as [`load`](SimSpan::load).
+    ///
+    /// # Panics
+    /// As [`load`](SimSpan::load).
+    pub fn load_in_kernel(&self, range: Range<usize>) -> Result<Vec<u8>, Signal> {
+        if !self.shared.options.delivers_kernel_faults {
+            let world = self.world();
+            let table = &world.spans[&self.base].table;
+            for (at, _) in pieces(range.clone()) {
+                if table.probe(at / PAGE, false) == Outcome::Missing {
+                    return Err(Signal::Efault);
+                }
+            }
+        }
+        self.load(range)
+    }
+
+    /// Whether an access to that byte would go through without a fault.
+    pub fn is_present(&self, offset: usize) -> bool {
+        self.world().spans[&self.base].table.probe(offset / PAGE, false) == Outcome::Done
+    }
+
+    /// The world, in which this span lives.
+    fn world(&self) -> MutexGuard<'_, World> {
+        let world = self.shared.world();
+        let lives = world.spans.contains_key(&self.base);
+        refuse_unless(lives, || format!("the span at {:#x} is used after it was given back", self.base));
+        world
+    }
+
+    fn access(&self, at: usize, mut access: Access<'_>) -> Result<(), Signal> {
+        let as_whom = role();
+        refuse_unless(as_whom != Role::Monitor, || format!("who receives faults touches the span's byte {at}"));
+        refuse_unless(at + access.len() <= self.len, || format!("access to byte {at} of a span of {}", self.len));
+        loop {
+            let mut world = self.world();
+            let table = &mut self.state(&mut world).table;
+            let outcome = table.access(at / PAGE, at % PAGE, &mut access, &*self.shared.file);
+            drop(world);
+            match outcome {
+                Outcome::Done => return Ok(()),
+                Outcome::Bus => return Err(Signal::Bus),
+                what @ (Outcome::Missing | Outcome::Protected) => {
+                    self.shared.fault(Fault { base: self.base, offset: at / PAGE * PAGE, what });
+                }
+            }
+        }
+    }
+
+    fn state<'w>(&self, world: &'w mut World) -> &'w mut SpanState {
+        world.spans.get_mut(&self.base).expect("seen to live when the lock was taken")
+    }
+
+    /// Notes a call, having seen that its range is right.
+    fn enter(&self, op: SimOp, range: &Range<usize>) -> MutexGuard<'_, World> {
+        let right = range.start.is_multiple_of(PAGE) && range.end.is_multiple_of(PAGE);
+        refuse_unless(right && range.start <= range.end, || format!("{op:?} of {range:?}: not whole pages"));
+        refuse_unless(range.end <= self.len, || format!("{op:?} of {range:?}: the span has {} bytes", self.len));
+        let mut world = self.world();
+        world.log(self.base, op, range.clone());
+        world
+    }
+
+    /// Puts a page over each missing page of `range`.
+    fn install(&self, op: SimOp, range: Range<usize>, page: impl Fn(usize) -> Page) -> Result<()> {
+        let mut world = self.enter(op, &range);
+        let pages = range.start / PAGE..range.end / PAGE;
+        let table = &mut self.state(&mut world).table;
+        for (n, there) in table.pages.range(pages.clone()) {
+            refuse_unless(there.counts_as_missing(), || {
+                format!("{op:?} of {range:?}: page {n} is not missing, but {}", there.name())
+            });
+        }
+        world.fails(op)?;
+        if op == SimOp::Map {
+            let most = self.shared.options.most_mappings;
+            if world.mappings() >= most {
+                return Err(Error::new(ErrorKind::Io, format!("simulated: no more than {most} mappings")));
+            }
+        }
+        let table = &mut self.state(&mut world).table;
+        table.pages.extend(pages.map(|n| (n, page(n * PAGE - range.start))));
+        Ok(())
+    }
+
+    fn wake_up(&self, mut world: MutexGuard<'_, World>, range: &Range<usize>) {
+        world.wake(self.base, range);
+        drop(world);
+        self.shared.moved.notify_all();
+    }
+}
+
+/// Parts of `range` that lie within one page: where each starts, and how long it is.
+fn pieces(range: Range<usize>) -> impl Iterator<Item = (usize, usize)> {
+    let mut at = range.start;
+    std::iter::from_fn(move || {
+        let len = (range.end - at).min(PAGE - at % PAGE);
+        let piece = (at, len);
+        at += len;
+        (len != 0).then_some(piece)
+    })
+}
+
+impl Span for Reserved {
+    fn base(&self) -> NonNull<u8> {
+        let base = std::ptr::without_provenance_mut(self.0.base);
+        NonNull::new(base).expect("spans lie far above address 0")
+    }
+
+    fn size_bytes(&self) -> usize {
+        self.0.len
+    }
+
+    fn attach(&self, faults: Weak<dyn Faults>) {
+        let mut world = self.0.world();
+        let state = self.0.state(&mut world);
+        refuse_unless(state.faults.is_none(), || "attach was called twice".to_owned());
+        refuse_unless(state.table.pages.is_empty(), || "attach was called after something was installed".to_owned());
+        state.faults = Some(faults);
+    }
+
+    fn zero(&self, range: Range<usize>) -> Result<()> {
+        self.0.install(SimOp::Zero, range, |_| Page::Zero { installed: true, own: None })
+    }
+
+    fn map(&self, range: Range<usize>, file: &dyn DataFile, offset: u64, _read_ahead: bool) -> Result<()> {
+        let known = std::ptr::addr_eq(file, Arc::as_ptr(&self.0.shared.file));
+        refuse_unless(known, || "map of a file that this memory was not made with".to_owned());
+        refuse_unless(offset.is_multiple_of(PAGE as u64), || format!("map from byte {offset}: not a page's start"));
+        self.0.install(SimOp::Map, range, |at| Page::Mapped { offset: offset + at as u64, own: None })
+    }
+
+    fn copy(&self, at: usize, bytes: &[u8]) -> Result<()> {
+        let protected = self.0.state(&mut self.0.world()).table.residency == Residency::Lazy;
+        self.0.install(SimOp::Copy, at..at + bytes.len(), |at| {
+            let bytes = bytes[at..at + PAGE].try_into().expect("whole pages");
+            Page::Copied { bytes: Box::new(bytes), protected, written: false }
+        })
+    }
+
+    fn unprotect(&self, range: Range<usize>) -> Result<()> {
+        let mut world = self.0.enter(SimOp::Unprotect, &range);
+        world.fails(SimOp::Unprotect)?;
+        let table = &mut self.0.state(&mut world).table;
+        for n in range.start / PAGE..range.end / PAGE {
+            match table.pages.get_mut(&n) {
+                Some(Page::Copied { protected, .. }) => *protected = false,
+                other => {
+                    let is = other.map_or("missing", |page| page.name());
+                    panic!("the contract of memory is broken: unprotect of page {n}, which is {is}, not copied");
+                }
+            }
+        }
+        self.0.wake_up(world, &range);
+        Ok(())
+    }
+
+    fn poison(&self, range: Range<usize>, _why: &str) {
+        let mut world = self.0.enter(SimOp::Poison, &range);
+        let pages = range.start / PAGE..range.end / PAGE;
+        self.0.state(&mut world).table.pages.extend(pages.map(|n| (n, Page::Poisoned)));
+        self.0.wake_up(world, &range);
+    }
+
+    fn reset(&self, range: Range<usize>) -> Result<()> {
+        let mut world = self.0.enter(SimOp::Reset, &range);
+        world.fails(SimOp::Reset)?;
+        let pages = &mut self.0.state(&mut world).table.pages;
+        let mut behind = pages.split_off(&(range.start / PAGE));
+        pages.append(&mut behind.split_off(&(range.end / PAGE)));
+        Ok(())
+    }
+
+    fn wake(&self, range: Range<usize>) {
+        let world = self.0.enter(SimOp::Wake, &range);
+        self.0.wake_up(world, &range);
+    }
+
+    fn written(&self, range: Range<usize>, origin: WrittenTo, found: &mut Vec<Range<usize>>) -> Result<()> {
+        let mut world = self.0.enter(SimOp::Written, &range);
+        world.fails(SimOp::Written)?;
+        let reads_too = self.0.shared.options.reports_read_zero_pages;
+        let pages = range.start / PAGE..range.end / PAGE;
+        self.0.state(&mut world).table.written(pages, origin, reads_too, found);
+        Ok(())
+    }
+
+    fn with_bytes(&self, range: Range<usize>, f: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        match self.0.load(range.clone()) {
+            Ok(bytes) => f(&bytes),
+            Err(signal) => panic!("{signal:?} in bytes {range:?} of a simulated span"),
+        }
+    }
+
+    fn write(&self, at: usize, bytes: &[u8]) {
+        if let Err(signal) = self.0.store(at, bytes) {
+            panic!("{signal:?} in a write of {} bytes at {at} of a simulated span", bytes.len());
+        }
+    }
+
+    fn fill_zero(&self, range: Range<usize>) {
+        for (at, len) in pieces(range) {
+            if let Err(signal) = self.0.access(at, Access::FillZero(len)) {
+                panic!("{signal:?} where byte {at} of a simulated span was to become zero");
+            }
+        }
+    }
+
+    fn will_need(&self, range: Range<usize>) {
+        drop(self.0.enter(SimOp::WillNeed, &range));
+    }
+}
