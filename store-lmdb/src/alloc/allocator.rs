@@ -43,10 +43,12 @@ impl<'a> Space<'a> {
 
     /// Tries all at once, then each half.
     fn allocate_together(&mut self, wanted: &[u16], runs: &mut Vec<Run>) -> Result<()> {
-        let total: usize = wanted.iter().map(|n| usize::from(*n)).sum();
-        if let [one] = wanted {
-            return self.allocate_one(*one, runs);
+        match wanted {
+            [] => return Ok(()),
+            [one] => return self.allocate_one(*one, runs),
+            _ => {}
         }
+        let total: usize = wanted.iter().map(|n| usize::from(*n)).sum();
         if total < usize::from(CHUNK_PAGES)
             && let Some(mut rest) = self.find_fit(total as u16)?
         {
@@ -58,12 +60,8 @@ impl<'a> Space<'a> {
             return Ok(());
         }
         let (left, right) = wanted.split_at(wanted.len() / 2);
-        for half in [left, right] {
-            if !half.is_empty() {
-                self.allocate_together(half, runs)?;
-            }
-        }
-        Ok(())
+        self.allocate_together(left, runs)?;
+        self.allocate_together(right, runs)
     }
 
     fn allocate_one(&mut self, pages: u16, runs: &mut Vec<Run>) -> Result<()> {

@@ -128,6 +128,10 @@ impl Space<'_> {
     /// Ends the claim of `owner`: the pages of `used` are referenced from this transaction on, the others are free.
     pub(crate) fn settle(&mut self, owner: &Owner, used: &[Run]) -> Result<()> {
         let claimed = self.table.claim(owner)?;
+        let end = self.table.end()?;
+        if let Some(range) = claimed.iter().flatten().find(|range| range.start > range.end || range.end > end) {
+            return Err(wrong(&Run::whole(range.end), "are claimed, but lie outside the file"));
+        }
         let mut chunks: Vec<u64> = claimed.iter().flatten().cloned().flatten().collect();
         chunks.sort_unstable();
         let mut used = used.to_vec();

@@ -9,6 +9,10 @@ mod allocator;
 mod bitmap;
 mod claims;
 mod freed;
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod simulated;
 mod table;
 
 pub(crate) use allocator::Space;

@@ -1,0 +1,527 @@
+//! The allocator against a naive model: every page of a small file has a stamp, who wrote it last. Whatever a snapshot
+//! sees, or a claim holds, must keep its stamp, whatever is handed out, dropped half-way, swept or lost with the power.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::simulated::SimulatedTable;
+use super::{Bitmap, CHUNK_PAGES, OldestReader, Owner, Process, Run, Space};
+
+/// A thing that is stored: its pages, and the stamp that all of them carry.
+#[derive(Clone, Debug)]
+struct Object {
+    runs: Vec<Run>,
+    stamp: u64,
+}
+
+/// A committed state: the tables, and what is stored.
+#[derive(Clone)]
+struct State {
+    table: SimulatedTable,
+    objects: BTreeMap<u64, Object>,
+}
+
+/// A transaction that writes ahead.
+struct Writer {
+    owner: Owner,
+    stamp: u64,
+    /// Written so far: the front of its chunks.
+    written: Vec<Run>,
+    alive: bool,
+}
+
+struct Model {
+    process: Process,
+    /// What the disk holds: the stamp of each page.
+    pages: Vec<u64>,
+    now: State,
+    /// What a power loss may fall back to: the state before.
+    before: Option<State>,
+    snapshots: Vec<State>,
+    writers: Vec<Writer>,
+    next: u64,
+}
+
+/// One thing that happens. Numbers choose among what there is.
+#[derive(Clone, Debug)]
+enum Op {
+    /// Stores objects of those pages and frees some; the transaction is dropped after so many steps.
+    Commit {
+        wanted: Vec<u16>,
+        free: Vec<usize>,
+        reclaim: usize,
+        dropped_after: Option<usize>,
+    },
+    Claim {
+        writer: Option<usize>,
+        chunks: u64,
+        pages: u16,
+        reclaim: usize,
+        dropped: bool,
+    },
+    /// A writer stores what it wrote, but for every n-th run.
+    Settle {
+        writer: usize,
+        skip: usize,
+        free: Vec<usize>,
+        dropped: bool,
+    },
+    Release {
+        writer: usize,
+        dropped: bool,
+    },
+    Die {
+        writer: usize,
+    },
+    Sweep {
+        max: usize,
+        dropped: bool,
+    },
+    Look,
+    LookAway {
+        snapshot: usize,
+    },
+    PowerLoss,
+}
+
+impl Model {
+    fn new(disk: u64) -> Model {
+        Model {
+            process: Process::current(),
+            pages: vec![0; (disk * u64::from(CHUNK_PAGES)) as usize],
+            now: State { table: SimulatedTable::new(disk), objects: BTreeMap::new() },
+            before: None,
+            snapshots: Vec::new(),
+            writers: Vec::new(),
+            next: 1,
+        }
+    }
+
+    fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    fn oldest(&self) -> OldestReader {
+        self.snapshots.iter().map(|s| s.table.txn).min().map_or(OldestReader::None, OldestReader::At)
+    }
+
+    /// Writes to pages, as their new owner does at once.
+    fn write(&mut self, runs: &[Run], stamp: u64) {
+        for run in runs {
+            self.pages[range_of(run)].fill(stamp);
+        }
+    }
+
+    fn commit(&mut self, new: State) {
+        self.before = Some(std::mem::replace(&mut self.now, new));
+    }
+
+    /// Takes objects out of `state`, chosen by number.
+    fn pick(state: &mut State, chosen: &[usize]) -> Vec<Run> {
+        let mut runs = Vec::new();
+        for n in chosen {
+            if let Some(key) = state.objects.keys().nth(n % state.objects.len().max(1)).copied() {
+                runs.extend(state.objects.remove(&key).unwrap().runs);
+            }
+        }
+        runs
+    }
+
+    fn apply(&mut self, op: &Op) {
+        let oldest = self.oldest();
+        let mut new = State { table: self.now.table.begin(), objects: self.now.objects.clone() };
+        match op {
+            Op::Commit { wanted, free, reclaim, dropped_after } => {
+                let steps = dropped_after.unwrap_or(usize::MAX);
+                let freed = Self::pick(&mut new, free);
+                let mut space = Space::new(&mut new.table);
+                space.reclaim(oldest, *reclaim).unwrap();
+                if steps == 0 {
+                    return;
+                }
+                let runs = match space.allocate(wanted) {
+                    Ok(runs) => runs,
+                    Err(full) => {
+                        assert!(full.is_store_full(), "{full:?}");
+                        let free: u64 = new.table.free_runs().map(|r| u64::from(r.pages)).sum();
+                        let all: u64 = wanted.iter().map(|n| u64::from(*n)).sum();
+                        assert!(free < all, "full, with {free} pages free and {all} wanted");
+                        return;
+                    }
+                };
+                if steps > 1 {
+                    space.free(freed).unwrap();
+                }
+                let mut rest = runs.into_iter();
+                for pages in wanted {
+                    let mut object = Object { runs: Vec::new(), stamp: self.number() };
+                    let mut missing = *pages;
+                    while missing > 0 {
+                        let run = rest.next().expect("too few pages");
+                        assert!(run.is_sound() && run.pages <= missing, "{run:?} for {missing} pages");
+                        missing -= run.pages;
+                        object.runs.push(run);
+                    }
+                    self.write(&object.runs, object.stamp);
+                    new.objects.insert(object.stamp, object);
+                }
+                assert_eq!(rest.next(), None, "more pages than wanted");
+                if steps > 2 {
+                    self.commit(new);
+                }
+            }
+            Op::Claim { writer, chunks, pages, reclaim, dropped } => {
+                let living: Vec<usize> = (0..self.writers.len()).filter(|i| self.writers[*i].alive).collect();
+                let known = writer.and_then(|n| living.get(n % living.len().max(1)).copied());
+                let owner = known.map_or_else(|| self.process.new_owner(), |i| self.writers[i].owner);
+                let mut space = Space::new(&mut new.table);
+                space.reclaim(oldest, *reclaim).unwrap();
+                let got = match space.claim(&owner, *chunks) {
+                    Ok(got) => got,
+                    Err(full) => {
+                        assert!(full.is_store_full(), "{full:?}");
+                        // Nothing has changed, the transaction may go on.
+                        self.commit(new);
+                        return;
+                    }
+                };
+                let got: Vec<u64> = got.into_iter().flatten().collect();
+                assert_eq!(got.len() as u64, *chunks);
+                if *dropped {
+                    return;
+                }
+                self.commit(new);
+                let index = known.unwrap_or_else(|| {
+                    let stamp = self.number();
+                    self.writers.push(Writer { owner, stamp, written: Vec::new(), alive: true });
+                    self.writers.len() - 1
+                });
+                // All but the last chunk are full.
+                let mut written: Vec<Run> = got.into_iter().map(Run::whole).collect();
+                if let Some(last) = written.last_mut() {
+                    last.pages = *pages;
+                }
+                self.write(&written, self.writers[index].stamp);
+                self.writers[index].written.extend(written);
+            }
+            Op::Settle { writer, skip, free, dropped } => {
+                let Some(index) = self.living(*writer) else { return };
+                let Writer { owner, stamp, ref written, .. } = self.writers[index];
+                let used = written.iter().enumerate().filter(|(i, _)| i % skip != skip - 1);
+                let runs: Vec<Run> = used.map(|(_, run)| *run).collect();
+                let freed = Self::pick(&mut new, free);
+                let mut space = Space::new(&mut new.table);
+                space.settle(&owner, &runs).unwrap();
+                space.free(freed).unwrap();
+                if !dropped {
+                    new.objects.insert(stamp, Object { runs, stamp });
+                    self.commit(new);
+                    self.writers.remove(index);
+                }
+            }
+            Op::Release { writer, dropped } => {
+                let Some(index) = self.living(*writer) else { return };
+                Space::new(&mut new.table).release(&self.writers[index].owner).unwrap();
+                if !dropped {
+                    self.commit(new);
+                    self.writers.remove(index);
+                }
+            }
+            Op::Die { writer } => {
+                if let Some(index) = self.living(*writer) {
+                    self.writers[index].alive = false;
+                }
+            }
+            Op::Sweep { max, dropped } => {
+                let dead: Vec<Owner> = self.writers.iter().filter(|w| !w.alive).map(|w| w.owner).collect();
+                let swept = Space::new(&mut new.table).sweep(*max, &mut |owner| Ok(!dead.contains(owner))).unwrap();
+                assert_eq!(swept, dead.len().min(*max));
+                if !dropped {
+                    self.writers.retain(|w| w.alive || new.table.claims.contains_key(&w.owner.to_bytes()));
+                    self.commit(new);
+                }
+            }
+            Op::Look => self.snapshots.push(self.now.clone()),
+            Op::LookAway { snapshot } => {
+                if !self.snapshots.is_empty() {
+                    self.snapshots.swap_remove(snapshot % self.snapshots.len());
+                }
+            }
+            Op::PowerLoss => {
+                self.snapshots.clear();
+                if let Some(before) = self.before.take() {
+                    self.now = before;
+                }
+                // Whoever wrote ahead is gone; all that is left of it is what the index says.
+                let claims = self.now.table.claims.keys();
+                let dead = claims.map(|owner| Owner::from_bytes(owner));
+                self.writers =
+                    dead.map(|owner| Writer { owner, stamp: 0, written: Vec::new(), alive: false }).collect();
+            }
+        }
+    }
+
+    /// A writer that lives, chosen by number.
+    fn living(&self, chosen: usize) -> Option<usize> {
+        let living: Vec<usize> = (0..self.writers.len()).filter(|i| self.writers[*i].alive).collect();
+        living.get(chosen % living.len().max(1)).copied()
+    }
+
+    /// Everything that somebody relies on is what it was, and every page is in exactly one place.
+    fn check(&self) {
+        for state in self.snapshots.iter().chain([&self.now]) {
+            for object in state.objects.values() {
+                self.check_stamp(&object.runs, object.stamp);
+            }
+        }
+        for writer in self.writers.iter().filter(|w| w.alive) {
+            self.check_stamp(&writer.written, writer.stamp);
+        }
+        let table = &self.now.table;
+        let mut places = vec![None; table.end as usize * usize::from(CHUNK_PAGES)];
+        let referenced = self.now.objects.values().flat_map(|o| o.runs.clone()).map(|run| ("referenced", run));
+        let freed = table.freed.values().flatten().map(|run| ("freed", *run));
+        let claimed = table.claims.values().flatten().cloned().flatten().map(|chunk| ("claimed", Run::whole(chunk)));
+        let free = table.free_runs().map(|run| ("free", run));
+        for (place, run) in referenced.chain(freed).chain(claimed).chain(free) {
+            for page in &mut places[range_of(&run)] {
+                assert_eq!(page.replace(place), None, "{run:?} is {place}, and something else");
+            }
+        }
+        assert!(places.iter().all(Option::is_some), "a page is nowhere");
+        let listed: Vec<(u64, u8)> = table.chunks.iter().map(|(c, bitmap)| (*c, bitmap.class().unwrap())).collect();
+        let mut fits: Vec<(u64, u8)> = table.fits.iter().map(|(class, chunk)| (*chunk, *class)).collect();
+        fits.sort_unstable();
+        assert_eq!(listed, fits, "chunks are listed by their longest runs");
+    }
+
+    fn check_stamp(&self, runs: &[Run], stamp: u64) {
+        for run in runs {
+            assert!(self.pages[range_of(run)].iter().all(|s| *s == stamp), "{run:?} was overwritten");
+        }
+    }
+
+    /// When all readers and writers have gone, what is not referenced becomes free, in a few transactions.
+    fn check_nothing_leaks(&mut self) {
+        self.snapshots.clear();
+        for writer in &mut self.writers {
+            writer.alive = false;
+        }
+        self.apply(&Op::Sweep { max: usize::MAX, dropped: false });
+        for _ in 0..3 {
+            let reclaim = usize::MAX;
+            self.apply(&Op::Commit { wanted: vec![], free: vec![], reclaim, dropped_after: None });
+        }
+        self.check();
+        assert!(self.now.table.freed.is_empty() && self.now.table.claims.is_empty());
+    }
+}
+
+fn range_of(run: &Run) -> std::ops::Range<usize> {
+    let first = run.chunk as usize * usize::from(CHUNK_PAGES) + usize::from(run.first);
+    first..first + usize::from(run.pages)
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let wanted = prop_oneof![
+        4 => prop::collection::vec(1..4_u16, 0..40),
+        2 => prop::collection::vec(1..=CHUNK_PAGES, 0..3),
+        1 => prop::collection::vec(1..200_u16, 0..8),
+    ];
+    let chosen = || prop::collection::vec(any::<usize>(), 0..12);
+    let reclaim = || prop_oneof![Just(0), 1..200_usize, Just(usize::MAX)];
+    let rarely = || prop::bool::weighted(0.2);
+    prop_oneof![
+        12 => (wanted, chosen(), reclaim(), prop::option::weighted(0.2, 0..3_usize)).prop_map(
+            |(wanted, free, reclaim, dropped_after)| Op::Commit { wanted, free, reclaim, dropped_after }
+        ),
+        4 => (any::<Option<usize>>(), 1..4_u64, 1..=CHUNK_PAGES, reclaim(), rarely()).prop_map(
+            |(writer, chunks, pages, reclaim, dropped)| Op::Claim { writer, chunks, pages, reclaim, dropped }
+        ),
+        3 => (any::<usize>(), 2..5_usize, chosen(), rarely())
+            .prop_map(|(writer, skip, free, dropped)| Op::Settle { writer, skip, free, dropped }),
+        1 => (any::<usize>(), rarely()).prop_map(|(writer, dropped)| Op::Release { writer, dropped }),
+        1 => any::<usize>().prop_map(|writer| Op::Die { writer }),
+        1 => (1..3_usize, rarely()).prop_map(|(max, dropped)| Op::Sweep { max, dropped }),
+        3 => Just(Op::Look),
+        3 => any::<usize>().prop_map(|snapshot| Op::LookAway { snapshot }),
+        1 => Just(Op::PowerLoss),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1024, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn nothing_in_use_is_handed_out_and_nothing_leaks(disk in 2..12_u64, ops in prop::collection::vec(op(), 0..60)) {
+        let mut model = Model::new(disk);
+        for op in &ops {
+            model.apply(op);
+            model.check();
+        }
+        model.check_nothing_leaks();
+    }
+}
+
+/// A file with those chunks, all free.
+fn free_file(chunks: u64) -> SimulatedTable {
+    let mut table = SimulatedTable::new(chunks);
+    table.txn = 1;
+    let owner = Process::current().new_owner();
+    let mut space = Space::new(&mut table);
+    space.claim(&owner, chunks).unwrap();
+    space.release(&owner).unwrap();
+    table
+}
+
+/// Takes pages of a free file.
+fn take(table: &mut SimulatedTable, runs: &[Run]) {
+    for run in runs {
+        let before = table.chunks[&run.chunk];
+        let mut after = before;
+        after.remove(run);
+        Space::new(table).put(run.chunk, before, after).unwrap();
+    }
+}
+
+fn run(chunk: u64, first: u16, pages: u16) -> Run {
+    Run { chunk, first, pages }
+}
+
+#[test]
+fn a_commit_lies_together_in_the_tightest_chunk_in_part_use() {
+    let mut table = free_file(3);
+    take(&mut table, &[run(0, 0, 1), run(1, 0, 400)]);
+    let runs = Space::new(&mut table).allocate(&[1, 5, 30]).unwrap();
+    assert_eq!(runs, [run(1, 400, 1), run(1, 401, 5), run(1, 406, 30)]);
+}
+
+#[test]
+fn a_request_that_fits_nowhere_comes_in_a_few_long_pieces() {
+    let mut table = free_file(2);
+    // Chunk 0 is left with two runs of 60 pages, chunk 1 with one of 50.
+    take(&mut table, &[run(0, 60, 300), run(0, 420, 92), run(1, 0, 462)]);
+    let runs = Space::new(&mut table).allocate(&[150]).unwrap();
+    let mut pages: Vec<u16> = runs.iter().map(|r| r.pages).collect();
+    pages.sort_unstable();
+    assert_eq!(pages, [30, 60, 60]);
+}
+
+#[test]
+fn many_short_pieces_are_taken_only_when_the_file_cannot_grow() {
+    let every_other: Vec<Run> = (0..CHUNK_PAGES).step_by(2).map(|page| run(0, page, 1)).collect();
+    let mut table = free_file(1);
+    take(&mut table, &every_other);
+    let mut roomy = table.clone();
+    roomy.disk = 2;
+    assert_eq!(Space::new(&mut roomy).allocate(&[100]).unwrap(), [run(1, 0, 100)]);
+    let runs = Space::new(&mut table).allocate(&[100]).unwrap();
+    assert_eq!(runs.len(), 100);
+    let full = Space::new(&mut table).allocate(&[157]).unwrap_err();
+    assert!(full.is_store_full(), "{full:?}");
+}
+
+#[test]
+fn a_claim_prefers_one_piece_and_leaves_chunks_in_part_use_alone() {
+    let mut table = free_file(8);
+    take(&mut table, &[run(2, 7, 1), run(3, 0, 1)]);
+    let owner = Process::current().new_owner();
+    let mut space = Space::new(&mut table);
+    assert_eq!(space.claim(&owner, 3).unwrap(), [4..7]);
+    assert_eq!(space.claim(&owner, 3).unwrap(), [0..2, 7..8]);
+    assert_eq!(table.claims[&owner.to_bytes()], [4..7, 0..2, 7..8]);
+    assert_eq!(table.chunks.keys().copied().collect::<Vec<_>>(), [2, 3]);
+    let full = Space::new(&mut table).claim(&owner, 1).unwrap_err();
+    assert!(full.is_store_full(), "{full:?}");
+}
+
+#[test]
+fn what_is_left_of_a_claim_is_free_again() {
+    let mut table = free_file(3);
+    let owner = Process::current().new_owner();
+    let mut space = Space::new(&mut table);
+    space.claim(&owner, 3).unwrap();
+    space.settle(&owner, &[run(0, 0, 512), run(1, 0, 10)]).unwrap();
+    assert_eq!(table.free_runs().collect::<Vec<_>>(), [run(1, 10, 502), run(2, 0, 512)]);
+    assert!(table.claims.is_empty());
+    // To give it back once more does nothing.
+    Space::new(&mut table).release(&owner).unwrap();
+    assert_eq!(table.chunks.len(), 2);
+}
+
+#[test]
+fn freed_pages_wait_for_the_oldest_reader_and_one_state_more() {
+    let mut table = free_file(1);
+    take(&mut table, &[run(0, 0, 10)]);
+    table.txn = 5;
+    Space::new(&mut table).free(vec![run(0, 0, 10)]).unwrap();
+    let reclaimed = |txn: u64, oldest: OldestReader| {
+        let mut table = table.clone();
+        table.txn = txn;
+        Space::new(&mut table).reclaim(oldest, 100).unwrap()
+    };
+    assert_eq!(reclaimed(6, OldestReader::None), 0);
+    assert_eq!(reclaimed(7, OldestReader::None), 1);
+    assert_eq!(reclaimed(7, OldestReader::Unknown), 0);
+    assert_eq!(reclaimed(9, OldestReader::At(5)), 0);
+    assert_eq!(reclaimed(9, OldestReader::At(6)), 1);
+}
+
+#[test]
+fn a_mass_of_freed_pages_comes_back_a_part_a_commit() {
+    let mut table = free_file(4);
+    let scattered: Vec<Run> = (0..1000).map(|i| run(i / 250, (i % 250) as u16 * 2, 1)).collect();
+    take(&mut table, &scattered);
+    Space::new(&mut table).free(scattered).unwrap();
+    for left in [872, 744, 616] {
+        table.txn += 2;
+        let done = Space::new(&mut table).reclaim(OldestReader::None, 100).unwrap();
+        assert_eq!(done, 128);
+        assert_eq!(table.freed.values().map(Vec::len).sum::<usize>(), left);
+    }
+}
+
+#[test]
+fn adjoining_freed_pages_are_recorded_as_one_run() {
+    let mut table = free_file(2);
+    let mut space = Space::new(&mut table);
+    space.free(vec![run(0, 8, 2), run(1, 0, 3), run(0, 0, 8), run(0, 511, 1)]).unwrap();
+    space.free(vec![run(1, 5, 1)]).unwrap();
+    let recorded: Vec<Run> = table.freed.values().flatten().copied().collect();
+    assert_eq!(recorded, [run(0, 0, 10), run(0, 511, 1), run(1, 0, 3), run(1, 5, 1)]);
+}
+
+#[test]
+fn records_that_contradict_each_other_are_refused() {
+    let owner = Process::current().new_owner();
+    let corrupt =
+        |result: bigarray_core::Result<()>| assert!(result.as_ref().is_err_and(|e| e.is_corrupt()), "{result:?}");
+    let mut table = free_file(2);
+    table.txn = 9;
+    corrupt(Space::new(&mut table).free(vec![run(0, 0, 4), run(0, 3, 1)]));
+    corrupt(Space::new(&mut table).free(vec![run(0, 500, 13)]));
+    corrupt(Space::new(&mut table).settle(&owner, &[run(0, 0, 1)]));
+    // Freed, yet free.
+    let mut twice = table.clone();
+    Space::new(&mut twice).free(vec![run(0, 0, 4)]).unwrap();
+    twice.txn = 12;
+    corrupt(Space::new(&mut twice).reclaim(OldestReader::None, 9).map(drop));
+    // Claimed, yet free.
+    let mut claimed = table.clone();
+    claimed.claims.insert(owner.to_bytes(), vec![0..1]);
+    corrupt(Space::new(&mut claimed).release(&owner));
+    // Claimed outside the file.
+    claimed.claims.insert(owner.to_bytes(), vec![0..u64::MAX]);
+    corrupt(Space::new(&mut claimed).release(&owner));
+    // Listed, but not recorded.
+    let mut listed = table.clone();
+    take(&mut listed, &[run(0, 0, 1)]);
+    listed.chunks.remove(&0);
+    corrupt(Space::new(&mut listed).allocate(&[300]).map(drop));
+    // Listed under more than it has.
+    let mut overrated = table;
+    overrated.chunks.insert(0, Bitmap::EMPTY);
+    corrupt(Space::new(&mut overrated).allocate(&[512]).map(drop));
+}
