@@ -80,3 +80,67 @@ impl BlockSize {
 pub const fn page_ceil(bytes: usize) -> usize {
     bytes.next_multiple_of(PAGE)
 }
+
+/// A set of bytes as ascending ranges that do not touch.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Ranges(Vec<Range<usize>>);
+
+impl Ranges {
+    /// Adds `range`.
+    pub(crate) fn insert(&mut self, range: Range<usize>) {
+        if range.is_empty() {
+            return;
+        }
+        let first = self.0.partition_point(|r| r.end < range.start);
+        let last = self.0.partition_point(|r| r.start <= range.end);
+        let joined = self.0[first..last].iter().fold(range, |all, r| all.start.min(r.start)..all.end.max(r.end));
+        self.0.splice(first..last, [joined]);
+    }
+
+    /// Takes everything from byte `end` on away.
+    pub(crate) fn truncate(&mut self, end: usize) {
+        self.0.retain_mut(|r| {
+            r.end = r.end.min(end);
+            r.start < r.end
+        });
+    }
+
+    /// The ranges, ascending.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Range<usize>> {
+        self.0.iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn block_sizes_are_powers_of_two_within_limits() {
+        assert_eq!(BlockSize::new(65536).unwrap(), BlockSize::MIN);
+        for bad in [0, 4096, 65537, 100_000, 4 << 20] {
+            assert!(BlockSize::new(bad).unwrap_err().is_invalid(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn blocks_in_covers_what_is_touched() {
+        let size = BlockSize::MIN;
+        assert_eq!(size.blocks_in(&(0..0)), 0..0);
+        assert_eq!(size.blocks_in(&(65535..65537)), 0..2);
+        assert_eq!(size.blocks_in(&(65536..131_072)), 1..2);
+    }
+
+    #[test]
+    fn ranges_join_what_touches() {
+        let mut set = Ranges::default();
+        for range in [10..20, 30..40, 20..25, 5..6, 0..0, 24..30] {
+            set.insert(range);
+        }
+        assert_eq!(set.0, [5..6, 10..40]);
+        set.truncate(15);
+        assert_eq!(set.0, [5..6, 10..15]);
+        set.truncate(5);
+        assert_eq!(set.0, []);
+    }
+}

@@ -5,13 +5,17 @@
 
 pub mod conflict;
 mod descriptor;
+mod engine;
 mod error;
 mod geometry;
 pub mod memory;
+mod pager;
 pub mod store;
 #[cfg(feature = "testing")]
 pub mod testing;
 
 pub use descriptor::{ArrayId, Descriptor, Order, Version};
+pub use engine::{Engine, EngineOptions, Reader, Transaction, Writer};
 pub use error::{Error, ErrorKind, Result};
 pub use geometry::{BlockNo, BlockSize, PAGE, page_ceil};
+pub use pager::Access;

@@ -2,11 +2,10 @@
 
 use std::ops::{ControlFlow, Range};
 
-use crate::descriptor::Version;
 use crate::error::Result;
 use crate::geometry::{BlockNo, BlockSize};
 use crate::pager::table::{Binding, is_mappable};
-use crate::store::{BlockRecord, Origin, State as _};
+use crate::store::{BlockRecord, Origin};
 
 /// Zero memory is laid over at most this much at a time: more than a huge page, little enough that what a stray
 /// access leaves behind stays cheap to scan.
@@ -34,51 +33,41 @@ impl Plan {
     /// Asks storage about `run` (step 4 of a fault) and decides how much of it to install at once.
     pub(crate) fn ask(binding: &Binding, run: &Range<u64>, block_size: BlockSize) -> Result<Plan> {
         let mut plan = Plan { first: run.start, records: Vec::new() };
+        let mut holes = run.end - run.start;
         if let Some((array, stored)) = binding.stored(run) {
             binding.snapshot.blocks(array, stored, &mut |BlockNo(block), record| {
-                let holes = (block - plan.next()) as usize;
-                if holes > 0 && !plan.reach_over_holes(holes, block_size) {
+                if plan.records.is_empty() && block > plan.first {
+                    holes = block - plan.first;
                     return ControlFlow::Break(());
                 }
-                if !plan.takes(&record, block_size) {
+                if block > plan.next() || !plan.takes(&record, block_size) {
                     return ControlFlow::Break(());
                 }
                 plan.records.push(Some(record));
                 ControlFlow::Continue(())
             })?;
         }
-        // Nothing stored behind what was found: the rest of the run is holes.
-        if plan.records.iter().all(Option::is_none) {
-            let holes = (run.end - plan.next()) as usize;
-            plan.reach_over_holes(holes, block_size);
+        if plan.records.is_empty() {
+            let most = (ZERO_RUN_BYTES / block_size.bytes()) as u64;
+            plan.records.resize(holes.min(most) as usize, None);
         }
         Ok(plan)
     }
 
     /// The block behind the last one planned.
-    fn next(&self) -> u64 {
+    pub(crate) fn next(&self) -> u64 {
         self.first + self.records.len() as u64
-    }
-
-    /// Adds up to `holes` holes if the plan is of holes; says whether it may go on behind them.
-    fn reach_over_holes(&mut self, holes: usize, block_size: BlockSize) -> bool {
-        if self.records.last().is_some_and(Option::is_some) {
-            return false;
-        }
-        let most = (ZERO_RUN_BYTES / block_size.bytes()).max(1);
-        self.records.resize(holes.min(most), None);
-        false
     }
 
     /// Whether `record`, of the next block, belongs to the same run.
     fn takes(&self, record: &BlockRecord, block_size: BlockSize) -> bool {
         match self.records.last() {
-            None => true,
-            Some(None) => false,
-            Some(Some(last)) if !is_mappable(record) || !is_mappable(last) => false,
             Some(Some(last)) => {
-                follows(last, record, block_size) || self.records.len() < SCATTERED_RUN_BLOCKS
+                is_mappable(record)
+                    && is_mappable(last)
+                    && (follows(last, record, block_size) || self.records.len() < SCATTERED_RUN_BLOCKS)
             }
+            _ => true,
         }
     }
 }
@@ -133,6 +122,3 @@ fn whole_hole(block_size: BlockSize) -> crate::store::Segment {
 pub(crate) fn page_range(start: usize, pages: &Range<u32>) -> Range<usize> {
     start + pages.start as usize * crate::PAGE..start + pages.end as usize * crate::PAGE
 }
-
-/// The version a block without record has.
-pub(crate) const ABSENT: Version = Version(0);

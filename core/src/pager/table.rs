@@ -5,6 +5,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::descriptor::{ArrayId, Version};
+use crate::error::Result;
+use crate::geometry::BlockNo;
 use crate::memory::Residency;
 use crate::store::{BlockRecord, Origin, Snapshot};
 
@@ -13,9 +15,10 @@ use crate::store::{BlockRecord, Origin, Snapshot};
 pub(crate) enum Kind {
     /// Zero memory over a hole. Written pages are present and not the zero page.
     Zero,
-    /// Extents mapped privately, zero memory over hole pages; in an eager span also copied blocks, which count as
-    /// file pages there. Written pages are not file-backed.
+    /// Extents mapped privately: written pages are not file-backed. Zero memory over hole pages.
     Mapped,
+    /// Copied into a file of the span's own, in an eager span. Written pages are not file-backed.
+    Filed,
     /// Copied and write-protected: unwritten.
     Clean,
     /// Copied, and a thread was let through to write. What really changed is found by comparing.
@@ -74,6 +77,14 @@ impl Binding {
     pub(crate) fn stored(&self, range: &Range<u64>) -> Option<(ArrayId, Range<u64>)> {
         let range = range.start..range.end.min(self.visible);
         self.array.filter(|_| !range.is_empty()).map(|array| (array, range))
+    }
+
+    /// What storage has for `block`, if that is visible.
+    pub(crate) fn record(&self, block: u64) -> Result<Option<BlockRecord>> {
+        match self.stored(&(block..block + 1)) {
+            Some((array, _)) => self.snapshot.block(array, BlockNo(block)),
+            None => Ok(None),
+        }
     }
 }
 

@@ -1,0 +1,132 @@
+//! The life of a commit, in the numbered steps of the design. Steps 3 to 7 are the store's.
+
+use super::slot::Slot;
+use super::transaction::{Place, Transaction};
+use crate::conflict;
+use crate::error::{Error, ErrorKind, Result};
+use crate::geometry::BlockNo;
+use crate::pager::Written;
+use crate::store::{ArrayChange, Bytes, Change, Committed, Snapshot, Turn};
+
+/// Bytes of an array that nothing was written to.
+struct Nothing;
+
+impl Bytes for Nothing {
+    fn with(&self, range: std::ops::Range<usize>, _: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        Err(Error::new(ErrorKind::Invalid, format!("nothing was written to bytes {range:?}")))
+    }
+}
+
+/// Commits; on an error the transaction is dropped by the caller, which gives its spans back.
+pub(super) fn commit(transaction: &Transaction, turn: Option<&dyn Turn>) -> Result<()> {
+    // No view and no handle lives: the caller gave up the transaction that they borrow.
+    let mut arrays = transaction.arrays_lock();
+    if arrays.slots.iter().any(|place| matches!(place, Place::Open)) {
+        let why = "an array handle of this transaction was leaked (mem::forget), and with it what was written through \
+                   it; nothing is stored";
+        return Err(Error::new(ErrorKind::Invalid, why));
+    }
+    let mut slots: Vec<&mut Slot> = Vec::new();
+    for place in &mut arrays.slots {
+        if let Place::Home(slot) = place {
+            slots.push(slot);
+        }
+    }
+
+    // (1) what was written
+    let written = slots.iter().map(|slot| written(slot)).collect::<Result<Vec<_>>>()?;
+    let mut change = Change { base: transaction.base(), arrays: Vec::new() };
+    let mut indices = Vec::new();
+    for (index, (slot, written)) in slots.iter().zip(&written).enumerate() {
+        if let Some(array) = array_change(slot, written, &*transaction.snapshot)? {
+            change.arrays.push(array);
+            indices.push(index);
+        }
+    }
+    if change.arrays.is_empty() {
+        return Ok(());
+    }
+
+    // (2) a sure loser writes nothing
+    let newest = transaction.engine.snapshot()?;
+    if newest.version() != transaction.base() {
+        conflict::check(&change, &*newest)?;
+    }
+    drop(newest);
+
+    let committed = transaction.engine.store.commit(&change, turn)?; // (3) to (7)
+
+    // (8) the spans are brought up to date: what was written is given back, and loaded anew from what is stored
+    drop(change);
+    for (index, slot) in slots.iter_mut().enumerate() {
+        match indices.iter().position(|&i| i == index) {
+            Some(at) => settle(transaction, slot, &written[index], &committed, at),
+            None => slot.abandon(&transaction.engine),
+        }
+    }
+    Ok(())
+}
+
+fn written(slot: &Slot) -> Result<Written> {
+    match (&slot.after, &slot.pager) {
+        (Some((name, _)), Ok(Some(pager))) => {
+            pager.written(&slot.exposed).map_err(|e| e.context(format_args!("array {name:?}")))
+        }
+        _ => Ok(Written { changes: Vec::new(), touched: Vec::new() }),
+    }
+}
+
+fn array_change<'a>(slot: &'a Slot, written: &Written, snapshot: &dyn Snapshot) -> Result<Option<ArrayChange<'a>>> {
+    let mut dropped = Vec::new();
+    let mut dropped_from = None;
+    if let Some((_, before)) = &slot.before
+        && slot.dropped_from != u64::MAX
+    {
+        dropped_from = Some(slot.dropped_from);
+        snapshot.blocks(before.id, slot.dropped_from..u64::MAX, &mut |BlockNo(block), record| {
+            dropped.push((BlockNo(block), record.version));
+            std::ops::ControlFlow::Continue(())
+        })?;
+    }
+    let bytes: &dyn Bytes = match &slot.pager {
+        Ok(Some(pager)) => &**pager,
+        _ => &Nothing,
+    };
+    let attrs = slot.attr_changes();
+    let change = ArrayChange {
+        before: slot.before.clone(),
+        after: slot.after.clone(),
+        dropped_from,
+        dropped,
+        blocks: written.changes.clone(),
+        attrs,
+        bytes,
+    };
+    // Created and removed again leaves no trace; opened and looked at, none either.
+    let nothing = change.before.is_none() && change.after.is_none();
+    Ok((!nothing && (change.touches_array() || !change.attrs.is_empty())).then_some(change))
+}
+
+fn settle(transaction: &Transaction, slot: &mut Slot, written: &Written, committed: &Committed, at: usize) {
+    let engine = &transaction.engine;
+    let id = committed.ids[at];
+    if slot.after.is_none() {
+        drop(engine.pool().forget_array(id));
+        return;
+    }
+    // Dropped blocks are more than anybody wants to list: after such a commit a refresh looks for itself.
+    if !written.changes.is_empty() && slot.before.is_some() && slot.dropped_from == u64::MAX {
+        let blocks = written.changes.iter().map(|change| change.block.0).collect();
+        engine.pool().remember(id, committed.replaced[at], committed.version, blocks);
+    }
+    // Clean blocks are as the snapshot had them, whatever others committed since; those of a new array are holes.
+    let right_for = match &slot.before {
+        Some((_, before)) => before.changed,
+        None => committed.version,
+    };
+    if let Ok(Some(pager)) = std::mem::replace(&mut slot.pager, Ok(None))
+        && pager.release(&written.touched, Some((id, right_for))).is_ok()
+    {
+        engine.put_idle(id, pager);
+    }
+}

@@ -1,0 +1,79 @@
+//! Readers and transactions over named byte spaces: what ties a store, a memory and their pagers together.
+
+mod commit;
+mod pool;
+mod reader;
+mod resize;
+mod slot;
+mod transaction;
+mod writer;
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::error::Result;
+use crate::memory::Memory;
+use crate::pager::Policy;
+use crate::store::{Snapshot, Store, Turn};
+use pool::Pool;
+pub use reader::Reader;
+pub use transaction::Transaction;
+pub use writer::Writer;
+
+/// How an [`Engine`] pages.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct EngineOptions {
+    /// Copy every block into memory rather than map it.
+    pub copy: bool,
+    /// Verify mapped blocks against their checksums as they are mapped; copied ones always are.
+    pub verify: bool,
+}
+
+/// A store and a memory, and the spans that idle between transactions.
+pub struct Engine {
+    store: Arc<dyn Store>,
+    memory: Arc<dyn Memory>,
+    policy: Policy,
+    pool: Mutex<Pool>,
+}
+
+impl Engine {
+    /// An engine over `store` and `memory`.
+    pub fn new(store: Arc<dyn Store>, memory: Arc<dyn Memory>, options: EngineOptions) -> Arc<Engine> {
+        let policy = Policy { copy: options.copy, verify: options.verify };
+        Arc::new(Engine { store, memory, policy, pool: Mutex::new(Pool::default()) })
+    }
+
+    /// The newest committed state.
+    pub fn snapshot(&self) -> Result<Arc<dyn Snapshot>> {
+        self.store.snapshot()
+    }
+
+    /// Opens the array `name` of `snapshot` for reading. Readers of one state share one span.
+    ///
+    /// # Errors
+    /// [`NotFound`](crate::ErrorKind::NotFound).
+    pub fn reader(self: &Arc<Self>, snapshot: &Arc<dyn Snapshot>, name: &str) -> Result<Reader> {
+        Reader::open(self, snapshot, name)
+    }
+
+    /// Begins a transaction on the newest committed state.
+    pub fn begin(self: &Arc<Self>) -> Result<Transaction> {
+        Ok(Transaction::new(self.clone(), self.snapshot()?))
+    }
+
+    /// Waits for the right to commit next; see [`Store::turn`].
+    pub fn turn(&self) -> Result<Box<dyn Turn>> {
+        self.store.turn()
+    }
+
+    fn pool(&self) -> MutexGuard<'_, Pool> {
+        self.pool.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine").field("policy", &self.policy).finish_non_exhaustive()
+    }
+}

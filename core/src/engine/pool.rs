@@ -1,0 +1,183 @@
+//! Spans between uses, readers that can be shared, and what this process remembers of its own commits.
+
+use std::collections::{HashMap, VecDeque};
+use std::ops::ControlFlow;
+use std::sync::{Arc, Weak};
+
+use super::Engine;
+use super::reader::ReadSpan;
+use crate::descriptor::{ArrayId, Descriptor, Version};
+use crate::error::{Error, ErrorKind, Result};
+use crate::geometry::BlockSize;
+use crate::memory::Residency;
+use crate::pager::{Binding, Pager};
+use crate::store::Snapshot;
+
+/// Spans that idle, over all arrays. Each holds addresses, and page tables of what it showed.
+const IDLE_SPANS: usize = 64;
+
+/// Commits remembered an array, and blocks a commit: beyond, a refresh looks at every installed block.
+const REMEMBERED_COMMITS: usize = 64;
+const REMEMBERED_BLOCKS: usize = 4096;
+
+/// Where system calls cannot wait for a fault, an array of at most this many segments is mapped whole when opened.
+const EAGER_SEGMENTS: usize = 1024;
+
+/// Addresses reserved beyond the present size, so that the array can grow in place.
+const ROOM_TO_GROW_BYTES: usize = 16 << 30;
+
+/// One commit by this process: which blocks it changed between two versions of an array.
+struct Step {
+    from: Version,
+    to: Version,
+    blocks: Vec<u64>,
+}
+
+#[derive(Default)]
+pub(super) struct Pool {
+    /// Oldest first.
+    idle: VecDeque<(ArrayId, Arc<Pager>)>,
+    pub(super) readers: HashMap<(ArrayId, Version), Weak<ReadSpan>>,
+    steps: HashMap<ArrayId, VecDeque<Step>>,
+}
+
+impl Pool {
+    /// Remembers a commit of this process. What is not remembered breaks the chain, and a refresh looks for itself.
+    pub(super) fn remember(&mut self, array: ArrayId, from: Version, to: Version, blocks: Vec<u64>) {
+        let steps = self.steps.entry(array).or_default();
+        if blocks.len() > REMEMBERED_BLOCKS {
+            return;
+        }
+        if steps.len() == REMEMBERED_COMMITS {
+            steps.pop_front();
+        }
+        steps.push_back(Step { from, to, blocks });
+    }
+
+    /// Nothing of a removed array is needed again.
+    pub(super) fn forget_array(&mut self, array: ArrayId) -> Vec<Arc<Pager>> {
+        self.steps.remove(&array);
+        let (gone, kept): (VecDeque<_>, VecDeque<_>) = self.idle.drain(..).partition(|(id, _)| *id == array);
+        self.idle = kept;
+        gone.into_iter().map(|(_, pager)| pager).collect()
+    }
+
+    /// The blocks that changed from one version of the array to another, if all of it was done by this process.
+    fn between(&self, array: ArrayId, from: Version, to: Version) -> Option<Vec<u64>> {
+        let mut at = from;
+        let mut blocks = Vec::new();
+        for step in self.steps.get(&array)? {
+            if step.from == at {
+                blocks.extend(&step.blocks);
+                at = step.to;
+            }
+            if at == to {
+                blocks.sort_unstable();
+                blocks.dedup();
+                return Some(blocks);
+            }
+        }
+        None
+    }
+
+    fn take_idle(&mut self, array: ArrayId, fits: impl Fn(&Pager) -> bool) -> Option<Arc<Pager>> {
+        let at = self.idle.iter().rposition(|(id, pager)| *id == array && fits(pager))?;
+        self.idle.remove(at).map(|(_, pager)| pager)
+    }
+}
+
+impl Engine {
+    /// A span of at least `size_bytes` that shows `array` of `snapshot`: one that idles, or a new one.
+    pub(super) fn acquire(&self, name: &str, array: &Descriptor, snapshot: &Arc<dyn Snapshot>) -> Result<Arc<Pager>> {
+        let size = array.nbytes();
+        let residency = self.residency(array.id, snapshot)?;
+        let binding = || Binding {
+            name: name.into(),
+            array: Some(array.id),
+            snapshot: snapshot.clone(),
+            visible: u64::MAX,
+            end: array.block_size.blocks_for(size),
+        };
+        let known = |id, from, to| self.pool().between(id, from, to);
+        let idle = self.pool().take_idle(array.id, |pager| {
+            pager.size_bytes() >= size && pager.residency() == residency && pager.block_size() == array.block_size
+        });
+        if let Some(pager) = idle {
+            pager.advise(crate::Access::Normal);
+            match pager.bind(binding(), array.changed, &known) {
+                Ok(()) => return Ok(pager),
+                Err(_) => drop(pager), // whole; a new one takes its place
+            }
+        }
+        let pager = self.reserve(name, size, residency, array.block_size)?;
+        pager.bind(binding(), array.changed, &known)?;
+        Ok(pager)
+    }
+
+    /// A span for an array that is not committed yet: all holes.
+    pub(super) fn acquire_new(
+        &self,
+        name: &str,
+        array: &Descriptor,
+        snapshot: &Arc<dyn Snapshot>,
+    ) -> Result<Arc<Pager>> {
+        let size = array.nbytes();
+        let residency = if self.memory.delivers_faults() && (self.policy.copy || self.memory.delivers_kernel_faults()) {
+            Residency::Lazy
+        } else {
+            Residency::Eager
+        };
+        let pager = self.reserve(name, size, residency, array.block_size)?;
+        let end = array.block_size.blocks_for(size);
+        let binding = Binding { name: name.into(), array: None, snapshot: snapshot.clone(), visible: u64::MAX, end };
+        pager.bind(binding, Version(0), &|_, _, _| None)?;
+        Ok(pager)
+    }
+
+    /// A new span with room to grow; with less of it, step by step, where addresses are short.
+    pub(super) fn reserve(
+        &self,
+        name: &str,
+        size: usize,
+        residency: Residency,
+        block_size: BlockSize,
+    ) -> Result<Arc<Pager>> {
+        let unit = BlockSize::MAX.bytes();
+        let too_large =
+            || Error::new(ErrorKind::TooLarge, format!("array {name:?}: {size} bytes are beyond the address space"));
+        let least = size.checked_next_multiple_of(unit).ok_or_else(too_large)?;
+        let mut room = size.max(ROOM_TO_GROW_BYTES);
+        loop {
+            let len = size.saturating_add(room).checked_next_multiple_of(unit).unwrap_or(least).max(least);
+            match Pager::new(&self.memory, len, residency, block_size, self.policy) {
+                Err(error) if error.is_too_large() && len > least => room = if room < unit { 0 } else { room / 2 },
+                result => return result.map_err(|e| e.context(format_args!("array {name:?} of {size} bytes"))),
+            }
+        }
+    }
+
+    /// Gives a span back that shows nothing any more.
+    pub(super) fn put_idle(&self, array: ArrayId, pager: Arc<Pager>) {
+        let mut pool = self.pool();
+        pool.idle.push_back((array, pager));
+        let surplus = if pool.idle.len() > IDLE_SPANS { pool.idle.pop_front() } else { None };
+        drop(pool);
+        drop(surplus); // unmapping takes a while
+    }
+
+    fn residency(&self, array: ArrayId, snapshot: &Arc<dyn Snapshot>) -> Result<Residency> {
+        if !self.memory.delivers_faults() {
+            return Ok(Residency::Eager);
+        }
+        if self.policy.copy || self.memory.delivers_kernel_faults() {
+            return Ok(Residency::Lazy);
+        }
+        let mut segments = 0;
+        snapshot.blocks(array, 0..u64::MAX, &mut |_, record| {
+            segments += record.segments.len();
+            if segments > EAGER_SEGMENTS { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })?;
+        let fits = segments <= EAGER_SEGMENTS && self.memory.has_room_for_mappings(2 * segments);
+        Ok(if fits { Residency::Eager } else { Residency::Lazy })
+    }
+}

@@ -1,0 +1,162 @@
+//! Resize: metadata and the tail only.
+//!
+//! Stored bytes past the end of an array are zero, always, so that growing shows zeros. Shrinking upholds it: blocks
+//! past the end drop, and the tail of the last block is overwritten with zeros.
+
+use std::sync::Arc;
+
+use super::slot::Slot;
+use super::writer::Writer;
+use crate::descriptor::Descriptor;
+use crate::error::{Error, ErrorKind, Result};
+use crate::geometry::BlockNo;
+use crate::pager::{Binding, Pager};
+
+impl Writer<'_> {
+    /// Gives the array another length along its growth axis. What remains keeps its values; what is new is zero, also
+    /// where the array was longer before.
+    ///
+    /// # Errors
+    /// [`ShapeMismatch`](ErrorKind::ShapeMismatch) if another axis or the dimension differs, and
+    /// [`TooLarge`](ErrorKind::TooLarge); the array stays as it was.
+    pub fn set_shape(&mut self, shape: &[usize]) -> Result<()> {
+        let now = self.descriptor();
+        let grows = now.growth_axis();
+        let fits = shape.len() == now.shape.len()
+            && shape.iter().zip(&now.shape).enumerate().all(|(axis, (new, old))| new == old || Some(axis) == grows);
+        if !fits {
+            return Err(Error::new(
+                ErrorKind::ShapeMismatch,
+                format!(
+                    "array {:?} has shape {:?} and cannot become {shape:?}: only its growth axis ({}) can change",
+                    self.name(),
+                    now.shape,
+                    grows.map_or("it has none".to_owned(), |axis| format!("axis {axis}")),
+                ),
+            ));
+        }
+        let new = self.with_shape(shape)?;
+        let (old_bytes, new_bytes) = (now.nbytes(), new.nbytes());
+        if new_bytes > old_bytes {
+            self.grow(&new)?;
+        } else if new_bytes < old_bytes {
+            self.shrink(old_bytes, new_bytes)?;
+        }
+        self.set_descriptor(new);
+        let transaction = self.transaction;
+        self.slot_mut().ensure_span(&transaction.engine, &transaction.snapshot)
+    }
+
+    /// Gives the array another shape of the same number of elements; the bytes stay.
+    ///
+    /// # Errors
+    /// [`ShapeMismatch`](ErrorKind::ShapeMismatch) if the number differs.
+    pub fn reshape(&mut self, shape: &[usize]) -> Result<()> {
+        let now = self.descriptor();
+        let new = self.with_shape(shape)?;
+        let (old_len, new_len): (usize, usize) = (now.shape.iter().product(), shape.iter().product());
+        if old_len != new_len {
+            return Err(Error::new(
+                ErrorKind::ShapeMismatch,
+                format!(
+                    "array {:?} of shape {:?} has {old_len} elements and cannot become {shape:?}, which has {new_len}",
+                    self.name(),
+                    now.shape,
+                ),
+            ));
+        }
+        self.set_descriptor(new);
+        Ok(())
+    }
+
+    fn with_shape(&self, shape: &[usize]) -> Result<Descriptor> {
+        let now = self.descriptor();
+        // Axes of no length hide an overflow of the others, which would show when the array grows.
+        let bytes = shape.iter().try_fold(now.item_size, |bytes, &len| bytes.checked_mul(len.max(1)));
+        if bytes.is_none_or(|bytes| isize::try_from(bytes).is_err()) {
+            return Err(Error::new(
+                ErrorKind::TooLarge,
+                format!(
+                    "array {:?}: shape {shape:?} of {} bytes an element overflows isize",
+                    self.name(),
+                    now.item_size
+                ),
+            ));
+        }
+        Ok(Descriptor { shape: shape.to_vec(), ..now.clone() })
+    }
+
+    fn set_descriptor(&mut self, new: Descriptor) {
+        if let Some((_, descriptor)) = &mut self.slot_mut().after {
+            *descriptor = new;
+        }
+    }
+
+    fn grow(&mut self, new: &Descriptor) -> Result<()> {
+        let new_bytes = new.nbytes();
+        let Ok(Some(pager)) = &self.slot().pager else { return Ok(()) };
+        if new_bytes <= pager.size_bytes() {
+            pager.grow(new.block_size.blocks_for(new_bytes));
+            return Ok(());
+        }
+        let larger = self.move_to_larger_span(pager, new);
+        let slot = self.slot_mut();
+        match larger {
+            Ok(larger) => slot.pager = Ok(Some(larger)), // the old span is dropped whole
+            // Nothing was written: the array goes on without a span, as one beyond the address space.
+            Err(error) if error.is_too_large() && slot.exposed.iter().next().is_none() => slot.pager = Err(error),
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// The array outgrew its span, and no view lives: what was written moves to a larger one.
+    fn move_to_larger_span(&self, pager: &Pager, new: &Descriptor) -> Result<Arc<Pager>> {
+        let (engine, snapshot) = (&self.transaction.engine, &self.transaction.snapshot);
+        let larger = engine.reserve(self.name(), new.nbytes(), pager.residency(), new.block_size)?;
+        let before = self.slot().before.as_ref().map(|(_, before)| before);
+        let binding = Binding {
+            name: self.name().into(),
+            array: before.map(|before| before.id),
+            snapshot: snapshot.clone(),
+            visible: self.slot().dropped_from,
+            end: new.block_size.blocks_for(new.nbytes()),
+        };
+        larger.bind(binding, before.map_or(crate::Version(0), |before| before.changed), &|_, _, _| None)?;
+        pager.copy_written_to(&larger, &self.slot().exposed)?;
+        Ok(larger)
+    }
+
+    fn shrink(&mut self, old_bytes: usize, new_bytes: usize) -> Result<()> {
+        let block_size = self.descriptor().block_size;
+        let blocks = block_size.blocks_for(new_bytes);
+        let kept_end = block_size.start_of(BlockNo(blocks)).min(old_bytes);
+        if new_bytes < kept_end {
+            self.zero_tail(new_bytes..kept_end)?;
+        }
+        let Slot { pager, exposed, dropped_from, .. } = self.slot_mut();
+        *dropped_from = blocks.min(*dropped_from);
+        exposed.truncate(kept_end);
+        if let Ok(Some(pager)) = pager {
+            pager.cut(blocks, blocks)?;
+        }
+        Ok(())
+    }
+
+    /// Zeros the end of the last block that stays, unless it is a hole.
+    fn zero_tail(&mut self, tail: std::ops::Range<usize>) -> Result<()> {
+        let block = self.descriptor().block_size.block_at(tail.start).0;
+        let Ok(Some(pager)) = &self.slot().pager else {
+            let error = format!("array {:?} has no address range in which its tail can be cleared", self.name());
+            return Err(Error::new(ErrorKind::TooLarge, error));
+        };
+        if pager.is_untouched_hole(block)? {
+            return Ok(());
+        }
+        let pager = pager.clone();
+        pager.prefetch(&tail, true)?; // a failure to load is a value here, not a fault
+        self.expose_mut(tail.clone());
+        pager.fill_zero(tail);
+        Ok(())
+    }
+}

@@ -1,0 +1,215 @@
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::Engine;
+use super::reader::not_found;
+use super::slot::Slot;
+use super::writer::Writer;
+use crate::descriptor::{Descriptor, Version};
+use crate::error::{Error, ErrorKind, Result};
+use crate::store::{Snapshot, Turn};
+
+/// A snapshot and private changes to it, committed as one or not at all. Dropping it aborts.
+pub struct Transaction {
+    pub(super) engine: Arc<Engine>,
+    pub(super) snapshot: Arc<dyn Snapshot>,
+    pub(super) arrays: Mutex<Arrays>,
+}
+
+/// The arrays a transaction has had to do with.
+#[derive(Default)]
+pub(super) struct Arrays {
+    /// Which slot has a name now. `None`: nobody any more. A name without entry is as the snapshot has it.
+    pub(super) names: BTreeMap<String, Option<usize>>,
+    pub(super) slots: Vec<Place>,
+}
+
+/// A slot at home, or in the hands of a [`Writer`].
+pub(super) enum Place {
+    Home(Box<Slot>),
+    Open,
+}
+
+impl Transaction {
+    pub(super) fn new(engine: Arc<Engine>, snapshot: Arc<dyn Snapshot>) -> Transaction {
+        Transaction { engine, snapshot, arrays: Mutex::default() }
+    }
+
+    pub(super) fn arrays_lock(&self) -> MutexGuard<'_, Arrays> {
+        self.arrays.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The committed state it began on.
+    pub fn base(&self) -> Version {
+        self.snapshot.version()
+    }
+
+    /// Every array as this transaction sees them, in order of names.
+    pub fn arrays(&self) -> Result<Vec<(String, Descriptor)>> {
+        let arrays = self.arrays_lock();
+        let mut all: BTreeMap<String, Descriptor> = self.snapshot.arrays()?.into_iter().collect();
+        for (name, slot) in &arrays.names {
+            match slot.map(|slot| &arrays.slots[slot]) {
+                Some(Place::Home(slot)) => {
+                    if let Some((name, now)) = &slot.after {
+                        all.insert(name.clone(), now.clone());
+                    }
+                }
+                // Its shape is in the hands of whoever has it open; the one it was opened with is what can be said.
+                Some(Place::Open) => {}
+                None => {
+                    all.remove(name);
+                }
+            }
+        }
+        Ok(all.into_iter().collect())
+    }
+
+    /// Creates an array of zeros and opens it.
+    ///
+    /// # Errors
+    /// [`AlreadyExists`](ErrorKind::AlreadyExists).
+    pub fn create(&self, name: &str, descriptor: Descriptor) -> Result<Writer<'_>> {
+        let mut arrays = self.arrays_lock();
+        if self.is_taken(&arrays, name)? {
+            return Err(Error::new(
+                ErrorKind::AlreadyExists,
+                format!("array {name:?} exists already; open it, or remove it first"),
+            ));
+        }
+        let mut slot = Box::new(Slot::created(name, descriptor));
+        slot.ensure_span(&self.engine, &self.snapshot)?;
+        let at = arrays.slots.len();
+        arrays.slots.push(Place::Open);
+        arrays.names.insert(name.to_owned(), Some(at));
+        drop(arrays);
+        Ok(Writer::new(self, at, slot))
+    }
+
+    /// Opens an array. Several may be open, each once.
+    ///
+    /// # Errors
+    /// [`NotFound`](ErrorKind::NotFound), [`InUse`](ErrorKind::InUse) if it is open.
+    pub fn open(&self, name: &str) -> Result<Writer<'_>> {
+        let mut arrays = self.arrays_lock();
+        let at = self.slot(&mut arrays, name)?;
+        let Place::Home(mut slot) = std::mem::replace(&mut arrays.slots[at], Place::Open) else {
+            return Err(in_use(name, "opened again"));
+        };
+        drop(arrays);
+        match slot.ensure_span(&self.engine, &self.snapshot) {
+            Ok(()) => Ok(Writer::new(self, at, slot)),
+            Err(error) => {
+                self.arrays_lock().slots[at] = Place::Home(slot);
+                Err(error)
+            }
+        }
+    }
+
+    /// Removes an array.
+    ///
+    /// # Errors
+    /// [`NotFound`](ErrorKind::NotFound), [`InUse`](ErrorKind::InUse) while it is open.
+    pub fn remove(&self, name: &str) -> Result<()> {
+        let mut arrays = self.arrays_lock();
+        let at = self.slot(&mut arrays, name)?;
+        let Place::Home(slot) = &mut arrays.slots[at] else { return Err(in_use(name, "removed")) };
+        slot.abandon(&self.engine);
+        slot.after = None;
+        slot.dropped_from = 0;
+        arrays.names.insert(name.to_owned(), None);
+        Ok(())
+    }
+
+    /// Gives an array another name.
+    ///
+    /// # Errors
+    /// [`NotFound`](ErrorKind::NotFound), [`AlreadyExists`](ErrorKind::AlreadyExists), [`InUse`](ErrorKind::InUse)
+    /// while it is open.
+    pub fn rename(&self, from: &str, to: &str) -> Result<()> {
+        let mut arrays = self.arrays_lock();
+        let at = self.slot(&mut arrays, from)?;
+        if matches!(arrays.slots[at], Place::Open) {
+            return Err(in_use(from, "renamed"));
+        }
+        if from == to {
+            return Ok(());
+        }
+        if self.is_taken(&arrays, to)? {
+            return Err(Error::new(
+                ErrorKind::AlreadyExists,
+                format!("array {from:?} cannot be renamed to {to:?}: an array of that name exists"),
+            ));
+        }
+        if let Place::Home(slot) = &mut arrays.slots[at]
+            && let Some((name, _)) = &mut slot.after
+        {
+            to.clone_into(name);
+        }
+        arrays.names.insert(from.to_owned(), None);
+        arrays.names.insert(to.to_owned(), Some(at));
+        Ok(())
+    }
+
+    /// Makes all changes visible at once, or none. `turn` is the caller's, if it holds one.
+    ///
+    /// # Errors
+    /// [`Conflict`](ErrorKind::Conflict) if another transaction got there first; what [`Store::commit`] says, and
+    /// the first failure to load any of its pages. Nothing is stored then.
+    ///
+    /// [`Store::commit`]: crate::store::Store::commit
+    pub fn commit(self, turn: Option<&dyn Turn>) -> Result<()> {
+        super::commit::commit(&self, turn)
+    }
+
+    /// Forgets all changes.
+    pub fn abort(self) {}
+
+    fn is_taken(&self, arrays: &Arrays, name: &str) -> Result<bool> {
+        Ok(match arrays.names.get(name) {
+            Some(slot) => slot.is_some(),
+            None => self.snapshot.array(name)?.is_some(),
+        })
+    }
+
+    /// The slot that has `name` now.
+    fn slot(&self, arrays: &mut Arrays, name: &str) -> Result<usize> {
+        match arrays.names.get(name) {
+            Some(Some(at)) => Ok(*at),
+            Some(None) => Err(not_found(name)),
+            None => {
+                let Some(descriptor) = self.snapshot.array(name)? else { return Err(not_found(name)) };
+                let slot = Slot::stored(name, descriptor, &*self.snapshot)?;
+                let at = arrays.slots.len();
+                arrays.slots.push(Place::Home(Box::new(slot)));
+                arrays.names.insert(name.to_owned(), Some(at));
+                Ok(at)
+            }
+        }
+    }
+}
+
+impl Drop for Transaction {
+    fn drop(&mut self) {
+        let arrays = self.arrays.get_mut().unwrap_or_else(PoisonError::into_inner);
+        for place in &mut arrays.slots {
+            if let Place::Home(slot) = place {
+                slot.abandon(&self.engine);
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Transaction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transaction").field("base", &self.base()).finish_non_exhaustive()
+    }
+}
+
+fn in_use(name: &str, what: &str) -> Error {
+    Error::new(
+        ErrorKind::InUse,
+        format!("array {name:?} is open in this transaction and cannot be {what}; drop its handle first"),
+    )
+}

@@ -1,0 +1,251 @@
+//! What was written through a span: step 1 of a commit.
+//!
+//! Runs when no view lives: nobody writes meanwhile. A load ahead may still finish, which adds clean blocks only.
+
+use std::ops::Range;
+
+use super::fault::with_buffer;
+use super::plan::page_range;
+use super::table::{Binding, Entry, Kind};
+use super::{Pager, Residency};
+use crate::descriptor::Version;
+use crate::error::{Error, ErrorKind, Result};
+use crate::geometry::{BlockNo, PAGE, Ranges};
+use crate::memory::WrittenTo;
+use crate::store::{BlockChange, Origin, PageRun};
+
+static ZEROS: [u8; PAGE] = [0; PAGE];
+
+/// How writes to a piece of the span are found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Search {
+    /// The memory knows which pages were written.
+    Scan(WrittenTo),
+    /// Page by page against the bytes of the snapshot.
+    Compare,
+}
+
+/// A piece of the span where writes are to be looked for.
+struct Candidate {
+    bytes: Range<usize>,
+    search: Search,
+}
+
+/// What a transaction wrote to an array.
+pub(crate) struct Written {
+    /// For the store.
+    pub(crate) changes: Vec<BlockChange>,
+    /// Blocks whose memory is no longer what the snapshot says, or may not be, ascending.
+    pub(crate) touched: Vec<u64>,
+}
+
+impl Pager {
+    /// The pages of `exposed` whose content changed. Zero pages become holes.
+    ///
+    /// # Errors
+    /// Anything that went wrong in this span so far: nothing of it may be committed.
+    pub(crate) fn written(&self, exposed: &Ranges) -> Result<Written> {
+        let mut changes = Changes { pages_per_block: u64::from(self.block_size.pages()), list: Vec::new() };
+        let mut touched = Vec::new();
+        let mut found = Vec::new();
+        for Candidate { bytes, search } in self.candidates(exposed) {
+            match search {
+                Search::Scan(origin) => {
+                    found.clear();
+                    self.span.written(bytes, origin, &mut found)?;
+                    for range in &found {
+                        self.collect_scanned(range, origin, &mut changes)?;
+                    }
+                }
+                Search::Compare => {
+                    touched.push(self.block_size.block_at(bytes.start).0);
+                    self.collect_compared(&bytes, &mut changes)?;
+                }
+            }
+        }
+        let table = self.lock();
+        if let Some(why) = &table.failure {
+            return Err(Error::new(
+                ErrorKind::Corrupt,
+                format!("a page could not be loaded, so nothing is stored: {why}"),
+            ));
+        }
+        for change in &mut changes.list {
+            change.seen = table.blocks.get(&change.block.0).map_or(Version(0), Entry::version);
+        }
+        touched.extend(changes.list.iter().map(|change| change.block.0));
+        touched.sort_unstable();
+        touched.dedup();
+        Ok(Written { changes: changes.list, touched })
+    }
+
+    /// Blocks of `exposed` that may hold what no committed state has; for an abort, which does not care what it is.
+    pub(super) fn maybe_written(&self, exposed: &Ranges) -> Result<Vec<u64>> {
+        let mut blocks = Vec::new();
+        let mut found = Vec::new();
+        for Candidate { bytes, search } in self.candidates(exposed) {
+            match search {
+                Search::Scan(origin) => self.span.written(bytes, origin, &mut found)?,
+                Search::Compare => found.push(bytes),
+            }
+        }
+        for range in found {
+            blocks.extend(self.block_size.blocks_in(&range));
+        }
+        blocks.sort_unstable();
+        blocks.dedup();
+        Ok(blocks)
+    }
+
+    /// Writes what was written here to the same place of `other`, for an array that outgrew its span.
+    pub(crate) fn copy_written_to(&self, other: &Pager, exposed: &Ranges) -> Result<()> {
+        let mut found = Vec::new();
+        for Candidate { bytes, search } in self.candidates(exposed) {
+            match search {
+                Search::Scan(origin) => self.span.written(bytes, origin, &mut found)?,
+                Search::Compare => found.push(bytes),
+            }
+        }
+        for range in found {
+            // Everything that can fail about loading what lies below fails here, as a value.
+            other.prefetch(&range, true)?;
+            self.span.with_bytes(range.clone(), &mut |bytes| {
+                other.span.write(range.start, bytes);
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Where in `exposed` writes may be, ascending, neighbours of one kind joined.
+    fn candidates(&self, exposed: &Ranges) -> Vec<Candidate> {
+        let table = self.lock();
+        let mut list: Vec<Candidate> = Vec::new();
+        for range in exposed.iter() {
+            let pages = range.start / PAGE * PAGE..range.end.next_multiple_of(PAGE).min(self.span.size_bytes());
+            let mut push = |bytes: Range<usize>, search: Search| {
+                let bytes = bytes.start.max(pages.start)..bytes.end.min(pages.end);
+                match list.last_mut() {
+                    _ if bytes.is_empty() => {}
+                    Some(last)
+                        if last.bytes.end == bytes.start && last.search == search && search != Search::Compare =>
+                    {
+                        last.bytes.end = bytes.end;
+                    }
+                    // Two exposed ranges may meet in one page.
+                    Some(last) if last.bytes.end > bytes.start => {
+                        let rest = last.bytes.end..bytes.end.max(last.bytes.end);
+                        if !rest.is_empty() {
+                            list.push(Candidate { bytes: rest, search });
+                        }
+                    }
+                    _ => list.push(Candidate { bytes, search }),
+                }
+            };
+            let blocks = self.block_size.blocks_in(&pages);
+            let mut at = blocks.start;
+            for (&block, entry) in table.blocks.range(blocks.clone()) {
+                if self.residency == Residency::Eager && at < block {
+                    push(self.bytes_of(&(at..block)), Search::Scan(WrittenTo::Zero));
+                }
+                at = block + 1;
+                self.push_block(block, entry, &mut push);
+            }
+            if self.residency == Residency::Eager && at < blocks.end {
+                push(self.bytes_of(&(at..blocks.end)), Search::Scan(WrittenTo::Zero));
+            }
+        }
+        list
+    }
+
+    fn push_block(&self, block: u64, entry: &Entry, push: &mut impl FnMut(Range<usize>, Search)) {
+        let bytes = self.bytes_of(&(block..block + 1));
+        match (entry.kind, &entry.record) {
+            (Kind::Clean | Kind::Poisoned, _) => {}
+            (Kind::Dirty, _) => push(bytes, Search::Compare),
+            (Kind::Zero, _) | (Kind::Mapped, None) => push(bytes, Search::Scan(WrittenTo::Zero)),
+            (Kind::Filed, _) => push(bytes, Search::Scan(WrittenTo::Mapped)),
+            (Kind::Mapped, Some(record)) => {
+                for segment in &record.segments {
+                    let origin = match segment.origin {
+                        Origin::Hole => WrittenTo::Zero,
+                        Origin::Extent(_) | Origin::Produced => WrittenTo::Mapped,
+                    };
+                    push(page_range(bytes.start, &segment.pages), Search::Scan(origin));
+                }
+            }
+        }
+    }
+
+    fn collect_scanned(&self, range: &Range<usize>, origin: WrittenTo, changes: &mut Changes) -> Result<()> {
+        self.span.with_bytes(range.clone(), &mut |bytes| {
+            for (page, bytes) in (range.start / PAGE..).zip(bytes.chunks(PAGE)) {
+                let zero = bytes == ZEROS;
+                // A zero page over a hole is what it was.
+                if !(zero && origin == WrittenTo::Zero) {
+                    changes.push(page as u64, zero);
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn collect_compared(&self, range: &Range<usize>, changes: &mut Changes) -> Result<()> {
+        let block = self.block_size.block_at(range.start).0;
+        let (binding, stored) = self.base_of(block)?;
+        with_buffer(self.block_size.bytes(), |base| {
+            if stored {
+                self.read_block(&binding, block, base)?
+            } else {
+                base.fill(0)
+            }
+            let within = range.start - self.block_size.start_of(BlockNo(block));
+            self.span.with_bytes(range.clone(), &mut |bytes| {
+                let pages = bytes.chunks(PAGE).zip(base[within..].chunks(PAGE));
+                for (page, (bytes, base)) in (range.start / PAGE..).zip(pages) {
+                    if bytes != base {
+                        changes.push(page as u64, bytes == ZEROS);
+                    }
+                }
+                Ok(())
+            })
+        })
+    }
+
+    /// What the span shows, and whether `block` is stored there.
+    fn base_of(&self, block: u64) -> Result<(Binding, bool)> {
+        let table = self.lock();
+        let stored = table.blocks.get(&block).is_some_and(|entry| entry.record.is_some());
+        let binding = table.binding.clone();
+        binding
+            .map(|binding| (binding, stored))
+            .ok_or_else(|| Error::new(ErrorKind::Invalid, "the array is not open any more"))
+    }
+}
+
+/// Collects changed pages, ascending, into runs.
+struct Changes {
+    pages_per_block: u64,
+    list: Vec<BlockChange>,
+}
+
+impl Changes {
+    fn push(&mut self, page: u64, zero: bool) {
+        let block = BlockNo(page / self.pages_per_block);
+        let page = (page % self.pages_per_block) as u32;
+        if self.list.last().is_none_or(|last| last.block != block) {
+            self.list.push(BlockChange { block, seen: Version(0), pages: Vec::new() });
+        }
+        let Some(change) = self.list.last_mut() else { return };
+        match change.pages.last_mut() {
+            Some(run) if run.pages.end == page && run.zero == zero => run.pages.end += 1,
+            _ => change.pages.push(PageRun { pages: page..page + 1, zero }),
+        }
+    }
+}
+
+impl crate::store::Bytes for Pager {
+    fn with(&self, range: Range<usize>, f: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        self.span.with_bytes(range, f)
+    }
+}

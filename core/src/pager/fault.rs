@@ -1,0 +1,261 @@
+//! The life of a fault, in the numbered steps of the design:
+//! (1) message → offset, done by the memory; (2) block; (3) Missing → Loading; (4) ask the snapshot; (5) install, if
+//! the generation is still the same; (6) wake the whole run.
+
+use std::cell::RefCell;
+use std::ops::Range;
+
+use super::plan::{Piece, Plan, longest_run, pieces};
+use super::table::{Binding, Entry, Kind, State, Table, is_mappable};
+use super::{Pager, Residency};
+use crate::error::{Error, ErrorKind, Result};
+use crate::geometry::BlockNo;
+use crate::memory::{Faults, Job};
+use crate::store::BlockRecord;
+
+thread_local! {
+    /// Where blocks are put together before they are copied: one a loading thread, kept.
+    static BLOCK: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Runs `f` with a buffer of `len` bytes that holds anything.
+pub(super) fn with_buffer<R>(len: usize, f: impl FnOnce(&mut [u8]) -> R) -> R {
+    BLOCK.with_borrow_mut(|buffer| {
+        buffer.resize(len, 0);
+        f(buffer)
+    })
+}
+
+/// A run of blocks that this thread has made Loading, and what it was to show then.
+pub(super) struct Load {
+    run: Range<u64>,
+    generation: u64,
+    binding: Binding,
+}
+
+/// Step 6, on every way out of a load, a panic of the store included: whoever waits tries again.
+struct Finish<'a> {
+    pager: &'a Pager,
+    load: &'a Load,
+}
+
+impl Drop for Finish<'_> {
+    fn drop(&mut self) {
+        let mut table = self.pager.lock();
+        if table.generation == self.load.generation {
+            table.finish(&self.load.run);
+        }
+        drop(table);
+        self.pager.loaded.notify_all();
+        self.pager.span.wake(self.pager.bytes_of(&self.load.run)); // (6)
+    }
+}
+
+impl Faults for Pager {
+    fn missing(&self, offset: usize) -> Option<Job> {
+        let block = self.block_size.block_at(offset).0; // (2)
+        let mut table = self.lock();
+        match table.state(block) {
+            State::Installed(_) => {
+                drop(table);
+                self.span.wake(self.bytes_of(&(block..block + 1)));
+                None
+            }
+            State::Loading => None, // who loads it wakes
+            State::Missing => {
+                // Without a binding there is no view, so this is a message that came late and nobody waits.
+                let load = self.start(&mut table, block)?; // (3)
+                drop(table);
+                if self.policy.copy || self.policy.verify {
+                    let pager = self.this.upgrade()?;
+                    return Some(Box::new(move || pager.load_or_poison(load)));
+                }
+                self.load_or_poison(load);
+                None
+            }
+        }
+    }
+
+    fn protected(&self, offset: usize) {
+        let block = self.block_size.block_at(offset).0;
+        if let Err(error) = self.admit_writer(block) {
+            self.poison(&mut self.lock(), &(block..block + 1), &error);
+        }
+    }
+
+    fn fail(&self, why: &str) {
+        let mut table = self.lock();
+        let blocks = self.span.size_bytes() as u64 / self.block_size.bytes() as u64;
+        table.raise_generation();
+        table.failure.get_or_insert_with(|| why.to_owned());
+        let gaps = match self.residency {
+            Residency::Lazy => table.gaps(0..blocks),
+            Residency::Eager => Vec::new(),
+        };
+        for gap in gaps {
+            self.span.poison(self.bytes_of(&gap), why);
+            // One entry would do for the pages, but every look-up is by block; what is past the array is never asked.
+            let end = table.binding.as_ref().map_or(gap.start, |b| b.end.clamp(gap.start, gap.end));
+            for block in gap.start..end.min(gap.start.saturating_add(1 << 20)) {
+                table.blocks.insert(block, Entry { kind: Kind::Poisoned, record: None });
+            }
+        }
+        // Protected blocks have a copy that is right: their writers go on, and the transaction cannot commit.
+        let clean: Vec<u64> =
+            table.blocks.iter().filter(|(_, entry)| entry.kind == Kind::Clean).map(|(&block, _)| block).collect();
+        for block in clean {
+            // A writer that cannot be let through is ended rather than left waiting for ever.
+            if self.span.unprotect(self.bytes_of(&(block..block + 1))).is_err() {
+                self.span.poison(self.bytes_of(&(block..block + 1)), why);
+            }
+        }
+        drop(table);
+        self.loaded.notify_all();
+    }
+}
+
+impl Pager {
+    /// (3) Missing → Loading for the run at `block`. `None` if the span shows nothing.
+    pub(super) fn start(&self, table: &mut Table, block: u64) -> Option<Load> {
+        let binding = table.binding.clone()?;
+        let most = if self.policy.copy || self.is_random() { 1 } else { longest_run(self.block_size) };
+        Some(Load { run: table.start(block, most), generation: table.generation, binding })
+    }
+
+    fn load_or_poison(&self, load: Load) {
+        if let Err(error) = self.load(&load) {
+            let mut table = self.lock();
+            if table.generation == load.generation && table.state(load.run.start) == State::Missing {
+                let error = error.context(format_args!("array {:?}, block {}", load.binding.name, load.run.start));
+                self.poison(&mut table, &(load.run.start..load.run.start + 1), &error);
+                drop(table);
+                self.loaded.notify_all();
+            }
+        }
+    }
+
+    /// Steps 4 to 6. On an error the run is missing again and everybody who waits in it is awake.
+    pub(super) fn load(&self, load: &Load) -> Result<()> {
+        let _finish = Finish { pager: self, load };
+        let plan = Plan::ask(&load.binding, &load.run, self.block_size)?; // (4)
+        if self.copies(&plan) { self.copy(load, plan) } else { self.map(load, plan) } // (5)
+    }
+
+    /// Whether what was planned is to be copied: as the user chose, as storage demands, or for want of mappings.
+    fn copies(&self, plan: &Plan) -> bool {
+        self.policy.copy && self.residency == Residency::Lazy
+            || plan.records.first().is_some_and(|r| r.as_ref().is_some_and(|r| !is_mappable(r)))
+            || !self
+                .memory
+                .has_room_for_mappings(2 * plan.records.iter().flatten().map(|r| r.segments.len()).sum::<usize>() + 2)
+    }
+
+    fn map(&self, load: &Load, plan: Plan) -> Result<()> {
+        self.verify(&load.binding, &plan)?;
+        let mut table = self.lock();
+        if table.generation != load.generation {
+            return Ok(());
+        }
+        if let Err(error) = self.install(&mut table, &load.binding, &plan) {
+            // Some pieces may be there: missing again, all of it, then copied, which takes no mapping.
+            self.span.reset(self.bytes_of(&(plan.first..plan.first + plan.records.len() as u64)))?;
+            drop(table);
+            return self.copy(load, plan).map_err(|copying| copying.with_source(error));
+        }
+        Ok(())
+    }
+
+    /// Reads what is about to be mapped against its checksums, if the user asked for it.
+    pub(super) fn verify(&self, binding: &Binding, plan: &Plan) -> Result<()> {
+        if !self.policy.verify {
+            return Ok(());
+        }
+        let stored = (plan.first..).zip(&plan.records).filter(|(_, record)| record.is_some());
+        for (block, _) in stored {
+            with_buffer(self.block_size.bytes(), |buffer| self.read_block(binding, block, buffer))?;
+        }
+        Ok(())
+    }
+
+    /// Lays mappings and zero memory over the planned blocks and enters them.
+    pub(super) fn install(&self, table: &mut Table, binding: &Binding, plan: &Plan) -> Result<()> {
+        for piece in pieces(plan.first, &plan.records, self.block_size) {
+            match piece {
+                // An eager span is zero memory where nothing else is.
+                Piece::Zero(_) if self.residency == Residency::Eager => {}
+                Piece::Zero(bytes) => self.span.zero(bytes)?,
+                Piece::Map(bytes, at) => {
+                    self.span.map(bytes, &**binding.snapshot.file(), at, !self.is_random())?;
+                }
+            }
+        }
+        for (block, record) in (plan.first..).zip(&plan.records) {
+            let kind = if record.is_some() { Kind::Mapped } else { Kind::Zero };
+            table.blocks.insert(block, Entry { kind, record: record.clone() });
+        }
+        Ok(())
+    }
+
+    /// Copies the first planned block; the others stay missing.
+    fn copy(&self, load: &Load, plan: Plan) -> Result<()> {
+        let (block, record) = (plan.first, plan.records.into_iter().next().flatten());
+        with_buffer(self.block_size.bytes(), |buffer| {
+            match &record {
+                Some(_) => self.read_block(&load.binding, block, buffer)?,
+                None => buffer.fill(0),
+            }
+            let mut table = self.lock();
+            if table.generation == load.generation {
+                self.install_copy(&mut table, block, record, buffer)?;
+            }
+            Ok(())
+        })
+    }
+
+    pub(super) fn install_copy(
+        &self,
+        table: &mut Table,
+        block: u64,
+        record: Option<BlockRecord>,
+        bytes: &[u8],
+    ) -> Result<()> {
+        let range = self.bytes_of(&(block..block + 1));
+        self.span.copy(range.start, &bytes[..range.len()])?;
+        let kind = match self.residency {
+            Residency::Lazy => Kind::Clean,
+            Residency::Eager => Kind::Filed,
+        };
+        table.blocks.insert(block, Entry { kind, record });
+        Ok(())
+    }
+
+    /// The verified bytes of a stored block.
+    pub(super) fn read_block(&self, binding: &Binding, block: u64, buffer: &mut [u8]) -> Result<()> {
+        let Some(array) = binding.array else {
+            return Err(Error::new(ErrorKind::Invalid, "an array that is not committed has no stored block"));
+        };
+        binding.snapshot.read(array, BlockNo(block), 0, buffer)
+    }
+
+    /// Clean → Dirty, and lets writers through. In any other state the message came late: they are only woken.
+    pub(super) fn admit_writer(&self, block: u64) -> Result<()> {
+        let mut table = self.lock();
+        let bytes = self.bytes_of(&(block..block + 1));
+        match table.blocks.get_mut(&block) {
+            Some(entry) if entry.kind == Kind::Clean => {
+                self.span.unprotect(bytes)?;
+                entry.kind = Kind::Dirty;
+            }
+            _ => self.span.wake(bytes),
+        }
+        Ok(())
+    }
+
+    fn poison(&self, table: &mut Table, blocks: &Range<u64>, why: &Error) {
+        self.span.poison(self.bytes_of(blocks), &why.to_string());
+        table.failure.get_or_insert_with(|| why.to_string());
+        for block in blocks.clone() {
+            table.blocks.insert(block, Entry { kind: Kind::Poisoned, record: None });
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! The pager of one span: loads missing blocks on a fault, finds what was written, brings the span up to date.
+//!
+//! # Locks, and why no thread waits for ever
+//!
+//! One mutex guards the [`Table`]. A thread of the user never touches span memory while it holds it, and the fault
+//! thread touches no span memory at all (invariant B), so whoever waits in a fault holds nothing that the fault thread
+//! needs. Storage is asked without it (step 4), except while binding, when the span has no view and thus no fault.
+//!
+//! # Races
+//!
+//! * *Two threads fault on one block*: the first makes it Loading; the message of the second finds that and is
+//!   dropped; the wake that follows the load (step 6) covers the whole run that was Loading.
+//! * *A load outlives what it was for* (refresh, abort, shrink): each of these raises the generation under the lock,
+//!   and step 5 compares it under the same lock before it installs anything. The load keeps its own `Arc` of the
+//!   snapshot, so what it reads stays readable until it lets go.
+//! * *A message outlives its span*: the fault thread holds an `Arc` of the pager while it handles one, so addresses
+//!   are given back only afterwards; a message for a re-used address loads a block early, nothing worse.
+//! * *A write races with the search for writes*: the search runs when the borrow checker has seen every view die.
+
+mod dirty;
+mod fault;
+mod plan;
+mod refresh;
+mod table;
+
+use std::ops::Range;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::geometry::{BlockNo, BlockSize};
+use crate::memory::{Memory, Residency, Span};
+pub(crate) use dirty::Written;
+pub(crate) use table::Binding;
+use table::{Kind, State, Table};
+
+/// What accesses to expect, as for `madvise`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Access {
+    /// Load ahead over what lies together, read ahead from disk.
+    #[default]
+    Normal,
+    /// The same: data is loaded ahead as far as it goes already.
+    Sequential,
+    /// Load the touched block only, read no more from disk than is touched.
+    Random,
+}
+
+/// How blocks become memory.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Policy {
+    /// Copy every block rather than map it.
+    pub(crate) copy: bool,
+    /// Verify mapped blocks against their checksums.
+    pub(crate) verify: bool,
+}
+
+pub(crate) struct Pager {
+    span: Box<dyn Span>,
+    memory: Arc<dyn Memory>,
+    residency: Residency,
+    block_size: BlockSize,
+    policy: Policy,
+    access: AtomicU8,
+    table: Mutex<Table>,
+    /// Signalled when a run stops loading.
+    loaded: Condvar,
+    this: Weak<Pager>,
+}
+
+impl Pager {
+    /// A pager over a new span of `len` bytes, showing nothing yet.
+    pub(crate) fn new(
+        memory: &Arc<dyn Memory>,
+        len: usize,
+        residency: Residency,
+        block_size: BlockSize,
+        policy: Policy,
+    ) -> Result<Arc<Pager>> {
+        let span = memory.reserve(len, residency)?;
+        let pager = Arc::new_cyclic(|this| Pager {
+            span,
+            memory: memory.clone(),
+            residency,
+            block_size,
+            policy,
+            access: AtomicU8::new(Access::Normal as u8),
+            table: Mutex::new(Table::new(residency)),
+            loaded: Condvar::new(),
+            this: this.clone(),
+        });
+        pager.span.attach(pager.this.clone());
+        Ok(pager)
+    }
+
+    pub(crate) fn base(&self) -> NonNull<u8> {
+        self.span.base()
+    }
+
+    pub(crate) fn size_bytes(&self) -> usize {
+        self.span.size_bytes()
+    }
+
+    pub(crate) fn residency(&self) -> Residency {
+        self.residency
+    }
+
+    pub(crate) fn block_size(&self) -> BlockSize {
+        self.block_size
+    }
+
+    pub(crate) fn advise(&self, access: Access) {
+        self.access.store(access as u8, Ordering::Relaxed);
+    }
+
+    fn is_random(&self) -> bool {
+        self.access.load(Ordering::Relaxed) == Access::Random as u8
+    }
+
+    /// Writes zeros, as the one who owns the array alone.
+    pub(crate) fn fill_zero(&self, bytes: Range<usize>) {
+        self.span.fill_zero(bytes);
+    }
+
+    /// The lock of a thread that panicked is taken all the same: what it guards changes by single steps, and
+    /// [`Faults::fail`](crate::memory::Faults::fail) must get through.
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn bytes_of(&self, blocks: &Range<u64>) -> Range<usize> {
+        let end = self.block_size.start_of(BlockNo(blocks.end)).min(self.span.size_bytes());
+        self.block_size.start_of(BlockNo(blocks.start))..end
+    }
+
+    /// Loads the blocks of `bytes`, with errors as values. With `for_writing`, where system calls cannot wait for a
+    /// fault, copied blocks are made writable too, so that one can write into them.
+    pub(crate) fn prefetch(&self, bytes: &Range<usize>, for_writing: bool) -> Result<()> {
+        for block in self.block_size.blocks_in(bytes) {
+            self.load_and_wait(block)?;
+            if for_writing && !self.memory.delivers_kernel_faults() {
+                self.admit_writer(block)?;
+            }
+        }
+        if !bytes.is_empty() && !self.is_random() {
+            self.span.will_need(self.bytes_of(&self.block_size.blocks_in(bytes)));
+        }
+        Ok(())
+    }
+
+    fn load_and_wait(&self, block: u64) -> Result<()> {
+        let mut table = self.lock();
+        loop {
+            match table.state(block) {
+                State::Installed(Kind::Poisoned) => {
+                    let why = table.failure.clone().unwrap_or_default();
+                    return Err(Error::new(ErrorKind::Corrupt, format!("block {block} could not be loaded: {why}")));
+                }
+                State::Installed(_) => return Ok(()),
+                State::Loading => table = self.loaded.wait(table).unwrap_or_else(PoisonError::into_inner),
+                State::Missing => {
+                    let Some(load) = self.start(&mut table, block) else {
+                        return Err(Error::new(ErrorKind::Invalid, "the array is not open any more"));
+                    };
+                    drop(table);
+                    self.load(&load)?;
+                    table = self.lock();
+                }
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Pager {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Pager({} bytes at {:?})", self.span.size_bytes(), self.span.base())
+    }
+}

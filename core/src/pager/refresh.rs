@@ -1,0 +1,223 @@
+//! Spans outlive transactions: what a span shows changes here, and nowhere else.
+//!
+//! An idle span keeps no snapshot: what is mapped in it may be reused under it. That is why every block is compared
+//! before anyone sees it, by (version, segments): an equal record means that the extents were referred to all along,
+//! and equal bytes. Each function here needs the span without a view; its callers own it alone.
+
+use std::collections::BTreeMap;
+use std::ops::{ControlFlow, Range};
+
+use super::fault::with_buffer;
+use super::plan::{Plan, follows};
+use super::table::{Binding, Entry, Table, is_mappable};
+use super::{Pager, Residency};
+use crate::descriptor::{ArrayId, Version};
+use crate::error::Result;
+use crate::geometry::{BlockNo, Ranges};
+use crate::store::BlockRecord;
+
+/// What this process knows of an array's changes between two of its versions; see [`Pager::bind`].
+type ChangesBetween<'a> = &'a dyn Fn(ArrayId, Version, Version) -> Option<Vec<u64>>;
+
+/// Which of the installed blocks may differ from the new snapshot.
+enum Suspects {
+    None,
+    These(Vec<u64>),
+    All,
+}
+
+impl Pager {
+    /// Shows `binding` from now on. `changed` is when its array was last changed; `known` says which blocks changed
+    /// between two such versions, if this process made all of the changes.
+    ///
+    /// # Errors
+    /// Then the span shows anything, and its owner drops it whole.
+    pub(crate) fn bind(&self, binding: Binding, changed: Version, known: ChangesBetween<'_>) -> Result<()> {
+        let mut table = self.lock();
+        table.raise_generation();
+        let suspects = match (table.right_for.take(), binding.array) {
+            (Some((before, version)), Some(array)) if before == array => {
+                if version == changed {
+                    Suspects::None
+                } else {
+                    known(array, version, changed).map_or(Suspects::All, Suspects::These)
+                }
+            }
+            _ => Suspects::All,
+        };
+        let stale = match suspects {
+            Suspects::None => Vec::new(),
+            Suspects::These(blocks) => {
+                let mut stale = Vec::new();
+                for block in blocks {
+                    let Some(entry) = table.blocks.get(&block) else { continue };
+                    if !entry.is(binding.record(block)?.as_ref()) {
+                        stale.push(block);
+                    }
+                }
+                stale
+            }
+            Suspects::All => stale_blocks(&table.blocks, &binding)?,
+        };
+        self.forget(&mut table, &stale)?;
+        if self.residency == Residency::Eager {
+            self.install_all(&mut table, &binding)?;
+        }
+        table.binding = Some(binding);
+        Ok(())
+    }
+
+    /// Shows nothing any more. `written` may hold bytes of no committed state, and is given back; everything else
+    /// stays, right for an array last changed at `changed` (`None` if no such array exists).
+    ///
+    /// # Errors
+    /// Then the span's owner drops it whole, as it does if anything failed to load.
+    pub(crate) fn release(&self, written: &[u64], right_for: Option<(ArrayId, Version)>) -> Result<()> {
+        let mut table = self.lock();
+        table.raise_generation();
+        let binding = table.binding.take();
+        if let Some(why) = &table.failure {
+            return Err(crate::Error::new(crate::ErrorKind::Io, why.clone()));
+        }
+        self.forget(&mut table, written)?;
+        // What a transaction dropped it showed as holes, which says nothing about any state.
+        let cut = binding.as_ref().is_some_and(|b| b.visible != u64::MAX);
+        if let Some(binding) = binding.as_ref().filter(|_| cut) {
+            let beyond: Vec<u64> = table.blocks.range(binding.visible..).map(|(&block, _)| block).collect();
+            self.forget(&mut table, &beyond)?;
+        }
+        table.right_for = right_for.filter(|_| !cut);
+        drop(table);
+        drop(binding); // the snapshot, last of all and outside the lock
+        Ok(())
+    }
+
+    /// The same after an abort: finds by itself what was written.
+    pub(crate) fn release_aborted(&self, exposed: &Ranges, right_for: Option<(ArrayId, Version)>) -> Result<()> {
+        let written = self.maybe_written(exposed)?;
+        self.release(&written, right_for)
+    }
+
+    /// The array ends at `blocks` blocks now; `visible` is the least number that it had since the snapshot. Blocks
+    /// past the end are gone, whatever was written to them.
+    pub(crate) fn cut(&self, blocks: u64, visible: u64) -> Result<()> {
+        let mut table = self.lock();
+        table.raise_generation();
+        if let Some(binding) = &mut table.binding {
+            binding.end = blocks;
+            binding.visible = binding.visible.min(visible);
+        }
+        let beyond: Vec<u64> = table.blocks.range(blocks..).map(|(&block, _)| block).collect();
+        self.forget(&mut table, &beyond)?;
+        if self.residency == Residency::Eager {
+            // Zero memory has no entry there, and may have been written to.
+            let size = self.span.size_bytes();
+            let start = self.block_size.start_of(BlockNo(blocks)).min(size);
+            if start < size {
+                self.span.reset(start..size)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The array has `blocks` blocks now, more than before.
+    pub(crate) fn grow(&self, blocks: u64) {
+        if let Some(binding) = &mut self.lock().binding {
+            binding.end = blocks;
+        }
+    }
+
+    /// Whether `block` surely is all zero, as far as storage and this span know.
+    pub(crate) fn is_untouched_hole(&self, block: u64) -> Result<bool> {
+        let table = self.lock();
+        if self.residency == Residency::Eager || table.blocks.contains_key(&block) {
+            return Ok(false);
+        }
+        let Some(binding) = table.binding.clone() else { return Ok(false) };
+        drop(table);
+        Ok(binding.record(block)?.is_none())
+    }
+
+    /// Installed → Missing.
+    fn forget(&self, table: &mut Table, blocks: &[u64]) -> Result<()> {
+        for run in runs(blocks) {
+            self.span.reset(self.bytes_of(&run))?;
+            for block in run {
+                table.blocks.remove(&block);
+            }
+        }
+        Ok(())
+    }
+
+    /// Everything stored that an eager span does not have yet.
+    fn install_all(&self, table: &mut Table, binding: &Binding) -> Result<()> {
+        let Some((array, stored)) = binding.stored(&(0..binding.end)) else { return Ok(()) };
+        let mut plans: Vec<Plan> = Vec::new();
+        binding.snapshot.blocks(array, stored, &mut |BlockNo(block), record| {
+            if table.blocks.contains_key(&block) {
+                return ControlFlow::Continue(());
+            }
+            match plans.last_mut() {
+                Some(plan) if plan.next() == block && joins(plan, &record, self) => plan.records.push(Some(record)),
+                _ => plans.push(Plan { first: block, records: vec![Some(record)] }),
+            }
+            ControlFlow::Continue(())
+        })?;
+        for plan in plans {
+            let mappings = 2 * plan.records.iter().flatten().map(|r| r.segments.len()).sum::<usize>();
+            if plan.records.iter().flatten().all(is_mappable) && self.memory.has_room_for_mappings(mappings) {
+                self.verify(binding, &plan)?;
+                self.install(table, binding, &plan)?;
+            } else {
+                for (block, record) in (plan.first..).zip(plan.records) {
+                    with_buffer(self.block_size.bytes(), |buffer| {
+                        self.read_block(binding, block, buffer)?;
+                        self.install_copy(table, block, record, buffer)
+                    })?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn joins(plan: &Plan, record: &BlockRecord, pager: &Pager) -> bool {
+    plan.records.last().and_then(Option::as_ref).is_some_and(|last| follows(last, record, pager.block_size))
+}
+
+/// The installed blocks that are not what `binding` shows: walks both side by side.
+fn stale_blocks(blocks: &BTreeMap<u64, Entry>, binding: &Binding) -> Result<Vec<u64>> {
+    let (Some((&first, _)), Some((&last, _))) = (blocks.first_key_value(), blocks.last_key_value()) else {
+        return Ok(Vec::new());
+    };
+    let mut stale = Vec::new();
+    let mut installed = blocks.iter().peekable();
+    let mut compare_up_to = |block: u64, record: Option<&BlockRecord>| {
+        while let Some((&at, entry)) = installed.next_if(|(at, _)| **at <= block) {
+            let record = record.filter(|_| at == block);
+            if !entry.is(record) {
+                stale.push(at);
+            }
+        }
+    };
+    if let Some((array, stored)) = binding.stored(&(first..last + 1)) {
+        binding.snapshot.blocks(array, stored, &mut |BlockNo(block), record| {
+            compare_up_to(block, Some(&record));
+            ControlFlow::Continue(())
+        })?;
+    }
+    compare_up_to(u64::MAX, None);
+    Ok(stale)
+}
+
+/// Ascending numbers as runs.
+fn runs(blocks: &[u64]) -> Vec<Range<u64>> {
+    let mut runs: Vec<Range<u64>> = Vec::new();
+    for &block in blocks {
+        match runs.last_mut() {
+            Some(run) if run.end == block => run.end += 1,
+            _ => runs.push(block..block + 1),
+        }
+    }
+    runs
+}
