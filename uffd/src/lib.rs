@@ -1,1 +1,31 @@
-//! Placeholder.
+//! bigarray's memory on Linux: [`UffdMemory`] implements [`bigarray_core::memory::Memory`].
+//!
+//! A span is a reserved range of addresses, registered with a userfaultfd. The first access to a missing page waits in
+//! the kernel; the monitor thread reads of it and asks the pager, which lays zero memory, a file mapping or copied
+//! bytes over the range and wakes. This crate is the only one that makes such calls, and unsafe code is confined to
+//! two modules: `mapping` (address ranges) and `ioctl` (what neither nix nor the crate `userfaultfd` has).
+//!
+//! | module | subject |
+//! |---|---|
+//! | `options`, `memory` | what a user of the crate sees |
+//! | `span` | the operations on one reserved range |
+//! | `monitor`, `threads`, `spans` | faults: who reads them, who is told |
+//! | `pagemap` | which pages were written |
+//! | `probe` | what this kernel lets this process do |
+//! | `limits` | the number of mappings; errors that name the limit to raise |
+//! | `mapping`, `ioctl` | system calls |
+
+mod ioctl;
+mod limits;
+mod mapping;
+mod memory;
+mod monitor;
+mod options;
+mod pagemap;
+mod probe;
+mod span;
+mod spans;
+mod threads;
+
+pub use memory::UffdMemory;
+pub use options::{MemoryOptions, Pagemap, Userfaultfd};

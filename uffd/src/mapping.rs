@@ -1,0 +1,310 @@
+//! Address ranges: [`Reservation`] owns one for as long as it lives, [`Scratch`] is a mapping on its way into one.
+//!
+//! Why a scratch address: a child of `fork` must never see zeros where the parent sees data. A mapping made in place
+//! could be inherited between `mmap` and `madvise(MADV_DONTFORK)`; one that is moved in place with its flags cannot.
+//! The move replaces what was there atomically: `mremap` holds the address space's lock for writing, so an access of
+//! another thread finds the old state or the new one. Whoever waits in a fault of the old one is not lost: it looks
+//! again once the userfaultfd is told to wake the range.
+
+use std::ffi::c_void;
+use std::num::NonZeroUsize;
+use std::ops::Range;
+use std::os::fd::BorrowedFd;
+use std::ptr::NonNull;
+
+use bigarray_core::PAGE;
+use nix::errno::Errno;
+use nix::libc;
+use nix::sys::mman::{
+    MRemapFlags, MapFlags, MmapAdvise, ProtFlags, madvise, mmap, mmap_anonymous, mprotect, mremap, munmap,
+};
+
+/// Alignment of reservations: a huge page.
+pub(crate) const HUGE: usize = 2 << 20;
+
+/// What may be done to the pages of a mapping.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// Loads and stores.
+    ReadWrite,
+    /// Nothing yet: an access ends in SIGSEGV.
+    Nothing,
+}
+
+impl Access {
+    fn flags(self) -> ProtFlags {
+        match self {
+            Access::ReadWrite => ProtFlags::PROT_READ | ProtFlags::PROT_WRITE,
+            Access::Nothing => ProtFlags::PROT_NONE,
+        }
+    }
+}
+
+fn non_zero(len: usize) -> Result<NonZeroUsize, Errno> {
+    NonZeroUsize::new(len).ok_or(Errno::EINVAL)
+}
+
+/// Keeps the range out of forked children and of core dumps.
+fn keep_private(at: NonNull<c_void>, len: usize) -> Result<(), Errno> {
+    // SAFETY: both advices change what fork and core dumps see, never the memory of this process.
+    unsafe {
+        madvise(at, len, MmapAdvise::MADV_DONTFORK)?;
+        madvise(at, len, MmapAdvise::MADV_DONTDUMP)
+    }
+}
+
+/// A mapping nobody knows of yet, at an address of the kernel's choice.
+pub(crate) struct Scratch {
+    at: NonNull<c_void>,
+    len: usize,
+}
+
+impl Scratch {
+    /// Zero memory.
+    pub(crate) fn anonymous(len: usize, access: Access) -> Result<Scratch, Errno> {
+        let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_NORESERVE;
+        // SAFETY: a new mapping at an address of the kernel's choice touches nothing that exists.
+        let at = unsafe { mmap_anonymous(None, non_zero(len)?, access.flags(), flags) }?;
+        Scratch { at, len }.private()
+    }
+
+    /// `file` from byte `offset` on, copied on write.
+    pub(crate) fn file(file: BorrowedFd<'_>, offset: u64, len: usize) -> Result<Scratch, Errno> {
+        let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_NORESERVE;
+        let offset = libc::off_t::try_from(offset).map_err(|_| Errno::EOVERFLOW)?;
+        // SAFETY: as above. What the file's bytes may do under the mapping is invariant A, upheld by the store: an
+        // extent is not reused while a snapshot that refers to it lives.
+        let at = unsafe { mmap(None, non_zero(len)?, Access::ReadWrite.flags(), flags, file, offset) }?;
+        Scratch { at, len }.private()
+    }
+
+    fn private(self) -> Result<Scratch, Errno> {
+        keep_private(self.at, self.len)?;
+        Ok(self)
+    }
+
+    /// Advice; whether it is taken changes speed only.
+    pub(crate) fn advise(&self, advice: HarmlessAdvice) {
+        // SAFETY: advice of this kind changes no byte.
+        let _ = unsafe { madvise(self.at, self.len, advice.into()) };
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // SAFETY: nobody but this value knows of the mapping.
+        let _ = unsafe { munmap(self.at, self.len) };
+    }
+}
+
+/// Advice that changes no byte.
+#[derive(Clone, Copy)]
+pub(crate) enum HarmlessAdvice {
+    /// Back it with huge pages.
+    HugePages,
+    /// Back it with small pages.
+    SmallPages,
+    /// Read no more than is asked for.
+    Random,
+}
+
+impl From<HarmlessAdvice> for MmapAdvise {
+    fn from(advice: HarmlessAdvice) -> MmapAdvise {
+        match advice {
+            HarmlessAdvice::HugePages => MmapAdvise::MADV_HUGEPAGE,
+            HarmlessAdvice::SmallPages => MmapAdvise::MADV_NOHUGEPAGE,
+            HarmlessAdvice::Random => MmapAdvise::MADV_RANDOM,
+        }
+    }
+}
+
+/// A range of addresses that is ours until it is dropped: whatever is laid over it or taken away, no other mapping of
+/// the process can come to lie in it. Every method panics on a range outside it rather than harm a stranger's memory.
+pub(crate) struct Reservation {
+    base: NonNull<u8>,
+    len: usize,
+    pid: u32,
+}
+
+// SAFETY: a range of addresses belongs to the process, not to a thread.
+unsafe impl Send for Reservation {}
+// SAFETY: methods change the address space through the kernel, which serialises them; those that access the bytes say
+// what their callers owe.
+unsafe impl Sync for Reservation {}
+
+impl Reservation {
+    /// Reserves `len` bytes of zero memory, aligned to [`HUGE`].
+    pub(crate) fn new(len: usize) -> Result<Reservation, Errno> {
+        let room = len.checked_add(HUGE).ok_or(Errno::ENOMEM)?;
+        let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_NORESERVE;
+        // SAFETY: a new mapping at an address of the kernel's choice touches nothing that exists.
+        let start = unsafe { mmap_anonymous(None, non_zero(room)?, Access::ReadWrite.flags(), flags) }?;
+        let before = start.as_ptr().align_offset(HUGE);
+        // SAFETY: within the mapping just made, which is `HUGE` longer than what is kept; nobody else knows of it.
+        let base = unsafe {
+            let base = start.byte_add(before);
+            if before > 0 {
+                let _ = munmap(start, before);
+            }
+            let _ = munmap(base.byte_add(len), HUGE - before);
+            base
+        };
+        let reservation = Reservation { base: base.cast(), len, pid: std::process::id() };
+        keep_private(base, len)?;
+        Ok(reservation)
+    }
+
+    pub(crate) fn base(&self) -> NonNull<u8> {
+        self.base
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The addresses of `range`, offsets from the base.
+    pub(crate) fn addresses(&self, range: &Range<usize>) -> Range<usize> {
+        let start = self.at(range).as_ptr() as usize;
+        start..start + (range.end - range.start)
+    }
+
+    fn at(&self, range: &Range<usize>) -> NonNull<c_void> {
+        assert!(
+            range.start <= range.end && range.end <= self.len,
+            "bytes {}..{} of a span of {} bytes",
+            range.start,
+            range.end,
+            self.len
+        );
+        // SAFETY: within the reservation, by the assertion.
+        unsafe { self.base.byte_add(range.start).cast() }
+    }
+
+    /// Moves a mapping in place of what is at `offset`.
+    ///
+    /// If it fails, the kernel has nearly always refused before it touched anything. It may also have unmapped the
+    /// place already; then the hole is plugged, inaccessible, so that no stranger's mapping can come to lie in it: an
+    /// access ends in SIGSEGV, never in bytes that nobody wrote.
+    pub(crate) fn install(&self, offset: usize, scratch: Scratch) -> Result<(), Errno> {
+        let range = offset..offset.checked_add(scratch.len).ok_or(Errno::EINVAL)?;
+        let target = self.at(&range);
+        let flags = MRemapFlags::MREMAP_MAYMOVE | MRemapFlags::MREMAP_FIXED;
+        // SAFETY: the source is the scratch mapping, whole; the target lies in the reservation. That no view sees
+        // other bytes than before is invariant A, upheld by the pager, which replaces only missing pages or pages
+        // that nobody uses.
+        let moved = unsafe { mremap(scratch.at, scratch.len, scratch.len, flags, Some(target)) };
+        match moved {
+            Ok(_) => {
+                // Its addresses are free by now, and may be someone else's.
+                std::mem::forget(scratch);
+                Ok(())
+            }
+            Err(errno) => {
+                self.plug(&range);
+                Err(errno)
+            }
+        }
+    }
+
+    /// Fills a hole, if `range` is one.
+    fn plug(&self, range: &Range<usize>) {
+        let target = self.at(range);
+        let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_NORESERVE | MapFlags::MAP_FIXED_NOREPLACE;
+        let (address, len) = (NonZeroUsize::new(target.as_ptr() as usize), NonZeroUsize::new(range.end - range.start));
+        if let (Some(address), Some(len)) = (address, len) {
+            // SAFETY: NOREPLACE leaves alone whatever is mapped. A kernel too old for it (4.17, older than any that
+            // has write protection) would take the address as a hint.
+            let _ = unsafe { mmap_anonymous(Some(address), len, ProtFlags::PROT_NONE, flags) };
+        }
+    }
+
+    /// Allows loads and stores in an inaccessible range.
+    pub(crate) fn open_up(&self, range: &Range<usize>) -> Result<(), Errno> {
+        // SAFETY: within the reservation; adds rights, takes none.
+        unsafe { mprotect(self.at(range), range.end - range.start, Access::ReadWrite.flags()) }
+    }
+
+    /// Gives back the memory of an anonymous range: missing again where it is registered, else zero.
+    pub(crate) fn discard(&self, range: &Range<usize>) -> Result<(), Errno> {
+        // SAFETY: within the reservation. That no view sees the bytes go is invariant A, upheld by the pager: it
+        // discards what nobody uses, or what the next access loads again.
+        unsafe { madvise(self.at(range), range.end - range.start, MmapAdvise::MADV_DONTNEED) }
+    }
+
+    /// Advice; whether it is taken changes speed only.
+    pub(crate) fn advise(&self, range: &Range<usize>, advice: HarmlessAdvice) {
+        // SAFETY: within the reservation; advice of this kind changes no byte and makes no page present.
+        let _ = unsafe { madvise(self.at(range), range.end - range.start, advice.into()) };
+    }
+
+    /// Maps `empty`, a file without a byte, over the range, in place and at once: from here on any access is beyond
+    /// the end of a file, SIGBUS. In a forked child too, so that no detour by a scratch address is needed.
+    pub(crate) fn cover(&self, range: &Range<usize>, empty: BorrowedFd<'_>) -> Result<(), Errno> {
+        let target = self.at(range);
+        let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_NORESERVE | MapFlags::MAP_FIXED;
+        let address = NonZeroUsize::new(target.as_ptr() as usize);
+        let offset = range.start as libc::off_t;
+        // SAFETY: replaces a range of the reservation. A view over it sees no other bytes, it sees none (invariant E).
+        unsafe { mmap(address, non_zero(range.end - range.start)?, Access::ReadWrite.flags(), flags, empty, offset) }
+            .map(drop)
+    }
+
+    /// The bytes of a range. A page that is missing makes the caller wait, as any access does.
+    ///
+    /// Nobody may be writing to the range while `f` runs: [`Span::with_bytes`](bigarray_core::memory::Span) demands
+    /// it of the pager, which holds the transaction exclusively.
+    pub(crate) fn with_bytes<R>(&self, range: &Range<usize>, f: impl FnOnce(&[u8]) -> R) -> R {
+        let start = self.at(range).cast::<u8>();
+        // SAFETY: the range is mapped, or waits for its pager, as long as the reservation lives; invariant A, upheld
+        // by the caller as said above, keeps the bytes still.
+        f(unsafe { std::slice::from_raw_parts(start.as_ptr(), range.end - range.start) })
+    }
+
+    /// Stores `bytes` at `offset`. Nobody else may be using the range: [`Span::write`](bigarray_core::memory::Span)
+    /// demands it of the pager.
+    pub(crate) fn write(&self, offset: usize, bytes: &[u8]) {
+        let target = self.at(&(offset..offset + bytes.len())).cast::<u8>();
+        // SAFETY: the range is the reservation's, and exclusive as said above. `bytes` may be a view of another span;
+        // of this range it cannot be.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), target.as_ptr(), bytes.len()) };
+    }
+
+    /// Stores zeros. Nobody else may be using the range: [`Span::fill_zero`](bigarray_core::memory::Span) demands it
+    /// of the pager.
+    pub(crate) fn fill_zero(&self, range: &Range<usize>) {
+        let target = self.at(range).cast::<u8>();
+        // SAFETY: the range is the reservation's, and exclusive as said above.
+        unsafe { std::ptr::write_bytes(target.as_ptr(), 0, range.end - range.start) };
+    }
+
+    /// Whether this process made the reservation. In a forked child the range does not exist, or is someone else's.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.pid == std::process::id()
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        if !self.is_ours() {
+            return;
+        }
+        // SAFETY: every borrow of the bytes ended before this value did: views borrow what owns the span (invariant C).
+        if let Err(errno) = unsafe { munmap(self.base.cast(), self.len) } {
+            // Splitting a mapping in two can fail at the limit of mappings; the addresses are lost, nothing else.
+            tracing::warn!("{} bytes of addresses at {:p} cannot be given back: {errno}", self.len, self.base);
+        }
+    }
+}
+
+/// Starts reading what is mapped at `addresses`, whatever that is by now.
+pub(crate) fn will_need(addresses: Range<usize>) {
+    if let Some(at) = NonNull::new(addresses.start as *mut c_void) {
+        // SAFETY: this advice changes no byte, of no mapping.
+        let _ = unsafe { madvise(at, addresses.len(), MmapAdvise::MADV_WILLNEED) };
+    }
+}
+
+/// Whether `range` is whole pages.
+pub(crate) fn is_whole_pages(range: &Range<usize>) -> bool {
+    range.start.is_multiple_of(PAGE) && range.end.is_multiple_of(PAGE)
+}

@@ -1,0 +1,151 @@
+use std::fs::File;
+use std::sync::Arc;
+
+use bigarray_core::memory::{Memory, Residency, Span};
+use bigarray_core::{Error, ErrorKind, Result};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+
+use crate::limits::{MappingCount, os_error};
+use crate::mapping::HUGE;
+use crate::monitor::Shared;
+use crate::options::MemoryOptions;
+use crate::pagemap::{PageTable, Reader};
+use crate::probe::{self, Probe, Source};
+use crate::span::UffdSpan;
+use crate::threads::Threads;
+
+/// Memory of Linux: lazy spans by userfaultfd where the kernel lets this process have it, eager ones everywhere.
+///
+/// Its threads end when it and every span it gave out are dropped.
+///
+/// # Examples
+/// ```
+/// use bigarray_core::memory::{Memory, Residency};
+/// use bigarray_uffd::{MemoryOptions, UffdMemory};
+///
+/// let memory = UffdMemory::new(MemoryOptions::default())?;
+/// println!("{}", memory.describe());
+/// // A terabyte of addresses, no memory.
+/// let span = memory.reserve(1 << 40, Residency::Eager)?;
+/// span.write(1 << 39, &[1, 2, 3]);
+/// # Ok::<(), bigarray_core::Error>(())
+/// ```
+pub struct UffdMemory {
+    inner: Arc<Inner>,
+}
+
+/// What lives as long as the memory or one of its spans.
+pub(crate) struct Inner {
+    // Stops the threads when dropped.
+    pub(crate) threads: Threads,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) mappings: MappingCount,
+    pub(crate) page_table: PageTable,
+    /// A file without a byte: what is mapped of it cannot be accessed.
+    pub(crate) empty: File,
+    source: Option<Source>,
+    description: String,
+}
+
+impl UffdMemory {
+    /// Finds out what the kernel allows (once a process) and starts the threads.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] for an environment variable that is not understood or 0 resolvers;
+    /// [`ErrorKind::Unsupported`] on a kernel without what even eager spans need (pages of 4 KiB, `/proc/self/pagemap`);
+    /// [`ErrorKind::Io`] where threads or descriptors cannot be had.
+    pub fn new(options: MemoryOptions) -> Result<Arc<UffdMemory>> {
+        let options = options.resolved()?;
+        probe::page_size()?;
+        let probe = probe::userfaultfd(options.userfaultfd);
+        let reader = probe::page_table(options.pagemap)?;
+        let uffd = match probe.source {
+            Some(source) => {
+                let opened = source.open();
+                Some(opened.map_err(|why| Error::new(ErrorKind::Io, format!("{}: {why}", source.name())))?)
+            }
+            None => None,
+        };
+        let page_table = PageTable::open(reader).map_err(|error| Error::io("opening /proc/self/pagemap", error))?;
+        let stop = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
+            .map_err(|errno| Error::io("creating an eventfd", errno.into()))?;
+        let empty = memory_file("bigarray-poison")?;
+        let shared = Arc::new(Shared::new(uffd, stop));
+        let threads = Threads::start(&shared, options.resolvers)?;
+        Ok(Arc::new(UffdMemory {
+            inner: Arc::new(Inner {
+                threads,
+                shared,
+                mappings: MappingCount::new(options.max_mappings),
+                page_table,
+                empty,
+                source: probe.source,
+                description: describe(probe, reader),
+            }),
+        }))
+    }
+
+    /// What this memory is made of and what was refused, in a line for messages.
+    pub fn describe(&self) -> String {
+        self.inner.description.clone()
+    }
+}
+
+/// An anonymous file in memory.
+pub(crate) fn memory_file(name: &str) -> Result<File> {
+    let fd = memfd_create(name, MFdFlags::MFD_CLOEXEC)
+        .map_err(|errno| Error::io("creating a file in memory (memfd_create)", errno.into()))?;
+    Ok(File::from(fd))
+}
+
+fn describe(probe: &Probe, reader: Reader) -> String {
+    let faults = match (probe.source, probe.refused.as_str()) {
+        (Some(source), "") => source.name().to_owned(),
+        (Some(Source::UserMode), refused) => {
+            format!("{} (refused: {refused}). {}", Source::UserMode.name(), probe::KNOBS)
+        }
+        (Some(source), refused) => format!("{} (refused: {refused})", source.name()),
+        (None, "") => "no page faults, as asked for".to_owned(),
+        (None, refused) => format!("no page faults (refused: {refused}). {}", probe::KNOBS),
+    };
+    let pages = match reader {
+        Reader::Scan => "PAGEMAP_SCAN",
+        Reader::Entries => "reading /proc/self/pagemap",
+    };
+    format!("{faults}; written pages by {pages}")
+}
+
+impl Memory for UffdMemory {
+    fn delivers_faults(&self) -> bool {
+        self.inner.source.is_some()
+    }
+
+    fn delivers_kernel_faults(&self) -> bool {
+        matches!(self.inner.source, Some(Source::Device | Source::Call))
+    }
+
+    fn reserve(&self, len: usize, residency: Residency) -> Result<Box<dyn Span>> {
+        if len == 0 || !len.is_multiple_of(HUGE) {
+            let message = format!("a span of {len} bytes: it must be a multiple of {HUGE} (2 MiB) and not 0");
+            return Err(Error::new(ErrorKind::Invalid, message));
+        }
+        if residency == Residency::Lazy {
+            if self.inner.source.is_none() {
+                let message = format!("a lazy span: {}", self.inner.description);
+                return Err(Error::new(ErrorKind::Unsupported, message));
+            }
+            if let Some(why) = self.inner.shared.failure() {
+                let message = format!("no new memory: {why}; open the database anew in a new process");
+                return Err(Error::new(ErrorKind::Io, message));
+            }
+        }
+        let span = UffdSpan::reserve(&self.inner, len, residency)
+            .map_err(|errno| os_error(format!("reserving {len} bytes of addresses"), errno))?;
+        Ok(Box::new(span))
+    }
+
+    fn has_room_for_mappings(&self, n: usize) -> bool {
+        self.inner.mappings.has_room_for(n)
+    }
+}

@@ -1,0 +1,167 @@
+//! The monitor: the thread that reads faults and tells the pagers.
+//!
+//! What can be stale, and why it cannot hurt:
+//!
+//! - A message is read, and before its span is looked up the span is dropped: no span, the page is only woken. Nobody
+//!   can wait in a span that is dropped.
+//! - The same, but another span was reserved at these addresses meanwhile: its pager is asked for a page that nobody
+//!   waits for. It loads early, or marks a clean block dirty, which a commit compares with what is stored. Both are
+//!   things a user could have caused.
+//! - A message is read and its page was resolved by then (32 threads in one block send 32 messages): the pager sees
+//!   that the block is not missing any more and wakes.
+//! - A thread faults while a mapping is moved over its page: `mremap` and the fault exclude each other in the kernel.
+//!   Before the move the thread waits and is woken by the pager after it, registered or not; after it there is no
+//!   fault to tell of.
+//! - A wake comes before a thread sleeps: the kernel looks at the page table once more after it has queued the thread,
+//!   and a wake that finds nobody loses nothing, because the page is there by then.
+
+use std::any::Any;
+use std::os::fd::AsFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
+
+use bigarray_core::PAGE;
+use bigarray_core::memory::{Faults, Job};
+use crossbeam::channel::Sender;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::eventfd::EventFd;
+use userfaultfd::{Event, EventBuffer, FaultKind, Uffd};
+
+use crate::spans::Spans;
+
+/// Faults read at a time.
+const BATCH: usize = 64;
+
+/// What the threads and the spans of one memory share.
+pub(crate) struct Shared {
+    /// The synchronous userfaultfd; `None` where there is none.
+    pub(crate) uffd: Option<Uffd>,
+    pub(crate) spans: Spans,
+    /// Readable once the threads are to end.
+    pub(crate) stop: EventFd,
+    pub(crate) stopping: AtomicBool,
+    failed: OnceLock<String>,
+}
+
+impl Shared {
+    pub(crate) fn new(uffd: Option<Uffd>, stop: EventFd) -> Shared {
+        Shared { uffd, spans: Spans::default(), stop, stopping: AtomicBool::new(false), failed: OnceLock::new() }
+    }
+
+    /// Why faults are not to be relied on any more.
+    pub(crate) fn failure(&self) -> Option<&str> {
+        self.failed.get().map(String::as_str)
+    }
+
+    /// Lets threads that wait in the range look again. Also works where the range is not registered any more.
+    pub(crate) fn wake(&self, start: usize, len: usize) {
+        if let Some(uffd) = &self.uffd {
+            // Fails only for ranges that are no user addresses, or none.
+            let _ = uffd.wake(start as *mut _, len);
+        }
+    }
+
+    /// Tells every pager that `why`, once and for all: from now on nothing is reserved.
+    pub(crate) fn fail(&self, why: String) {
+        let why = self.failed.get_or_init(|| why).clone();
+        for faults in self.spans.all() {
+            let told = catch_unwind(AssertUnwindSafe(|| {
+                if let Some(faults) = faults.upgrade() {
+                    faults.fail(&why);
+                }
+            }));
+            if let Err(panic) = told {
+                // Threads may wait for this pager, and nobody is left to poison what they wait for.
+                fatal(&format!("{why}; then a pager panicked while it was told: {}", text_of(&*panic)));
+            }
+        }
+    }
+
+    fn told(&self, outcome: Result<Option<Job>, Box<dyn Any + Send>>) -> Option<Job> {
+        outcome.unwrap_or_else(|panic| {
+            self.fail(format!("the thread that resolves page faults panicked: {}", text_of(&*panic)));
+            None
+        })
+    }
+}
+
+/// Reads faults until the stop event.
+pub(crate) fn run(shared: &Shared, uffd: &Uffd, jobs: &Sender<Job>) {
+    let mut buffer = EventBuffer::new(BATCH);
+    loop {
+        let mut fds =
+            [PollFd::new(uffd.as_fd(), PollFlags::POLLIN), PollFd::new(shared.stop.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut fds, PollTimeout::NONE) {
+            Err(Errno::EINTR) => continue,
+            // Going on without would mean writes that nobody sees, or threads that wait for ever.
+            Err(errno) => fatal(&format!("waiting for page faults: {errno}")),
+            Ok(_) => {}
+        }
+        if fds[1].any().unwrap_or(true) {
+            return;
+        }
+        let events = match uffd.read_events(&mut buffer) {
+            Ok(events) => events,
+            Err(userfaultfd::Error::SystemError(errno)) if errno as i32 == Errno::EINTR as i32 => continue,
+            Err(error) => fatal(&format!("reading page faults: {error}")),
+        };
+        for event in events {
+            // Step numbers are those of "Fault" in the design.
+            // (1) message → address; no other event was asked for.
+            let Ok(Event::Pagefault { kind, addr, .. }) = event else { continue };
+            let address = addr as usize / PAGE * PAGE;
+            // (2) the span; the pager goes on from here.
+            let outcome = catch_unwind(AssertUnwindSafe(|| tell(shared, kind, address)));
+            if let Some(job) = shared.told(outcome) {
+                // Fails only if every resolver is gone, which end after this thread does.
+                let _ = jobs.send(job);
+            }
+        }
+    }
+}
+
+fn tell(shared: &Shared, kind: FaultKind, address: usize) -> Option<Job> {
+    let owner = shared.spans.owner(address);
+    // May turn out to be the last reference to the pager; then pager and span are dropped here, on this thread.
+    let Some((faults, offset)) = owner.and_then(|owner| Some((owner.faults.upgrade()?, owner.offset))) else {
+        shared.wake(address, PAGE);
+        return None;
+    };
+    let faults: Arc<dyn Faults> = faults;
+    match kind {
+        FaultKind::Missing => faults.missing(offset),
+        FaultKind::WriteProtected => {
+            faults.protected(offset);
+            None
+        }
+    }
+}
+
+/// Runs one job; a panic in it fails every pager.
+pub(crate) fn resolve(shared: &Shared, job: Job) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(job)) {
+        shared.fail(format!("a thread that loads pages panicked: {}", text_of(&*panic)));
+    }
+}
+
+fn text_of(panic: &(dyn Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("of unknown cause")
+}
+
+/// Writes a line to standard error with one system call and no lock: a user's thread may hold the lock of std's handle
+/// while it waits for the page that this is about.
+pub(crate) fn log_raw(message: &str) {
+    let _ = nix::unistd::write(std::io::stderr(), format!("bigarray: {message}\n").as_bytes());
+}
+
+/// Ends the process: going on would mean wrong data or a silent hang.
+pub(crate) fn fatal(message: &str) -> ! {
+    log_raw(message);
+    std::process::abort()
+}

@@ -1,0 +1,344 @@
+//! One reserved range and what a pager does with it.
+//!
+//! Races, and why each cannot hurt:
+//!
+//! - *An operation and a fault in its range.* What is laid over missing pages arrives whole by one move per step (see
+//!   `mapping`), so a thread sees a missing page or its bytes. `copy` fills page by page: a thread that runs into a page
+//!   just copied goes on early with right bytes; if it writes, it waits, because the page arrived protected.
+//! - *A fault between the steps of `reset`.* Memory laid over a range is inaccessible until it is registered, so that
+//!   it never looks like zeros that were loaded. Nobody may be using the range, else the access would end in SIGSEGV.
+//! - *`reset` of copied pages while others read them* (an eviction): one `MADV_DONTNEED` of pages that stay registered.
+//!   A reader finds the bytes, or a missing page and waits. Protecting comes first, so a writer waits too.
+//! - *`drop` and the monitor.* The span leaves the table of addresses first, so what the monitor looks up from then on
+//!   is not this span; a pager it found before is kept alive by that very look-up, and this span with it.
+//! - *A forked child.* It has none of these addresses, and the userfaultfd it inherited acts on its parent: there every
+//!   operation refuses, and dropping leaks.
+
+use std::fs::File;
+use std::ops::Range;
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
+use std::ptr::NonNull;
+use std::sync::{Arc, OnceLock, Weak};
+
+use bigarray_core::memory::{Faults, Residency, Span, WrittenTo};
+use bigarray_core::store::DataFile;
+use bigarray_core::{Error, ErrorKind, Result};
+use nix::errno::Errno;
+use nix::fcntl::{FallocateFlags, fallocate};
+use userfaultfd::{RegisterMode, Uffd};
+
+use crate::ioctl::copy_protected;
+use crate::limits::{errno_of, os_error};
+use crate::mapping::{Access, HUGE, HarmlessAdvice, Reservation, Scratch, is_whole_pages, will_need};
+use crate::memory::{Inner, memory_file};
+use crate::monitor::{fatal, log_raw};
+
+/// Anonymous memory is laid in steps of this size: beside the range there is never more than a step at a scratch
+/// address, which counts against RLIMIT_AS.
+const STEP: usize = 1 << 30;
+
+/// A reserved range of addresses.
+pub(crate) struct UffdSpan {
+    // Before `inner`: the range goes while the userfaultfd is still open.
+    range: Reservation,
+    residency: Residency,
+    /// Of an eager span: where copied bytes are, at the same offsets, once there are any.
+    copies: OnceLock<File>,
+    inner: Arc<Inner>,
+}
+
+impl UffdSpan {
+    pub(crate) fn reserve(inner: &Arc<Inner>, len: usize, residency: Residency) -> Result<UffdSpan, Errno> {
+        let span = UffdSpan { range: Reservation::new(len)?, residency, copies: OnceLock::new(), inner: inner.clone() };
+        if residency == Residency::Lazy {
+            span.register(&(0..len))?;
+            inner.shared.spans.insert(span.start(), len);
+        }
+        inner.mappings.installed();
+        Ok(span)
+    }
+
+    fn start(&self) -> usize {
+        self.range.base().as_ptr() as usize
+    }
+
+    fn uffd(&self) -> Result<&Uffd, Errno> {
+        // `reserve` gives no lazy span without one.
+        self.inner.shared.uffd.as_ref().ok_or(Errno::EBADF)
+    }
+
+    fn register(&self, range: &Range<usize>) -> Result<(), Errno> {
+        let addresses = self.range.addresses(range);
+        let mode = RegisterMode::MISSING | RegisterMode::WRITE_PROTECT;
+        self.uffd()?
+            .register_with_mode(addresses.start as *mut _, addresses.len(), mode)
+            .map(drop)
+            .map_err(|error| errno_of(&error))
+    }
+
+    /// Refuses what could harm memory that is not the span's.
+    fn check(&self, range: &Range<usize>) -> Result<()> {
+        if !self.range.is_ours() {
+            let message = "memory of the parent of a forked process: open the database in the child itself";
+            return Err(Error::new(ErrorKind::InUse, message));
+        }
+        if range.start > range.end || range.end > self.range.len() || !is_whole_pages(range) {
+            return Err(Error::new(
+                ErrorKind::Invalid,
+                format!(
+                    "bytes {}..{} of a span of {}: not whole pages of it",
+                    range.start,
+                    range.end,
+                    self.range.len()
+                ),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Lays fresh anonymous memory over `range`, step by step.
+    fn lay_anonymous(&self, range: &Range<usize>, access: Access, huge: bool) -> Result<(), Errno> {
+        for start in range.clone().step_by(STEP) {
+            let scratch = Scratch::anonymous(STEP.min(range.end - start), access)?;
+            if huge {
+                scratch.advise(HarmlessAdvice::HugePages);
+            }
+            self.range.install(start, scratch)?;
+            self.inner.mappings.installed();
+        }
+        Ok(())
+    }
+
+    /// Missing again, whatever was there.
+    fn make_missing(&self, range: &Range<usize>) -> Result<(), Errno> {
+        let addresses = self.range.addresses(range);
+        // Works only if the whole range is registered, that is, untouched or copied; then the pages can go in place.
+        // If it stops half way, it has protected pages that go below.
+        if self.uffd()?.write_protect(addresses.start as *mut _, addresses.len()).is_ok() {
+            return self.range.discard(range);
+        }
+        self.lay_anonymous(range, Access::Nothing, false)?;
+        self.register(range)?;
+        self.range.open_up(range)
+    }
+
+    /// Zero memory again, whatever was there.
+    fn make_zero(&self, range: &Range<usize>) -> Result<(), Errno> {
+        self.lay_anonymous(range, Access::ReadWrite, false)?;
+        match self.copies.get() {
+            Some(copies) => {
+                let punch = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
+                fallocate(copies, punch, range.start as i64, (range.end - range.start) as i64)
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn copy_lazy(&self, at: usize, bytes: &[u8]) -> Result<()> {
+        let uffd = self.uffd().map_err(|errno| os_error("copying", errno))?;
+        let (done, outcome) = copy_protected(uffd, self.start() + at, bytes);
+        outcome.map_err(|errno| {
+            // Missing again. It never was anything else to a reader: what arrived was right, and is loaded again. EEXIST
+            // is no success either: pages that are there are of another load, and this one is not to mix with them.
+            let undone = self.range.discard(&(at..at + done));
+            let error = os_error(format!("copying {} bytes into a span (UFFDIO_COPY)", bytes.len()), errno);
+            match undone {
+                Ok(()) => error,
+                Err(errno) => error.context(format!("{done} bytes copied cannot be taken back: {errno}")),
+            }
+        })
+    }
+
+    fn copy_eager(&self, at: usize, bytes: &[u8]) -> Result<()> {
+        let copies = self.copies()?;
+        let short = |error| Error::io(format!("holding {} bytes in memory", bytes.len()), error);
+        copies.write_all_at(bytes, at as u64).map_err(short)?;
+        let scratch = Scratch::file(copies.as_fd(), at as u64, bytes.len());
+        scratch
+            .and_then(|scratch| self.range.install(at, scratch))
+            .map_err(|errno| os_error(format!("mapping {} bytes held in memory", bytes.len()), errno))?;
+        self.inner.mappings.installed();
+        Ok(())
+    }
+
+    /// The file that holds copied bytes, sparse and as long as the span.
+    fn copies(&self) -> Result<&File> {
+        if let Some(copies) = self.copies.get() {
+            return Ok(copies);
+        }
+        let copies = memory_file("bigarray-copies")?;
+        copies.set_len(self.range.len() as u64).map_err(|error| Error::io("sizing a file in memory", error))?;
+        Ok(self.copies.get_or_init(|| copies))
+    }
+}
+
+impl Span for UffdSpan {
+    fn base(&self) -> NonNull<u8> {
+        self.range.base()
+    }
+
+    fn size_bytes(&self) -> usize {
+        self.range.len()
+    }
+
+    fn attach(&self, faults: Weak<dyn Faults>) {
+        self.inner.shared.spans.attach(self.start(), faults);
+    }
+
+    fn zero(&self, range: Range<usize>) -> Result<()> {
+        self.check(&range)?;
+        if self.residency == Residency::Eager {
+            // What is missing in an eager span is zero memory.
+            return Ok(());
+        }
+        // Only where a whole huge page fits, which is not so in smaller blocks.
+        let huge = range.start.next_multiple_of(HUGE) + HUGE <= range.end;
+        self.lay_anonymous(&range, Access::ReadWrite, huge).map_err(|errno| {
+            // Steps before the one that failed would look like zeros that were loaded.
+            let error = os_error(format!("laying {} bytes of zero memory", range.end - range.start), errno);
+            match self.make_missing(&range) {
+                Ok(()) => error,
+                Err(errno) => error.context(format!("a part of it cannot be taken back: {errno}")),
+            }
+        })
+    }
+
+    fn map(&self, range: Range<usize>, file: &dyn DataFile, offset: u64, read_ahead: bool) -> Result<()> {
+        self.check(&range)?;
+        let Some(file) = file.as_file() else {
+            return Err(Error::new(ErrorKind::Unsupported, "this store has no file that can be mapped"));
+        };
+        if range.is_empty() {
+            return Ok(());
+        }
+        let len = range.end - range.start;
+        let what = || format!("mapping {len} bytes of the data file from byte {offset} on");
+        let scratch = Scratch::file(file.as_fd(), offset, len).map_err(|errno| os_error(what(), errno))?;
+        if !read_ahead {
+            scratch.advise(HarmlessAdvice::Random);
+        }
+        self.range.install(range.start, scratch).map_err(|errno| os_error(what(), errno))?;
+        self.inner.mappings.installed();
+        if read_ahead {
+            self.inner.threads.read_ahead(self.range.addresses(&range));
+        }
+        Ok(())
+    }
+
+    fn copy(&self, at: usize, bytes: &[u8]) -> Result<()> {
+        self.check(&(at..at.saturating_add(bytes.len())))?;
+        match self.residency {
+            _ if bytes.is_empty() => Ok(()),
+            Residency::Lazy => self.copy_lazy(at, bytes),
+            Residency::Eager => self.copy_eager(at, bytes),
+        }
+    }
+
+    fn unprotect(&self, range: Range<usize>) -> Result<()> {
+        self.check(&range)?;
+        if self.residency == Residency::Eager || range.is_empty() {
+            return Ok(());
+        }
+        let addresses = self.range.addresses(&range);
+        let what = || format!("letting writes through to {} bytes (UFFDIO_WRITEPROTECT)", addresses.len());
+        let uffd = self.uffd().map_err(|errno| os_error(what(), errno))?;
+        loop {
+            match uffd.remove_write_protection(addresses.start as *mut _, addresses.len(), true) {
+                Ok(()) => return Ok(()),
+                // The address space was changing just then.
+                Err(error) if errno_of(&error) == Errno::EAGAIN => {}
+                Err(error) => return Err(os_error(what(), errno_of(&error))),
+            }
+        }
+    }
+
+    fn poison(&self, range: Range<usize>, why: &str) {
+        if !self.range.is_ours() || range.is_empty() {
+            return;
+        }
+        // First of all: the process may be gone a moment later.
+        log_raw(why);
+        self.inner.threads.report(why.to_owned());
+        if let Err(error) = self.check(&range) {
+            fatal(&format!("{error}; it was to be made inaccessible because: {why}"));
+        }
+        if let Err(errno) = self.range.cover(&range, self.inner.empty.as_fd()) {
+            fatal(&format!("memory cannot even be made inaccessible ({errno}), which is needed because: {why}"));
+        }
+        self.inner.mappings.installed();
+        self.wake(range);
+    }
+
+    fn reset(&self, range: Range<usize>) -> Result<()> {
+        self.check(&range)?;
+        if range.is_empty() {
+            return Ok(());
+        }
+        match self.residency {
+            Residency::Lazy => self.make_missing(&range),
+            Residency::Eager => self.make_zero(&range),
+        }
+        .map_err(|errno| os_error(format!("emptying {} bytes of a span", range.end - range.start), errno))
+    }
+
+    fn wake(&self, range: Range<usize>) {
+        if self.residency == Residency::Lazy && !range.is_empty() && self.range.is_ours() {
+            let addresses = self.range.addresses(&range);
+            self.inner.shared.wake(addresses.start, addresses.len());
+        }
+    }
+
+    fn written(&self, range: Range<usize>, origin: WrittenTo, found: &mut Vec<Range<usize>>) -> Result<()> {
+        self.check(&range)?;
+        let (base, first) = (self.start(), found.len());
+        let collect = |run: Range<usize>| {
+            // The kernel reports what it was asked for and no more; clipping makes that no matter of trust.
+            let run = run.start.max(base + range.start) - base..run.end.min(base + range.end).max(base) - base;
+            match found[first..].last_mut() {
+                _ if run.is_empty() => {}
+                Some(last) if last.end == run.start => last.end = run.end,
+                _ => found.push(run),
+            }
+        };
+        self.inner
+            .page_table
+            .written(self.range.addresses(&range), origin, collect)
+            .map_err(|error| Error::io(format!("finding written pages in {} bytes", range.end - range.start), error))
+    }
+
+    fn with_bytes(&self, range: Range<usize>, f: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        if range.start > range.end || range.end > self.range.len() {
+            let message = format!("bytes {}..{} of a span of {}", range.start, range.end, self.range.len());
+            return Err(Error::new(ErrorKind::Invalid, message));
+        }
+        self.range.with_bytes(&range, f)
+    }
+
+    fn write(&self, at: usize, bytes: &[u8]) {
+        self.range.write(at, bytes);
+    }
+
+    fn fill_zero(&self, range: Range<usize>) {
+        self.range.fill_zero(&range);
+    }
+
+    fn will_need(&self, range: Range<usize>) {
+        if self.range.is_ours() && range.start < range.end && range.end <= self.range.len() {
+            will_need(self.range.addresses(&range));
+        }
+    }
+}
+
+impl Drop for UffdSpan {
+    fn drop(&mut self) {
+        if !self.range.is_ours() {
+            // Not even a lock: another thread may have held it when the process forked.
+            return;
+        }
+        if self.residency == Residency::Lazy {
+            self.inner.shared.spans.remove(self.start());
+        }
+        self.inner.mappings.released();
+    }
+}

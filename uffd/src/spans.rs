@@ -1,0 +1,59 @@
+//! Whose address it is: the lazy spans of one memory, by address.
+//!
+//! The lock is held for a look-up or a change of the table only, never while a pager is called, a mapping changes or
+//! span memory is touched, so the monitor never waits for a faulting thread here (invariant B).
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
+
+use bigarray_core::memory::Faults;
+
+/// The lazy spans that live.
+#[derive(Default)]
+pub(crate) struct Spans(Mutex<BTreeMap<usize, Entry>>);
+
+struct Entry {
+    len: usize,
+    faults: Option<Weak<dyn Faults>>,
+}
+
+/// Who is to be told of a fault at an address.
+pub(crate) struct Owner {
+    pub(crate) faults: Weak<dyn Faults>,
+    /// Offset of the address in the span.
+    pub(crate) offset: usize,
+}
+
+impl Spans {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<usize, Entry>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn insert(&self, base: usize, len: usize) {
+        self.lock().insert(base, Entry { len, faults: None });
+    }
+
+    pub(crate) fn attach(&self, base: usize, faults: Weak<dyn Faults>) {
+        if let Some(entry) = self.lock().get_mut(&base) {
+            entry.faults = Some(faults);
+        }
+    }
+
+    pub(crate) fn remove(&self, base: usize) {
+        // The entry is dropped after the lock: a pager's last weak reference may go with it.
+        let _entry = self.lock().remove(&base);
+    }
+
+    pub(crate) fn owner(&self, address: usize) -> Option<Owner> {
+        let spans = self.lock();
+        let (&base, entry) = spans.range(..=address).next_back()?;
+        let offset = address - base;
+        let faults = entry.faults.as_ref().filter(|_| offset < entry.len)?.clone();
+        Some(Owner { faults, offset })
+    }
+
+    /// Everyone attached.
+    pub(crate) fn all(&self) -> Vec<Weak<dyn Faults>> {
+        self.lock().values().filter_map(|entry| entry.faults.clone()).collect()
+    }
+}

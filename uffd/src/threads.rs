@@ -1,0 +1,144 @@
+//! The threads of one memory: the monitor, the resolvers, and one for errands that must not be run by either.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::{self, JoinHandle};
+
+use bigarray_core::memory::Job;
+use bigarray_core::{Error, Result};
+use crossbeam::channel::{Receiver, Sender, unbounded};
+use nix::sys::signal::{SigSet, Signal};
+
+use crate::mapping::will_need;
+use crate::monitor::{self, Shared};
+
+/// Read-ahead is asked for in steps of this size, so that dropping the memory need not wait for a whole one.
+const READ_AHEAD_STEP: usize = 16 << 20;
+
+/// Read-aheads that may be waiting; more than that are dropped: they come too late anyway.
+const READ_AHEADS: usize = 32;
+
+/// What neither the monitor nor a thread in a hurry may do.
+pub(crate) enum Errand {
+    /// Start reading what is mapped at these addresses. Submitting it can take as long as the disk does.
+    ReadAhead(Range<usize>),
+    /// Emit an error event. A subscriber may take a lock that a faulting thread holds.
+    Report(String),
+}
+
+/// The running threads. They are stopped when this is dropped.
+pub(crate) struct Threads {
+    shared: Arc<Shared>,
+    pid: u32,
+    /// What is left of them in a forked child must not even be dropped.
+    running: Option<Running>,
+}
+
+struct Running {
+    handles: Vec<JoinHandle<()>>,
+    errands: Sender<Errand>,
+}
+
+impl Threads {
+    /// Starts them; monitor and resolvers only where faults are delivered.
+    pub(crate) fn start(shared: &Arc<Shared>, resolvers: usize) -> Result<Threads> {
+        let (errands, queue) = unbounded();
+        let running = Running { handles: Vec::new(), errands };
+        // From here on an error stops those that run already.
+        let mut threads = Threads { shared: shared.clone(), pid: std::process::id(), running: Some(running) };
+        threads.spawn("bigarray-errand", move |shared| run_errands(shared, &queue))?;
+        if shared.uffd.is_some() {
+            let (jobs, waiting) = unbounded();
+            for _ in 0..resolvers {
+                let waiting: Receiver<Job> = waiting.clone();
+                threads.spawn("bigarray-resolver", move |shared| {
+                    waiting.iter().for_each(|job| monitor::resolve(shared, job));
+                })?;
+            }
+            // The only sender is the monitor's: when it ends, so do the resolvers.
+            threads.spawn("bigarray-monitor", move |shared| {
+                if let Some(uffd) = &shared.uffd {
+                    monitor::run(shared, uffd, &jobs);
+                }
+            })?;
+        }
+        Ok(threads)
+    }
+
+    fn spawn(&mut self, name: &str, body: impl FnOnce(&Shared) + Send + 'static) -> Result<()> {
+        let shared = self.shared.clone();
+        let spawned = thread::Builder::new().name(name.to_owned()).spawn(move || {
+            block_signals();
+            body(&shared);
+        });
+        let handle = spawned.map_err(|error| Error::io(format!("starting the thread {name}"), error))?;
+        if let Some(running) = &mut self.running {
+            running.handles.push(handle);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn read_ahead(&self, addresses: Range<usize>) {
+        if let Some(running) = &self.running
+            && running.errands.len() < READ_AHEADS
+        {
+            let _ = running.errands.send(Errand::ReadAhead(addresses));
+        }
+    }
+
+    pub(crate) fn report(&self, message: String) {
+        if let Some(running) = &self.running {
+            let _ = running.errands.send(Errand::Report(message));
+        }
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        let Some(running) = self.running.take() else { return };
+        if self.pid != std::process::id() {
+            // In a forked child there are no such threads. To signal would stop the parent's, to join would wait for
+            // ever, and a lock of the channel may have been held when the process forked.
+            std::mem::forget(running);
+            return;
+        }
+        self.shared.stopping.store(true, Ordering::Relaxed);
+        let _ = self.shared.stop.write(1);
+        drop(running.errands);
+        // The last reference may go on the monitor (a fault told to a pager that is given up just then) or a resolver.
+        // That one cannot wait for itself; all of them end as soon as they come back to their loops.
+        let current = thread::current().id();
+        if running.handles.iter().all(|handle| handle.thread().id() != current) {
+            for handle in running.handles {
+                let _ = handle.join();
+            }
+        }
+    }
+}
+
+/// A signal handler of the program may touch a span; on one of these threads it would wait for itself.
+fn block_signals() {
+    let mut signals = SigSet::all();
+    // Faults of the thread itself: blocking those would only hide their cause.
+    for fault in [Signal::SIGSEGV, Signal::SIGBUS, Signal::SIGILL, Signal::SIGFPE, Signal::SIGTRAP] {
+        signals.remove(fault);
+    }
+    let _ = signals.thread_block();
+}
+
+fn run_errands(shared: &Shared, queue: &Receiver<Errand>) {
+    for errand in queue {
+        match errand {
+            Errand::ReadAhead(addresses) => {
+                for start in addresses.clone().step_by(READ_AHEAD_STEP) {
+                    if shared.stopping.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    will_need(start..addresses.end.min(start + READ_AHEAD_STEP));
+                }
+            }
+            Errand::Report(message) => tracing::error!("{message}"),
+        }
+    }
+}
