@@ -25,16 +25,27 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// Takes over what was opened: finds the index's tables (makes them, in a new database) and checks its format.
+    /// Takes over what was opened: finds the index's tables and checks its format.
     pub(crate) fn new(opened: Opened) -> Result<Shared> {
         let Opened { env, data_rw, data_ro, dir, explicit_map_size, guards } = opened;
-        let index = Index::new(env, &dir, data_rw.is_some(), explicit_map_size)?;
+        let index = Index::new(env, &dir, false, explicit_map_size)?;
         Ok(Shared {
             index: Arc::new(index),
-            data: Arc::new(Data::new(data_ro, data_rw, &dir)),
+            data: Arc::new(Data::new(data_ro, data_rw, &dir, guards.durability().syncs_data())),
             dir,
             newest: Mutex::new(Weak::new()),
             guards,
         })
+    }
+
+    /// Refuses in a forked child.
+    pub(crate) fn check_process(&self) -> Result<()> {
+        self.guards.check_process()
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.guards.close(&self.index, self.data.has_failed());
     }
 }

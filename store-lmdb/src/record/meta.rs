@@ -16,6 +16,8 @@ impl Meta {
     pub(crate) const NEXT_ARRAY: &'static str = "next-array";
     /// Chunks of the data file that were ever handed out are below this one.
     pub(crate) const CHUNKS_END: &'static str = "chunks-end";
+    /// The kernel's run in which somebody writes, or wrote, without syncing; absent otherwise.
+    pub(crate) const UNSYNCED: &'static str = "unsynced";
 
     /// A number under `name`.
     pub(crate) fn encode(name: &str, number: u64) -> Vec<u8> {

@@ -1,0 +1,122 @@
+//! Creating a database, so that one whose creation was cut short is told from a damaged one, and from a directory of
+//! someone else's. The files come in this order, each only when the one before is whole and on disk:
+//!
+//! 1. the directory, empty;
+//! 2. an index under a name of its own, until its tables and format are committed;
+//! 3. the same under its right name: from here on the database exists;
+//! 4. an empty `data`.
+//!
+//! So a directory with an `index` that nothing was ever committed to but lacks `data` is finished; an `index` that is
+//! empty or a `data` without one is damage; anything else that is not empty is not ours. `index-lock` comes at the first
+//! opening. A lock on the directory (`flock`, which needs no file in it) lets one process at a time create.
+
+use std::ffi::OsStr;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+
+use bigarray_core::{Error, ErrorKind, Result};
+use nix::fcntl::{Flock, FlockArg};
+
+use super::files::{Directory, FILE_MODE, failed};
+use super::{DATA, INDEX, LOCK_TABLE, flags};
+use crate::index::{Index, lmdb_error, open_environment};
+use crate::options::Options;
+
+/// The index until it is whole.
+const UNFINISHED: &str = "index.bigarray-creating";
+/// What an index gets in its first transaction fits by far.
+const MAP_BYTES: usize = 16 << 20;
+/// The transaction that makes the tables.
+const FIRST_TXN: usize = 1;
+
+/// Creates the database if the directory is empty, or finishes what was begun; does nothing where one exists.
+///
+/// # Errors
+/// [`ErrorKind::Invalid`] for a directory of someone else's, [`ErrorKind::Corrupt`] where `index` or `data` is missing,
+/// [`ErrorKind::NotFound`] where `options` forbid to create.
+pub(crate) fn complete(dir: &Directory, options: &Options) -> Result<()> {
+    if is_whole(dir)? {
+        return Ok(());
+    }
+    let path = dir.path.display();
+    let again = File::open(&dir.path).map_err(|e| failed(&dir.path, "opening the directory", e))?;
+    let _lock = Flock::lock(again, FlockArg::LockExclusive)
+        .map_err(|(_, e)| failed(&dir.path, "locking the directory, to create a database in it", e.into()))?;
+    // Another process may have done it meanwhile.
+    if is_whole(dir)? {
+        return Ok(());
+    }
+    if dir.size_of(INDEX)?.is_none() {
+        refuse_foreign(dir)?;
+        if !options.create || options.read_only {
+            let text = format!(
+                "{path} holds no database yet, and none is created in it unless it is opened to write, with create(true)"
+            );
+            return Err(Error::new(ErrorKind::NotFound, text));
+        }
+        make_index(dir)?;
+    } else if last_txn(dir)? > FIRST_TXN {
+        return Err(Error::new(
+            ErrorKind::Corrupt,
+            format!("{path}: the file {DATA} is missing; {INDEX} refers to it"),
+        ));
+    }
+    if options.read_only {
+        let text = format!("the creation of {path} was cut short: open it to write once, which completes it");
+        return Err(Error::new(ErrorKind::NotFound, text));
+    }
+    dir.open(DATA, OpenOptions::new().write(true).create_new(true))
+        .and_then(|data| data.sync_all())
+        .map_err(|e| failed(&dir.path.join(DATA), "creating it", e))?;
+    dir.sync()
+}
+
+/// Whether both files are there.
+fn is_whole(dir: &Directory) -> Result<bool> {
+    Ok(match (dir.size_of(INDEX)?, dir.size_of(DATA)?) {
+        (Some(0), _) => {
+            let text = format!("{} is empty: it was truncated", dir.path.join(INDEX).display());
+            return Err(Error::new(ErrorKind::Corrupt, text));
+        }
+        (Some(_), Some(_)) => true,
+        _ => false,
+    })
+}
+
+fn refuse_foreign(dir: &Directory) -> Result<()> {
+    let names = dir.names()?;
+    let has = |name: &str| names.iter().any(|n| n == OsStr::new(name));
+    let ours = [INDEX, DATA, LOCK_TABLE, UNFINISHED];
+    let path = dir.path.display();
+    if let Some(name) = names.iter().find(|n| !ours.iter().any(|our| n == &OsStr::new(our))) {
+        let text = format!("{path} is not a database and not empty: it has {name:?}; give a path that is free");
+        return Err(Error::new(ErrorKind::Invalid, text));
+    }
+    if has(DATA) || has(LOCK_TABLE) {
+        return Err(Error::new(ErrorKind::Corrupt, format!("{path}: the file {INDEX} is missing")));
+    }
+    Ok(())
+}
+
+/// Steps 2 and 3.
+fn make_index(dir: &Directory) -> Result<()> {
+    let unfinished = dir.path.join(UNFINISHED);
+    match fs::remove_file(&unfinished) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(failed(&unfinished, "removing it", e)),
+        _ => {}
+    }
+    let env = open_environment(&unfinished, flags() | lmdb::EnvironmentFlags::NO_LOCK, Some(MAP_BYTES), FILE_MODE)?;
+    drop(Index::new(env, &dir.path, true, false)?);
+    File::open(&unfinished)
+        .and_then(|file| file.sync_all())
+        .and_then(|()| fs::rename(&unfinished, dir.path.join(INDEX)))
+        .map_err(|e| failed(&unfinished, "finishing it", e))?;
+    dir.file.sync_all().map_err(|e| failed(&dir.path, "syncing the directory", e))
+}
+
+/// Number of the last transaction of an index that nobody can have open, since `data` is missing.
+fn last_txn(dir: &Directory) -> Result<usize> {
+    let flags = flags() | lmdb::EnvironmentFlags::NO_LOCK | lmdb::EnvironmentFlags::READ_ONLY;
+    let env = open_environment(&dir.path.join(INDEX), flags, Some(MAP_BYTES), FILE_MODE)?;
+    Ok(env.info().map_err(|e| lmdb_error(&dir.path, "asking for the last transaction", e))?.last_txnid())
+}

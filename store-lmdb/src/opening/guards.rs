@@ -1,0 +1,362 @@
+//! What must be kept while a database is open, and how it is given back.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::{mem, process};
+
+use bigarray_core::{Error, ErrorKind, Result};
+use lmdb::{Environment, EnvironmentFlags};
+use nix::fcntl::{FallocateFlags, fallocate};
+
+use super::files::{Directory, failed};
+use super::locks::{self, LIVE, LOCKLESS, LockTable, OPENING, WRITER, process_byte};
+use super::registry::Reservation;
+use super::{DATA, INDEX, LOCK_TABLE};
+use crate::durability;
+use crate::index::{Index, lmdb_error, readers};
+use crate::options::{Durability, Options};
+use crate::turn::Turns;
+
+/// Space on disk for LMDB's reader table, more than it takes: it is a mapping, where a full disk means SIGBUS.
+const TABLE_BYTES: i64 = 512 << 10;
+
+/// What must be kept while a database is open. Gives everything back when dropped, which must come after LMDB closed.
+pub(crate) struct Guards {
+    pid: u32,
+    read_only: bool,
+    durability: Durability,
+    /// The level was agreed on: closing has to see to it.
+    agreed: AtomicBool,
+    /// `data`, opened for its locks alone.
+    data: File,
+    /// `None`: it cannot be written, so nobody may write to the database.
+    table: Option<LockTable>,
+    turns: Arc<Turns>,
+    /// `data` can be written: whether locks on it may be exclusive.
+    exclusive: bool,
+    dir: Directory,
+    // Last: then this process may open the directory again.
+    pub(super) reservation: Reservation,
+}
+
+impl Guards {
+    /// Waits until nobody else opens or closes the database, and looks who has it open.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InUse`] if it cannot be opened beside them.
+    pub(super) fn new(dir: Directory, options: &Options, reservation: Reservation) -> Result<Guards> {
+        let path = dir.path.join(DATA);
+        let may_fail = |e: &io::Error| {
+            let kind = e.kind();
+            options.read_only && matches!(kind, io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
+        };
+        let open = |write| dir.open(DATA, OpenOptions::new().read(true).write(write));
+        let (data, exclusive) = match open(true) {
+            Err(e) if may_fail(&e) => (open(false), false),
+            opened => (opened, true),
+        };
+        let data = data.map_err(|e| failed(&path, "opening it", e))?;
+        // Readers who may not write can only share it, which keeps out whoever could change something.
+        if exclusive { locks::wait_exclusive(&data, OPENING) } else { locks::wait_shared(&data, OPENING) }
+            .map_err(|e| failed(&path, "locking it, to open the database", e))?;
+        let table = match dir.open(LOCK_TABLE, OpenOptions::new().read(true).write(true).create(true)) {
+            Err(e) if may_fail(&e) => None,
+            opened => Some(LockTable(opened.map_err(|e| failed(&dir.path.join(LOCK_TABLE), "opening it", e))?)),
+        };
+        let turns = Turns::new(open(exclusive).map_err(|e| failed(&path, "opening it", e))?, dir.path.clone());
+        let guards = Guards {
+            pid: process::id(),
+            read_only: options.read_only,
+            durability: options.durability,
+            agreed: AtomicBool::new(false),
+            data,
+            table,
+            turns,
+            exclusive,
+            dir,
+            reservation,
+        };
+        guards.look_around()?;
+        Ok(guards)
+    }
+
+    fn look_around(&self) -> Result<()> {
+        let Some(table) = &self.table else {
+            return match self.is_held(WRITER)? {
+                false => Ok(()),
+                true => Err(self.in_use(&format!(
+                    "a process has it open for writing, and {LOCK_TABLE} cannot be written here, so nothing would \
+                     protect this reader from it"
+                ))),
+            };
+        };
+        if self.is_held(process_byte(self.pid))? {
+            return Err(self.in_use(&format!(
+                "a process of another PID namespace has it open under the same process number {}, by which readers \
+                 are told apart; start one of them again, or run both in one PID namespace",
+                self.pid
+            )));
+        }
+        if self.is_held(LIVE)? {
+            if !table.is_used().map_err(|e| self.failed("asking for locks", e))? {
+                return Err(self.in_use(&format!(
+                    "a process that has it open lost its locks on {LOCK_TABLE}, by opening and closing that file itself, \
+                     or was killed and left a forked child; opening it now would overwrite what that process reads. Wait \
+                     until it begins a transaction, or end it"
+                )));
+            }
+        } else {
+            match fallocate(&table.0, FallocateFlags::FALLOC_FL_KEEP_SIZE, 0, TABLE_BYTES) {
+                Ok(()) | Err(nix::errno::Errno::EOPNOTSUPP) => {}
+                Err(e) => return Err(failed(&self.dir.path.join(LOCK_TABLE), "making room for it", e.into())),
+            }
+        }
+        if !self.read_only && self.is_held(LOCKLESS)? {
+            return Err(self.in_use(&format!(
+                "a process that cannot write to {LOCK_TABLE} reads it, so nothing would protect it from a writer; close \
+                 it there, or open with read_only(true)"
+            )));
+        }
+        Ok(())
+    }
+
+    /// Shows others that it is open here. LMDB is.
+    pub(super) fn mark(&self) -> Result<()> {
+        let of = |e| self.failed("taking the locks of an open database", e);
+        let Some(table) = &self.table else { return locks::share(&self.data, LOCKLESS).map_err(of) };
+        table.relock(self.pid).map_err(of)?;
+        locks::share(&self.data, LIVE).map_err(of)?;
+        locks::share(&self.data, process_byte(self.pid)).map_err(of)?;
+        if !self.read_only {
+            locks::share(&self.data, WRITER).map_err(of)?;
+        }
+        Ok(())
+    }
+
+    /// Whether another process has it open for writing.
+    pub(super) fn others_write(&self) -> Result<bool> {
+        self.is_held(WRITER)
+    }
+
+    /// Settles with other writers what survives a power loss.
+    pub(super) fn agree(&self, index: &Arc<Index>, others_write: bool) -> Result<()> {
+        durability::agree(&self.dir.path, index, &self.data, self.durability, others_write)
+    }
+
+    /// How LMDB is to be opened.
+    pub(super) fn lmdb_flags(&self) -> EnvironmentFlags {
+        let mut flags = self.durability.flags();
+        flags.set(EnvironmentFlags::READ_ONLY, self.read_only);
+        flags.set(EnvironmentFlags::NO_LOCK, self.table.is_none());
+        flags
+    }
+
+    /// Ends opening: the database is as it was agreed on, and others may open it.
+    pub(super) fn opened(&self) -> Result<()> {
+        self.agreed.store(true, Ordering::Relaxed);
+        locks::unlock(&self.data, OPENING).map_err(|e| self.failed("ending the opening", e))
+    }
+
+    /// Whether a caller with these options can share what this process has open.
+    pub(super) fn admit(&self, options: &Options) -> Result<()> {
+        if self.read_only && !options.read_only {
+            return Err(self.in_use("this process has it open read-only; drop that, with all its snapshots, to write"));
+        }
+        if !options.read_only && self.durability != options.durability {
+            return Err(self.in_use(&format!(
+                "this process has it open with durability {:?}, so it cannot be opened with {:?}",
+                self.durability, options.durability
+            )));
+        }
+        Ok(())
+    }
+
+    /// Refuses in a forked child, which shares the reader table and the open files with its parent.
+    pub(crate) fn check_process(&self) -> Result<()> {
+        let now = process::id();
+        if self.pid == now {
+            return Ok(());
+        }
+        Err(self.in_use(&format!(
+            "process {} opened it, and this is process {now}, forked from it: open the database again here",
+            self.pid
+        )))
+    }
+
+    /// To be called before every transaction: takes again what LMDB may have lost.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InUse`] in a forked child, and where another program locks the reader table.
+    pub(crate) fn before_begin(&self) -> Result<()> {
+        self.check_process()?;
+        let Some(table) = &self.table else { return Ok(()) };
+        table.relock(self.pid).map_err(|e| match e.kind() {
+            io::ErrorKind::WouldBlock | io::ErrorKind::PermissionDenied => self.in_use(&format!(
+                "its {LOCK_TABLE} is locked by another program, or by a process of another PID namespace with the number \
+                 {} of this one; end that, then open the database again",
+                self.pid
+            )),
+            _ => self.failed("locking the reader table", e),
+        })
+    }
+
+    /// To be called before every write transaction, which may reuse what nobody reads any more.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InUse`] if a reader lost its locks: LMDB could take it for dead.
+    pub(crate) fn before_write(&self, index: &Index) -> Result<()> {
+        self.before_begin()?;
+        match self.lost_reader(index)? {
+            None => Ok(()),
+            Some(pid) => Err(self.in_use(&format!(
+                "process {pid} reads it, but lost its locks on {LOCK_TABLE}, by opening and closing that file itself; \
+                 nothing can be written until it begins a transaction or ends"
+            ))),
+        }
+    }
+
+    /// Clears the readers of processes that ended without closing, unless a living one lacks the locks it is known by.
+    /// Returns how many there were.
+    pub(crate) fn clear_dead_readers(&self, index: &Index) -> Result<usize> {
+        if self.lost_reader(index)?.is_some() {
+            return Ok(0);
+        }
+        readers::clear_dead(index.env()).map_err(|e| lmdb_error(&self.dir.path, "clearing dead readers", e))
+    }
+
+    /// A process that reads and lives, though LMDB takes it for dead.
+    fn lost_reader(&self, index: &Index) -> Result<Option<u32>> {
+        let Some(table) = &self.table else { return Ok(None) };
+        let list = readers::list(index.env()).map_err(|e| lmdb_error(&self.dir.path, "listing the readers", e))?;
+        let mut pids: Vec<u32> = list.lines().filter_map(|l| l.split_ascii_whitespace().next()?.parse().ok()).collect();
+        pids.sort_unstable();
+        pids.dedup();
+        for pid in pids.into_iter().filter(|pid| *pid != self.pid) {
+            let of = |e| self.failed("asking for locks", e);
+            if !table.is_alive(pid).map_err(of)? && self.holds_lock(pid)? {
+                return Ok(Some(pid));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether a process of that number has the database open, in whatever PID namespace.
+    pub(crate) fn holds_lock(&self, pid: u32) -> Result<bool> {
+        Ok(pid == self.pid || self.is_held(process_byte(pid))?)
+    }
+
+    /// Where the turn is taken.
+    pub(crate) fn turns(&self) -> &Arc<Turns> {
+        &self.turns
+    }
+
+    /// What survives a power loss.
+    pub(crate) fn durability(&self) -> Durability {
+        self.durability
+    }
+
+    /// Makes the index as long as its last commit says, if nobody else writes. Returns the length it had, if that was
+    /// less: LMDB does not write pages that a commit took and gave back, but neither does it see that a file was
+    /// truncated, and would read beyond its end (SIGBUS).
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] where it cannot be made longer.
+    pub(super) fn lengthen_index(&self, env: &Environment) -> Result<Option<u64>> {
+        if self.others_write()? {
+            return Ok(None);
+        }
+        let of = |e| lmdb_error(&self.dir.path, "asking for the length", e);
+        let needed = (env.info().map_err(of)?.last_pgno() as u64 + 1) * u64::from(env.stat().map_err(of)?.page_size());
+        let path = self.dir.path.join(INDEX);
+        let len = self.dir.size_of(INDEX)?.unwrap_or(0);
+        if len >= needed {
+            return Ok(None);
+        }
+        if self.read_only {
+            let text = format!(
+                "{} ends at byte {len} and should go on to {needed}: it was truncated, or its last writer was killed, \
+                 which opening it to write once can tell",
+                path.display()
+            );
+            return Err(Error::new(ErrorKind::Corrupt, text));
+        }
+        self.set_index_len(needed)?;
+        Ok(Some(len))
+    }
+
+    /// Sets the length of the index; nobody else writes.
+    pub(super) fn set_index_len(&self, len: u64) -> Result<()> {
+        self.dir
+            .open(INDEX, OpenOptions::new().write(true))
+            .and_then(|file| file.set_len(len))
+            .map_err(|e| failed(&self.dir.path.join(INDEX), "setting its length", e))
+    }
+
+    /// To be called when nobody uses the database any more, before LMDB closes. `failed` says that a write to it failed,
+    /// so that what was not synced stays recorded.
+    pub(crate) fn close(&self, index: &Arc<Index>, failed: bool) {
+        if self.pid != process::id() {
+            // A forked child: closing LMDB's files would drop the locks of a database that the child opened itself.
+            mem::forget(Arc::clone(index));
+        } else if self.agreed.load(Ordering::Relaxed)
+            && let Err(e) = self.try_close(index, failed)
+        {
+            tracing::warn!("closing the database: {e}");
+        }
+    }
+
+    fn try_close(&self, index: &Arc<Index>, failed: bool) -> Result<()> {
+        // (1) Nobody opens it meanwhile; given back by `drop`, after LMDB closed.
+        let waited = if self.exclusive { locks::wait_exclusive } else { locks::wait_shared };
+        waited(&self.data, OPENING).map_err(|e| self.failed("locking it, to close the database", e))?;
+        // (2) The last writer leaves it settled.
+        if !self.read_only && !failed && !self.others_write()? {
+            self.lengthen_index(index.env())?;
+            if !self.durability.syncs_data() {
+                durability::settle(&self.dir.path, index, &self.data)?;
+            }
+        }
+        // (3) Before LMDB's locks go, those that promise them.
+        self.unmark();
+        Ok(())
+    }
+
+    fn unmark(&self) {
+        for at in [LIVE, WRITER, LOCKLESS, process_byte(self.pid)] {
+            self.unlock(at);
+        }
+    }
+
+    /// Not left to closing the file: a forked child may still have it open.
+    fn unlock(&self, at: i64) {
+        if let Err(e) = locks::unlock(&self.data, at) {
+            tracing::warn!("{}: giving back a lock: {e}", self.dir.path.display());
+        }
+    }
+
+    fn is_held(&self, at: i64) -> Result<bool> {
+        locks::is_held(&self.data, at).map_err(|e| self.failed("asking for locks", e))
+    }
+
+    fn failed(&self, what: &str, e: io::Error) -> Error {
+        failed(&self.dir.path, what, e)
+    }
+
+    fn in_use(&self, why: &str) -> Error {
+        Error::new(ErrorKind::InUse, format!("{}: {why}", self.dir.path.display()))
+    }
+}
+
+impl Drop for Guards {
+    fn drop(&mut self) {
+        if self.pid == process::id() {
+            self.unmark();
+            self.unlock(OPENING);
+        } else {
+            // As in `close`.
+            mem::forget(self.table.take());
+        }
+    }
+}
