@@ -1,10 +1,13 @@
 //! Fakes of the two traits and what holds implementations to their contracts.
 
+mod edit;
 mod mem_file;
 mod mem_store;
 mod rng;
 mod sim;
+pub mod store_suite;
 
+pub use edit::{Edit, array_of, page_of};
 pub use mem_file::MemFile;
 pub use mem_store::{MemStore, MemStoreOptions};
 pub use rng::Rng;

@@ -1,0 +1,36 @@
+//! The store suite on the in-memory store.
+
+use std::sync::Arc;
+
+use bigarray_core::testing::store_suite::StoreFixture;
+use bigarray_core::testing::{MemStore, MemStoreOptions};
+
+fn fixture(options: MemStoreOptions) -> StoreFixture {
+    let store = MemStore::with(options);
+    StoreFixture::new(Arc::new(store.clone())).keeping(Checked(store))
+}
+
+/// Sees at the end of a test that no page was lost.
+struct Checked(MemStore);
+
+impl Drop for Checked {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.0.check();
+        }
+    }
+}
+
+mod extents {
+    fn make() -> super::StoreFixture {
+        super::fixture(super::MemStoreOptions::default())
+    }
+    bigarray_core::store_suite!(make);
+}
+
+mod some_blocks_produced {
+    fn make() -> super::StoreFixture {
+        super::fixture(super::MemStoreOptions { produced_every: 2, ..Default::default() })
+    }
+    bigarray_core::store_suite!(make);
+}
