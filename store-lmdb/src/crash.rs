@@ -1,1 +1,14 @@
-//! Points of a commit at which a test can have the process killed.
+//! Points of a commit at which a test has the process killed.
+
+/// Kills the process if `BIGARRAY_CRASH_AT` names this point: nothing is flushed, no destructor runs.
+#[cfg(feature = "crash-points")]
+pub(crate) fn point(name: &str) {
+    if std::env::var_os("BIGARRAY_CRASH_AT").is_some_and(|at| at == name) {
+        let _ = nix::sys::signal::raise(nix::sys::signal::Signal::SIGKILL);
+        std::process::abort();
+    }
+}
+
+/// Does nothing: such points are for tests.
+#[cfg(not(feature = "crash-points"))]
+pub(crate) fn point(_name: &str) {}

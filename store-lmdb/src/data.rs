@@ -1,34 +1,149 @@
 //! The data file: reading, writing, lengthening, syncing.
 
 use std::fs::File;
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use bigarray_core::store::DataFile;
 use bigarray_core::{Error, ErrorKind, Result};
+use nix::errno::Errno;
+use nix::fcntl::{FallocateFlags, fallocate};
+
+use crate::alloc::CHUNK;
+
+/// A file of this many chunks and more is lengthened by an eighth at a time, and really allocated. Below it stays
+/// sparse, so that a small database takes little.
+const PREALLOCATED_FROM: u64 = 64;
+/// The most chunks that are preallocated beyond need.
+const AHEAD: u64 = 32;
 
 /// The data file, mapped and read through a read-only descriptor.
 pub(crate) struct Data {
     read_only: File,
     writable: Option<File>,
     dir: PathBuf,
+    /// Whether a commit waits for the disk.
+    syncs: bool,
+    /// Why nothing may be written any more, until the database is opened again.
+    failed: Mutex<Option<String>>,
 }
 
 impl Data {
     /// The file `data` of `dir`.
-    pub(crate) fn new(read_only: File, writable: Option<File>, dir: &Path) -> Data {
-        Data { read_only, writable, dir: dir.to_owned() }
+    pub(crate) fn new(read_only: File, writable: Option<File>, dir: &Path, syncs: bool) -> Data {
+        Data { read_only, writable, dir: dir.to_owned(), syncs, failed: Mutex::new(None) }
+    }
+
+    /// The descriptor to write by.
+    ///
+    /// # Errors
+    /// If the database is open read-only, or an earlier failure forbids writing.
+    pub(crate) fn writable(&self) -> Result<&File> {
+        if let Some(why) = &*self.failed() {
+            let text =
+                format!("{}: nothing can be written until the database is opened again: {why}", self.dir.display());
+            return Err(Error::new(ErrorKind::Io, text));
+        }
+        self.writable.as_ref().ok_or_else(|| {
+            Error::new(ErrorKind::Invalid, format!("the database {} is open for reading only", self.dir.display()))
+        })
+    }
+
+    /// Forbids all further writing: what the disk holds is not known any more.
+    pub(crate) fn fail(&self, why: &str) {
+        tracing::error!("{}: {why}; nothing is written until the database is opened again", self.dir.display());
+        self.failed().get_or_insert_with(|| why.to_owned());
+    }
+
+    /// Whether an earlier failure forbids writing.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failed().is_some()
+    }
+
+    fn failed(&self) -> std::sync::MutexGuard<'_, Option<String>> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes pages that no snapshot sees.
+    pub(crate) fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
+        self.writable()?.write_all_at(bytes, offset).map_err(|e| self.io("writing", e))
+    }
+
+    /// Makes the file hold `chunks` chunks, and some more once it is large.
+    ///
+    /// # Errors
+    /// [`ErrorKind::StoreFull`]: it is as long as it was, or preallocated in part.
+    pub(crate) fn lengthen(&self, chunks: u64) -> Result<()> {
+        let file = self.writable()?;
+        let length = self.length()?;
+        if chunks <= length / CHUNK {
+            return Ok(());
+        }
+        let Some(bytes) = chunks.checked_mul(CHUNK).filter(|b| *b <= i64::MAX as u64) else {
+            return Err(self.io("lengthening", Errno::EFBIG.into()));
+        };
+        if chunks >= PREALLOCATED_FROM {
+            let ahead = bytes.saturating_add((chunks / 8).min(AHEAD) * CHUNK);
+            for end in [ahead, bytes] {
+                match fallocate(file, FallocateFlags::empty(), length as i64, (end - length) as i64) {
+                    Ok(()) => return Ok(()),
+                    Err(Errno::ENOSPC | Errno::EDQUOT | Errno::EFBIG) if end > bytes => {}
+                    Err(Errno::EOPNOTSUPP | Errno::ENOSYS) => break,
+                    Err(e) => return Err(self.io("lengthening", e.into())),
+                }
+            }
+        }
+        file.set_len(bytes).map_err(|e| self.io("lengthening", e))
+    }
+
+    /// Makes what was written, and the length, survive a power loss.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`], and from then on for every write: the kernel forgets what it could not write.
+    pub(crate) fn sync(&self) -> Result<()> {
+        let file = self.writable()?;
+        if self.syncs {
+            file.sync_data().map_err(|e| {
+                self.fail(&format!("syncing the data file failed: {e}"));
+                let text = format!("syncing the data file of {}: {e}; open the database again", self.dir.display());
+                Error::new(ErrorKind::Io, text).with_source(e)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Sees that the file has the `bytes` that the index says it has.
+    pub(crate) fn check_length(&self, bytes: u64) -> Result<()> {
+        let length = self.length()?;
+        if length < bytes {
+            let dir = self.dir.display();
+            let text =
+                format!("the data file of {dir} was cut off: it has {length} bytes and should have {bytes} or more");
+            return Err(Error::new(ErrorKind::Corrupt, text));
+        }
+        Ok(())
+    }
+
+    fn length(&self) -> Result<u64> {
+        Ok(self.read_only.metadata().map_err(|e| self.io("asking for the length of", e))?.len())
+    }
+
+    fn io(&self, what: &str, e: io::Error) -> Error {
+        Error::io(format!("{what} the data file of {}", self.dir.display()), e)
     }
 }
 
 impl DataFile for Data {
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
         self.read_only.read_exact_at(buf, offset).map_err(|e| match e.kind() {
-            std::io::ErrorKind::UnexpectedEof => Error::new(
-                ErrorKind::Corrupt,
-                format!("the data file of {} ends before byte {}", self.dir.display(), offset + buf.len() as u64),
-            ),
-            _ => Error::io(format!("reading the data file of {}", self.dir.display()), e),
+            io::ErrorKind::UnexpectedEof => {
+                let end = offset.saturating_add(buf.len() as u64);
+                let text = format!("the data file of {} ends before byte {end}", self.dir.display());
+                Error::new(ErrorKind::Corrupt, text)
+            }
+            _ => self.io("reading", e),
         })
     }
 

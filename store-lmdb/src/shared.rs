@@ -1,12 +1,14 @@
 //! What all handles of one open database share: one value a directory and process.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use bigarray_core::Result;
+use bigarray_core::store::Snapshot as _;
+use bigarray_core::{Error, ErrorKind, Result};
 
+use crate::alloc::{Owner, Process};
 use crate::data::Data;
-use crate::index::Index;
+use crate::index::{Index, WriteTxn, lmdb_error};
 use crate::opening::{Guards, Opened};
 use crate::snapshot::LmdbSnapshot;
 
@@ -18,29 +20,71 @@ pub(crate) struct Shared {
     pub(crate) data: Arc<Data>,
     /// Where it is, for messages.
     pub(crate) dir: PathBuf,
+    /// This process, as owner of claims.
+    pub(crate) process: Process,
+    /// Owners of this process whose transactions failed, and whose claims could not be given back yet.
+    pub(crate) abandoned: Mutex<Vec<Owner>>,
     /// The newest committed state, as long as someone looks at it.
-    pub(crate) newest: Mutex<Weak<LmdbSnapshot>>,
+    newest: Mutex<Weak<LmdbSnapshot>>,
     /// What opening keeps until all of the above is closed. Last: fields drop in this order.
     pub(crate) guards: Guards,
 }
 
 impl Shared {
-    /// Takes over what was opened: finds the index's tables and checks its format.
+    /// Takes over what was opened: finds the index's tables (makes them, in a new database) and checks its format.
     pub(crate) fn new(opened: Opened) -> Result<Shared> {
         let Opened { env, data_rw, data_ro, dir, explicit_map_size, guards } = opened;
-        let index = Index::new(env, &dir, false, explicit_map_size)?;
+        let index = Index::new(env, &dir, data_rw.is_some(), explicit_map_size)?;
+        let data = Data::new(data_ro, data_rw, &dir, guards.durability().syncs_data());
         Ok(Shared {
             index: Arc::new(index),
-            data: Arc::new(Data::new(data_ro, data_rw, &dir, guards.durability().syncs_data())),
+            data: Arc::new(data),
             dir,
-            newest: Mutex::new(Weak::new()),
+            process: Process::current(),
+            abandoned: Mutex::default(),
+            newest: Mutex::default(),
             guards,
         })
     }
 
-    /// Refuses in a forked child.
-    pub(crate) fn check_process(&self) -> Result<()> {
-        self.guards.check_process()
+    /// The newest committed state: the same value while nothing is committed and someone looks at it.
+    pub(crate) fn snapshot(self: &Arc<Shared>) -> Result<Arc<LmdbSnapshot>> {
+        self.guards.before_begin()?;
+        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = newest.upgrade()
+            && known.version() == self.index.newest()?
+        {
+            return Ok(known);
+        }
+        let snapshot = Arc::new(LmdbSnapshot::begin(self)?);
+        *newest = Arc::downgrade(&snapshot);
+        Ok(snapshot)
+    }
+
+    /// Begins the write transaction.
+    pub(crate) fn begin_write(&self) -> Result<WriteTxn<'_>> {
+        self.guards.before_write(&self.index)?;
+        self.guards.clear_dead_readers(&self.index)?;
+        WriteTxn::begin(&self.index)
+    }
+
+    /// Commits to the index.
+    ///
+    /// # Errors
+    /// [`ErrorKind::StoreFull`]: it is as before. [`ErrorKind::Io`]: nothing is written any more, and the message says
+    /// whether the outcome is known.
+    pub(crate) fn commit_txn(&self, txn: WriteTxn<'_>) -> Result<()> {
+        let Err(e) = txn.commit() else { return Ok(()) };
+        let error = lmdb_error(&self.dir, "committing", e);
+        if self.index.is_broken() {
+            let why = format!("whether the commit took place is unknown until the database is opened again: {error}");
+            self.data.fail(&why);
+            return Err(Error::new(ErrorKind::Io, why).with_source(e));
+        }
+        if !error.is_store_full() {
+            self.data.fail(&error.to_string());
+        }
+        Err(error)
     }
 }
 

@@ -1,13 +1,167 @@
 //! One committed state, as core sees it.
 
-use std::sync::{Arc, Mutex};
+use std::ops::{ControlFlow, Range};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use bigarray_core::store::{BlockRecord, DataFile, Snapshot, State};
+use bigarray_core::{ArrayId, BlockNo, Descriptor, Error, ErrorKind, PAGE, Result, Version};
+use serde_json::Value;
+
+use crate::alloc::CHUNK;
 use crate::index::ReadTxn;
+use crate::record::{Meta, SUMS, StoredBlock};
 use crate::shared::Shared;
+
+/// Stored blocks looked up at a time while visiting: the mutex is not held while others' code runs.
+const VISITED_AT_ONCE: usize = 256;
 
 /// One read transaction, shared by all who look at the state.
 pub(crate) struct LmdbSnapshot {
-    /// Look-ups take turns. Before `shared`: ends before the environment can close.
+    /// Look-ups take turns. Before `shared`, so that it ends before the environment can close.
     txn: Mutex<ReadTxn>,
+    version: Version,
+    file: Arc<dyn DataFile>,
     shared: Arc<Shared>,
+}
+
+impl LmdbSnapshot {
+    /// Begins on the newest committed state.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] if the data file is shorter than what the state has handed out of it.
+    pub(crate) fn begin(shared: &Arc<Shared>) -> Result<LmdbSnapshot> {
+        let txn = ReadTxn::begin(&shared.index)?;
+        let end_bytes = txn.tables().meta(Meta::CHUNKS_END)?.unwrap_or(0).saturating_mul(CHUNK);
+        shared.data.check_length(end_bytes)?;
+        let file = Arc::clone(&shared.data) as Arc<dyn DataFile>;
+        Ok(LmdbSnapshot { version: txn.version(), txn: Mutex::new(txn), file, shared: Arc::clone(shared) })
+    }
+
+    fn txn(&self) -> Result<MutexGuard<'_, ReadTxn>> {
+        self.shared.guards.check_process()?;
+        // A visitor that panicked left nothing half-done: reading changes nothing.
+        Ok(self.txn.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Compares pages read with their checksums.
+    fn verify(&self, array: ArrayId, block: BlockNo, stored: &StoredBlock, first_page: u32, buf: &[u8]) -> Result<()> {
+        let first = block.0 * u64::from(stored.pages) + u64::from(first_page);
+        let (mut mib, mut sums) = (u64::MAX, [0; SUMS]);
+        for (page, bytes) in (0..).zip(buf.chunks_exact(PAGE)) {
+            let at = first + page;
+            if mib != at / SUMS as u64 {
+                mib = at / SUMS as u64;
+                sums = self.txn()?.tables().sums(array, mib)?;
+            }
+            let in_block = first_page + page as u32;
+            let is_stored = stored.segments.iter().any(|s| (s.first..s.end()).contains(&in_block));
+            if is_stored && crc32c::crc32c(bytes) != sums[(at % SUMS as u64) as usize] {
+                return Err(self.corrupt(array, block, in_block, "its bytes do not fit their checksum"));
+            }
+        }
+        Ok(())
+    }
+
+    fn corrupt(&self, array: ArrayId, block: BlockNo, page: u32, why: &str) -> Error {
+        let dir = self.shared.dir.display();
+        let text =
+            format!("{dir}: page {page} of block {} of the array with id {} is corrupt: {why}", block.0, array.0);
+        Error::new(ErrorKind::Corrupt, text)
+    }
+}
+
+impl State for LmdbSnapshot {
+    fn array(&self, name: &str) -> Result<Option<Descriptor>> {
+        self.txn()?.tables().array(name)
+    }
+
+    fn arrays(&self) -> Result<Vec<(String, Descriptor)>> {
+        self.txn()?.tables().arrays()
+    }
+
+    fn attr(&self, array: ArrayId, name: &str) -> Result<Option<Value>> {
+        self.txn()?.tables().attr(array, name)
+    }
+
+    fn attrs(&self, array: ArrayId) -> Result<Vec<(String, Value)>> {
+        self.txn()?.tables().attrs(array)
+    }
+
+    fn block(&self, array: ArrayId, block: BlockNo) -> Result<Option<BlockRecord>> {
+        self.txn()?.tables().block(array, block)
+    }
+
+    fn blocks(
+        &self,
+        array: ArrayId,
+        mut range: Range<u64>,
+        visit: &mut dyn FnMut(BlockNo, BlockRecord) -> ControlFlow<()>,
+    ) -> Result<()> {
+        // Most visitors stop soon.
+        let mut at_once = 16;
+        loop {
+            let mut found = Vec::with_capacity(at_once);
+            self.txn()?.tables().blocks(array, range.clone(), &mut |block, record| {
+                found.push((block, record));
+                if found.len() < at_once { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            })?;
+            let all = found.len() < at_once;
+            for (block, record) in found {
+                range.start = block.0 + 1;
+                if visit(block, record).is_break() {
+                    return Ok(());
+                }
+            }
+            if all {
+                return Ok(());
+            }
+            at_once = VISITED_AT_ONCE;
+        }
+    }
+}
+
+impl Snapshot for LmdbSnapshot {
+    fn version(&self) -> Version {
+        self.version
+    }
+
+    fn file(&self) -> &Arc<dyn DataFile> {
+        &self.file
+    }
+
+    fn read(&self, array: ArrayId, block: BlockNo, first_page: u32, buf: &mut [u8]) -> Result<()> {
+        let stored = self.txn()?.tables().stored_block(array, block)?;
+        let Some(stored) = stored else {
+            buf.fill(0);
+            return Ok(());
+        };
+        let end = buf.len() / PAGE + first_page as usize;
+        if !buf.len().is_multiple_of(PAGE) || end > stored.pages as usize {
+            let text = format!(
+                "reading {} bytes from page {first_page} on of block {} of the array with id {}, which has {} pages",
+                buf.len(),
+                block.0,
+                array.0,
+                stored.pages
+            );
+            return Err(Error::new(ErrorKind::Invalid, text));
+        }
+        let end = end as u32;
+        let bytes = |page: u32| (page - first_page) as usize * PAGE;
+        let mut at = first_page;
+        for segment in &stored.segments {
+            let (from, to) = (segment.first.max(at), segment.end().min(end));
+            if from >= to {
+                continue;
+            }
+            buf[bytes(at)..bytes(from)].fill(0);
+            let offset = segment.run.offset() + u64::from(from - segment.first) * PAGE as u64;
+            self.file
+                .read_at(offset, &mut buf[bytes(from)..bytes(to)])
+                .map_err(|e| if e.is_corrupt() { self.corrupt(array, block, from, &e.to_string()) } else { e })?;
+            at = to;
+        }
+        buf[bytes(at)..].fill(0);
+        self.verify(array, block, &stored, first_page, buf)
+    }
 }

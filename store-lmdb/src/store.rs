@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use bigarray_core::Result;
 use bigarray_core::store::{Change, Committed, Snapshot, Store, Turn};
+use bigarray_core::{Error, ErrorKind, Result};
 
+use crate::commit;
 use crate::opening;
 use crate::options::Options;
 use crate::shared::Shared;
-use crate::snapshot::LmdbSnapshot;
 
 /// An open database.
 pub struct LmdbStore {
@@ -24,5 +24,29 @@ impl LmdbStore {
     pub fn open(options: &Options) -> Result<Arc<LmdbStore>> {
         let shared = opening::open(options)?;
         Ok(Arc::new(LmdbStore { shared, read_only: options.read_only }))
+    }
+
+    fn check_writable(&self) -> Result<()> {
+        if self.read_only {
+            let text = format!("the database {} was opened with read_only(true)", self.shared.dir.display());
+            return Err(Error::new(ErrorKind::Invalid, text));
+        }
+        Ok(())
+    }
+}
+
+impl Store for LmdbStore {
+    fn snapshot(&self) -> Result<Arc<dyn Snapshot>> {
+        Ok(self.shared.snapshot()?)
+    }
+
+    fn commit(&self, change: &Change<'_>, turn: Option<&dyn Turn>) -> Result<Committed> {
+        self.check_writable()?;
+        commit::commit(&self.shared, change, turn)
+    }
+
+    fn turn(&self) -> Result<Box<dyn Turn>> {
+        self.check_writable()?;
+        Ok(Box::new(self.shared.guards.turns().take()?))
     }
 }

@@ -1,1 +1,171 @@
-//! A commit, steps 3 to 7.
+//! A commit (DESIGN §7). Steps 1, 2 and 8 are core's.
+
+mod ahead;
+mod blocks;
+mod names;
+mod overlay;
+mod payload;
+mod space;
+mod sums;
+
+use std::cell::RefCell;
+use std::error::Error as _;
+use std::sync::Arc;
+
+use bigarray_core::store::{ArrayChange, Change, Committed, Turn};
+use bigarray_core::{ArrayId, Error, ErrorKind, PAGE, Result, Version, conflict};
+
+use crate::alloc::Space;
+use crate::crash;
+use crate::record::{check_array_name, check_attr_name};
+use crate::shared::Shared;
+use crate::turn::TurnGuard;
+use ahead::{Ahead, tidy};
+use blocks::Blocks;
+use payload::{Payload, pages_of, runs_of};
+use space::TxnSpace;
+
+/// A payload of more pages is written before the turn.
+const AHEAD_PAGES: usize = (1 << 20) / PAGE;
+
+/// Makes `change` visible, all or nothing.
+pub(crate) fn commit(shared: &Arc<Shared>, change: &Change<'_>, turn: Option<&dyn Turn>) -> Result<Committed> {
+    check_input(change)?;
+    shared.data.writable()?;
+    if change.arrays.iter().all(changes_nothing) {
+        let before =
+            |a: &ArrayChange<'_>| a.before.as_ref().map_or((ArrayId(0), Version(0)), |(_, d)| (d.id, d.changed));
+        let (ids, replaced) = change.arrays.iter().map(before).unzip();
+        return Ok(Committed { version: shared.index.newest()?, ids, replaced });
+    }
+    // (3) A large payload goes ahead, outside every lock.
+    let ahead = (pages_of(change) > AHEAD_PAGES).then(|| Ahead::write(shared, change)).transpose()?;
+    // (4) The turn, then the write transaction, which lives inside one call on this thread.
+    let turns = shared.guards.turns();
+    let _turn = match turn.map(|turn| turn.as_any().downcast_ref::<TurnGuard>()) {
+        None => Some(turns.take()?),
+        Some(Some(held)) if held.is_of(turns) => None,
+        Some(_) => return Err(Error::new(ErrorKind::Invalid, "the turn of another database was given to a commit")),
+    };
+    with_room(shared, || try_commit(shared, change, ahead.as_ref()))
+}
+
+fn try_commit(shared: &Arc<Shared>, change: &Change<'_>, ahead: Option<&Ahead<'_>>) -> Result<Committed> {
+    let txn = RefCell::new(shared.begin_write()?);
+    // (5) Nothing can change any more: whoever committed first has won.
+    conflict::check(change, &txn.borrow().tables())?;
+    crash::point("checked");
+
+    // (6) A small payload, then records that refer to it, laid over those of this very state.
+    let current = names::look_up(&mut txn.borrow_mut(), change)?;
+    let mut table = TxnSpace::new(&txn, &shared.data);
+    let mut space = Space::new(&mut table);
+    tidy(shared, &txn, &mut space)?;
+    let small = ahead.is_none().then(|| write_small(shared, change, &mut space)).transpose()?;
+    crash::point("small payload written");
+    let mut blocks = Blocks::new(&txn, space, &shared.data, ahead.is_some());
+    for ((at, array), now) in change.arrays.iter().enumerate().zip(&current) {
+        let size = array.before.as_ref().map(|(_, d)| d.block_size);
+        // A removed array drops everything, whatever else the change says.
+        let from = if array.after.is_none() { Some(0) } else { array.dropped_from };
+        if let (Some(size), Some(from)) = (size, from) {
+            blocks.drop_from(now.id, size, from)?;
+        }
+        if array.after.is_none() {
+            blocks.drop_attrs(now.id)?;
+        }
+        if let Some(payload) = ahead.map(|a| &a.payload).or(small.as_ref()) {
+            blocks.lay_over(at, array, now.id, payload)?;
+        }
+        names::store_attrs(&mut txn.borrow_mut(), array, now.id)?;
+    }
+    blocks.free_all()?;
+    if let Some(ahead) = ahead {
+        blocks.space.settle(&ahead.owner, &blocks.used)?;
+    }
+    let oldest = txn.borrow().oldest_reader()?;
+    blocks.space.reclaim(oldest, 2 * blocks.freed_runs)?;
+    names::store_arrays(&mut txn.borrow_mut(), change, &current)?;
+    let wrote = blocks.wrote || small.is_some_and(|payload| !payload.is_empty());
+    drop(blocks);
+    let lengthened = table.lengthened;
+    crash::point("records written");
+
+    // (7) What the records refer to is on disk before they are.
+    if wrote || lengthened {
+        shared.data.sync()?;
+    }
+    crash::point("data synced");
+    let txn = txn.into_inner();
+    let version = Version(txn.id());
+    shared.commit_txn(txn)?;
+    if let Some(ahead) = ahead {
+        ahead.settled();
+    }
+    crash::point("committed");
+    Ok(Committed {
+        version,
+        ids: current.iter().map(|now| now.id).collect(),
+        replaced: current.iter().map(|now| now.changed).collect(),
+    })
+}
+
+/// Finds room for a small payload inside the transaction, and writes it.
+fn write_small(shared: &Shared, change: &Change<'_>, space: &mut Space<'_>) -> Result<Payload> {
+    let wanted: Vec<u16> = runs_of(change).map(|(_, _, pages)| pages.len() as u16).collect();
+    let payload = Payload::place(change, space.allocate(&wanted)?)?;
+    payload.write(change, &shared.data)?;
+    Ok(payload)
+}
+
+/// Does `attempt`, a whole write transaction; where the index is full and can be enlarged, again.
+fn with_room<R>(shared: &Shared, mut attempt: impl FnMut() -> Result<R>) -> Result<R> {
+    loop {
+        let is_full = |e: &Error| e.source().and_then(|s| s.downcast_ref()) == Some(&lmdb::Error::MapFull);
+        match attempt() {
+            Err(e) if is_full(&e) => shared.index.grow_full(e)?,
+            done => return done,
+        }
+    }
+}
+
+fn changes_nothing(array: &ArrayChange<'_>) -> bool {
+    !array.touches_array() && array.attrs.iter().all(|attr| attr.before == attr.after)
+}
+
+/// Refuses a change that could not be stored and found again.
+fn check_input(change: &Change<'_>) -> Result<()> {
+    for array in &change.arrays {
+        for attr in &array.attrs {
+            check_attr_name(&attr.name)?;
+        }
+        let Some((name, after)) = &array.after else {
+            if array.before.is_none() || !array.blocks.is_empty() || !array.attrs.is_empty() {
+                return Err(Error::new(ErrorKind::Invalid, "a change of an array that is not there after it"));
+            }
+            continue;
+        };
+        check_array_name(name)?;
+        let invalid = |why: &str| Err(Error::new(ErrorKind::Invalid, format!("array {name:?}: {why}")));
+        if array.before.as_ref().is_some_and(|(_, before)| before.block_size != after.block_size) {
+            return invalid("its block size cannot change");
+        }
+        let pages = after.block_size.pages();
+        let mut last = None;
+        for block in &array.blocks {
+            let last_byte = (block.block.0.checked_add(1)).and_then(|n| n.checked_mul(after.block_size.bytes() as u64));
+            if last.is_some_and(|last| last >= block.block) || last_byte.is_none() {
+                return invalid("the changed blocks are not ascending, or past any array's end");
+            }
+            last = Some(block.block);
+            let mut end = 0;
+            for run in &block.pages {
+                if run.pages.is_empty() || run.pages.start < end || run.pages.end > pages {
+                    return invalid(&format!("changed pages {:?} of a block of {pages}", run.pages));
+                }
+                end = run.pages.end;
+            }
+        }
+    }
+    Ok(())
+}

@@ -126,20 +126,33 @@ impl Index {
         Ok(())
     }
 
-    /// After a transaction ran out of room and ended: doubles the map. Whether that could be done.
-    pub(crate) fn grow_full(&self) -> Result<bool> {
+    /// After a transaction ended with `full`: doubles the map, so that it can be tried again.
+    ///
+    /// # Errors
+    /// `full`, with what keeps the map from growing.
+    pub(crate) fn grow_full(&self, full: Error) -> Result<()> {
         if !self.grows {
-            return Ok(false);
+            return Err(full);
         }
         let counts = self.usable()?;
         let mut counts =
             self.live.write_ended.wait_while(counts, |c| c.writers > 0).unwrap_or_else(PoisonError::into_inner);
         if counts.readers > 0 {
-            return Ok(false);
+            let why = format!(
+                "the index cannot grow while snapshots of this process live ({} do): drop them, or open the database with \
+                 a larger map_size",
+                counts.readers
+            );
+            return Err(full.context(why));
         }
         let info = self.env.info().map_err(|e| lmdb_error(&self.dir, "asking for the size", e))?;
-        self.remap(&mut counts, info.map_size() * 2)?;
-        Ok(true)
+        self.remap(&mut counts, info.map_size() * 2)
+    }
+
+    /// Whether LMDB refuses everything since it failed to write its meta page.
+    pub(crate) fn is_broken(&self) -> bool {
+        let _unmoved = self.live.lock();
+        matches!(self.env.begin_ro_txn(), Err(lmdb::Error::Panic))
     }
 
     fn remap(&self, counts: &mut Counts, bytes: usize) -> Result<()> {

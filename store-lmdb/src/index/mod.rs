@@ -3,12 +3,14 @@
 
 mod error;
 mod map;
+pub(crate) mod readers;
+mod state;
 mod tables;
 mod txn;
 
 use std::path::{Path, PathBuf};
 
-use bigarray_core::{Error, ErrorKind, Result};
+use bigarray_core::{Error, ErrorKind, Result, Version};
 use lmdb::{Database, Environment};
 
 use crate::record::Meta;
@@ -96,6 +98,13 @@ impl Index {
                 format!("the index of {} does not say which format it has", self.dir.display()),
             )),
         }
+    }
+
+    /// Number of the newest committed state.
+    pub(crate) fn newest(&self) -> Result<Version> {
+        let _unmoved = self.usable()?;
+        let info = self.env.info().map_err(|e| lmdb_error(&self.dir, "asking for the newest state", e))?;
+        Ok(Version(info.last_txnid() as u64))
     }
 
     /// The environment, for what only its reader table and descriptor say.

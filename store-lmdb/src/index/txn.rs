@@ -92,7 +92,7 @@ impl Drop for ReadTxn {
 /// The write transaction: one at a time in all processes. Aborts unless committed.
 pub(crate) struct WriteTxn<'i> {
     txn: RwTransaction<'i>,
-    index: &'i Index,
+    pub(super) index: &'i Index,
     id: u64,
     // Last: the count falls when the transaction has ended.
     _counted: CountedWrite<'i>,

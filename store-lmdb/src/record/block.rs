@@ -1,11 +1,11 @@
 //! Table `blocks`: array id ‖ block number → version, segments.
 //!
 //! ```text
-//! version u64, then for each segment: first page u16, pages u16, codec u8, stored length u32, chunk u64, page in chunk u16
+//! version u64, pages of a block of this array u16, then for each segment: first page u16, pages u16, codec u8, stored length u32, chunk u64, page in chunk u16
 //! ```
 //! What no segment covers is a hole. A block that is a hole all over has no record.
 
-use bigarray_core::store::{Origin, Segment};
+use bigarray_core::store::{BlockRecord, Origin, Segment};
 use bigarray_core::{BlockSize, Error, ErrorKind, PAGE, Result, Version};
 
 use super::{Reader, seal};
@@ -33,39 +33,49 @@ impl StoredSegment {
     }
 }
 
-/// What is stored of a block: ascending, apart, not empty.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// What is stored of a block.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct StoredBlock {
     /// The commit that last changed its bytes.
     pub(crate) version: Version,
-    /// What is not a hole.
+    /// How many it has.
+    pub(crate) pages: u32,
+    /// What is not a hole: ascending, apart, at least one.
     pub(crate) segments: Vec<StoredSegment>,
 }
 
 impl StoredBlock {
-    /// With the holes between and behind, up to the `pages` of the block.
-    pub(crate) fn with_holes(&self, pages: u32) -> Vec<Segment> {
-        let mut all = Vec::with_capacity(2 * self.segments.len() + 1);
+    /// As core sees it: with the holes, and with segments as one that follow each other in the file.
+    pub(crate) fn to_record(&self) -> BlockRecord {
+        let mut segments = Vec::with_capacity(2 * self.segments.len() + 1);
         let mut at = 0;
         let hole = |from, to| Segment { pages: from..to, origin: Origin::Hole };
-        for segment in &self.segments {
-            if at < segment.first {
-                all.push(hole(at, segment.first));
+        for StoredSegment { first, run } in &self.segments {
+            if at < *first {
+                segments.push(hole(at, *first));
             }
-            all.push(Segment { pages: segment.first..segment.end(), origin: Origin::Extent(segment.run.offset()) });
-            at = segment.end();
+            at = first + u32::from(run.pages);
+            match segments.last_mut() {
+                Some(Segment { pages, origin: Origin::Extent(offset) })
+                    if pages.end == *first && *offset + (pages.len() * PAGE) as u64 == run.offset() =>
+                {
+                    pages.end = at;
+                }
+                _ => segments.push(Segment { pages: *first..at, origin: Origin::Extent(run.offset()) }),
+            }
         }
-        if at < pages {
-            all.push(hole(at, pages));
+        if at < self.pages {
+            segments.push(hole(at, self.pages));
         }
-        all
+        BlockRecord { version: self.version, segments }
     }
 }
 
 /// As stored under `key`.
 pub(crate) fn encode_block(key: &[u8], block: &StoredBlock) -> Vec<u8> {
-    let mut value = Vec::with_capacity(12 + 19 * block.segments.len());
+    let mut value = Vec::with_capacity(14 + 19 * block.segments.len());
     value.extend_from_slice(&block.version.0.to_le_bytes());
+    value.extend_from_slice(&(block.pages as u16).to_le_bytes());
     for StoredSegment { first, run } in &block.segments {
         value.extend_from_slice(&(*first as u16).to_le_bytes());
         value.extend_from_slice(&run.pages.to_le_bytes());
@@ -77,10 +87,12 @@ pub(crate) fn encode_block(key: &[u8], block: &StoredBlock) -> Vec<u8> {
     seal(key, value)
 }
 
-/// Back from what was stored; `size` is the array's.
-pub(crate) fn decode_block(key: &[u8], value: &[u8], size: BlockSize) -> Result<StoredBlock> {
+/// Back from what was stored.
+pub(crate) fn decode_block(key: &[u8], value: &[u8]) -> Result<StoredBlock> {
     let mut reader = Reader::new("blocks", key, value)?;
     let version = Version(reader.u64()?);
+    let pages_of_block = u32::from(reader.u16()?);
+    BlockSize::new(pages_of_block as usize * PAGE).map_err(|e| reader.bad(&e.to_string()))?;
     let mut segments: Vec<StoredSegment> = Vec::new();
     while !reader.is_empty() {
         let first = u32::from(reader.u16()?);
@@ -96,7 +108,7 @@ pub(crate) fn decode_block(key: &[u8], value: &[u8], size: BlockSize) -> Result<
         if !run.is_sound()
             || stored_bytes != u32::from(pages) * PAGE as u32
             || segments.last().is_some_and(|before| before.end() > first)
-            || segment.end() > size.pages()
+            || segment.end() > pages_of_block
         {
             return Err(reader.bad("its segments do not fit"));
         }
@@ -105,5 +117,5 @@ pub(crate) fn decode_block(key: &[u8], value: &[u8], size: BlockSize) -> Result<
     if segments.is_empty() || segments.len() > MAX_SEGMENTS {
         return Err(reader.bad("it has no segments, or too many"));
     }
-    Ok(StoredBlock { version, segments })
+    Ok(StoredBlock { version, pages: pages_of_block, segments })
 }

@@ -18,8 +18,8 @@ pub(crate) use array::{
 pub(crate) use block::{MAX_SEGMENTS, StoredBlock, StoredSegment, decode_block, encode_block};
 pub(crate) use meta::Meta;
 pub(crate) use space::{
-    chunk_key, decode_bitmap, decode_claim, decode_fit, decode_freed, encode_bitmap, encode_claim, encode_freed,
-    fit_key, freed_key, parse_chunk_key, parse_fit_key, parse_freed_key,
+    chunk_key, decode_bitmap, decode_claim, decode_fit, decode_freed, encode_bitmap, encode_claim, encode_fit,
+    encode_freed, fit_key, freed_key, parse_chunk_key, parse_fit_key, parse_freed_key, parse_owner,
 };
 pub(crate) use sums::{SUMS, Sums, decode_sums, encode_sums};
 

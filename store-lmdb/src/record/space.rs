@@ -6,7 +6,7 @@ use std::ops::Range;
 use bigarray_core::Result;
 
 use super::{Reader, bad, seal};
-use crate::alloc::{Bitmap, FreedKey, Run};
+use crate::alloc::{Bitmap, FreedKey, Owner, Run};
 
 /// Key in `chunks`.
 pub(crate) fn chunk_key(chunk: u64) -> [u8; 8] {
@@ -42,6 +42,11 @@ pub(crate) fn fit_key(class: u8, chunk: u64) -> [u8; 9] {
 pub(crate) fn parse_fit_key(key: &[u8]) -> Result<(u8, u64)> {
     let parts = key.split_first().and_then(|(class, chunk)| Some((*class, u64::from_be_bytes(chunk.try_into().ok()?))));
     parts.ok_or_else(|| bad("fits", key, "its key is not 9 bytes"))
+}
+
+/// The empty value in `fits`, as stored under `key`.
+pub(crate) fn encode_fit(key: &[u8]) -> Vec<u8> {
+    seal(key, Vec::new())
 }
 
 /// Checks the empty value in `fits`.
@@ -88,6 +93,12 @@ pub(crate) fn decode_freed(key: &[u8], value: &[u8]) -> Result<Vec<Run>> {
         runs.push(run);
     }
     Ok(runs)
+}
+
+/// The owner whose key in `claims` that is.
+pub(crate) fn parse_owner(key: &[u8]) -> Result<Owner> {
+    let bytes = key.try_into().map_err(|_| bad("claims", key, "its key is no owner"))?;
+    Ok(Owner::from_bytes(bytes))
 }
 
 /// As stored under `owner`.

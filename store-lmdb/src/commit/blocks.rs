@@ -1,0 +1,234 @@
+//! Step 6 of a commit for one array: blocks dropped, pages laid over, checksums.
+
+use std::cell::RefCell;
+use std::ops::Range;
+
+use bigarray_core::store::{ArrayChange, BlockChange, DataFile};
+use bigarray_core::{ArrayId, BlockNo, BlockSize, Error, ErrorKind, PAGE, Result, Version};
+use lmdb::Database;
+
+use super::overlay::lay_over;
+use super::payload::{Payload, Piece};
+use super::sums::SumsWriter;
+use crate::alloc::{Run, Space};
+use crate::data::Data;
+use crate::index::WriteTxn;
+use crate::record::{
+    MAX_SEGMENTS, SUMS, StoredBlock, StoredSegment, attr_key, block_key, decode_block, encode_block, numbered_key,
+};
+
+/// Records deleted, and freed runs kept in memory, at a time: an array may have any number.
+const AT_ONCE: usize = 1024;
+
+/// The blocks of a commit: what all of it works on.
+pub(super) struct Blocks<'c, 't, 'i> {
+    pub(super) txn: &'t RefCell<WriteTxn<'i>>,
+    pub(super) space: Space<'c>,
+    pub(super) data: &'t Data,
+    /// Runs of the records before that nothing refers to any more.
+    freed: Vec<Run>,
+    /// How many there were in all.
+    pub(super) freed_runs: usize,
+    /// Runs of the payload that records refer to.
+    pub(super) used: Vec<Run>,
+    /// The payload lies in claimed chunks.
+    claimed: bool,
+    /// Pages were written besides the payload.
+    pub(super) wrote: bool,
+}
+
+impl<'c, 't, 'i> Blocks<'c, 't, 'i> {
+    pub(super) fn new(txn: &'t RefCell<WriteTxn<'i>>, space: Space<'c>, data: &'t Data, claimed: bool) -> Self {
+        Blocks { txn, space, data, freed: Vec::new(), freed_runs: 0, used: Vec::new(), claimed, wrote: false }
+    }
+
+    /// Deletes the blocks of an array from `from` on, with their checksums.
+    pub(super) fn drop_from(&mut self, array: ArrayId, size: BlockSize, from: u64) -> Result<()> {
+        loop {
+            let mut keys = Vec::new();
+            let db = self.txn.borrow().dbs().blocks;
+            let start = block_key(array, BlockNo(from));
+            self.txn.borrow().tables().scan(db, &start, |key, value| {
+                let ours = key.starts_with(&array.0.to_be_bytes());
+                if ours {
+                    keys.push(key.to_vec());
+                    self.freed.extend(decode_block(key, value)?.segments.iter().map(|s| s.run));
+                }
+                Ok(ours && keys.len() < AT_ONCE)
+            })?;
+            for key in &keys {
+                self.txn.borrow_mut().delete(db, key)?;
+            }
+            self.free_many()?;
+            if keys.len() < AT_ONCE {
+                break;
+            }
+        }
+        let first_page = from.saturating_mul(u64::from(size.pages()));
+        let (mib, rest) = (first_page / SUMS as u64, first_page % SUMS as u64);
+        if rest > 0 {
+            let mut txn = self.txn.borrow_mut();
+            let mut sums = SumsWriter::new(array);
+            for page in first_page..(mib + 1) * SUMS as u64 {
+                sums.set(&mut txn, page, 0)?;
+            }
+            sums.flush(&mut txn)?;
+        }
+        let db = self.txn.borrow().dbs().sums;
+        delete_from(&mut self.txn.borrow_mut(), db, array, &numbered_key(array, mib + u64::from(rest > 0)))
+    }
+
+    /// Deletes the attributes of an array.
+    pub(super) fn drop_attrs(&mut self, array: ArrayId) -> Result<()> {
+        let db = self.txn.borrow().dbs().attrs;
+        delete_from(&mut self.txn.borrow_mut(), db, array, &attr_key(array, ""))
+    }
+
+    /// Lays the new pages of an array over its blocks, as they are stored now.
+    pub(super) fn lay_over(
+        &mut self,
+        at: usize,
+        change: &ArrayChange<'_>,
+        id: ArrayId,
+        payload: &Payload,
+    ) -> Result<()> {
+        let Some((_, descriptor)) = &change.after else { return Ok(()) };
+        let mut sums = SumsWriter::new(id);
+        for block in &change.blocks {
+            self.lay_over_block(
+                block,
+                id,
+                descriptor.block_size,
+                payload,
+                payload.of_block(at, block.block),
+                &mut sums,
+            )?;
+            self.free_many()?;
+        }
+        sums.flush(&mut self.txn.borrow_mut())
+    }
+
+    fn lay_over_block(
+        &mut self,
+        change: &BlockChange,
+        id: ArrayId,
+        size: BlockSize,
+        payload: &Payload,
+        pieces: &[Piece],
+        sums: &mut SumsWriter,
+    ) -> Result<()> {
+        let old = self.txn.borrow().tables().stored_block(id, change.block)?;
+        let old = old.map_or(Vec::new(), |block| block.segments);
+        let changed: Vec<Range<u32>> = change.pages.iter().map(|run| run.pages.clone()).collect();
+        let new: Vec<StoredSegment> = pieces.iter().map(|piece| piece.segment).collect();
+        let over = lay_over(&old, &changed, &new);
+
+        // Changed pages in order: zeros first get the sum of a hole, pieces then theirs.
+        let first_page = change.block.0 * u64::from(size.pages());
+        let mut new_sums = vec![None; size.pages() as usize];
+        for run in change.pages.iter().filter(|run| run.zero) {
+            new_sums[run.pages.start as usize..run.pages.end as usize].fill(Some(0));
+        }
+        for piece in pieces {
+            for (page, sum) in (piece.segment.first as usize..).zip(payload.sums_of(piece)) {
+                new_sums[page] = Some(sum);
+            }
+        }
+
+        let version = Version(self.txn.borrow().id());
+        let mut block = StoredBlock { version, pages: size.pages(), segments: over.segments };
+        if block.segments.len() > MAX_SEGMENTS || block.to_record().segments.len() > MAX_SEGMENTS {
+            // Holes that become zeros on disk need a checksum.
+            let zeros = crc32c::crc32c(&[0; PAGE]);
+            let span = span_of(&block.segments);
+            let mut at = span.start;
+            for segment in &block.segments {
+                new_sums[at as usize..segment.first as usize].fill(Some(zeros));
+                at = segment.end();
+            }
+            block.segments = self.write_whole(&block.segments)?;
+            self.freed.extend(old.iter().map(|s| s.run));
+            // Nothing refers to where the payload is. What was claimed goes back with the claim.
+            if !self.claimed {
+                self.freed.extend(new.iter().map(|s| s.run));
+            }
+        } else {
+            self.freed.extend(over.freed);
+            self.used.extend(new.iter().map(|s| s.run));
+        }
+
+        let mut txn = self.txn.borrow_mut();
+        for (page, sum) in (first_page..).zip(new_sums) {
+            if let Some(sum) = sum {
+                sums.set(&mut txn, page, sum)?;
+            }
+        }
+        let (key, db) = (block_key(id, change.block), txn.dbs().blocks);
+        if block.segments.is_empty() {
+            txn.delete(db, &key).map(drop)
+        } else {
+            txn.put(db, &key, &encode_block(&key, &block))
+        }
+    }
+
+    /// Copies a block of many segments, with the holes between them, to one run if there is one so long.
+    fn write_whole(&mut self, segments: &[StoredSegment]) -> Result<Vec<StoredSegment>> {
+        let span = span_of(segments);
+        let mut bytes = vec![0; span.len() * PAGE];
+        for segment in segments {
+            let at = (segment.first - span.start) as usize * PAGE;
+            self.data.read_at(segment.run.offset(), &mut bytes[at..][..usize::from(segment.run.pages) * PAGE])?;
+        }
+        let runs = self.space.allocate(&[span.len() as u16])?;
+        if runs.len() > MAX_SEGMENTS {
+            let text = "the data file is full: what is free lies too scattered to write a block to";
+            return Err(Error::new(ErrorKind::StoreFull, text));
+        }
+        let mut whole = Vec::with_capacity(runs.len());
+        let (mut first, mut rest) = (span.start, &bytes[..]);
+        for run in runs {
+            let (now, later) = rest.split_at(usize::from(run.pages) * PAGE);
+            self.data.write_at(run.offset(), now)?;
+            whole.push(StoredSegment { first, run });
+            (first, rest) = (first + u32::from(run.pages), later);
+        }
+        self.wrote = true;
+        Ok(whole)
+    }
+
+    /// Records what is freed once there is much of it.
+    fn free_many(&mut self) -> Result<()> {
+        if self.freed.len() < AT_ONCE { Ok(()) } else { self.free_all() }
+    }
+
+    /// Records what is freed.
+    pub(super) fn free_all(&mut self) -> Result<()> {
+        self.freed_runs += self.freed.len();
+        self.space.free(std::mem::take(&mut self.freed))
+    }
+}
+
+/// The pages from the first that is not a hole to the last.
+fn span_of(segments: &[StoredSegment]) -> Range<u32> {
+    segments.first().map_or(0, |s| s.first)..segments.last().map_or(0, |s| s.end())
+}
+
+/// Deletes the records of an array in `db` from key `from` on, some at a time.
+fn delete_from(txn: &mut WriteTxn<'_>, db: Database, array: ArrayId, from: &[u8]) -> Result<()> {
+    loop {
+        let mut keys = Vec::new();
+        txn.tables().scan(db, from, |key, _| {
+            let ours = key.starts_with(&array.0.to_be_bytes());
+            if ours {
+                keys.push(key.to_vec());
+            }
+            Ok(ours && keys.len() < AT_ONCE)
+        })?;
+        for key in &keys {
+            txn.delete(db, key)?;
+        }
+        if keys.len() < AT_ONCE {
+            return Ok(());
+        }
+    }
+}

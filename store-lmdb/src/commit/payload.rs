@@ -1,0 +1,138 @@
+//! The bytes of a commit: where each run of changed pages goes in the data file, and getting it there.
+
+use std::num::NonZero;
+use std::ops::Range;
+use std::panic::resume_unwind;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::thread;
+
+use bigarray_core::store::Change;
+use bigarray_core::{BlockNo, Error, ErrorKind, PAGE, Result};
+
+use crate::alloc::Run;
+use crate::data::Data;
+use crate::record::StoredSegment;
+
+/// Threads that write a large payload: more do not make a disk faster.
+const MAX_WRITERS: usize = 4;
+
+/// Changed pages of a block, and where they are stored.
+pub(super) struct Piece {
+    /// The entry in [`Change::arrays`].
+    array: usize,
+    block: BlockNo,
+    pub(super) segment: StoredSegment,
+    /// Its first page, counted through the payload.
+    at: usize,
+}
+
+/// All changed pages that are not zero.
+pub(super) struct Payload {
+    /// By array, block and page, ascending.
+    pieces: Vec<Piece>,
+    /// Checksum of each page, once written.
+    sums: Vec<AtomicU32>,
+}
+
+/// The runs of changed pages that have bytes: entry in [`Change::arrays`], block, pages.
+pub(super) fn runs_of<'c>(change: &'c Change<'_>) -> impl Iterator<Item = (usize, BlockNo, Range<u32>)> + 'c {
+    change.arrays.iter().enumerate().flat_map(|(array, a)| {
+        a.blocks.iter().flat_map(move |b| {
+            b.pages.iter().filter(|run| !run.zero).map(move |run| (array, b.block, run.pages.clone()))
+        })
+    })
+}
+
+/// How many pages have bytes.
+pub(super) fn pages_of(change: &Change<'_>) -> usize {
+    runs_of(change).map(|(_, _, pages)| pages.len()).sum()
+}
+
+impl Payload {
+    /// Lays the payload into `space`, front to back. It must be large enough.
+    pub(super) fn place(change: &Change<'_>, space: impl IntoIterator<Item = Run>) -> Result<Payload> {
+        let mut space = space.into_iter();
+        let mut rest: Option<Run> = None;
+        let (mut pieces, mut at) = (Vec::new(), 0);
+        for (array, block, mut pages) in runs_of(change) {
+            while !pages.is_empty() {
+                let Some(free) = rest.take().or_else(|| space.next()) else {
+                    return Err(Error::new(ErrorKind::Corrupt, "data file: less space was handed out than asked for"));
+                };
+                let taken = free.pages.min(pages.len() as u16);
+                let run = Run { pages: taken, ..free };
+                pieces.push(Piece { array, block, segment: StoredSegment { first: pages.start, run }, at });
+                pages.start += u32::from(taken);
+                at += usize::from(taken);
+                if taken < free.pages {
+                    rest = Some(Run { first: free.first + taken, pages: free.pages - taken, ..free });
+                }
+            }
+        }
+        Ok(Payload { pieces, sums: (0..at).map(|_| AtomicU32::new(0)).collect() })
+    }
+
+    /// Whether there is nothing to write.
+    pub(super) fn is_empty(&self) -> bool {
+        self.pieces.is_empty()
+    }
+
+    /// The pieces of one block.
+    pub(super) fn of_block(&self, array: usize, block: BlockNo) -> &[Piece] {
+        let from = self.pieces.partition_point(|p| (p.array, p.block) < (array, block));
+        let len = self.pieces[from..].partition_point(|p| (p.array, p.block) == (array, block));
+        &self.pieces[from..from + len]
+    }
+
+    /// Checksums of the pages of a piece.
+    pub(super) fn sums_of(&self, piece: &Piece) -> impl Iterator<Item = u32> {
+        self.sums[piece.at..][..usize::from(piece.segment.run.pages)].iter().map(|sum| sum.load(Ordering::Relaxed))
+    }
+
+    /// Writes everything, in this thread.
+    pub(super) fn write(&self, change: &Change<'_>, data: &Data) -> Result<()> {
+        self.write_from(&AtomicUsize::new(0), change, data)
+    }
+
+    /// Writes everything, with the help of other threads.
+    pub(super) fn write_in_parallel(&self, change: &Change<'_>, data: &Data) -> Result<()> {
+        let next = AtomicUsize::new(0);
+        let helpers = thread::available_parallelism().map_or(2, NonZero::get).clamp(2, MAX_WRITERS) - 1;
+        thread::scope(|scope| {
+            // A thread that cannot be had leaves its work to the others.
+            let helpers: Vec<_> = (0..helpers)
+                .filter_map(|_| {
+                    thread::Builder::new().spawn_scoped(scope, || self.write_from(&next, change, data)).ok()
+                })
+                .collect();
+            let written = self.write_from(&next, change, data);
+            helpers.into_iter().fold(written, |all, h| all.and(h.join().unwrap_or_else(|panic| resume_unwind(panic))))
+        })
+    }
+
+    /// Writes the pieces from `next` on, one by one as they are free to be taken.
+    fn write_from(&self, next: &AtomicUsize, change: &Change<'_>, data: &Data) -> Result<()> {
+        while let Some(piece) = self.pieces.get(next.fetch_add(1, Ordering::Relaxed)) {
+            if let Err(e) = self.write_piece(piece, change, data) {
+                // No use in going on.
+                next.store(self.pieces.len(), Ordering::Relaxed);
+                return Err(e);
+            }
+        }
+        Ok(())
+    }
+
+    fn write_piece(&self, piece: &Piece, change: &Change<'_>, data: &Data) -> Result<()> {
+        let array = &change.arrays[piece.array];
+        let Some((name, descriptor)) = &array.after else { return Ok(()) };
+        let start = descriptor.block_size.start_of(piece.block) + piece.segment.first as usize * PAGE;
+        let len = usize::from(piece.segment.run.pages) * PAGE;
+        let of = |e: Error| e.context(format_args!("array {name:?}"));
+        array.bytes.with(start..start + len, &mut |bytes| {
+            for (sum, page) in self.sums[piece.at..].iter().zip(bytes.chunks_exact(PAGE)) {
+                sum.store(crc32c::crc32c(page), Ordering::Relaxed);
+            }
+            data.write_at(piece.segment.run.offset(), bytes).map_err(of)
+        })
+    }
+}

@@ -1,0 +1,128 @@
+//! The space tables of a write transaction, as the allocator sees them.
+
+use std::cell::RefCell;
+use std::ops::Range;
+
+use bigarray_core::{Error, ErrorKind, Result};
+
+use crate::alloc::{Bitmap, FreedKey, Owner, Run, SpaceTable};
+use crate::data::Data;
+use crate::index::WriteTxn;
+use crate::record::{
+    Meta, chunk_key, decode_bitmap, decode_claim, decode_fit, decode_freed, encode_bitmap, encode_claim, encode_fit,
+    encode_freed, fit_key, freed_key, parse_fit_key, parse_freed_key, parse_owner,
+};
+
+/// Shares the transaction with the rest of the commit; borrows it for the time of each call.
+pub(super) struct TxnSpace<'t, 'i> {
+    txn: &'t RefCell<WriteTxn<'i>>,
+    data: &'t Data,
+    /// The file became longer: it must be synced before anyone relies on that.
+    pub(super) lengthened: bool,
+}
+
+impl<'t, 'i> TxnSpace<'t, 'i> {
+    pub(super) fn new(txn: &'t RefCell<WriteTxn<'i>>, data: &'t Data) -> Self {
+        TxnSpace { txn, data, lengthened: false }
+    }
+}
+
+impl SpaceTable for TxnSpace<'_, '_> {
+    fn txn_id(&self) -> u64 {
+        self.txn.borrow().id()
+    }
+
+    fn end(&self) -> Result<u64> {
+        let end = self.txn.borrow().tables().meta(Meta::CHUNKS_END)?;
+        end.ok_or_else(|| Error::new(ErrorKind::Corrupt, "the index does not say how long the data file is"))
+    }
+
+    fn extend_file(&mut self, end: u64) -> Result<()> {
+        self.data.lengthen(end)?;
+        self.lengthened = true;
+        self.txn.borrow_mut().put_meta(Meta::CHUNKS_END, end)
+    }
+
+    fn bitmap(&self, chunk: u64) -> Result<Option<Bitmap>> {
+        let (txn, key) = (self.txn.borrow(), chunk_key(chunk));
+        txn.tables().get(txn.dbs().chunks, &key)?.map(|value| decode_bitmap(&key, value)).transpose()
+    }
+
+    fn set_bitmap(&mut self, chunk: u64, free: Option<&Bitmap>) -> Result<()> {
+        let (mut txn, key) = (self.txn.borrow_mut(), chunk_key(chunk));
+        let db = txn.dbs().chunks;
+        match free {
+            Some(free) => txn.put(db, &key, &encode_bitmap(&key, free)),
+            None => txn.delete(db, &key).map(drop),
+        }
+    }
+
+    fn first_fit(&self, class: u8, from: u64) -> Result<Option<u64>> {
+        let txn = self.txn.borrow();
+        let mut found = None;
+        txn.tables().scan(txn.dbs().fits, &fit_key(class, from), |key, value| {
+            decode_fit(key, value)?;
+            let (of, chunk) = parse_fit_key(key)?;
+            found = (of == class).then_some(chunk);
+            Ok(false)
+        })?;
+        Ok(found)
+    }
+
+    fn set_fit(&mut self, class: u8, chunk: u64, listed: bool) -> Result<()> {
+        let (mut txn, key) = (self.txn.borrow_mut(), fit_key(class, chunk));
+        let db = txn.dbs().fits;
+        if listed { txn.put(db, &key, &encode_fit(&key)) } else { txn.delete(db, &key).map(drop) }
+    }
+
+    fn first_freed(&self) -> Result<Option<(FreedKey, Vec<Run>)>> {
+        let txn = self.txn.borrow();
+        let mut found = None;
+        txn.tables().scan(txn.dbs().freed, &[], |key, value| {
+            found = Some((parse_freed_key(key)?, decode_freed(key, value)?));
+            Ok(false)
+        })?;
+        Ok(found)
+    }
+
+    fn put_freed(&mut self, at: FreedKey, runs: &[Run]) -> Result<()> {
+        let (mut txn, key) = (self.txn.borrow_mut(), freed_key(at));
+        let db = txn.dbs().freed;
+        txn.put(db, &key, &encode_freed(&key, runs))
+    }
+
+    fn delete_freed(&mut self, at: FreedKey) -> Result<()> {
+        let mut txn = self.txn.borrow_mut();
+        let db = txn.dbs().freed;
+        txn.delete(db, &freed_key(at)).map(drop)
+    }
+
+    fn claim(&self, owner: &Owner) -> Result<Option<Vec<Range<u64>>>> {
+        let (txn, key) = (self.txn.borrow(), owner.to_bytes());
+        txn.tables().get(txn.dbs().claims, &key)?.map(|value| decode_claim(&key, value)).transpose()
+    }
+
+    fn set_claim(&mut self, owner: &Owner, chunks: Option<&[Range<u64>]>) -> Result<()> {
+        let (mut txn, key) = (self.txn.borrow_mut(), owner.to_bytes());
+        let db = txn.dbs().claims;
+        match chunks {
+            Some(chunks) => txn.put(db, &key, &encode_claim(&key, chunks)),
+            None => txn.delete(db, &key).map(drop),
+        }
+    }
+
+    fn next_claim(&self, after: Option<&Owner>) -> Result<Option<Owner>> {
+        let txn = self.txn.borrow();
+        let after = after.map(|owner| owner.to_bytes());
+        let from = after.as_ref().map_or(&[][..], |bytes| &bytes[..]);
+        let mut found = None;
+        txn.tables().scan(txn.dbs().claims, from, |key, _| {
+            if key == from {
+                return Ok(true);
+            }
+            found = Some(parse_owner(key)?);
+            Ok(false)
+        })?;
+        Ok(found)
+    }
+}

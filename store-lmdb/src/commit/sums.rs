@@ -1,0 +1,38 @@
+//! Checksums of the pages that a commit changes, a record at a time.
+
+use bigarray_core::{ArrayId, Result};
+
+use crate::index::WriteTxn;
+use crate::record::{SUMS, Sums, encode_sums, numbered_key};
+
+/// The record at hand of one array. Pages come in ascending order, so each record is read and written once.
+pub(super) struct SumsWriter {
+    array: ArrayId,
+    at_hand: Option<(u64, Sums)>,
+}
+
+impl SumsWriter {
+    pub(super) fn new(array: ArrayId) -> SumsWriter {
+        SumsWriter { array, at_hand: None }
+    }
+
+    /// Sets the checksum of a page of the array, counted from its start: 0 for a hole.
+    pub(super) fn set(&mut self, txn: &mut WriteTxn<'_>, page: u64, sum: u32) -> Result<()> {
+        let mib = page / SUMS as u64;
+        if self.at_hand.as_ref().is_none_or(|(at, _)| *at != mib) {
+            self.flush(txn)?;
+            self.at_hand = Some((mib, txn.tables().sums(self.array, mib)?));
+        }
+        if let Some((_, sums)) = &mut self.at_hand {
+            sums[(page % SUMS as u64) as usize] = sum;
+        }
+        Ok(())
+    }
+
+    /// Stores the record at hand; one of zeros is as good as none.
+    pub(super) fn flush(&mut self, txn: &mut WriteTxn<'_>) -> Result<()> {
+        let Some((mib, sums)) = self.at_hand.take() else { return Ok(()) };
+        let (key, db) = (numbered_key(self.array, mib), txn.dbs().sums);
+        if sums == [0; SUMS] { txn.delete(db, &key).map(drop) } else { txn.put(db, &key, &encode_sums(&key, &sums)) }
+    }
+}
