@@ -14,6 +14,8 @@ mod model;
 #[cfg(test)]
 mod simulated;
 mod table;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use allocator::Space;
 pub(crate) use bitmap::Bitmap;

@@ -1,0 +1,165 @@
+//! What the allocator prefers, and what it refuses.
+
+use super::simulated::SimulatedTable;
+use super::{Bitmap, CHUNK_PAGES, OldestReader, Process, Run, Space};
+
+/// A file with those chunks, all free.
+fn free_file(chunks: u64) -> SimulatedTable {
+    let mut table = SimulatedTable::new(chunks);
+    table.txn = 1;
+    let owner = Process::current().new_owner();
+    let mut space = Space::new(&mut table);
+    space.claim(&owner, chunks).unwrap();
+    space.release(&owner).unwrap();
+    table
+}
+
+/// Takes pages of a free file.
+fn take(table: &mut SimulatedTable, runs: &[Run]) {
+    for run in runs {
+        let before = table.chunks[&run.chunk];
+        let mut after = before;
+        after.remove(run);
+        Space::new(table).put(run.chunk, before, after).unwrap();
+    }
+}
+
+fn run(chunk: u64, first: u16, pages: u16) -> Run {
+    Run { chunk, first, pages }
+}
+
+#[test]
+fn a_commit_lies_together_in_the_tightest_chunk_in_part_use() {
+    let mut table = free_file(3);
+    take(&mut table, &[run(0, 0, 1), run(1, 0, 400)]);
+    let runs = Space::new(&mut table).allocate(&[1, 5, 30]).unwrap();
+    assert_eq!(runs, [run(1, 400, 1), run(1, 401, 5), run(1, 406, 30)]);
+}
+
+#[test]
+fn a_request_that_fits_nowhere_comes_in_a_few_long_pieces() {
+    let mut table = free_file(2);
+    // Chunk 0 is left with two runs of 60 pages, chunk 1 with one of 50.
+    take(&mut table, &[run(0, 60, 300), run(0, 420, 92), run(1, 0, 462)]);
+    let runs = Space::new(&mut table).allocate(&[150]).unwrap();
+    let mut pages: Vec<u16> = runs.iter().map(|r| r.pages).collect();
+    pages.sort_unstable();
+    assert_eq!(pages, [30, 60, 60]);
+}
+
+#[test]
+fn many_short_pieces_are_taken_only_when_the_file_cannot_grow() {
+    let every_other: Vec<Run> = (0..CHUNK_PAGES).step_by(2).map(|page| run(0, page, 1)).collect();
+    let mut table = free_file(1);
+    take(&mut table, &every_other);
+    let mut roomy = table.clone();
+    roomy.disk = 2;
+    assert_eq!(Space::new(&mut roomy).allocate(&[100]).unwrap(), [run(1, 0, 100)]);
+    let runs = Space::new(&mut table).allocate(&[100]).unwrap();
+    assert_eq!(runs.len(), 100);
+    let full = Space::new(&mut table).allocate(&[157]).unwrap_err();
+    assert!(full.is_store_full(), "{full:?}");
+}
+
+#[test]
+fn a_claim_prefers_one_piece_and_leaves_chunks_in_part_use_alone() {
+    let mut table = free_file(8);
+    take(&mut table, &[run(2, 7, 1), run(3, 0, 1)]);
+    let owner = Process::current().new_owner();
+    let mut space = Space::new(&mut table);
+    assert_eq!(space.claim(&owner, 3).unwrap(), [4..7]);
+    assert_eq!(space.claim(&owner, 3).unwrap(), [0..2, 7..8]);
+    assert_eq!(table.claims[&owner.to_bytes()], [4..7, 0..2, 7..8]);
+    assert_eq!(table.chunks.keys().copied().collect::<Vec<_>>(), [2, 3]);
+    let full = Space::new(&mut table).claim(&owner, 1).unwrap_err();
+    assert!(full.is_store_full(), "{full:?}");
+}
+
+#[test]
+fn what_is_left_of_a_claim_is_free_again() {
+    let mut table = free_file(3);
+    let owner = Process::current().new_owner();
+    let mut space = Space::new(&mut table);
+    space.claim(&owner, 3).unwrap();
+    space.settle(&owner, &[run(0, 0, 512), run(1, 0, 10)]).unwrap();
+    assert_eq!(table.free_runs().collect::<Vec<_>>(), [run(1, 10, 502), run(2, 0, 512)]);
+    assert!(table.claims.is_empty());
+    // To give it back once more does nothing.
+    Space::new(&mut table).release(&owner).unwrap();
+    assert_eq!(table.chunks.len(), 2);
+}
+
+#[test]
+fn freed_pages_wait_for_the_oldest_reader_and_one_state_more() {
+    let mut table = free_file(1);
+    take(&mut table, &[run(0, 0, 10)]);
+    table.txn = 5;
+    Space::new(&mut table).free(vec![run(0, 0, 10)]).unwrap();
+    let reclaimed = |txn: u64, oldest: OldestReader| {
+        let mut table = table.clone();
+        table.txn = txn;
+        Space::new(&mut table).reclaim(oldest, 100).unwrap()
+    };
+    assert_eq!(reclaimed(6, OldestReader::None), 0);
+    assert_eq!(reclaimed(7, OldestReader::None), 1);
+    assert_eq!(reclaimed(7, OldestReader::Unknown), 0);
+    assert_eq!(reclaimed(9, OldestReader::At(5)), 0);
+    assert_eq!(reclaimed(9, OldestReader::At(6)), 1);
+}
+
+#[test]
+fn a_mass_of_freed_pages_comes_back_a_part_a_commit() {
+    let mut table = free_file(4);
+    let scattered: Vec<Run> = (0..1000).map(|i| run(i / 250, (i % 250) as u16 * 2, 1)).collect();
+    take(&mut table, &scattered);
+    Space::new(&mut table).free(scattered).unwrap();
+    for left in [872, 744, 616] {
+        table.txn += 2;
+        let done = Space::new(&mut table).reclaim(OldestReader::None, 100).unwrap();
+        assert_eq!(done, 128);
+        assert_eq!(table.freed.values().map(Vec::len).sum::<usize>(), left);
+    }
+}
+
+#[test]
+fn adjoining_freed_pages_are_recorded_as_one_run() {
+    let mut table = free_file(2);
+    let mut space = Space::new(&mut table);
+    space.free(vec![run(0, 8, 2), run(1, 0, 3), run(0, 0, 8), run(0, 511, 1)]).unwrap();
+    space.free(vec![run(1, 5, 1)]).unwrap();
+    let recorded: Vec<Run> = table.freed.values().flatten().copied().collect();
+    assert_eq!(recorded, [run(0, 0, 10), run(0, 511, 1), run(1, 0, 3), run(1, 5, 1)]);
+}
+
+#[test]
+fn records_that_contradict_each_other_are_refused() {
+    let owner = Process::current().new_owner();
+    let corrupt =
+        |result: bigarray_core::Result<()>| assert!(result.as_ref().is_err_and(|e| e.is_corrupt()), "{result:?}");
+    let mut table = free_file(2);
+    table.txn = 9;
+    corrupt(Space::new(&mut table).free(vec![run(0, 0, 4), run(0, 3, 1)]));
+    corrupt(Space::new(&mut table).free(vec![run(0, 500, 13)]));
+    corrupt(Space::new(&mut table).settle(&owner, &[run(0, 0, 1)]));
+    // Freed, yet free.
+    let mut twice = table.clone();
+    Space::new(&mut twice).free(vec![run(0, 0, 4)]).unwrap();
+    twice.txn = 12;
+    corrupt(Space::new(&mut twice).reclaim(OldestReader::None, 9).map(drop));
+    // Claimed, yet free.
+    let mut claimed = table.clone();
+    claimed.claims.insert(owner.to_bytes(), vec![0..1]);
+    corrupt(Space::new(&mut claimed).release(&owner));
+    // Claimed outside the file.
+    claimed.claims.insert(owner.to_bytes(), vec![0..u64::MAX]);
+    corrupt(Space::new(&mut claimed).release(&owner));
+    // Listed, but not recorded.
+    let mut listed = table.clone();
+    take(&mut listed, &[run(0, 0, 1)]);
+    listed.chunks.remove(&0);
+    corrupt(Space::new(&mut listed).allocate(&[300]).map(drop));
+    // Listed under more than it has.
+    let mut overrated = table;
+    overrated.chunks.insert(0, Bitmap::EMPTY);
+    corrupt(Space::new(&mut overrated).allocate(&[512]).map(drop));
+}
