@@ -35,7 +35,7 @@ struct Candidate {
 pub(crate) struct Written {
     /// For the store.
     pub(crate) changes: Vec<BlockChange>,
-    /// Blocks whose memory is no longer what the snapshot says, or may not be, ascending.
+    /// Blocks that were written to, whether or not that changed anything, ascending: their memory is given back.
     pub(crate) touched: Vec<u64>,
 }
 
@@ -54,6 +54,7 @@ impl Pager {
                     found.clear();
                     self.span.written(bytes, origin, &mut found)?;
                     for range in &found {
+                        touched.extend(self.block_size.blocks_in(range));
                         self.collect_scanned(range, origin, &mut changes)?;
                     }
                 }
@@ -73,7 +74,6 @@ impl Pager {
         for change in &mut changes.list {
             change.seen = table.blocks.get(&change.block.0).map_or(Version(0), Entry::version);
         }
-        touched.extend(changes.list.iter().map(|change| change.block.0));
         touched.sort_unstable();
         touched.dedup();
         Ok(Written { changes: changes.list, touched })

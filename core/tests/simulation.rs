@@ -1,0 +1,347 @@
+//! One seed drives transactions, readers, faults and failures over the fakes, against a model of plain vectors.
+//!
+//! The store scribbles over every page that no state refers to, so a reader that sees anything but its own state fails
+//! here. The same seed gives the same run.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bigarray_core::testing::{MemStore, MemStoreOptions, Rng, SimMemory, SimOp, SimOptions};
+use bigarray_core::{
+    ArrayId, BlockSize, Descriptor, Engine, EngineOptions, Order, Reader, Transaction, Version, Writer,
+};
+
+const BLOCK: usize = BlockSize::MIN.bytes();
+const MOST: usize = 6 * BLOCK;
+const NAMES: [&str; 3] = ["a", "b", "c"];
+
+/// Arrays as plain vectors, each with a number that a rename keeps.
+type Model = BTreeMap<String, (u64, Vec<u8>)>;
+
+#[derive(Clone, Copy, Debug)]
+struct Mode {
+    copy: bool,
+    faults: bool,
+    kernel_faults: bool,
+    mappings: usize,
+    produced: u64,
+}
+
+const MAP: Mode = Mode { copy: false, faults: true, kernel_faults: true, mappings: 60_000, produced: 0 };
+
+struct World {
+    engine: Arc<Engine>,
+    store: MemStore,
+    memory: SimMemory,
+    rng: Rng,
+    committed: Model,
+}
+
+impl World {
+    fn new(mode: Mode, seed: u64) -> World {
+        let store = MemStore::with(MemStoreOptions { produced_every: mode.produced, ..MemStoreOptions::default() });
+        let options = SimOptions {
+            seed,
+            delivers_faults: mode.faults,
+            delivers_kernel_faults: mode.kernel_faults,
+            most_mappings: mode.mappings,
+            reports_read_zero_pages: seed % 2 == 0,
+            leaves_jobs: seed % 3 == 0,
+            ..SimOptions::default()
+        };
+        let memory = SimMemory::with(store.file(), options);
+        let options = EngineOptions { copy: mode.copy, verify: seed % 5 == 0 };
+        let engine = Engine::new(Arc::new(store.clone()), Arc::new(memory.clone()), options);
+        World { engine, store, memory, rng: Rng::new(seed), committed: Model::new() }
+    }
+
+    fn length(&mut self) -> usize {
+        match self.rng.below(4) {
+            0 => self.rng.below(3),
+            1 => (1 + self.rng.below(5)) * BLOCK,
+            _ => self.rng.below(MOST),
+        }
+    }
+
+    /// One step inside a transaction and in its model.
+    fn step(&mut self, transaction: &Transaction, model: &mut Model) {
+        let name = NAMES[self.rng.below(NAMES.len())];
+        let Some((_, data)) = model.get_mut(name) else {
+            let len = self.length();
+            drop(transaction.create(name, bytes_array(len)).unwrap());
+            model.insert(name.to_owned(), (self.rng.draw(), vec![0; len]));
+            return;
+        };
+        match self.rng.below(12) {
+            0 => {
+                transaction.remove(name).unwrap();
+                model.remove(name);
+            }
+            1 => {
+                let to = NAMES[self.rng.below(NAMES.len())];
+                if to == name || model.contains_key(to) {
+                    assert_eq!(transaction.rename(name, to).is_ok(), to == name);
+                } else {
+                    transaction.rename(name, to).unwrap();
+                    let data = model.remove(name).unwrap();
+                    model.insert(to.to_owned(), data);
+                }
+            }
+            2..5 => {
+                let len = self.length();
+                let mut writer = transaction.open(name).unwrap();
+                writer.set_shape(&[len]).unwrap();
+                data.resize(len, 0);
+                assert_same(&self.memory, &writer_bytes(&writer, &self.memory), data, "after a resize");
+            }
+            5 => {
+                let mut writer = transaction.open(name).unwrap();
+                let before = writer.descriptor().clone();
+                assert!(writer.set_shape(&[1, 1]).unwrap_err().is_shape_mismatch());
+                assert_eq!(*writer.descriptor(), before);
+            }
+            _ => {
+                let mut writer = transaction.open(name).unwrap();
+                for _ in 0..self.rng.below(4) {
+                    self.write(&mut writer, data);
+                }
+                if self.rng.one_in(3) {
+                    writer.prefetch(0..data.len()).unwrap();
+                }
+                if self.rng.one_in(3) {
+                    assert_same(&self.memory, &writer_bytes(&writer, &self.memory), data, "in a transaction");
+                }
+            }
+        }
+    }
+
+    fn write(&mut self, writer: &mut Writer<'_>, data: &mut [u8]) {
+        if data.is_empty() {
+            return;
+        }
+        let at = self.rng.below(data.len());
+        let most = if self.rng.one_in(4) { data.len() - at } else { (data.len() - at).min(5000) };
+        let mut bytes = vec![0; 1 + self.rng.below(most)];
+        if !self.rng.one_in(3) {
+            self.rng.fill(&mut bytes);
+        }
+        // Views are often of the whole, and often of a part.
+        if self.rng.one_in(2) {
+            writer.expose_mut(0..data.len())
+        } else {
+            writer.expose_mut(at..at + bytes.len())
+        }
+        self.memory.span_at(writer.base().unwrap()).store(at, &bytes).unwrap();
+        data[at..at + bytes.len()].copy_from_slice(&bytes);
+    }
+
+    fn run(&mut self, rounds: usize) {
+        let mut held: Vec<(BTreeMap<String, Reader>, Model)> = Vec::new();
+        for _ in 0..rounds {
+            let transaction = self.engine.begin().unwrap();
+            let mut model = self.committed.clone();
+            for _ in 0..1 + self.rng.below(4) {
+                self.step(&transaction, &mut model);
+            }
+            // Somebody else commits in between, or not.
+            let other = self.rng.one_in(3).then(|| self.other());
+            match self.rng.below(4) {
+                0 => transaction.abort(),
+                _ => match (transaction.commit(None), other) {
+                    (Ok(()), None) => self.committed = model,
+                    (Ok(()), Some(None)) => self.committed = model,
+                    (Ok(()), Some(Some(name))) => self.merge(model, &name),
+                    (Err(error), Some(_)) => assert!(error.is_conflict(), "{error}"),
+                    (Err(error), None) => panic!("{error}"),
+                },
+            }
+            self.store.check();
+            if self.rng.one_in(2) {
+                held.push((self.readers(), self.committed.clone()));
+            }
+            for (readers, model) in &held {
+                for (name, (_, data)) in model {
+                    self.compare(&readers[name], data);
+                }
+            }
+            if held.len() > 3 {
+                held.remove(self.rng.below(held.len()));
+            }
+            if self.rng.one_in(2) {
+                self.memory.run_jobs();
+            }
+        }
+    }
+
+    /// Another transaction writes somewhere and commits; says where, if that changed anything.
+    fn other(&mut self) -> Option<String> {
+        let transaction = self.engine.begin().unwrap();
+        let mut model = self.committed.clone();
+        let name = match model.iter().find(|(_, (_, data))| !data.is_empty()).map(|(name, _)| name.clone()) {
+            Some(name) => name,
+            None => {
+                drop(transaction.create("other", bytes_array(9)).or_else(|_| transaction.open("other")).unwrap());
+                model.entry("other".into()).or_insert((0, vec![0; 9]));
+                "other".to_owned()
+            }
+        };
+        let (_, data) = model.get_mut(&name).unwrap();
+        let mut writer = transaction.open(&name).unwrap();
+        self.write(&mut writer, data);
+        drop(writer);
+        transaction.commit(None).unwrap();
+        let changed = self.committed.get(&name) != model.get(&name);
+        self.committed = model;
+        changed.then_some(name)
+    }
+
+    /// Both landed: what the other one wrote to `name` stays but where the first wrote, block by block.
+    fn merge(&mut self, first: Model, name: &str) {
+        let (id, mut theirs) = self.committed.remove(name).unwrap();
+        let readers = self.readers();
+        self.committed = first;
+        if id == 0 {
+            self.committed.entry(name.to_owned()).or_insert_with(|| (0, theirs.clone())); // which the first never saw
+        }
+        // The first did not touch those blocks, else it would have lost: what is stored is one of both, whole.
+        let (name, (_, mine)) = self.committed.iter_mut().find(|(_, (other, _))| *other == id).expect("removed");
+        let stored = reader_bytes(&readers[name], &self.memory);
+        assert_eq!(stored.len(), mine.len());
+        theirs.resize(mine.len(), 0); // a resize that touches no block lands on top of a write
+        for (at, block) in stored.chunks(BLOCK).enumerate() {
+            let range = at * BLOCK..at * BLOCK + block.len();
+            assert!(block == &mine[range.clone()] || block == &theirs[range], "block {at} of {name} is of neither");
+        }
+        mine.clone_from(&stored);
+    }
+
+    fn readers(&self) -> BTreeMap<String, Reader> {
+        let snapshot = self.engine.snapshot().unwrap();
+        let names = snapshot.arrays().unwrap();
+        names.into_iter().map(|(name, _)| (name.clone(), self.engine.reader(&snapshot, &name).unwrap())).collect()
+    }
+
+    fn compare(&mut self, reader: &Reader, data: &[u8]) {
+        if self.rng.one_in(4) {
+            assert_same(&self.memory, &reader_bytes(reader, &self.memory), data, "in a snapshot");
+        } else if !data.is_empty() {
+            let at = self.rng.below(data.len());
+            let range = at..(at + 3000).min(data.len());
+            let got = self.memory.span_at(reader.base().unwrap()).load(range.clone()).unwrap();
+            assert_same(&self.memory, &got, &data[range], "in a part of a snapshot");
+        }
+    }
+}
+
+fn bytes_array(len: usize) -> Descriptor {
+    Descriptor {
+        id: ArrayId(0),
+        dtype: "|u1".into(),
+        item_size: 1,
+        shape: vec![len],
+        order: Order::RowMajor,
+        block_size: BlockSize::MIN,
+        changed: Version(0),
+    }
+}
+
+fn writer_bytes(writer: &Writer<'_>, memory: &SimMemory) -> Vec<u8> {
+    match writer.descriptor().nbytes() {
+        0 => Vec::new(),
+        len => memory.span_at(writer.base().unwrap()).load(0..len).unwrap(),
+    }
+}
+
+fn reader_bytes(reader: &Reader, memory: &SimMemory) -> Vec<u8> {
+    match reader.descriptor().nbytes() {
+        0 => Vec::new(),
+        len => memory.span_at(reader.base().unwrap()).load(0..len).unwrap(),
+    }
+}
+
+#[track_caller]
+fn assert_same(_: &SimMemory, got: &[u8], want: &[u8], when: &str) {
+    assert_eq!(got.len(), want.len(), "{when}");
+    if let Some(at) = got.iter().zip(want).position(|(a, b)| a != b) {
+        panic!("{when}: byte {at} of {} is {} and not {}", want.len(), got[at], want[at]);
+    }
+}
+
+fn simulate(mode: Mode, seeds: std::ops::Range<u64>) {
+    for seed in seeds {
+        let outcome = std::panic::catch_unwind(|| World::new(mode, seed).run(12));
+        assert!(outcome.is_ok(), "seed {seed} in {mode:?}");
+    }
+}
+
+#[test]
+fn mapped_blocks_show_each_state_its_own_bytes() {
+    simulate(MAP, 0..60);
+}
+
+#[test]
+fn copied_blocks_show_each_state_its_own_bytes() {
+    simulate(Mode { copy: true, ..MAP }, 0..60);
+}
+
+#[test]
+fn eager_spans_show_each_state_its_own_bytes() {
+    simulate(Mode { faults: false, ..MAP }, 0..60);
+}
+
+#[test]
+fn without_kernel_faults_each_state_shows_its_own_bytes() {
+    simulate(Mode { kernel_faults: false, ..MAP }, 0..30);
+    simulate(Mode { kernel_faults: false, copy: true, ..MAP }, 0..30);
+}
+
+#[test]
+fn produced_blocks_show_each_state_its_own_bytes() {
+    simulate(Mode { produced: 3, ..MAP }, 0..30);
+    simulate(Mode { produced: 3, faults: false, ..MAP }, 0..30);
+}
+
+#[test]
+fn where_mappings_run_out_blocks_are_copied() {
+    simulate(Mode { mappings: 12, ..MAP }, 0..30);
+    simulate(Mode { mappings: 12, faults: false, ..MAP }, 0..30);
+}
+
+#[test]
+fn the_same_seed_gives_the_same_trace() {
+    let trace = |seed| {
+        let mut world = World::new(MAP, seed);
+        world.run(8);
+        world.memory.trace()
+    };
+    assert_eq!(trace(3), trace(3));
+}
+
+#[test]
+fn an_array_that_outgrows_its_span_keeps_what_was_written() {
+    for copy in [false, true] {
+        let mut world = World::new(Mode { copy, ..MAP }, 1);
+        // No room beyond the array itself: the large reservations fail.
+        for nth in 0..14 {
+            world.memory.fail(SimOp::Reserve, nth);
+        }
+        let transaction = world.engine.begin().unwrap();
+        let mut writer = transaction.create("a", bytes_array(BLOCK)).unwrap();
+        let mut data = vec![0; BLOCK];
+        for _ in 0..5 {
+            world.write(&mut writer, &mut data);
+        }
+        let base = writer.base().unwrap();
+        for len in [40 * BLOCK, (64 << 30) + 5] {
+            writer.set_shape(&[len]).unwrap();
+        }
+        assert_ne!(writer.base().unwrap(), base);
+        let got = world.memory.span_at(writer.base().unwrap()).load(0..BLOCK + 5000).unwrap();
+        assert_eq!(got[..BLOCK], data);
+        assert!(got[BLOCK..].iter().all(|&b| b == 0));
+        drop(writer);
+        transaction.commit(None).unwrap();
+        let readers = world.readers();
+        assert_eq!(world.memory.span_at(readers["a"].base().unwrap()).load(0..BLOCK).unwrap(), data);
+    }
+}
