@@ -1,0 +1,36 @@
+# One recipe a CI step; `.ci/run` holds what each does, so that CI needs no just.
+
+# Before a commit: what is quick.
+check: format lint test
+
+# All that CI runs.
+ci:
+    bash .ci/run
+
+format:
+    bash .ci/run format
+
+lint:
+    bash .ci/run lint
+
+docs:
+    bash .ci/run docs
+
+test:
+    bash .ci/run test
+
+# The product's tests in every other pager mode.
+modes:
+    bash .ci/run modes
+
+# The same as an ordinary user.
+unprivileged:
+    bash .ci/run unprivileged
+
+# The main job of the README.
+quickstart:
+    bash .ci/run quickstart
+
+# Builds the benches.
+benches:
+    bash .ci/run benches
