@@ -47,12 +47,10 @@ fn number_of(uuid: &str) -> u64 {
     uuid.chars().filter_map(|c| c.to_digit(16)).take(16).fold(0, |n, digit| n << 4 | u64::from(digit))
 }
 
-/// Whether somebody wrote without syncing when the system went down, so that all must be checked before use.
-pub(crate) fn needs_check(index: &Arc<Index>) -> Result<bool> {
-    match unsynced_since(index)? {
-        Some(boot) => Ok(boot != boot_number()?),
-        None => Ok(false),
-    }
+/// Whether somebody wrote without syncing when the system went down, so that all must be checked before use. `recorded`
+/// is what `meta` has.
+pub(crate) fn needs_check(recorded: Option<u64>) -> Result<bool> {
+    recorded.map_or(Ok(false), |boot| Ok(boot != boot_number()?))
 }
 
 /// Agrees with whoever else writes, and records that this process writes without syncing, if so. Called with the

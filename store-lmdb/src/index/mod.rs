@@ -5,6 +5,7 @@ mod error;
 mod map;
 pub(crate) mod readers;
 mod state;
+mod structure;
 mod tables;
 mod txn;
 
@@ -17,6 +18,7 @@ use crate::record::Meta;
 
 pub(crate) use error::lmdb_error;
 pub(crate) use map::open_environment;
+pub(crate) use structure::Structure;
 pub(crate) use tables::Tables;
 pub(crate) use txn::{ReadTxn, WriteTxn};
 

@@ -15,12 +15,16 @@ use super::locks::{self, LIVE, LOCKLESS, LockTable, OPENING, WRITER, process_byt
 use super::registry::Reservation;
 use super::{DATA, INDEX, LOCK_TABLE};
 use crate::durability;
-use crate::index::{Index, lmdb_error, readers};
+use crate::index::{Index, Structure, lmdb_error, readers};
 use crate::options::{Durability, Options};
+use crate::record::Meta;
 use crate::turn::Turns;
 
 /// Space on disk for LMDB's reader table, more than it takes: it is a mapping, where a full disk means SIGBUS.
 const TABLE_BYTES: i64 = 512 << 10;
+
+/// Why a check was needed.
+pub(super) const UNSAFE_CRASH: &str = "the system went down while it was written to without power-loss safety";
 
 /// What must be kept while a database is open. Gives everything back when dropped, which must come after LMDB closed.
 pub(crate) struct Guards {
@@ -136,12 +140,19 @@ impl Guards {
     }
 
     /// Whether another process has it open for writing.
-    pub(super) fn others_write(&self) -> Result<bool> {
+    fn others_write(&self) -> Result<bool> {
         self.is_held(WRITER)
     }
 
     /// Settles with other writers what survives a power loss.
-    pub(super) fn agree(&self, index: &Arc<Index>, others_write: bool) -> Result<()> {
+    pub(super) fn agree(&self, index: &Arc<Index>) -> Result<()> {
+        if self.read_only {
+            return Ok(());
+        }
+        let others_write = self.others_write()?;
+        if !others_write {
+            self.lengthen_index(index.env())?;
+        }
         durability::agree(&self.dir.path, index, &self.data, self.durability, others_write)
     }
 
@@ -257,41 +268,39 @@ impl Guards {
         self.durability
     }
 
-    /// Makes the index as long as its last commit says, if nobody else writes. Returns the length it had, if that was
-    /// less: LMDB does not write pages that a commit took and gave back, but neither does it see that a file was
-    /// truncated, and would read beyond its end (SIGBUS).
+    /// Looks at the index before LMDB does, which would trust it, if nobody writes to it. Returns whether all of the
+    /// database has to be checked: the system went down while it was written to without syncing.
     ///
     /// # Errors
-    /// [`ErrorKind::Corrupt`] where it cannot be made longer.
-    pub(super) fn lengthen_index(&self, env: &Environment) -> Result<Option<u64>> {
+    /// [`ErrorKind::Corrupt`] if LMDB could not bear it.
+    pub(super) fn examine_index(&self) -> Result<bool> {
         if self.others_write()? {
-            return Ok(None);
+            return Ok(false);
         }
-        let of = |e| lmdb_error(&self.dir.path, "asking for the length", e);
-        let needed = (env.info().map_err(of)?.last_pgno() as u64 + 1) * u64::from(env.stat().map_err(of)?.page_size());
         let path = self.dir.path.join(INDEX);
-        let len = self.dir.size_of(INDEX)?.unwrap_or(0);
-        if len >= needed {
-            return Ok(None);
+        let file = self.dir.open(INDEX, OpenOptions::new().read(true)).map_err(|e| failed(&path, "opening it", e))?;
+        let index = Structure::read(file, &path)?;
+        let crashed = durability::needs_check(index.meta(Meta::UNSYNCED)?)?;
+        if crashed {
+            index.check().map_err(|e| e.context(UNSAFE_CRASH))?;
+        } else if index.is_short() {
+            index.check()?;
         }
-        if self.read_only {
-            let text = format!(
-                "{} ends at byte {len} and should go on to {needed}: it was truncated, or its last writer was killed, \
-                 which opening it to write once can tell",
-                path.display()
-            );
-            return Err(Error::new(ErrorKind::Corrupt, text));
-        }
-        self.set_index_len(needed)?;
-        Ok(Some(len))
+        Ok(crashed)
     }
 
-    /// Sets the length of the index; nobody else writes.
-    pub(super) fn set_index_len(&self, len: u64) -> Result<()> {
-        self.dir
-            .open(INDEX, OpenOptions::new().write(true))
-            .and_then(|file| file.set_len(len))
-            .map_err(|e| failed(&self.dir.path.join(INDEX), "setting its length", e))
+    /// Makes the index as long as it says, which LMDB does not always, so that no opening takes it for truncated. For a
+    /// writer, while nobody else is.
+    fn lengthen_index(&self, env: &Environment) -> Result<()> {
+        let of = |e| lmdb_error(&self.dir.path, "asking for the length", e);
+        let needed = (env.info().map_err(of)?.last_pgno() as u64 + 1) * u64::from(env.stat().map_err(of)?.page_size());
+        if self.dir.size_of(INDEX)?.is_some_and(|len| len < needed) {
+            self.dir
+                .open(INDEX, OpenOptions::new().write(true))
+                .and_then(|file| file.set_len(needed))
+                .map_err(|e| failed(&self.dir.path.join(INDEX), "lengthening it", e))?;
+        }
+        Ok(())
     }
 
     /// To be called when nobody uses the database any more, before LMDB closes. `failed` says that a write to it failed,

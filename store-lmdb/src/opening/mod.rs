@@ -10,14 +10,13 @@ use std::fs::{File, OpenOptions};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use bigarray_core::{Error, ErrorKind, Result};
+use bigarray_core::Result;
 use lmdb::{Environment, EnvironmentFlags};
 
 pub(crate) use guards::Guards;
 
 use crate::alloc::CHUNK;
 use crate::check::check;
-use crate::durability;
 use crate::index::{ReadTxn, open_environment};
 use crate::options::Options;
 use crate::record::Meta;
@@ -71,17 +70,18 @@ pub(crate) fn open(options: &Options) -> Result<Arc<Shared>> {
     let data_rw = match options.read_only {
         true => None,
         false => Some(
-            dir.open(DATA, OpenOptions::new().read(true).write(true)).map_err(|e| failed(&path, "opening it to write", e))?,
+            dir.open(DATA, OpenOptions::new().read(true).write(true))
+                .map_err(|e| failed(&path, "opening it to write", e))?,
         ),
     };
     // (4) One opening at a time, and only beside those who can be protected.
     let guards = Guards::new(dir, options, reservation)?;
-    // (5) The index, no shorter than its last commit says; from here on others see that the database is open.
+    // (5) The index: sound enough for LMDB to open it. From here on others see that the database is open.
+    let crashed = guards.examine_index()?;
     let flags = flags() | guards.lmdb_flags();
     let env = open_environment(&options.path.join(INDEX), flags, options.map_size, FILE_MODE)?;
-    let was_short = guards.lengthen_index(&env)?;
     guards.mark()?;
-    // (6) Its format, and all that is in it where that may have suffered.
+    // (6) Its format, the length of the data, and all of it where it may have suffered.
     let opened = Opened {
         env,
         data_rw,
@@ -93,31 +93,15 @@ pub(crate) fn open(options: &Options) -> Result<Arc<Shared>> {
     let shared = Arc::new(Shared::new(opened)?);
     let end = ReadTxn::begin(&shared.index)?.tables().meta(Meta::CHUNKS_END)?.unwrap_or(0);
     shared.data.check_length(end.saturating_mul(CHUNK))?;
-    let guards = &shared.guards;
-    guards.clear_dead_readers(&shared.index)?;
-    let others_write = guards.others_write()?;
-    let crashed = !others_write && durability::needs_check(&shared.index)?;
-    if let Err(e) = check_if(crashed || was_short.is_some(), &shared) {
-        if let Some(length) = was_short {
-            guards.set_index_len(length)?;
-        }
-        let why = match was_short {
-            Some(length) => format!("its {INDEX} is cut off at byte {length}"),
-            None => "the system went down while it was written to without power-loss safety".to_owned(),
-        };
-        return Err(Error::new(ErrorKind::Corrupt, format!("{}: {why}: {e}", options.path.display())).with_source(e));
+    if crashed {
+        check(&shared.index, &shared.data, true)
+            .map_err(|e| e.context(format_args!("{}: {}", options.path.display(), guards::UNSAFE_CRASH)))?;
     }
-    // (7) What survives a power loss.
-    if !options.read_only {
-        guards.agree(&shared.index, others_write)?;
-    }
+    // (7) Readers that were killed, and what survives a power loss.
+    shared.guards.clear_dead_readers(&shared.index)?;
+    shared.guards.agree(&shared.index)?;
     // (8) Others may open it, in this process too.
-    registry::publish(&guards.reservation, &shared);
-    guards.opened()?;
+    registry::publish(&shared.guards.reservation, &shared);
+    shared.guards.opened()?;
     Ok(shared)
-}
-
-/// Sees that all of the database is sound.
-fn check_if(needed: bool, shared: &Arc<Shared>) -> Result<()> {
-    if needed { check(&shared.index, &shared.data, true).map(drop) } else { Ok(()) }
 }

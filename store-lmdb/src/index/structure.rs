@@ -1,0 +1,325 @@
+//! Reads LMDB's file without LMDB, which maps it and trusts it: on pages that are not what they should be it aborts the
+//! process, or reads outside of them. So where the file may have suffered (it is shorter than it says, or was written
+//! without syncing when the system went down) its pages are looked through here before LMDB may open it.
+//!
+//! ```text
+//! meta page 0, 1    header 16 | magic 4 | version 4 | address 8 | map size 8 | db "free" 48 | db "main" 48 | last page 8 | txn 8
+//! db                page size 4 | flags 2 | depth 2 | branch, leaf, overflow pages 24 | entries 8 | root page 8
+//! header            page number 8 | pad 2 | flags 2 | lower 2 | upper 2 (or on an overflow page: pages 4), then
+//!                   offsets of the nodes, 2 each, up to `lower`
+//! node              size of the data or child, low 4 | flags 2 (child: high) | key bytes 2 | key | data
+//! ```
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use bigarray_core::{Error, ErrorKind, Result};
+
+use crate::record::Meta;
+
+const MAGIC: u32 = 0xbeef_c0de;
+const VERSION: u32 = 1;
+const HEADER: usize = 16;
+const NODE: usize = 8;
+const BRANCH: u16 = 0x01;
+const LEAF: u16 = 0x02;
+const OVERFLOW: u16 = 0x04;
+/// Flags that say what a page is.
+const KIND: u16 = 0x6f;
+/// Of a node: its data lies on overflow pages, is a table's record.
+const BIG: u16 = 0x01;
+const TABLE: u16 = 0x02;
+const NO_PAGE: u64 = u64::MAX;
+/// No tree of LMDB is deeper.
+const MAX_DEPTH: usize = 32;
+
+/// The state that LMDB would open a file at. Nobody may write to it meanwhile.
+pub(crate) struct Structure {
+    file: File,
+    path: PathBuf,
+    page_bytes: usize,
+    /// Whole pages in the file.
+    pages: u64,
+    len: u64,
+    last_page: u64,
+    free: u64,
+    main: u64,
+}
+
+/// A tree, or what of it lies below a page.
+#[derive(Clone, Copy)]
+struct Tree {
+    root: u64,
+    depth: usize,
+    /// The list of free pages, which may have branches of one node.
+    is_free: bool,
+}
+
+impl Tree {
+    fn at(root: u64) -> Tree {
+        Tree { root, depth: 0, is_free: false }
+    }
+}
+
+/// What a node of a leaf holds.
+enum Data<'d> {
+    Bytes(&'d [u8]),
+    /// Root of a table.
+    Table(u64),
+    /// Overflow pages: the first, and the bytes of the value.
+    Big(u64, usize),
+}
+
+impl Structure {
+    /// Reads the meta pages of the index at `path`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] if it has none; [`ErrorKind::Unsupported`] for another version of LMDB's format.
+    pub(crate) fn read(file: File, path: &Path) -> Result<Structure> {
+        let len = file.metadata().map_err(|e| Error::io(format_args!("looking at {}", path.display()), e))?.len();
+        let mut s = Structure {
+            file,
+            path: path.to_owned(),
+            page_bytes: HEADER + 136,
+            pages: 1,
+            len,
+            last_page: 1,
+            free: NO_PAGE,
+            main: NO_PAGE,
+        };
+        let first = s.meta_page(0)?;
+        let page_bytes = u32_at(&first, 40);
+        if !page_bytes.is_power_of_two() || !(512..=65536).contains(&page_bytes) {
+            return Err(s.damaged(0, &format!("says that pages have {page_bytes} bytes")));
+        }
+        s.page_bytes = page_bytes as usize;
+        s.pages = len / u64::from(page_bytes);
+        let second = s.meta_page(1)?;
+        let newest = if u64_at(&first, 144) < u64_at(&second, 144) { second } else { first };
+        (s.free, s.main, s.last_page) = (u64_at(&newest, 80), u64_at(&newest, 128), u64_at(&newest, 136));
+        Ok(s)
+    }
+
+    fn meta_page(&self, number: u64) -> Result<Vec<u8>> {
+        let page = self.page(number)?;
+        if u32_at(&page, 16) != MAGIC {
+            return Err(self.damaged(number, "is not a meta page of LMDB"));
+        }
+        if u32_at(&page, 20) != VERSION {
+            let text = format!("{}: another version of LMDB wrote it", self.path.display());
+            return Err(Error::new(ErrorKind::Unsupported, text));
+        }
+        Ok(page)
+    }
+
+    /// Whether the file has fewer pages than it says. LMDB leaves out pages at the end that a commit took and gave
+    /// back, so it may be sound nevertheless.
+    pub(crate) fn is_short(&self) -> bool {
+        self.pages <= self.last_page
+    }
+
+    /// A number in the table `meta`.
+    pub(crate) fn meta(&self, name: &str) -> Result<Option<u64>> {
+        let mut table = NO_PAGE;
+        let mut seen = Seen::new(self);
+        self.walk(Tree::at(self.main), &mut seen, &mut |_, key, data| {
+            if let (b"meta", Data::Table(root)) = (key, data) {
+                table = root;
+            }
+            Ok(())
+        })?;
+        let mut found = None;
+        self.walk(Tree::at(table), &mut seen, &mut |_, key, data| {
+            if let Data::Bytes(bytes) = data
+                && key == name.as_bytes()
+            {
+                found = Some(Meta::decode(name, bytes)?);
+            }
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
+    /// Looks through all pages that LMDB could follow, and its list of free ones.
+    pub(crate) fn check(&self) -> Result<()> {
+        let mut seen = Seen::new(self);
+        let mut tables = Vec::new();
+        self.walk(Tree::at(self.main), &mut seen, &mut |seen, _, data| {
+            if let Data::Table(root) = data {
+                tables.push(root);
+            }
+            self.see_big(seen, &data).map(drop)
+        })?;
+        for root in tables {
+            self.walk(Tree::at(root), &mut seen, &mut |seen, _, data| match data {
+                Data::Table(root) => Err(self.damaged(root, "is a table inside a table")),
+                data => self.see_big(seen, &data).map(drop),
+            })?;
+        }
+        self.walk(Tree { is_free: true, ..Tree::at(self.free) }, &mut seen, &mut |seen, _, data| {
+            let big = self.see_big(seen, &data)?;
+            let list = match &data {
+                Data::Bytes(bytes) => bytes,
+                _ => big.as_slice(),
+            };
+            self.see_free(seen, list)
+        })
+    }
+
+    /// Visits the nodes of all leaves of a tree.
+    fn walk(
+        &self,
+        tree: Tree,
+        seen: &mut Seen,
+        visit: &mut dyn FnMut(&mut Seen, &[u8], Data<'_>) -> Result<()>,
+    ) -> Result<()> {
+        let root = tree.root;
+        if root == NO_PAGE && tree.depth == 0 {
+            return Ok(());
+        }
+        if tree.depth == MAX_DEPTH {
+            return Err(self.damaged(root, "lies too deep"));
+        }
+        seen.add(self, root)?;
+        let page = self.page(root)?;
+        let bad = |why: &str| self.damaged(root, why);
+        let kind = u16_at(&page, 10) & KIND;
+        if u64_at(&page, 0) != root || (kind != BRANCH && kind != LEAF) {
+            return Err(bad("is another page than it should be"));
+        }
+        let (lower, upper) = (usize::from(u16_at(&page, 12)), usize::from(u16_at(&page, 14)));
+        if lower < HEADER || lower > upper || upper > page.len() || lower % 2 != 0 {
+            return Err(bad("has bounds that cannot be"));
+        }
+        let nodes = (lower - HEADER) / 2;
+        if nodes == 0 || (kind == BRANCH && nodes == 1 && !tree.is_free) {
+            return Err(bad("is empty"));
+        }
+        let mut before: Option<&[u8]> = None;
+        for n in 0..nodes {
+            let at = usize::from(u16_at(&page, HEADER + 2 * n));
+            if at < upper || at + NODE > page.len() {
+                return Err(bad("has a node outside of it"));
+            }
+            let (low, flags) = (u32_at(&page, at), u16_at(&page, at + 4));
+            let (key, rest) = page[at + NODE..]
+                .split_at_checked(usize::from(u16_at(&page, at + 6)))
+                .ok_or_else(|| bad("has a key that ends outside of it"))?;
+            if kind == BRANCH {
+                let child = u64::from(low) | u64::from(flags) << 32;
+                self.walk(Tree { root: child, depth: tree.depth + 1, ..tree }, seen, visit)?;
+                continue;
+            }
+            // The keys of the list of free pages are native numbers.
+            if before.is_some_and(|before| before >= key) && !tree.is_free {
+                return Err(bad("has keys out of order"));
+            }
+            before = Some(key);
+            let size = if flags & BIG != 0 { 8 } else { low as usize };
+            let data = rest.get(..size).ok_or_else(|| bad("has data that ends outside of it"))?;
+            let data = match flags {
+                0 => Data::Bytes(data),
+                BIG => Data::Big(u64_at(data, 0), low as usize),
+                TABLE if size == 48 => Data::Table(u64_at(data, 40)),
+                _ => return Err(bad("has a node of unknown kind")),
+            };
+            visit(seen, key, data)?;
+        }
+        Ok(())
+    }
+
+    /// Sees that overflow pages are such, and returns what they hold.
+    fn see_big(&self, seen: &mut Seen, data: &Data<'_>) -> Result<Vec<u8>> {
+        let Data::Big(first, size) = *data else { return Ok(Vec::new()) };
+        let head = self.page(first)?;
+        let pages = (HEADER + size).div_ceil(self.page_bytes) as u64;
+        if u64_at(&head, 0) != first || u16_at(&head, 10) & KIND != OVERFLOW || u64::from(u32_at(&head, 12)) < pages {
+            return Err(self.damaged(first, "is another page than it should be"));
+        }
+        for page in first..first + u64::from(u32_at(&head, 12)) {
+            seen.add(self, page)?;
+        }
+        let mut bytes = vec![0; size];
+        self.read_at(&mut bytes, first * self.page_bytes as u64 + HEADER as u64, first)?;
+        Ok(bytes)
+    }
+
+    /// Sees that nothing on the list of free pages is in use.
+    fn see_free(&self, seen: &mut Seen, list: &[u8]) -> Result<()> {
+        let bad = || self.damaged(self.free, "lists free pages that cannot be");
+        let mut numbers = list.chunks_exact(8).map(|n| u64_at(n, 0));
+        let count = numbers.next().ok_or_else(bad)?;
+        let mut above = self.last_page.saturating_add(1);
+        for _ in 0..count {
+            let page = numbers.next().filter(|page| *page < above).ok_or_else(bad)?;
+            above = page;
+            // What lies behind the end of the file was never written.
+            if page < self.pages {
+                seen.add(self, page)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn page(&self, number: u64) -> Result<Vec<u8>> {
+        let mut bytes = vec![0; self.page_bytes];
+        if number >= self.pages {
+            return Err(self.cut_off(number));
+        }
+        self.read_at(&mut bytes, number * self.page_bytes as u64, number)?;
+        Ok(bytes)
+    }
+
+    fn read_at(&self, bytes: &mut [u8], at: u64, page: u64) -> Result<()> {
+        self.file.read_exact_at(bytes, at).map_err(|e| match e.kind() {
+            io::ErrorKind::UnexpectedEof => self.cut_off(page),
+            _ => Error::io(format_args!("reading page {page} of {}", self.path.display()), e),
+        })
+    }
+
+    fn cut_off(&self, page: u64) -> Error {
+        self.damaged(page, &format!("lies beyond its end at byte {}: it was truncated", self.len))
+    }
+
+    fn damaged(&self, page: u64, why: &str) -> Error {
+        Error::new(ErrorKind::Corrupt, format!("{}: its page {page} {why}", self.path.display()))
+    }
+}
+
+/// Pages that were met: each may be once.
+struct Seen(Vec<u64>);
+
+impl Seen {
+    fn new(of: &Structure) -> Seen {
+        Seen(vec![0; of.pages.div_ceil(64) as usize])
+    }
+
+    fn add(&mut self, of: &Structure, page: u64) -> Result<()> {
+        if page < 2 || page > of.last_page {
+            return Err(of.damaged(page, "is referred to, and there can be none such"));
+        }
+        if page >= of.pages {
+            return Err(of.cut_off(page));
+        }
+        let (word, bit) = (&mut self.0[(page / 64) as usize], 1 << (page % 64));
+        if *word & bit != 0 {
+            return Err(of.damaged(page, "is in use twice"));
+        }
+        *word |= bit;
+        Ok(())
+    }
+}
+
+fn u16_at(bytes: &[u8], at: usize) -> u16 {
+    u16::from_ne_bytes([bytes[at], bytes[at + 1]])
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_ne_bytes(std::array::from_fn(|i| bytes[at + i]))
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    u64::from_ne_bytes(std::array::from_fn(|i| bytes[at + i]))
+}
