@@ -1,1 +1,128 @@
-//! Placeholder.
+//! Out-of-core, transactional [`ndarray`]: arrays live in a database, are larger than RAM if they like, and are used as
+//! plain `ArrayView`s and `ArrayViewMut`s by any ndarray or rayon code. Pages arrive when they are touched, changed
+//! pages are found by the hardware, and a transaction commits them atomically or drops them.
+//!
+//! Works with **ndarray 0.17**, re-exported as [`bigarray::ndarray`](crate::ndarray): a view of another version of
+//! ndarray is another type.
+//!
+//! ```
+//! use bigarray::Database;
+//! use bigarray::ndarray::{Array2, Axis, Ix2};
+//!
+//! # let dir = tempfile::tempdir().unwrap();
+//! # let dir = dir.path();
+//! let db = Database::open(dir.join("climate.bigarray"))?;
+//!
+//! // Change: what a transaction does becomes visible all at once, or not at all.
+//! let txn = db.begin()?;
+//! let mut sst = txn.create::<f64, _>("sst", (0, 12))?; // a row a year, grows along axis 0
+//! sst.append(Axis(0), Array2::from_elem((60, 12), 20.0).view())?;
+//! sst.view_mut().row_mut(59).mapv_inplace(|t| t + 1.5);
+//! drop(sst);
+//! txn.commit()?;
+//!
+//! // Read: an array owns its snapshot, and is not disturbed by what others commit.
+//! let sst = db.array::<f64, Ix2>("sst")?;
+//! assert_eq!(sst.view().mean_axis(Axis(1)).unwrap()[59], 21.5);
+//! # Ok::<(), bigarray::Error>(())
+//! ```
+//!
+//! # Handles
+//!
+//! | | |
+//! |---|---|
+//! | [`Database`] | a directory; `Clone`, shared by threads |
+//! | [`Transaction`] | a snapshot with private changes; [`commit`](Transaction::commit) or nothing |
+//! | [`BigArrayMut`] | an array open in a transaction; borrows it |
+//! | [`Snapshot`] | a committed state, for reading |
+//! | [`BigArray`] | an array of a snapshot; owns it, `Clone`, `'static` |
+//!
+//! # Isolation
+//!
+//! Isolation is *snapshot isolation*. A transaction sees the state it began with, and its own changes. Of two
+//! transactions that change the same block of an array (2 MiB of it, or what
+//! [`block_size`](ArrayOptions::block_size) says), the first to commit wins and the other gets
+//! [`is_conflict`](Error::is_conflict); different blocks both land. What a transaction only *read* does not count, so
+//! two of them can each rely on what the other changes. This is called write skew:
+//!
+//! ```
+//! # use bigarray::{Database, ndarray::Ix1};
+//! # let dir = tempfile::tempdir().unwrap();
+//! # let db = Database::open(dir.path().join("a.bigarray"))?;
+//! # db.transact(|txn| {
+//! #     txn.create::<u8, _>("alice_on_call", 1)?.view_mut()[0] = 1;
+//! #     txn.create::<u8, _>("bob_on_call", 1)?.view_mut()[0] = 1;
+//! #     Ok(())
+//! # })?;
+//! // Two doctors are on call, and each may leave as long as the other stays.
+//! let (alice, bob) = (db.begin()?, db.begin()?);
+//! if alice.array::<u8, Ix1>("bob_on_call")?.view()[0] == 1 {
+//!     alice.array::<u8, Ix1>("alice_on_call")?.view_mut()[0] = 0;
+//! }
+//! if bob.array::<u8, Ix1>("alice_on_call")?.view()[0] == 1 {
+//!     bob.array::<u8, Ix1>("bob_on_call")?.view_mut()[0] = 0;
+//! }
+//! alice.commit()?;
+//! bob.commit()?; // No conflict: they changed different arrays. Nobody is on call now.
+//! # Ok::<(), bigarray::Error>(())
+//! ```
+//!
+//! To rule it out, let both change something in common: a counter in the same block will do.
+//!
+//! # Order and cost
+//!
+//! A row-major array (the default) grows along its first axis; a slice of rows touches only the blocks it lies in, a
+//! plane across the last axis every block. For column-major arrays it is the other way round. Loading is by block,
+//! [`blocks`](BigArray::blocks) gives row ranges to match.
+//!
+//! # Safety
+//!
+//! All of this is safe Rust, under one assumption, the usual one for files that are mapped: **nothing but bigarray
+//! writes to a database's files while they are in use.** A program that overwrites or truncates them changes memory
+//! under live references.
+//!
+//! Where storage fails inside a view there is no `Result` to return: the access ends the process with a signal
+//! (SIGBUS), after a message that names array, block and cause. It never sees wrong bytes. [`prefetch`] finds the same
+//! failure as an error.
+//!
+//! After `fork` a database is refused in the child, and touching a view of the parent's ends it (SIGSEGV).
+//!
+//! # Linux
+//!
+//! Needs userfaultfd to load lazily. A process that may use it only in *user mode* (unprivileged, without access to
+//! `/dev/userfaultfd`) cannot have the kernel itself load pages: a system call that is handed a view's memory fails
+//! with EFAULT unless those rows were [`prefetch`]ed. [`write_to`](BigArray::write_to) does that by itself. A process
+//! that may not use it at all maps arrays whole when they are opened.
+//!
+//! [`prefetch`]: BigArray::prefetch
+
+mod array;
+mod array_mut;
+mod blocks;
+mod database;
+mod element;
+mod grow;
+mod handle;
+mod info;
+mod layout;
+mod names;
+mod options;
+mod snapshot;
+mod transact;
+mod transaction;
+mod view;
+
+pub use array::BigArray;
+pub use array_mut::BigArrayMut;
+pub use bigarray_core::{Access, Error, ErrorKind, Result};
+pub use bigarray_store_lmdb::Durability;
+pub use blocks::{Blocks, ParBlocks};
+pub use database::Database;
+pub use element::Element;
+#[doc(hidden)]
+pub use element::{Field, describe_field};
+pub use info::ArrayInfo;
+pub use options::{ArrayOptions, OpenOptions, Pager};
+pub use snapshot::Snapshot;
+pub use transaction::Transaction;
+pub use {bytemuck, ndarray, serde_json};

@@ -24,5 +24,5 @@ mod snapshot;
 mod store;
 mod turn;
 
-pub use options::Options;
+pub use options::{Durability, Options};
 pub use store::LmdbStore;

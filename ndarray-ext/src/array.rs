@@ -1,0 +1,63 @@
+use std::fmt;
+use std::marker::PhantomData;
+
+use bigarray_core::{Access, Reader, Result};
+use ndarray::Dimension;
+
+use crate::element::Element;
+use crate::handle::{debug, reading};
+use crate::layout::Layout;
+
+/// An array of a [`Snapshot`](crate::Snapshot), for reading.
+///
+/// Owns its snapshot: it can be kept in a struct, returned, sent to a thread, and outlives the
+/// [`Database`](crate::Database) value it came from. Cloning costs nothing. What it shows never changes; as long as it
+/// lives, the storage it refers to is not reused.
+///
+/// A view borrows from it:
+///
+/// ```compile_fail,E0505
+/// # use bigarray::{Database, ndarray::Ix1};
+/// # let db = Database::open("a.bigarray").unwrap();
+/// let a = db.array::<f64, Ix1>("A").unwrap();
+/// let view = a.view();
+/// drop(a);
+/// println!("{}", view[0]);
+/// ```
+///
+/// ```compile_fail,E0515
+/// # use bigarray::{Database, ndarray::{ArrayView1, Ix1}};
+/// fn view(db: &Database) -> ArrayView1<'static, f64> {
+///     let a = db.array::<f64, Ix1>("A").unwrap();
+///     a.view()
+/// }
+/// ```
+pub struct BigArray<T, D> {
+    source: Reader,
+    layout: Layout<D>,
+    element: PhantomData<T>,
+}
+
+impl<T: Element, D: Dimension> BigArray<T, D> {
+    pub(crate) fn new(source: Reader) -> Result<BigArray<T, D>> {
+        let layout = Layout::of_stored::<T>(source.name(), source.descriptor())?;
+        Ok(BigArray { source, layout, element: PhantomData })
+    }
+
+    reading!();
+
+    /// Says how the array will be read, for read-ahead from disk.
+    pub fn advise(&self, access: Access) {
+        self.source.advise(access);
+    }
+}
+
+impl<T, D: Clone> Clone for BigArray<T, D> {
+    fn clone(&self) -> Self {
+        BigArray { source: self.source.clone(), layout: self.layout.clone(), element: PhantomData }
+    }
+}
+
+impl<T, D: Dimension> fmt::Debug for BigArray<T, D> {
+    debug!("BigArray");
+}

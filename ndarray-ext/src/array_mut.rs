@@ -1,0 +1,138 @@
+use std::fmt;
+use std::marker::PhantomData;
+use std::ops::RangeBounds;
+
+use bigarray_core::{Access, Result, Writer};
+use ndarray::{ArrayViewMut, Dimension};
+
+use crate::element::Element;
+use crate::handle::{debug, reading};
+use crate::layout::Layout;
+
+/// An array open in a [`Transaction`](crate::Transaction), for reading and writing.
+///
+/// What is changed through it is seen in this transaction at once, and elsewhere once the transaction has committed.
+/// Dropping it closes the array; the changes stay in the transaction.
+///
+/// The borrow checker keeps views from outliving what they show:
+///
+/// ```compile_fail,E0505
+/// # let db = bigarray::Database::open("a.bigarray").unwrap();
+/// let txn = db.begin().unwrap();
+/// let mut a = txn.create::<f64, _>("A", 10).unwrap();
+/// let view = a.view();
+/// txn.commit().unwrap(); // a view cannot outlive the commit ...
+/// println!("{}", view[0]);
+/// ```
+///
+/// ```compile_fail,E0505
+/// # let db = bigarray::Database::open("a.bigarray").unwrap();
+/// let txn = db.begin().unwrap();
+/// let mut a = txn.create::<f64, _>("A", 10).unwrap();
+/// let mut view = a.view_mut();
+/// txn.abort(); // ... nor the abort ...
+/// view[0] = 1.0;
+/// ```
+///
+/// ```compile_fail,E0505
+/// # let db = bigarray::Database::open("a.bigarray").unwrap();
+/// let txn = db.begin().unwrap();
+/// let mut a = txn.create::<f64, _>("A", 10).unwrap();
+/// let mut view = a.view_mut();
+/// drop(a); // ... nor the array ...
+/// view[0] = 1.0;
+/// ```
+///
+/// ```compile_fail,E0502
+/// # let db = bigarray::Database::open("a.bigarray").unwrap();
+/// let txn = db.begin().unwrap();
+/// let mut a = txn.create::<f64, _>("A", 10).unwrap();
+/// let view = a.view();
+/// a.resize(20).unwrap(); // ... nor a resize ...
+/// println!("{}", view[0]);
+/// ```
+///
+/// ```compile_fail,E0502
+/// # use bigarray::ndarray::Axis;
+/// # let db = bigarray::Database::open("a.bigarray").unwrap();
+/// let txn = db.begin().unwrap();
+/// let mut a = txn.create::<f64, _>("A", 10).unwrap();
+/// let view = a.view();
+/// a.append(Axis(0), view).unwrap(); // ... nor an append, least of all one of itself.
+/// ```
+///
+/// ```compile_fail,E0499
+/// # let db = bigarray::Database::open("a.bigarray").unwrap();
+/// let txn = db.begin().unwrap();
+/// let mut a = txn.create::<f64, _>("A", 10).unwrap();
+/// let mut one = a.view_mut();
+/// let mut two = a.view_mut(); // One view to write through at a time; it can be split.
+/// one[0] = two[0];
+/// ```
+///
+/// ```compile_fail,E0502
+/// # let db = bigarray::Database::open("a.bigarray").unwrap();
+/// let txn = db.begin().unwrap();
+/// let mut a = txn.create::<f64, _>("A", 10).unwrap();
+/// let read = a.rows(0..5).unwrap();
+/// let mut write = a.rows_mut(5..10).unwrap();
+/// write[0] = read[0];
+/// ```
+pub struct BigArrayMut<'t, T, D> {
+    pub(crate) source: Writer<'t>,
+    pub(crate) layout: Layout<D>,
+    element: PhantomData<T>,
+}
+
+impl<'t, T: Element, D: Dimension> BigArrayMut<'t, T, D> {
+    pub(crate) fn new(source: Writer<'t>) -> Result<BigArrayMut<'t, T, D>> {
+        let layout = Layout::of_stored::<T>(source.name(), source.descriptor())?;
+        Ok(BigArrayMut { source, layout, element: PhantomData })
+    }
+
+    /// The same array seen in another shape.
+    pub(crate) fn with_layout<D2>(self, layout: Layout<D2>) -> BigArrayMut<'t, T, D2> {
+        BigArrayMut { source: self.source, layout, element: PhantomData }
+    }
+
+    reading!();
+
+    /// The whole array, to change. Costs nothing: pages are loaded when they are touched, and found by commit when
+    /// they were written to.
+    ///
+    /// # Panics
+    /// If no address range of that size can be had ([`rows_mut`](Self::rows_mut) says so as an error).
+    pub fn view_mut(&mut self) -> ArrayViewMut<'_, T, D> {
+        crate::view::exclusive(&mut self.source, &self.layout.whole()).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// The rows `range`, to change; see [`rows`](Self::rows). Commit looks for changes in such ranges only.
+    ///
+    /// # Errors
+    /// As [`rows`](Self::rows).
+    pub fn rows_mut(&mut self, range: impl RangeBounds<usize>) -> Result<ArrayViewMut<'_, T, D>> {
+        let window = self.layout.window(self.source.name(), range)?;
+        crate::view::exclusive(&mut self.source, &window)
+    }
+
+    /// Says how the array will be read, for read-ahead from disk.
+    pub fn advise(&mut self, access: Access) {
+        self.source.advise(access);
+    }
+
+    /// Sets an attribute: any JSON value.
+    ///
+    /// Conflicts with another transaction that set the same attribute of the array, with no other.
+    ///
+    /// # Errors
+    /// [`Invalid`](crate::ErrorKind::Invalid) for a key that cannot be stored.
+    pub fn set_attr(&mut self, key: &str, value: serde_json::Value) -> Result<()> {
+        crate::names::check_key(self.source.name(), key)?;
+        self.source.set_attr(key, value);
+        Ok(())
+    }
+}
+
+impl<T, D: Dimension> fmt::Debug for BigArrayMut<'_, T, D> {
+    debug!("BigArrayMut");
+}

@@ -1,0 +1,139 @@
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bigarray_core::{Engine, EngineOptions, Error, ErrorKind, Result};
+use bigarray_store_lmdb::LmdbStore;
+use bigarray_uffd::{MemoryOptions, UffdMemory};
+use ndarray::Dimension;
+
+use crate::array::BigArray;
+use crate::element::Element;
+use crate::options::{OpenOptions, Pager};
+use crate::snapshot::Snapshot;
+use crate::transaction::Transaction;
+
+/// A directory of arrays.
+///
+/// Cloning costs nothing; clones, and further openings of the same directory in this process, share one environment.
+/// What is made from it (transactions, snapshots, arrays) keeps it open.
+#[derive(Clone)]
+pub struct Database {
+    pub(crate) home: Arc<Home>,
+}
+
+/// What every handle of a database keeps.
+pub(crate) struct Home {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) dir: PathBuf,
+    read_only: bool,
+    pid: u32,
+}
+
+impl Home {
+    /// Refuses in a process forked from the one that opened the database: it has neither the threads nor the memory.
+    pub(crate) fn check_process(&self) -> Result<()> {
+        let pid = std::process::id();
+        if pid == self.pid {
+            return Ok(());
+        }
+        let why = format!(
+            "database {:?} was opened by process {} and cannot be used in process {pid}, forked from it; open it there",
+            self.dir, self.pid
+        );
+        Err(Error::new(ErrorKind::InUse, why))
+    }
+
+    /// Refuses `what` where the database is open for reading only.
+    pub(crate) fn check_writable(&self, what: fmt::Arguments<'_>) -> Result<()> {
+        if !self.read_only {
+            return Ok(());
+        }
+        let why = format!("database {:?} is open for reading only: cannot {what}", self.dir);
+        Err(Error::new(ErrorKind::Invalid, why))
+    }
+}
+
+impl Database {
+    /// Opens the database in the directory `dir`, named `NAME.bigarray` by convention; creates it if there is nothing
+    /// (its parent must exist).
+    ///
+    /// Safe to call under one assumption, as with every file-backed store: nothing but bigarray writes to the files in
+    /// `dir` while they are in use. See the [crate's page](crate#safety).
+    ///
+    /// # Errors
+    /// Naming the path: if it is a file or another kind of directory ([`Invalid`](ErrorKind::Invalid)), of a later
+    /// format or on a network file system ([`Unsupported`](ErrorKind::Unsupported)), damaged
+    /// ([`Corrupt`](ErrorKind::Corrupt)), not permitted ([`Io`](ErrorKind::Io)).
+    pub fn open(dir: impl AsRef<Path>) -> Result<Database> {
+        Database::options().open(dir)
+    }
+
+    /// How to open a database other than by default.
+    pub fn options() -> OpenOptions {
+        OpenOptions::default()
+    }
+
+    pub(crate) fn open_with(dir: &Path, options: OpenOptions) -> Result<Database> {
+        let copy = options.pager.map_or_else(Pager::from_env, Ok)? == Pager::Copy;
+        let memory = UffdMemory::new(memory_options(&options))?;
+        let store = LmdbStore::open(&store_options(dir, &options))?;
+        let engine = Engine::new(store, memory, EngineOptions { copy, verify: options.verify });
+        let home = Home { engine, dir: dir.into(), read_only: options.read_only, pid: std::process::id() };
+        Ok(Database { home: Arc::new(home) })
+    }
+
+    /// Begins a transaction: the newest snapshot with private changes on top.
+    ///
+    /// It takes no lock: others may commit meanwhile, and then [`commit`](Transaction::commit) refuses if both changed
+    /// the same block. [`transact`](Database::transact) begins again by itself.
+    ///
+    /// # Errors
+    /// What storage reports; [`InUse`](ErrorKind::InUse) in a forked process.
+    pub fn begin(&self) -> Result<Transaction> {
+        self.home.check_process()?;
+        Ok(Transaction::new(self.home.clone(), self.home.engine.begin()?))
+    }
+
+    /// The newest committed state, for reading. As long as it lives it stays as it is, and its storage is not reused.
+    ///
+    /// # Errors
+    /// As [`begin`](Database::begin).
+    pub fn snapshot(&self) -> Result<Snapshot> {
+        self.home.check_process()?;
+        Ok(Snapshot::new(self.home.clone(), self.home.engine.snapshot()?))
+    }
+
+    /// The array `name` of the newest snapshot.
+    ///
+    /// # Errors
+    /// As [`Snapshot::array`].
+    pub fn array<T: Element, D: Dimension>(&self, name: &str) -> Result<BigArray<T, D>> {
+        self.snapshot()?.array(name)
+    }
+}
+
+fn memory_options(options: &OpenOptions) -> MemoryOptions {
+    let mut memory = MemoryOptions::default();
+    if let Some(threads) = options.resolvers {
+        memory.resolvers = threads;
+    }
+    memory
+}
+
+fn store_options(dir: &Path, options: &OpenOptions) -> bigarray_store_lmdb::Options {
+    let mut store = bigarray_store_lmdb::Options::new(dir);
+    store.read_only = options.read_only;
+    store.create = options.create;
+    store.map_size = options.map_size;
+    store.durability = options.durability;
+    store.allow_network_fs = options.allow_network_fs;
+    store
+}
+
+impl fmt::Debug for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Home { dir, read_only, .. } = &*self.home;
+        f.debug_struct("Database").field("dir", dir).field("read_only", read_only).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,134 @@
+//! What [`BigArray`](crate::BigArray) and [`BigArrayMut`](crate::BigArrayMut) have in common.
+
+use std::io::Write;
+
+use bigarray_core::{Error, Result};
+
+use crate::view::{self, Source};
+
+/// Bytes that [`write_to`] hands over at a time.
+const PIECE: usize = 2 << 20;
+
+/// Writes all bytes out, each piece prefetched: an error of storage comes back as a value, and a system call never
+/// meets a page that is not there.
+pub(crate) fn write_to(source: &impl Source, out: &mut (impl Write + ?Sized)) -> Result<()> {
+    let end = source.descriptor().nbytes();
+    for start in (0..end).step_by(PIECE) {
+        let range = start..end.min(start + PIECE);
+        source.prefetch(range.clone())?;
+        out.write_all(view::bytes(source, range.clone())?)
+            .map_err(|e| Error::io(format_args!("array {:?}: writing out its bytes {range:?}", source.name()), e))?;
+    }
+    Ok(())
+}
+
+/// The methods that read, for a handle with the fields `source` and `layout`.
+macro_rules! reading {
+    () => {
+        /// The array's name.
+        pub fn name(&self) -> &str {
+            self.source.name()
+        }
+
+        /// Length of each axis.
+        pub fn shape(&self) -> &[usize] {
+            self.layout.dim.slice()
+        }
+
+        /// How many axes there are.
+        pub fn ndim(&self) -> usize {
+            self.layout.dim.ndim()
+        }
+
+        /// How many elements there are.
+        pub fn len(&self) -> usize {
+            self.layout.dim.size()
+        }
+
+        /// Whether there are no elements.
+        pub fn is_empty(&self) -> bool {
+            self.len() == 0
+        }
+
+        /// Order of the elements: which axis is contiguous, and along which the array grows.
+        pub fn order(&self) -> ndarray::Order {
+            crate::info::to_ndarray(self.layout.order)
+        }
+
+        /// Bytes of all elements. Holes count, so it may be far more than is stored.
+        pub fn nbytes(&self) -> usize {
+            self.layout.nbytes()
+        }
+
+        /// All that is known of the array but its elements and attributes.
+        pub fn info(&self) -> crate::ArrayInfo {
+            crate::ArrayInfo::new(self.source.name(), self.source.descriptor())
+        }
+
+        /// The array's attributes.
+        pub fn attrs(&self) -> &serde_json::Map<String, serde_json::Value> {
+            self.source.attrs()
+        }
+
+        /// The whole array, as ndarray sees it. Costs nothing: pages are loaded when they are touched.
+        ///
+        /// # Panics
+        /// If no address range of that size can be had ([`rows`](Self::rows) says so as an error).
+        pub fn view(&self) -> ndarray::ArrayView<'_, T, D> {
+            crate::view::shared(&self.source, &self.layout.whole()).unwrap_or_else(|error| panic!("{error}"))
+        }
+
+        /// The rows `range`: consecutive slices along the growth axis, which is the first of a row-major array and the
+        /// last of a column-major one. An array of dimension 0 is one row.
+        ///
+        /// # Errors
+        /// [`ShapeMismatch`](crate::ErrorKind::ShapeMismatch) for rows that are not there,
+        /// [`TooLarge`](crate::ErrorKind::TooLarge) if no address range can be had.
+        pub fn rows(&self, range: impl std::ops::RangeBounds<usize>) -> crate::Result<ndarray::ArrayView<'_, T, D>> {
+            crate::view::shared(&self.source, &self.layout.window(self.source.name(), range)?)
+        }
+
+        /// Ranges of the growth axis, each about a block of storage, for [`rows`](Self::rows).
+        pub fn blocks(&self) -> crate::Blocks {
+            crate::Blocks::new(&self.layout, self.source.descriptor().block_size)
+        }
+
+        /// Loads the rows `range` now. What goes wrong comes back as a value, where a touch of the page would end the
+        /// process.
+        ///
+        /// Needed before a system call is handed a view's memory (`file.write_all(bytes_of_a_view)`) in a process that
+        /// may not receive the kernel's own faults; see the crate's page. [`write_to`](Self::write_to) does it by
+        /// itself.
+        ///
+        /// # Errors
+        /// [`ShapeMismatch`](crate::ErrorKind::ShapeMismatch) for rows that are not there, and whatever storage
+        /// reports.
+        pub fn prefetch(&self, range: impl std::ops::RangeBounds<usize>) -> crate::Result<()> {
+            self.source.prefetch(self.layout.bytes(self.source.name(), range)?)
+        }
+
+        /// Writes all elements to `out`: raw bytes in storage order, loaded piece by piece.
+        ///
+        /// # Errors
+        /// Whatever storage or `out` reports.
+        pub fn write_to(&self, out: &mut (impl std::io::Write + ?Sized)) -> crate::Result<()> {
+            crate::handle::write_to(&self.source, out)
+        }
+    };
+}
+
+/// `Debug` that loads nothing and prints no element.
+macro_rules! debug {
+    ($handle:literal) => {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.debug_struct($handle)
+                .field("name", &self.source.name())
+                .field("dtype", &self.source.descriptor().dtype)
+                .field("shape", &self.layout.dim.slice())
+                .field("order", &self.layout.order)
+                .finish()
+        }
+    };
+}
+
+pub(crate) use {debug, reading};

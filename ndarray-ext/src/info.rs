@@ -1,0 +1,46 @@
+use bigarray_core::Descriptor;
+use ndarray::Order;
+
+/// What an array is, its elements aside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ArrayInfo {
+    /// Its name.
+    pub name: String,
+    /// NumPy's name of its element type, as `<f8`.
+    pub dtype: String,
+    /// Bytes of an element.
+    pub item_size: usize,
+    /// Length of each axis.
+    pub shape: Vec<usize>,
+    /// Order of its elements; tells the growth axis: the first if row-major, the last if column-major.
+    pub order: Order,
+    /// Bytes of a block, the unit of loading and of conflict.
+    pub block_size: usize,
+    /// Bytes of all elements; holes included, so it may be far more than is stored.
+    pub nbytes: usize,
+}
+
+impl ArrayInfo {
+    pub(crate) fn new(name: &str, descriptor: &Descriptor) -> ArrayInfo {
+        ArrayInfo {
+            name: name.to_string(),
+            dtype: descriptor.dtype.clone(),
+            item_size: descriptor.item_size,
+            shape: descriptor.shape.clone(),
+            order: to_ndarray(descriptor.order),
+            block_size: descriptor.block_size.bytes(),
+            nbytes: descriptor.nbytes(),
+        }
+    }
+}
+
+/// The order in ndarray's words.
+pub(crate) fn to_ndarray(order: bigarray_core::Order) -> Order {
+    Order::row_major(order == bigarray_core::Order::RowMajor)
+}
+
+/// The order in core's words.
+pub(crate) fn from_ndarray(order: Order) -> bigarray_core::Order {
+    if order.is_row_major() { bigarray_core::Order::RowMajor } else { bigarray_core::Order::ColumnMajor }
+}

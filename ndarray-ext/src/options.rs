@@ -1,0 +1,196 @@
+use std::path::Path;
+use std::str::FromStr;
+
+use bigarray_core::{BlockSize, Error, ErrorKind, Result};
+use bigarray_store_lmdb::Durability;
+use ndarray::Order;
+
+use crate::database::Database;
+
+/// How stored blocks become memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pager {
+    /// Mapped from the data file: no copy, and the kernel's page cache, shared by all processes, is the cache.
+    #[default]
+    Map,
+    /// Copied: every page in memory is this process's own.
+    Copy,
+}
+
+impl Pager {
+    /// The default: what the environment variable `BIGARRAY_PAGER` says (`map` or `copy`), else [`Pager::Map`].
+    pub(crate) fn from_env() -> Result<Pager> {
+        match std::env::var_os("BIGARRAY_PAGER") {
+            None => Ok(Pager::default()),
+            Some(value) => value.to_string_lossy().parse().map_err(|e: Error| e.context("BIGARRAY_PAGER")),
+        }
+    }
+}
+
+impl FromStr for Pager {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Pager> {
+        match name {
+            "map" => Ok(Pager::Map),
+            "copy" => Ok(Pager::Copy),
+            _ => Err(Error::new(
+                ErrorKind::Invalid,
+                format!("no pager is called {name:?}: there are \"map\" and \"copy\""),
+            )),
+        }
+    }
+}
+
+/// How to open a database; made by [`Database::options`].
+///
+/// ```
+/// use bigarray::{Database, Durability, Pager};
+///
+/// # let dir = tempfile::tempdir().unwrap();
+/// let db = Database::options()
+///     .durability(Durability::LastCommitMayBeLost)
+///     .pager(Pager::Copy)
+///     .open(dir.path().join("a.bigarray"))?;
+/// # Ok::<(), bigarray::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct OpenOptions {
+    pub(crate) read_only: bool,
+    pub(crate) create: bool,
+    pub(crate) map_size: Option<usize>,
+    pub(crate) durability: Durability,
+    pub(crate) pager: Option<Pager>,
+    pub(crate) resolvers: Option<usize>,
+    pub(crate) verify: bool,
+    pub(crate) allow_network_fs: bool,
+}
+
+impl Default for OpenOptions {
+    fn default() -> Self {
+        OpenOptions {
+            read_only: false,
+            create: true,
+            map_size: None,
+            durability: Durability::default(),
+            pager: None,
+            resolvers: None,
+            verify: false,
+            allow_network_fs: false,
+        }
+    }
+}
+
+impl OpenOptions {
+    /// Opens for reading only: nothing is written, not even the lock file where it cannot be; transactions can be begun
+    /// but change nothing. Default: no.
+    pub fn read_only(mut self, read_only: bool) -> Self {
+        self.read_only = read_only;
+        self
+    }
+
+    /// Creates the database if there is none. Default: yes.
+    pub fn create(mut self, create: bool) -> Self {
+        self.create = create;
+        self
+    }
+
+    /// Bytes that the index may reach; the elements themselves do not count. The default, as much as address space
+    /// allows up to 1 TiB, is never full before the disk is.
+    pub fn map_size(mut self, bytes: usize) -> Self {
+        self.map_size = Some(bytes);
+        self
+    }
+
+    /// What a commit survives. Default: everything, [`Durability::Full`].
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+
+    /// How stored blocks become memory. Default: what the environment variable `BIGARRAY_PAGER` says (`map` or `copy`),
+    /// else [`Pager::Map`].
+    pub fn pager(mut self, pager: Pager) -> Self {
+        self.pager = Some(pager);
+        self
+    }
+
+    /// How many threads produce blocks that cannot be mapped. At least 1.
+    pub fn resolvers(mut self, threads: usize) -> Self {
+        self.resolvers = Some(threads);
+        self
+    }
+
+    /// Whether stored pages are compared with their checksums when they are mapped (copied ones always are). Default:
+    /// no.
+    pub fn verify(mut self, verify: bool) -> Self {
+        self.verify = verify;
+        self
+    }
+
+    /// Opens a database on a network file system, where locks and mappings are rarely what they promise: the caller
+    /// knows that on this one they are. Default: no.
+    pub fn allow_network_fs(mut self, allow: bool) -> Self {
+        self.allow_network_fs = allow;
+        self
+    }
+
+    /// Opens the database in the directory `dir`.
+    ///
+    /// # Errors
+    /// Naming the path and what is in the way. See [`Database::open`].
+    pub fn open(self, dir: impl AsRef<Path>) -> Result<Database> {
+        Database::open_with(dir.as_ref(), self)
+    }
+}
+
+/// What [`Transaction::create_with`](crate::Transaction::create_with) makes, the shape aside.
+#[derive(Clone, Debug)]
+pub struct ArrayOptions {
+    order: Order,
+    block_bytes: usize,
+}
+
+impl Default for ArrayOptions {
+    fn default() -> Self {
+        ArrayOptions { order: Order::RowMajor, block_bytes: BlockSize::MAX.bytes() }
+    }
+}
+
+impl ArrayOptions {
+    /// Row-major, blocks of 2 MiB.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Order of the elements. A row-major array grows along its first axis, and its rows are contiguous; a column-major
+    /// one along its last. A slice across the contiguous axis touches every block.
+    pub fn order(mut self, order: Order) -> Self {
+        self.order = order;
+        self
+    }
+
+    /// Bytes of a block, the unit of loading and of conflict: a power of two from 64 KiB to 2 MiB. Small ones suit many
+    /// writers of neighbouring rows.
+    pub fn block_size(mut self, bytes: usize) -> Self {
+        self.block_bytes = bytes;
+        self
+    }
+
+    pub(crate) fn checked(&self) -> Result<(bigarray_core::Order, BlockSize)> {
+        Ok((crate::info::from_ndarray(self.order), BlockSize::new(self.block_bytes)?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pagers_have_names() {
+        assert_eq!("map".parse::<Pager>().unwrap(), Pager::Map);
+        assert_eq!("copy".parse::<Pager>().unwrap(), Pager::Copy);
+        let error = "mmap".parse::<Pager>().unwrap_err();
+        assert!(error.is_invalid() && error.to_string().contains("\"mmap\""), "{error}");
+    }
+}

@@ -1,0 +1,80 @@
+//! Transactions that are run again until they land.
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::time::Duration;
+
+use bigarray_core::Result;
+
+use crate::database::Database;
+use crate::transaction::Transaction;
+
+/// After so many conflicts the next attempt waits for its turn and cannot conflict.
+const OPTIMISTIC_ATTEMPTS: u32 = 4;
+
+/// Longest wait before the second attempt; doubles with each one.
+const BACK_OFF: Duration = Duration::from_millis(1);
+
+impl Database {
+    /// Runs `change` in a transaction and commits it; on a conflict runs it again on a fresh snapshot.
+    ///
+    /// Conflicts are met with growing, random waits, and after a few of them with the *turn*: while it is held no other
+    /// transaction of any process commits, so this one gets through. `change` must therefore be fit to run more than
+    /// once, and must not wait for another transaction to commit.
+    ///
+    /// ```
+    /// # use bigarray::{Database, ndarray::Ix1};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let db = Database::open(dir.path().join("a.bigarray"))?;
+    /// # db.transact(|txn| txn.create::<u64, _>("counter", 1).map(drop))?;
+    /// let count = db.transact(|txn| {
+    ///     let mut counter = txn.array::<u64, Ix1>("counter")?;
+    ///     counter.view_mut()[0] += 1;
+    ///     Ok(counter.view()[0])
+    /// })?;
+    /// assert_eq!(count, 1);
+    /// # Ok::<(), bigarray::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// What `change` returns, which aborts the transaction, and what [`commit`](Transaction::commit) reports other than
+    /// a conflict.
+    pub fn transact<R>(&self, mut change: impl FnMut(&mut Transaction) -> Result<R>) -> Result<R> {
+        for attempt in 0..OPTIMISTIC_ATTEMPTS {
+            let mut txn = self.begin()?;
+            let value = change(&mut txn)?;
+            match txn.commit() {
+                Err(error) if error.is_conflict() => {
+                    tracing::debug!(attempt, %error, "transaction runs again");
+                    std::thread::sleep(back_off(attempt));
+                }
+                done => return done.map(|()| value),
+            }
+        }
+        self.home.check_process()?;
+        let turn = self.home.engine.turn()?;
+        let mut txn = self.begin()?;
+        let value = change(&mut txn)?;
+        txn.commit_in(Some(&*turn))?;
+        Ok(value)
+    }
+}
+
+/// A random wait of up to `BACK_OFF · 2^attempt`, so that those who met do not meet again.
+fn back_off(attempt: u32) -> Duration {
+    // Every `RandomState` hashes differently.
+    let random = RandomState::new().build_hasher().finish();
+    (BACK_OFF * (1 << attempt)).mul_f64(random as f64 / u64::MAX as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_grow_and_differ() {
+        let waits: Vec<_> = (0..100).map(|_| back_off(3)).collect();
+        assert!(waits.iter().all(|w| *w <= BACK_OFF * 8));
+        assert!(waits.iter().any(|w| *w != waits[0]));
+        assert!(waits.iter().any(|w| *w > BACK_OFF));
+    }
+}

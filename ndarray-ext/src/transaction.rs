@@ -1,0 +1,164 @@
+use std::fmt;
+use std::sync::Arc;
+
+use bigarray_core::store::Turn;
+use bigarray_core::{ArrayId, Descriptor, Result, Version};
+use ndarray::{Dimension, IntoDimension};
+
+use crate::array_mut::BigArrayMut;
+use crate::database::Home;
+use crate::element::Element;
+use crate::info::ArrayInfo;
+use crate::layout::Layout;
+use crate::names::check_name;
+use crate::options::ArrayOptions;
+
+/// A snapshot with private changes on top, which become visible all at once or not at all.
+///
+/// Dropping it without [`commit`](Transaction::commit), also by a panic, discards them. Arrays open in it borrow it, so
+/// it cannot end while they live:
+///
+/// ```compile_fail,E0505
+/// # let db = bigarray::Database::open("a.bigarray").unwrap();
+/// let txn = db.begin().unwrap();
+/// let mut a = txn.create::<f64, _>("A", 10).unwrap();
+/// txn.commit().unwrap();
+/// a.view_mut()[0] = 1.0;
+/// ```
+///
+/// ```compile_fail,E0597
+/// # let db = bigarray::Database::open("a.bigarray").unwrap();
+/// let a = {
+///     let txn = db.begin().unwrap();
+///     txn.create::<f64, _>("A", 10).unwrap()
+/// };
+/// ```
+pub struct Transaction {
+    home: Arc<Home>,
+    inner: bigarray_core::Transaction,
+}
+
+impl Transaction {
+    pub(crate) fn new(home: Arc<Home>, inner: bigarray_core::Transaction) -> Transaction {
+        Transaction { home, inner }
+    }
+
+    /// Creates a row-major array of zeros. It costs no storage until it is written to.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let db = bigarray::Database::open(dir.path().join("a.bigarray"))?;
+    /// let txn = db.begin()?;
+    /// txn.create::<f64, _>("grid", (1000, 1000))?.view_mut()[[3, 4]] = 1.5;
+    /// txn.create::<u8, _>("log", 0)?;
+    /// txn.commit()?;
+    /// # Ok::<(), bigarray::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`AlreadyExists`](crate::ErrorKind::AlreadyExists), [`TooLarge`](crate::ErrorKind::TooLarge) for a shape of more
+    /// than `isize::MAX` bytes, [`Invalid`](crate::ErrorKind::Invalid) for a name that is empty, longer than 511 bytes
+    /// or has control characters.
+    pub fn create<T: Element, Sh: IntoDimension>(&self, name: &str, shape: Sh) -> Result<BigArrayMut<'_, T, Sh::Dim>> {
+        self.create_with(name, shape, &ArrayOptions::new())
+    }
+
+    /// The same with another order or block size.
+    ///
+    /// # Errors
+    /// As [`create`](Transaction::create); [`Invalid`](crate::ErrorKind::Invalid) for a block size that is none.
+    pub fn create_with<T: Element, Sh: IntoDimension>(
+        &self,
+        name: &str,
+        shape: Sh,
+        options: &ArrayOptions,
+    ) -> Result<BigArrayMut<'_, T, Sh::Dim>> {
+        self.check_change(format_args!("create array {name:?}"))?;
+        check_name(name)?;
+        let (order, block_size) = options.checked().map_err(|e| e.context(format_args!("array {name:?}")))?;
+        let layout = Layout::new::<T>(name, shape.into_dimension(), order)?;
+        let descriptor = Descriptor {
+            id: ArrayId(0), // given by the commit
+            dtype: T::dtype(),
+            item_size: size_of::<T>(),
+            shape: layout.dim.slice().to_vec(),
+            order,
+            block_size,
+            changed: Version(0),
+        };
+        BigArrayMut::new(self.inner.create(name, descriptor)?)
+    }
+
+    /// Opens the array `name`, whose elements are of type `T` and which has the dimension `D`; `IxDyn` opens any.
+    /// Several arrays can be open at once, each once.
+    ///
+    /// # Errors
+    /// [`NotFound`](crate::ErrorKind::NotFound), [`DtypeMismatch`](crate::ErrorKind::DtypeMismatch),
+    /// [`ShapeMismatch`](crate::ErrorKind::ShapeMismatch) if the dimension is another,
+    /// [`InUse`](crate::ErrorKind::InUse) if it is open already.
+    pub fn array<T: Element, D: Dimension>(&self, name: &str) -> Result<BigArrayMut<'_, T, D>> {
+        self.home.check_process()?;
+        BigArrayMut::new(self.inner.open(name)?)
+    }
+
+    /// Removes an array.
+    ///
+    /// # Errors
+    /// [`NotFound`](crate::ErrorKind::NotFound), [`InUse`](crate::ErrorKind::InUse) if it is open.
+    pub fn remove(&self, name: &str) -> Result<()> {
+        self.check_change(format_args!("remove array {name:?}"))?;
+        self.inner.remove(name)
+    }
+
+    /// Gives an array another name.
+    ///
+    /// # Errors
+    /// [`NotFound`](crate::ErrorKind::NotFound), [`AlreadyExists`](crate::ErrorKind::AlreadyExists),
+    /// [`InUse`](crate::ErrorKind::InUse) if it is open, [`Invalid`](crate::ErrorKind::Invalid) as for
+    /// [`create`](Transaction::create).
+    pub fn rename(&self, from: &str, to: &str) -> Result<()> {
+        self.check_change(format_args!("rename array {from:?}"))?;
+        check_name(to)?;
+        self.inner.rename(from, to)
+    }
+
+    /// Every array as this transaction sees them, in order of names.
+    ///
+    /// # Errors
+    /// What storage reports.
+    pub fn arrays(&self) -> Result<Vec<ArrayInfo>> {
+        self.home.check_process()?;
+        Ok(self.inner.arrays()?.iter().map(|(name, descriptor)| ArrayInfo::new(name, descriptor)).collect())
+    }
+
+    /// Makes the changes visible and durable, all of them or none.
+    ///
+    /// # Errors
+    /// [`Conflict`](crate::ErrorKind::Conflict) if another transaction has meanwhile changed what this one changed;
+    /// [`StoreFull`](crate::ErrorKind::StoreFull). Nothing of this transaction is stored then.
+    pub fn commit(self) -> Result<()> {
+        self.commit_in(None)
+    }
+
+    /// Commits while holding `turn`, if any.
+    pub(crate) fn commit_in(self, turn: Option<&dyn Turn>) -> Result<()> {
+        self.home.check_process()?;
+        self.inner.commit(turn)
+    }
+
+    /// Discards the changes, as dropping does.
+    pub fn abort(self) {
+        self.inner.abort();
+    }
+
+    fn check_change(&self, what: fmt::Arguments<'_>) -> Result<()> {
+        self.home.check_process()?;
+        self.home.check_writable(what)
+    }
+}
+
+impl fmt::Debug for Transaction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transaction").field("dir", &self.home.dir).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,108 @@
+//! The one place that makes references into a span.
+
+use std::ops::Range;
+use std::ptr::NonNull;
+
+use bigarray_core::{Descriptor, Reader, Result, Writer};
+use ndarray::{ArrayView, ArrayViewMut, Dimension};
+
+use crate::element::Element;
+use crate::layout::Window;
+
+/// An open array of core: the bytes `0..descriptor().nbytes()` from `base()` on are readable, and stay where they are
+/// and as they are while it is borrowed.
+///
+/// Private, and implemented for core's two handles only: the code below relies on that promise, which core keeps.
+pub(crate) trait Source {
+    fn name(&self) -> &str;
+    fn descriptor(&self) -> &Descriptor;
+    fn base(&self) -> Result<NonNull<u8>>;
+    fn prefetch(&self, bytes: Range<usize>) -> Result<()>;
+}
+
+impl Source for Reader {
+    fn name(&self) -> &str {
+        Reader::name(self)
+    }
+
+    fn descriptor(&self) -> &Descriptor {
+        Reader::descriptor(self)
+    }
+
+    fn base(&self) -> Result<NonNull<u8>> {
+        Reader::base(self)
+    }
+
+    fn prefetch(&self, bytes: Range<usize>) -> Result<()> {
+        Reader::prefetch(self, bytes)
+    }
+}
+
+impl Source for Writer<'_> {
+    fn name(&self) -> &str {
+        Writer::name(self)
+    }
+
+    fn descriptor(&self) -> &Descriptor {
+        Writer::descriptor(self)
+    }
+
+    fn base(&self) -> Result<NonNull<u8>> {
+        Writer::base(self)
+    }
+
+    fn prefetch(&self, bytes: Range<usize>) -> Result<()> {
+        Writer::prefetch(self, bytes)
+    }
+}
+
+/// A view for reading, as long as `source` stays borrowed.
+pub(crate) fn shared<'a, T: Element, D: Dimension>(
+    source: &'a impl Source,
+    window: &Window<D>,
+) -> Result<ArrayView<'a, T, D>> {
+    let start = start::<T, D>(source, window)?;
+    // SAFETY: `start` checked that the window lies inside the array and is aligned; `Layout::new` that it fits an
+    // `isize`; every bit pattern is a `T` (Pod). Invariants A and C, upheld by core: while `source` is borrowed these
+    // bytes neither change nor move. Writes need `&mut Writer`, which this borrow rules out, and by G no other span
+    // shows a writer's bytes.
+    Ok(unsafe { ArrayView::from_shape_ptr(window.shape(), start.as_ptr()) })
+}
+
+/// A view for writing, as long as `writer` stays borrowed. Tells core that these bytes may be written to.
+pub(crate) fn exclusive<'a, T: Element, D: Dimension>(
+    writer: &'a mut Writer<'_>,
+    window: &Window<D>,
+) -> Result<ArrayViewMut<'a, T, D>> {
+    writer.expose_mut(window.bytes.clone());
+    let start = start::<T, D>(writer, window)?;
+    // SAFETY: as in `shared`; and `&mut Writer` is the only handle of the array's only span in this transaction
+    // (invariant G, upheld by core, which opens an array once at a time), so nobody else reads or writes these bytes.
+    Ok(unsafe { ArrayViewMut::from_shape_ptr(window.shape(), start.as_ptr()) })
+}
+
+/// The bytes `range` of the array.
+pub(crate) fn bytes(source: &impl Source, range: Range<usize>) -> Result<&[u8]> {
+    assert!(range.start <= range.end && range.end <= source.descriptor().nbytes(), "bytes of the array");
+    if range.is_empty() {
+        return Ok(&[]);
+    }
+    let base = source.base()?;
+    // SAFETY: inside the array, as asserted; invariants A, C and G as in `shared`.
+    Ok(unsafe { std::slice::from_raw_parts(base.add(range.start).as_ptr(), range.len()) })
+}
+
+/// Address of the window's first element. An empty window needs no span; its address is only aligned.
+fn start<T: Element, D: Dimension>(source: &impl Source, window: &Window<D>) -> Result<NonNull<T>> {
+    let range = &window.bytes;
+    assert_eq!(window.len() * size_of::<T>(), range.len(), "elements of the window");
+    assert!(range.end <= source.descriptor().nbytes(), "the window lies inside the array");
+    if range.is_empty() {
+        return Ok(NonNull::dangling());
+    }
+    let base = source.base()?;
+    // SAFETY: offset within the array, as asserted, so within the span.
+    let start = unsafe { base.add(range.start) }.cast::<T>();
+    assert!(start.is_aligned(), "a span begins at a page, rows at a whole number of elements");
+    Ok(start)
+}
