@@ -24,5 +24,6 @@ mod snapshot;
 mod store;
 mod turn;
 
+pub use check::CheckReport;
 pub use options::{Durability, Options};
 pub use store::LmdbStore;

@@ -1,0 +1,324 @@
+//! A database with something in every table, damaged in one place after the other.
+
+use std::sync::Arc;
+
+use bigarray_core::{ArrayId, BlockNo, BlockSize, Descriptor, Order, PAGE, Version};
+use serde_json::json;
+
+use super::CheckReport;
+use crate::alloc::{Bitmap, CHUNK, FreedKey, Process, Run};
+use crate::index::WriteTxn;
+use crate::record::{
+    Meta, SUMS, StoredBlock, StoredSegment, attr_key, block_key, chunk_key, encode_array, encode_attr, encode_bitmap,
+    encode_block, encode_claim, encode_fit, encode_freed, encode_sums, fit_key, freed_key, numbered_key,
+};
+use crate::{LmdbStore, Options};
+
+const A: ArrayId = ArrayId(1);
+
+/// A database with one array "a" of three blocks of 16 pages: the first is stored, the second is a hole, of the third
+/// one page is stored. Of the file's three chunks, the first is in part use, the second free, the third claimed.
+struct Sound {
+    store: Arc<LmdbStore>,
+    _dir: tempfile::TempDir,
+}
+
+fn run(chunk: u64, first: u16, pages: u16) -> Run {
+    Run { chunk, first, pages }
+}
+
+fn page_bytes(page: usize) -> Vec<u8> {
+    vec![page as u8 + 1; PAGE]
+}
+
+impl Sound {
+    fn new() -> Sound {
+        let dir = tempfile::tempdir().unwrap();
+        let store = LmdbStore::open(&Options::new(dir.path().join("checked.bigarray"))).unwrap();
+        let sound = Sound { store, _dir: dir };
+        let data = &sound.store.shared.data;
+        data.lengthen(3).unwrap();
+        let mut sums = [0; SUMS];
+        for (page, at) in (0..16).zip(0..16).chain([(35, 20)]) {
+            let bytes = page_bytes(page);
+            sums[page] = crc32c::crc32c(&bytes);
+            data.write_at((at * PAGE) as u64, &bytes).unwrap();
+        }
+        sound.write(|txn| {
+            txn.put_meta(Meta::CHUNKS_END, 3).unwrap();
+            txn.put_meta(Meta::NEXT_ARRAY, 2).unwrap();
+            put_array(txn, "a", &descriptor(txn, A));
+            let key = attr_key(A, "unit");
+            txn.put(txn.dbs().attrs, &key, &encode_attr(&key, "unit", &json!("°C")).unwrap()).unwrap();
+            put_block(txn, 0, &[(0, run(0, 0, 16))]);
+            put_block(txn, 2, &[(3, run(0, 20, 1))]);
+            put_sums(txn, 0, &sums);
+            put_freed(txn, 0, &[run(0, 16, 4)]);
+            let mut free = Bitmap::EMPTY;
+            free.add(&run(0, 21, 491));
+            put_free(txn, 0, &free);
+            put_free(txn, 1, &Bitmap::FULL);
+            put_claim(txn, &[2..3]);
+        });
+        sound
+    }
+
+    fn write(&self, edit: impl FnOnce(&mut WriteTxn<'_>)) {
+        let mut txn = WriteTxn::begin(&self.store.shared.index).unwrap();
+        edit(&mut txn);
+        txn.commit().unwrap();
+    }
+}
+
+fn descriptor(txn: &WriteTxn<'_>, id: ArrayId) -> Descriptor {
+    Descriptor {
+        id,
+        dtype: "<f8".to_owned(),
+        item_size: 8,
+        shape: vec![3 * 16 * PAGE / 8],
+        order: Order::RowMajor,
+        block_size: BlockSize::MIN,
+        changed: Version(txn.id()),
+    }
+}
+
+fn put_array(txn: &mut WriteTxn<'_>, name: &str, descriptor: &Descriptor) {
+    txn.put(txn.dbs().arrays, name.as_bytes(), &encode_array(name, descriptor).unwrap()).unwrap();
+}
+
+fn put_block(txn: &mut WriteTxn<'_>, block: u64, segments: &[(u32, Run)]) {
+    put_block_of(txn, A, block, segments);
+}
+
+fn put_block_of(txn: &mut WriteTxn<'_>, array: ArrayId, block: u64, segments: &[(u32, Run)]) {
+    // Of the commit that made the array.
+    let version = Version(2);
+    let segments = segments.iter().map(|(first, run)| StoredSegment { first: *first, run: *run }).collect();
+    let key = block_key(array, BlockNo(block));
+    txn.put(txn.dbs().blocks, &key, &encode_block(&key, &StoredBlock { version, pages: 16, segments })).unwrap();
+}
+
+fn put_sums(txn: &mut WriteTxn<'_>, mib: u64, sums: &[u32; SUMS]) {
+    let key = numbered_key(A, mib);
+    txn.put(txn.dbs().sums, &key, &encode_sums(&key, sums)).unwrap();
+}
+
+fn put_freed(txn: &mut WriteTxn<'_>, part: u32, runs: &[Run]) {
+    let key = freed_key(FreedKey { txn: txn.id(), part });
+    txn.put(txn.dbs().freed, &key, &encode_freed(&key, runs)).unwrap();
+}
+
+fn put_free(txn: &mut WriteTxn<'_>, chunk: u64, free: &Bitmap) {
+    put_bitmap(txn, chunk, free);
+    let key = fit_key(free.class().unwrap(), chunk);
+    txn.put(txn.dbs().fits, &key, &encode_fit(&key)).unwrap();
+}
+
+fn put_bitmap(txn: &mut WriteTxn<'_>, chunk: u64, free: &Bitmap) {
+    let key = chunk_key(chunk);
+    txn.put(txn.dbs().chunks, &key, &encode_bitmap(&key, free)).unwrap();
+}
+
+fn put_claim(txn: &mut WriteTxn<'_>, chunks: &[std::ops::Range<u64>]) {
+    let key = Process::current().new_owner().to_bytes();
+    txn.put(txn.dbs().claims, &key, &encode_claim(&key, chunks)).unwrap();
+}
+
+/// Damages a sound database; the check finds it and says all of `words`.
+#[track_caller]
+fn finds(words: &[&str], damage: impl FnOnce(&mut WriteTxn<'_>)) {
+    let sound = Sound::new();
+    sound.write(damage);
+    let error = sound.store.check(false).unwrap_err();
+    assert!(error.is_corrupt(), "{error:?}");
+    let text = error.to_string();
+    assert!(words.iter().all(|word| text.contains(word)), "{text}");
+    assert!(text.contains("checked.bigarray"), "{text}");
+}
+
+#[test]
+fn a_sound_database_passes_and_is_counted() {
+    let sound = Sound::new();
+    let expected = CheckReport {
+        arrays: 1,
+        blocks: 2,
+        segments: 2,
+        stored_pages: 17,
+        freed_pages: 4,
+        claimed_pages: 512,
+        free_pages: 491 + 512,
+        verified_pages: 0,
+    };
+    assert_eq!(sound.store.check(false).unwrap(), expected);
+    assert_eq!(sound.store.check(true).unwrap(), CheckReport { verified_pages: 17, ..expected });
+}
+
+#[test]
+fn an_empty_database_passes() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = LmdbStore::open(&Options::new(dir.path().join("empty"))).unwrap();
+    assert_eq!(store.check(true).unwrap(), CheckReport::default());
+}
+
+#[test]
+fn bytes_that_changed_are_found_only_where_they_are_looked_at() {
+    let sound = Sound::new();
+    sound.store.shared.data.write_at(20 * PAGE as u64 + 77, b"x").unwrap();
+    sound.store.check(false).unwrap();
+    let text = sound.store.check(true).unwrap_err().to_string();
+    assert!(text.contains("array \"a\", block 2: page 3 has checksum"), "{text}");
+}
+
+#[test]
+fn a_data_file_that_is_cut_off_is_found() {
+    let sound = Sound::new();
+    sound.store.shared.data.writable().unwrap().set_len(CHUNK + 5).unwrap();
+    let text = sound.store.check(true).unwrap_err().to_string();
+    assert!(text.contains(&format!("has {} bytes, too few for 3 chunks", CHUNK + 5)), "{text}");
+    assert!(text.contains("pages 0..512 of chunk 2 are claimed by process"), "{text}");
+}
+
+#[test]
+fn a_damaged_record_is_found_in_every_table() {
+    let sound = Sound::new();
+    let txn = WriteTxn::begin(&sound.store.shared.index).unwrap();
+    let dbs = *txn.dbs();
+    drop(txn);
+    let tables = [
+        ("arrays", dbs.arrays),
+        ("attrs", dbs.attrs),
+        ("blocks", dbs.blocks),
+        ("sums", dbs.sums),
+        ("chunks", dbs.chunks),
+        ("fits", dbs.fits),
+        ("freed", dbs.freed),
+        ("claims", dbs.claims),
+    ];
+    for (name, db) in tables {
+        finds(&[&format!("of table {name} is corrupt: its checksum does not fit")], |txn| {
+            let mut record = None;
+            txn.tables()
+                .scan(db, &[], |key, value| {
+                    record = Some((key.to_vec(), value.to_vec()));
+                    Ok(false)
+                })
+                .unwrap();
+            let (key, mut value) = record.unwrap();
+            *value.last_mut().unwrap() ^= 1;
+            txn.put(db, &key, &value).unwrap();
+        });
+    }
+}
+
+#[test]
+fn a_page_with_two_uses_is_found() {
+    let both = "at the same time";
+    finds(&["pages 8..9 of chunk 0 are part of array \"a\", block 0 and part of array \"a\", block 1", both], |txn| {
+        put_block(txn, 1, &[(0, run(0, 8, 1))]);
+    });
+    finds(&["pages 0..16 of chunk 0 are freed by commit 3 and part of array \"a\", block 0", both], |txn| {
+        put_freed(txn, 0, &[run(0, 15, 1)]);
+    });
+    finds(&["pages 16..20 of chunk 0 are free and freed by commit 2", both], |txn| {
+        let mut free = Bitmap::EMPTY;
+        free.add(&run(0, 18, 494));
+        put_bitmap(txn, 0, &free);
+    });
+    finds(&["pages 0..512 of chunk 1 are free and claimed by process", both], |txn| put_claim(txn, &[1..2]));
+    finds(&["pages 0..512 of chunk 2 are claimed by process", both], |txn| put_claim(txn, &[2..3]));
+    finds(&["pages 9..10 of chunk 2 are claimed by process", "and part of array \"a\", block 1", both], |txn| {
+        put_block(txn, 1, &[(0, run(2, 9, 1))]);
+    });
+    finds(&["pages 20..21 of chunk 0 are part of array \"a\", block 2", both], |txn| {
+        put_block(txn, 2, &[(3, run(0, 20, 1)), (5, run(0, 20, 1))]);
+    });
+}
+
+#[test]
+fn a_page_without_a_use_is_found() {
+    finds(&["pages 20..21 of chunk 0 are neither free nor used"], |txn| {
+        assert!(txn.delete(txn.dbs().blocks, &block_key(A, BlockNo(2))).unwrap());
+    });
+    finds(&["pages 21..512 of chunk 0 are neither free nor used"], |txn| {
+        assert!(txn.delete(txn.dbs().chunks, &chunk_key(0)).unwrap());
+    });
+    finds(&["pages 16..20 of chunk 0 are neither free nor used"], |txn| {
+        let key = freed_key(FreedKey { txn: txn.id() - 1, part: 0 });
+        assert!(txn.delete(txn.dbs().freed, &key).unwrap());
+    });
+}
+
+#[test]
+fn a_page_outside_the_file_is_found() {
+    finds(&["pages 0..1 of chunk 3 are part of array \"a\", block 1, but lie outside the file"], |txn| {
+        put_block(txn, 1, &[(0, run(3, 0, 1))]);
+    });
+    finds(&["of chunk 18446744073709551614 are claimed", "outside the file"], |txn| put_claim(txn, &[3..u64::MAX]));
+    finds(&["too few for 4 chunks"], |txn| txn.put_meta(Meta::CHUNKS_END, 4).unwrap());
+}
+
+#[test]
+fn a_chunk_listed_under_another_run_than_it_has_is_found() {
+    finds(&["chunk 1 is not listed by its longest free run"], |txn| {
+        assert!(txn.delete(txn.dbs().fits, &fit_key(Bitmap::WHOLE, 1)).unwrap());
+    });
+    finds(&["chunk 0 is listed as having a free run of 512 pages"], |txn| {
+        let key = fit_key(Bitmap::WHOLE, 0);
+        txn.put(txn.dbs().fits, &key, &encode_fit(&key)).unwrap();
+    });
+    finds(&["chunk 2 is recorded, but none of its pages is free"], |txn| put_bitmap(txn, 2, &Bitmap::EMPTY));
+}
+
+#[test]
+fn arrays_that_contradict_their_ids_are_found() {
+    finds(&["arrays \"a\" and \"b\" have the same id 1"], |txn| put_array(txn, "b", &descriptor(txn, A)));
+    finds(&["array \"b\" has id 2, and 2 is the next to be given"], |txn| {
+        put_array(txn, "b", &descriptor(txn, ArrayId(2)));
+    });
+    finds(&["array \"a\" was changed by commit 99, and 3 is the last"], |txn| {
+        put_array(txn, "a", &Descriptor { changed: Version(99), ..descriptor(txn, A) });
+    });
+}
+
+#[test]
+fn what_belongs_to_no_array_is_found() {
+    finds(
+        &[
+            "attribute \"unit\" belongs to no array (id 1)",
+            "block 0 belongs to no array (id 1)",
+            "checksums of MiB 0 belong to no array (id 1)",
+        ],
+        |txn| assert!(txn.delete(txn.dbs().arrays, b"a").unwrap()),
+    );
+}
+
+#[test]
+fn blocks_that_do_not_suit_their_array_are_found() {
+    finds(&["array \"a\", block 2: lies behind the end, the array has 2 blocks"], |txn| {
+        put_array(txn, "a", &Descriptor { shape: vec![2 * 16 * PAGE / 8], ..descriptor(txn, A) });
+    });
+    finds(&["array \"a\", block 0: has 16 pages instead of 512"], |txn| {
+        put_array(txn, "a", &Descriptor { block_size: BlockSize::MAX, ..descriptor(txn, A) });
+    });
+    finds(&["array \"a\", block 0: of commit 2, while the array's last is 1"], |txn| {
+        put_array(txn, "a", &Descriptor { changed: Version(1), ..descriptor(txn, A) });
+    });
+}
+
+#[test]
+fn checksums_that_do_not_suit_what_is_stored_are_found() {
+    finds(&["array \"a\", block 0: page 0 has no checksum"], |txn| {
+        assert!(txn.delete(txn.dbs().sums, &numbered_key(A, 0)).unwrap());
+    });
+    finds(&["array \"a\": MiB 1 has checksums, but nothing is stored of it"], |txn| put_sums(txn, 1, &[0; SUMS]));
+    finds(&["array \"a\": page 16 has a checksum, but is not stored"], |txn| put_sums(txn, 0, &[5; SUMS]));
+}
+
+#[test]
+fn many_findings_are_counted() {
+    finds(&["array \"a00\" has id 100", "array \"a07\" has id 107", "and 12 more"], |txn| {
+        for i in 0..20 {
+            put_array(txn, &format!("a{i:02}"), &descriptor(txn, ArrayId(100 + i)));
+        }
+    });
+}
