@@ -1,5 +1,6 @@
 use serde::{Deserialize, Serialize};
 
+use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::BlockSize;
 
 /// Identifies an array for ever: never given to another, and kept through a rename.
@@ -46,6 +47,25 @@ impl Descriptor {
     /// Bytes of all elements. Whoever builds a descriptor has seen that this does not overflow.
     pub fn nbytes(&self) -> usize {
         self.shape.iter().product::<usize>() * self.item_size
+    }
+
+    /// Refuses an array whose bytes, with axes of no length counted as 1 since they may grow, are more than `isize::MAX`,
+    /// the most that a slice may have.
+    ///
+    /// # Errors
+    /// [`TooLarge`](ErrorKind::TooLarge) naming `name`, the array's name or what is known of it.
+    pub fn check_size(&self, name: &str) -> Result<()> {
+        let bytes = self.shape.iter().try_fold(self.item_size, |bytes, &len| bytes.checked_mul(len.max(1)));
+        match bytes.map(isize::try_from) {
+            Some(Ok(_)) => Ok(()),
+            _ => Err(Error::new(
+                ErrorKind::TooLarge,
+                format!(
+                    "array {name:?}: shape {:?} with elements of {} bytes is more than an address can count (2^63 - 1)",
+                    self.shape, self.item_size
+                ),
+            )),
+        }
     }
 
     /// The axis along which the array grows; `None` for an array of dimension 0.

@@ -21,7 +21,7 @@ impl Bytes for Nothing {
 pub(super) fn commit(transaction: &Transaction, turn: Option<&dyn Turn>) -> Result<()> {
     // No view and no handle lives: the caller gave up the transaction that they borrow.
     let mut arrays = transaction.arrays_lock();
-    if arrays.slots.iter().any(|place| matches!(place, Place::Open)) {
+    if arrays.slots.iter().any(|place| matches!(place, Place::Open(_))) {
         let why = "an array handle of this transaction was leaked (mem::forget), and with it what was written through \
                    it; nothing is stored";
         return Err(Error::new(ErrorKind::Invalid, why));
@@ -111,7 +111,8 @@ fn settle(transaction: &Transaction, slot: &mut Slot, written: &Written, committ
     let engine = &transaction.engine;
     let id = committed.ids[at];
     if slot.after.is_none() {
-        drop(engine.pool().forget_array(id));
+        let spans = engine.pool().forget_array(id);
+        drop(spans); // after the lock
         return;
     }
     // Dropped blocks are more than anybody wants to list: after such a commit a refresh looks for itself.

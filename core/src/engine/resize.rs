@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use super::slot::Slot;
+use super::transaction::Place;
 use super::writer::Writer;
 use crate::descriptor::Descriptor;
 use crate::error::{Error, ErrorKind, Result};
@@ -71,25 +72,15 @@ impl Writer<'_> {
 
     fn with_shape(&self, shape: &[usize]) -> Result<Descriptor> {
         let now = self.descriptor();
-        // Axes of no length hide an overflow of the others, which would show when the array grows.
-        let bytes = shape.iter().try_fold(now.item_size, |bytes, &len| bytes.checked_mul(len.max(1)));
-        if bytes.is_none_or(|bytes| isize::try_from(bytes).is_err()) {
-            return Err(Error::new(
-                ErrorKind::TooLarge,
-                format!(
-                    "array {:?}: shape {shape:?} of {} bytes an element overflows isize",
-                    self.name(),
-                    now.item_size
-                ),
-            ));
-        }
-        Ok(Descriptor { shape: shape.to_vec(), ..now.clone() })
+        let new = Descriptor { shape: shape.to_vec(), ..now.clone() };
+        new.check_size(self.name())?;
+        Ok(new)
     }
 
     fn set_descriptor(&mut self, new: Descriptor) {
-        if let Some((_, descriptor)) = &mut self.slot_mut().after {
-            *descriptor = new;
-        }
+        let name = self.name().to_owned();
+        self.slot_mut().after = Some((name.clone(), new.clone()));
+        self.transaction.arrays_lock().slots[self.at] = Place::Open(Box::new((name, new)));
     }
 
     fn grow(&mut self, new: &Descriptor) -> Result<()> {

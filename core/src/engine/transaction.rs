@@ -28,7 +28,8 @@ pub(super) struct Arrays {
 /// A slot at home, or in the hands of a [`Writer`].
 pub(super) enum Place {
     Home(Box<Slot>),
-    Open,
+    /// Name and descriptor, kept up to date.
+    Open(Box<(String, Descriptor)>),
 }
 
 impl Transaction {
@@ -56,8 +57,9 @@ impl Transaction {
                         all.insert(name.clone(), now.clone());
                     }
                 }
-                // Its shape is in the hands of whoever has it open; the one it was opened with is what can be said.
-                Some(Place::Open) => {}
+                Some(Place::Open(now)) => {
+                    all.insert(now.0.clone(), now.1.clone());
+                }
                 None => {
                     all.remove(name);
                 }
@@ -78,10 +80,11 @@ impl Transaction {
                 format!("array {name:?} exists already; open it, or remove it first"),
             ));
         }
-        let mut slot = Box::new(Slot::created(name, descriptor));
+        descriptor.check_size(name)?;
+        let mut slot = Box::new(Slot::created(name, descriptor.clone()));
         slot.ensure_span(&self.engine, &self.snapshot)?;
         let at = arrays.slots.len();
-        arrays.slots.push(Place::Open);
+        arrays.slots.push(Place::Open(Box::new((name.to_owned(), descriptor))));
         arrays.names.insert(name.to_owned(), Some(at));
         drop(arrays);
         Ok(Writer::new(self, at, slot))
@@ -94,16 +97,12 @@ impl Transaction {
     pub fn open(&self, name: &str) -> Result<Writer<'_>> {
         let mut arrays = self.arrays_lock();
         let at = self.slot(&mut arrays, name)?;
-        let Place::Home(mut slot) = std::mem::replace(&mut arrays.slots[at], Place::Open) else {
-            return Err(in_use(name, "opened again"));
-        };
-        drop(arrays);
-        match slot.ensure_span(&self.engine, &self.snapshot) {
-            Ok(()) => Ok(Writer::new(self, at, slot)),
-            Err(error) => {
-                self.arrays_lock().slots[at] = Place::Home(slot);
-                Err(error)
-            }
+        let Place::Home(slot) = &mut arrays.slots[at] else { return Err(in_use(name, "opened again")) };
+        slot.ensure_span(&self.engine, &self.snapshot)?;
+        let Some(now) = slot.after.clone() else { return Err(not_found(name)) };
+        match std::mem::replace(&mut arrays.slots[at], Place::Open(Box::new(now))) {
+            Place::Home(slot) => Ok(Writer::new(self, at, slot)),
+            Place::Open(_) => Err(in_use(name, "opened again")),
         }
     }
 
@@ -130,7 +129,7 @@ impl Transaction {
     pub fn rename(&self, from: &str, to: &str) -> Result<()> {
         let mut arrays = self.arrays_lock();
         let at = self.slot(&mut arrays, from)?;
-        if matches!(arrays.slots[at], Place::Open) {
+        if matches!(arrays.slots[at], Place::Open(_)) {
             return Err(in_use(from, "renamed"));
         }
         if from == to {

@@ -14,7 +14,7 @@ use crate::pager::Access;
 /// An array open in a transaction. Dropping it closes it; what was changed stays with the transaction.
 pub struct Writer<'t> {
     pub(super) transaction: &'t Transaction,
-    at: usize,
+    pub(super) at: usize,
     /// `None` only while being dropped.
     slot: Option<Box<Slot>>,
 }

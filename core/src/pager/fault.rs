@@ -4,6 +4,7 @@
 
 use std::cell::RefCell;
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::plan::{Piece, Plan, longest_run, pieces};
 use super::table::{Binding, Entry, Kind, State, Table, is_mappable};
@@ -26,28 +27,24 @@ pub(super) fn with_buffer<R>(len: usize, f: impl FnOnce(&mut [u8]) -> R) -> R {
     })
 }
 
-/// A run of blocks that this thread has made Loading, and what it was to show then.
+/// A run of blocks that its holder has made Loading, and what it was to show then. Dropping it is step 6, on every way
+/// out, a panic of the store included: what was not installed is missing again, and whoever waits tries again.
 pub(super) struct Load {
+    pager: Arc<Pager>,
     run: Range<u64>,
     generation: u64,
     binding: Binding,
 }
 
-/// Step 6, on every way out of a load, a panic of the store included: whoever waits tries again.
-struct Finish<'a> {
-    pager: &'a Pager,
-    load: &'a Load,
-}
-
-impl Drop for Finish<'_> {
+impl Drop for Load {
     fn drop(&mut self) {
         let mut table = self.pager.lock();
-        if table.generation == self.load.generation {
-            table.finish(&self.load.run);
+        if table.generation == self.generation {
+            table.finish(&self.run);
         }
         drop(table);
         self.pager.loaded.notify_all();
-        self.pager.span.wake(self.pager.bytes_of(&self.load.run)); // (6)
+        self.pager.span.wake(self.pager.bytes_of(&self.run)); // (6)
     }
 }
 
@@ -66,12 +63,21 @@ impl Faults for Pager {
                 // Without a binding there is no view, so this is a message that came late and nobody waits.
                 let load = self.start(&mut table, block)?; // (3)
                 drop(table);
-                if self.policy.copy || self.policy.verify {
-                    let pager = self.this.upgrade()?;
-                    return Some(Box::new(move || pager.load_or_poison(load)));
+                match Plan::ask(&load.binding, &load.run, self.block_size) {
+                    // (4)
+                    // Bytes have to be read: not by the thread that everybody else's faults wait for.
+                    Ok(plan) if self.copies(&plan) || self.policy.verify => {
+                        Some(Box::new(move || load.run_or_poison(plan)))
+                    }
+                    Ok(plan) => {
+                        load.run_or_poison(plan);
+                        None
+                    }
+                    Err(error) => {
+                        load.poison(error);
+                        None
+                    }
                 }
-                self.load_or_poison(load);
-                None
             }
         }
     }
@@ -79,7 +85,7 @@ impl Faults for Pager {
     fn protected(&self, offset: usize) {
         let block = self.block_size.block_at(offset).0;
         if let Err(error) = self.admit_writer(block) {
-            self.poison(&mut self.lock(), &(block..block + 1), &error);
+            self.poison(&mut self.lock(), block, &error);
         }
     }
 
@@ -88,16 +94,10 @@ impl Faults for Pager {
         let blocks = self.span.size_bytes() as u64 / self.block_size.bytes() as u64;
         table.raise_generation();
         table.failure.get_or_insert_with(|| why.to_owned());
-        let gaps = match self.residency {
-            Residency::Lazy => table.gaps(0..blocks),
-            Residency::Eager => Vec::new(),
-        };
-        for gap in gaps {
-            self.span.poison(self.bytes_of(&gap), why);
-            // One entry would do for the pages, but every look-up is by block; what is past the array is never asked.
-            let end = table.binding.as_ref().map_or(gap.start, |b| b.end.clamp(gap.start, gap.end));
-            for block in gap.start..end.min(gap.start.saturating_add(1 << 20)) {
-                table.blocks.insert(block, Entry { kind: Kind::Poisoned, record: None });
+        table.is_dead = true;
+        if self.residency == Residency::Lazy {
+            for gap in table.gaps(0..blocks) {
+                self.span.poison(self.bytes_of(&gap), why);
             }
         }
         // Protected blocks have a copy that is right: their writers go on, and the transaction cannot commit.
@@ -114,31 +114,41 @@ impl Faults for Pager {
     }
 }
 
+impl Load {
+    /// Step 5.
+    fn run(&self, plan: Plan) -> Result<()> {
+        if self.pager.copies(&plan) { self.pager.copy(self, plan) } else { self.pager.map(self, plan) }
+    }
+
+    fn run_or_poison(self, plan: Plan) {
+        if let Err(error) = self.run(plan) {
+            self.poison(error);
+        }
+    }
+
+    /// A failure never installs zeros or old bytes. Neighbours are missing again: their own faults find out.
+    fn poison(self, error: Error) {
+        let mut table = self.pager.lock();
+        if table.generation == self.generation {
+            let error = error.context(format_args!("array {:?}, block {}", self.binding.name, self.run.start));
+            self.pager.poison(&mut table, self.run.start, &error);
+        }
+    }
+}
+
 impl Pager {
     /// (3) Missing → Loading for the run at `block`. `None` if the span shows nothing.
     pub(super) fn start(&self, table: &mut Table, block: u64) -> Option<Load> {
         let binding = table.binding.clone()?;
+        let pager = self.this.upgrade()?;
         let most = if self.policy.copy || self.is_random() { 1 } else { longest_run(self.block_size) };
-        Some(Load { run: table.start(block, most), generation: table.generation, binding })
+        Some(Load { pager, run: table.start(block, most), generation: table.generation, binding })
     }
 
-    fn load_or_poison(&self, load: Load) {
-        if let Err(error) = self.load(&load) {
-            let mut table = self.lock();
-            if table.generation == load.generation && table.state(load.run.start) == State::Missing {
-                let error = error.context(format_args!("array {:?}, block {}", load.binding.name, load.run.start));
-                self.poison(&mut table, &(load.run.start..load.run.start + 1), &error);
-                drop(table);
-                self.loaded.notify_all();
-            }
-        }
-    }
-
-    /// Steps 4 to 6. On an error the run is missing again and everybody who waits in it is awake.
-    pub(super) fn load(&self, load: &Load) -> Result<()> {
-        let _finish = Finish { pager: self, load };
-        let plan = Plan::ask(&load.binding, &load.run, self.block_size)?; // (4)
-        if self.copies(&plan) { self.copy(load, plan) } else { self.map(load, plan) } // (5)
+    /// Steps 4 to 6 for a thread that wants errors as values.
+    pub(super) fn load(load: Load) -> Result<()> {
+        let plan = Plan::ask(&load.binding, &load.run, load.pager.block_size)?; // (4)
+        load.run(plan)
     }
 
     /// Whether what was planned is to be copied: as the user chose, as storage demands, or for want of mappings.
@@ -251,11 +261,9 @@ impl Pager {
         Ok(())
     }
 
-    fn poison(&self, table: &mut Table, blocks: &Range<u64>, why: &Error) {
-        self.span.poison(self.bytes_of(blocks), &why.to_string());
+    fn poison(&self, table: &mut Table, block: u64, why: &Error) {
+        self.span.poison(self.bytes_of(&(block..block + 1)), &why.to_string());
         table.failure.get_or_insert_with(|| why.to_string());
-        for block in blocks.clone() {
-            table.blocks.insert(block, Entry { kind: Kind::Poisoned, record: None });
-        }
+        table.blocks.insert(block, Entry { kind: Kind::Poisoned, record: None });
     }
 }

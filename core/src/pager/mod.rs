@@ -164,7 +164,7 @@ impl Pager {
                         return Err(Error::new(ErrorKind::Invalid, "the array is not open any more"));
                     };
                     drop(table);
-                    self.load(&load)?;
+                    Pager::load(load)?;
                     table = self.lock();
                 }
             }

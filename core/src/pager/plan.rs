@@ -11,8 +11,10 @@ use crate::store::{BlockRecord, Origin};
 /// access leaves behind stays cheap to scan.
 const ZERO_RUN_BYTES: usize = 64 << 20;
 
-/// Blocks that follow each other in the file are one mapping, so reaching far costs one call.
-const MAP_RUN_BYTES: usize = 1 << 30;
+/// Blocks that follow each other in the file are one mapping, so reaching far costs one call. Not further than this,
+/// since all of it is also asked for from disk: a fault in 64 MiB is lost among their bytes, 1 GiB is not to be read for
+/// one element.
+const MAP_RUN_BYTES: usize = 64 << 20;
 
 /// Blocks that do not follow each other cost a mapping each.
 const SCATTERED_RUN_BLOCKS: usize = 8;

@@ -102,6 +102,8 @@ pub(crate) struct Table {
     pub(crate) right_for: Option<(ArrayId, Version)>,
     /// The first failure; it sticks until the span is dropped.
     pub(crate) failure: Option<String>,
+    /// Faults are not delivered any more: what is missing was poisoned.
+    pub(crate) is_dead: bool,
 }
 
 impl Table {
@@ -114,12 +116,14 @@ impl Table {
             loading: Vec::new(),
             right_for: None,
             failure: None,
+            is_dead: false,
         }
     }
 
     pub(crate) fn state(&self, block: u64) -> State {
         match self.blocks.get(&block) {
             Some(entry) => State::Installed(entry.kind),
+            None if self.is_dead => State::Installed(Kind::Poisoned),
             None if self.residency == Residency::Eager => State::Installed(Kind::Zero),
             None if self.loading.iter().any(|run| run.contains(&block)) => State::Loading,
             None => State::Missing,
