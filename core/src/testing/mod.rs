@@ -3,6 +3,7 @@
 mod edit;
 mod mem_file;
 mod mem_store;
+pub mod memory_suite;
 mod rng;
 mod sim;
 pub mod store_suite;

@@ -165,6 +165,7 @@ impl Memory for SimMemory {
         refuse_unless(can, || "reserve: a lazy span where no fault is delivered".to_owned());
         let mut world = self.0.world();
         world.fails(SimOp::Reserve)?;
+        world.has_addresses(len)?;
         let reserved = Reserved::new(&self.0, &mut world, len, residency);
         Ok(Box::new(reserved))
     }

@@ -18,6 +18,9 @@ pub(super) const ALIGN: usize = 2 << 20;
 /// Where the first span lies: addresses that nobody can dereference by accident.
 const FIRST_BASE: usize = 1 << 44;
 
+/// Addresses that living spans may have, about as many as a process has.
+const MOST_ADDRESSES: usize = 1 << 46;
+
 pub(super) struct Shared {
     pub(super) options: SimOptions,
     pub(super) file: Arc<dyn DataFile>,
@@ -43,6 +46,7 @@ pub(super) struct World {
 
 pub(super) struct SpanState {
     pub(super) number: usize,
+    pub(super) len: usize,
     pub(super) handle: Weak<SimSpan>,
     pub(super) faults: Option<Weak<dyn Faults>>,
     pub(super) table: PageTable,
@@ -86,6 +90,16 @@ impl Shared {
 }
 
 impl World {
+    /// Whether there are addresses for a span of `len` bytes.
+    pub(super) fn has_addresses(&self, len: usize) -> Result<()> {
+        let reserved: usize = self.spans.values().map(|span| span.len).sum();
+        if len <= MOST_ADDRESSES - reserved {
+            return Ok(());
+        }
+        let message = format!("simulated: {len} bytes of addresses beside {reserved}, of {MOST_ADDRESSES}");
+        Err(Error::new(ErrorKind::TooLarge, message))
+    }
+
     /// Takes addresses for a span of `len` bytes.
     pub(super) fn place(&mut self, len: usize, residency: Residency) -> (usize, SpanState) {
         let base = self.next_base;
@@ -94,7 +108,7 @@ impl World {
         let number = self.reserved;
         self.reserved += 1;
         let table = PageTable { residency, pages: BTreeMap::new() };
-        (base, SpanState { number, handle: Weak::new(), faults: None, table })
+        (base, SpanState { number, len, handle: Weak::new(), faults: None, table })
     }
 
     pub(super) fn log(&mut self, base: usize, op: SimOp, range: Range<usize>) {

@@ -61,7 +61,7 @@ pub fn another_transaction_of_the_holders_thread_is_refused(make: MakeStore<'_>)
     let base = store.with_array(1);
     let turn = store.turn().expect("the turn");
     let edit = Edit::of(&*base, "a").page(&*base, 0, 0, 1);
-    let error = Edit::commit(&*store, &*base, &[edit.clone()]).expect_err("another transaction");
+    let error = Edit::commit(&*store, &*base, std::slice::from_ref(&edit)).expect_err("another transaction");
     assert!(error.is_in_use(), "{error}");
     assert!(store.turn().err().expect("a second turn").is_in_use());
     Edit::commit_in(&*store, &*base, &[edit], Some(&*turn)).expect("the holder's own");

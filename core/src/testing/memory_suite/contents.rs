@@ -1,0 +1,90 @@
+//! What is read where.
+
+use super::handler::{BLOCK, Content, Handler, range_of};
+use super::{MakeMemory, file_bytes};
+use crate::geometry::PAGE;
+
+/// Whole and in part.
+pub fn zero_memory_reads_as_zeros(make: MakeMemory<'_>) {
+    let handler = Handler::new(&make(), 4);
+    handler.put(2, Content::Zero);
+    handler.assert_reads(range_of(2), &[0; BLOCK]);
+    handler.assert_reads(3 * BLOCK - 5..3 * BLOCK, &[0; 5]);
+}
+
+/// From any page of it on.
+pub fn mapped_pages_show_the_file(make: MakeMemory<'_>) {
+    let fixture = make();
+    let file = file_bytes();
+    let handler = Handler::new(&fixture, 4);
+    for (block, page) in [(0, 0), (1, 7), (2, 496), (3, 0)] {
+        let offset = page * PAGE;
+        handler.put(block, Content::File(offset as u64));
+        handler.assert_reads(range_of(block), &file[offset..offset + BLOCK]);
+    }
+}
+
+/// Page by page.
+pub fn copied_pages_show_what_was_copied(make: MakeMemory<'_>) {
+    let handler = Handler::new(&make(), 2);
+    handler.put(0, Content::Copied(100));
+    handler.put(1, Content::Copied(200));
+    handler.assert_reads(range_of(1), &handler.bytes(Content::Copied(200), 16));
+    handler.assert_reads(range_of(0), &handler.bytes(Content::Copied(100), 16));
+}
+
+/// Runs of pages beside each other, each from elsewhere.
+pub fn one_block_may_be_of_all_origins(make: MakeMemory<'_>) {
+    let handler = Handler::new(&make(), 2);
+    let far = Content::File(100 * PAGE as u64);
+    let near = Content::File(3 * PAGE as u64);
+    let runs = vec![(3, far), (1, Content::Zero), (2, near), (5, Content::Copied(7)), (4, Content::Zero), (1, far)];
+    let expected: Vec<u8> = runs.iter().flat_map(|(pages, content)| handler.bytes(*content, *pages)).collect();
+    handler.put_runs(1, runs);
+    handler.assert_reads(range_of(1), &expected);
+}
+
+/// At any byte, over whatever is there.
+pub fn what_is_written_reads_back_across_pages_and_blocks(make: MakeMemory<'_>) {
+    let handler = Handler::new(&make(), 4);
+    let contents = [Content::Zero, Content::File(0), Content::Copied(50), Content::File(PAGE as u64)];
+    let mut expected = Vec::new();
+    for (block, content) in contents.into_iter().enumerate() {
+        handler.put(block, content);
+        expected.extend(handler.bytes(content, BLOCK / PAGE));
+    }
+    for (at, len) in [(5, 10), (PAGE - 3, 6), (BLOCK - 100, 5000), (2 * BLOCK - 1, BLOCK + 2), (4 * BLOCK - 1, 1)] {
+        let bytes: Vec<u8> = (0..len).map(|n| (n % 251) as u8 + 1).collect();
+        handler.span.write(at, &bytes);
+        expected[at..at + len].copy_from_slice(&bytes);
+        handler.assert_reads(0..4 * BLOCK, &expected);
+    }
+    for (at, len) in [(7, 3), (BLOCK - 50, PAGE), (3 * BLOCK - 1, 2)] {
+        handler.span.fill_zero(at..at + len);
+        expected[at..at + len].fill(0);
+        handler.assert_reads(0..4 * BLOCK, &expected);
+    }
+}
+
+/// Nor any other span.
+pub fn writes_do_not_reach_the_file(make: MakeMemory<'_>) {
+    let fixture = make();
+    let (one, other) = (Handler::new(&fixture, 1), Handler::new(&fixture, 1));
+    one.put(0, Content::File(0));
+    one.span.write(10, &[1, 2, 3]);
+    one.span.fill_zero(PAGE..2 * PAGE);
+    other.put(0, Content::File(0));
+    other.assert_reads(range_of(0), &file_bytes()[..BLOCK]);
+    let mut in_file = vec![0; BLOCK];
+    fixture.file.read_at(0, &mut in_file).expect("inside the file");
+    assert!(in_file == file_bytes()[..BLOCK]);
+}
+
+/// It only reads ahead.
+pub fn will_need_changes_nothing(make: MakeMemory<'_>) {
+    let handler = Handler::new(&make(), 2);
+    handler.put(1, Content::File(0));
+    handler.read(BLOCK..BLOCK + 1);
+    handler.span.will_need(range_of(1));
+    handler.assert_reads(range_of(1), &file_bytes()[..BLOCK]);
+}
