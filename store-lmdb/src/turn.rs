@@ -32,8 +32,14 @@ impl Turns {
     /// Waits for the turn.
     ///
     /// # Errors
-    /// [`ErrorKind::InUse`] if this thread has it already: it would wait for itself for ever.
+    /// [`ErrorKind::InUse`] if this thread has it already: it would wait for itself for ever; and in a forked child,
+    /// where its parent's turn would pass for its own.
     pub(crate) fn take(self: &Arc<Self>) -> Result<TurnGuard> {
+        if self.pid != process::id() {
+            let dir = self.dir.display();
+            let text = format!("{dir}: process {} opened it, this is {}; open it again here", self.pid, process::id());
+            return Err(Error::new(ErrorKind::InUse, text));
+        }
         let me = thread::current().id();
         let mut holder = self.holder();
         loop {
