@@ -125,9 +125,9 @@ impl<'t, T: Element, D: Dimension> BigArrayMut<'t, T, D> {
     /// Conflicts with another transaction that set the same attribute of the array, with no other.
     ///
     /// # Errors
-    /// [`Invalid`](crate::ErrorKind::Invalid) for a key that cannot be stored.
+    /// [`Invalid`](crate::ErrorKind::Invalid) for a key that is empty, longer than 255 bytes or has control characters.
     pub fn set_attr(&mut self, key: &str, value: serde_json::Value) -> Result<()> {
-        crate::names::check_key(self.source.name(), key)?;
+        bigarray_store_lmdb::check_attr_name(key).map_err(|e| e.context(format_args!("array {:?}", self.name())))?;
         self.source.set_attr(key, value);
         Ok(())
     }

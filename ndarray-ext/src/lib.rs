@@ -105,7 +105,6 @@ mod grow;
 mod handle;
 mod info;
 mod layout;
-mod names;
 mod options;
 mod snapshot;
 mod transact;

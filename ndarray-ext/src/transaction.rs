@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use bigarray_core::store::Turn;
 use bigarray_core::{ArrayId, Descriptor, Result, Version};
+use bigarray_store_lmdb::check_array_name;
 use ndarray::{Dimension, IntoDimension};
 
 use crate::array_mut::BigArrayMut;
@@ -10,7 +11,6 @@ use crate::database::Home;
 use crate::element::Element;
 use crate::info::ArrayInfo;
 use crate::layout::Layout;
-use crate::names::check_name;
 use crate::options::ArrayOptions;
 
 /// A snapshot with private changes on top, which become visible all at once or not at all.
@@ -57,7 +57,7 @@ impl Transaction {
     ///
     /// # Errors
     /// [`AlreadyExists`](crate::ErrorKind::AlreadyExists), [`TooLarge`](crate::ErrorKind::TooLarge) for a shape of more
-    /// than `isize::MAX` bytes, [`Invalid`](crate::ErrorKind::Invalid) for a name that is empty, longer than 511 bytes
+    /// than `isize::MAX` bytes, [`Invalid`](crate::ErrorKind::Invalid) for a name that is empty, longer than 255 bytes
     /// or has control characters.
     pub fn create<T: Element, Sh: IntoDimension>(&self, name: &str, shape: Sh) -> Result<BigArrayMut<'_, T, Sh::Dim>> {
         self.create_with(name, shape, &ArrayOptions::new())
@@ -74,7 +74,7 @@ impl Transaction {
         options: &ArrayOptions,
     ) -> Result<BigArrayMut<'_, T, Sh::Dim>> {
         self.check_change(format_args!("create array {name:?}"))?;
-        check_name(name)?;
+        check_array_name(name)?;
         let (order, block_size) = options.checked().map_err(|e| e.context(format_args!("array {name:?}")))?;
         let layout = Layout::new::<T>(name, shape.into_dimension(), order)?;
         let descriptor = Descriptor {
@@ -118,7 +118,7 @@ impl Transaction {
     /// [`create`](Transaction::create).
     pub fn rename(&self, from: &str, to: &str) -> Result<()> {
         self.check_change(format_args!("rename array {from:?}"))?;
-        check_name(to)?;
+        check_array_name(to)?;
         self.inner.rename(from, to)
     }
 

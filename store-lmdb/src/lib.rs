@@ -26,4 +26,5 @@ mod turn;
 
 pub use check::CheckReport;
 pub use options::{Durability, Options};
+pub use record::{check_array_name, check_attr_name};
 pub use store::LmdbStore;

@@ -29,7 +29,7 @@ const CODEC_PLAIN: &str = "plain";
 ///
 /// # Errors
 /// [`ErrorKind::Invalid`] with the name, escaped, and the rule that it breaks.
-pub(crate) fn check_array_name(name: &str) -> Result<()> {
+pub fn check_array_name(name: &str) -> Result<()> {
     check_name("array", name)
 }
 
@@ -37,7 +37,7 @@ pub(crate) fn check_array_name(name: &str) -> Result<()> {
 ///
 /// # Errors
 /// [`ErrorKind::Invalid`] with the name, escaped, and the rule that it breaks.
-pub(crate) fn check_attr_name(name: &str) -> Result<()> {
+pub fn check_attr_name(name: &str) -> Result<()> {
     check_name("attribute", name)
 }
 

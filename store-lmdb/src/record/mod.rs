@@ -11,10 +11,8 @@ mod sums;
 
 use bigarray_core::{ArrayId, BlockNo, Error, ErrorKind, Result};
 
-pub(crate) use array::{
-    MAX_NAME_BYTES, attr_key, attr_name, check_array_name, check_attr_name, decode_array, decode_attr, encode_array,
-    encode_attr,
-};
+pub(crate) use array::{MAX_NAME_BYTES, attr_key, attr_name, decode_array, decode_attr, encode_array, encode_attr};
+pub use array::{check_array_name, check_attr_name};
 pub(crate) use block::{MAX_SEGMENTS, StoredBlock, StoredSegment, decode_block, encode_block};
 pub(crate) use meta::Meta;
 pub(crate) use space::{

@@ -1,0 +1,217 @@
+//! What the API refuses: with an error that names it, and nothing is lost.
+
+mod common;
+
+use bigarray::{ArrayOptions, Database};
+use common::{db, says, store};
+use ndarray::{Ix1, Ix2, IxDyn, array};
+
+#[test]
+fn names_that_cannot_be_stored_are_refused() {
+    let db = db();
+    db.commit(|t| {
+        store(t, "A", &array![1u8]);
+        for name in ["", "a\0b", "a\nb", "tab\there", "\u{7f}", &"n".repeat(256), &"ä".repeat(128)] {
+            let error = t.create::<u8, _>(name, 1).unwrap_err();
+            assert!(error.is_invalid(), "{error}");
+            let error = t.rename("A", name).unwrap_err();
+            assert!(error.is_invalid(), "{error}");
+        }
+        says(&t.create::<u8, _>("line\nbreak", 1).unwrap_err(), &["\"line\\nbreak\"", "control character"]);
+        says(&t.create::<u8, _>(&"n".repeat(256), 1).unwrap_err(), &["256 bytes", "255"]);
+    });
+    let longest = "n".repeat(255);
+    let allowed = ["a b", "a/b/c", "Größe 大きさ 🌊", "..", ".", longest.as_str(), "'\"\\"];
+    db.commit(|t| {
+        for name in allowed {
+            store(t, name, &array![7u8]);
+        }
+    });
+    let db = db.reopen();
+    for name in allowed {
+        assert_eq!(db.array::<u8, Ix1>(name).unwrap().view()[0], 7, "{name}");
+    }
+}
+
+#[test]
+fn names_nobody_has_are_not_found() {
+    let db = db();
+    let t = db.begin().unwrap();
+    for error in [
+        t.array::<u8, Ix1>("Z").map(drop).unwrap_err(),
+        t.remove("Z").unwrap_err(),
+        t.rename("Z", "other").unwrap_err(),
+        db.array::<u8, Ix1>("Z").map(drop).unwrap_err(),
+    ] {
+        assert!(error.is_not_found());
+        says(&error, &["\"Z\""]);
+    }
+    // What no array can be called is said to be that.
+    for name in ["", "a\0b", &"n".repeat(5000)] {
+        assert!(t.array::<u8, Ix1>(name).unwrap_err().is_invalid());
+        assert!(t.remove(name).unwrap_err().is_invalid());
+        assert!(db.array::<u8, Ix1>(name).unwrap_err().is_invalid());
+    }
+}
+
+#[test]
+fn shapes_that_overflow_are_too_large() {
+    let db = db();
+    let t = db.begin().unwrap();
+    for shape in [vec![usize::MAX], vec![1 << 33, 1 << 33], vec![isize::MAX as usize, 2], vec![0, usize::MAX, 3]] {
+        let error = t.create::<u8, _>("big", shape.clone()).unwrap_err();
+        assert!(error.is_too_large());
+        says(&error, &["\"big\"", &format!("{shape:?}")]);
+    }
+    assert!(t.create::<f64, _>("big", 1usize << 60).unwrap_err().is_too_large());
+    assert!(t.arrays().unwrap().is_empty());
+}
+
+#[test]
+fn block_sizes_that_are_none_are_refused() {
+    let db = db();
+    let t = db.begin().unwrap();
+    for bytes in [0, 1, 4096, 100_000, 4 << 20, usize::MAX] {
+        let error = t.create_with::<u8, _>("A", 1, &ArrayOptions::new().block_size(bytes)).unwrap_err();
+        assert!(error.is_invalid());
+        says(&error, &["\"A\"", &bytes.to_string()]);
+    }
+}
+
+#[test]
+fn rows_that_are_not_there_are_a_shape_mismatch() {
+    let db = db();
+    db.commit(|t| {
+        let mut a = store(t, "A", &ndarray::Array2::from_elem((10, 2), 1u8));
+        #[expect(clippy::reversed_empty_ranges, reason = "what a caller may get wrong")]
+        for range in [0..11, 11..11, 5..3, 0..usize::MAX] {
+            for error in [
+                a.rows(range.clone()).map(drop).unwrap_err(),
+                a.rows_mut(range.clone()).map(drop).unwrap_err(),
+                a.prefetch(range.clone()).unwrap_err(),
+            ] {
+                assert!(error.is_shape_mismatch());
+                says(&error, &["\"A\"", "length 10"]);
+            }
+        }
+    });
+}
+
+#[test]
+fn an_array_is_open_once() {
+    let db = db();
+    db.commit(|t| drop(store(t, "A", &array![1u8])));
+    let t = db.begin().unwrap();
+    let a = t.array::<u8, Ix1>("A").unwrap();
+    let error = t.array::<u8, IxDyn>("A").unwrap_err();
+    assert!(error.is_in_use());
+    says(&error, &["\"A\""]);
+    for error in [t.remove("A").unwrap_err(), t.rename("A", "B").unwrap_err()] {
+        assert!(error.is_in_use());
+        says(&error, &["\"A\""]);
+    }
+    drop(a);
+    t.rename("A", "B").unwrap();
+    let b = t.array::<u8, Ix1>("B").unwrap();
+    assert!(t.remove("B").unwrap_err().is_in_use());
+    drop(b);
+    t.remove("B").unwrap();
+    assert!(t.array::<u8, Ix1>("B").unwrap_err().is_not_found());
+    // Another transaction is not concerned.
+    db.begin().unwrap().array::<u8, Ix1>("A").unwrap();
+}
+
+#[test]
+fn taken_names_are_refused() {
+    let db = db();
+    db.commit(|t| {
+        store(t, "A", &array![1u8]);
+        store(t, "B", &array![2u8]);
+        let error = t.create::<f64, _>("A", 1).unwrap_err();
+        assert!(error.is_already_exists());
+        says(&error, &["\"A\""]);
+        let error = t.rename("A", "B").unwrap_err();
+        assert!(error.is_already_exists());
+        says(&error, &["\"B\""]);
+    });
+    db.commit(|t| {
+        // A swap through a third name, and a name given up and taken again.
+        t.rename("A", "C").unwrap();
+        t.rename("B", "A").unwrap();
+        t.rename("C", "B").unwrap();
+        t.remove("A").unwrap();
+        store(t, "A", &array![3.5f64]);
+    });
+    assert_eq!(db.array::<u8, Ix1>("B").unwrap().view()[0], 1);
+    assert_eq!(db.array::<f64, Ix1>("A").unwrap().view()[0], 3.5);
+}
+
+#[test]
+fn a_read_only_database_reads_and_refuses_changes() {
+    let db = db();
+    db.commit(|t| drop(store(t, "A", &array![[1.0, 2.0]])));
+    let db = db.reopen();
+    let reader = Database::options().read_only(true).open(db.path()).unwrap();
+    assert_eq!(reader.array::<f64, Ix2>("A").unwrap().view().sum(), 3.0);
+    let t = reader.begin().unwrap();
+    assert_eq!(t.array::<f64, Ix2>("A").unwrap().view().sum(), 3.0);
+    for error in [
+        t.create::<u8, _>("B", 1).map(drop).unwrap_err(),
+        t.remove("A").unwrap_err(),
+        t.rename("A", "B").unwrap_err(),
+    ] {
+        assert!(error.is_invalid());
+        says(&error, &["reading only", "a.bigarray"]);
+    }
+    t.commit().unwrap();
+    let t = reader.begin().unwrap();
+    t.array::<f64, Ix2>("A").unwrap().view_mut()[[0, 0]] = 5.0;
+    t.commit().unwrap_err();
+    assert_eq!(db.array::<f64, Ix2>("A").unwrap().view()[[0, 0]], 1.0);
+}
+
+#[test]
+fn no_resolvers_are_too_few() {
+    let dir = tempfile::tempdir().unwrap();
+    let error = Database::options().resolvers(0).open(dir.path().join("a.bigarray")).unwrap_err();
+    assert!(error.is_invalid());
+    assert!(!dir.path().join("a.bigarray").exists());
+}
+
+#[test]
+fn the_same_directory_opened_twice_is_one_database() {
+    let db = db();
+    db.commit(|t| drop(store(t, "A", &array![1u8])));
+    let dir = db.path();
+    let link = dir.parent().unwrap().join("link");
+    std::os::unix::fs::symlink(&dir, &link).unwrap();
+    for spelling in [dir.clone(), dir.join("."), dir.join("../a.bigarray"), link] {
+        let again = Database::open(spelling).unwrap();
+        let old = again.array::<u8, Ix1>("A").unwrap();
+        again
+            .transact(|t| {
+                t.array::<u8, Ix1>("A")?.view_mut()[0] += 1;
+                Ok(())
+            })
+            .unwrap();
+        assert_eq!(db.array::<u8, Ix1>("A").unwrap().view()[0], old.view()[0] + 1);
+    }
+    assert_eq!(db.array::<u8, Ix1>("A").unwrap().view()[0], 5);
+}
+
+#[test]
+fn debug_of_every_handle_is_short() {
+    let db = db();
+    let t = db.begin().unwrap();
+    let a = t.create::<f64, _>("A", 1usize << 40).unwrap();
+    let text = format!("{a:?}");
+    assert!(text.contains("\"A\"") && text.contains("1099511627776") && text.len() < 200, "{text}");
+    drop(a);
+    let s = db.snapshot().unwrap();
+    for text in [format!("{t:?}"), format!("{s:?}"), format!("{:?}", db.db)] {
+        assert!(text.contains("a.bigarray") && text.len() < 200, "{text}");
+    }
+    t.commit().unwrap();
+    let text = format!("{:?}", db.array::<f64, Ix1>("A").unwrap());
+    assert!(text.contains("<f8") && text.len() < 200, "{text}");
+}

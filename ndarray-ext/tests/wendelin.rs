@@ -1,0 +1,5 @@
+//! The contract's tests, word for word.
+
+#[rustfmt::skip]
+#[path = "contract/wendelin.rs"]
+mod contract;
