@@ -18,8 +18,8 @@ use crate::LmdbStore;
 use crate::data::Data;
 use crate::index::{Index, ReadTxn, Tables};
 use crate::record::{
-    Meta, SUMS, StoredBlock, Sums, attr_name, block_key, decode_array, decode_attr, decode_block, decode_sums,
-    numbered_key, parse_numbered_key,
+    Meta, SUMS, StoredBlock, attr_name, block_key, decode_array, decode_attr, decode_block, decode_sums,
+    parse_numbered_key,
 };
 
 /// What a check went through.
@@ -167,11 +167,9 @@ impl<'c> Check<'c> {
         })
     }
 
-    /// Blocks: of arrays that are there, inside them, no younger than the array's last change, each stored page with a
-    /// checksum.
+    /// Blocks: of arrays that are there, inside them, no younger than the array's last change.
     fn blocks(&mut self, payload: bool) -> Result<()> {
         let tables = self.tables;
-        let mut buffer = Vec::new();
         tables.scan(tables.dbs().blocks, &[], |key, value| {
             // Records that do not decode were noted with the places they refer to.
             let (Ok((id, block)), Ok(stored)) = (parse_numbered_key("blocks", key), decode_block(key, value)) else {
@@ -196,46 +194,37 @@ impl<'c> Check<'c> {
                 let (version, changed) = (stored.version.0, array.changed.0);
                 self.findings.note(format!("{label}: of commit {version}, while the array's last is {changed}"));
             }
-            self.pages_of_block(&label, id, block, &stored, payload.then_some(&mut buffer))
+            self.pages_of_block(&label, id, block, &stored, payload)
         })
     }
 
-    /// The checksums of a block's stored pages, and their bytes if there is a buffer for them.
+    /// Each stored page of a block has a checksum, with `payload` that of its bytes.
     fn pages_of_block(
         &mut self,
         label: &str,
         id: ArrayId,
         block: u64,
         stored: &StoredBlock,
-        buffer: Option<&mut Vec<u8>>,
+        payload: bool,
     ) -> Result<bool> {
-        let mut sums = Vec::new();
-        let mut cached: Option<(u64, Sums)> = None;
-        for page in stored.segments.iter().flat_map(|segment| segment.first..segment.end()) {
-            let at = block.saturating_mul(u64::from(stored.pages)).saturating_add(u64::from(page));
-            let mib = at / SUMS as u64;
-            if cached.is_none_or(|(of, _)| of != mib) {
-                let key = numbered_key(id, mib);
-                let value = self.tables.get(self.tables.dbs().sums, &key)?;
-                // Records that do not decode are noted as such.
-                let Some(found) = value.map(|value| decode_sums(&key, value)) else {
-                    self.findings.note(format!("{label}: page {page} has no checksum"));
-                    return Ok(true);
-                };
-                let Ok(found) = found else { return Ok(true) };
-                cached = Some((mib, found));
-            }
-            sums.extend(cached.map(|(_, of_mib)| of_mib[at as usize % SUMS]));
-        }
-        let Some(buffer) = buffer else { return Ok(true) };
-        let mut sums = sums.into_iter();
+        let first = block.saturating_mul(u64::from(stored.pages));
+        let mut bytes = Vec::new();
         for segment in &stored.segments {
-            buffer.resize(usize::from(segment.run.pages) * PAGE, 0);
-            let read = self.data.read_at(segment.run.offset(), buffer);
-            if self.findings.take(read.map_err(|e| e.context(label)))?.is_none() {
-                return Ok(true);
+            let sums = match self.sums_of(id, first.saturating_add(u64::from(segment.first)), segment.run.pages) {
+                // Records that do not decode are noted as such.
+                Err(e) if e.is_corrupt() => continue,
+                sums => sums?,
+            };
+            // A page whose checksum is 0 looks like one without: then its bytes tell.
+            if !payload && !sums.contains(&0) {
+                continue;
             }
-            for ((page, bytes), sum) in (segment.first..).zip(buffer.chunks_exact(PAGE)).zip(&mut sums) {
+            bytes.resize(usize::from(segment.run.pages) * PAGE, 0);
+            let read = self.data.read_at(segment.run.offset(), &mut bytes);
+            if self.findings.take(read.map_err(|e| e.context(label)))?.is_none() {
+                continue;
+            }
+            for ((page, bytes), sum) in (segment.first..).zip(bytes.chunks_exact(PAGE)).zip(sums) {
                 let found = crc32c::crc32c(bytes);
                 if found != sum {
                     self.findings.note(format!("{label}: page {page} has checksum {found:08x} instead of {sum:08x}"));
@@ -244,6 +233,18 @@ impl<'c> Check<'c> {
             }
         }
         Ok(true)
+    }
+
+    /// The checksums of pages of an array.
+    fn sums_of(&self, id: ArrayId, first: u64, pages: u16) -> Result<Vec<u32>> {
+        let mut found = Vec::with_capacity(usize::from(pages));
+        while found.len() < usize::from(pages) {
+            let at = first.saturating_add(found.len() as u64);
+            let (mib, within) = (at / SUMS as u64, at as usize % SUMS);
+            let missing = usize::from(pages) - found.len();
+            found.extend(self.tables.sums(id, mib)?[within..].iter().take(missing));
+        }
+        Ok(found)
     }
 
     /// Checksums: of arrays that are there, only for pages that are stored, no record for none.

@@ -307,7 +307,7 @@ fn blocks_that_do_not_suit_their_array_are_found() {
 
 #[test]
 fn checksums_that_do_not_suit_what_is_stored_are_found() {
-    finds(&["array \"a\", block 0: page 0 has no checksum"], |txn| {
+    finds(&["array \"a\", block 0: page 0 has checksum", "instead of 00000000"], |txn| {
         assert!(txn.delete(txn.dbs().sums, &numbered_key(A, 0)).unwrap());
     });
     finds(&["array \"a\": MiB 1 has checksums, but nothing is stored of it"], |txn| put_sums(txn, 1, &[0; SUMS]));

@@ -1,0 +1,435 @@
+//! The store against a model that knows every page of every state: what a snapshot shows never changes, whatever is
+//! committed, fails half-way, is refused or reopened, and the check passes after each step.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bigarray_core::store::{ArrayChange, Bytes, Change, Origin, Snapshot, Store};
+use bigarray_core::testing::{Edit, array_of, page_of};
+use bigarray_core::{BlockNo, BlockSize, Descriptor, Error, ErrorKind, PAGE, Result, Version};
+use bigarray_store_lmdb::{CheckReport, LmdbStore, Options};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+const NAMES: [&str; 3] = ["heat", "rain", "wind"];
+
+/// One array as it should be.
+#[derive(Clone, Debug)]
+struct Array {
+    /// Tells arrays apart that had one name after the other.
+    made: u64,
+    size: BlockSize,
+    blocks: u64,
+    /// Tags of the pages that are not zero, by block and page.
+    pages: BTreeMap<(u64, u32), u64>,
+    attr: Option<Value>,
+}
+
+impl Array {
+    fn shape(&self) -> Vec<usize> {
+        vec![self.blocks as usize * self.size.bytes()]
+    }
+
+    /// Block and page for any two numbers.
+    fn place(&self, (block, page): (usize, usize)) -> (u64, u32) {
+        (block as u64 % self.blocks, page as u32 % self.size.pages())
+    }
+
+    fn pages_of(&self, block: u64) -> impl Iterator<Item = (u32, u64)> {
+        self.pages.range((block, 0)..(block + 1, 0)).map(|((_, page), tag)| (*page, *tag))
+    }
+}
+
+/// A state that is looked at, and what it should show.
+struct Look {
+    snapshot: Arc<dyn Snapshot>,
+    arrays: BTreeMap<String, Array>,
+}
+
+struct World {
+    /// `None` only while reopening.
+    store: Option<Arc<LmdbStore>>,
+    now: BTreeMap<String, Array>,
+    looks: Vec<Look>,
+    last_number: u64,
+    path: PathBuf,
+    _dir: tempfile::TempDir,
+}
+
+/// Any block and page; reduced to what the array has.
+type Place = (usize, usize);
+
+/// What happens. Names, places and looks are numbers that choose among what there is.
+#[derive(Clone, Debug)]
+enum Op {
+    /// Makes an array, or gives it that many blocks.
+    Resize {
+        name: usize,
+        blocks: u64,
+        large: bool,
+    },
+    /// Writes pages here and there, or makes them zero.
+    Scatter {
+        name: usize,
+        pages: Vec<(Place, bool)>,
+    },
+    /// Writes pages that follow each other: a small payload or one of several MiB.
+    Fill {
+        name: usize,
+        from: Place,
+        pages: u32,
+    },
+    /// Drops everything and writes one page.
+    Replace {
+        name: usize,
+        page: Place,
+    },
+    Remove {
+        name: usize,
+    },
+    Swap {
+        one: usize,
+        other: usize,
+    },
+    Attr {
+        name: usize,
+        value: Option<u8>,
+    },
+    /// Writes to all arrays, but the bytes cannot be had after that many pieces.
+    Fail {
+        from: Place,
+        pages: u32,
+        after: usize,
+    },
+    /// Writes a page on top of what an old state shows.
+    Late {
+        look: usize,
+        name: usize,
+        page: Place,
+    },
+    Look,
+    LookAway {
+        look: usize,
+    },
+    Reopen,
+}
+
+impl World {
+    fn new() -> World {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("model.bigarray");
+        let store = LmdbStore::open(&Options::new(&path)).unwrap();
+        World { store: Some(store), now: BTreeMap::new(), looks: Vec::new(), last_number: 0, path, _dir: dir }
+    }
+
+    fn store(&self) -> &LmdbStore {
+        self.store.as_ref().unwrap()
+    }
+
+    fn number(&mut self) -> u64 {
+        self.last_number += 1;
+        self.last_number
+    }
+
+    /// Commits a change of an array, if there is one of that name.
+    fn change(&mut self, name: &str, change: impl FnOnce(&mut World, &dyn Snapshot, Edit, &mut Array) -> Edit) {
+        let Some(mut array) = self.now.get(name).cloned() else { return };
+        let base = self.store().snapshot().unwrap();
+        let edit = change(self, &*base, Edit::of(&*base, name), &mut array);
+        Edit::commit(self.store(), &*base, &[edit]).unwrap();
+        self.now.insert(name.to_owned(), array);
+    }
+
+    fn write(&mut self, base: &dyn Snapshot, edit: Edit, array: &mut Array, (block, page): (u64, u32)) -> Edit {
+        let tag = self.number();
+        array.pages.insert((block, page), tag);
+        edit.page(base, block, page, tag)
+    }
+
+    fn apply(&mut self, op: &Op) {
+        match op {
+            Op::Resize { name, blocks, large } => self.resize(NAMES[*name], *blocks, *large),
+            Op::Scatter { name, pages } => self.change(NAMES[*name], |world, base, mut edit, array| {
+                for (place, zero) in pages {
+                    let (block, page) = array.place(*place);
+                    if *zero {
+                        edit = edit.zero(base, block, page);
+                        array.pages.remove(&(block, page));
+                    } else {
+                        edit = world.write(base, edit, array, (block, page));
+                    }
+                }
+                edit
+            }),
+            Op::Fill { name, from, pages } => self.change(NAMES[*name], |world, base, edit, array| {
+                pages_from(array, *from, *pages).fold(edit, |edit, place| world.write(base, edit, array, place))
+            }),
+            Op::Replace { name, page } => self.change(NAMES[*name], |world, base, edit, array| {
+                array.pages.clear();
+                let place = array.place(*page);
+                world.write(base, edit.drop_from(base, 0), array, place)
+            }),
+            Op::Remove { name } => {
+                if self.now.remove(NAMES[*name]).is_some() {
+                    let base = self.store().snapshot().unwrap();
+                    Edit::commit(self.store(), &*base, &[Edit::of(&*base, NAMES[*name]).remove(&*base)]).unwrap();
+                }
+            }
+            Op::Swap { one, other } => {
+                let base = self.store().snapshot().unwrap();
+                let mut edits = Vec::new();
+                let arrays = [one, other].map(|name| self.now.remove(NAMES[*name]));
+                for (array, (from, to)) in arrays.into_iter().zip([(one, other), (other, one)]) {
+                    if let Some(array) = array {
+                        edits.push(Edit::of(&*base, NAMES[*from]).rename(NAMES[*to]));
+                        self.now.insert(NAMES[*to].to_owned(), array);
+                    }
+                }
+                Edit::commit(self.store(), &*base, &edits).unwrap();
+            }
+            Op::Attr { name, value } => self.change(NAMES[*name], |_, base, edit, array| {
+                array.attr = value.map(|value| json!({ "scale": value }));
+                edit.attr(base, "unit", array.attr.clone())
+            }),
+            Op::Fail { from, pages, after } => self.fail(*from, *pages, *after),
+            Op::Late { look, name, page } => self.late(*look, NAMES[*name], *page),
+            Op::Look => {
+                let snapshot = self.store().snapshot().unwrap();
+                self.looks.push(Look { snapshot, arrays: self.now.clone() });
+            }
+            Op::LookAway { look } => {
+                if !self.looks.is_empty() {
+                    self.looks.swap_remove(look % self.looks.len()).check();
+                }
+            }
+            Op::Reopen => {
+                self.looks.drain(..).for_each(|look| look.check());
+                self.store = None;
+                self.store = Some(LmdbStore::open(&Options::new(&self.path)).unwrap());
+            }
+        }
+    }
+
+    fn resize(&mut self, name: &str, blocks: u64, large: bool) {
+        if self.now.contains_key(name) {
+            return self.change(name, |_, base, edit, array| {
+                let shorter = blocks < array.blocks;
+                array.blocks = blocks;
+                array.pages.retain(|(block, _), _| *block < blocks);
+                let edit = edit.reshape(&array.shape());
+                if shorter { edit.drop_from(base, blocks) } else { edit }
+            });
+        }
+        let size = if large { BlockSize::MAX } else { BlockSize::MIN };
+        let array = Array { made: self.number(), size, blocks, pages: BTreeMap::new(), attr: None };
+        let base = self.store().snapshot().unwrap();
+        let descriptor = Descriptor { shape: array.shape(), block_size: size, ..array_of(1) };
+        Edit::commit(self.store(), &*base, &[Edit::create(name, descriptor)]).unwrap();
+        self.now.insert(name.to_owned(), array);
+    }
+
+    /// A commit whose bytes cannot be had to the end leaves no trace.
+    fn fail(&mut self, from: Place, pages: u32, after: usize) {
+        let base = self.store().snapshot().unwrap();
+        let mut arrays = self.now.clone();
+        let mut edits = Vec::new();
+        for (name, array) in &mut arrays {
+            let edit = Edit::of(&*base, name);
+            let places = pages_from(array, from, pages);
+            edits.push(places.fold(edit, |edit, place| self.write(&*base, edit, array, place)));
+        }
+        let left = AtomicUsize::new(after);
+        let result = Edit::with_change(&*base, &edits, |change| {
+            let failing: Vec<_> = change.arrays.iter().map(|a| FailingBytes { bytes: a.bytes, left: &left }).collect();
+            let arrays = change.arrays.iter().zip(&failing).map(|(a, bytes)| ArrayChange {
+                before: a.before.clone(),
+                after: a.after.clone(),
+                dropped: a.dropped.clone(),
+                blocks: a.blocks.clone(),
+                attrs: a.attrs.clone(),
+                bytes,
+                ..*a
+            });
+            self.store().commit(&Change { base: change.base, arrays: arrays.collect() }, None)
+        });
+        match result {
+            Err(e) => assert!(e.is_io(), "{e:?}"),
+            // There were fewer pieces than it takes to fail.
+            Ok(_) => self.now = arrays,
+        }
+    }
+
+    /// A commit on top of an old state lands only if what it saw is still so.
+    fn late(&mut self, look: usize, name: &str, page: Place) {
+        let Some(look) = self.looks.get(look % self.looks.len().max(1)) else { return };
+        let Some(seen) = look.arrays.get(name) else { return };
+        let (block, page) = seen.place(page);
+        let now = self.now.get(name).filter(|now| now.made == seen.made);
+        let same_bytes = now.is_some_and(|now| now.pages_of(block).eq(seen.pages_of(block)));
+        let same_shape = now.is_some_and(|now| now.blocks == seen.blocks);
+        let newest = self.store().snapshot().unwrap();
+        let version_in = |snapshot: &dyn Snapshot| {
+            let array = snapshot.array(name).unwrap()?;
+            Some(snapshot.block(array.id, BlockNo(block)).unwrap().map_or(Version(0), |record| record.version))
+        };
+        let same_version = now.is_some() && version_in(&*look.snapshot) == version_in(&*newest);
+        assert!(same_bytes || !same_version, "array {name:?}, block {block}: equal versions mean equal bytes");
+
+        let tag = self.last_number + 1;
+        let edit = Edit::of(&*look.snapshot, name).page(&*look.snapshot, block, page, tag);
+        match Edit::commit(self.store(), &*look.snapshot, &[edit]) {
+            Ok(_) => {
+                assert!(same_version && same_shape, "array {name:?}, block {block}: an update is lost");
+                self.now.get_mut(name).unwrap().pages.insert((block, page), tag);
+                self.last_number = tag;
+            }
+            Err(e) => assert!(e.is_conflict() && !(same_version && same_shape), "{e:?}"),
+        }
+    }
+
+    /// What is committed is as it should be.
+    fn check(&self, payload: bool) -> CheckReport {
+        if payload {
+            Look { snapshot: self.store().snapshot().unwrap(), arrays: self.now.clone() }.check();
+        }
+        self.store().check(payload).unwrap()
+    }
+}
+
+/// Pages of an array that follow each other, as many as there are.
+fn pages_from(array: &Array, from: Place, pages: u32) -> impl Iterator<Item = (u64, u32)> + use<> {
+    let of_block = u64::from(array.size.pages());
+    let (block, page) = array.place(from);
+    let first = block * of_block + u64::from(page);
+    let end = (first + u64::from(pages)).min(array.blocks * of_block);
+    (first..end).map(move |page| (page / of_block, (page % of_block) as u32))
+}
+
+/// Bytes that cannot be had after a while.
+struct FailingBytes<'a> {
+    bytes: &'a dyn Bytes,
+    left: &'a AtomicUsize,
+}
+
+impl Bytes for FailingBytes<'_> {
+    fn with(&self, range: Range<usize>, f: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        let (set, fetch) = (Ordering::Relaxed, Ordering::Relaxed);
+        if self.left.fetch_update(set, fetch, |left| left.checked_sub(1)).is_err() {
+            return Err(Error::new(ErrorKind::Io, "these bytes cannot be had"));
+        }
+        self.bytes.with(range, f)
+    }
+}
+
+impl Look {
+    /// Every byte is what it should be, read as pages are produced and as they are mapped.
+    fn check(&self) {
+        let arrays = self.snapshot.arrays().unwrap();
+        assert!(arrays.iter().map(|(name, _)| name).eq(self.arrays.keys()), "{arrays:?}");
+        for ((name, found), array) in arrays.iter().zip(self.arrays.values()) {
+            assert_eq!((&found.shape, found.block_size), (&array.shape(), array.size), "array {name:?}");
+            assert_eq!(self.snapshot.attr(found.id, "unit").unwrap(), array.attr, "array {name:?}");
+            for block in 0..array.blocks {
+                let mut expected = vec![0; array.size.bytes()];
+                for (page, tag) in array.pages_of(block) {
+                    expected[page as usize * PAGE..][..PAGE].copy_from_slice(&page_of(tag));
+                }
+                let mut bytes = vec![0xee; expected.len()];
+                self.snapshot.read(found.id, BlockNo(block), 0, &mut bytes).unwrap();
+                assert!(bytes == expected, "array {name:?}, block {block}: {:?} were read", tags_of(&bytes));
+
+                let mut mapped = vec![0; expected.len()];
+                let record = self.snapshot.block(found.id, BlockNo(block)).unwrap();
+                for segment in record.iter().flat_map(|record| &record.segments) {
+                    let range = segment.pages.start as usize * PAGE..segment.pages.end as usize * PAGE;
+                    if let Origin::Extent(offset) = segment.origin {
+                        self.snapshot.file().read_at(offset, &mut mapped[range]).unwrap();
+                    }
+                }
+                assert!(mapped == expected, "array {name:?}, block {block}: {:?} is stored", tags_of(&mapped));
+            }
+        }
+    }
+}
+
+/// A page is told by its first bytes.
+fn tags_of(bytes: &[u8]) -> Vec<&[u8]> {
+    bytes.chunks(PAGE).map(|page| &page[..4]).collect()
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let name = || 0..NAMES.len();
+    let place = || (any::<usize>(), any::<usize>());
+    // Mostly inside a block or two, now and then more than is written inside the turn.
+    let many = || prop_oneof![3 => 1..40_u32, 1 => 200..700_u32];
+    prop_oneof![
+        3 => (name(), 1..12_u64, any::<bool>())
+            .prop_map(|(name, blocks, large)| Op::Resize { name, blocks: if large { blocks.min(3) } else { blocks }, large }),
+        8 => (name(), prop::collection::vec((place(), prop::bool::weighted(0.2)), 1..30))
+            .prop_map(|(name, pages)| Op::Scatter { name, pages }),
+        4 => (name(), place(), many()).prop_map(|(name, from, pages)| Op::Fill { name, from, pages }),
+        1 => (name(), place()).prop_map(|(name, page)| Op::Replace { name, page }),
+        1 => name().prop_map(|name| Op::Remove { name }),
+        1 => (name(), name()).prop_map(|(one, other)| Op::Swap { one, other }),
+        1 => (name(), any::<Option<u8>>()).prop_map(|(name, value)| Op::Attr { name, value }),
+        2 => (place(), many(), 0..4_usize).prop_map(|(from, pages, after)| Op::Fail { from, pages, after }),
+        2 => (any::<usize>(), name(), place()).prop_map(|(look, name, page)| Op::Late { look, name, page }),
+        3 => Just(Op::Look),
+        3 => any::<usize>().prop_map(|look| Op::LookAway { look }),
+        1 => Just(Op::Reopen),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_state_shows_what_was_committed_for_as_long_as_it_is_looked_at(ops in prop::collection::vec(op(), 1..60)) {
+        let mut world = World::new();
+        for name in 0..NAMES.len() {
+            world.resize(NAMES[name], 3, name == 2);
+        }
+        for op in &ops {
+            world.apply(op);
+            world.check(false);
+        }
+        world.check(true);
+        // When nobody looks any more, all that was freed comes back within a few commits.
+        world.apply(&Op::Reopen);
+        world.resize(NAMES[0], 1, false);
+        for value in 0..4 {
+            world.apply(&Op::Attr { name: 0, value: Some(value) });
+        }
+        let report = world.check(true);
+        prop_assert_eq!((report.freed_pages, report.claimed_pages), (0, 0));
+    }
+}
+
+#[test]
+fn rewriting_a_block_again_and_again_does_not_grow_the_file() {
+    let mut world = World::new();
+    world.resize("heat", 1, true);
+    world.apply(&Op::Fill { name: 0, from: (0, 0), pages: 512 });
+    for i in 0..200 {
+        world.apply(&Op::Scatter { name: 0, pages: vec![((0, i * 37), false), ((0, i * 91), false)] });
+    }
+    world.apply(&Op::Fill { name: 0, from: (0, 0), pages: 512 });
+    let report = world.check(true);
+    let pages = report.stored_pages + report.freed_pages + report.claimed_pages + report.free_pages;
+    assert!(pages <= 5 * 512, "{report:?}");
+}
+
+#[test]
+fn a_page_of_a_large_block_is_stored_as_a_page() {
+    let mut world = World::new();
+    world.resize("heat", 1, true);
+    world.apply(&Op::Fill { name: 0, from: (0, 0), pages: 512 });
+    let before = world.check(false);
+    world.apply(&Op::Scatter { name: 0, pages: vec![((0, 100), false)] });
+    let after = world.check(true);
+    assert_eq!((after.segments, after.stored_pages), (3, before.stored_pages));
+    assert_eq!(after.freed_pages, before.freed_pages + 1);
+}
