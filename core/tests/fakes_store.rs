@@ -34,3 +34,15 @@ mod some_blocks_produced {
     }
     bigarray_core::store_suite!(make);
 }
+
+/// The adapters pass everything on.
+mod adapted {
+    use bigarray_core::testing::{Counted, Failing};
+
+    fn make() -> super::StoreFixture {
+        let store = super::MemStore::new();
+        let adapted = Counted::new(Failing::new(store.clone()));
+        super::StoreFixture::new(super::Arc::new(adapted)).keeping(super::Checked(store))
+    }
+    bigarray_core::store_suite!(make);
+}

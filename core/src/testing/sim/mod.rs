@@ -123,6 +123,11 @@ impl SimMemory {
         self.0.world().failures.push((op, nth));
     }
 
+    /// How many failures are yet to come.
+    pub fn pending_failures(&self) -> usize {
+        self.0.world().failures.len()
+    }
+
     /// Runs the jobs that are queued, and those they lead to, in an order that the seed decides.
     pub fn run_jobs(&self) {
         while self.0.run_a_job() {}

@@ -1,0 +1,219 @@
+//! Adapters that wrap any store: one that fails when told to, one that counts.
+
+use std::ops::{ControlFlow, Range};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use serde_json::Value;
+
+use crate::descriptor::{ArrayId, Descriptor, Version};
+use crate::error::{Error, ErrorKind, Result};
+use crate::geometry::{BlockNo, PAGE};
+use crate::store::{BlockRecord, Change, Committed, DataFile, Snapshot, State, Store, Turn};
+
+/// What a store and its snapshots are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreOp {
+    /// [`Store::snapshot`].
+    Snapshot,
+    /// [`Store::commit`].
+    Commit,
+    /// [`Store::turn`].
+    Turn,
+    /// Names, descriptors and attributes.
+    Metadata,
+    /// [`State::block`] and [`State::blocks`].
+    Blocks,
+    /// [`Snapshot::read`].
+    Read,
+}
+
+/// Looks on at what an [`Adapter`] passes on.
+pub trait Watch: Send + Sync + 'static {
+    /// Comes before each call; an error takes its place. `amount`: of [`StoreOp::Read`] the pages, else 1.
+    fn before(&self, op: StoreOp, amount: usize) -> Result<()>;
+}
+
+/// A store that tells a [`Watch`] of every call to it and to its snapshots.
+pub struct Adapter<S, W> {
+    store: S,
+    watch: Arc<W>,
+    snapshot: Mutex<Weak<Watched<W>>>,
+}
+
+/// A store that fails when told to.
+pub type Failing<S> = Adapter<S, Failures>;
+
+/// A store that counts what it is asked for.
+pub type Counted<S> = Adapter<S, Counts>;
+
+/// Failures that are yet to come.
+#[derive(Default)]
+pub struct Failures(Mutex<Vec<(StoreOp, usize, ErrorKind)>>);
+
+impl<S> Failing<S> {
+    /// Wraps `store`; nothing fails yet.
+    pub fn new(store: S) -> Failing<S> {
+        Adapter::wrap(store, Failures::default())
+    }
+
+    /// The `nth` call of `op` from now on (0: the next) fails with an error of `kind`, and does nothing.
+    pub fn fail(&self, op: StoreOp, nth: usize, kind: ErrorKind) {
+        self.watch.0.lock().unwrap_or_else(PoisonError::into_inner).push((op, nth, kind));
+    }
+
+    /// How many failures are yet to come.
+    pub fn pending(&self) -> usize {
+        self.watch.0.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+}
+
+impl Watch for Failures {
+    fn before(&self, op: StoreOp, _: usize) -> Result<()> {
+        let mut due = None;
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain_mut(|(planned, countdown, kind)| {
+            if *planned != op {
+                return true;
+            }
+            if *countdown == 0 {
+                due = Some(*kind);
+                return false;
+            }
+            *countdown -= 1;
+            true
+        });
+        due.map_or(Ok(()), |kind| Err(Error::new(kind, format!("simulated failure of {op:?}"))))
+    }
+}
+
+/// How often a store was asked.
+#[derive(Default)]
+pub struct Counts {
+    lookups: AtomicUsize,
+    pages: AtomicUsize,
+    commits: AtomicUsize,
+}
+
+impl<S> Counted<S> {
+    /// Wraps `store`; all counts are 0.
+    pub fn new(store: S) -> Counted<S> {
+        Adapter::wrap(store, Counts::default())
+    }
+
+    /// Look-ups of blocks; of a range, as one.
+    pub fn lookups(&self) -> usize {
+        self.watch.lookups.load(Ordering::Relaxed)
+    }
+
+    /// Pages that [`Snapshot::read`] was asked for.
+    pub fn pages_read(&self) -> usize {
+        self.watch.pages.load(Ordering::Relaxed)
+    }
+
+    /// Commits, refused ones too.
+    pub fn commits(&self) -> usize {
+        self.watch.commits.load(Ordering::Relaxed)
+    }
+}
+
+impl Watch for Counts {
+    fn before(&self, op: StoreOp, amount: usize) -> Result<()> {
+        let count = match op {
+            StoreOp::Blocks => &self.lookups,
+            StoreOp::Read => &self.pages,
+            StoreOp::Commit => &self.commits,
+            StoreOp::Snapshot | StoreOp::Turn | StoreOp::Metadata => return Ok(()),
+        };
+        count.fetch_add(amount, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+impl<S, W> Adapter<S, W> {
+    fn wrap(store: S, watch: W) -> Adapter<S, W> {
+        Adapter { store, watch: Arc::new(watch), snapshot: Mutex::new(Weak::new()) }
+    }
+}
+
+impl<S: Store, W: Watch> Store for Adapter<S, W> {
+    fn snapshot(&self) -> Result<Arc<dyn Snapshot>> {
+        self.watch.before(StoreOp::Snapshot, 1)?;
+        let inner = self.store.snapshot()?;
+        let mut last = self.snapshot.lock().unwrap_or_else(PoisonError::into_inner);
+        // The same state is the same `Arc` here too.
+        if let Some(same) = last.upgrade().filter(|last| Arc::ptr_eq(&last.inner, &inner)) {
+            return Ok(same);
+        }
+        let snapshot = Arc::new(Watched { inner, watch: self.watch.clone() });
+        *last = Arc::downgrade(&snapshot);
+        Ok(snapshot)
+    }
+
+    fn commit(&self, change: &Change<'_>, turn: Option<&dyn Turn>) -> Result<Committed> {
+        self.watch.before(StoreOp::Commit, 1)?;
+        self.store.commit(change, turn)
+    }
+
+    fn turn(&self) -> Result<Box<dyn Turn>> {
+        self.watch.before(StoreOp::Turn, 1)?;
+        self.store.turn()
+    }
+}
+
+/// A snapshot under watch.
+struct Watched<W> {
+    inner: Arc<dyn Snapshot>,
+    watch: Arc<W>,
+}
+
+impl<W: Watch> Snapshot for Watched<W> {
+    fn version(&self) -> Version {
+        self.inner.version()
+    }
+
+    fn file(&self) -> &Arc<dyn DataFile> {
+        self.inner.file()
+    }
+
+    fn read(&self, array: ArrayId, block: BlockNo, first_page: u32, buf: &mut [u8]) -> Result<()> {
+        self.watch.before(StoreOp::Read, buf.len() / PAGE)?;
+        self.inner.read(array, block, first_page, buf)
+    }
+}
+
+impl<W: Watch> State for Watched<W> {
+    fn array(&self, name: &str) -> Result<Option<Descriptor>> {
+        self.watch.before(StoreOp::Metadata, 1)?;
+        self.inner.array(name)
+    }
+
+    fn arrays(&self) -> Result<Vec<(String, Descriptor)>> {
+        self.watch.before(StoreOp::Metadata, 1)?;
+        self.inner.arrays()
+    }
+
+    fn attr(&self, array: ArrayId, name: &str) -> Result<Option<Value>> {
+        self.watch.before(StoreOp::Metadata, 1)?;
+        self.inner.attr(array, name)
+    }
+
+    fn attrs(&self, array: ArrayId) -> Result<Vec<(String, Value)>> {
+        self.watch.before(StoreOp::Metadata, 1)?;
+        self.inner.attrs(array)
+    }
+
+    fn block(&self, array: ArrayId, block: BlockNo) -> Result<Option<BlockRecord>> {
+        self.watch.before(StoreOp::Blocks, 1)?;
+        self.inner.block(array, block)
+    }
+
+    fn blocks(
+        &self,
+        array: ArrayId,
+        range: Range<u64>,
+        visit: &mut dyn FnMut(BlockNo, BlockRecord) -> ControlFlow<()>,
+    ) -> Result<()> {
+        self.watch.before(StoreOp::Blocks, 1)?;
+        self.inner.blocks(array, range, visit)
+    }
+}
