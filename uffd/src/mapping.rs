@@ -44,6 +44,15 @@ fn non_zero(len: usize) -> Result<NonZeroUsize, Errno> {
     NonZeroUsize::new(len).ok_or(Errno::EINVAL)
 }
 
+/// Gives a range back, which may be empty.
+///
+/// # Safety
+/// - Nobody has a reference into the range, or will have one.
+unsafe fn unmap(at: NonNull<c_void>, len: usize) -> Result<(), Errno> {
+    // SAFETY: the caller's promise.
+    if len == 0 { Ok(()) } else { unsafe { munmap(at, len) } }
+}
+
 /// Keeps the range out of forked children and of core dumps.
 fn keep_private(at: NonNull<c_void>, len: usize) -> Result<(), Errno> {
     // SAFETY: both advices change what fork and core dumps see, never the memory of this process.
@@ -61,11 +70,20 @@ pub(crate) struct Scratch {
 
 impl Scratch {
     /// Zero memory.
+    ///
+    /// Made inaccessible first and opened up once it is kept private. Where it comes to lie next to other anonymous
+    /// memory of the process, the kernel would else make one mapping of both; what is then moved out of that keeps
+    /// traces of it, and never merges with its new neighbours.
     pub(crate) fn anonymous(len: usize, access: Access) -> Result<Scratch, Errno> {
         let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_NORESERVE;
         // SAFETY: a new mapping at an address of the kernel's choice touches nothing that exists.
-        let at = unsafe { mmap_anonymous(None, non_zero(len)?, access.flags(), flags) }?;
-        Scratch { at, len }.private()
+        let at = unsafe { mmap_anonymous(None, non_zero(len)?, Access::Nothing.flags(), flags) }?;
+        let scratch = Scratch { at, len }.private()?;
+        if access == Access::ReadWrite {
+            // SAFETY: nobody but this value knows of the mapping.
+            unsafe { mprotect(at, len, access.flags()) }?;
+        }
+        Ok(scratch)
     }
 
     /// `file` from byte `offset` on, copied on write.
@@ -83,6 +101,10 @@ impl Scratch {
         Ok(self)
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
     /// Advice; whether it is taken changes speed only.
     pub(crate) fn advise(&self, advice: HarmlessAdvice) {
         // SAFETY: advice of this kind changes no byte.
@@ -93,7 +115,7 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         // SAFETY: nobody but this value knows of the mapping.
-        let _ = unsafe { munmap(self.at, self.len) };
+        let _ = unsafe { unmap(self.at, self.len) };
     }
 }
 
@@ -120,6 +142,8 @@ impl From<HarmlessAdvice> for MmapAdvise {
 
 /// A range of addresses that is ours until it is dropped: whatever is laid over it or taken away, no other mapping of
 /// the process can come to lie in it. Every method panics on a range outside it rather than harm a stranger's memory.
+///
+/// An inaccessible page lies on either side: no neighbour ever becomes one mapping with it.
 pub(crate) struct Reservation {
     base: NonNull<u8>,
     len: usize,
@@ -135,23 +159,27 @@ unsafe impl Sync for Reservation {}
 impl Reservation {
     /// Reserves `len` bytes of zero memory, aligned to [`HUGE`].
     pub(crate) fn new(len: usize) -> Result<Reservation, Errno> {
-        let room = len.checked_add(HUGE).ok_or(Errno::ENOMEM)?;
+        let room = len.checked_add(HUGE + PAGE).ok_or(Errno::ENOMEM)?;
         let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_NORESERVE;
         // SAFETY: a new mapping at an address of the kernel's choice touches nothing that exists.
-        let start = unsafe { mmap_anonymous(None, non_zero(room)?, Access::ReadWrite.flags(), flags) }?;
-        let before = start.as_ptr().align_offset(HUGE);
-        // SAFETY: within the mapping just made, which is `HUGE` longer than what is kept; nobody else knows of it.
-        let base = unsafe {
-            let base = start.byte_add(before);
-            if before > 0 {
-                let _ = munmap(start, before);
-            }
-            let _ = munmap(base.byte_add(len), HUGE - before);
-            base
+        let start = unsafe { mmap_anonymous(None, non_zero(room)?, Access::Nothing.flags(), flags) }?;
+        let first = (start.as_ptr() as usize + PAGE).next_multiple_of(HUGE) - start.as_ptr() as usize;
+        // SAFETY: `first` is between PAGE and HUGE, so guard page, range and guard page lie in the mapping just made,
+        // which nobody else knows of; what is beyond them is given back.
+        let reservation = unsafe {
+            let _ = unmap(start, first - PAGE);
+            let _ = unmap(start.byte_add(first + len + PAGE), room - (first + len + PAGE));
+            Reservation { base: start.byte_add(first).cast(), len, pid: std::process::id() }
         };
-        let reservation = Reservation { base: base.cast(), len, pid: std::process::id() };
-        keep_private(base, len)?;
+        let (guard, whole) = reservation.with_guards();
+        keep_private(guard, whole)?;
+        reservation.open_up(&(0..len))?;
         Ok(reservation)
+    }
+
+    fn with_guards(&self) -> (NonNull<c_void>, usize) {
+        // SAFETY: the page before the base belongs to the reservation.
+        (unsafe { self.base.byte_sub(PAGE).cast() }, self.len + 2 * PAGE)
     }
 
     pub(crate) fn base(&self) -> NonNull<u8> {
@@ -288,8 +316,9 @@ impl Drop for Reservation {
         if !self.is_ours() {
             return;
         }
+        let (start, len) = self.with_guards();
         // SAFETY: every borrow of the bytes ended before this value did: views borrow what owns the span (invariant C).
-        if let Err(errno) = unsafe { munmap(self.base.cast(), self.len) } {
+        if let Err(errno) = unsafe { unmap(start, len) } {
             // Splitting a mapping in two can fail at the limit of mappings; the addresses are lost, nothing else.
             tracing::warn!("{} bytes of addresses at {:p} cannot be given back: {errno}", self.len, self.base);
         }

@@ -92,6 +92,17 @@ impl UffdMemory {
     }
 }
 
+impl Inner {
+    /// Refuses in a forked child.
+    pub(crate) fn check_process(&self) -> Result<()> {
+        if self.shared.is_ours() {
+            return Ok(());
+        }
+        let message = "memory of the parent of a forked process: open the database in the child itself";
+        Err(Error::new(ErrorKind::InUse, message))
+    }
+}
+
 /// An anonymous file in memory.
 pub(crate) fn memory_file(name: &str) -> Result<File> {
     let fd = memfd_create(name, MFdFlags::MFD_CLOEXEC)
@@ -130,6 +141,7 @@ impl Memory for UffdMemory {
             let message = format!("a span of {len} bytes: it must be a multiple of {HUGE} (2 MiB) and not 0");
             return Err(Error::new(ErrorKind::Invalid, message));
         }
+        self.inner.check_process()?;
         if residency == Residency::Lazy {
             if self.inner.source.is_none() {
                 let message = format!("a lazy span: {}", self.inner.description);

@@ -43,11 +43,24 @@ pub(crate) struct Shared {
     pub(crate) stop: EventFd,
     pub(crate) stopping: AtomicBool,
     failed: OnceLock<String>,
+    pid: u32,
 }
 
 impl Shared {
     pub(crate) fn new(uffd: Option<Uffd>, stop: EventFd) -> Shared {
-        Shared { uffd, spans: Spans::default(), stop, stopping: AtomicBool::new(false), failed: OnceLock::new() }
+        Shared {
+            uffd,
+            spans: Spans::default(),
+            stop,
+            stopping: AtomicBool::new(false),
+            failed: OnceLock::new(),
+            pid: std::process::id(),
+        }
+    }
+
+    /// Whether this process has the threads, and is the one that the userfaultfd acts on. A forked child is not.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.pid == std::process::id()
     }
 
     /// Why faults are not to be relied on any more.

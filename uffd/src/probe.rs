@@ -169,7 +169,11 @@ pub(crate) fn page_table(choice: Pagemap) -> Result<Reader> {
         return Ok(Reader::Scan);
     }
     finds_written_pages(Reader::Entries).map(|()| Reader::Entries).map_err(|why| {
-        Error::new(ErrorKind::Unsupported, format!("written pages cannot be found by /proc/self/pagemap: {why}"))
+        let message = format!(
+            "written pages cannot be found by /proc/self/pagemap: {why}. /proc must be mounted, and a process that changed \
+             its user must be dumpable again (prctl PR_SET_DUMPABLE)"
+        );
+        Error::new(ErrorKind::Unsupported, message)
     })
 }
 

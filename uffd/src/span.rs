@@ -2,9 +2,10 @@
 //!
 //! Races, and why each cannot hurt:
 //!
-//! - *An operation and a fault in its range.* What is laid over missing pages arrives whole by one move per step (see
-//!   `mapping`), so a thread sees a missing page or its bytes. `copy` fills page by page: a thread that runs into a page
-//!   just copied goes on early with right bytes; if it writes, it waits, because the page arrived protected.
+//! - *An operation and a fault in its range.* What is laid over missing pages arrives by one move (see `mapping`), so a
+//!   thread sees a missing page or its bytes, and a failure has changed nothing. `copy` fills page by page: a thread
+//!   that runs into a page just copied goes on early with right bytes; if it writes, it waits, because the page arrived
+//!   protected, so nothing is lost if what was copied has to be taken back.
 //! - *A fault between the steps of `reset`.* Memory laid over a range is inaccessible until it is registered, so that
 //!   it never looks like zeros that were loaded. Nobody may be using the range, else the access would end in SIGSEGV.
 //! - *`reset` of copied pages while others read them* (an eviction): one `MADV_DONTNEED` of pages that stay registered.
@@ -34,9 +35,8 @@ use crate::mapping::{Access, HUGE, HarmlessAdvice, Reservation, Scratch, is_whol
 use crate::memory::{Inner, memory_file};
 use crate::monitor::{fatal, log_raw};
 
-/// Anonymous memory is laid in steps of this size: beside the range there is never more than a step at a scratch
-/// address, which counts against RLIMIT_AS.
-const STEP: usize = 1 << 30;
+/// Where the whole of a range is too much at once, it is emptied in steps, not smaller than this.
+const SMALLEST_STEP: usize = 1 << 30;
 
 /// A reserved range of addresses.
 pub(crate) struct UffdSpan {
@@ -79,10 +79,7 @@ impl UffdSpan {
 
     /// Refuses what could harm memory that is not the span's.
     fn check(&self, range: &Range<usize>) -> Result<()> {
-        if !self.range.is_ours() {
-            let message = "memory of the parent of a forked process: open the database in the child itself";
-            return Err(Error::new(ErrorKind::InUse, message));
-        }
+        self.inner.check_process()?;
         if range.start > range.end || range.end > self.range.len() || !is_whole_pages(range) {
             return Err(Error::new(
                 ErrorKind::Invalid,
@@ -97,15 +94,22 @@ impl UffdSpan {
         Ok(())
     }
 
-    /// Lays fresh anonymous memory over `range`, step by step.
-    fn lay_anonymous(&self, range: &Range<usize>, access: Access, huge: bool) -> Result<(), Errno> {
-        for start in range.clone().step_by(STEP) {
-            let scratch = Scratch::anonymous(STEP.min(range.end - start), access)?;
-            if huge {
-                scratch.advise(HarmlessAdvice::HugePages);
-            }
-            self.range.install(start, scratch)?;
+    /// Lays fresh anonymous memory over `range`. At once if the scratch mapping, which counts against RLIMIT_AS and the
+    /// address space beside the range itself, can be had that large.
+    fn lay_anonymous(&self, range: &Range<usize>, access: Access) -> Result<(), Errno> {
+        let (mut at, mut step) = (range.start, range.end - range.start);
+        while at < range.end {
+            let scratch = match Scratch::anonymous(step.min(range.end - at), access) {
+                Err(Errno::ENOMEM) if step > SMALLEST_STEP => {
+                    step = (step / 8).next_multiple_of(SMALLEST_STEP);
+                    continue;
+                }
+                other => other?,
+            };
+            let len = scratch.len();
+            self.range.install(at, scratch)?;
             self.inner.mappings.installed();
+            at += len;
         }
         Ok(())
     }
@@ -118,14 +122,14 @@ impl UffdSpan {
         if self.uffd()?.write_protect(addresses.start as *mut _, addresses.len()).is_ok() {
             return self.range.discard(range);
         }
-        self.lay_anonymous(range, Access::Nothing, false)?;
+        self.lay_anonymous(range, Access::Nothing)?;
         self.register(range)?;
         self.range.open_up(range)
     }
 
     /// Zero memory again, whatever was there.
     fn make_zero(&self, range: &Range<usize>) -> Result<(), Errno> {
-        self.lay_anonymous(range, Access::ReadWrite, false)?;
+        self.lay_anonymous(range, Access::ReadWrite)?;
         match self.copies.get() {
             Some(copies) => {
                 let punch = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
@@ -192,16 +196,21 @@ impl Span for UffdSpan {
             // What is missing in an eager span is zero memory.
             return Ok(());
         }
-        // Only where a whole huge page fits, which is not so in smaller blocks.
-        let huge = range.start.next_multiple_of(HUGE) + HUGE <= range.end;
-        self.lay_anonymous(&range, Access::ReadWrite, huge).map_err(|errno| {
-            // Steps before the one that failed would look like zeros that were loaded.
-            let error = os_error(format!("laying {} bytes of zero memory", range.end - range.start), errno);
-            match self.make_missing(&range) {
-                Ok(()) => error,
-                Err(errno) => error.context(format!("a part of it cannot be taken back: {errno}")),
+        if range.is_empty() {
+            return Ok(());
+        }
+        let len = range.end - range.start;
+        // In one piece: a part of it might be written to before the rest turns out not to be had.
+        let laid = Scratch::anonymous(len, Access::ReadWrite).and_then(|scratch| {
+            // Only where a whole huge page fits, which is not so in smaller blocks.
+            if range.start.next_multiple_of(HUGE) + HUGE <= range.end {
+                scratch.advise(HarmlessAdvice::HugePages);
             }
-        })
+            self.range.install(range.start, scratch)
+        });
+        laid.map_err(|errno| os_error(format!("laying {len} bytes of zero memory"), errno))?;
+        self.inner.mappings.installed();
+        Ok(())
     }
 
     fn map(&self, range: Range<usize>, file: &dyn DataFile, offset: u64, read_ahead: bool) -> Result<()> {

@@ -30,7 +30,6 @@ pub(crate) enum Errand {
 /// The running threads. They are stopped when this is dropped.
 pub(crate) struct Threads {
     shared: Arc<Shared>,
-    pid: u32,
     /// What is left of them in a forked child must not even be dropped.
     running: Option<Running>,
 }
@@ -46,7 +45,7 @@ impl Threads {
         let (errands, queue) = unbounded();
         let running = Running { handles: Vec::new(), errands };
         // From here on an error stops those that run already.
-        let mut threads = Threads { shared: shared.clone(), pid: std::process::id(), running: Some(running) };
+        let mut threads = Threads { shared: shared.clone(), running: Some(running) };
         threads.spawn("bigarray-errand", move |shared| run_errands(shared, &queue))?;
         if shared.uffd.is_some() {
             let (jobs, waiting) = unbounded();
@@ -97,7 +96,7 @@ impl Threads {
 impl Drop for Threads {
     fn drop(&mut self) {
         let Some(running) = self.running.take() else { return };
-        if self.pid != std::process::id() {
+        if !self.shared.is_ours() {
             // In a forked child there are no such threads. To signal would stop the parent's, to join would wait for
             // ever, and a lock of the channel may have been held when the process forked.
             std::mem::forget(running);
