@@ -1,0 +1,315 @@
+//! The conflict protocol and the memory store against a model of plain maps that knows nothing of segments or pages of
+//! a file: of two transactions on one state the second passes exactly if nothing that it saw and changed was changed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use bigarray_core::store::{Snapshot, Store};
+use bigarray_core::testing::{Edit, MemStore, MemStoreOptions, array_of, page_of};
+use bigarray_core::{BlockNo, BlockSize, PAGE};
+use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
+
+const NAMES: [&str; 3] = ["a", "b", "c"];
+const KEYS: [&str; 2] = ["unit", "station"];
+const BLOCK: usize = BlockSize::MIN.bytes();
+const MOST_BLOCKS: usize = 4;
+
+/// What a transaction does to one array.
+#[derive(Clone, Debug)]
+struct Plan {
+    /// Which one, by its name in the state that the transaction sees; it is created if there is none.
+    name: usize,
+    removes: bool,
+    /// The name it gets, if that is free.
+    rename: Option<usize>,
+    /// Blocks it shrinks to for a while.
+    low: Option<usize>,
+    /// Blocks it has in the end.
+    blocks: Option<usize>,
+    /// Block, page, and what is written, zero for none.
+    pages: Vec<(usize, u32, Option<u64>)>,
+    attrs: Vec<(usize, Option<u8>)>,
+}
+
+/// What a transaction does, each array at most once.
+type Plans = Vec<Plan>;
+
+/// Two transactions on one state, and whether a snapshot of it is kept.
+type Round = (Plans, Plans, bool);
+
+fn plan() -> impl Strategy<Value = Plan> {
+    let page = (0..MOST_BLOCKS, 0..3_u32, proptest::option::weighted(0.8, 1..1000_u64));
+    let attr = (0..KEYS.len(), proptest::option::weighted(0.7, any::<u8>()));
+    (
+        0..NAMES.len(),
+        proptest::bool::weighted(0.1),
+        proptest::option::weighted(0.15, 0..NAMES.len()),
+        proptest::option::weighted(0.15, 0..MOST_BLOCKS),
+        proptest::option::weighted(0.2, 0..=MOST_BLOCKS),
+        proptest::collection::vec(page, 0..4),
+        proptest::collection::vec(attr, 0..2),
+    )
+        .prop_map(|(name, removes, rename, low, blocks, pages, attrs)| Plan {
+            name,
+            removes,
+            rename,
+            low,
+            blocks,
+            pages,
+            attrs,
+        })
+}
+
+fn plans() -> impl Strategy<Value = Plans> {
+    proptest::collection::vec(plan(), 0..3).prop_map(|mut plans| {
+        let mut seen = BTreeSet::new();
+        plans.retain(|plan| seen.insert(plan.name));
+        plans
+    })
+}
+
+fn rounds() -> impl Strategy<Value = Vec<Round>> {
+    proptest::collection::vec((plans(), plans(), any::<bool>()), 1..10)
+}
+
+/// Version and pages of a stored block; a page without tag is zero.
+type Block = (u64, BTreeMap<u32, u64>);
+
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Array {
+    /// Told apart by when it was created, and at which place in the transaction.
+    born: (u64, usize),
+    len: usize,
+    blocks: BTreeMap<usize, Block>,
+    attrs: BTreeMap<&'static str, u8>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Model {
+    arrays: BTreeMap<&'static str, Array>,
+}
+
+/// A plan as it applies to the state its transaction sees.
+#[derive(Clone, Debug)]
+struct Applied {
+    before: Option<&'static str>,
+    after: Option<&'static str>,
+    len: usize,
+    dropped_from: Option<usize>,
+    pages: BTreeMap<(usize, u32), Option<u64>>,
+    attrs: BTreeMap<&'static str, Option<u8>>,
+}
+
+impl Applied {
+    /// What `plan` comes down to, where the transaction has given away `names` already.
+    fn new(plan: &Plan, base: &Model, names: &mut BTreeSet<&'static str>) -> Option<Applied> {
+        let name = NAMES[plan.name];
+        let there = base.arrays.get(name);
+        if plan.removes {
+            there?;
+            names.remove(name);
+            return Some(Applied {
+                before: Some(name),
+                after: None,
+                len: 0,
+                dropped_from: Some(0),
+                pages: BTreeMap::new(),
+                attrs: BTreeMap::new(),
+            });
+        }
+        if there.is_none() && !names.insert(name) {
+            return None;
+        }
+        let mut after = name;
+        if let Some(to) = plan.rename.map(|to| NAMES[to])
+            && names.insert(to)
+        {
+            names.remove(name);
+            after = to;
+        }
+        let had = there.map_or(0, |array| array.len);
+        let len = plan.blocks.unwrap_or(if there.is_some() { had } else { MOST_BLOCKS });
+        let low = plan.low.unwrap_or(len).min(len);
+        let written = plan.pages.iter().filter(|(block, _, _)| *block < len);
+        Some(Applied {
+            before: there.map(|_| name),
+            after: Some(after),
+            len,
+            dropped_from: (low < had).then_some(low),
+            pages: written.map(|(block, page, tag)| ((*block, *page), *tag)).collect(),
+            attrs: plan.attrs.iter().map(|(key, value)| (KEYS[*key], *value)).collect(),
+        })
+    }
+
+    fn all(plans: &Plans, base: &Model) -> Vec<Applied> {
+        let mut names = base.arrays.keys().copied().collect();
+        plans.iter().filter_map(|plan| Applied::new(plan, base, &mut names)).collect()
+    }
+
+    fn edit(&self, base: &dyn Snapshot) -> Edit {
+        let Some(after) = self.after else {
+            return Edit::of(base, self.before.expect("removed")).remove(base);
+        };
+        let mut edit = match self.before {
+            Some(before) => Edit::of(base, before).rename(after).reshape(&[self.len * BLOCK]),
+            None => Edit::create(after, array_of(self.len)),
+        };
+        if let Some(from) = self.dropped_from {
+            edit = edit.drop_from(base, from as u64);
+        }
+        for (&(block, page), tag) in &self.pages {
+            edit = match tag {
+                Some(tag) => edit.page(base, block as u64, page, *tag),
+                None => edit.zero(base, block as u64, page),
+            };
+        }
+        self.attrs.iter().fold(edit, |edit, (key, value)| edit.attr(base, key, value.map(Into::into)))
+    }
+
+    fn touches(&self, base: &Model) -> bool {
+        let before = self.before.map(|name| (name, base.arrays[name].len));
+        self.after.map(|name| (name, self.len)) != before || self.dropped_from.is_some() || !self.pages.is_empty()
+    }
+}
+
+impl Model {
+    /// Whether what was made of `base` may land on this.
+    fn admits(&self, change: &[Applied], base: &Model) -> bool {
+        change.iter().all(|applied| self.admits_one(applied, change, base))
+    }
+
+    fn admits_one(&self, applied: &Applied, change: &[Applied], base: &Model) -> bool {
+        if let Some(name) = applied.after.filter(|name| applied.before != Some(name)) {
+            let given_up = change.iter().any(|other| other.before == Some(name) && other.after != Some(name));
+            if !given_up && self.arrays.contains_key(name) {
+                return false;
+            }
+        }
+        let Some(name) = applied.before else { return true };
+        let seen = &base.arrays[name];
+        let Some(now) = self.arrays.get(name).filter(|now| now.born == seen.born) else { return false };
+        let version = |array: &Array, block| array.blocks.get(&block).map(|(version, _)| *version);
+        let from = applied.dropped_from.unwrap_or(usize::MAX);
+        let written = applied.pages.keys().map(|(block, _)| *block).filter(|block| *block < from);
+        let dropped = (0..MOST_BLOCKS).filter(|block| *block >= from);
+        applied.attrs.keys().all(|key| now.attrs.get(key) == seen.attrs.get(key))
+            && (!applied.touches(base)
+                || now.len == seen.len
+                    && written.chain(dropped).all(|block| version(now, block) == version(seen, block)))
+    }
+
+    fn apply(&mut self, change: &[Applied], base: &Model, version: u64) {
+        let taken: Vec<Option<Array>> =
+            change.iter().map(|applied| applied.before.and_then(|name| self.arrays.remove(name))).collect();
+        for ((n, applied), taken) in change.iter().enumerate().zip(taken) {
+            let Some(name) = applied.after else { continue };
+            let mut array = taken.unwrap_or(Array { born: (version, n), len: applied.len, ..Array::default() });
+            if applied.touches(base) {
+                array.len = applied.len;
+            }
+            array.blocks.retain(|block, _| applied.dropped_from.is_none_or(|from| *block < from));
+            for (&(block, page), tag) in &applied.pages {
+                let (written, pages) = array.blocks.entry(block).or_default();
+                *written = version;
+                match tag {
+                    Some(tag) => pages.insert(page, *tag),
+                    None => pages.remove(&page),
+                };
+            }
+            array.blocks.retain(|_, (_, pages)| !pages.is_empty());
+            for (key, value) in &applied.attrs {
+                match value {
+                    Some(value) => array.attrs.insert(key, *value),
+                    None => array.attrs.remove(key),
+                };
+            }
+            self.arrays.insert(name, array);
+        }
+    }
+
+    fn assert_shown_by(&self, snapshot: &dyn Snapshot) {
+        let shown = snapshot.arrays().unwrap();
+        assert_eq!(
+            shown.iter().map(|(name, array)| (name.as_str(), array.shape[0])).collect::<Vec<_>>(),
+            self.arrays.iter().map(|(name, array)| (*name, array.len * BLOCK)).collect::<Vec<_>>()
+        );
+        for ((name, array), (_, model)) in shown.iter().zip(&self.arrays) {
+            let attrs: BTreeMap<String, _> = snapshot.attrs(array.id).unwrap().into_iter().collect();
+            let wanted = model.attrs.iter().map(|(key, value)| ((*key).to_owned(), (*value).into())).collect();
+            assert_eq!(attrs, wanted, "attributes of {name}");
+            let mut stored = Vec::new();
+            let visit = &mut |block: BlockNo, record: bigarray_core::store::BlockRecord| {
+                stored.push((block.0 as usize, record.version.0));
+                ControlFlow::Continue(())
+            };
+            snapshot.blocks(array.id, 0..u64::MAX, visit).unwrap();
+            let wanted: Vec<_> = model.blocks.iter().map(|(block, (version, _))| (*block, *version)).collect();
+            assert_eq!(stored, wanted, "versions of the blocks of {name}");
+            for (&block, (_, pages)) in &model.blocks {
+                let mut bytes = vec![0xee; BLOCK];
+                snapshot.read(array.id, BlockNo(block as u64), 0, &mut bytes).unwrap();
+                for (page, bytes) in (0..).zip(bytes.chunks(PAGE)) {
+                    let wanted = pages.get(&page).map_or(vec![0; PAGE], |tag| page_of(*tag));
+                    assert!(bytes == wanted, "page {page} of block {block} of {name} is not {:?}", pages.get(&page));
+                }
+            }
+        }
+    }
+}
+
+fn run(rounds: Vec<Round>, produced_every: u64) {
+    let store = MemStore::with(MemStoreOptions { produced_every, ..MemStoreOptions::default() });
+    let mut model = Model::default();
+    let mut held: Vec<(Arc<dyn Snapshot>, Model)> = Vec::new();
+    for (first, second, keep) in rounds {
+        let (base, seen) = (store.snapshot().unwrap(), model.clone());
+        for plans in [first, second] {
+            let change = Applied::all(&plans, &seen);
+            let edits: Vec<Edit> = change.iter().map(|applied| applied.edit(&*base)).collect();
+            let outcome = Edit::commit(&store, &*base, &edits);
+            match outcome {
+                Ok(committed) => {
+                    assert!(model.admits(&change, &seen), "passed: {change:#?}\non {model:#?}\nfrom {seen:#?}");
+                    model.apply(&change, &seen, committed.version.0);
+                }
+                Err(error) => {
+                    assert!(error.is_conflict(), "{error}");
+                    assert!(!model.admits(&change, &seen), "{error}: {change:#?}\non {model:#?}\nfrom {seen:#?}");
+                }
+            }
+            store.check();
+            model.assert_shown_by(&*store.snapshot().unwrap());
+        }
+        match keep {
+            true => held.push((base, seen)),
+            false if held.len() > 2 => drop(held.swap_remove(0)),
+            false => {}
+        }
+        for (snapshot, model) in &held {
+            model.assert_shown_by(&**snapshot);
+        }
+    }
+    held.clear();
+    store.check();
+    assert_eq!(store.pages().1, 0, "pages are kept for snapshots that have ended");
+}
+
+fn config() -> ProptestConfig {
+    ProptestConfig { cases: 200, rng_seed: RngSeed::Fixed(1), failure_persistence: None, ..ProptestConfig::default() }
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn a_commit_passes_exactly_when_nothing_it_saw_was_changed(rounds in rounds()) {
+        run(rounds, 0);
+    }
+
+    #[test]
+    fn the_same_holds_where_blocks_must_be_produced(rounds in rounds()) {
+        run(rounds, 2);
+    }
+}
