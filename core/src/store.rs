@@ -44,7 +44,8 @@ pub trait DataFile: Send + Sync {
     /// Fills `buf` from byte `offset` on; a file that ends before is [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt).
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()>;
 
-    /// The file to map, open for reading only. `None` where there is none (in tests): then nothing maps it.
+    /// The file to map, open for reading only. `None` where there is none (in tests): then only a simulated
+    /// memory maps it.
     fn as_file(&self) -> Option<&std::fs::File>;
 }
 
@@ -107,6 +108,9 @@ pub trait Store: Send + Sync {
     fn commit(&self, change: &Change<'_>, turn: Option<&dyn Turn>) -> Result<Committed>;
 
     /// Waits until no other commit, of any process, can run, and holds that until the guard is dropped.
+    ///
+    /// # Errors
+    /// [`InUse`](crate::ErrorKind::InUse): this thread holds the turn already, and would wait for itself.
     fn turn(&self) -> Result<Box<dyn Turn>>;
 }
 
