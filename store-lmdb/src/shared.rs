@@ -63,6 +63,7 @@ impl Shared {
 
     /// Begins the write transaction.
     pub(crate) fn begin_write(&self) -> Result<WriteTxn<'_>> {
+        self.data.writable()?;
         self.guards.before_write(&self.index)?;
         self.guards.clear_dead_readers(&self.index)?;
         WriteTxn::begin(&self.index)

@@ -1,21 +1,19 @@
-//! Core's suite for stores.
+//! Core's suite for stores. Every test ends with a check of the database.
 
-use std::path::PathBuf;
+mod common;
+
 use std::sync::Arc;
 
 use bigarray_core::store::Store;
 use bigarray_core::testing::store_suite::StoreFixture;
-use bigarray_store_lmdb::{LmdbStore, Options};
 
-fn open(path: &PathBuf) -> Arc<dyn Store> {
-    LmdbStore::open(&Options::new(path)).expect("opening")
-}
+use common::Db;
 
 fn make() -> StoreFixture {
-    let dir = tempfile::tempdir().expect("a temporary directory");
-    let path = dir.path().join("test.bigarray");
-    let store = open(&path);
-    StoreFixture::new(store).reopening(move || open(&path)).keeping(dir)
+    let db = Db::new();
+    let store: Arc<dyn Store> = db.open();
+    let path = db.path.clone();
+    StoreFixture::new(store).reopening(move || common::open(&path)).keeping(db)
 }
 
 bigarray_core::store_suite!(make);

@@ -14,6 +14,7 @@ pub(crate) fn lmdb_error(dir: &Path, what: impl Display, error: lmdb::Error) -> 
     match error {
         lmdb::Error::MapFull => of(ErrorKind::StoreFull, "; open the database with a larger map_size"),
         lmdb::Error::ReadersFull => of(ErrorKind::InUse, "; too many snapshots live, in all processes together"),
+        lmdb::Error::TxnFull => of(ErrorKind::TooLarge, "; commit less at a time"),
         lmdb::Error::MapResized => of(
             ErrorKind::InUse,
             "; another process enlarged the index, which can be adopted only when no snapshot of this process lives: drop \

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{bad, seal, unseal};
 
 /// Longest name of an array or attribute, in bytes.
-pub(crate) const MAX_NAME_BYTES: usize = 255;
+const MAX_NAME_BYTES: usize = 255;
 
 /// A descriptor as JSON.
 #[derive(Serialize, Deserialize)]
@@ -109,7 +109,10 @@ pub(crate) fn attr_name(key: &[u8]) -> Result<(ArrayId, &str)> {
 
 /// As stored under `key`.
 pub(crate) fn encode_attr(key: &[u8], name: &str, value: &Value) -> Result<Vec<u8>> {
-    Ok(seal(key, to_json(name, value)?))
+    let json = to_json(name, value)?;
+    // What is nested too deep would be written but never read again.
+    serde_json::from_slice::<Value>(&json).map_err(|e| unstorable(name, e))?;
+    Ok(seal(key, json))
 }
 
 /// Back from what was stored.
@@ -119,6 +122,9 @@ pub(crate) fn decode_attr(key: &[u8], value: &[u8]) -> Result<Value> {
 }
 
 fn to_json(name: &str, value: &impl Serialize) -> Result<Vec<u8>> {
-    serde_json::to_vec(value)
-        .map_err(|e| Error::new(ErrorKind::Invalid, format!("{name:?} cannot be stored as JSON: {e}")).with_source(e))
+    serde_json::to_vec(value).map_err(|e| unstorable(name, e))
+}
+
+fn unstorable(name: &str, e: serde_json::Error) -> Error {
+    Error::new(ErrorKind::Invalid, format!("{name:?} cannot be stored as JSON: {e}")).with_source(e)
 }

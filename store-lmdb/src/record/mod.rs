@@ -11,7 +11,7 @@ mod sums;
 
 use bigarray_core::{ArrayId, BlockNo, Error, ErrorKind, Result};
 
-pub(crate) use array::{MAX_NAME_BYTES, attr_key, attr_name, decode_array, decode_attr, encode_array, encode_attr};
+pub(crate) use array::{attr_key, attr_name, decode_array, decode_attr, encode_array, encode_attr};
 pub use array::{check_array_name, check_attr_name};
 pub(crate) use block::{MAX_SEGMENTS, StoredBlock, StoredSegment, decode_block, encode_block};
 pub(crate) use meta::Meta;
@@ -107,11 +107,6 @@ impl<'v> Reader<'v> {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.rest.is_empty()
-    }
-
-    /// What remains.
-    pub(crate) fn rest(self) -> &'v [u8] {
-        self.rest
     }
 
     /// Nothing may remain.
