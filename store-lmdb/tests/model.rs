@@ -384,7 +384,7 @@ fn op() -> impl Strategy<Value = Op> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 12, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn every_state_shows_what_was_committed_for_as_long_as_it_is_looked_at(ops in prop::collection::vec(op(), 1..60)) {
@@ -432,4 +432,29 @@ fn a_page_of_a_large_block_is_stored_as_a_page() {
     let after = world.check(true);
     assert_eq!((after.segments, after.stored_pages), (3, before.stored_pages));
     assert_eq!(after.freed_pages, before.freed_pages + 1);
+}
+
+#[test]
+fn the_check_passes_while_others_commit() {
+    let mut world = World::new();
+    for name in NAMES {
+        world.resize(name, 2, true);
+    }
+    let store = world.store();
+    std::thread::scope(|scope| {
+        let writers = NAMES.map(|name| {
+            scope.spawn(move || {
+                for i in 0..30 {
+                    let base = store.snapshot().unwrap();
+                    let pages = if i % 5 == 0 { 0..300 } else { i..i + 3 };
+                    let edit = pages.fold(Edit::of(&*base, name), |edit, page| edit.page(&*base, 1, page, i.into()));
+                    Edit::commit(store, &*base, &[edit]).unwrap();
+                }
+            })
+        });
+        while !writers.iter().all(|writer| writer.is_finished()) {
+            store.check(true).unwrap();
+        }
+    });
+    assert_eq!(store.check(true).unwrap().claimed_pages, 0);
 }

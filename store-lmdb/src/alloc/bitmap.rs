@@ -44,11 +44,6 @@ impl Bitmap {
         *self == Bitmap::EMPTY
     }
 
-    /// How many pages are free.
-    pub(crate) fn count(&self) -> u16 {
-        self.0.iter().map(|w| w.count_ones() as u16).sum()
-    }
-
     /// Whether all pages of the run are free.
     pub(crate) fn has_all(&self, run: &Run) -> bool {
         self.masks(run).all(|(i, mask)| self.0[i] & mask == mask)
@@ -158,7 +153,6 @@ mod tests {
             prop_assert_eq!(again, flags);
             // A run ends at a taken page, so none follows another directly.
             prop_assert!(runs.is_sorted_by(|a, b| a.0 + a.1 < b.0));
-            prop_assert_eq!(usize::from(bitmap.count()), flags.iter().filter(|f| **f).count());
             prop_assert_eq!(Bitmap::from_bytes(&bitmap.to_bytes()), bitmap);
             prop_assert_eq!(bitmap.longest().map(|r| r.1), runs.iter().map(|r| r.1).max());
             for wanted in [1, 2, 7, 64, 512] {

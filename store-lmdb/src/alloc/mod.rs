@@ -20,7 +20,7 @@ mod tests;
 pub(crate) use allocator::Space;
 pub(crate) use bitmap::Bitmap;
 pub(crate) use claims::{Owner, Process};
-pub(crate) use freed::{FREED_RUNS, OldestReader, parse_reader_list};
+pub(crate) use freed::{OldestReader, parse_reader_list};
 pub(crate) use table::{FreedKey, SpaceTable};
 
 use bigarray_core::PAGE;
