@@ -1,6 +1,6 @@
 //! What commits leave on disk, beyond what every store must do.
 
-mod common;
+mod support;
 
 use bigarray_core::store::{Origin, Store as _};
 use bigarray_core::testing::{Edit, array_of};
@@ -8,7 +8,7 @@ use bigarray_core::{BlockNo, ErrorKind, PAGE};
 use bigarray_store_lmdb::{LmdbStore, Options};
 use serde_json::json;
 
-use common::{Db, assert_page, check, commit, id_of, large_array_of, now};
+use support::{Db, assert_page, check, commit, id_of, large_array_of, now};
 
 #[test]
 fn one_changed_page_of_a_large_block_stores_that_page() {

@@ -39,6 +39,7 @@ impl<'s> Ahead<'s> {
             if table.lengthened {
                 shared.data.sync()?;
             }
+            crash::point("claiming");
             shared.commit_txn(txn.into_inner())?;
             Ok(claimed)
         })?;

@@ -1,0 +1,125 @@
+//! A process is killed at every step of a commit: what it leaves is the old state until LMDB has committed and the new
+//! one from then on, the check passes, and the space it took comes back.
+
+mod support;
+
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::Command;
+use std::sync::Arc;
+
+use bigarray_core::store::Snapshot;
+use bigarray_core::testing::{Edit, array_of};
+use bigarray_store_lmdb::LmdbStore;
+use serde_json::json;
+
+use support::{Db, assert_page, check, commit, id_of, large_array_of, now};
+
+const DATABASE: &str = "BIGARRAY_TEST_DATABASE";
+const PAYLOAD: &str = "BIGARRAY_TEST_PAYLOAD";
+const CRASH_AT: &str = "BIGARRAY_CRASH_AT";
+
+/// How the database is before: what the commit touches in every way.
+fn prepare(store: &LmdbStore) {
+    commit(store, |base| Edit::create("a", large_array_of(2)).block(base, 0, 1000));
+    commit(store, |base| Edit::create("shrinks", array_of(3)).block(base, 0, 2000).block(base, 2, 3000));
+    commit(store, |base| Edit::create("goes", array_of(1)).page(base, 0, 0, 4000));
+}
+
+fn assert_old(base: &dyn Snapshot) {
+    for page in 0..512 {
+        assert_page(base, "a", 0, page, Some(1000 + u64::from(page)));
+    }
+    assert_page(base, "a", 1, 0, None);
+    assert_page(base, "shrinks", 2, 0, Some(3000));
+    assert_page(base, "goes", 0, 0, Some(4000));
+    assert_eq!(base.arrays().unwrap().len(), 3);
+    assert_eq!(base.attr(id_of(base, "a"), "new").unwrap(), None);
+}
+
+/// Writes some pages or many, drops and removes, creates and renames.
+fn change(base: &dyn Snapshot, is_large: bool) -> Vec<Edit> {
+    let a = Edit::of(base, "a").page(base, 0, 7, 1).attr(base, "new", Some(json!(1)));
+    vec![
+        if is_large { a.block(base, 1, 5000) } else { a.page(base, 1, 0, 5000) },
+        Edit::of(base, "shrinks").drop_from(base, 1).page(base, 1, 3, 6000).rename("shrunk"),
+        Edit::of(base, "goes").remove(base),
+        Edit::create("goes", array_of(2)).page(base, 1, 15, 7000),
+    ]
+}
+
+fn assert_new(base: &dyn Snapshot, is_large: bool) {
+    for page in 0..512 {
+        assert_page(base, "a", 0, page, Some(if page == 7 { 1 } else { 1000 + u64::from(page) }));
+        let written = is_large || page == 0;
+        assert_page(base, "a", 1, page, written.then_some(5000 + u64::from(page)));
+    }
+    assert_page(base, "shrunk", 0, 0, Some(2000));
+    assert_page(base, "shrunk", 1, 3, Some(6000));
+    assert_page(base, "shrunk", 2, 0, None);
+    assert_page(base, "goes", 0, 0, None);
+    assert_page(base, "goes", 1, 15, Some(7000));
+    assert_eq!(base.arrays().unwrap().len(), 3);
+    assert_eq!(base.attr(id_of(base, "a"), "new").unwrap(), Some(json!(1)));
+}
+
+/// Runs as a process of its own, and is killed.
+#[test]
+fn child_commits() {
+    let Some(path) = std::env::var_os(DATABASE) else { return };
+    let store = support::open(path.as_ref());
+    let base = now(&store);
+    let is_large = std::env::var(PAYLOAD).unwrap() == "large";
+    Edit::commit(&*store, &*base, &change(&*base, is_large)).expect("nothing but the kill ends the commit");
+}
+
+fn kill_at(point: &str, payload: &str, committed: bool) {
+    let db = Db::new();
+    prepare(&db.open());
+    let child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "child_commits", "--nocapture"])
+        .env(DATABASE, &db.path)
+        .env(PAYLOAD, payload)
+        .env(CRASH_AT, point)
+        .output()
+        .unwrap();
+    assert_eq!(child.status.signal(), Some(9), "{point}: {}", String::from_utf8_lossy(&child.stdout));
+
+    let store: Arc<LmdbStore> = db.open();
+    check(&store);
+    let is_large = payload == "large";
+    if committed {
+        assert_new(&*now(&store), is_large)
+    } else {
+        assert_old(&*now(&store))
+    }
+
+    // The next one takes back what the dead one claimed, and commits the same.
+    if !committed {
+        let base = now(&store);
+        Edit::commit(&*store, &*base, &change(&*base, is_large)).unwrap();
+        assert_new(&*now(&store), is_large);
+    }
+    commit(&store, |base| Edit::of(base, "a").page(base, 0, 7, 1));
+    assert_eq!(check(&store).claimed_pages, 0, "{point}");
+}
+
+macro_rules! killed {
+    ($($name:ident: $point:literal, $payload:literal, committed: $committed:literal;)+) => {
+        $(#[test] fn $name() { kill_at($point, $payload, $committed); })+
+    };
+}
+
+killed! {
+    killed_before_the_write_transaction_records_anything: "checked", "small", committed: false;
+    killed_after_a_small_payload: "small payload written", "small", committed: false;
+    killed_after_the_records_of_a_small_payload: "records written", "small", committed: false;
+    killed_between_the_sync_of_a_small_payload_and_its_commit: "data synced", "small", committed: false;
+    killed_after_the_commit_of_a_small_payload: "committed", "small", committed: true;
+    killed_before_a_claim_is_committed: "claiming", "large", committed: false;
+    killed_after_a_claim: "claimed", "large", committed: false;
+    killed_after_a_large_payload: "payload written", "large", committed: false;
+    killed_inside_the_write_transaction_of_a_large_payload: "checked", "large", committed: false;
+    killed_after_the_records_of_a_large_payload: "records written", "large", committed: false;
+    killed_right_before_the_commit_of_a_large_payload: "data synced", "large", committed: false;
+    killed_after_the_commit_of_a_large_payload: "committed", "large", committed: true;
+}
