@@ -141,7 +141,8 @@ impl Check<'_> {
             if let Ok(bitmap) = bitmap
                 && bitmap.and_then(|b| b.class()) != Some(class)
             {
-                self.findings.note(format!("chunk {chunk} is listed as having a free run of {} pages", 1_u32 << class));
+                self.findings
+                    .note(format!("chunk {chunk} is listed under {class}, where its longest free run does not belong"));
             }
             Ok(true)
         })

@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 
+use bigarray_core::testing::Rng;
 use bigarray_core::{ArrayId, BlockNo, BlockSize, Descriptor, Order, PAGE, Version};
+use lmdb::Database;
 use serde_json::json;
 
 use super::CheckReport;
 use crate::alloc::{Bitmap, CHUNK, FreedKey, Process, Run};
-use crate::index::WriteTxn;
+use crate::index::{Dbs, WriteTxn};
 use crate::record::{
     Meta, SUMS, StoredBlock, StoredSegment, attr_key, block_key, chunk_key, encode_array, encode_attr, encode_bitmap,
-    encode_block, encode_claim, encode_fit, encode_freed, encode_sums, fit_key, freed_key, numbered_key,
+    encode_block, encode_claim, encode_fit, encode_freed, encode_sums, fit_key, freed_key, numbered_key, seal,
 };
 use crate::{LmdbStore, Options};
 
@@ -178,36 +180,77 @@ fn a_data_file_that_is_cut_off_is_found() {
     assert!(text.contains("pages 0..512 of chunk 2 are claimed by process"), "{text}");
 }
 
+/// All tables but `meta`.
+const TABLES: [(&str, fn(&Dbs) -> Database); 8] = [
+    ("arrays", |dbs| dbs.arrays),
+    ("attrs", |dbs| dbs.attrs),
+    ("blocks", |dbs| dbs.blocks),
+    ("sums", |dbs| dbs.sums),
+    ("chunks", |dbs| dbs.chunks),
+    ("fits", |dbs| dbs.fits),
+    ("freed", |dbs| dbs.freed),
+    ("claims", |dbs| dbs.claims),
+];
+
+/// The first record of a table.
+fn first_record(txn: &WriteTxn<'_>, db: Database) -> (Vec<u8>, Vec<u8>) {
+    let mut record = None;
+    txn.tables()
+        .scan(db, &[], |key, value| {
+            record = Some((key.to_vec(), value.to_vec()));
+            Ok(false)
+        })
+        .unwrap();
+    record.unwrap()
+}
+
 #[test]
 fn a_damaged_record_is_found_in_every_table() {
-    let sound = Sound::new();
-    let txn = WriteTxn::begin(&sound.store.shared.index).unwrap();
-    let dbs = *txn.dbs();
-    drop(txn);
-    let tables = [
-        ("arrays", dbs.arrays),
-        ("attrs", dbs.attrs),
-        ("blocks", dbs.blocks),
-        ("sums", dbs.sums),
-        ("chunks", dbs.chunks),
-        ("fits", dbs.fits),
-        ("freed", dbs.freed),
-        ("claims", dbs.claims),
-    ];
-    for (name, db) in tables {
+    for (name, table) in TABLES {
         finds(&[&format!("of table {name} is corrupt: its checksum does not fit")], |txn| {
-            let mut record = None;
-            txn.tables()
-                .scan(db, &[], |key, value| {
-                    record = Some((key.to_vec(), value.to_vec()));
-                    Ok(false)
-                })
-                .unwrap();
-            let (key, mut value) = record.unwrap();
+            let db = table(txn.dbs());
+            let (key, mut value) = first_record(txn, db);
             *value.last_mut().unwrap() ^= 1;
             txn.put(db, &key, &value).unwrap();
         });
     }
+}
+
+#[test]
+fn records_that_were_never_written_by_us_are_judged_and_not_obeyed() {
+    let sound = Sound::new();
+    let mut rng = Rng::new(7);
+    let mut refused = 0;
+    for _ in 0..200 {
+        let table = TABLES[rng.below(TABLES.len())].1;
+        let mut put = None;
+        sound.write(|txn| {
+            let db = table(txn.dbs());
+            let (key, value) = first_record(txn, db);
+            let (mut bad_key, mut bad_value) = (key.clone(), value[..value.len() - 4].to_vec());
+            for _ in 0..=rng.below(3) {
+                // In the key, or in the value if there is one.
+                let bytes = if rng.one_in(3) || bad_value.is_empty() { &mut bad_key } else { &mut bad_value };
+                let at = rng.below(bytes.len());
+                bytes[at] = rng.draw() as u8;
+            }
+            txn.delete(db, &key).unwrap();
+            txn.put(db, &bad_key, &seal(&bad_key, bad_value)).unwrap();
+            put = Some((bad_key, key, value));
+        });
+        if let Err(e) = sound.store.check(true) {
+            assert!(e.is_corrupt() || e.is_unsupported(), "{e:?}");
+            refused += 1;
+        }
+        let (bad_key, key, value) = put.unwrap();
+        sound.write(|txn| {
+            let db = table(txn.dbs());
+            txn.delete(db, &bad_key).unwrap();
+            txn.put(db, &key, &value).unwrap();
+        });
+    }
+    sound.store.check(true).unwrap();
+    assert!(refused > 150, "only {refused} were found");
 }
 
 #[test]
@@ -262,7 +305,7 @@ fn a_chunk_listed_under_another_run_than_it_has_is_found() {
     finds(&["chunk 1 is not listed by its longest free run"], |txn| {
         assert!(txn.delete(txn.dbs().fits, &fit_key(Bitmap::WHOLE, 1)).unwrap());
     });
-    finds(&["chunk 0 is listed as having a free run of 512 pages"], |txn| {
+    finds(&["chunk 0 is listed under 9, where its longest free run does not belong"], |txn| {
         let key = fit_key(Bitmap::WHOLE, 0);
         txn.put(txn.dbs().fits, &key, &encode_fit(&key)).unwrap();
     });
