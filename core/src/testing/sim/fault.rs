@@ -48,6 +48,18 @@ impl Drop for Acting {
     }
 }
 
+/// A thread on the list of those who wait, until dropped, by a panic too.
+struct Waiting<'a> {
+    shared: &'a Shared,
+    ticket: u64,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.shared.world().waiters.retain(|waiter| waiter.ticket != self.ticket);
+    }
+}
+
 impl Shared {
     /// Waits until the thread may try again, having told the pager.
     pub(super) fn fault(&self, fault: Fault) {
@@ -59,6 +71,7 @@ impl Shared {
         let stale = if world.rng.one_in(LATE) { world.late.pop() } else { None };
         let (runs_now, comes_late) = (world.rng.one_in(2), world.rng.one_in(LATE));
         drop(world);
+        let _waiting = Waiting { shared: self, ticket };
         for fault in stale.iter().chain([&fault]) {
             if let Some(job) = self.deliver(fault) {
                 if runs_now {
@@ -98,7 +111,6 @@ impl Shared {
                 }
                 let Some(left) = self.options.patience.checked_sub(since.elapsed()).filter(|left| !left.is_zero())
                 else {
-                    world.waiters.retain(|waiter| waiter.ticket != ticket);
                     let state = world.spans.get(&fault.base).map(|span| {
                         span.table.pages.get(&(fault.offset / PAGE)).map_or("missing", super::page::Page::name)
                     });
