@@ -14,7 +14,12 @@
 //! | `probe` | what this kernel lets this process do |
 //! | `limits` | the number of mappings; errors that name the limit to raise |
 //! | `mapping`, `ioctl` | system calls |
+//! | `alarm` | last words |
 
+#[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
+compile_error!("bigarray needs Linux and 64-bit addresses");
+
+mod alarm;
 mod ioctl;
 mod limits;
 mod mapping;

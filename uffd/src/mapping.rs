@@ -19,8 +19,14 @@ use nix::sys::mman::{
     MRemapFlags, MapFlags, MmapAdvise, ProtFlags, madvise, mmap, mmap_anonymous, mprotect, mremap, munmap,
 };
 
+use crate::alarm::log_raw;
+
 /// Alignment of reservations: a huge page.
 pub(crate) const HUGE: usize = 2 << 20;
+
+/// Bytes that the kernel surely reads ahead when it is asked once: it cuts a longer request to the size that is best
+/// for the disk, a megabyte or more, and forgets the rest.
+const READ_AHEAD: usize = 512 << 10;
 
 /// What may be done to the pages of a mapping.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -319,17 +325,20 @@ impl Drop for Reservation {
         let (start, len) = self.with_guards();
         // SAFETY: every borrow of the bytes ended before this value did: views borrow what owns the span (invariant C).
         if let Err(errno) = unsafe { unmap(start, len) } {
-            // Splitting a mapping in two can fail at the limit of mappings; the addresses are lost, nothing else.
-            tracing::warn!("{} bytes of addresses at {:p} cannot be given back: {errno}", self.len, self.base);
+            // To split a mapping in two can fail at the limit of mappings. The addresses are lost; the memory is not.
+            let _ = self.discard(&(0..self.len));
+            log_raw(&format!("{len} bytes of addresses cannot be given back: {errno}"));
         }
     }
 }
 
 /// Starts reading what is mapped at `addresses`, whatever that is by now.
 pub(crate) fn will_need(addresses: Range<usize>) {
-    if let Some(at) = NonNull::new(addresses.start as *mut c_void) {
-        // SAFETY: this advice changes no byte, of no mapping.
-        let _ = unsafe { madvise(at, addresses.len(), MmapAdvise::MADV_WILLNEED) };
+    for start in addresses.clone().step_by(READ_AHEAD) {
+        if let Some(at) = NonNull::new(start as *mut c_void) {
+            // SAFETY: this advice changes no byte, of no mapping.
+            let _ = unsafe { madvise(at, READ_AHEAD.min(addresses.end - start), MmapAdvise::MADV_WILLNEED) };
+        }
     }
 }
 

@@ -1,3 +1,4 @@
+use std::fmt;
 use std::fs::File;
 use std::sync::Arc;
 
@@ -100,6 +101,12 @@ impl Inner {
         }
         let message = "memory of the parent of a forked process: open the database in the child itself";
         Err(Error::new(ErrorKind::InUse, message))
+    }
+}
+
+impl fmt::Debug for UffdMemory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("UffdMemory").field(&self.inner.description).finish()
     }
 }
 

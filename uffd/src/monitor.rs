@@ -29,6 +29,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::EventFd;
 use userfaultfd::{Event, EventBuffer, FaultKind, Uffd};
 
+use crate::alarm::fatal;
 use crate::spans::Spans;
 
 /// Faults read at a time.
@@ -165,16 +166,4 @@ fn text_of(panic: &(dyn Any + Send)) -> &str {
         .copied()
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("of unknown cause")
-}
-
-/// Writes a line to standard error with one system call and no lock: a user's thread may hold the lock of std's handle
-/// while it waits for the page that this is about.
-pub(crate) fn log_raw(message: &str) {
-    let _ = nix::unistd::write(std::io::stderr(), format!("bigarray: {message}\n").as_bytes());
-}
-
-/// Ends the process: going on would mean wrong data or a silent hang.
-pub(crate) fn fatal(message: &str) -> ! {
-    log_raw(message);
-    std::process::abort()
 }

@@ -29,11 +29,11 @@ use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, fallocate};
 use userfaultfd::{RegisterMode, Uffd};
 
+use crate::alarm::{fatal, log_raw};
 use crate::ioctl::copy_protected;
 use crate::limits::{errno_of, os_error};
 use crate::mapping::{Access, HUGE, HarmlessAdvice, Reservation, Scratch, is_whole_pages, will_need};
 use crate::memory::{Inner, memory_file};
-use crate::monitor::{fatal, log_raw};
 
 /// Where the whole of a range is too much at once, it is emptied in steps, not smaller than this.
 const SMALLEST_STEP: usize = 1 << 30;

@@ -13,7 +13,7 @@ use nix::sys::signal::{SigSet, Signal};
 use crate::mapping::will_need;
 use crate::monitor::{self, Shared};
 
-/// Read-ahead is asked for in steps of this size, so that dropping the memory need not wait for a whole one.
+/// Between steps of this size a read-ahead looks whether the memory is being dropped, which waits for it.
 const READ_AHEAD_STEP: usize = 16 << 20;
 
 /// Read-aheads that may be waiting; more than that are dropped: they come too late anyway.

@@ -10,8 +10,6 @@ use bigarray_core::memory::{Faults, Job, Memory, Residency, Span};
 use bigarray_uffd::Userfaultfd;
 use common::*;
 use nix::sys::signal::Signal;
-use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Metadata, Subscriber};
 
 /// Panics where it should load; told of the failure, it lays zeros so that the test goes on.
 struct Broken {
@@ -110,29 +108,6 @@ fn an_access_to_poisoned_pages_ends_the_process_with_sigbus_and_says_why() {
         assert!(stderr.contains("bigarray: array \"a\": block 0 cannot be read: as the test asks\n"), "{stderr}");
         assert!(!String::from_utf8_lossy(&output.stdout).contains("read "));
     }
-}
-
-/// Remembers which thread each event came from.
-#[derive(Clone, Default)]
-struct Recorder(Arc<Mutex<Vec<Recorded>>>);
-
-type Recorded = (tracing::Level, Option<String>);
-
-impl Subscriber for Recorder {
-    fn enabled(&self, _: &Metadata<'_>) -> bool {
-        true
-    }
-    fn new_span(&self, _: &Attributes<'_>) -> Id {
-        Id::from_u64(1)
-    }
-    fn record(&self, _: &Id, _: &Record<'_>) {}
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-    fn event(&self, event: &Event<'_>) {
-        let thread = std::thread::current().name().map(str::to_owned);
-        self.0.lock().unwrap().push((*event.metadata().level(), thread));
-    }
-    fn enter(&self, _: &Id) {}
-    fn exit(&self, _: &Id) {}
 }
 
 #[test]

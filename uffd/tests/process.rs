@@ -150,7 +150,12 @@ fn a_process_that_may_not_use_userfaultfd_has_eager_spans_and_says_what_to_chang
         return;
     }
     forbid_userfaultfd();
-    let memory = memory(Userfaultfd::Auto);
+    let recorder = Recorder::default();
+    tracing::subscriber::set_global_default(recorder.clone()).unwrap();
+    let [memory, _] = [Userfaultfd::Auto; 2].map(memory);
+    // Said once, however many memories there are.
+    let warnings = recorder.0.lock().unwrap().iter().filter(|(level, _)| *level == tracing::Level::WARN).count();
+    assert_eq!(warnings, 1);
     assert!(!memory.delivers_faults(), "{}", memory.describe());
     let description = memory.describe();
     for part in ["/dev/userfaultfd", "Operation not permitted", "vm.unprivileged_userfaultfd=1", "seccomp"] {

@@ -14,6 +14,8 @@ use bigarray_core::memory::{Faults, Job, Memory, Residency, Span};
 use bigarray_core::store::DataFile;
 use bigarray_core::{PAGE, Result};
 use bigarray_uffd::{MemoryOptions, Pagemap, UffdMemory, Userfaultfd};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Metadata, Subscriber};
 
 pub(crate) const BLOCK: usize = 64 << 10;
 pub(crate) const MIB: usize = 1 << 20;
@@ -262,4 +264,27 @@ pub(crate) fn eventually(what: &str, condition: impl Fn() -> bool) {
         assert!(start.elapsed() < Duration::from_secs(20), "never: {what}");
         std::thread::sleep(Duration::from_millis(2));
     }
+}
+
+/// Remembers the level of each event and the thread it came from.
+#[derive(Clone, Default)]
+pub(crate) struct Recorder(pub(crate) Arc<Mutex<Vec<Recorded>>>);
+
+pub(crate) type Recorded = (tracing::Level, Option<String>);
+
+impl Subscriber for Recorder {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+    fn event(&self, event: &Event<'_>) {
+        let thread = std::thread::current().name().map(str::to_owned);
+        self.0.lock().unwrap().push((*event.metadata().level(), thread));
+    }
+    fn enter(&self, _: &Id) {}
+    fn exit(&self, _: &Id) {}
 }
