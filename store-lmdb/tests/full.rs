@@ -1,0 +1,68 @@
+//! A full disk. One test, since the limit that stands for it is the process's.
+
+mod support;
+
+use bigarray_core::testing::{Edit, array_of};
+use bigarray_core::{Error, Result};
+use bigarray_store_lmdb::LmdbStore;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::{SigSet, Signal};
+
+use support::{Db, assert_page, check, commit, large_array_of, now};
+
+const LIMIT_BYTES: u64 = 12 << 20;
+
+/// Writes a block of `name`, all of it or one page.
+fn write(store: &LmdbStore, name: &str, block: u64, all: bool) -> Result<()> {
+    let base = now(store);
+    let edit = Edit::of(&*base, name);
+    let edit = if all { edit.block(&*base, block, 1000 * block) } else { edit.page(&*base, block, 0, block) };
+    Edit::commit(store, &*base, &[edit]).map(drop)
+}
+
+/// Writes blocks until the disk is full; returns how many were written, and the error.
+fn fill(store: &LmdbStore, name: &str, all: bool) -> (u64, Error) {
+    (0..4096).find_map(|block| Some((block, write(store, name, block, all).err()?))).expect("a limit")
+}
+
+#[test]
+fn a_full_disk_refuses_the_commit_and_the_database_goes_on() {
+    let db = Db::new();
+    let store = db.open();
+    commit(&store, |_| Edit::create("large", large_array_of(4096)));
+    commit(&store, |_| Edit::create("small", array_of(4096)));
+    // Beyond the limit a write fails, once the signal that comes with it is held back.
+    let mut signals = SigSet::empty();
+    signals.add(Signal::SIGXFSZ);
+    signals.thread_block().unwrap();
+    let (_, hard) = getrlimit(Resource::RLIMIT_FSIZE).unwrap();
+    setrlimit(Resource::RLIMIT_FSIZE, LIMIT_BYTES, hard).unwrap();
+
+    // Written ahead: what was claimed comes back.
+    let (large, error) = fill(&store, "large", true);
+    assert!(error.is_store_full(), "{error}");
+    assert_eq!(large, 6);
+    let full = check(&store);
+    assert_eq!((full.claimed_pages, full.stored_pages), (0, 6 * 512));
+    // Written inside the transaction.
+    let (small, error) = fill(&store, "small", false);
+    assert!(error.is_store_full(), "{error}");
+    assert_eq!((small, check(&store).stored_pages), (0, 6 * 512));
+
+    // What needs no space passes, and what it frees can be used.
+    commit(&store, |base| Edit::of(base, "large").drop_from(base, 5));
+    for _ in 0..3 {
+        commit(&store, |base| Edit::of(base, "small").reshape(&[4095 << 16]));
+        commit(&store, |base| Edit::of(base, "small").reshape(&[4096 << 16]));
+    }
+    write(&store, "large", 7, true).unwrap();
+    setrlimit(Resource::RLIMIT_FSIZE, hard, hard).unwrap();
+    write(&store, "large", 8, true).unwrap();
+    write(&store, "small", 9, false).unwrap();
+    let base = now(&store);
+    for block in [0, 1, 2, 3, 4, 7, 8] {
+        assert_page(&*base, "large", block, 511, Some(1000 * block + 511));
+    }
+    assert_page(&*base, "large", 5, 0, None);
+    assert_page(&*base, "small", 9, 0, Some(9));
+}
