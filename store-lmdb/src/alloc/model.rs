@@ -256,7 +256,7 @@ impl Model {
                 }
                 // Whoever wrote ahead is gone; all that is left of it is what the index says.
                 let claims = self.now.table.claims.keys();
-                let dead = claims.map(|owner| Owner::from_bytes(owner));
+                let dead = claims.map(Owner::from_bytes);
                 self.writers =
                     dead.map(|owner| Writer { owner, stamp: 0, written: Vec::new(), alive: false }).collect();
             }

@@ -1,5 +1,7 @@
 //! What the allocator prefers, and what it refuses.
 
+#![allow(clippy::single_range_in_vec_init, reason = "claims are lists of ranges")]
+
 use super::simulated::SimulatedTable;
 use super::{Bitmap, CHUNK_PAGES, OldestReader, Process, Run, Space};
 
