@@ -8,6 +8,8 @@ mod block;
 mod meta;
 mod space;
 mod sums;
+#[cfg(test)]
+mod tests;
 
 use bigarray_core::{ArrayId, BlockNo, Error, ErrorKind, Result};
 
