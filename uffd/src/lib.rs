@@ -1,3 +1,4 @@
+#![deny(unsafe_code)]
 //! bigarray's memory on Linux: [`UffdMemory`] implements [`bigarray_core::memory::Memory`].
 //!
 //! A span is a reserved range of addresses, registered with a userfaultfd. The first access to a missing page waits in
@@ -20,8 +21,10 @@
 compile_error!("bigarray needs Linux and 64-bit addresses");
 
 mod alarm;
+#[allow(unsafe_code)]
 mod ioctl;
 mod limits;
+#[allow(unsafe_code)]
 mod mapping;
 mod memory;
 mod monitor;

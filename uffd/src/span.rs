@@ -166,14 +166,12 @@ impl UffdSpan {
         Ok(())
     }
 
-    /// The file that holds copied bytes, sparse and as long as the span.
+    /// The file that holds copied bytes, sparse.
     fn copies(&self) -> Result<&File> {
-        if let Some(copies) = self.copies.get() {
-            return Ok(copies);
+        match self.copies.get() {
+            Some(copies) => Ok(copies),
+            None => memory_file("bigarray-copies").map(|file| self.copies.get_or_init(|| file)),
         }
-        let copies = memory_file("bigarray-copies")?;
-        copies.set_len(self.range.len() as u64).map_err(|error| Error::io("sizing a file in memory", error))?;
-        Ok(self.copies.get_or_init(|| copies))
     }
 }
 
