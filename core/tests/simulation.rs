@@ -45,12 +45,12 @@ impl World {
             delivers_faults: mode.faults,
             delivers_kernel_faults: mode.kernel_faults,
             most_mappings: mode.mappings,
-            reports_read_zero_pages: seed % 2 == 0,
-            leaves_jobs: seed % 3 == 0,
+            reports_read_zero_pages: seed.is_multiple_of(2),
+            leaves_jobs: seed.is_multiple_of(3),
             ..SimOptions::default()
         };
         let memory = SimMemory::with(store.file(), options);
-        let options = EngineOptions { copy: mode.copy, verify: seed % 5 == 0 };
+        let options = EngineOptions { copy: mode.copy, verify: seed.is_multiple_of(5) };
         let engine = Engine::new(Arc::new(store.clone()), Arc::new(memory.clone()), options);
         World { engine, store, memory, rng: Rng::new(seed), committed: Model::new() }
     }

@@ -5,7 +5,7 @@ use super::transaction::{Place, Transaction};
 use crate::conflict;
 use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::BlockNo;
-use crate::pager::Written;
+use crate::pager::{Pager, Written};
 use crate::store::{ArrayChange, Bytes, Change, Committed, Snapshot, Turn};
 
 /// Bytes of an array that nothing was written to.
@@ -70,10 +70,26 @@ pub(super) fn commit(transaction: &Transaction, turn: Option<&dyn Turn>) -> Resu
 fn written(slot: &Slot) -> Result<Written> {
     match (&slot.after, &slot.pager) {
         (Some((name, _)), Ok(Some(pager))) => {
-            pager.written(&slot.exposed).map_err(|e| e.context(format_args!("array {name:?}")))
+            let written = pager.written(&slot.exposed).and_then(|w| with_ends(slot, pager, w));
+            written.map_err(|e| e.context(format_args!("array {name:?}")))
         }
         _ => Ok(Written { changes: Vec::new(), touched: Vec::new() }),
     }
+}
+
+/// A shrink writes to the block that the array then ends in, whether or not there was anything to clear: who wrote
+/// behind the new end meanwhile must conflict, or his bytes would show when the array grows again.
+fn with_ends(slot: &Slot, pager: &Pager, mut written: Written) -> Result<Written> {
+    for &end in &slot.ends {
+        let block = pager.block_size().block_at(end);
+        if block.0 >= slot.dropped_from || slot.before.is_none() {
+            continue;
+        }
+        if let Err(at) = written.changes.binary_search_by_key(&block, |change| change.block) {
+            written.changes.insert(at, pager.page_as_written(end)?);
+        }
+    }
+    Ok(written)
 }
 
 fn array_change<'a>(slot: &'a Slot, written: &Written, snapshot: &dyn Snapshot) -> Result<Option<ArrayChange<'a>>> {

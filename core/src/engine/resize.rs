@@ -124,6 +124,7 @@ impl Writer<'_> {
         let kept_end = block_size.start_of(BlockNo(blocks)).min(old_bytes);
         if new_bytes < kept_end {
             self.zero_tail(new_bytes..kept_end)?;
+            self.slot_mut().ends.push(new_bytes);
         }
         let Slot { pager, exposed, dropped_from, .. } = self.slot_mut();
         *dropped_from = blocks.min(*dropped_from);

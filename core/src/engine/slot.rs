@@ -23,6 +23,8 @@ pub(super) struct Slot {
     pub(super) exposed: Ranges,
     /// The least number of blocks the array had since the snapshot; `u64::MAX` if it never shrank.
     pub(super) dropped_from: u64,
+    /// Bytes at which the array ended for a while, inside a block that it had more of before.
+    pub(super) ends: Vec<usize>,
     /// Attributes in the snapshot and now; loaded when the array is opened.
     pub(super) attrs_before: Map<String, Value>,
     pub(super) attrs: Map<String, Value>,
@@ -36,6 +38,7 @@ impl Slot {
             pager: Ok(None),
             exposed: Ranges::default(),
             dropped_from: u64::MAX,
+            ends: Vec::new(),
             attrs_before: Map::new(),
             attrs: Map::new(),
         }
@@ -50,6 +53,7 @@ impl Slot {
             pager: Ok(None),
             exposed: Ranges::default(),
             dropped_from: u64::MAX,
+            ends: Vec::new(),
             attrs_before: attrs.clone(),
             attrs,
         })

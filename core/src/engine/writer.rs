@@ -74,9 +74,9 @@ impl<'t> Writer<'t> {
     /// them writable.
     pub fn prefetch(&self, bytes: Range<usize>) -> Result<()> {
         match &self.slot().pager {
-            Ok(Some(pager)) => {
-                pager.prefetch(&bytes, true).map_err(|e| e.context(format_args!("array {:?}", self.name())))
-            }
+            Ok(Some(pager)) => pager
+                .prefetch(&bytes, pager.is_user_mode())
+                .map_err(|e| e.context(format_args!("array {:?}", self.name()))),
             Ok(None) => Ok(()),
             Err(error) => Err(again(error)),
         }

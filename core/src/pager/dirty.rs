@@ -65,18 +65,29 @@ impl Pager {
             }
         }
         let table = self.lock();
-        if let Some(why) = &table.failure {
-            return Err(Error::new(
-                ErrorKind::Corrupt,
-                format!("a page could not be loaded, so nothing is stored: {why}"),
-            ));
-        }
+        table.refuse_if_failed()?;
         for change in &mut changes.list {
             change.seen = table.blocks.get(&change.block.0).map_or(Version(0), Entry::version);
         }
         touched.sort_unstable();
         touched.dedup();
         Ok(Written { changes: changes.list, touched })
+    }
+
+    /// The page at byte `at` as a change, whether it was written to or not.
+    pub(crate) fn page_as_written(&self, at: usize) -> Result<BlockChange> {
+        let start = at / PAGE * PAGE;
+        let bytes = start..start + PAGE;
+        let mut zero = false;
+        self.prefetch(&bytes, false)?; // a failure to load is a value here, not a fault
+        self.span.with_bytes(bytes, &mut |bytes| {
+            zero = bytes == ZEROS;
+            Ok(())
+        })?;
+        let block = self.block_size.block_at(at);
+        let page = ((start - self.block_size.start_of(block)) / PAGE) as u32;
+        let seen = self.lock().blocks.get(&block.0).map_or(Version(0), Entry::version);
+        Ok(BlockChange { block, seen, pages: vec![PageRun { pages: page..page + 1, zero }] })
     }
 
     /// Blocks of `exposed` that may hold what no committed state has; for an abort, which does not care what it is.
@@ -98,7 +109,11 @@ impl Pager {
     }
 
     /// Writes what was written here to the same place of `other`, for an array that outgrew its span.
+    ///
+    /// # Errors
+    /// As [`written`](Pager::written).
     pub(crate) fn copy_written_to(&self, other: &Pager, exposed: &Ranges) -> Result<()> {
+        self.lock().refuse_if_failed()?;
         let mut found = Vec::new();
         for Candidate { bytes, search } in self.candidates(exposed) {
             match search {

@@ -114,6 +114,11 @@ impl Pager {
         self.access.store(access as u8, Ordering::Relaxed);
     }
 
+    /// Whether system calls cannot wait for a fault.
+    pub(crate) fn is_user_mode(&self) -> bool {
+        !self.memory.delivers_kernel_faults()
+    }
+
     fn is_random(&self) -> bool {
         self.access.load(Ordering::Relaxed) == Access::Random as u8
     }
@@ -134,12 +139,12 @@ impl Pager {
         self.block_size.start_of(BlockNo(blocks.start))..end
     }
 
-    /// Loads the blocks of `bytes`, with errors as values. With `for_writing`, where system calls cannot wait for a
-    /// fault, copied blocks are made writable too, so that one can write into them.
+    /// Loads the blocks of `bytes`, with errors as values. With `for_writing` copied blocks are made writable too, so
+    /// that a write meets no fault, and no failure.
     pub(crate) fn prefetch(&self, bytes: &Range<usize>, for_writing: bool) -> Result<()> {
         for block in self.block_size.blocks_in(bytes) {
             self.load_and_wait(block)?;
-            if for_writing && !self.memory.delivers_kernel_faults() {
+            if for_writing {
                 self.admit_writer(block)?;
             }
         }

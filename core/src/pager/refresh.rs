@@ -107,8 +107,17 @@ impl Pager {
             binding.end = blocks;
             binding.visible = binding.visible.min(visible);
         }
+        let cut = self.forget_beyond(&mut table, blocks);
+        if let Err(error) = &cut {
+            // Some blocks may be gone, so what is left is no state of the array.
+            table.failure.get_or_insert_with(|| format!("the array could not be cut to {blocks} blocks: {error}"));
+        }
+        cut
+    }
+
+    fn forget_beyond(&self, table: &mut Table, blocks: u64) -> Result<()> {
         let beyond: Vec<u64> = table.blocks.range(blocks..).map(|(&block, _)| block).collect();
-        self.forget(&mut table, &beyond)?;
+        self.forget(table, &beyond)?;
         if self.residency == Residency::Eager {
             // Zero memory has no entry there, and may have been written to.
             let size = self.span.size_bytes();

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::descriptor::{ArrayId, Version};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::BlockNo;
 use crate::memory::Residency;
 use crate::store::{BlockRecord, Origin, Snapshot};
@@ -150,6 +150,14 @@ impl Table {
     pub(crate) fn raise_generation(&mut self) {
         self.generation += 1;
         self.loading.clear();
+    }
+
+    /// Refuses what would store the span's bytes.
+    pub(crate) fn refuse_if_failed(&self) -> Result<()> {
+        match &self.failure {
+            Some(why) => Err(Error::new(ErrorKind::Corrupt, format!("nothing is stored after a failure: {why}"))),
+            None => Ok(()),
+        }
     }
 
     /// Runs of `range` that nothing is installed in.
