@@ -1,1 +1,9 @@
-//! Placeholder.
+//! Programs of a user, made from random bytes, run on core's simulated memory and in-memory store and compared with a
+//! plain `Vec`: what is read is what was written, and a commit lands, conflicts or fails exactly when it should.
+
+mod model;
+mod run;
+mod scenario;
+
+pub use run::run;
+pub use scenario::{Call, Change, Op, Paging, Place, Scenario, Setup, Size};

@@ -1,0 +1,4 @@
+//! `cargo +nightly fuzz run --features libfuzzer pager`
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|scenario: bigarray_fuzz::Scenario| bigarray_fuzz::run(&scenario));

@@ -1,0 +1,307 @@
+//! Runs a scenario on the engine and on the model, side by side.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bigarray_core::store::{Snapshot, Store};
+use bigarray_core::testing::{MemStore, MemStoreOptions, Signal, SimMemory, SimOp, SimOptions, SimSpan, array_of};
+use bigarray_core::{Engine, EngineOptions, Error, Reader, Result, Transaction, Writer};
+
+use crate::model::{Draft, Model, Verdict};
+use crate::scenario::{Change, Op, Paging, Place, Scenario, Setup, pattern};
+
+/// Name of the array.
+const NAME: &str = "A";
+
+/// Snapshots that are kept at a time.
+const HELD: usize = 4;
+
+/// Runs `scenario` to its end.
+///
+/// # Panics
+/// If anything is not as the model says, and where simulated memory or store see their contracts broken.
+pub fn run(scenario: &Scenario) {
+    let mut world = World::new(scenario.setup);
+    for op in &scenario.ops {
+        world.step(*op);
+    }
+    world.commit();
+    world.held.clear();
+    world.check_newest();
+    world.memory.run_jobs();
+    drop(world.engine);
+    world.store.check();
+}
+
+struct World {
+    setup: Setup,
+    store: MemStore,
+    memory: SimMemory,
+    engine: Arc<Engine>,
+    model: Model,
+    open: Option<Open>,
+    held: Vec<Held>,
+    /// A call was ordered to fail: from now on errors are no surprise, but wrong bytes are.
+    failures: bool,
+}
+
+/// The transaction that is open.
+struct Open {
+    transaction: Transaction,
+    draft: Draft,
+    /// An access ended in a signal: it cannot commit.
+    poisoned: bool,
+}
+
+/// A snapshot that is kept; its array is opened when it is first read.
+struct Held {
+    snapshot: Arc<dyn Snapshot>,
+    reader: Option<Reader>,
+    bytes: Arc<Vec<u8>>,
+}
+
+impl World {
+    fn new(setup: Setup) -> World {
+        let store = MemStore::with(MemStoreOptions {
+            produced_every: if setup.produced { 3 } else { 0 },
+            capacity_pages: if setup.small_store { 120 } else { 0 },
+        });
+        let user_mode = matches!(setup.paging, Paging::UserMode | Paging::UserModeCopy);
+        let memory = SimMemory::with(
+            store.file(),
+            SimOptions {
+                seed: u64::from(setup.seed),
+                delivers_faults: setup.paging != Paging::Eager,
+                delivers_kernel_faults: !user_mode && setup.paging != Paging::Eager,
+                most_mappings: if setup.few_mappings { 40 } else { 60_000 },
+                reports_read_zero_pages: setup.reports_read_zero_pages,
+                leaves_jobs: setup.leaves_jobs,
+                patience: Duration::ZERO, // there is one thread
+            },
+        );
+        let copy = matches!(setup.paging, Paging::Copy | Paging::UserModeCopy);
+        let options = EngineOptions { copy, verify: setup.verify };
+        let engine = Engine::new(Arc::new(store.clone()), Arc::new(memory.clone()), options);
+        let transaction = engine.begin().expect("a transaction");
+        drop(transaction.create(NAME, array_of(2)).expect("a new array"));
+        transaction.commit(None).expect("the first commit");
+        let bytes = vec![0; array_of(2).nbytes()];
+        World { setup, store, memory, engine, model: Model::new(bytes), open: None, held: Vec::new(), failures: false }
+    }
+
+    fn step(&mut self, op: Op) {
+        match op {
+            Op::Change(change) => self.change(change),
+            Op::Elsewhere(change) => self.elsewhere(change),
+            Op::Read(place) => self.read(place, |span, range| span.load(range)),
+            Op::ReadInKernel(place) => self.read(place, |span, range| span.load_in_kernel(range)),
+            Op::Commit => self.commit(),
+            Op::Abort => self.open = None,
+            Op::Hold if self.held.len() < HELD => {
+                let snapshot = self.engine.snapshot().expect("a snapshot");
+                self.held.push(Held { snapshot, reader: None, bytes: self.model.newest.clone() });
+            }
+            Op::Hold => {}
+            Op::ReadHeld(which, place) => self.read_held(usize::from(which), place),
+            Op::Release(which) if !self.held.is_empty() => {
+                self.held.swap_remove(usize::from(which) % self.held.len());
+            }
+            Op::Release(_) => {}
+            Op::RunJobs => self.memory.run_jobs(),
+            Op::Fail(call, nth) => self.fail(call.into(), nth),
+            Op::ShortOfAddresses(n) => (0..n % 24).for_each(|nth| self.fail(SimOp::Reserve, nth)),
+        }
+    }
+
+    fn fail(&mut self, op: SimOp, nth: u8) {
+        self.failures = true;
+        self.memory.fail(op, usize::from(nth));
+    }
+
+    fn change(&mut self, change: Change) {
+        let mut open = self.open.take().unwrap_or_else(|| self.begin());
+        self.apply(&mut open, change);
+        self.open = Some(open);
+    }
+
+    fn elsewhere(&mut self, change: Change) {
+        let mut other = self.begin();
+        self.apply(&mut other, change);
+        self.finish(other);
+    }
+
+    fn begin(&self) -> Open {
+        let transaction = self.engine.begin().expect("a transaction");
+        Open { transaction, draft: self.model.begin(), poisoned: false }
+    }
+
+    fn commit(&mut self) {
+        if let Some(open) = self.open.take() {
+            self.finish(open);
+        }
+    }
+
+    /// Does `change` to array and model; to neither, if it fails.
+    fn apply(&self, open: &mut Open, change: Change) {
+        let mut draft = open.draft.clone();
+        draft.apply(change);
+        match self.apply_to_array(&open.transaction, &open.draft, change) {
+            Ok(Ok(())) => open.draft = draft,
+            Ok(Err(signal)) => {
+                self.allow_signal(signal);
+                open.poisoned = true;
+            }
+            Err(error) => self.allow(&error),
+        }
+    }
+
+    fn apply_to_array(
+        &self,
+        transaction: &Transaction,
+        draft: &Draft,
+        change: Change,
+    ) -> Result<std::result::Result<(), Signal>> {
+        let len = draft.bytes.len();
+        match change {
+            Change::Write(place, value) => {
+                let range = place.within(len);
+                let bytes: Vec<u8> = range.clone().map(|at| pattern(at, value)).collect();
+                self.write(&mut transaction.open(NAME)?, range.start, &bytes)
+            }
+            Change::Resize(size) => transaction.open(NAME)?.set_shape(&[size.bytes()]).map(Ok),
+            Change::Append(more, value) => {
+                let bytes: Vec<u8> = (len..len + usize::from(more)).map(|at| pattern(at, value)).collect();
+                let mut writer = transaction.open(NAME)?;
+                writer.set_shape(&[len + bytes.len()])?;
+                let written = self.write(&mut writer, len, &bytes);
+                if written.is_err() {
+                    // As `append` does, which leaves the array as it was.
+                    writer.set_shape(&[len])?;
+                }
+                written
+            }
+            Change::Recreate(size) => {
+                transaction.remove(NAME)?;
+                let mut array = array_of(0);
+                array.shape = vec![size.bytes()];
+                transaction.create(NAME, array).map(|_| Ok(()))
+            }
+        }
+    }
+
+    fn write(&self, writer: &mut Writer<'_>, at: usize, bytes: &[u8]) -> Result<std::result::Result<(), Signal>> {
+        if bytes.is_empty() {
+            return Ok(Ok(()));
+        }
+        let base = writer.base()?;
+        writer.expose_mut(at..at + bytes.len());
+        Ok(self.memory.span_at(base).store(at, bytes))
+    }
+
+    fn read(
+        &mut self,
+        place: Place,
+        read: impl Fn(&SimSpan, std::ops::Range<usize>) -> std::result::Result<Vec<u8>, Signal>,
+    ) {
+        let Some(mut open) = self.open.take() else { return };
+        let range = place.within(open.draft.bytes.len());
+        let loaded = open.transaction.open(NAME).and_then(|writer| {
+            if range.is_empty() {
+                return Ok(Ok(Vec::new()));
+            }
+            writer.prefetch(range.clone())?;
+            Ok(read(&self.memory.span_at(writer.base()?), range.clone()))
+        });
+        match loaded {
+            Ok(Ok(bytes)) => assert_same(&bytes, &open.draft.bytes[range.clone()], range.start, "the transaction"),
+            Ok(Err(signal)) => {
+                self.allow_signal(signal);
+                open.poisoned = true;
+            }
+            Err(error) => self.allow(&error),
+        }
+        self.open = Some(open);
+    }
+
+    fn read_held(&mut self, which: usize, place: Place) {
+        if self.held.is_empty() {
+            return;
+        }
+        let at = which % self.held.len();
+        let held = &mut self.held[at];
+        let range = place.within(held.bytes.len());
+        let reader = match &held.reader {
+            Some(reader) => Ok(reader.clone()),
+            None => self.engine.reader(&held.snapshot, NAME),
+        };
+        match reader {
+            Ok(reader) => {
+                held.reader = Some(reader.clone());
+                let bytes = held.bytes.clone();
+                self.compare(&reader, &bytes, range, "a snapshot that was kept");
+            }
+            Err(error) => self.allow(&error),
+        }
+    }
+
+    fn compare(&self, reader: &Reader, expected: &[u8], range: std::ops::Range<usize>, whose: &str) {
+        assert_eq!(reader.descriptor().nbytes(), expected.len(), "length in {whose}");
+        if range.is_empty() {
+            return;
+        }
+        match reader.base() {
+            Ok(base) => match self.memory.span_at(base).load(range.clone()) {
+                Ok(bytes) => assert_same(&bytes, &expected[range.clone()], range.start, whose),
+                Err(signal) => self.allow_signal(signal),
+            },
+            Err(error) => self.allow(&error),
+        }
+    }
+
+    fn finish(&mut self, open: Open) {
+        let verdict = self.model.verdict(&open.draft);
+        match open.transaction.commit(None) {
+            Ok(()) => {
+                assert!(verdict != Verdict::Conflicts, "a commit landed on what another changed");
+                assert!(!open.poisoned, "a transaction that could not load a page was committed");
+                self.model.commit(open.draft);
+            }
+            Err(error) if error.is_conflict() => {
+                // A resize that failed may have dropped blocks.
+                assert!(verdict != Verdict::Lands || self.failures, "a conflict with nobody: {error}");
+            }
+            Err(error) => self.allow(&error),
+        }
+        self.check_newest();
+    }
+
+    /// The newest state, all of it.
+    fn check_newest(&self) {
+        self.store.check();
+        let snapshot = self.store.snapshot().expect("a snapshot");
+        match self.engine.reader(&snapshot, NAME) {
+            Ok(reader) => {
+                let all = 0..self.model.newest.len();
+                self.compare(&reader, &self.model.newest, all, "the newest state");
+            }
+            Err(error) => self.allow(&error),
+        }
+    }
+
+    fn allow(&self, error: &Error) {
+        let full = self.setup.small_store && error.is_store_full();
+        assert!(self.failures || full, "nothing failed, but: {error}");
+    }
+
+    fn allow_signal(&self, signal: Signal) {
+        assert!(signal == Signal::Bus, "a system call met a missing page after a prefetch");
+        assert!(self.failures, "nothing failed, but an access ended in a signal");
+    }
+}
+
+fn assert_same(found: &[u8], expected: &[u8], start: usize, whose: &str) {
+    if let Some(at) = found.iter().zip(expected).position(|(found, expected)| found != expected) {
+        panic!("byte {} of {whose} is {}, not {}", start + at, found[at], expected[at]);
+    }
+    assert_eq!(found.len(), expected.len());
+}
