@@ -129,7 +129,7 @@ impl Load {
     /// A failure never installs zeros or old bytes. Neighbours are missing again: their own faults find out.
     fn poison(self, error: Error) {
         let mut table = self.pager.lock();
-        if table.generation == self.generation {
+        if table.generation == self.generation && table.state(self.run.start) == State::Loading {
             let error = error.context(format_args!("array {:?}, block {}", self.binding.name, self.run.start));
             self.pager.poison(&mut table, self.run.start, &error);
         }
@@ -166,13 +166,17 @@ impl Pager {
         if table.generation != load.generation {
             return Ok(());
         }
-        if let Err(error) = self.install(&mut table, &load.binding, &plan) {
-            // Some pieces may be there: missing again, all of it, then copied, which takes no mapping.
-            self.span.reset(self.bytes_of(&(plan.first..plan.first + plan.records.len() as u64)))?;
-            drop(table);
-            return self.copy(load, plan).map_err(|copying| copying.with_source(error));
+        let Err(error) = self.install(&mut table, &load.binding, &plan) else { return Ok(()) };
+        match table.state(plan.first) {
+            State::Installed(Kind::Poisoned) => Err(error),
+            // Those behind it are missing again: their own faults try again.
+            State::Installed(_) => Ok(()),
+            State::Missing | State::Loading => {
+                drop(table);
+                // Which takes no mapping.
+                self.copy(load, plan).map_err(|copying| copying.with_source(error))
+            }
         }
-        Ok(())
     }
 
     /// Reads what is about to be mapped against its checksums, if the user asked for it.
@@ -188,22 +192,40 @@ impl Pager {
     }
 
     /// Lays mappings and zero memory over the planned blocks and enters them.
+    ///
+    /// # Errors
+    /// Blocks before the piece that failed are there. One that it tore is poisoned: what was laid of it may have been
+    /// read and written since, so it can be neither taken back nor completed. The others are missing.
     pub(super) fn install(&self, table: &mut Table, binding: &Binding, plan: &Plan) -> Result<()> {
+        let start = self.bytes_of(&(plan.first..plan.next())).start;
+        let mut laid = start;
+        let mut outcome = Ok(());
         for piece in pieces(plan.first, &plan.records, self.block_size) {
-            match piece {
+            let (bytes, done) = match piece {
                 // An eager span is zero memory where nothing else is.
-                Piece::Zero(_) if self.residency == Residency::Eager => {}
-                Piece::Zero(bytes) => self.span.zero(bytes)?,
+                Piece::Zero(bytes) if self.residency == Residency::Eager => (bytes, Ok(())),
+                Piece::Zero(bytes) => (bytes.clone(), self.span.zero(bytes)),
                 Piece::Map(bytes, at) => {
-                    self.span.map(bytes, &**binding.snapshot.file(), at, !self.is_random())?;
+                    (bytes.clone(), self.span.map(bytes, &**binding.snapshot.file(), at, !self.is_random()))
                 }
+            };
+            if done.is_err() {
+                outcome = done;
+                break;
             }
+            laid = bytes.end;
         }
-        for (block, record) in (plan.first..).zip(&plan.records) {
+        let whole = (laid - start) / self.block_size.bytes();
+        for (block, record) in (plan.first..).zip(&plan.records[..whole]) {
             let kind = if record.is_some() { Kind::Mapped } else { Kind::Zero };
             table.blocks.insert(block, Entry { kind, record: record.clone() });
         }
-        Ok(())
+        if let Err(error) = &outcome
+            && (laid - start) % self.block_size.bytes() != 0
+        {
+            self.poison(table, plan.first + whole as u64, error);
+        }
+        outcome
     }
 
     /// Copies the first planned block; the others stay missing.
