@@ -1,0 +1,254 @@
+//! What surrounds a database in tests: second processes, other users, other file systems; and the small commits that
+//! they make.
+
+#![allow(dead_code, reason = "each test file uses a part")]
+
+use std::fmt::Display;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::Arc;
+use std::{env, fs, io, process};
+
+use bigarray_core::store::{Snapshot, Store};
+use bigarray_core::testing::{Edit, array_of, page_of};
+use bigarray_core::{BlockNo, PAGE, Result};
+use bigarray_store_lmdb::{LmdbStore, Options};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+
+/// Opens `path` with the default options.
+pub(crate) fn open(path: &Path) -> Result<Arc<LmdbStore>> {
+    LmdbStore::open(&Options::new(path))
+}
+
+/// Opens `path` to read.
+pub(crate) fn open_to_read(path: &Path) -> Result<Arc<LmdbStore>> {
+    LmdbStore::open(&Options { read_only: true, ..Options::new(path) })
+}
+
+/// The error of opening.
+#[track_caller]
+pub(crate) fn refused<T>(result: Result<T>) -> bigarray_core::Error {
+    result.err().expect("an error")
+}
+
+/// Commits an array of one block, its first page `tag`.
+pub(crate) fn create(store: &LmdbStore, name: &str, tag: u64) -> Result<()> {
+    let base = store.snapshot()?;
+    Edit::commit(store, &*base, &[Edit::create(name, array_of(1)).page(&*base, 0, 0, tag)]).map(drop)
+}
+
+/// Commits `tag` as the first page of an array.
+pub(crate) fn write(store: &LmdbStore, name: &str, tag: u64) -> Result<()> {
+    let base = store.snapshot()?;
+    Edit::commit(store, &*base, &[Edit::of(&*base, name).page(&*base, 0, 0, tag)]).map(drop)
+}
+
+/// Whether the first page is `tag`.
+pub(crate) fn shows(snapshot: &dyn Snapshot, name: &str, tag: u64) -> bool {
+    let id = snapshot.array(name).expect("look-up").expect("the array").id;
+    let mut page = vec![0; PAGE];
+    snapshot.read(id, BlockNo(0), 0, &mut page).expect("reading");
+    page == page_of(tag)
+}
+
+/// The same of the newest state.
+pub(crate) fn shows_now(store: &LmdbStore, name: &str, tag: u64) -> bool {
+    shows(&*store.snapshot().expect("a snapshot"), name, tag)
+}
+
+/// The names of all arrays.
+pub(crate) fn names(store: &LmdbStore) -> Vec<String> {
+    store.snapshot().expect("a snapshot").arrays().expect("look-up").into_iter().map(|(name, _)| name).collect()
+}
+
+/// Sees that the database is sound, to the last byte.
+#[track_caller]
+pub(crate) fn check(store: &LmdbStore) {
+    store.check(true).expect("a sound database");
+}
+
+const PATH: &str = "BIGARRAY_TEST_PATH";
+
+/// To be called first in a test that starts others: in one that was started for it, plays `role` and never returns.
+pub(crate) fn play(role: impl FnOnce(&Path)) {
+    if let Some(path) = env::var_os(PATH) {
+        role(Path::new(&path));
+        process::exit(0);
+    }
+}
+
+/// Its name, which libtest gives to its thread.
+fn this_test() -> String {
+    std::thread::current().name().expect("a test's thread").to_owned()
+}
+
+/// A second process that plays the role of a test. Killed when dropped.
+pub(crate) struct Other {
+    pub(crate) child: Child,
+    to: ChildStdin,
+    from: BufReader<ChildStdout>,
+}
+
+impl Other {
+    /// Starts the role of this test on the database at `path`.
+    pub(crate) fn start(path: &Path) -> Other {
+        Other::start_as(Command::new(env::current_exe().expect("this binary")), path)
+    }
+
+    /// The same by a command that runs this binary.
+    pub(crate) fn start_as(mut command: Command, path: &Path) -> Other {
+        let mut child = command
+            .args(["--exact", &this_test(), "--nocapture", "--test-threads=1"])
+            .env(PATH, path)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("a second process");
+        let to = child.stdin.take().expect("a pipe");
+        let from = BufReader::new(child.stdout.take().expect("a pipe"));
+        Other { child, to, from }
+    }
+
+    /// Waits until it says something by [`say`], and returns that.
+    #[track_caller]
+    pub(crate) fn hear(&mut self) -> String {
+        loop {
+            let mut line = String::new();
+            assert_ne!(self.from.read_line(&mut line).expect("reading from the other process"), 0, "it ended");
+            if let Some((_, said)) = line.split_once("SAYS ") {
+                return said.trim_end().to_owned();
+            }
+        }
+    }
+
+    /// Lets it go on from [`wait`].
+    pub(crate) fn go(&mut self) {
+        writeln!(self.to).expect("writing to the other process");
+    }
+
+    /// Waits until it ends well.
+    #[track_caller]
+    pub(crate) fn finish(mut self) {
+        assert!(self.child.wait().expect("waiting").success(), "the other process failed");
+    }
+
+    /// Kills it (SIGKILL) and waits until it is gone.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().expect("killing");
+        self.child.wait().expect("waiting");
+    }
+}
+
+impl Drop for Other {
+    fn drop(&mut self) {
+        // Fails if it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// In a role: tells the test something.
+pub(crate) fn say(what: impl Display) {
+    println!("SAYS {what}");
+    io::stdout().flush().expect("writing to the test");
+}
+
+/// In a role: `ok`, or the error.
+pub(crate) fn say_result<T>(result: &Result<T>) {
+    match result {
+        Ok(_) => say("ok"),
+        Err(e) => say(format_args!("{e:?}")),
+    }
+}
+
+/// In a role: waits until the test says go; ends if the test is gone.
+pub(crate) fn wait() {
+    let mut line = String::new();
+    if io::stdin().read_line(&mut line).expect("reading from the test") == 0 {
+        process::exit(1);
+    }
+}
+
+/// Whether this process may do everything.
+pub(crate) fn is_root() -> bool {
+    nix::unistd::geteuid().is_root()
+}
+
+/// A directory in which every user may do as it likes.
+pub(crate) fn common_dir() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    set_mode(dir.path(), 0o777);
+    dir
+}
+
+/// Sets permissions.
+pub(crate) fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("permissions");
+}
+
+/// This binary as a user without privileges: itself, if it is not root; else a copy in `dir`, run as nobody.
+pub(crate) fn unprivileged(dir: &Path) -> Command {
+    let exe = env::current_exe().expect("this binary");
+    if !is_root() {
+        return Command::new(exe);
+    }
+    let copy = dir.join("test-binary");
+    if !copy.exists() {
+        fs::copy(exe, &copy).expect("copying this binary");
+        set_mode(&copy, 0o755);
+    }
+    let mut command = Command::new(copy);
+    command.uid(65534).gid(65534).env("TMPDIR", dir);
+    command
+}
+
+/// A file system in a place of its own, unmounted when dropped.
+pub(crate) struct Mount {
+    pub(crate) at: PathBuf,
+    _dir: tempfile::TempDir,
+}
+
+impl Mount {
+    /// A tmpfs of that size; `None`, with the reason printed, where this process may not mount.
+    pub(crate) fn tmpfs(bytes: u64) -> Option<Mount> {
+        let options = format!("size={bytes},mode=777");
+        Mount::new(|at| mount(Some("none"), at, Some("tmpfs"), MsFlags::empty(), Some(&*options)))
+            .inspect_err(|e| println!("SKIPPED: this process may not mount a tmpfs: {e}"))
+            .ok()
+    }
+
+    /// The directory `what` in a second place. Only called where a tmpfs could be mounted.
+    pub(crate) fn bind(what: &Path, read_only: bool) -> Mount {
+        let none = None::<&str>;
+        let bound = Mount::new(|at| mount(Some(what), at, none, MsFlags::MS_BIND, none)).expect("mounting");
+        if read_only {
+            let flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY;
+            mount(none, &bound.at, none, flags, none).expect("remounting");
+        }
+        bound
+    }
+
+    fn new(mount: impl FnOnce(&Path) -> nix::Result<()>) -> nix::Result<Mount> {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let at = dir.path().to_owned();
+        mount(&at)?;
+        Ok(Mount { at, _dir: dir })
+    }
+
+    /// Makes it read-only.
+    pub(crate) fn make_read_only(&self) {
+        let none = None::<&str>;
+        mount(none, &self.at, none, MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY, none).expect("remounting");
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        if let Err(e) = umount2(&self.at, MntFlags::MNT_DETACH) {
+            println!("unmounting {}: {e}", self.at.display());
+        }
+    }
+}
