@@ -14,6 +14,9 @@ use crate::testing::page_of;
 /// Bytes that are installed at once.
 pub(super) const BLOCK: usize = 64 << 10;
 
+/// More threads than wait for one block in any test.
+const MANY: usize = 1000;
+
 /// Where some pages come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Content {
@@ -37,6 +40,8 @@ struct Table {
     /// What a block holds, in runs of that many pages; zero where nothing is said.
     plan: HashMap<usize, Vec<(usize, Content)>>,
     state: BTreeMap<usize, Loaded>,
+    /// How often in a row a block was told to be missing that is there.
+    stale: usize,
     /// What a job does before it installs anything; without, no job is made.
     before: Option<Arc<dyn Fn(usize) + Send + Sync>>,
     missing: Vec<usize>,
@@ -91,6 +96,7 @@ impl Handler {
             self.span.poison(range_of(block), &format!("block {block} cannot be installed: {error}"));
         }
         table.installs += 1;
+        table.stale = 0;
         table.state.insert(block, Loaded::There);
         self.span.wake(range_of(block));
     }
@@ -193,7 +199,14 @@ impl Faults for Handler {
         let mut table = self.table();
         table.missing.push(offset);
         match table.state.get(&block) {
-            Some(Loaded::There) => self.span.wake(range_of(block)),
+            Some(Loaded::There) => {
+                table.stale += 1;
+                if table.stale > MANY {
+                    // Else a memory that loses pages would be asked for ever.
+                    self.span.poison(range_of(block), &format!("block {block} is there, but goes on being missing"));
+                }
+                self.span.wake(range_of(block));
+            }
             Some(Loaded::InJob) => {}
             None => {
                 let Some(before) = table.before.clone() else {
