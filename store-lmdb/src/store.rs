@@ -27,6 +27,7 @@ impl LmdbStore {
     }
 
     fn check_writable(&self) -> Result<()> {
+        self.shared.guards.check_process()?;
         if self.read_only {
             let text = format!("the database {} was opened with read_only(true)", self.shared.dir.display());
             return Err(Error::new(ErrorKind::Invalid, text));

@@ -91,7 +91,7 @@ impl Payload {
 
     /// Writes everything, in this thread.
     pub(super) fn write(&self, change: &Change<'_>, data: &Data) -> Result<()> {
-        self.write_from(&AtomicUsize::new(0), change, data)
+        self.pieces.iter().try_for_each(|piece| self.write_piece(piece, change, data))
     }
 
     /// Writes everything, with the help of other threads.
@@ -118,6 +118,8 @@ impl Payload {
                 next.store(self.pieces.len(), Ordering::Relaxed);
                 return Err(e);
             }
+            let run = &piece.segment.run;
+            data.start_writing(run.offset(), usize::from(run.pages) * PAGE);
         }
         Ok(())
     }

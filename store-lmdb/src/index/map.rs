@@ -120,7 +120,7 @@ impl Index {
             return Ok(());
         }
         let info = self.env.info().map_err(|e| lmdb_error(&self.dir, "asking for the size", e))?;
-        if (info.last_pgno() + 1) * super::PAGE_BYTES > info.map_size() / 2 {
+        if (info.last_pgno() + 1) * super::PAGE_BYTES > info.map_size() / 2 && has_addresses(info.map_size()) {
             self.remap(counts, info.map_size() * 2)?;
         }
         Ok(())
@@ -146,6 +146,10 @@ impl Index {
             return Err(full.context(why));
         }
         let info = self.env.info().map_err(|e| lmdb_error(&self.dir, "asking for the size", e))?;
+        if !has_addresses(info.map_size()) {
+            let why = format!("the index cannot grow beyond {} bytes of address space (ulimit -v)", info.map_size());
+            return Err(full.context(why));
+        }
         self.remap(&mut counts, info.map_size() * 2)
     }
 
@@ -161,4 +165,10 @@ impl Index {
             lmdb_error(&self.dir, format_args!("enlarging the map to {bytes} bytes"), e)
         })
     }
+}
+
+/// Whether `more` bytes of addresses can be had. LMDB gives up its old map before it asks for the new one, and has none
+/// at all if that fails; so this asks first.
+fn has_addresses(more: usize) -> bool {
+    Vec::<u8>::new().try_reserve_exact(more).is_ok()
 }
