@@ -186,9 +186,9 @@ mod tests {
     #[test]
     fn empty_arrays_have_no_ranges_and_empty_rows_one() {
         assert_eq!(blocks(0, 5).next(), None);
-        assert_eq!(blocks(3, 0).collect::<Vec<_>>(), [0..3]);
+        assert!(blocks(3, 0).eq(std::iter::once(0..3)));
         let layout = Layout::new::<u8>("n", Ix0(), Order::RowMajor).unwrap();
-        assert_eq!(Blocks::new(&layout, BlockSize::MAX).collect::<Vec<_>>(), [0..1]);
+        assert!(Blocks::new(&layout, BlockSize::MAX).eq(std::iter::once(0..1)));
     }
 
     #[test]

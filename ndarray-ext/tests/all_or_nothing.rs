@@ -1,15 +1,16 @@
 //! Abort, drop and panic leave everything as it was; a commit shows all of itself or nothing.
 
-mod common;
+mod support;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bigarray::{Database, Transaction};
-use common::{TestDb, db, store};
 use ndarray::{Array1, Array2, Axis, Ix1, Ix2, array};
+use support::TestDb;
+use support::arrays::store;
 
 fn before() -> TestDb {
-    let db = db();
+    let db = TestDb::new();
     db.commit(|t| {
         store(t, "A", &Array1::from_iter(0..10_000i32));
         store(t, "B", &Array2::from_elem((10, 10), 1.5f32));
@@ -48,12 +49,13 @@ fn is_as_before(db: &Database) {
 
 #[test]
 fn abort_leaves_everything_as_it_was() {
-    let db = before();
+    let mut db = before();
     let t = db.begin().unwrap();
     change(&t);
     t.abort();
     is_as_before(&db);
-    is_as_before(&db.reopen());
+    db.reopen();
+    is_as_before(&db);
 }
 
 #[test]
@@ -102,10 +104,10 @@ fn an_error_in_transact_leaves_everything_as_it_was() {
 
 #[test]
 fn commit_shows_all_of_it() {
-    let db = before();
+    let mut db = before();
     let old = db.snapshot().unwrap();
     db.commit(change);
-    let db = db.reopen();
+    db.reopen();
     let s = db.snapshot().unwrap();
     assert_eq!(s.arrays().unwrap().len(), 4);
     let a = s.array::<i32, Ix1>("A").unwrap();
@@ -121,7 +123,7 @@ fn commit_shows_all_of_it() {
 
 #[test]
 fn a_failed_append_leaves_that_array_and_the_transaction_as_they_were() {
-    let db = db();
+    let db = TestDb::new();
     db.commit(|t| {
         for name in ["time", "a", "b"] {
             t.create::<f64, _>(name, (0, 2)).unwrap();
@@ -149,7 +151,7 @@ fn a_failed_append_leaves_that_array_and_the_transaction_as_they_were() {
 
 #[test]
 fn transact_runs_again_after_a_conflict_and_always_gets_through() {
-    let db = db();
+    let db = TestDb::new();
     db.commit(|t| drop(store(t, "A", &array![0u64])));
     // Somebody else gets in between as often as is possible without the turn.
     let mut attempts = 0;

@@ -1,14 +1,15 @@
 //! Attributes: JSON values beside an array.
 
-mod common;
+mod support;
 
 use bigarray::serde_json::{Value, json};
-use common::{db, says, store};
 use ndarray::{Ix1, array};
+use support::TestDb;
+use support::arrays::{says, store};
 
 #[test]
 fn attributes_round_trip_and_follow_the_array() {
-    let db = db();
+    let mut db = TestDb::new();
     let values = [
         ("units", json!("°C")),
         ("scale", json!(0.01)),
@@ -25,7 +26,7 @@ fn attributes_round_trip_and_follow_the_array() {
         assert_eq!(a.attrs()["units"], json!("°C"));
     });
     db.commit(|t| t.rename("sst", "temperature").unwrap());
-    let db = db.reopen();
+    db.reopen();
     let a = db.array::<f64, Ix1>("temperature").unwrap();
     assert_eq!(a.attrs().len(), values.len());
     for (key, value) in &values {
@@ -42,7 +43,7 @@ fn attributes_round_trip_and_follow_the_array() {
 
 #[test]
 fn attributes_set_in_a_closed_array_are_seen_when_it_is_opened_again() {
-    let db = db();
+    let db = TestDb::new();
     db.commit(|t| {
         store(t, "A", &array![1u8]).set_attr("x", json!(1)).unwrap();
         let mut a = t.array::<u8, Ix1>("A").unwrap();
@@ -54,7 +55,7 @@ fn attributes_set_in_a_closed_array_are_seen_when_it_is_opened_again() {
 
 #[test]
 fn abort_discards_attributes() {
-    let db = db();
+    let db = TestDb::new();
     db.commit(|t| store(t, "A", &array![1u8]).set_attr("x", json!(1)).unwrap());
     let t = db.begin().unwrap();
     t.array::<u8, Ix1>("A").unwrap().set_attr("x", json!(2)).unwrap();
@@ -64,7 +65,7 @@ fn abort_discards_attributes() {
 
 #[test]
 fn only_the_same_attribute_conflicts() {
-    let db = db();
+    let db = TestDb::new();
     db.commit(|t| drop(store(t, "A", &array![1u8, 2])));
     let set = |key: &str, value: i32| {
         let t = db.begin().unwrap();
@@ -86,7 +87,7 @@ fn only_the_same_attribute_conflicts() {
 
 #[test]
 fn keys_that_cannot_be_stored_are_refused() {
-    let db = db();
+    let db = TestDb::new();
     db.commit(|t| {
         let mut a = store(t, "A", &array![1u8]);
         for key in ["", "a\0b", "a\nb", &"k".repeat(256)] {

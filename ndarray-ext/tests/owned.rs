@@ -1,13 +1,14 @@
 //! Arrays own what they show: they can be stored, returned, sent, and dropped in any order.
 
-mod common;
+mod support;
 
 use std::sync::Arc;
 use std::thread;
 
 use bigarray::{BigArray, BigArrayMut, Database, Snapshot, Transaction};
-use common::{BLOCK, TestDb, db, store};
 use ndarray::{Array1, Axis, Ix1, Ix2};
+use support::TestDb;
+use support::arrays::{LARGE_BLOCK, store};
 
 struct App {
     db: Database,
@@ -25,12 +26,12 @@ fn series(db: &Database) -> BigArray<f64, Ix1> {
 }
 
 fn filled() -> TestDb {
-    let db = db();
-    db.commit(|t| drop(store(t, "series", &Array1::from_iter((0..3 * BLOCK / 8).map(|i| i as f64)))));
+    let db = TestDb::new();
+    db.commit(|t| drop(store(t, "series", &Array1::from_iter((0..3 * LARGE_BLOCK / 8).map(|i| i as f64)))));
     db
 }
 
-const SUM: f64 = ((3 * BLOCK / 8 - 1) * (3 * BLOCK / 8) / 2) as f64;
+const SUM: f64 = ((3 * LARGE_BLOCK / 8 - 1) * (3 * LARGE_BLOCK / 8) / 2) as f64;
 
 #[test]
 fn handles_are_send_sync_and_arrays_static() {
@@ -59,18 +60,18 @@ fn an_array_outlives_its_database_handle() {
     let dir = tempfile::tempdir().unwrap();
     let db = Database::open(dir.path().join("a.bigarray")).unwrap();
     db.transact(|t| {
-        t.create::<f64, _>("series", BLOCK)?.view_mut().fill(2.0);
+        t.create::<f64, _>("series", LARGE_BLOCK)?.view_mut().fill(2.0);
         Ok(())
     })
     .unwrap();
     let (first, second) = (series(&db), series(&db));
     drop(db);
-    assert_eq!(first.view().sum(), 2.0 * BLOCK as f64);
+    assert_eq!(first.view().sum(), 2.0 * LARGE_BLOCK as f64);
     // Opened again meanwhile, it is the same database.
     let again = Database::open(dir.path().join("a.bigarray")).unwrap();
     again.transact(|t| t.array::<f64, Ix1>("series")?.resize(1)).unwrap();
-    assert_eq!((again.array::<f64, Ix1>("series").unwrap().len(), second.len()), (1, BLOCK));
-    assert_eq!(second.view().sum(), 2.0 * BLOCK as f64);
+    assert_eq!((again.array::<f64, Ix1>("series").unwrap().len(), second.len()), (1, LARGE_BLOCK));
+    assert_eq!(second.view().sum(), 2.0 * LARGE_BLOCK as f64);
 }
 
 #[test]
@@ -87,12 +88,12 @@ fn any_order_of_drops_is_right() {
                 Box::new(move || array.view().sum()),
                 Box::new(move || clone.view().sum()),
             ];
-            handles.remove(first);
+            drop(handles.remove(first));
             db.commit(|t| t.array::<f64, Ix1>("series").unwrap().append(Axis(0), Array1::ones(1).view()).unwrap());
-            handles.remove(second);
+            drop(handles.remove(second));
             let last = handles.pop().unwrap();
             let want = SUM + (first * 2 + second) as f64;
-            assert_eq!(thread::spawn(move || last()).join().unwrap(), want);
+            assert_eq!(thread::spawn(last).join().unwrap(), want);
         }
     }
 }
@@ -116,13 +117,13 @@ fn views_of_clones_are_read_from_many_threads_as_they_go() {
 
 #[test]
 fn arrays_of_one_transaction_are_written_from_many_threads() {
-    let db = db();
+    let db = TestDb::new();
     let t = db.begin().unwrap();
     thread::scope(|scope| {
         for n in 0..4u32 {
             let t = &t;
             scope.spawn(move || {
-                let mut a = t.create::<u32, _>(&n.to_string(), BLOCK / 4 + 1).unwrap();
+                let mut a = t.create::<u32, _>(&n.to_string(), LARGE_BLOCK / 4 + 1).unwrap();
                 a.view_mut().fill(n + 1);
             });
         }
@@ -136,7 +137,7 @@ fn arrays_of_one_transaction_are_written_from_many_threads() {
 
 #[test]
 fn a_transaction_moves_between_threads() {
-    let db = db();
+    let db = TestDb::new();
     let t = db.begin().unwrap();
     store(&t, "A", &Array1::from_elem(10, 1u8));
     thread::spawn(move || t.commit().unwrap()).join().unwrap();

@@ -1,14 +1,15 @@
 //! What the API refuses: with an error that names it, and nothing is lost.
 
-mod common;
+mod support;
 
 use bigarray::{ArrayOptions, Database};
-use common::{db, says, store};
 use ndarray::{Ix1, Ix2, IxDyn, array};
+use support::TestDb;
+use support::arrays::{says, store};
 
 #[test]
 fn names_that_cannot_be_stored_are_refused() {
-    let db = db();
+    let mut db = TestDb::new();
     db.commit(|t| {
         store(t, "A", &array![1u8]);
         for name in ["", "a\0b", "a\nb", "tab\there", "\u{7f}", &"n".repeat(256), &"ä".repeat(128)] {
@@ -27,7 +28,7 @@ fn names_that_cannot_be_stored_are_refused() {
             store(t, name, &array![7u8]);
         }
     });
-    let db = db.reopen();
+    db.reopen();
     for name in allowed {
         assert_eq!(db.array::<u8, Ix1>(name).unwrap().view()[0], 7, "{name}");
     }
@@ -35,7 +36,7 @@ fn names_that_cannot_be_stored_are_refused() {
 
 #[test]
 fn names_nobody_has_are_not_found() {
-    let db = db();
+    let db = TestDb::new();
     let t = db.begin().unwrap();
     for error in [
         t.array::<u8, Ix1>("Z").map(drop).unwrap_err(),
@@ -56,7 +57,7 @@ fn names_nobody_has_are_not_found() {
 
 #[test]
 fn shapes_that_overflow_are_too_large() {
-    let db = db();
+    let db = TestDb::new();
     let t = db.begin().unwrap();
     for shape in [vec![usize::MAX], vec![1 << 33, 1 << 33], vec![isize::MAX as usize, 2], vec![0, usize::MAX, 3]] {
         let error = t.create::<u8, _>("big", shape.clone()).unwrap_err();
@@ -69,7 +70,7 @@ fn shapes_that_overflow_are_too_large() {
 
 #[test]
 fn block_sizes_that_are_none_are_refused() {
-    let db = db();
+    let db = TestDb::new();
     let t = db.begin().unwrap();
     for bytes in [0, 1, 4096, 100_000, 4 << 20, usize::MAX] {
         let error = t.create_with::<u8, _>("A", 1, &ArrayOptions::new().block_size(bytes)).unwrap_err();
@@ -80,7 +81,7 @@ fn block_sizes_that_are_none_are_refused() {
 
 #[test]
 fn rows_that_are_not_there_are_a_shape_mismatch() {
-    let db = db();
+    let db = TestDb::new();
     db.commit(|t| {
         let mut a = store(t, "A", &ndarray::Array2::from_elem((10, 2), 1u8));
         #[expect(clippy::reversed_empty_ranges, reason = "what a caller may get wrong")]
@@ -99,7 +100,7 @@ fn rows_that_are_not_there_are_a_shape_mismatch() {
 
 #[test]
 fn an_array_is_open_once() {
-    let db = db();
+    let db = TestDb::new();
     db.commit(|t| drop(store(t, "A", &array![1u8])));
     let t = db.begin().unwrap();
     let a = t.array::<u8, Ix1>("A").unwrap();
@@ -123,7 +124,7 @@ fn an_array_is_open_once() {
 
 #[test]
 fn taken_names_are_refused() {
-    let db = db();
+    let db = TestDb::new();
     db.commit(|t| {
         store(t, "A", &array![1u8]);
         store(t, "B", &array![2u8]);
@@ -148,18 +149,16 @@ fn taken_names_are_refused() {
 
 #[test]
 fn a_read_only_database_reads_and_refuses_changes() {
-    let db = db();
+    let mut db = TestDb::new();
     db.commit(|t| drop(store(t, "A", &array![[1.0, 2.0]])));
-    let db = db.reopen();
+    db.reopen();
     let reader = Database::options().read_only(true).open(db.path()).unwrap();
     assert_eq!(reader.array::<f64, Ix2>("A").unwrap().view().sum(), 3.0);
     let t = reader.begin().unwrap();
     assert_eq!(t.array::<f64, Ix2>("A").unwrap().view().sum(), 3.0);
-    for error in [
-        t.create::<u8, _>("B", 1).map(drop).unwrap_err(),
-        t.remove("A").unwrap_err(),
-        t.rename("A", "B").unwrap_err(),
-    ] {
+    for error in
+        [t.create::<u8, _>("B", 1).map(drop).unwrap_err(), t.remove("A").unwrap_err(), t.rename("A", "B").unwrap_err()]
+    {
         assert!(error.is_invalid());
         says(&error, &["reading only", "a.bigarray"]);
     }
@@ -180,9 +179,9 @@ fn no_resolvers_are_too_few() {
 
 #[test]
 fn the_same_directory_opened_twice_is_one_database() {
-    let db = db();
+    let db = TestDb::new();
     db.commit(|t| drop(store(t, "A", &array![1u8])));
-    let dir = db.path();
+    let dir = db.path().to_owned();
     let link = dir.parent().unwrap().join("link");
     std::os::unix::fs::symlink(&dir, &link).unwrap();
     for spelling in [dir.clone(), dir.join("."), dir.join("../a.bigarray"), link] {
@@ -201,14 +200,14 @@ fn the_same_directory_opened_twice_is_one_database() {
 
 #[test]
 fn debug_of_every_handle_is_short() {
-    let db = db();
+    let db = TestDb::new();
     let t = db.begin().unwrap();
     let a = t.create::<f64, _>("A", 1usize << 40).unwrap();
     let text = format!("{a:?}");
     assert!(text.contains("\"A\"") && text.contains("1099511627776") && text.len() < 200, "{text}");
     drop(a);
     let s = db.snapshot().unwrap();
-    for text in [format!("{t:?}"), format!("{s:?}"), format!("{:?}", db.db)] {
+    for text in [format!("{t:?}"), format!("{s:?}"), format!("{:?}", *db)] {
         assert!(text.contains("a.bigarray") && text.len() < 200, "{text}");
     }
     t.commit().unwrap();

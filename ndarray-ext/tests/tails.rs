@@ -1,15 +1,16 @@
 //! The last block has any length.
 
-mod common;
+mod support;
 
 use bigarray::ArrayOptions;
-use common::{BLOCK, SMALL_BLOCK, db};
 use ndarray::Ix1;
+use support::arrays::LARGE_BLOCK;
+use support::{BLOCK, TestDb};
 
 #[test]
 fn every_length_around_a_block_and_a_page() {
-    let db = db();
-    for block in [SMALL_BLOCK, BLOCK] {
+    let db = TestDb::new();
+    for block in [BLOCK, LARGE_BLOCK] {
         for length in [1, 7, 4095, 4096, 4097, block - 4096, block - 1, block, block + 1, block + 4095, block + 4097] {
             let name = format!("{block} {length}");
             db.commit(|t| {
@@ -29,16 +30,16 @@ fn every_length_around_a_block_and_a_page() {
 
 #[test]
 fn the_last_element_alone_loads_the_tail() {
-    let db = db();
-    for length in [BLOCK / 8 - 1, BLOCK / 8 + 1, 3 * BLOCK / 8 + 5] {
+    let mut db = TestDb::new();
+    for length in [LARGE_BLOCK / 8 - 1, LARGE_BLOCK / 8 + 1, 3 * LARGE_BLOCK / 8 + 5] {
         let name = length.to_string();
         db.commit(|t| {
             let mut a = t.create::<f64, _>(&name, length).unwrap();
             a.view_mut().iter_mut().enumerate().for_each(|(i, x)| *x = i as f64);
         });
     }
-    let db = db.reopen();
-    for length in [BLOCK / 8 - 1, BLOCK / 8 + 1, 3 * BLOCK / 8 + 5] {
+    db.reopen();
+    for length in [LARGE_BLOCK / 8 - 1, LARGE_BLOCK / 8 + 1, 3 * LARGE_BLOCK / 8 + 5] {
         let a = db.array::<f64, Ix1>(&length.to_string()).unwrap();
         assert_eq!(a.view()[length - 1], (length - 1) as f64);
         db.commit(|t| {

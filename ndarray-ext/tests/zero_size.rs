@@ -1,14 +1,14 @@
 //! Arrays without elements work like others.
 
-mod common;
+mod support;
 
 use bigarray::{ArrayOptions, Element};
-use common::db;
 use ndarray::{Array, Array1, Array2, Axis, Dimension, IntoDimension, Ix1, Ix2, IxDyn, Order};
 use num_complex::Complex;
+use support::TestDb;
 
 fn empty<T: Element, Sh: IntoDimension + Clone>(shape: Sh, order: Order) {
-    let db = db();
+    let mut db = TestDb::new();
     let dim = shape.clone().into_dimension();
     db.commit(|t| {
         let mut a = t.create_with::<T, _>("A", shape.clone(), &ArrayOptions::new().order(order)).unwrap();
@@ -16,7 +16,7 @@ fn empty<T: Element, Sh: IntoDimension + Clone>(shape: Sh, order: Order) {
         assert_eq!(a.view_mut().raw_dim(), dim);
         a.prefetch(0..0).unwrap();
     });
-    let db = db.reopen();
+    db.reopen();
     let a = db.array::<T, Sh::Dim>("A").unwrap();
     let view = a.view();
     assert_eq!(view.raw_dim(), dim);
@@ -55,7 +55,7 @@ fn every_type_and_shape_can_be_empty() {
 
 #[test]
 fn nothing_appended_changes_nothing() {
-    let db = db();
+    let db = TestDb::new();
     db.commit(|t| {
         let mut a = t.create::<f64, _>("A", (0, 3)).unwrap();
         a.append(Axis(0), Array2::zeros((0, 3)).view()).unwrap();
@@ -72,7 +72,7 @@ fn nothing_appended_changes_nothing() {
 
 #[test]
 fn an_empty_append_matches_ndarray_in_both_orders() {
-    let db = db();
+    let db = TestDb::new();
     db.commit(|t| {
         for (name, order, axis) in [("C", Order::RowMajor, 0), ("F", Order::ColumnMajor, 1)] {
             let mut a = t.create_with::<u8, _>(name, (2, 2), &ArrayOptions::new().order(order)).unwrap();
@@ -89,7 +89,7 @@ fn an_empty_append_matches_ndarray_in_both_orders() {
 
 #[test]
 fn resize_to_nothing_and_back_shows_zeros() {
-    let db = db();
+    let db = TestDb::new();
     db.commit(|t| t.create::<u32, _>("A", 100_000).unwrap().view_mut().fill(7));
     db.commit(|t| {
         let mut a = t.array::<u32, Ix1>("A").unwrap();
@@ -105,7 +105,7 @@ fn resize_to_nothing_and_back_shows_zeros() {
 
 #[test]
 fn reshape_of_nothing_needs_as_little() {
-    let db = db();
+    let db = TestDb::new();
     db.commit(|t| {
         let a = t.create::<u32, _>("A", (0, 3)).unwrap();
         let a = a.reshape((7, 0, 2)).unwrap();

@@ -1,0 +1,110 @@
+//! What the end-to-end tests share: databases that are checked when a test is over, second processes, and what kind of
+//! memory the tests run on.
+
+// Every test file is a crate of its own and uses its own part of this.
+#![allow(dead_code)]
+
+pub(crate) mod arrays;
+pub(crate) mod child;
+pub(crate) mod process;
+pub(crate) mod random;
+
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+
+use bigarray::{ArrayOptions, Database, OpenOptions};
+use bigarray_store_lmdb::LmdbStore;
+
+/// Bytes of the smallest block.
+pub(crate) const BLOCK: usize = 64 << 10;
+
+/// Blocks as small as can be, so that little data makes many of them.
+pub(crate) fn small_blocks() -> ArrayOptions {
+    ArrayOptions::new().block_size(BLOCK)
+}
+
+/// A database in a directory of its own; checked, every stored byte included, when the test is over.
+pub(crate) struct TestDb {
+    db: Option<Database>,
+    path: PathBuf,
+    // Last: removed when nothing is open any more.
+    _dir: tempfile::TempDir,
+}
+
+impl TestDb {
+    pub(crate) fn new() -> TestDb {
+        TestDb::with(Database::options())
+    }
+
+    pub(crate) fn with(options: OpenOptions) -> TestDb {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.bigarray");
+        TestDb { db: Some(options.open(&path).unwrap()), path, _dir: dir }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Closes the database and opens it again, with spans that have seen nothing yet.
+    pub(crate) fn reopen(&mut self) {
+        self.db = None;
+        self.db = Some(Database::open(&self.path).unwrap());
+    }
+}
+
+impl Deref for TestDb {
+    type Target = Database;
+
+    fn deref(&self) -> &Database {
+        self.db.as_ref().unwrap()
+    }
+}
+
+impl Drop for TestDb {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            check(&self.path);
+        }
+    }
+}
+
+/// Every record, reference and stored byte of the database is as it should be.
+pub(crate) fn check(path: &Path) {
+    let store = LmdbStore::open(&bigarray_store_lmdb::Options::new(path)).unwrap();
+    store.check(true).unwrap();
+}
+
+/// Which faults arrive in this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Faults {
+    /// All of them, the kernel's own included.
+    All,
+    /// Those of user code: a system call handed a page that is not there fails.
+    UserOnly,
+    /// None: arrays are mapped whole when they are opened.
+    None,
+}
+
+/// What the environment or missing privileges force on this process.
+pub(crate) fn faults() -> Faults {
+    match std::env::var("BIGARRAY_USERFAULTFD").as_deref() {
+        Ok("none") => Faults::None,
+        Ok("user") => Faults::UserOnly,
+        _ if nix::unistd::geteuid().is_root() => Faults::All,
+        _ => Faults::UserOnly,
+    }
+}
+
+/// Whether the test may go on; says why it does not.
+pub(crate) fn runs_if(condition: bool, otherwise: &str) -> bool {
+    if !condition {
+        println!("skipped: {otherwise}");
+    }
+    condition
+}
+
+/// Whether the test may mount file systems and become other users.
+pub(crate) fn is_root() -> bool {
+    runs_if(nix::unistd::geteuid().is_root(), "needs root")
+}
