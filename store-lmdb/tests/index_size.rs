@@ -10,6 +10,7 @@ use bigarray_core::store::{Snapshot, Store as _};
 use bigarray_core::testing::{Edit, array_of};
 use bigarray_core::{Error, Result};
 use bigarray_store_lmdb::{LmdbStore, Options};
+use nix::sys::resource::{Resource, setrlimit};
 use serde_json::json;
 
 use support::{Db, assert_page, check, commit, id_of, now};
@@ -53,7 +54,16 @@ fn a_full_index_refuses_while_a_snapshot_lives_and_grows_after_it() {
     check(&store);
 }
 
-/// Runs as a process of its own.
+/// Runs `test` of this file as a process of its own.
+fn run_child(test: &str, db: &Db) {
+    let child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--nocapture"])
+        .env(DATABASE, &db.path)
+        .output()
+        .unwrap();
+    assert!(child.status.success(), "{}", String::from_utf8_lossy(&child.stderr));
+}
+
 #[test]
 fn child_grows_the_index() {
     let Some(path) = std::env::var_os(DATABASE) else { return };
@@ -69,12 +79,7 @@ fn growth_by_another_process_is_adopted_when_no_snapshot_lives() {
     let store = open(&db.path);
     commit(&store, |base| Edit::create("a", array_of(1)).page(base, 0, 0, 1));
     let held = now(&store);
-    let child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "child_grows_the_index"])
-        .env(DATABASE, &db.path)
-        .status()
-        .unwrap();
-    assert!(child.success());
+    run_child("child_grows_the_index", &db);
 
     let error = store.snapshot().err().expect("a state beyond the map");
     assert!(error.is_in_use() && error.to_string().contains("another process"), "{error}");
@@ -83,4 +88,34 @@ fn growth_by_another_process_is_adopted_when_no_snapshot_lives() {
     assert_eq!(attrs(&*now(&store)), 100);
     grow(&store, 100).unwrap();
     assert_eq!(attrs(&*now(&store)), 101);
+}
+
+#[test]
+fn child_has_few_addresses() {
+    let Some(path) = std::env::var_os(DATABASE) else { return };
+    setrlimit(Resource::RLIMIT_AS, 1 << 30, 1 << 30).unwrap();
+    // By default the index takes what it can get.
+    let store = support::open(path.as_ref());
+    commit(&store, |base| Edit::create("a", array_of(1)).page(base, 0, 0, 1));
+    assert_page(&*now(&store), "a", 0, 0, Some(1));
+    drop(store);
+    // A size that was asked for is had, or refused.
+    let error = LmdbStore::open(&Options { map_size: Some(4 << 30), ..Options::new(&path) }).err().unwrap();
+    assert!(error.is_too_large() && error.to_string().contains("ulimit -v"), "{error}");
+    // And one that cannot grow goes on as it is.
+    let store = open(path.as_ref());
+    let used: u64 = std::fs::read_to_string("/proc/self/statm").unwrap().split(' ').next().unwrap().parse().unwrap();
+    let limit = (used << 12) + (1 << 20);
+    setrlimit(Resource::RLIMIT_AS, limit, 1 << 30).unwrap();
+    let refused = (0..100).find_map(|n| grow(&store, n).err());
+    setrlimit(Resource::RLIMIT_AS, 1 << 30, 1 << 30).unwrap();
+    let error = refused.expect("an index that cannot grow");
+    assert!(error.is_store_full(), "{error}");
+    assert_page(&*now(&store), "a", 0, 0, Some(1));
+}
+
+#[test]
+fn a_limit_on_addresses_makes_the_index_smaller_and_nothing_fail() {
+    let db = Db::new();
+    run_child("child_has_few_addresses", &db);
 }

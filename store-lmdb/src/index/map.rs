@@ -1,11 +1,13 @@
 //! The size of the index's memory map. LMDB may change it only while no transaction of this process lives, so those
 //! are counted here.
 
+use std::num::NonZero;
 use std::path::Path;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use bigarray_core::{Error, ErrorKind, Result};
 use lmdb::{Environment, EnvironmentFlags};
+use nix::sys::mman::{self, MapFlags, ProtFlags};
 
 use super::{Index, MAX_DBS, lmdb_error};
 
@@ -170,5 +172,11 @@ impl Index {
 /// Whether `more` bytes of addresses can be had. LMDB gives up its old map before it asks for the new one, and has none
 /// at all if that fails; so this asks first.
 fn has_addresses(more: usize) -> bool {
-    Vec::<u8>::new().try_reserve_exact(more).is_ok()
+    let Some(more) = NonZero::new(more) else { return true };
+    // SAFETY: a mapping of its own, at an address that the kernel chooses, which nobody uses before it goes again.
+    unsafe {
+        mman::mmap_anonymous(None, more, ProtFlags::PROT_NONE, MapFlags::MAP_PRIVATE | MapFlags::MAP_NORESERVE)
+            .and_then(|probe| mman::munmap(probe, more.get()))
+            .is_ok()
+    }
 }
