@@ -41,9 +41,9 @@ impl ReadTxn {
                 Ok(txn) => {
                     // SAFETY: `txn` is live.
                     let id = unsafe { lmdb_sys::mdb_txn_id(txn.txn()) };
-                    // LMDB publishes a new id before its meta page is surely seen, and reuses the meta page of the
-                    // state before last: what was copied is whole only if the id is still the newest.
-                    if id != index.env.info().map_err(of)?.last_txnid() {
+                    // A commit writes over the meta page of the state before last: what was copied is whole if it was
+                    // still the last one after it had been copied.
+                    if id != index.env.info().map_err(of)?.last_txnid() && !is_last(index, id)? {
                         continue;
                     }
                     // SAFETY: A: the environment outlives the transaction: `index` is kept beside it, and `drop` ends
@@ -74,6 +74,18 @@ impl ReadTxn {
     /// Its tables.
     pub(crate) fn tables(&self) -> Tables<'_, RoTransaction<'static>> {
         Tables::new(&*self.txn, &self.index)
+    }
+}
+
+/// Whether `id` is the last that a commit made known. It may not be the newest of the meta pages: a commit writes its
+/// own, which takes as long as the disk does, and makes its id known only then. One that is killed between the two never
+/// does, and leaves that to the next; to wait for it would be for ever.
+fn is_last(index: &Index, id: usize) -> Result<bool> {
+    match index.env.begin_ro_txn() {
+        // SAFETY: `probe` is live.
+        Ok(probe) => Ok(unsafe { lmdb_sys::mdb_txn_id(probe.txn()) } == id),
+        Err(lmdb::Error::MapResized) => Ok(false),
+        Err(e) => Err(lmdb_error(&index.dir, "beginning to read", e)),
     }
 }
 
