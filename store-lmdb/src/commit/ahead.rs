@@ -1,7 +1,7 @@
 //! A large payload, written before the turn: outside every lock, into chunks that nobody else can have.
 
 use std::cell::{Cell, RefCell};
-use std::sync::{Arc, PoisonError};
+use std::sync::PoisonError;
 
 use bigarray_core::Result;
 use bigarray_core::store::Change;
@@ -9,7 +9,7 @@ use bigarray_core::store::Change;
 use super::payload::{Payload, pages_of};
 use super::space::TxnSpace;
 use super::with_room;
-use crate::alloc::{CHUNK_PAGES, Owner, Run, Space};
+use crate::alloc::{CHUNK_PAGES, OldestReader, Owner, Run, Space};
 use crate::crash;
 use crate::index::WriteTxn;
 use crate::shared::Shared;
@@ -19,7 +19,7 @@ const SWEPT_AT_ONCE: usize = 8;
 
 /// A payload in claimed chunks, on disk. Unless the claim is settled, dropping this gives the chunks back.
 pub(super) struct Ahead<'s> {
-    shared: &'s Arc<Shared>,
+    shared: &'s Shared,
     pub(super) owner: Owner,
     pub(super) payload: Payload,
     settled: Cell<bool>,
@@ -27,7 +27,7 @@ pub(super) struct Ahead<'s> {
 
 impl<'s> Ahead<'s> {
     /// Claims chunks, writes the payload of `change` to them, and has it on disk.
-    pub(super) fn write(shared: &'s Arc<Shared>, change: &Change<'_>) -> Result<Ahead<'s>> {
+    pub(super) fn write(shared: &'s Shared, change: &Change<'_>) -> Result<Ahead<'s>> {
         let owner = shared.process.new_owner();
         let chunks = pages_of(change).div_ceil(usize::from(CHUNK_PAGES)) as u64;
         let claimed = with_room(shared, || {
@@ -76,7 +76,7 @@ impl Drop for Ahead<'_> {
     }
 }
 
-fn give_back(shared: &Arc<Shared>) -> Result<()> {
+fn give_back(shared: &Shared) -> Result<()> {
     let txn = RefCell::new(shared.begin_write()?);
     let mut table = TxnSpace::new(&txn, &shared.data);
     tidy(shared, &txn, &mut Space::new(&mut table))?;
@@ -84,8 +84,8 @@ fn give_back(shared: &Arc<Shared>) -> Result<()> {
 }
 
 /// What every write transaction does for the space of others, a bounded part of it: chunks that dead processes and
-/// failed transactions claimed, and freed pages that nobody can see any more.
-pub(super) fn tidy(shared: &Arc<Shared>, txn: &RefCell<WriteTxn<'_>>, space: &mut Space<'_>) -> Result<()> {
+/// failed transactions claimed, and freed pages that nobody can see any more. Returns the oldest state that somebody sees.
+pub(super) fn tidy(shared: &Shared, txn: &RefCell<WriteTxn<'_>>, space: &mut Space<'_>) -> Result<OldestReader> {
     let abandoned = shared.abandoned.lock().unwrap_or_else(PoisonError::into_inner).clone();
     space.sweep(SWEPT_AT_ONCE, &mut |owner| {
         let lives = || shared.process.sees_alive(owner, &mut |pid| shared.guards.holds_lock(pid));
@@ -93,5 +93,5 @@ pub(super) fn tidy(shared: &Arc<Shared>, txn: &RefCell<WriteTxn<'_>>, space: &mu
     })?;
     let oldest = txn.borrow().oldest_reader()?;
     space.reclaim(oldest, Space::RECLAIM_RUNS)?;
-    Ok(())
+    Ok(oldest)
 }

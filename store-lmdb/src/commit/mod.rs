@@ -10,7 +10,6 @@ mod sums;
 
 use std::cell::RefCell;
 use std::error::Error as _;
-use std::sync::Arc;
 
 use bigarray_core::store::{ArrayChange, Change, Committed, Turn};
 use bigarray_core::{ArrayId, Error, ErrorKind, PAGE, Result, Version, conflict};
@@ -29,7 +28,7 @@ use space::TxnSpace;
 const AHEAD_PAGES: usize = (1 << 20) / PAGE;
 
 /// Makes `change` visible, all or nothing.
-pub(crate) fn commit(shared: &Arc<Shared>, change: &Change<'_>, turn: Option<&dyn Turn>) -> Result<Committed> {
+pub(crate) fn commit(shared: &Shared, change: &Change<'_>, turn: Option<&dyn Turn>) -> Result<Committed> {
     check_input(change)?;
     shared.data.writable()?;
     if change.arrays.iter().all(changes_nothing) {
@@ -50,7 +49,7 @@ pub(crate) fn commit(shared: &Arc<Shared>, change: &Change<'_>, turn: Option<&dy
     with_room(shared, || try_commit(shared, change, ahead.as_ref()))
 }
 
-fn try_commit(shared: &Arc<Shared>, change: &Change<'_>, ahead: Option<&Ahead<'_>>) -> Result<Committed> {
+fn try_commit(shared: &Shared, change: &Change<'_>, ahead: Option<&Ahead<'_>>) -> Result<Committed> {
     let txn = RefCell::new(shared.begin_write()?);
     // (5) Nothing can change any more: whoever committed first has won.
     conflict::check(change, &txn.borrow().tables())?;
@@ -60,7 +59,7 @@ fn try_commit(shared: &Arc<Shared>, change: &Change<'_>, ahead: Option<&Ahead<'_
     let current = names::look_up(&mut txn.borrow_mut(), change)?;
     let mut table = TxnSpace::new(&txn, &shared.data);
     let mut space = Space::new(&mut table);
-    tidy(shared, &txn, &mut space)?;
+    let oldest = tidy(shared, &txn, &mut space)?;
     let small = ahead.is_none().then(|| write_small(shared, change, &mut space)).transpose()?;
     crash::point("small payload written");
     let mut blocks = Blocks::new(&txn, space, &shared.data, ahead.is_some());
@@ -83,7 +82,6 @@ fn try_commit(shared: &Arc<Shared>, change: &Change<'_>, ahead: Option<&Ahead<'_
     if let Some(ahead) = ahead {
         blocks.space.settle(&ahead.owner, &blocks.used)?;
     }
-    let oldest = txn.borrow().oldest_reader()?;
     blocks.space.reclaim(oldest, 2 * blocks.freed_runs)?;
     names::store_arrays(&mut txn.borrow_mut(), change, &current)?;
     let wrote = blocks.wrote || small.is_some_and(|payload| !payload.is_empty());

@@ -35,6 +35,9 @@ const NO_PAGE: u64 = u64::MAX;
 /// No tree of LMDB is deeper.
 const MAX_DEPTH: usize = 32;
 
+/// What is done with a node of a leaf: key and data.
+type Visit<'v> = dyn FnMut(&mut Seen, &[u8], Data<'_>) -> Result<()> + 'v;
+
 /// The state that LMDB would open a file at. Nobody may write to it meanwhile.
 pub(crate) struct Structure {
     file: File,
@@ -169,12 +172,7 @@ impl Structure {
     }
 
     /// Visits the nodes of all leaves of a tree.
-    fn walk(
-        &self,
-        tree: Tree,
-        seen: &mut Seen,
-        visit: &mut dyn FnMut(&mut Seen, &[u8], Data<'_>) -> Result<()>,
-    ) -> Result<()> {
+    fn walk(&self, tree: Tree, seen: &mut Seen, visit: &mut Visit<'_>) -> Result<()> {
         let root = tree.root;
         if root == NO_PAGE && tree.depth == 0 {
             return Ok(());
