@@ -51,12 +51,18 @@ impl Shared {
     pub(crate) fn snapshot(self: &Arc<Shared>) -> Result<Arc<LmdbSnapshot>> {
         self.guards.before_begin()?;
         let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = newest.upgrade()
+        let known = newest.upgrade();
+        if let Some(known) = &known
             && known.version() == self.index.newest()?
         {
+            return Ok(Arc::clone(known));
+        }
+        let snapshot = LmdbSnapshot::begin(self)?;
+        // A commit shows in the index a little before it can be begun on.
+        if let Some(known) = known.filter(|known| known.version() == snapshot.version()) {
             return Ok(known);
         }
-        let snapshot = Arc::new(LmdbSnapshot::begin(self)?);
+        let snapshot = Arc::new(snapshot);
         *newest = Arc::downgrade(&snapshot);
         Ok(snapshot)
     }

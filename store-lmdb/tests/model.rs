@@ -389,8 +389,8 @@ proptest! {
     #[test]
     fn every_state_shows_what_was_committed_for_as_long_as_it_is_looked_at(ops in prop::collection::vec(op(), 1..60)) {
         let mut world = World::new();
-        for name in 0..NAMES.len() {
-            world.resize(NAMES[name], 3, name == 2);
+        for (i, name) in NAMES.iter().enumerate() {
+            world.resize(name, 3, i == 2);
         }
         for op in &ops {
             world.apply(op);

@@ -1,5 +1,6 @@
 //! A database with something in every table, damaged in one place after the other.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use bigarray_core::testing::Rng;
@@ -60,7 +61,7 @@ impl Sound {
             free.add(&run(0, 21, 491));
             put_free(txn, 0, &free);
             put_free(txn, 1, &Bitmap::FULL);
-            put_claim(txn, &[2..3]);
+            put_claim(txn, 2..3);
         });
         sound
     }
@@ -121,9 +122,9 @@ fn put_bitmap(txn: &mut WriteTxn<'_>, chunk: u64, free: &Bitmap) {
     txn.put(txn.dbs().chunks, &key, &encode_bitmap(&key, free)).unwrap();
 }
 
-fn put_claim(txn: &mut WriteTxn<'_>, chunks: &[std::ops::Range<u64>]) {
+fn put_claim(txn: &mut WriteTxn<'_>, chunks: Range<u64>) {
     let key = Process::current().new_owner().to_bytes();
-    txn.put(txn.dbs().claims, &key, &encode_claim(&key, chunks)).unwrap();
+    txn.put(txn.dbs().claims, &key, &encode_claim(&key, std::slice::from_ref(&chunks))).unwrap();
 }
 
 /// Damages a sound database; the check finds it and says all of `words`.
@@ -180,8 +181,11 @@ fn a_data_file_that_is_cut_off_is_found() {
     assert!(text.contains("pages 0..512 of chunk 2 are claimed by process"), "{text}");
 }
 
+/// Picks a table's handle.
+type HandleOf = fn(&Dbs) -> Database;
+
 /// All tables but `meta`.
-const TABLES: [(&str, fn(&Dbs) -> Database); 8] = [
+const TABLES: [(&str, HandleOf); 8] = [
     ("arrays", |dbs| dbs.arrays),
     ("attrs", |dbs| dbs.attrs),
     ("blocks", |dbs| dbs.blocks),
@@ -267,8 +271,8 @@ fn a_page_with_two_uses_is_found() {
         free.add(&run(0, 18, 494));
         put_bitmap(txn, 0, &free);
     });
-    finds(&["pages 0..512 of chunk 1 are free and claimed by process", both], |txn| put_claim(txn, &[1..2]));
-    finds(&["pages 0..512 of chunk 2 are claimed by process", both], |txn| put_claim(txn, &[2..3]));
+    finds(&["pages 0..512 of chunk 1 are free and claimed by process", both], |txn| put_claim(txn, 1..2));
+    finds(&["pages 0..512 of chunk 2 are claimed by process", both], |txn| put_claim(txn, 2..3));
     finds(&["pages 9..10 of chunk 2 are claimed by process", "and part of array \"a\", block 1", both], |txn| {
         put_block(txn, 1, &[(0, run(2, 9, 1))]);
     });
@@ -296,7 +300,7 @@ fn a_page_outside_the_file_is_found() {
     finds(&["pages 0..1 of chunk 3 are part of array \"a\", block 1, but lie outside the file"], |txn| {
         put_block(txn, 1, &[(0, run(3, 0, 1))]);
     });
-    finds(&["of chunk 18446744073709551614 are claimed", "outside the file"], |txn| put_claim(txn, &[3..u64::MAX]));
+    finds(&["of chunk 18446744073709551614 are claimed", "outside the file"], |txn| put_claim(txn, 3..u64::MAX));
     finds(&["too few for 4 chunks"], |txn| txn.put_meta(Meta::CHUNKS_END, 4).unwrap());
 }
 

@@ -63,6 +63,10 @@ mod tests {
         StoredSegment { first, run: Run { chunk, first: page, pages } }
     }
 
+    fn lay_over_one(old: &[StoredSegment], changed: Range<u32>, new: &[StoredSegment]) -> Overlay {
+        lay_over(old, std::slice::from_ref(&changed), new)
+    }
+
     /// For each page of the block, the page of the file that it is stored in.
     fn pages_of(segments: &[StoredSegment]) -> Vec<Option<(u64, u16)>> {
         let mut pages = vec![None; PAGES as usize];
@@ -78,21 +82,21 @@ mod tests {
 
     #[test]
     fn a_page_in_the_middle_splits_a_segment_in_three() {
-        let one = lay_over(&[segment(0, 7, 100, 64)], &[10..11], &[segment(10, 9, 3, 1)]);
+        let one = lay_over_one(&[segment(0, 7, 100, 64)], 10..11, &[segment(10, 9, 3, 1)]);
         assert_eq!(one.segments, [segment(0, 7, 100, 10), segment(10, 9, 3, 1), segment(11, 7, 111, 53)]);
         assert_eq!(one.freed, [Run { chunk: 7, first: 110, pages: 1 }]);
     }
 
     #[test]
     fn zeros_over_all_leave_nothing() {
-        let none = lay_over(&[segment(3, 7, 100, 2), segment(9, 7, 0, 4)], &[0..64], &[]);
+        let none = lay_over_one(&[segment(3, 7, 100, 2), segment(9, 7, 0, 4)], 0..64, &[]);
         assert_eq!(none.segments, []);
         assert_eq!(none.freed.len(), 2);
     }
 
     #[test]
     fn what_follows_in_the_file_is_joined() {
-        let joined = lay_over(&[segment(0, 7, 100, 4)], &[4..8], &[segment(4, 7, 104, 4)]);
+        let joined = lay_over_one(&[segment(0, 7, 100, 4)], 4..8, &[segment(4, 7, 104, 4)]);
         assert_eq!(joined.segments, [segment(0, 7, 100, 8)]);
     }
 
