@@ -221,7 +221,7 @@ impl Pager {
             table.blocks.insert(block, Entry { kind, record: record.clone() });
         }
         if let Err(error) = &outcome
-            && (laid - start) % self.block_size.bytes() != 0
+            && !(laid - start).is_multiple_of(self.block_size.bytes())
         {
             self.poison(table, plan.first + whole as u64, error);
         }
