@@ -125,3 +125,8 @@ pub use options::{ArrayOptions, OpenOptions, Pager};
 pub use snapshot::Snapshot;
 pub use transaction::Transaction;
 pub use {bytemuck, ndarray, serde_json};
+
+/// The README's example, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
