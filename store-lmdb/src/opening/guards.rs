@@ -4,7 +4,8 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::{mem, process};
+use std::time::Duration;
+use std::{mem, process, thread};
 
 use bigarray_core::{Error, ErrorKind, Result};
 use lmdb::{Environment, EnvironmentFlags};
@@ -22,6 +23,9 @@ use crate::turn::Turns;
 
 /// Space on disk for LMDB's reader table, more than it takes: it is a mapping, where a full disk means SIGBUS.
 const TABLE_BYTES: i64 = 512 << 10;
+
+/// No process takes longer from losing its first lock to losing its last, when it is killed.
+const DYING: Duration = Duration::from_millis(500);
 
 /// Why a check was needed.
 pub(super) const UNSAFE_CRASH: &str = "the system went down while it was written to without power-loss safety";
@@ -104,7 +108,11 @@ impl Guards {
             )));
         }
         if self.is_held(LIVE)? {
-            if !table.is_used().map_err(|e| self.failed("asking for locks", e))? {
+            let lost = || {
+                let is_used = table.is_used().map_err(|e| self.failed("asking for locks", e))?;
+                Ok((!is_used && self.is_held(LIVE)?).then_some(()))
+            };
+            if lasts(lost)?.is_some() {
                 return Err(self.in_use(&format!(
                     "a process that has it open lost its locks on {LOCK_TABLE}, by opening and closing that file itself, \
                      or was killed and left a forked child; opening it now would overwrite what that process reads. Wait \
@@ -219,7 +227,7 @@ impl Guards {
     /// [`ErrorKind::InUse`] if a reader lost its locks: LMDB could take it for dead.
     pub(crate) fn before_write(&self, index: &Index) -> Result<()> {
         self.before_begin()?;
-        match self.lost_reader(index)? {
+        match lasts(|| self.lost_reader(index))? {
             None => Ok(()),
             Some(pid) => Err(self.in_use(&format!(
                 "process {pid} reads it, but lost its locks on {LOCK_TABLE}, by opening and closing that file itself; \
@@ -356,6 +364,18 @@ impl Guards {
     fn in_use(&self, why: &str) -> Error {
         Error::new(ErrorKind::InUse, format!("{}: {why}", self.dir.path.display()))
     }
+}
+
+/// What `look` sees, if it still does after a while: a process that is killed loses its locks on `index-lock` a moment
+/// before those on `data`, and so for that moment looks as one that lives without.
+fn lasts<T>(look: impl Fn() -> Result<Option<T>>) -> Result<Option<T>> {
+    for _ in 0..DYING.as_millis() {
+        if look()?.is_none() {
+            return Ok(None);
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    look()
 }
 
 impl Drop for Guards {
