@@ -122,6 +122,15 @@ fn assert_says_how_to_go_on(error: &Error) {
     assert!(error.to_string().contains("map_size"), "{error}");
 }
 
+/// Ends a thread that goes on until then, also when a test fails.
+struct Stop<'s>(&'s AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// W23: a snapshot is held, and read all the time, while another thread commits past the size of the map.
 #[test]
 fn an_index_that_is_full_under_a_snapshot_is_an_error_and_grows_after_it() {
@@ -138,7 +147,9 @@ fn an_index_that_is_full_under_a_snapshot_is_an_error_and_grows_after_it() {
     let mut landed = 0;
     std::thread::scope(|scope| {
         let held = db.array::<u8, Ix1>("A").unwrap();
-        let (db, path, stop) = (&*db, db.path(), &stop);
+        let (db, path) = (&*db, db.path());
+        let stopping = Stop(&stop);
+        let stop = &stop;
         scope.spawn(move || {
             let mut times = 0;
             while !stop.load(Ordering::Relaxed) || times < 3 {
@@ -166,7 +177,7 @@ fn an_index_that_is_full_under_a_snapshot_is_an_error_and_grows_after_it() {
         let txn = db.begin().unwrap();
         set_attr(&txn, landed).unwrap();
         txn.abort();
-        stop.store(true, Ordering::Relaxed);
+        drop(stopping);
     });
     assert!(landed > 10, "{landed}");
     // The snapshot has ended: the map grows, several times over.

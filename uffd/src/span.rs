@@ -36,7 +36,7 @@ use crate::mapping::{Access, HUGE, HarmlessAdvice, Reservation, Scratch, is_whol
 use crate::memory::{Inner, memory_file};
 
 /// Where the whole of a range is too much at once, it is emptied in steps, not smaller than this.
-const SMALLEST_STEP: usize = 1 << 30;
+const SMALLEST_STEP: usize = 64 << 20;
 
 /// A reserved range of addresses.
 pub(crate) struct UffdSpan {

@@ -26,6 +26,9 @@ const EAGER_SEGMENTS: usize = 1024;
 /// Addresses reserved beyond the present size, so that the array can grow in place.
 const ROOM_TO_GROW_BYTES: usize = 16 << 30;
 
+/// Where that much is not to be had: of what is, one part in so many.
+const SHARE_OF_SHORT_ADDRESSES: usize = 16;
+
 /// One commit by this process: which blocks it changed between two versions of an array.
 struct Step {
     from: Version,
@@ -134,7 +137,7 @@ impl Engine {
         Ok(pager)
     }
 
-    /// A new span with room to grow; with less of it, step by step, where addresses are short.
+    /// A new span with room to grow. Where addresses are short idle spans go first, and then there is less room.
     pub(super) fn reserve(
         &self,
         name: &str,
@@ -147,10 +150,24 @@ impl Engine {
             || Error::new(ErrorKind::TooLarge, format!("array {name:?}: {size} bytes are beyond the address space"));
         let least = size.checked_next_multiple_of(unit).ok_or_else(too_large)?;
         let mut room = size.max(ROOM_TO_GROW_BYTES);
+        let (mut is_short, mut spans_idle) = (false, true);
         loop {
             let len = size.saturating_add(room).checked_next_multiple_of(unit).unwrap_or(least).max(least);
             match Pager::new(&self.memory, len, residency, block_size, self.policy) {
-                Err(error) if error.is_too_large() && len > least => room = if room < unit { 0 } else { room / 2 },
+                Err(error) if error.is_too_large() && spans_idle => {
+                    let idle = std::mem::take(&mut self.pool().idle);
+                    spans_idle = !idle.is_empty();
+                }
+                Err(error) if error.is_too_large() && len > least => {
+                    is_short = true;
+                    room = if room < unit { 0 } else { room / 2 };
+                }
+                // About all that is left: other arrays need some of it, and whatever else the process maps.
+                Ok(pager) if is_short && len > least => {
+                    drop(pager);
+                    is_short = false;
+                    room /= SHARE_OF_SHORT_ADDRESSES;
+                }
                 result => return result.map_err(|e| e.context(format_args!("array {name:?} of {size} bytes"))),
             }
         }

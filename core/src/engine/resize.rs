@@ -139,6 +139,9 @@ impl Writer<'_> {
     fn zero_tail(&mut self, tail: std::ops::Range<usize>) -> Result<()> {
         let block = self.descriptor().block_size.block_at(tail.start).0;
         let Ok(Some(pager)) = &self.slot().pager else {
+            if self.is_hole_in_storage(block)? {
+                return Ok(());
+            }
             let error = format!("array {:?} has no address range in which its tail can be cleared", self.name());
             return Err(Error::new(ErrorKind::TooLarge, error));
         };
@@ -150,5 +153,15 @@ impl Writer<'_> {
         self.expose_mut(tail.clone());
         pager.fill_zero(tail);
         Ok(())
+    }
+
+    /// Whether there is nothing to clear in `block`, to which nothing can have been written, as there is no span.
+    fn is_hole_in_storage(&self, block: u64) -> Result<bool> {
+        match &self.slot().before {
+            Some((_, before)) if block < self.slot().dropped_from => {
+                Ok(self.transaction.snapshot.block(before.id, BlockNo(block))?.is_none())
+            }
+            _ => Ok(true),
+        }
     }
 }
