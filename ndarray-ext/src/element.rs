@@ -115,7 +115,7 @@ pub fn describe_field<F: Field>(name: &str) -> String {
 ///
 /// A list that leaves a field out, swaps two or names another type does not compile:
 ///
-/// ```compile_fail,E0027
+/// ```compile_fail
 /// # use bigarray::bytemuck::{Pod, Zeroable};
 /// # #[derive(Clone, Copy, Pod, Zeroable)]
 /// # #[bytemuck(crate = "bigarray::bytemuck")]

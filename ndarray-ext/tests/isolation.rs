@@ -111,7 +111,8 @@ fn writers_of_different_blocks_both_land() {
 
 #[test]
 fn changes_of_shape_and_name_conflict_with_whatever_else_happens_to_the_array() {
-    let changes: [(&str, &dyn Fn(&Transaction) -> Result<()>); 4] = [
+    type Change<'a> = (&'a str, &'a dyn Fn(&Transaction) -> Result<()>);
+    let changes: [Change<'_>; 4] = [
         ("write", &write("A", 0, 7)),
         ("resize", &resize("A", 5)),
         ("grow", &resize("A", 5 * BLOCK)),

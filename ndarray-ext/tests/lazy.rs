@@ -124,7 +124,7 @@ fn handles_views_and_slices_of_a_tebibyte_load_and_allocate_next_to_nothing() {
         assert!(bytes < 4 * MIB, "a commit of one element allocates {bytes} bytes");
     }
     let grown = stored_bytes(db.path()) - before;
-    assert!(grown <= 10 * 64 << 10, "ten elements grew the files by {grown} bytes");
+    assert!(grown <= 10 * (64 << 10), "ten elements grew the files by {grown} bytes");
     let huge = db.array::<f64, Ix1>("huge").unwrap();
     assert!((0..10).all(|i| huge.view()[(i + 1) * (1 << 36)] == i as f64));
     assert_eq!(huge.view()[BLOCK], 0.0);
