@@ -287,14 +287,14 @@ fn a_disk_too_full_for_the_lock_file_is_store_full() {
     let filler = File::create(mount.at.join("filler")).unwrap();
     let mut free = 1 << 20;
     while free >= 4096 {
-        match nix::fcntl::fallocate(&filler, nix::fcntl::FallocateFlags::FALLOC_FL_KEEP_SIZE, 0, free) {
+        match nix::fcntl::fallocate(&filler, nix::fcntl::FallocateFlags::empty(), 0, free) {
             Ok(()) => break,
             Err(_) => free -= 4096,
         }
     }
     let error = refused(open(&path));
     assert!(error.is_store_full(), "{error:?}");
-    drop(filler);
-    fs::remove_file(mount.at.join("filler")).unwrap();
+    // Not only removed: a process that another test is just starting may still have it open.
+    filler.set_len(0).unwrap();
     assert!(shows_now(&open(&path).unwrap(), "a", 1));
 }
