@@ -43,7 +43,8 @@ impl Database {
             let mut txn = self.begin()?;
             let value = change(&mut txn)?;
             match txn.commit() {
-                Err(error) if error.is_conflict() => {
+                // In use is an index that another process enlarged: it is adopted when this transaction is gone.
+                Err(error) if error.is_conflict() || error.is_in_use() => {
                     tracing::debug!(attempt, %error, "transaction runs again");
                     std::thread::sleep(back_off(attempt));
                 }

@@ -366,14 +366,14 @@ fn two_processes_fill_and_enlarge_a_small_index_together() {
 /// The same with an index that overflows many times: it holds attributes, as payload does not.
 #[test]
 fn growth_of_the_index_by_another_process_is_adopted() {
-    const ATTRS: usize = 60;
+    const ATTRS: usize = 150;
     let fill = |db: &Database, who: &str| {
         for n in 0..ATTRS {
-            let text = format!("{who}{n}").repeat(5_000);
+            let text = format!("{who}{n}").repeat(2_000);
             db.transact(|txn| txn.array::<u8, Ix1>(who)?.set_attr(&n.to_string(), text.clone().into())).unwrap();
         }
     };
-    let options = || Database::options().map_size(512 << 10);
+    let options = || Database::options().map_size(1 << 20);
     if role().is_some() {
         let db = options().open(std::env::var_os("DB").unwrap()).unwrap();
         say("ready");
@@ -397,7 +397,7 @@ fn growth_of_the_index_by_another_process_is_adopted() {
     for who in ["mine", "theirs"] {
         let a = snapshot.array::<u8, Ix1>(who).unwrap();
         assert_eq!(a.attrs().len(), ATTRS);
-        assert!((0..ATTRS).all(|n| a.attrs()[&n.to_string()] == format!("{who}{n}").repeat(5_000)));
+        assert!((0..ATTRS).all(|n| a.attrs()[&n.to_string()] == format!("{who}{n}").repeat(2_000)));
     }
 }
 
