@@ -102,6 +102,9 @@ impl Structure {
         let second = s.meta_page(1)?;
         let newest = if u64_at(&first, 144) < u64_at(&second, 144) { second } else { first };
         (s.free, s.main, s.last_page) = (u64_at(&newest, 80), u64_at(&newest, 128), u64_at(&newest, 136));
+        if u16_at(&newest, 92) != 0 || s.last_page >= i64::MAX as u64 / s.page_bytes as u64 {
+            return Err(s.damaged(0, "describes what cannot be"));
+        }
         Ok(s)
     }
 
@@ -168,7 +171,12 @@ impl Structure {
                 _ => big.as_slice(),
             };
             self.see_free(seen, list)
-        })
+        })?;
+        // What lies behind the end was never written, so it is free.
+        if self.is_short() && seen.beyond != self.last_page - self.pages + 1 {
+            return Err(self.cut_off(self.pages));
+        }
+        Ok(())
     }
 
     /// Visits the nodes of all leaves of a tree.
@@ -220,7 +228,8 @@ impl Structure {
             let data = match flags {
                 0 => Data::Bytes(data),
                 BIG => Data::Big(u64_at(data, 0), low as usize),
-                TABLE if size == 48 => Data::Table(u64_at(data, 40)),
+                // Ours are plain: no duplicates, no keys that are numbers.
+                TABLE if size == 48 && u16_at(data, 4) == 0 => Data::Table(u64_at(data, 40)),
                 _ => return Err(bad("has a node of unknown kind")),
             };
             visit(seen, key, data)?;
@@ -253,9 +262,10 @@ impl Structure {
         for _ in 0..count {
             let page = numbers.next().filter(|page| *page < above).ok_or_else(bad)?;
             above = page;
-            // What lies behind the end of the file was never written.
             if page < self.pages {
                 seen.add(self, page)?;
+            } else {
+                seen.beyond += 1;
             }
         }
         Ok(())
@@ -287,11 +297,16 @@ impl Structure {
 }
 
 /// Pages that were met: each may be once.
-struct Seen(Vec<u64>);
+struct Seen {
+    /// A bit for each page of the file.
+    bits: Vec<u64>,
+    /// Free pages behind the end of the file.
+    beyond: u64,
+}
 
 impl Seen {
     fn new(of: &Structure) -> Seen {
-        Seen(vec![0; of.pages.div_ceil(64) as usize])
+        Seen { bits: vec![0; of.pages.div_ceil(64) as usize], beyond: 0 }
     }
 
     fn add(&mut self, of: &Structure, page: u64) -> Result<()> {
@@ -301,7 +316,7 @@ impl Seen {
         if page >= of.pages {
             return Err(of.cut_off(page));
         }
-        let (word, bit) = (&mut self.0[(page / 64) as usize], 1 << (page % 64));
+        let (word, bit) = (&mut self.bits[(page / 64) as usize], 1 << (page % 64));
         if *word & bit != 0 {
             return Err(of.damaged(page, "is in use twice"));
         }
@@ -321,3 +336,6 @@ fn u32_at(bytes: &[u8], at: usize) -> u32 {
 fn u64_at(bytes: &[u8], at: usize) -> u64 {
     u64::from_ne_bytes(std::array::from_fn(|i| bytes[at + i]))
 }
+
+#[cfg(test)]
+mod tests;

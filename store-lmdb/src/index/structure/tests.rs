@@ -1,0 +1,91 @@
+use std::fs;
+use std::sync::OnceLock;
+
+use bigarray_core::store::Store;
+use bigarray_core::testing::{Edit, array_of};
+use lmdb::{Cursor, EnvironmentFlags, Transaction};
+use proptest::prelude::*;
+
+use super::*;
+use crate::index::open_environment;
+use crate::{LmdbStore, Options};
+
+/// An index with tables of several levels, values on pages of their own, and free pages.
+fn index() -> &'static [u8] {
+    static INDEX: OnceLock<Vec<u8>> = OnceLock::new();
+    INDEX.get_or_init(|| {
+        let dir = tempfile::tempdir().unwrap();
+        let store = LmdbStore::open(&Options::new(dir.path())).unwrap();
+        for n in 0..60 {
+            let base = store.snapshot().unwrap();
+            let edit = Edit::create(&format!("{n:03} {}", "long name ".repeat(20)), array_of(1));
+            let large = serde_json::Value::from("x".repeat(100 * n as usize));
+            Edit::commit(&*store, &*base, &[edit.page(&*base, 0, 3, n).attr(&*base, "large", Some(large))]).unwrap();
+        }
+        drop(store);
+        fs::read(dir.path().join("index")).unwrap()
+    })
+}
+
+/// What opening does with a file of these bytes; then all of it is read by LMDB, where a page that it cannot bear would
+/// end the process.
+fn look_through(bytes: &[u8]) -> Result<usize> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("index");
+    fs::write(&path, bytes).unwrap();
+    let structure = Structure::read(File::open(&path).unwrap(), &path)?;
+    structure.meta(Meta::FORMAT)?;
+    structure.check()?;
+    let flags = EnvironmentFlags::NO_SUB_DIR | EnvironmentFlags::NO_LOCK | EnvironmentFlags::READ_ONLY;
+    let env = open_environment(&path, flags, Some(64 << 20), 0o600)?;
+    let txn = env.begin_ro_txn().unwrap();
+    let mut bytes = 0;
+    // SAFETY: no other transaction of this environment opens tables.
+    let main = unsafe { txn.open_db(None) }.unwrap();
+    let names: Vec<Vec<u8>> =
+        txn.open_ro_cursor(main).unwrap().iter_start().map(|row| row.unwrap().0.to_vec()).collect();
+    for name in names {
+        let Ok(name) = String::from_utf8(name) else { continue };
+        // SAFETY: as above.
+        let Ok(table) = (unsafe { txn.open_db(Some(&name)) }) else { continue };
+        for row in txn.open_ro_cursor(table).unwrap().iter_start() {
+            let (key, value) = row.unwrap();
+            bytes += key.iter().chain(value).filter(|byte| **byte != 0).count();
+        }
+    }
+    Ok(bytes)
+}
+
+#[test]
+fn a_sound_index_is_sound() {
+    assert!(index().len() > 40 * 4096);
+    assert!(look_through(index()).unwrap() > 100_000);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_damage_gets_past_to_where_lmdb_would_end_the_process(
+        page in any::<prop::sample::Index>(),
+        // Most of what LMDB trusts is at the beginning of a page.
+        changes in prop::collection::vec((prop_oneof![0usize..200, 0usize..4096], any::<u8>()), 1..6),
+        from in prop::option::of(any::<prop::sample::Index>()),
+        cut in prop::option::weighted(0.1, any::<prop::sample::Index>()),
+    ) {
+        let mut bytes = index().to_vec();
+        let pages = bytes.len() / 4096;
+        let at = page.index(pages) * 4096;
+        match from {
+            // Another page of the same file: one that was written earlier, or is not yet.
+            Some(from) => bytes.copy_within(from.index(pages) * 4096..(from.index(pages) + 1) * 4096, at),
+            None => changes.iter().for_each(|(offset, byte)| bytes[at + offset] = *byte),
+        }
+        if let Some(cut) = cut {
+            bytes.truncate(cut.index(bytes.len()));
+        }
+        if let Err(error) = look_through(&bytes) {
+            prop_assert!(error.is_corrupt() || error.is_unsupported(), "{error:?}");
+        }
+    }
+}
