@@ -79,7 +79,7 @@ impl ReadTxn {
 
 /// Whether `id` is the last that a commit made known. It may not be the newest of the meta pages: a commit writes its
 /// own, which takes as long as the disk does, and makes its id known only then. One that is killed between the two never
-/// does, and leaves that to the next; to wait for it would be for ever.
+/// does, and leaves that to the next commit, of whichever process; to wait for it could be for ever.
 fn is_last(index: &Index, id: usize) -> Result<bool> {
     match index.env.begin_ro_txn() {
         // SAFETY: `probe` is live.
