@@ -22,6 +22,9 @@ pub trait Memory: Send + Sync {
     /// [`ErrorKind::TooLarge`](crate::ErrorKind::TooLarge) where addresses are short, naming the limit to raise.
     fn reserve(&self, len: usize, residency: Residency) -> Result<Box<dyn Span>>;
 
+    /// Refuses in a process forked from the one that made this memory: it has neither the threads nor the addresses.
+    fn check_process(&self) -> Result<()>;
+
     /// Whether about `n` more mappings fit under the system's limit for one process.
     fn has_room_for_mappings(&self, n: usize) -> bool;
 }
@@ -88,8 +91,12 @@ pub trait Span: Send + Sync {
     /// Writes zeros as a user's store would, faults included. Nobody else may be using the range.
     fn fill_zero(&self, range: Range<usize>);
 
-    /// Expects an access soon to what is mapped in `range`: starts reading it from disk.
-    fn will_need(&self, range: Range<usize>);
+    /// Reads all of `range` in, which is mapped. What would end the process at an access comes back as an error here;
+    /// where the system cannot say so, reading has begun at least.
+    ///
+    /// # Errors
+    /// [`Corrupt`](crate::ErrorKind::Corrupt) for bytes that cannot be read.
+    fn read_in(&self, range: Range<usize>) -> Result<()>;
 }
 
 /// What [`Span::written`] is to look for: how the pages came to be.

@@ -24,6 +24,9 @@ use crate::alarm::log_raw;
 /// Alignment of reservations: a huge page.
 pub(crate) const HUGE: usize = 2 << 20;
 
+/// Bytes read in by one call, so that a signal need not repeat much of it.
+const READ_IN: usize = 64 << 20;
+
 /// Bytes that the kernel surely reads ahead when it is asked once: it cuts a longer request to the size that is best
 /// for the disk, a megabyte or more, and forgets the rest.
 const READ_AHEAD: usize = 512 << 10;
@@ -340,6 +343,25 @@ pub(crate) fn will_need(addresses: Range<usize>) {
             let _ = unsafe { madvise(at, READ_AHEAD.min(addresses.end - start), MmapAdvise::MADV_WILLNEED) };
         }
     }
+}
+
+/// Reads in what is mapped at `addresses`. EFAULT or EHWPOISON where an access would end in SIGBUS. Before Linux 5.14
+/// nobody can say so: reading has begun then, no more.
+pub(crate) fn read_in(addresses: Range<usize>) -> Result<(), Errno> {
+    // First, since populating alone reads a page at a time where random access was advised.
+    will_need(addresses.clone());
+    let mut at = addresses.start;
+    while at < addresses.end {
+        let (Some(start), len) = (NonNull::new(at as *mut c_void), READ_IN.min(addresses.end - at)) else { break };
+        // SAFETY: this advice changes no byte, of no mapping.
+        match unsafe { madvise(start, len, MmapAdvise::MADV_POPULATE_READ) } {
+            Ok(()) => at += len,
+            Err(Errno::EINTR | Errno::EAGAIN) => {}
+            Err(Errno::EINVAL) => return Ok(()),
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
 }
 
 /// Whether `range` is whole pages.

@@ -164,6 +164,10 @@ impl Memory for UffdMemory {
         Ok(Box::new(span))
     }
 
+    fn check_process(&self) -> Result<()> {
+        self.inner.check_process()
+    }
+
     fn has_room_for_mappings(&self, n: usize) -> bool {
         self.inner.mappings.has_room_for(n)
     }

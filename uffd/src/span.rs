@@ -32,7 +32,7 @@ use userfaultfd::{RegisterMode, Uffd};
 use crate::alarm::{fatal, log_raw};
 use crate::ioctl::copy_protected;
 use crate::limits::{errno_of, os_error};
-use crate::mapping::{Access, HUGE, HarmlessAdvice, Reservation, Scratch, is_whole_pages, will_need};
+use crate::mapping::{Access, HUGE, HarmlessAdvice, Reservation, Scratch, is_whole_pages, read_in};
 use crate::memory::{Inner, memory_file};
 
 /// Where the whole of a range is too much at once, it is emptied in steps, not smaller than this.
@@ -330,10 +330,19 @@ impl Span for UffdSpan {
         self.range.fill_zero(&range);
     }
 
-    fn will_need(&self, range: Range<usize>) {
-        if self.range.is_ours() && range.start < range.end && range.end <= self.range.len() {
-            will_need(self.range.addresses(&range));
-        }
+    fn read_in(&self, range: Range<usize>) -> Result<()> {
+        self.check(&range)?;
+        read_in(self.range.addresses(&range)).map_err(|errno| match errno {
+            // What an access would end in: SIGBUS.
+            Errno::EFAULT | Errno::EHWPOISON => Error::new(
+                ErrorKind::Corrupt,
+                format!(
+                    "bytes {}..{} cannot be read from the data file: the disk fails, or the file was cut off",
+                    range.start, range.end
+                ),
+            ),
+            errno => os_error(format!("reading in {} bytes", range.end - range.start), errno),
+        })
     }
 }
 

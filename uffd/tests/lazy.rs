@@ -331,13 +331,13 @@ fn a_system_call_waits_for_a_missing_page_where_kernel_faults_are_delivered() {
 }
 
 #[test]
-fn will_need_makes_no_page_present() {
+fn reading_in_makes_no_other_page_present() {
     for memory in lazy_memories() {
         let fake = Fake::new(&*memory, 4 * MIB, How::Zero);
         let file = ContentFile::new(MIB);
         fake.span.map(0..MIB, &*file, 0, false).unwrap();
-        fake.span.will_need(0..4 * MIB);
-        fake.span.will_need(0..5 * MIB);
+        fake.span.read_in(0..MIB).unwrap();
+        assert!(fake.span.read_in(0..5 * MIB).unwrap_err().is_invalid());
         assert_eq!(fake.missing.load(Ordering::SeqCst), 0);
         assert_eq!(written(&fake, WrittenTo::Zero).iter().find(|run| run.end > MIB), None);
         assert_eq!(fake.bytes(0..MIB), contents(0..MIB));

@@ -3,10 +3,11 @@
 use super::slot::Slot;
 use super::transaction::{Place, Transaction};
 use crate::conflict;
+use crate::descriptor::Version;
 use crate::error::{Error, ErrorKind, Result};
-use crate::geometry::BlockNo;
+use crate::geometry::{BlockNo, BlockSize, PAGE};
 use crate::pager::{Pager, Written};
-use crate::store::{ArrayChange, Bytes, Change, Committed, Snapshot, Turn};
+use crate::store::{ArrayChange, BlockChange, Bytes, Change, Committed, PageRun, Snapshot, Turn};
 
 /// Bytes of an array that nothing was written to.
 struct Nothing;
@@ -73,18 +74,34 @@ fn written(slot: &Slot) -> Result<Written> {
             let written = pager.written(&slot.exposed).and_then(|w| with_ends(slot, pager, w));
             written.map_err(|e| e.context(format_args!("array {name:?}")))
         }
-        _ => Ok(Written { changes: Vec::new(), touched: Vec::new() }),
+        (Some((_, now)), _) => Ok(Written { changes: unseen_ends(slot, now.block_size), touched: Vec::new() }),
+        (None, _) => Ok(Written { changes: Vec::new(), touched: Vec::new() }),
     }
+}
+
+/// The same as [`with_ends`] for an array without a span. It could shrink only where storage has holes.
+fn unseen_ends(slot: &Slot, block_size: BlockSize) -> Vec<BlockChange> {
+    let mut changes: Vec<BlockChange> = ends(slot, block_size)
+        .map(|(block, end)| {
+            let page = ((end - block_size.start_of(block)) / PAGE) as u32;
+            BlockChange { block, seen: Version(0), pages: vec![PageRun { pages: page..page + 1, zero: true }] }
+        })
+        .collect();
+    changes.sort_by_key(|change| change.block);
+    changes.dedup_by_key(|change| change.block);
+    changes
+}
+
+/// Where the array ended for a while, of what the commit does not drop anyway.
+fn ends(slot: &Slot, block_size: BlockSize) -> impl Iterator<Item = (BlockNo, usize)> {
+    let ends = slot.ends.iter().filter(|_| slot.before.is_some());
+    ends.map(move |&end| (block_size.block_at(end), end)).filter(|(block, _)| block.0 < slot.dropped_from)
 }
 
 /// A shrink writes to the block that the array then ends in, whether or not there was anything to clear: who wrote
 /// behind the new end meanwhile must conflict, or his bytes would show when the array grows again.
 fn with_ends(slot: &Slot, pager: &Pager, mut written: Written) -> Result<Written> {
-    for &end in &slot.ends {
-        let block = pager.block_size().block_at(end);
-        if block.0 >= slot.dropped_from || slot.before.is_none() {
-            continue;
-        }
+    for (block, end) in ends(slot, pager.block_size()) {
         if let Err(at) = written.changes.binary_search_by_key(&block, |change| change.block) {
             written.changes.insert(at, pager.page_as_written(end)?);
         }

@@ -21,7 +21,7 @@ impl Writer<'_> {
     /// [`ShapeMismatch`](ErrorKind::ShapeMismatch) if another axis or the dimension differs, and
     /// [`TooLarge`](ErrorKind::TooLarge); the array stays as it was.
     pub fn set_shape(&mut self, shape: &[usize]) -> Result<()> {
-        let now = self.descriptor();
+        let now = self.descriptor().clone();
         let grows = now.growth_axis();
         let fits = shape.len() == now.shape.len()
             && shape.iter().zip(&now.shape).enumerate().all(|(axis, (new, old))| new == old || Some(axis) == grows);
@@ -43,9 +43,13 @@ impl Writer<'_> {
         } else if new_bytes < old_bytes {
             self.shrink(old_bytes, new_bytes)?;
         }
-        self.set_descriptor(new);
         let transaction = self.transaction;
-        self.slot_mut().ensure_span(&transaction.engine, &transaction.snapshot)
+        self.set_descriptor(new);
+        let spanned = self.slot_mut().ensure_span(&transaction.engine, &transaction.snapshot);
+        if spanned.is_err() {
+            self.set_descriptor(now); // it had no span, so nothing else was done
+        }
+        spanned
     }
 
     /// Gives the array another shape of the same number of elements; the bytes stay.

@@ -77,7 +77,10 @@ impl Slot {
         if let Ok(Some(pager)) = &self.pager
             && self.dropped_from != u64::MAX
         {
-            pager.cut(now.block_size.blocks_for(now.nbytes()), self.dropped_from)?;
+            let blocks = now.block_size.blocks_for(now.nbytes());
+            // As if the array had shrunk and grown with this span: one that idled may show what was dropped since.
+            pager.cut(blocks.min(self.dropped_from), self.dropped_from)?;
+            pager.grow(blocks);
         }
         Ok(())
     }

@@ -54,6 +54,11 @@ impl Faults for Pager {
         let mut table = self.lock();
         match table.state(block) {
             State::Installed(_) => {
+                if table.is_dead && !table.blocks.contains_key(&block) {
+                    // Emptied since faults ended: to wake alone would have it fault for ever.
+                    let why = Error::new(ErrorKind::Io, table.failure.clone().unwrap_or_default());
+                    self.poison(&mut table, block, &why);
+                }
                 drop(table);
                 self.span.wake(self.bytes_of(&(block..block + 1)));
                 None

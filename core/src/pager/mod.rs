@@ -31,7 +31,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::{BlockNo, BlockSize};
 use crate::memory::{Memory, Residency, Span};
+use crate::store::Origin;
 pub(crate) use dirty::Written;
+use plan::page_range;
 pub(crate) use table::Binding;
 use table::{Kind, State, Table};
 
@@ -142,16 +144,34 @@ impl Pager {
     /// Loads the blocks of `bytes`, with errors as values. With `for_writing` copied blocks are made writable too, so
     /// that a write meets no fault, and no failure.
     pub(crate) fn prefetch(&self, bytes: &Range<usize>, for_writing: bool) -> Result<()> {
+        self.memory.check_process()?;
         for block in self.block_size.blocks_in(bytes) {
             self.load_and_wait(block)?;
             if for_writing {
                 self.admit_writer(block)?;
             }
         }
-        if !bytes.is_empty() && !self.is_random() {
-            self.span.will_need(self.bytes_of(&self.block_size.blocks_in(bytes)));
+        for extent in self.extents_in(bytes) {
+            self.span.read_in(extent)?;
         }
         Ok(())
+    }
+
+    /// What is mapped from the file in the blocks of `bytes`, neighbours joined.
+    fn extents_in(&self, bytes: &Range<usize>) -> Vec<Range<usize>> {
+        let mut extents: Vec<Range<usize>> = Vec::new();
+        let table = self.lock();
+        for (&block, entry) in table.blocks.range(self.block_size.blocks_in(bytes)) {
+            let Some(record) = entry.record.as_ref().filter(|_| entry.kind == Kind::Mapped) else { continue };
+            for segment in record.segments.iter().filter(|segment| segment.origin != Origin::Hole) {
+                let pages = page_range(self.block_size.start_of(BlockNo(block)), &segment.pages);
+                match extents.last_mut() {
+                    Some(last) if last.end == pages.start => last.end = pages.end,
+                    _ => extents.push(pages),
+                }
+            }
+        }
+        extents
     }
 
     fn load_and_wait(&self, block: u64) -> Result<()> {

@@ -34,6 +34,7 @@ impl Pager {
     /// Then the span shows anything, and its owner drops it whole.
     pub(crate) fn bind(&self, binding: Binding, changed: Version, known: ChangesBetween<'_>) -> Result<()> {
         let mut table = self.lock();
+        table.refuse_if_failed()?; // after its last release, that is
         table.raise_generation();
         let suspects = match (table.right_for.take(), binding.array) {
             (Some((before, version)), Some(array)) if before == array => {

@@ -80,11 +80,11 @@ pub fn writes_do_not_reach_the_file(make: MakeMemory<'_>) {
     assert!(in_file == file_bytes()[..BLOCK]);
 }
 
-/// It only reads ahead.
-pub fn will_need_changes_nothing(make: MakeMemory<'_>) {
+/// Afterwards a mapped range is there, and as it was.
+pub fn read_in_changes_nothing(make: MakeMemory<'_>) {
     let handler = Handler::new(&make(), 2);
     handler.put(1, Content::File(0));
     handler.read(BLOCK..BLOCK + 1);
-    handler.span.will_need(range_of(1));
+    handler.span.read_in(range_of(1)).expect("the file is long enough");
     handler.assert_reads(range_of(1), &file_bytes()[..BLOCK]);
 }

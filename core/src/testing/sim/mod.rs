@@ -77,7 +77,7 @@ pub enum SimOp {
     Reset,
     Wake,
     Written,
-    WillNeed,
+    ReadIn,
     Missing,
     Protected,
     /// A job was run; without range.
@@ -173,6 +173,10 @@ impl Memory for SimMemory {
         world.has_addresses(len)?;
         let reserved = Reserved::new(&self.0, &mut world, len, residency);
         Ok(Box::new(reserved))
+    }
+
+    fn check_process(&self) -> Result<()> {
+        Ok(())
     }
 
     fn has_room_for_mappings(&self, n: usize) -> bool {

@@ -311,7 +311,17 @@ impl Span for Reserved {
         }
     }
 
-    fn will_need(&self, range: Range<usize>) {
-        drop(self.0.enter(SimOp::WillNeed, &range));
+    fn read_in(&self, range: Range<usize>) -> Result<()> {
+        let mut world = self.0.enter(SimOp::ReadIn, &range);
+        world.fails(SimOp::ReadIn)?;
+        let table = &self.0.state(&mut world).table;
+        for page in table.pages.range(range.start / PAGE..range.end / PAGE).map(|(_, page)| page) {
+            match page {
+                Page::Mapped { offset, own: None } => self.0.shared.file.read_at(*offset, &mut [0; PAGE])?,
+                Page::Mapped { .. } => {}
+                other => panic!("read_in over a page that is not mapped, but {}", other.name()),
+            }
+        }
+        Ok(())
     }
 }
