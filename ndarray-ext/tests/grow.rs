@@ -171,6 +171,21 @@ fn shrinking_inside_a_block_and_regrowing_shows_zeros() {
 }
 
 #[test]
+fn shrinking_twice_inside_a_block_clears_all_that_was_cut_off() {
+    let db = TestDb::new();
+    db.commit(|t| t.create::<u8, _>("A", 60_000).unwrap().view_mut().fill(1));
+    db.commit(|t| {
+        let mut a = t.array::<u8, Ix1>("A").unwrap();
+        a.resize(50_000).unwrap();
+        a.resize(20_000).unwrap();
+    });
+    db.commit(|t| t.array::<u8, Ix1>("A").unwrap().resize(60_000).unwrap());
+    let a = db.array::<u8, Ix1>("A").unwrap();
+    assert!(a.rows(..20_000).unwrap().iter().all(|x| *x == 1));
+    assert!(a.rows(20_000..).unwrap().iter().all(|x| *x == 0));
+}
+
+#[test]
 fn reshape_keeps_storage_order() {
     let db = TestDb::new();
     let want = Array1::from_iter(0..24u16);

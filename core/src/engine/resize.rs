@@ -132,7 +132,8 @@ impl Writer<'_> {
         }
         let Slot { pager, exposed, dropped_from, .. } = self.slot_mut();
         *dropped_from = blocks.min(*dropped_from);
-        exposed.truncate(kept_end);
+        // Not at `kept_end`: behind it lie the zeros of an earlier shrink to the middle of the same block.
+        exposed.truncate(block_size.start_of(BlockNo(blocks)));
         if let Ok(Some(pager)) = pager {
             pager.cut(blocks, blocks)?;
         }
