@@ -82,8 +82,10 @@
 //! under live references.
 //!
 //! Where storage fails inside a view there is no `Result` to return: the access ends the process with a signal
-//! (SIGBUS), after a message that names array, block and cause. It never sees wrong bytes. [`prefetch`] finds the same
-//! failure as an error.
+//! (SIGBUS), after a message that names array, block and cause; without one where the disk fails to read what is mapped
+//! already, which the kernel finds by itself. It never sees other bytes than were stored, as far as the disk gives back
+//! what it was given: mapped pages are compared with their checksums only if [`verify`](OpenOptions::verify) says so.
+//! [`prefetch`] finds the same failures as errors.
 //!
 //! After `fork` a database is refused in the child, and touching a view of the parent's ends it (SIGSEGV).
 //!

@@ -55,6 +55,7 @@ fn the_forked_child_is_refused_by_every_handle() {
     let db = stored();
     let (snapshot, txn) = (db.snapshot().unwrap(), db.begin().unwrap());
     let open = txn.array::<u8, Ix1>("A").unwrap();
+    let array = db.array::<u8, Ix1>("A").unwrap();
     let spare = db.begin().unwrap();
     let status = forked(|| {
         let refused = |outcome: Result<()>| outcome.is_err_and(|e| e.is_in_use() && e.to_string().contains("forked"));
@@ -69,6 +70,9 @@ fn the_forked_child_is_refused_by_every_handle() {
             refused(txn.create::<u8, _>("B", 1).map(drop)),
             refused(txn.remove("hole")),
             refused(spare.commit()),
+            refused(open.prefetch(..)),
+            refused(array.prefetch(..)),
+            refused(array.write_to(&mut Vec::new())),
         ];
         all.iter().position(|refused| !refused).map_or(0, |n| n as i32 + 1)
     });

@@ -125,3 +125,23 @@ fn poison_is_also_traced_but_by_a_thread_that_may_wait_for_locks() {
     let expected = (tracing::Level::ERROR, Some("bigarray-errand".to_owned()));
     eventually("the event", || recorder.0.lock().unwrap().contains(&expected));
 }
+
+/// The kernel holds the pipe's lock while `write` waits for the page, and the message is to go to the same pipe.
+#[test]
+fn poison_reaches_a_thread_that_waits_inside_a_write_to_where_the_message_goes() {
+    if !is_child("same-pipe") {
+        if lazy_memories().is_empty() {
+            return;
+        }
+        let output = child("same-pipe", &[]);
+        assert!(output.status.success(), "{output:?}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains("as the test asks"), "{output:?}");
+        return;
+    }
+    let _dog = watchdog();
+    let fake = Fake::new(&*memory(Userfaultfd::Auto), 2 * MIB, How::Poison);
+    let start = fake.span.base().as_ptr();
+    // SAFETY: the kernel reads from the span, or refuses.
+    let written = unsafe { nix::libc::write(2, start.cast(), bigarray_core::PAGE) };
+    assert_eq!(written, -1, "a page that cannot be loaded was written out");
+}
