@@ -33,11 +33,20 @@ pub(super) struct Load {
     pager: Arc<Pager>,
     run: Range<u64>,
     generation: u64,
-    binding: Binding,
+    /// `None` only while being dropped.
+    binding: Option<Binding>,
+}
+
+impl Load {
+    fn binding(&self) -> &Binding {
+        self.binding.as_ref().expect("a load shows something until it is dropped")
+    }
 }
 
 impl Drop for Load {
     fn drop(&mut self) {
+        // The snapshot first: who is woken may let go of it, and count on its end.
+        self.binding = None;
         let mut table = self.pager.lock();
         if table.generation == self.generation {
             table.finish(&self.run);
@@ -68,7 +77,7 @@ impl Faults for Pager {
                 // Without a binding there is no view, so this is a message that came late and nobody waits.
                 let load = self.start(&mut table, block)?; // (3)
                 drop(table);
-                match Plan::ask(&load.binding, &load.run, self.block_size) {
+                match Plan::ask(load.binding(), &load.run, self.block_size) {
                     // (4)
                     // Bytes have to be read: not by the thread that everybody else's faults wait for.
                     Ok(plan) if self.copies(&plan) || self.policy.verify => {
@@ -135,7 +144,7 @@ impl Load {
     fn poison(self, error: Error) {
         let mut table = self.pager.lock();
         if table.generation == self.generation && table.state(self.run.start) == State::Loading {
-            let error = error.context(format_args!("array {:?}, block {}", self.binding.name, self.run.start));
+            let error = error.context(format_args!("array {:?}, block {}", self.binding().name, self.run.start));
             self.pager.poison(&mut table, self.run.start, &error);
         }
     }
@@ -147,12 +156,12 @@ impl Pager {
         let binding = table.binding.clone()?;
         let pager = self.this.upgrade()?;
         let most = if self.policy.copy || self.is_random() { 1 } else { longest_run(self.block_size) };
-        Some(Load { pager, run: table.start(block, most), generation: table.generation, binding })
+        Some(Load { pager, run: table.start(block, most), generation: table.generation, binding: Some(binding) })
     }
 
     /// Steps 4 to 6 for a thread that wants errors as values.
     pub(super) fn load(load: Load) -> Result<()> {
-        let plan = Plan::ask(&load.binding, &load.run, load.pager.block_size)?; // (4)
+        let plan = Plan::ask(load.binding(), &load.run, load.pager.block_size)?; // (4)
         load.run(plan)
     }
 
@@ -166,12 +175,12 @@ impl Pager {
     }
 
     fn map(&self, load: &Load, plan: Plan) -> Result<()> {
-        self.verify(&load.binding, &plan)?;
+        self.verify(load.binding(), &plan)?;
         let mut table = self.lock();
         if table.generation != load.generation {
             return Ok(());
         }
-        let Err(error) = self.install(&mut table, &load.binding, &plan) else { return Ok(()) };
+        let Err(error) = self.install(&mut table, load.binding(), &plan) else { return Ok(()) };
         match table.state(plan.first) {
             State::Installed(Kind::Poisoned) => Err(error),
             // Those behind it are missing again: their own faults try again.
@@ -238,7 +247,7 @@ impl Pager {
         let (block, record) = (plan.first, plan.records.into_iter().next().flatten());
         with_buffer(self.block_size.bytes(), |buffer| {
             match &record {
-                Some(_) => self.read_block(&load.binding, block, buffer)?,
+                Some(_) => self.read_block(load.binding(), block, buffer)?,
                 None => buffer.fill(0),
             }
             let mut table = self.lock();
