@@ -5,22 +5,13 @@ mod support;
 use bigarray::ArrayOptions;
 use ndarray::{Array1, Array2, Array3, Axis, Ix1, Ix2, Ix3, IxDyn, Order, array, s};
 use support::arrays::{LARGE_BLOCK, says, store};
+use support::random::Random;
 use support::{BLOCK, TestDb};
-
-/// The same numbers on every run.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, n: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) as usize % n
-    }
-}
 
 #[test]
 fn append_of_any_pieces_equals_ndarray() {
     let db = TestDb::new();
-    let mut random = Random(1);
+    let mut random = Random::new(1);
     for (order, axis) in [(Order::RowMajor, Axis(0)), (Order::ColumnMajor, Axis(2))] {
         let name = format!("{order:?}");
         let (shape, options) = ((3, 5, 7), ArrayOptions::new().order(order).block_size(BLOCK));
@@ -242,7 +233,7 @@ fn pieces(writers: usize) {
             .map(|writer| {
                 let db = &db;
                 scope.spawn(move || {
-                    let mut random = Random(writer as u64);
+                    let mut random = Random::new(writer as u64);
                     let piece = |n: usize| {
                         let rows = random.below(1000);
                         // Every element tells writer, piece and row.

@@ -25,6 +25,11 @@ impl Random {
         range.start + (self.next() % range.len() as u64) as usize
     }
 
+    /// A number less than `n`, which is not 0.
+    pub(crate) fn below(&mut self, n: usize) -> usize {
+        self.within(0..n)
+    }
+
     pub(crate) fn bytes(&mut self, n: usize) -> Vec<u8> {
         let mut bytes: Vec<u8> = (0..n.div_ceil(8)).flat_map(|_| self.next().to_ne_bytes()).collect();
         bytes.truncate(n);
