@@ -31,6 +31,10 @@ unprivileged:
 quickstart:
     bash .ci/run quickstart
 
+# The README's example in a crate of its own.
+outside:
+    bash .ci/run outside
+
 # Builds the benches.
 benches:
     bash .ci/run benches
