@@ -93,6 +93,16 @@ impl Pager {
     /// Blocks of `exposed` that may hold what no committed state has; for an abort, which does not care what it is.
     pub(super) fn maybe_written(&self, exposed: &Ranges) -> Result<Vec<u64>> {
         let mut blocks = Vec::new();
+        for range in self.maybe_written_bytes(exposed)? {
+            blocks.extend(self.block_size.blocks_in(&range));
+        }
+        blocks.sort_unstable();
+        blocks.dedup();
+        Ok(blocks)
+    }
+
+    /// The same as bytes: written pages, and copied blocks that a writer was let through to.
+    fn maybe_written_bytes(&self, exposed: &Ranges) -> Result<Vec<Range<usize>>> {
         let mut found = Vec::new();
         for Candidate { bytes, search } in self.candidates(exposed) {
             match search {
@@ -100,12 +110,7 @@ impl Pager {
                 Search::Compare => found.push(bytes),
             }
         }
-        for range in found {
-            blocks.extend(self.block_size.blocks_in(&range));
-        }
-        blocks.sort_unstable();
-        blocks.dedup();
-        Ok(blocks)
+        Ok(found)
     }
 
     /// Writes what was written here to the same place of `other`, for an array that outgrew its span.
@@ -114,14 +119,7 @@ impl Pager {
     /// As [`written`](Pager::written).
     pub(crate) fn copy_written_to(&self, other: &Pager, exposed: &Ranges) -> Result<()> {
         self.lock().refuse_if_failed()?;
-        let mut found = Vec::new();
-        for Candidate { bytes, search } in self.candidates(exposed) {
-            match search {
-                Search::Scan(origin) => self.span.written(bytes, origin, &mut found)?,
-                Search::Compare => found.push(bytes),
-            }
-        }
-        for range in found {
+        for range in self.maybe_written_bytes(exposed)? {
             // Everything that can fail about loading what lies below fails here, as a value.
             other.prefetch(&range, true)?;
             self.span.with_bytes(range.clone(), &mut |bytes| {
