@@ -1,67 +1,40 @@
 //! Arrays that go on without a span, since no addresses are left, and spans that are not to be used again.
 
-use std::sync::Arc;
+mod support;
 
-use bigarray_core::testing::{MemStore, SimMemory, SimOp, array_of};
-use bigarray_core::{BlockSize, Engine, EngineOptions, PAGE, Reader, Transaction};
-
-const BLOCK: usize = BlockSize::MIN.bytes();
+use bigarray_core::testing::SimOp;
+use bigarray_core::{PAGE, Reader};
+use support::{BLOCK, World};
 
 /// More reservations than one attempt makes, each with less room to grow.
 const ATTEMPTS: usize = 40;
 
-struct World {
-    engine: Arc<Engine>,
-    memory: SimMemory,
-}
-
-/// An array of three blocks, of which the first `stored` hold ones.
+/// The first `stored` blocks hold ones.
 fn world(stored: usize) -> World {
-    let store = MemStore::new();
-    let memory = SimMemory::new(store.file());
-    let engine = Engine::new(Arc::new(store), Arc::new(memory.clone()), EngineOptions::default());
-    let world = World { engine, memory };
-    let transaction = world.engine.begin().unwrap();
-    drop(transaction.create("a", array_of(3)).unwrap());
-    world.write(&transaction, 0, &vec![1; stored * BLOCK]);
-    transaction.commit(None).unwrap();
-    world
+    World::new(|world, transaction| world.write(transaction, 0, &vec![1; stored * BLOCK]))
 }
 
-impl World {
-    fn write(&self, transaction: &Transaction, at: usize, bytes: &[u8]) {
-        let mut writer = transaction.open("a").unwrap();
-        writer.expose_mut(at..at + bytes.len());
-        self.memory.span_at(writer.base().unwrap()).store(at, bytes).unwrap();
-    }
+fn bytes(world: &World, reader: &Reader) -> Vec<u8> {
+    world.memory.span_at(reader.base().unwrap()).load(0..reader.descriptor().nbytes()).unwrap()
+}
 
-    fn reader(&self) -> Reader {
-        self.engine.reader(&self.engine.snapshot().unwrap(), "a").unwrap()
+/// The next reservations find no addresses.
+fn exhaust(world: &World) {
+    for nth in 0..ATTEMPTS {
+        world.memory.fail(SimOp::Reserve, nth);
     }
+}
 
-    fn bytes(&self, reader: &Reader) -> Vec<u8> {
-        self.memory.span_at(reader.base().unwrap()).load(0..reader.descriptor().nbytes()).unwrap()
-    }
+/// Reserves until addresses can be had again.
+fn use_up_failures(world: &World) {
+    while world.engine.begin().unwrap().open("a").unwrap().base().is_err() {}
+}
 
-    /// The next `n` reservations find no addresses.
-    fn exhaust(&self, n: usize) {
-        for nth in 0..n {
-            self.memory.fail(SimOp::Reserve, nth);
-        }
-    }
-
-    /// Reserves until addresses can be had again.
-    fn use_up_failures(&self) {
-        let snapshot = self.engine.snapshot().unwrap();
-        while self.engine.reader(&snapshot, "a").and_then(|reader| reader.base().map(drop)).is_err() {}
-    }
-
-    /// Another transaction writes behind the middle of the second block, and commits.
-    fn write_elsewhere(&self) {
-        let transaction = self.engine.begin().unwrap();
-        self.write(&transaction, BLOCK + 5 * PAGE, &[7; PAGE]);
-        transaction.commit(None).unwrap();
-    }
+/// Another transaction writes behind the middle of the second block, and commits.
+fn write_elsewhere(world: &World) {
+    let transaction = world.engine.begin().unwrap();
+    world.write(&transaction, BLOCK + 5 * PAGE, &[7; PAGE]);
+    transaction.commit(None).unwrap();
 }
 
 /// The write would show again once the array has grown.
@@ -71,12 +44,12 @@ fn a_shrink_of_an_array_that_then_outgrew_all_addresses_conflicts_with_a_write_b
     let transaction = world.engine.begin().unwrap();
     let mut writer = transaction.open("a").unwrap();
     writer.set_shape(&[BLOCK + 3]).unwrap();
-    world.exhaust(ATTEMPTS);
+    exhaust(&world);
     writer.set_shape(&[1 << 60]).unwrap();
     assert!(writer.base().unwrap_err().is_too_large());
     drop(writer);
-    world.use_up_failures();
-    world.write_elsewhere();
+    use_up_failures(&world);
+    write_elsewhere(&world);
     assert!(transaction.commit(None).unwrap_err().is_conflict());
 }
 
@@ -85,9 +58,27 @@ fn a_span_that_failed_while_it_idled_is_not_used_again() {
     let world = world(3);
     let reader = world.reader();
     let base = reader.base().unwrap();
-    assert!(world.bytes(&reader).iter().all(|&byte| byte == 1));
+    assert!(bytes(&world, &reader).iter().all(|&byte| byte == 1));
     drop(reader);
     assert_eq!(world.reader().base().unwrap(), base, "it idles until somebody needs it");
     world.memory.fail_faults("as the test asks");
     assert_ne!(world.reader().base().unwrap(), base);
+}
+
+/// The span that idled shows all that is stored, and the transaction has dropped some of it.
+#[test]
+fn an_array_that_shrank_without_a_span_shows_zeros_when_it_gets_one_that_idled() {
+    let world = world(3);
+    let reader = world.reader();
+    assert!(bytes(&world, &reader).iter().all(|&byte| byte == 1));
+    exhaust(&world);
+    let transaction = world.engine.begin().unwrap();
+    let mut writer = transaction.open("a").unwrap();
+    assert!(writer.base().unwrap_err().is_too_large());
+    writer.set_shape(&[BLOCK]).unwrap();
+    drop(reader);
+    writer.set_shape(&[3 * BLOCK]).unwrap();
+    let got = world.memory.span_at(writer.base().unwrap()).load(0..3 * BLOCK).unwrap();
+    assert!(got[..BLOCK].iter().all(|&byte| byte == 1));
+    assert!(got[BLOCK..].iter().all(|&byte| byte == 0));
 }

@@ -1,0 +1,38 @@
+//! One array "a" of three blocks on the fakes, and what a program would do to it.
+
+use std::sync::Arc;
+
+use bigarray_core::testing::{MemStore, SimMemory, array_of};
+use bigarray_core::{BlockSize, Engine, EngineOptions, Reader, Transaction};
+
+pub(crate) const BLOCK: usize = BlockSize::MIN.bytes();
+
+pub(crate) struct World {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) memory: SimMemory,
+}
+
+impl World {
+    /// The array as `fill` leaves it, committed.
+    pub(crate) fn new(fill: impl FnOnce(&World, &Transaction)) -> World {
+        let store = MemStore::new();
+        let memory = SimMemory::new(store.file());
+        let engine = Engine::new(Arc::new(store), Arc::new(memory.clone()), EngineOptions::default());
+        let world = World { engine, memory };
+        let transaction = world.engine.begin().unwrap();
+        drop(transaction.create("a", array_of(3)).unwrap());
+        fill(&world, &transaction);
+        transaction.commit(None).unwrap();
+        world
+    }
+
+    pub(crate) fn write(&self, transaction: &Transaction, at: usize, bytes: &[u8]) {
+        let mut writer = transaction.open("a").unwrap();
+        writer.expose_mut(at..at + bytes.len());
+        self.memory.span_at(writer.base().unwrap()).store(at, bytes).unwrap();
+    }
+
+    pub(crate) fn reader(&self) -> Reader {
+        self.engine.reader(&self.engine.snapshot().unwrap(), "a").unwrap()
+    }
+}
