@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 use std::ptr::NonNull;
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 
 use crate::error::Result;
 use crate::store::DataFile;
@@ -57,7 +57,7 @@ pub trait Span: Send + Sync {
 
     /// Maps `file` from byte `offset` on, privately, over missing pages; a write goes unnoticed until `written`.
     /// `read_ahead` starts reading it from disk; without, the system is told to expect random access.
-    fn map(&self, range: Range<usize>, file: &dyn DataFile, offset: u64, read_ahead: bool) -> Result<()>;
+    fn map(&self, range: Range<usize>, file: &Arc<dyn DataFile>, offset: u64, read_ahead: bool) -> Result<()>;
 
     /// Copies whole pages of `bytes` over missing pages. In a lazy span they arrive write-protected: the first write
     /// waits for [`Faults::protected`]. In an eager span they count as file pages do in `written`.
@@ -91,12 +91,12 @@ pub trait Span: Send + Sync {
     /// Writes zeros as a user's store would, faults included. Nobody else may be using the range.
     fn fill_zero(&self, range: Range<usize>);
 
-    /// Reads all of `range` in, which is mapped. What would end the process at an access comes back as an error here;
-    /// where the system cannot say so, reading has begun at least.
+    /// Reads all of `range` in, which is mapped from byte `offset` of `file` on. What would end the process at an access
+    /// comes back as an error here.
     ///
     /// # Errors
-    /// [`Corrupt`](crate::ErrorKind::Corrupt) for bytes that cannot be read.
-    fn read_in(&self, range: Range<usize>) -> Result<()>;
+    /// What [`DataFile::read_at`] says; [`Corrupt`](crate::ErrorKind::Corrupt) for bytes that cannot be accessed.
+    fn read_in(&self, range: Range<usize>, file: &Arc<dyn DataFile>, offset: u64) -> Result<()>;
 }
 
 /// What [`Span::written`] is to look for: how the pages came to be.

@@ -89,7 +89,7 @@ fn refused<R>(part: &str, f: impl FnOnce() -> R) {
 #[test]
 fn installing_over_what_is_there_is_refused() {
     let world = World::zeroing();
-    let (span, file) = (world.span(), &*world.file);
+    let (span, file) = (world.span(), &world.file);
     span.map(0..2 * PAGE, file, 0, false).unwrap();
     refused("not missing, but mapped", || span.zero(PAGE..3 * PAGE));
     refused("not missing, but mapped", || span.map(0..PAGE, file, 0, false));
@@ -107,8 +107,8 @@ fn ranges_that_are_no_pages_of_the_span_are_refused() {
     refused("not whole pages", || span.zero(0..100));
     refused("not whole pages", || span.wake(1..PAGE));
     refused("the span has", || span.reset(LEN..LEN + PAGE));
-    refused("not a page's start", || span.map(0..PAGE, &*world.file, 7, false));
-    refused("was not made with", || span.map(0..PAGE, &MemFile::default(), 0, false));
+    refused("not a page's start", || span.map(0..PAGE, &world.file, 7, false));
+    refused("was not made with", || span.map(0..PAGE, &(Arc::new(MemFile::default()) as Arc<dyn DataFile>), 0, false));
     refused("multiple of 2 MiB", || world.memory.reserve(PAGE, Residency::Lazy));
     refused("attach was called twice", || {
         let faults: Weak<Pager> = Arc::downgrade(&world.pager);
@@ -121,7 +121,7 @@ fn unprotecting_and_scanning_what_was_not_installed_so_is_refused() {
     let world = World::zeroing();
     let span = world.span();
     span.copy(0, &[1; PAGE]).unwrap();
-    span.map(PAGE..2 * PAGE, &*world.file, 0, true).unwrap();
+    span.map(PAGE..2 * PAGE, &world.file, 0, true).unwrap();
     refused("page 1, which is mapped", || span.unprotect(0..2 * PAGE));
     refused("page 2, which is missing", || span.unprotect(2 * PAGE..3 * PAGE));
     refused("copied and protected", || {
@@ -182,7 +182,7 @@ fn poison_and_the_end_of_the_file_are_signals() {
     assert_eq!(world.span.load(0..PAGE), Ok(vec![0; PAGE]));
     assert_eq!(world.span.load(PAGE - 1..PAGE + 1), Err(Signal::Bus));
     assert_eq!(world.span.store(PAGE, &[1]), Err(Signal::Bus));
-    span.map(4 * PAGE..6 * PAGE, &*world.file, (LEN - PAGE) as u64, false).unwrap();
+    span.map(4 * PAGE..6 * PAGE, &world.file, (LEN - PAGE) as u64, false).unwrap();
     assert!(world.span.load(4 * PAGE..5 * PAGE).is_ok());
     assert_eq!(world.span.load(5 * PAGE..6 * PAGE), Err(Signal::Bus));
 }
@@ -190,10 +190,11 @@ fn poison_and_the_end_of_the_file_are_signals() {
 #[test]
 fn a_mapped_page_follows_the_file_until_it_is_written() {
     let file = Arc::new(MemFile::new(vec![1; 2 * PAGE]));
-    let memory = SimMemory::new(file.clone());
+    let data: Arc<dyn DataFile> = file.clone();
+    let memory = SimMemory::new(data.clone());
     let reserved = memory.reserve(LEN, Residency::Lazy).unwrap();
     let span = memory.span_at(reserved.base());
-    reserved.map(0..2 * PAGE, &*file, 0, false).unwrap();
+    reserved.map(0..2 * PAGE, &data, 0, false).unwrap();
     assert_eq!(span.load(0..1), Ok(vec![1]));
     span.store(0, &[2]).unwrap();
     file.write_at(0, &[9; 2 * PAGE]);
@@ -220,7 +221,7 @@ fn system_calls_get_an_error_for_missing_pages_where_only_threads_may_wait() {
 #[test]
 fn mappings_run_out() {
     let world = World::new(SimOptions { most_mappings: 2, ..SimOptions::default() }, |_, _| None);
-    let (span, file) = (world.span(), &*world.file);
+    let (span, file) = (world.span(), &world.file);
     assert!(world.memory.has_room_for_mappings(2));
     span.map(0..PAGE, file, 0, false).unwrap();
     span.map(PAGE..2 * PAGE, file, PAGE as u64, false).unwrap();

@@ -1,6 +1,7 @@
-//! System calls that neither nix nor the crate `userfaultfd` has: `UFFDIO_COPY` with `MODE_WP`, `PAGEMAP_SCAN`, and a
-//! userfaultfd by the system call where `/dev/userfaultfd` exists but may not be opened.
+//! System calls that neither nix nor the crate `userfaultfd` has: `UFFDIO_COPY` with `MODE_WP`, `PAGEMAP_SCAN`,
+//! `cachestat`, and a userfaultfd by the system call where `/dev/userfaultfd` exists but may not be opened.
 
+use std::fs::File;
 use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd};
 
@@ -9,6 +10,8 @@ use nix::libc;
 use userfaultfd::{FeatureFlags, Uffd};
 
 const UFFD_API: u64 = 0xAA;
+/// Of all architectures; not in libc for all of them.
+const SYS_CACHESTAT: libc::c_long = 451;
 const UFFD_USER_MODE_ONLY: libc::c_int = 1;
 const COPY_MODE_DONTWAKE: u64 = 1 << 0;
 const COPY_MODE_WP: u64 = 1 << 1;
@@ -61,6 +64,33 @@ pub(crate) struct PmScanArg {
     category_mask: u64,
     category_anyof_mask: u64,
     return_mask: u64,
+}
+
+/// `struct cachestat_range`.
+#[repr(C)]
+struct CachestatRange {
+    offset: u64,
+    len: u64,
+}
+
+/// `struct cachestat`.
+#[repr(C)]
+#[derive(Default)]
+struct Cachestat {
+    cached: u64,
+    dirty: u64,
+    writeback: u64,
+    evicted: u64,
+    recently_evicted: u64,
+}
+
+/// How many pages of `bytes` of `file` are in the page cache (Linux 6.5).
+pub(crate) fn cached_pages(file: &File, bytes: Range<u64>) -> Result<u64, Errno> {
+    let range = CachestatRange { offset: bytes.start, len: bytes.end - bytes.start };
+    let mut stat = Cachestat::default();
+    // SAFETY: both structures are those that this call reads and writes; it touches no other memory.
+    let done = unsafe { libc::syscall(SYS_CACHESTAT, file.as_raw_fd(), &range, &mut stat, 0) };
+    Errno::result(done).map(|_| stat.cached)
 }
 
 mod raw {

@@ -12,6 +12,7 @@
 //! | `span` | the operations on one reserved range |
 //! | `monitor`, `threads`, `spans` | faults: who reads them, who is told |
 //! | `pagemap` | which pages were written |
+//! | `read_ahead` | files into the page cache |
 //! | `probe` | what this kernel lets this process do |
 //! | `limits` | the number of mappings; errors that name the limit to raise |
 //! | `mapping`, `ioctl` | system calls |
@@ -31,6 +32,7 @@ mod monitor;
 mod options;
 mod pagemap;
 mod probe;
+mod read_ahead;
 mod span;
 mod spans;
 mod threads;

@@ -24,12 +24,8 @@ use crate::alarm::log_raw;
 /// Alignment of reservations: a huge page.
 pub(crate) const HUGE: usize = 2 << 20;
 
-/// Bytes read in by one call, so that a signal need not repeat much of it.
-const READ_IN: usize = 64 << 20;
-
-/// Bytes that the kernel surely reads ahead when it is asked once: it cuts a longer request to the size that is best
-/// for the disk, a megabyte or more, and forgets the rest.
-const READ_AHEAD: usize = 512 << 10;
+/// Bytes made present by one call, so that a signal need not repeat much of it.
+const POPULATED: usize = 64 << 20;
 
 /// What may be done to the pages of a mapping.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -335,24 +331,12 @@ impl Drop for Reservation {
     }
 }
 
-/// Starts reading what is mapped at `addresses`, whatever that is by now.
-pub(crate) fn will_need(addresses: Range<usize>) {
-    for start in addresses.clone().step_by(READ_AHEAD) {
-        if let Some(at) = NonNull::new(start as *mut c_void) {
-            // SAFETY: this advice changes no byte, of no mapping.
-            let _ = unsafe { madvise(at, READ_AHEAD.min(addresses.end - start), MmapAdvise::MADV_WILLNEED) };
-        }
-    }
-}
-
-/// Reads in what is mapped at `addresses`. EFAULT or EHWPOISON where an access would end in SIGBUS. Before Linux 5.14
-/// nobody can say so: reading has begun then, no more.
-pub(crate) fn read_in(addresses: Range<usize>) -> Result<(), Errno> {
-    // First, since populating alone reads a page at a time where random access was advised.
-    will_need(addresses.clone());
+/// Makes what is mapped at `addresses` present. EFAULT or EHWPOISON where an access would end in SIGBUS. Before Linux
+/// 5.14 nothing happens.
+pub(crate) fn populate(addresses: Range<usize>) -> Result<(), Errno> {
     let mut at = addresses.start;
     while at < addresses.end {
-        let (Some(start), len) = (NonNull::new(at as *mut c_void), READ_IN.min(addresses.end - at)) else { break };
+        let (Some(start), len) = (NonNull::new(at as *mut c_void), POPULATED.min(addresses.end - at)) else { break };
         // SAFETY: this advice changes no byte, of no mapping.
         match unsafe { madvise(start, len, MmapAdvise::MADV_POPULATE_READ) } {
             Ok(()) => at += len,

@@ -32,8 +32,9 @@ use userfaultfd::{RegisterMode, Uffd};
 use crate::alarm::{fatal, log_raw};
 use crate::ioctl::copy_protected;
 use crate::limits::{errno_of, os_error};
-use crate::mapping::{Access, HUGE, HarmlessAdvice, Reservation, Scratch, is_whole_pages, read_in};
+use crate::mapping::{Access, HUGE, HarmlessAdvice, Reservation, Scratch, is_whole_pages, populate};
 use crate::memory::{Inner, memory_file};
+use crate::read_ahead;
 
 /// Where the whole of a range is too much at once, it is emptied in steps, not smaller than this.
 const SMALLEST_STEP: usize = 64 << 20;
@@ -211,9 +212,9 @@ impl Span for UffdSpan {
         Ok(())
     }
 
-    fn map(&self, range: Range<usize>, file: &dyn DataFile, offset: u64, read_ahead: bool) -> Result<()> {
+    fn map(&self, range: Range<usize>, data: &Arc<dyn DataFile>, offset: u64, read_ahead: bool) -> Result<()> {
         self.check(&range)?;
-        let Some(file) = file.as_file() else {
+        let Some(file) = data.as_file() else {
             return Err(Error::new(ErrorKind::Unsupported, "this store has no file that can be mapped"));
         };
         if range.is_empty() {
@@ -228,7 +229,7 @@ impl Span for UffdSpan {
         self.range.install(range.start, scratch).map_err(|errno| os_error(what(), errno))?;
         self.inner.mappings.installed();
         if read_ahead {
-            self.inner.threads.read_ahead(self.range.addresses(&range));
+            self.inner.threads.read_ahead(data, offset..offset + len as u64);
         }
         Ok(())
     }
@@ -330,9 +331,12 @@ impl Span for UffdSpan {
         self.range.fill_zero(&range);
     }
 
-    fn read_in(&self, range: Range<usize>) -> Result<()> {
+    fn read_in(&self, range: Range<usize>, file: &Arc<dyn DataFile>, offset: u64) -> Result<()> {
         self.check(&range)?;
-        read_in(self.range.addresses(&range)).map_err(|errno| match errno {
+        // First, since populating alone reads page by page where random access was advised, and not at all on an old
+        // kernel.
+        read_ahead::read(&**file, offset..offset + (range.end - range.start) as u64, || false)?;
+        populate(self.range.addresses(&range)).map_err(|errno| match errno {
             // What an access would end in: SIGBUS.
             Errno::EFAULT | Errno::EHWPOISON => Error::new(
                 ErrorKind::Corrupt,

@@ -6,23 +6,21 @@ use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
 
 use bigarray_core::memory::Job;
+use bigarray_core::store::DataFile;
 use bigarray_core::{Error, Result};
 use crossbeam::channel::{Receiver, Sender, unbounded};
 use nix::sys::signal::{SigSet, Signal};
 
-use crate::mapping::will_need;
 use crate::monitor::{self, Shared};
-
-/// Between steps of this size a read-ahead looks whether the memory is being dropped, which waits for it.
-const READ_AHEAD_STEP: usize = 16 << 20;
+use crate::read_ahead;
 
 /// Read-aheads that may be waiting; more than that are dropped: they come too late anyway.
 const READ_AHEADS: usize = 32;
 
 /// What neither the monitor nor a thread in a hurry may do.
 pub(crate) enum Errand {
-    /// Start reading what is mapped at these addresses. Submitting it can take as long as the disk does.
-    ReadAhead(Range<usize>),
+    /// Read these bytes of a file into the page cache.
+    ReadAhead(Arc<dyn DataFile>, Range<u64>),
     /// Emit an error event. A subscriber may take a lock that a faulting thread holds.
     Report(String),
 }
@@ -78,11 +76,11 @@ impl Threads {
         Ok(())
     }
 
-    pub(crate) fn read_ahead(&self, addresses: Range<usize>) {
+    pub(crate) fn read_ahead(&self, file: &Arc<dyn DataFile>, bytes: Range<u64>) {
         if let Some(running) = &self.running
             && running.errands.len() < READ_AHEADS
         {
-            let _ = running.errands.send(Errand::ReadAhead(addresses));
+            let _ = running.errands.send(Errand::ReadAhead(file.clone(), bytes));
         }
     }
 
@@ -129,13 +127,9 @@ fn block_signals() {
 fn run_errands(shared: &Shared, queue: &Receiver<Errand>) {
     for errand in queue {
         match errand {
-            Errand::ReadAhead(addresses) => {
-                for start in addresses.clone().step_by(READ_AHEAD_STEP) {
-                    if shared.stopping.load(Ordering::Relaxed) {
-                        break;
-                    }
-                    will_need(start..addresses.end.min(start + READ_AHEAD_STEP));
-                }
+            Errand::ReadAhead(file, bytes) => {
+                // What cannot be read, its own access finds out.
+                let _ = read_ahead::read(&*file, bytes, || shared.stopping.load(Ordering::Relaxed));
             }
             Errand::Report(message) => tracing::error!("{message}"),
         }

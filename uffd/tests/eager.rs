@@ -62,9 +62,9 @@ fn copied_bytes_count_as_file_pages_until_they_are_written() {
 
 #[test]
 fn a_mapped_file_shows_and_keeps_its_bytes() {
-    let file = ContentFile::new(2 * MIB);
+    let file = ContentFile::make(2 * MIB);
     for span in eager_spans(4 * MIB) {
-        span.map(2 * MIB..4 * MIB, &*file, 0, true).unwrap();
+        span.map(2 * MIB..4 * MIB, &file, 0, true).unwrap();
         assert_eq!(bytes(&*span, 2 * MIB..4 * MIB), contents(0..2 * MIB));
         span.write(3 * MIB, &[0xCC]);
         assert_eq!(written(&*span, WrittenTo::Mapped), [3 * MIB..3 * MIB + PAGE]);
@@ -73,11 +73,11 @@ fn a_mapped_file_shows_and_keeps_its_bytes() {
 
 #[test]
 fn reset_gives_zeros_whatever_was_there() {
-    let file = ContentFile::new(2 * MIB);
+    let file = ContentFile::make(2 * MIB);
     for span in eager_spans(4 * MIB) {
         for _ in 0..2 {
             span.copy(0, &contents(0..BLOCK)).unwrap();
-            span.map(BLOCK..2 * BLOCK, &*file, 0, false).unwrap();
+            span.map(BLOCK..2 * BLOCK, &file, 0, false).unwrap();
             span.poison(2 * BLOCK..3 * BLOCK, "as the test asks");
             for at in [0, BLOCK, 3 * BLOCK] {
                 span.write(at, &[1]);

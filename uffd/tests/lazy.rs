@@ -7,6 +7,7 @@ mod common;
 use std::io::Write;
 use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
@@ -39,7 +40,7 @@ fn a_hole_becomes_zero_memory_on_first_access_and_its_writes_are_found() {
 #[test]
 fn a_mapped_block_shows_the_file_and_keeps_writes_to_itself() {
     let _dog = watchdog();
-    let file = ContentFile::new(2 * MIB);
+    let file = ContentFile::make(2 * MIB);
     for memory in lazy_memories() {
         let fake = Fake::new(&*memory, 2 * MIB, How::Map(file.clone()));
         assert_eq!(fake.bytes(BLOCK - 9..BLOCK + 9), contents(BLOCK - 9..BLOCK + 9));
@@ -86,7 +87,7 @@ fn a_job_is_run_by_another_thread_while_the_monitor_goes_on() {
 #[test]
 fn many_threads_in_one_block_load_it_once_and_all_go_on() {
     let _dog = watchdog();
-    let file = ContentFile::new(2 * MIB);
+    let file = ContentFile::make(2 * MIB);
     for memory in lazy_memories() {
         for how in [How::Zero, How::Map(file.clone()), How::Copy, How::Job] {
             let fake = Fake::new(&*memory, 2 * MIB, how.clone());
@@ -121,7 +122,7 @@ fn many_threads_that_write_to_one_protected_block_all_go_on() {
 #[test]
 fn reset_makes_any_range_missing_again() {
     let _dog = watchdog();
-    let file = ContentFile::new(2 * MIB);
+    let file = ContentFile::make(2 * MIB);
     for memory in lazy_memories() {
         let fake = Fake::new(&*memory, 4 * MIB, How::Copy);
         // A range of every kind, written to where that can be: untouched, zero, mapped, copied, poisoned.
@@ -147,7 +148,7 @@ fn reset_makes_any_range_missing_again() {
 
 #[test]
 fn neighbours_of_one_kind_are_one_mapping() {
-    let file = ContentFile::new(4 * MIB);
+    let file = ContentFile::make(4 * MIB);
     for memory in lazy_memories() {
         let span = memory.reserve(16 * MIB, Residency::Lazy).unwrap();
         let span = &*span;
@@ -157,7 +158,7 @@ fn neighbours_of_one_kind_are_one_mapping() {
         assert_eq!(mappings_in(span, 0..8 * MIB), 1);
         for n in (0..4).rev() {
             let range = 8 * MIB + n * BLOCK..8 * MIB + (n + 1) * BLOCK;
-            span.map(range, &*file, (n * BLOCK) as u64, true).unwrap();
+            span.map(range, &file, (n * BLOCK) as u64, true).unwrap();
         }
         assert_eq!(mappings_in(span, 8 * MIB..8 * MIB + 4 * BLOCK), 1);
         span.copy(12 * MIB, &contents(0..BLOCK)).unwrap();
@@ -257,7 +258,7 @@ fn a_store_without_a_file_is_not_mapped() {
     }
     for memory in lazy_memories() {
         let span = memory.reserve(2 * MIB, Residency::Lazy).unwrap();
-        assert!(span.map(0..BLOCK, &NoFile, 0, true).unwrap_err().is_unsupported());
+        assert!(span.map(0..BLOCK, &(Arc::new(NoFile) as Arc<dyn DataFile>), 0, true).unwrap_err().is_unsupported());
     }
 }
 
@@ -265,10 +266,10 @@ fn a_store_without_a_file_is_not_mapped() {
 fn ranges_that_are_not_whole_pages_of_the_span_are_refused() {
     for memory in lazy_memories() {
         let span = memory.reserve(2 * MIB, Residency::Lazy).unwrap();
-        let file = ContentFile::new(PAGE);
+        let file = ContentFile::make(PAGE);
         for range in [1..PAGE, 0..PAGE + 1, PAGE..3 * MIB, 2 * MIB..2 * MIB + PAGE] {
             assert!(span.zero(range.clone()).unwrap_err().is_invalid());
-            assert!(span.map(range.clone(), &*file, 0, true).unwrap_err().is_invalid());
+            assert!(span.map(range.clone(), &file, 0, true).unwrap_err().is_invalid());
             assert!(span.copy(range.start, &vec![0; range.len()]).unwrap_err().is_invalid());
             assert!(span.unprotect(range.clone()).unwrap_err().is_invalid());
             assert!(span.reset(range.clone()).unwrap_err().is_invalid());
@@ -334,10 +335,10 @@ fn a_system_call_waits_for_a_missing_page_where_kernel_faults_are_delivered() {
 fn reading_in_makes_no_other_page_present() {
     for memory in lazy_memories() {
         let fake = Fake::new(&*memory, 4 * MIB, How::Zero);
-        let file = ContentFile::new(MIB);
-        fake.span.map(0..MIB, &*file, 0, false).unwrap();
-        fake.span.read_in(0..MIB).unwrap();
-        assert!(fake.span.read_in(0..5 * MIB).unwrap_err().is_invalid());
+        let file = ContentFile::make(MIB);
+        fake.span.map(0..MIB, &file, 0, false).unwrap();
+        fake.span.read_in(0..MIB, &file, 0).unwrap();
+        assert!(fake.span.read_in(0..5 * MIB, &file, 0).unwrap_err().is_invalid());
         assert_eq!(fake.missing.load(Ordering::SeqCst), 0);
         assert_eq!(written(&fake, WrittenTo::Zero).iter().find(|run| run.end > MIB), None);
         assert_eq!(fake.bytes(0..MIB), contents(0..MIB));
@@ -356,19 +357,19 @@ fn pages_cached(span: &dyn Span, range: Range<usize>) -> usize {
 #[test]
 fn mapping_with_read_ahead_brings_all_of_the_range_into_the_page_cache() {
     let _dog = watchdog();
-    let file = ContentFile::new(16 * MIB);
-    file.0.sync_all().unwrap();
+    let file = ContentFile::make(16 * MIB);
+    file.as_file().unwrap().sync_all().unwrap();
     for memory in lazy_memories() {
         let span = memory.reserve(32 * MIB, Residency::Lazy).unwrap();
         // SAFETY: touches no memory.
-        unsafe { nix::libc::posix_fadvise(file.0.as_raw_fd(), 0, 0, nix::libc::POSIX_FADV_DONTNEED) };
-        span.map(0..16 * MIB, &*file, 0, false).unwrap();
+        unsafe { nix::libc::posix_fadvise(file.as_file().unwrap().as_raw_fd(), 0, 0, nix::libc::POSIX_FADV_DONTNEED) };
+        span.map(0..16 * MIB, &file, 0, false).unwrap();
         let before = pages_cached(&*span, 0..16 * MIB);
         if before > 0 {
             eprintln!("skipped: this file system keeps {before} pages in memory");
             return;
         }
-        span.map(16 * MIB..32 * MIB, &*file, 0, true).unwrap();
+        span.map(16 * MIB..32 * MIB, &file, 0, true).unwrap();
         eventually("all of it is read", || pages_cached(&*span, 16 * MIB..32 * MIB) == 16 * MIB / PAGE);
     }
 }
@@ -382,9 +383,9 @@ fn room_for_mappings_ends_at_the_limit_and_comes_back() {
     assert!(memory.has_room_for_mappings(100));
     assert!(!memory.has_room_for_mappings(6000));
     let span = memory.reserve(512 * MIB, Residency::Eager).unwrap();
-    let file = ContentFile::new(PAGE);
+    let file = ContentFile::make(PAGE);
     for n in 0..2500 {
-        span.map(2 * n * PAGE..(2 * n + 1) * PAGE, &*file, 0, true).unwrap();
+        span.map(2 * n * PAGE..(2 * n + 1) * PAGE, &file, 0, true).unwrap();
     }
     assert!(!memory.has_room_for_mappings(100));
     drop(span);

@@ -32,7 +32,7 @@ fn forked(body: impl FnOnce() -> i32) -> WaitStatus {
 #[test]
 fn a_forked_child_has_no_part_in_spans() {
     let _dog = watchdog();
-    let file = ContentFile::new(2 * MIB);
+    let file = ContentFile::make(2 * MIB);
     for memory in lazy_memories() {
         let fake = Fake::new(&*memory, 16 * MIB, How::Copy);
         for (block, how) in [How::Zero, How::Map(file.clone()), How::Copy].iter().enumerate() {

@@ -29,9 +29,9 @@ fn pages(runs: &[Range<usize>]) -> Vec<usize> {
 
 #[test]
 fn both_ways_find_the_same_written_pages_of_a_mixed_range() {
-    let file = ContentFile::new(2 * MIB);
+    let file = ContentFile::make(2 * MIB);
     let found = spans(8 * MIB).map(|span| {
-        span.map(2 * MIB..4 * MIB, &*file, 0, true).unwrap();
+        span.map(2 * MIB..4 * MIB, &file, 0, true).unwrap();
         span.copy(4 * MIB, &contents(0..2 * MIB)).unwrap();
         for (base, step) in [(0, 3), (2 * MIB, 5), (4 * MIB, 7)] {
             let _ = bytes(&*span, base + 2 * MIB - PAGE..base + 2 * MIB);
@@ -56,8 +56,8 @@ fn both_ways_find_the_same_written_pages_of_a_mixed_range() {
 #[test]
 fn runs_are_merged_ascending_clipped_and_appended() {
     for span in spans(64 * MIB) {
-        let file = ContentFile::new(32 * MIB);
-        span.map(0..32 * MIB, &*file, 0, false).unwrap();
+        let file = ContentFile::make(32 * MIB);
+        span.map(0..32 * MIB, &file, 0, false).unwrap();
         // More runs than one call returns, and runs across what is read at a time.
         for page in (0..3000).step_by(2) {
             span.write(page * PAGE, &[1]);

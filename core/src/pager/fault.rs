@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::plan::{Piece, Plan, longest_run, pieces};
+use super::plan::{Piece, Plan, pieces, window};
 use super::table::{Binding, Entry, Kind, State, Table, is_mappable};
 use super::{Pager, Residency};
 use crate::error::{Error, ErrorKind, Result};
@@ -32,6 +32,8 @@ pub(super) fn with_buffer<R>(len: usize, f: impl FnOnce(&mut [u8]) -> R) -> R {
 pub(super) struct Load {
     pager: Arc<Pager>,
     run: Range<u64>,
+    /// The one of them that somebody waits for.
+    block: u64,
     generation: u64,
     /// `None` only while being dropped.
     binding: Option<Binding>,
@@ -77,7 +79,7 @@ impl Faults for Pager {
                 // Without a binding there is no view, so this is a message that came late and nobody waits.
                 let load = self.start(&mut table, block)?; // (3)
                 drop(table);
-                match Plan::ask(load.binding(), &load.run, self.block_size) {
+                match Plan::ask(load.binding(), &load.run, block, self.block_size) {
                     // (4)
                     // Bytes have to be read: not by the thread that everybody else's faults wait for.
                     Ok(plan) if self.copies(&plan) || self.policy.verify => {
@@ -143,9 +145,9 @@ impl Load {
     /// A failure never installs zeros or old bytes. Neighbours are missing again: their own faults find out.
     fn poison(self, error: Error) {
         let mut table = self.pager.lock();
-        if table.generation == self.generation && table.state(self.run.start) == State::Loading {
-            let error = error.context(format_args!("array {:?}, block {}", self.binding().name, self.run.start));
-            self.pager.poison(&mut table, self.run.start, &error);
+        if table.generation == self.generation && table.state(self.block) == State::Loading {
+            let error = error.context(format_args!("array {:?}, block {}", self.binding().name, self.block));
+            self.pager.poison(&mut table, self.block, &error);
         }
     }
 }
@@ -155,13 +157,15 @@ impl Pager {
     pub(super) fn start(&self, table: &mut Table, block: u64) -> Option<Load> {
         let binding = table.binding.clone()?;
         let pager = self.this.upgrade()?;
-        let most = if self.policy.copy || self.is_random() { 1 } else { longest_run(self.block_size) };
-        Some(Load { pager, run: table.start(block, most), generation: table.generation, binding: Some(binding) })
+        let alone = self.policy.copy || self.is_random();
+        let around = if alone { block..block + 1 } else { window(block, self.block_size) };
+        let run = table.start(block, around);
+        Some(Load { pager, run, block, generation: table.generation, binding: Some(binding) })
     }
 
     /// Steps 4 to 6 for a thread that wants errors as values.
     pub(super) fn load(load: Load) -> Result<()> {
-        let plan = Plan::ask(load.binding(), &load.run, load.pager.block_size)?; // (4)
+        let plan = Plan::ask(load.binding(), &load.run, load.block, load.pager.block_size)?; // (4)
         load.run(plan)
     }
 
@@ -169,9 +173,7 @@ impl Pager {
     fn copies(&self, plan: &Plan) -> bool {
         self.policy.copy && self.residency == Residency::Lazy
             || plan.records.first().is_some_and(|r| r.as_ref().is_some_and(|r| !is_mappable(r)))
-            || !self
-                .memory
-                .has_room_for_mappings(2 * plan.records.iter().flatten().map(|r| r.segments.len()).sum::<usize>() + 2)
+            || !self.memory.has_room_for_mappings(2 * pieces(plan.first, &plan.records, self.block_size).len() + 2)
     }
 
     fn map(&self, load: &Load, plan: Plan) -> Result<()> {
@@ -181,9 +183,9 @@ impl Pager {
             return Ok(());
         }
         let Err(error) = self.install(&mut table, load.binding(), &plan) else { return Ok(()) };
-        match table.state(plan.first) {
+        match table.state(load.block) {
             State::Installed(Kind::Poisoned) => Err(error),
-            // Those behind it are missing again: their own faults try again.
+            // Those that are missing still try again by their own faults.
             State::Installed(_) => Ok(()),
             State::Missing | State::Loading => {
                 drop(table);
@@ -220,7 +222,7 @@ impl Pager {
                 Piece::Zero(bytes) if self.residency == Residency::Eager => (bytes, Ok(())),
                 Piece::Zero(bytes) => (bytes.clone(), self.span.zero(bytes)),
                 Piece::Map(bytes, at) => {
-                    (bytes.clone(), self.span.map(bytes, &**binding.snapshot.file(), at, !self.is_random()))
+                    (bytes.clone(), self.span.map(bytes, binding.snapshot.file(), at, !self.is_random()))
                 }
             };
             if done.is_err() {
@@ -242,9 +244,10 @@ impl Pager {
         outcome
     }
 
-    /// Copies the first planned block; the others stay missing.
+    /// Copies the block that is waited for; the others stay missing.
     fn copy(&self, load: &Load, plan: Plan) -> Result<()> {
-        let (block, record) = (plan.first, plan.records.into_iter().next().flatten());
+        let block = load.block;
+        let record = plan.records.into_iter().nth((block - plan.first) as usize).flatten();
         with_buffer(self.block_size.bytes(), |buffer| {
             match &record {
                 Some(_) => self.read_block(load.binding(), block, buffer)?,

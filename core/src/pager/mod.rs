@@ -29,9 +29,9 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::geometry::{BlockNo, BlockSize};
+use crate::geometry::{BlockNo, BlockSize, PAGE, page_ceil};
 use crate::memory::{Memory, Residency, Span};
-use crate::store::Origin;
+use crate::store::{DataFile, Origin};
 pub(crate) use dirty::Written;
 use plan::page_range;
 pub(crate) use table::Binding;
@@ -151,27 +151,39 @@ impl Pager {
                 self.admit_writer(block)?;
             }
         }
-        for extent in self.extents_in(bytes) {
-            self.span.read_in(extent)?;
+        let (extents, file) = self.extents_in(bytes);
+        if let Some(file) = file {
+            for (at, offset) in extents {
+                self.span.read_in(at, &file, offset)?;
+            }
         }
         Ok(())
     }
 
-    /// What is mapped from the file in the blocks of `bytes`, neighbours joined.
-    fn extents_in(&self, bytes: &Range<usize>) -> Vec<Range<usize>> {
-        let mut extents: Vec<Range<usize>> = Vec::new();
+    /// The pages of `bytes` that are mapped, each run with where it begins in the file, and that file.
+    fn extents_in(&self, bytes: &Range<usize>) -> (Vec<(Range<usize>, u64)>, Option<Arc<dyn DataFile>>) {
+        let mut extents: Vec<(Range<usize>, u64)> = Vec::new();
+        let wanted = bytes.start / PAGE * PAGE..page_ceil(bytes.end);
         let table = self.lock();
         for (&block, entry) in table.blocks.range(self.block_size.blocks_in(bytes)) {
             let Some(record) = entry.record.as_ref().filter(|_| entry.kind == Kind::Mapped) else { continue };
-            for segment in record.segments.iter().filter(|segment| segment.origin != Origin::Hole) {
+            for segment in &record.segments {
+                let Origin::Extent(offset) = segment.origin else { continue };
                 let pages = page_range(self.block_size.start_of(BlockNo(block)), &segment.pages);
+                let part = pages.start.max(wanted.start)..pages.end.min(wanted.end);
+                if part.is_empty() {
+                    continue;
+                }
+                let offset = offset + (part.start - pages.start) as u64;
                 match extents.last_mut() {
-                    Some(last) if last.end == pages.start => last.end = pages.end,
-                    _ => extents.push(pages),
+                    Some((last, from)) if last.end == part.start && *from + last.len() as u64 == offset => {
+                        last.end = part.end;
+                    }
+                    _ => extents.push((part, offset)),
                 }
             }
         }
-        extents
+        (extents, table.binding.as_ref().map(|binding| binding.snapshot.file().clone()))
     }
 
     fn load_and_wait(&self, block: u64) -> Result<()> {

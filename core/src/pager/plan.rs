@@ -7,24 +7,27 @@ use crate::geometry::{BlockNo, BlockSize};
 use crate::pager::table::{Binding, is_mappable};
 use crate::store::{BlockRecord, Origin};
 
-/// Zero memory is laid over at most this much at a time: more than a huge page, little enough that what a stray
-/// access leaves behind stays cheap to scan.
-const ZERO_RUN_BYTES: usize = 64 << 20;
+/// A fault reaches over at most the aligned window of this size that it lies in, so that any order of access meets one
+/// fault a window. Blocks that follow each other in the file are one mapping and one call, so more would cost no more;
+/// but all of it is also asked for from disk, and a gigabyte is not to be read for one element. A fault in 64 MiB is
+/// lost among their bytes; as zero memory they are more than a huge page, and what a stray access leaves behind stays
+/// cheap to scan.
+const WINDOW_BYTES: usize = 64 << 20;
 
-/// Blocks that follow each other in the file are one mapping, so reaching far costs one call. Not further than this,
-/// since all of it is also asked for from disk: a fault in 64 MiB is lost among their bytes, 1 GiB is not to be read for
-/// one element.
-const MAP_RUN_BYTES: usize = 64 << 20;
-
-/// Blocks that do not follow each other cost a mapping each.
+/// Blocks that do not follow each other cost a mapping each: only so many are mapped ahead.
 const SCATTERED_RUN_BLOCKS: usize = 8;
 
-/// How far ahead a fault may look at all.
-pub(crate) fn longest_run(block_size: BlockSize) -> u64 {
-    (MAP_RUN_BYTES / block_size.bytes()) as u64
+/// Records looked up at a time on the way back from the faulting block, where most ways end soon.
+const BEHIND: u64 = 32;
+
+/// The window that `block` lies in.
+pub(crate) fn window(block: u64, block_size: BlockSize) -> Range<u64> {
+    let blocks = (WINDOW_BYTES / block_size.bytes()) as u64;
+    let start = block / blocks * blocks;
+    start..start.saturating_add(blocks)
 }
 
-/// A run of blocks from the faulting one on, each with what storage has for it.
+/// A run of blocks around the faulting one, each with what storage has for it.
 pub(crate) struct Plan {
     pub(crate) first: u64,
     /// One a block; `None` is a hole.
@@ -32,11 +35,35 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// Asks storage about `run` (step 4 of a fault) and decides how much of it to install at once.
-    pub(crate) fn ask(binding: &Binding, run: &Range<u64>, block_size: BlockSize) -> Result<Plan> {
+    /// Asks storage about `run`, in which `block` is wanted (step 4 of a fault), and decides how much of it to install
+    /// at once.
+    pub(crate) fn ask(binding: &Binding, run: &Range<u64>, block: u64, block_size: BlockSize) -> Result<Plan> {
+        let mut plan = Plan::ahead(binding, block..run.end, block_size)?;
+        while plan.first > run.start {
+            let behind = plan.first.saturating_sub(BEHIND).max(run.start)..plan.first;
+            let mut records = records(binding, &behind)?;
+            let mut joined = records.len();
+            let mut next = plan.records.first();
+            while joined > 0 && next.is_some_and(|next| joins(records[joined - 1].as_ref(), next.as_ref(), block_size))
+            {
+                joined -= 1;
+                next = records.get(joined);
+            }
+            let kept = records.split_off(joined);
+            plan.first -= kept.len() as u64;
+            plan.records.splice(..0, kept);
+            if joined > 0 {
+                break;
+            }
+        }
+        Ok(plan)
+    }
+
+    /// From the first block of `run` on.
+    fn ahead(binding: &Binding, run: Range<u64>, block_size: BlockSize) -> Result<Plan> {
         let mut plan = Plan { first: run.start, records: Vec::new() };
         let mut holes = run.end - run.start;
-        if let Some((array, stored)) = binding.stored(run) {
+        if let Some((array, stored)) = binding.stored(&run) {
             binding.snapshot.blocks(array, stored, &mut |BlockNo(block), record| {
                 if plan.records.is_empty() && block > plan.first {
                     holes = block - plan.first;
@@ -50,8 +77,7 @@ impl Plan {
             })?;
         }
         if plan.records.is_empty() {
-            let most = (ZERO_RUN_BYTES / block_size.bytes()) as u64;
-            plan.records.resize(holes.min(most) as usize, None);
+            plan.records.resize(holes as usize, None);
         }
         Ok(plan)
     }
@@ -71,6 +97,27 @@ impl Plan {
             }
             _ => true,
         }
+    }
+}
+
+/// What storage has for each block of `run`.
+fn records(binding: &Binding, run: &Range<u64>) -> Result<Vec<Option<BlockRecord>>> {
+    let mut records = vec![None; (run.end - run.start) as usize];
+    if let Some((array, stored)) = binding.stored(run) {
+        binding.snapshot.blocks(array, stored, &mut |BlockNo(block), record| {
+            records[(block - run.start) as usize] = Some(record);
+            ControlFlow::Continue(())
+        })?;
+    }
+    Ok(records)
+}
+
+/// Whether both are holes, or one mapping.
+fn joins(last: Option<&BlockRecord>, next: Option<&BlockRecord>, block_size: BlockSize) -> bool {
+    match (last, next) {
+        (None, None) => true,
+        (Some(last), Some(next)) => follows(last, next, block_size),
+        _ => false,
     }
 }
 

@@ -130,15 +130,17 @@ impl Table {
         }
     }
 
-    /// Missing → Loading for `block` and as many missing neighbours behind it as make a run of `most`.
-    pub(crate) fn start(&mut self, block: u64, most: u64) -> Range<u64> {
+    /// Missing → Loading for `block` and its missing neighbours on both sides, as far as `around` reaches.
+    pub(crate) fn start(&mut self, block: u64, around: Range<u64>) -> Range<u64> {
         debug_assert_eq!(self.state(block), State::Missing);
-        let end = self.binding.as_ref().map_or(block + 1, |b| b.end.max(block + 1));
-        let end = end.min(block.saturating_add(most));
+        let end = self.binding.as_ref().map_or(block + 1, |b| b.end.max(block + 1)).min(around.end);
         let end = self.blocks.range(block..end).next().map_or(end, |(&next, _)| next);
-        let end = self.loading.iter().map(|run| run.start).filter(|&next| next > block).fold(end, u64::min);
-        self.loading.push(block..end);
-        block..end
+        let start = self.blocks.range(around.start..block).next_back().map_or(around.start, |(&last, _)| last + 1);
+        let run = self.loading.iter().fold(start..end, |run, other| {
+            if other.start > block { run.start..run.end.min(other.start) } else { run.start.max(other.end)..run.end }
+        });
+        self.loading.push(run.clone());
+        run
     }
 
     /// Loading → Missing, for what was not installed meanwhile.
@@ -194,8 +196,7 @@ mod tests {
     fn a_run_ends_before_what_is_installed_or_loading() {
         let mut table = Table::new(Residency::Lazy);
         table.blocks.insert(9, entry(Kind::Zero));
-        assert_eq!(table.start(3, 1), 3..4);
-        table.binding = None;
+        assert_eq!(table.start(3, 3..4), 3..4);
         assert_eq!(table.state(3), State::Loading);
         assert_eq!(table.state(9), State::Installed(Kind::Zero));
         table.finish(&(3..4));
@@ -205,7 +206,7 @@ mod tests {
     #[test]
     fn a_new_generation_forgets_loads() {
         let mut table = Table::new(Residency::Lazy);
-        table.start(3, 1);
+        table.start(3, 0..64);
         table.raise_generation();
         assert_eq!(table.state(3), State::Missing);
     }

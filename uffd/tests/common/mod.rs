@@ -51,7 +51,7 @@ pub(crate) fn contents(range: Range<usize>) -> Vec<u8> {
 pub(crate) struct ContentFile(pub(crate) File);
 
 impl ContentFile {
-    pub(crate) fn new(len: usize) -> Arc<ContentFile> {
+    pub(crate) fn make(len: usize) -> Arc<dyn DataFile> {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(&contents(0..len)).unwrap();
         Arc::new(ContentFile(file))
@@ -73,7 +73,7 @@ impl DataFile for ContentFile {
 #[derive(Clone)]
 pub(crate) enum How {
     Zero,
-    Map(Arc<ContentFile>),
+    Map(Arc<dyn DataFile>),
     Copy,
     /// Copy, by a job.
     Job,
@@ -138,7 +138,7 @@ impl Fake {
             self.loads.fetch_add(1, Ordering::SeqCst);
             match how {
                 How::Zero => self.span.zero(range.clone()).unwrap(),
-                How::Map(file) => self.span.map(range.clone(), &**file, range.start as u64, true).unwrap(),
+                How::Map(file) => self.span.map(range.clone(), file, range.start as u64, true).unwrap(),
                 How::Copy | How::Job => self.span.copy(range.start, &contents(range.clone())).unwrap(),
                 How::Poison => self.span.poison(range.clone(), "array \"a\": block 0 cannot be read: as the test asks"),
                 How::Panic | How::PanicInJob => panic!("as the test asks"),

@@ -30,7 +30,7 @@ pub(super) enum Content {
 pub(super) struct Handler {
     me: Weak<Handler>,
     pub(super) span: Box<dyn Span>,
-    file: Arc<dyn DataFile>,
+    pub(super) file: Arc<dyn DataFile>,
     lazy: bool,
     table: Mutex<Table>,
 }
@@ -108,7 +108,7 @@ impl Handler {
             let len = pages * PAGE;
             match content {
                 Content::Zero => self.span.zero(at..at + len)?,
-                Content::File(offset) => self.span.map(at..at + len, &*self.file, *offset, true)?,
+                Content::File(offset) => self.span.map(at..at + len, &self.file, *offset, true)?,
                 Content::Copied(_) => self.span.copy(at, &content.bytes(&*self.file, *pages))?,
             }
             at += len;

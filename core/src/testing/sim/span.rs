@@ -228,8 +228,8 @@ impl Span for Reserved {
         self.0.install(SimOp::Zero, range, |_| Page::Zero { installed: true, own: None })
     }
 
-    fn map(&self, range: Range<usize>, file: &dyn DataFile, offset: u64, _read_ahead: bool) -> Result<()> {
-        let known = std::ptr::addr_eq(file, Arc::as_ptr(&self.0.shared.file));
+    fn map(&self, range: Range<usize>, file: &Arc<dyn DataFile>, offset: u64, _read_ahead: bool) -> Result<()> {
+        let known = std::ptr::addr_eq(Arc::as_ptr(file), Arc::as_ptr(&self.0.shared.file));
         refuse_unless(known, || "map of a file that this memory was not made with".to_owned());
         refuse_unless(offset.is_multiple_of(PAGE as u64), || format!("map from byte {offset}: not a page's start"));
         self.0.install(SimOp::Map, range, |at| Page::Mapped { offset: offset + at as u64, own: None })
@@ -311,14 +311,19 @@ impl Span for Reserved {
         }
     }
 
-    fn read_in(&self, range: Range<usize>) -> Result<()> {
+    fn read_in(&self, range: Range<usize>, _file: &Arc<dyn DataFile>, from: u64) -> Result<()> {
         let mut world = self.0.enter(SimOp::ReadIn, &range);
         world.fails(SimOp::ReadIn)?;
         let table = &self.0.state(&mut world).table;
-        for page in table.pages.range(range.start / PAGE..range.end / PAGE).map(|(_, page)| page) {
+        for (n, page) in table.pages.range(range.start / PAGE..range.end / PAGE) {
             match page {
-                Page::Mapped { offset, own: None } => self.0.shared.file.read_at(*offset, &mut [0; PAGE])?,
-                Page::Mapped { .. } => {}
+                Page::Mapped { offset, own } => {
+                    let wanted = from + (n * PAGE - range.start) as u64;
+                    refuse_unless(*offset == wanted, || format!("read_in of byte {wanted}, where {offset} is mapped"));
+                    if own.is_none() {
+                        self.0.shared.file.read_at(*offset, &mut [0; PAGE])?;
+                    }
+                }
                 other => panic!("read_in over a page that is not mapped, but {}", other.name()),
             }
         }
