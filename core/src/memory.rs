@@ -40,8 +40,8 @@ pub enum Residency {
 
 /// A reserved range of addresses. Offsets are bytes from its start; ranges are whole pages.
 ///
-/// `zero`, `map`, `copy`, `unprotect`, `poison` and `reset` are called under the lock of the one pager that owns the
-/// span, so never two at once. None of them reads or writes the span's memory.
+/// `zero`, `map`, `copy`, `unprotect`, `poison`, `arm` and `reset` are called under the lock of the one pager that owns
+/// the span, so never two at once. None of them reads or writes the span's memory.
 pub trait Span: Send + Sync {
     /// Address of byte 0; never changes.
     fn base(&self) -> NonNull<u8>;
@@ -76,8 +76,23 @@ pub trait Span: Send + Sync {
     /// Lets threads that wait in a missing page of the range try again.
     fn wake(&self, range: Range<usize>);
 
+    /// How many bytes of `range`, which is mapped, are resident so that `written` has to look at them one by one: about
+    /// what [`arm`](Span::arm) would save. Those that the system holds as huge pages cost a search next to nothing, and
+    /// do not count where they can be told apart.
+    fn resident(&self, range: Range<usize>) -> Result<usize>;
+
+    /// Prepares `range`, which is mapped and was not written to, for being searched again and again: from here on
+    /// `written` with [`WrittenTo::Armed`], and no other, finds what is written from now on, at a cost by what was
+    /// written rather than by what is resident. What is not resident yet becomes slower to fault in, and slower to
+    /// search until the range is armed once more. Until the next `reset`.
+    ///
+    /// `false` where the system has no such means, and in an eager span; then, or after an error, the range is searched
+    /// as before. Neighbours that are armed together need no more mappings than they have. Nobody may be using the
+    /// range.
+    fn arm(&self, range: Range<usize>) -> Result<bool>;
+
     /// Appends to `found`, ascending, the pages of `range` that were written since `zero` (or since an eager span was
-    /// reserved or reset), respectively since `map`. May also report zero pages that were only read; never misses a
+    /// reserved or reset), since `map`, or since `arm`. May also report zero pages that were only read; never misses a
     /// written one. Nobody may be writing meanwhile.
     fn written(&self, range: Range<usize>, origin: WrittenTo, found: &mut Vec<Range<usize>>) -> Result<()>;
 
@@ -106,6 +121,8 @@ pub enum WrittenTo {
     Zero,
     /// Mapped or, in an eager span, copied.
     Mapped,
+    /// Mapped, and [armed](Span::arm) since.
+    Armed,
 }
 
 /// The pager, as its span sees it. Called by the thread that receives faults, which touches no span memory and holds

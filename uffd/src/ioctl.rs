@@ -1,5 +1,6 @@
-//! System calls that neither nix nor the crate `userfaultfd` has: `UFFDIO_COPY` with `MODE_WP`, `PAGEMAP_SCAN`,
-//! `cachestat`, and a userfaultfd by the system call where `/dev/userfaultfd` exists but may not be opened.
+//! System calls that neither nix nor the crate `userfaultfd` has: `UFFDIO_COPY` with `MODE_WP`, `PAGEMAP_SCAN`, the
+//! feature of asynchronous protection, `cachestat`, and a userfaultfd by the system call where `/dev/userfaultfd` exists
+//! but may not be opened.
 
 use std::fs::File;
 use std::ops::Range;
@@ -16,11 +17,24 @@ const UFFD_USER_MODE_ONLY: libc::c_int = 1;
 const COPY_MODE_DONTWAKE: u64 = 1 << 0;
 const COPY_MODE_WP: u64 = 1 << 1;
 
-/// Categories of pages that [`pagemap_scan`] tells apart.
+/// What a userfaultfd of spans needs: faults say whether a page is missing or protected.
+pub(crate) const SYNCHRONOUS: FeatureFlags = FeatureFlags::PAGEFAULT_FLAG_WP;
+
+/// What a userfaultfd that arms needs, `UFFD_FEATURE_WP_ASYNC`: the kernel lets writes to protected pages through by
+/// itself, and only takes the protection off. The kernel adds what this needs in turn (`WP_UNPOPULATED`).
+pub(crate) const ASYNCHRONOUS: FeatureFlags = FeatureFlags::from_bits_retain(1 << 15);
+
+/// Categories of pages that [`pagemap_scan`] tells apart. `WPALLOWED` is one of mappings: registered with a
+/// userfaultfd that is [`ASYNCHRONOUS`]. In these, `WRITTEN` is every page that is not protected.
+pub(crate) const PAGE_IS_WPALLOWED: u64 = 1 << 0;
+pub(crate) const PAGE_IS_WRITTEN: u64 = 1 << 1;
 pub(crate) const PAGE_IS_FILE: u64 = 1 << 2;
 pub(crate) const PAGE_IS_PRESENT: u64 = 1 << 3;
 pub(crate) const PAGE_IS_SWAPPED: u64 = 1 << 4;
 pub(crate) const PAGE_IS_PFNZERO: u64 = 1 << 5;
+pub(crate) const PAGE_IS_HUGE: u64 = 1 << 6;
+
+const PM_SCAN_WP_MATCHING: u64 = 1 << 0;
 
 /// `struct uffdio_api`.
 #[repr(C)]
@@ -93,6 +107,24 @@ pub(crate) fn cached_pages(file: &File, bytes: Range<u64>) -> Result<u64, Errno>
     Errno::result(done).map(|_| stat.cached)
 }
 
+/// Which pages [`pagemap_scan`] reports, by their categories. Those in `inverted` are turned round first: "has it"
+/// then reads "has it not".
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Query {
+    pub(crate) inverted: u64,
+    /// All of these,
+    pub(crate) all_of: u64,
+    /// and one of these, if there are any.
+    pub(crate) any_of: u64,
+    /// What is told of the pages; neighbours of which the same is told merge.
+    pub(crate) told: u64,
+    /// Protects what it reports, where that is registered with a userfaultfd that is [`ASYNCHRONOUS`]; what is
+    /// registered otherwise is left out.
+    pub(crate) protect: bool,
+    /// Stops after so many pages; 0: never.
+    pub(crate) most_pages: u64,
+}
+
 mod raw {
     use super::{PmScanArg, UffdioApi, UffdioCopy};
     nix::ioctl_readwrite!(uffdio_copy, 0xAA, 0x03, UffdioCopy);
@@ -100,15 +132,15 @@ mod raw {
     nix::ioctl_readwrite!(pagemap_scan, b'f', 16, PmScanArg);
 }
 
-/// A userfaultfd by the system call, non-blocking, closed on exec, that tells write-protection faults apart.
-pub(crate) fn userfaultfd(user_mode_only: bool) -> Result<Uffd, Errno> {
+/// A userfaultfd by the system call, non-blocking, closed on exec.
+pub(crate) fn userfaultfd(user_mode_only: bool, features: FeatureFlags) -> Result<Uffd, Errno> {
     let mode = if user_mode_only { UFFD_USER_MODE_ONLY } else { 0 };
     let flags = libc::O_CLOEXEC | libc::O_NONBLOCK | mode;
     // SAFETY: takes an integer and returns a descriptor; touches no memory.
     let fd = Errno::result(unsafe { libc::syscall(libc::SYS_userfaultfd, flags) })?;
     // SAFETY: the descriptor is new, so this is its only owner.
     let uffd = unsafe { Uffd::from_raw_fd(fd as libc::c_int) };
-    let mut api = UffdioApi { api: UFFD_API, features: FeatureFlags::PAGEFAULT_FLAG_WP.bits(), ioctls: 0 };
+    let mut api = UffdioApi { api: UFFD_API, features: features.bits(), ioctls: 0 };
     // SAFETY: `api` is the structure that this request reads and writes.
     unsafe { raw::uffdio_api(uffd.as_raw_fd(), &mut api) }?;
     Ok(uffd)
@@ -143,31 +175,35 @@ pub(crate) fn copy_protected(uffd: &Uffd, dst: usize, bytes: &[u8]) -> (usize, R
     (done, Ok(()))
 }
 
-/// Finds pages of `range` that have one of the categories `any_of` and not the category `not`: fills `regions` from
-/// the front; returns how many and the address where the search ended because `regions` was full, or the range's end.
+/// Finds pages of `range`: fills `regions`, of which there must be one at least, from the front; returns how many and
+/// the address where the search ended, because `regions` was full or the query said so, or the range's end.
 pub(crate) fn pagemap_scan(
     pagemap: BorrowedFd<'_>,
     range: Range<usize>,
-    any_of: u64,
-    not: u64,
+    query: &Query,
     regions: &mut [PageRegion],
 ) -> Result<(usize, usize), Errno> {
+    // Without a place to put regions, protecting a part of a huge page brings kernels before 6.18 down.
+    if regions.is_empty() {
+        return Err(Errno::EINVAL);
+    }
     let mut arg = PmScanArg {
         size: size_of::<PmScanArg>() as u64,
-        flags: 0,
+        flags: if query.protect { PM_SCAN_WP_MATCHING } else { 0 },
         start: range.start as u64,
         end: range.end as u64,
         walk_end: 0,
         vec: regions.as_mut_ptr() as u64,
         vec_len: regions.len() as u64,
-        max_pages: 0,
-        category_inverted: not,
-        category_mask: not,
-        category_anyof_mask: any_of,
-        // Nothing is reported but the addresses, so that neighbours merge.
-        return_mask: 0,
+        max_pages: query.most_pages,
+        category_inverted: query.inverted,
+        category_mask: query.all_of,
+        category_anyof_mask: query.any_of,
+        return_mask: query.told,
     };
-    // SAFETY: `arg` is the structure that this request reads and writes, and it writes at most `vec_len` regions.
+    // SAFETY: `arg` is the structure that this request reads and writes, and it writes at most `vec_len` regions. No
+    // byte of memory changes; what becomes protected is registered with a userfaultfd that lets every write through,
+    // so that nobody ever waits.
     let found = unsafe { raw::pagemap_scan(pagemap.as_raw_fd(), &mut arg) }?;
     Ok((found as usize, arg.walk_end as usize))
 }

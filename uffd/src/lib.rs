@@ -12,6 +12,7 @@
 //! | `span` | the operations on one reserved range |
 //! | `monitor`, `threads`, `spans` | faults: who reads them, who is told |
 //! | `pagemap` | which pages were written |
+//! | `arming` | finding them faster where it is done again and again |
 //! | `read_ahead` | files into the page cache |
 //! | `probe` | what this kernel lets this process do |
 //! | `limits` | the number of mappings; errors that name the limit to raise |
@@ -22,6 +23,7 @@
 compile_error!("bigarray needs Linux and 64-bit addresses");
 
 mod alarm;
+mod arming;
 #[allow(unsafe_code)]
 mod ioctl;
 mod limits;

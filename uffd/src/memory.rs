@@ -6,7 +6,9 @@ use bigarray_core::memory::{Memory, Residency, Span};
 use bigarray_core::{Error, ErrorKind, Result};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use userfaultfd::Uffd;
 
+use crate::ioctl::{ASYNCHRONOUS, SYNCHRONOUS};
 use crate::limits::{MappingCount, os_error};
 use crate::mapping::HUGE;
 use crate::monitor::Shared;
@@ -43,6 +45,8 @@ pub(crate) struct Inner {
     pub(crate) shared: Arc<Shared>,
     pub(crate) mappings: MappingCount,
     pub(crate) page_table: PageTable,
+    /// The asynchronous userfaultfd; `None` where nothing can be armed.
+    pub(crate) arming: Option<Uffd>,
     /// A file without a byte: what is mapped of it cannot be accessed.
     pub(crate) empty: File,
     source: Option<Source>,
@@ -61,13 +65,13 @@ impl UffdMemory {
         probe::page_size()?;
         let probe = probe::userfaultfd(options.userfaultfd);
         let reader = probe::page_table(options.pagemap)?;
-        let uffd = match probe.source {
-            Some(source) => {
-                let opened = source.open();
-                Some(opened.map_err(|why| Error::new(ErrorKind::Io, format!("{}: {why}", source.name())))?)
-            }
-            None => None,
+        let open = |source: Source, features| {
+            source.open(features).map_err(|why| Error::new(ErrorKind::Io, format!("{}: {why}", source.name())))
         };
+        let uffd = probe.source.map(|source| open(source, SYNCHRONOUS)).transpose()?;
+        // Marks in the page table are searched for by PAGEMAP_SCAN alone.
+        let arms = probe.arms.is_ok() && reader == Reader::Scan;
+        let arming = probe.source.filter(|_| arms).map(|source| open(source, ASYNCHRONOUS)).transpose()?;
         let page_table = PageTable::open(reader).map_err(|error| Error::io("opening /proc/self/pagemap", error))?;
         let stop = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
             .map_err(|errno| Error::io("creating an eventfd", errno.into()))?;
@@ -80,6 +84,7 @@ impl UffdMemory {
                 shared,
                 mappings: MappingCount::new(options.max_mappings),
                 page_table,
+                arming,
                 empty,
                 source: probe.source,
                 description: describe(probe, reader),
@@ -131,7 +136,12 @@ fn describe(probe: &Probe, reader: Reader) -> String {
         Reader::Scan => "PAGEMAP_SCAN",
         Reader::Entries => "reading /proc/self/pagemap",
     };
-    format!("{faults}; written pages by {pages}")
+    let armed = match (&probe.arms, reader) {
+        (Ok(()), Reader::Scan) => ", in armed ranges by asynchronous write protection".to_owned(),
+        (Err(why), Reader::Scan) if !why.is_empty() => format!("; nothing is armed ({why})"),
+        _ => String::new(),
+    };
+    format!("{faults}; written pages by {pages}{armed}")
 }
 
 impl Memory for UffdMemory {

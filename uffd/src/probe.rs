@@ -1,8 +1,9 @@
 //! What this kernel lets this process do, found out by doing it once.
 //!
 //! Versions say little: a container's seccomp filter, a sysctl, the mode of a device or a back-ported patch decide. So
-//! every way to a userfaultfd is tried in turn with what spans need of it, and so is PAGEMAP_SCAN.
+//! every way to a userfaultfd is tried in turn with what spans need of it, and so are arming and PAGEMAP_SCAN.
 
+use std::ops::Range;
 use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,9 +15,11 @@ use nix::unistd::{SysconfVar, sysconf};
 use std::os::fd::AsFd;
 use userfaultfd::{Event, FaultKind, FeatureFlags, IoctlFlags, RegisterMode, Uffd, UffdBuilder};
 
+use crate::arming::arm;
 use crate::ioctl;
 use crate::limits::errno_of;
 use crate::mapping::{Access, HUGE, HarmlessAdvice, Reservation, Scratch};
+use crate::memory::memory_file;
 use crate::options::{Pagemap, Userfaultfd};
 use crate::pagemap::{PageTable, Reader};
 
@@ -44,17 +47,17 @@ impl Source {
         }
     }
 
-    pub(crate) fn open(self) -> Result<Uffd, String> {
+    pub(crate) fn open(self, features: FeatureFlags) -> Result<Uffd, String> {
         match self {
             Source::Device => UffdBuilder::new()
                 .close_on_exec(true)
                 .non_blocking(true)
                 .user_mode_only(false)
-                .require_features(FeatureFlags::PAGEFAULT_FLAG_WP)
+                .require_features(features)
                 .create()
                 .map_err(|error| errno_of(&error).desc().to_owned()),
-            Source::Call => ioctl::userfaultfd(false).map_err(|errno| errno.desc().to_owned()),
-            Source::UserMode => ioctl::userfaultfd(true).map_err(|errno| errno.desc().to_owned()),
+            Source::Call => ioctl::userfaultfd(false, features).map_err(|errno| errno.desc().to_owned()),
+            Source::UserMode => ioctl::userfaultfd(true, features).map_err(|errno| errno.desc().to_owned()),
         }
     }
 }
@@ -66,13 +69,15 @@ pub(crate) struct Probe {
     pub(crate) source: Option<Source>,
     /// Why those before it do not, for people.
     pub(crate) refused: String,
+    /// Whether the same way leads to a userfaultfd that arms, or why not.
+    pub(crate) arms: Result<(), String>,
 }
 
 /// Tries the ways that `choice` allows; once a process and choice.
 pub(crate) fn userfaultfd(choice: Userfaultfd) -> &'static Probe {
     static AUTO: OnceLock<Probe> = OnceLock::new();
     static USER_MODE: OnceLock<Probe> = OnceLock::new();
-    static NONE: Probe = Probe { source: None, refused: String::new() };
+    static NONE: Probe = Probe { source: None, refused: String::new(), arms: Err(String::new()) };
     match choice {
         Userfaultfd::Auto | Userfaultfd::Environment => {
             AUTO.get_or_init(|| first_of(&[Source::Device, Source::Call, Source::UserMode]))
@@ -85,12 +90,15 @@ pub(crate) fn userfaultfd(choice: Userfaultfd) -> &'static Probe {
 fn first_of(sources: &[Source]) -> Probe {
     let mut refused = Vec::new();
     for &source in sources {
-        match source.open().and_then(delivers_faults) {
-            Ok(()) => return Probe { source: Some(source), refused: refused.join("; ") },
+        match source.open(ioctl::SYNCHRONOUS).and_then(delivers_faults) {
+            Ok(()) => {
+                let arms = source.open(ioctl::ASYNCHRONOUS).and_then(arms);
+                return Probe { source: Some(source), refused: refused.join("; "), arms };
+            }
             Err(why) => refused.push(format!("{}: {why}", source.name())),
         }
     }
-    let probe = Probe { source: None, refused: refused.join("; ") };
+    let probe = Probe { source: None, refused: refused.join("; "), arms: Err("no page faults".to_owned()) };
     tracing::warn!(
         "no page faults can be had ({}): arrays are mapped when they are opened, and what must be decompressed is held \
          in memory. {KNOBS}",
@@ -159,6 +167,48 @@ fn resolve_both(uffd: &Uffd, range: &Reservation, base: usize) -> Result<(), Str
             None => {}
             Some(event) => return Err(format!("unexpected {event:?}")),
         }
+    }
+}
+
+/// A private mapping of a file, armed: a page read before and written after, one given back by the system, one first
+/// read and one first written after, one never touched; and one where not even a page table was.
+fn arms(uffd: Uffd) -> Result<(), String> {
+    const LEN: usize = 2 * HUGE;
+    const AFAR: usize = HUGE + 7 * PAGE;
+    let text = |error: &dyn std::fmt::Display| error.to_string();
+    let table = PageTable::open(Reader::Scan).map_err(|error| text(&error))?;
+    let file = memory_file("bigarray-probe").map_err(|error| text(&error))?;
+    file.set_len(LEN as u64).map_err(|error| text(&error))?;
+    let range = Reservation::new(LEN).map_err(|errno| text(&errno))?;
+    let scratch = Scratch::file(file.as_fd(), 0, LEN).map_err(|errno| text(&errno))?;
+    scratch.advise(HarmlessAdvice::SmallPages);
+    range.install(0, scratch).map_err(|errno| text(&errno))?;
+    let read = |page: usize| range.with_bytes(&(page..page + 1), |bytes| std::hint::black_box(bytes[0]));
+    let is_written = |origin| {
+        let mut pages = Vec::new();
+        let addresses = range.addresses(&(0..LEN));
+        let found = |run: Range<usize>| pages.extend(run.step_by(PAGE).map(|page| page - addresses.start));
+        table.written(addresses.clone(), origin, found).map(|()| pages).map_err(|error| text(&error))
+    };
+
+    for page in 0..3 {
+        read(page * PAGE);
+    }
+    arm(&uffd, &table, range.addresses(&(0..LEN))).map_err(|errno| text(&errno))?;
+    range.discard(&(2 * PAGE..3 * PAGE)).map_err(|errno| text(&errno))?;
+    range.write(PAGE, &[1]);
+    read(3 * PAGE);
+    range.write(4 * PAGE, &[1]);
+    read(AFAR);
+    let found = is_written(WrittenTo::Armed)?;
+    if found != [PAGE, 4 * PAGE] {
+        return Err(format!("found {found:?} to be written"));
+    }
+    // And it was not for nothing.
+    match table.is_protected(range.addresses(&(0..PAGE))) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err("pages are not protected".to_owned()),
+        Err(error) => Err(text(&error)),
     }
 }
 

@@ -30,6 +30,7 @@ use nix::fcntl::{FallocateFlags, fallocate};
 use userfaultfd::{RegisterMode, Uffd};
 
 use crate::alarm::{fatal, log_raw};
+use crate::arming::arm;
 use crate::ioctl::copy_protected;
 use crate::limits::{errno_of, os_error};
 use crate::mapping::{Access, HUGE, HarmlessAdvice, Reservation, Scratch, is_whole_pages, populate};
@@ -119,8 +120,10 @@ impl UffdSpan {
     fn make_missing(&self, range: &Range<usize>) -> Result<(), Errno> {
         let addresses = self.range.addresses(range);
         // Works only if the whole range is registered, that is, untouched or copied; then the pages can go in place.
-        // If it stops half way, it has protected pages that go below.
-        if self.uffd()?.write_protect(addresses.start as *mut _, addresses.len()).is_ok() {
+        // If it stops half way, it has protected pages that go below. The kernel does not mind which userfaultfd it is
+        // registered with: it works for armed mappings too, whose pages would be back from the file at once.
+        let armed = self.inner.arming.is_some() && self.inner.page_table.is_armed(addresses.clone()).unwrap_or(true);
+        if !armed && self.uffd()?.write_protect(addresses.start as *mut _, addresses.len()).is_ok() {
             return self.range.discard(range);
         }
         self.lay_anonymous(range, Access::Nothing)?;
@@ -295,6 +298,28 @@ impl Span for UffdSpan {
             let addresses = self.range.addresses(&range);
             self.inner.shared.wake(addresses.start, addresses.len());
         }
+    }
+
+    fn resident(&self, range: Range<usize>) -> Result<usize> {
+        self.check(&range)?;
+        self.inner
+            .page_table
+            .resident(self.range.addresses(&range))
+            .map_err(|error| Error::io(format!("finding what is resident of {} bytes", range.end - range.start), error))
+    }
+
+    fn arm(&self, range: Range<usize>) -> Result<bool> {
+        self.check(&range)?;
+        let Some(uffd) = self.inner.arming.as_ref().filter(|_| self.residency == Residency::Lazy) else {
+            return Ok(false);
+        };
+        if range.is_empty() {
+            return Ok(true);
+        }
+        arm(uffd, &self.inner.page_table, self.range.addresses(&range))
+            .map_err(|errno| os_error(format!("arming {} bytes (UFFDIO_REGISTER)", range.end - range.start), errno))?;
+        self.inner.mappings.installed();
+        Ok(true)
     }
 
     fn written(&self, range: Range<usize>, origin: WrittenTo, found: &mut Vec<Range<usize>>) -> Result<()> {

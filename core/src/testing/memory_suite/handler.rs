@@ -124,6 +124,13 @@ impl Handler {
         table.state.remove(&block);
     }
 
+    /// Arms blocks; gives how they are to be searched from now on, armed or not.
+    pub(super) fn arm(&self, blocks: Range<usize>) -> WrittenTo {
+        let _table = self.table();
+        let armed = self.span.arm(blocks.start * BLOCK..blocks.end * BLOCK).expect("arm");
+        if armed { WrittenTo::Armed } else { WrittenTo::Mapped }
+    }
+
     /// The pages found written.
     pub(super) fn written(&self, blocks: Range<usize>, to: WrittenTo) -> Vec<usize> {
         let _table = self.table();

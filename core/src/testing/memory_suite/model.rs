@@ -19,6 +19,8 @@ struct Model {
     bytes: Vec<u8>,
     /// Pages written since their block was last reset.
     written: BTreeSet<usize>,
+    /// How mapped blocks are searched.
+    searched: Vec<WrittenTo>,
 }
 
 /// Installing, reading, writing, asking, resetting, in any order.
@@ -48,6 +50,7 @@ impl Model {
             contents: vec![Content::Zero; BLOCKS],
             bytes: vec![0; BLOCKS * BLOCK],
             written: BTreeSet::new(),
+            searched: vec![WrittenTo::Mapped; BLOCKS],
         };
         for block in 0..BLOCKS {
             model.put(block, any_content(rng));
@@ -58,6 +61,7 @@ impl Model {
     fn put(&mut self, block: usize, content: Content) {
         self.handler.put(block, content);
         self.contents[block] = content;
+        self.searched[block] = WrittenTo::Mapped;
         let bytes = self.handler.bytes(content, PAGES);
         self.bytes[block * BLOCK..(block + 1) * BLOCK].copy_from_slice(&bytes);
     }
@@ -66,7 +70,7 @@ impl Model {
         let start = rng.below(BLOCKS * BLOCK);
         let most = if rng.one_in(4) { 2 * BLOCK } else { 2 * PAGE };
         let range = start..(start + rng.below(most)).min(BLOCKS * BLOCK);
-        match rng.below(6) {
+        match rng.below(7) {
             0 | 1 => self.handler.assert_reads(range.clone(), &self.bytes[range]),
             2 => {
                 let mut bytes = vec![0; range.len()];
@@ -86,6 +90,7 @@ impl Model {
                 self.written.retain(|page| page / PAGES != block);
                 self.put(block, any_content(rng));
             }
+            5 => self.arm(rng.below(BLOCKS)),
             _ => self.compare_written(rng.below(BLOCKS)),
         }
     }
@@ -93,6 +98,17 @@ impl Model {
     fn mark(&mut self, range: std::ops::Range<usize>) {
         if !range.is_empty() {
             self.written.extend(range.start / PAGE..range.end.div_ceil(PAGE));
+        }
+    }
+
+    /// If the block is mapped and nothing was written to it.
+    fn arm(&mut self, block: usize) {
+        if let Content::File(_) = self.contents[block]
+            && self.written.range(block * PAGES..(block + 1) * PAGES).next().is_none()
+        {
+            // Mapped as soon as it is touched.
+            self.handler.read(block * BLOCK..block * BLOCK + 1);
+            self.searched[block] = self.handler.arm(block..block + 1);
         }
     }
 
@@ -105,7 +121,7 @@ impl Model {
             }
             Content::Copied(_) if self.lazy => {}
             Content::File(_) | Content::Copied(_) => {
-                assert_eq!(self.handler.written(block..block + 1, WrittenTo::Mapped), expected);
+                assert_eq!(self.handler.written(block..block + 1, self.searched[block]), expected);
             }
         }
     }

@@ -38,6 +38,8 @@ pub struct SimOptions {
     pub delivers_faults: bool,
     /// See [`Memory::delivers_kernel_faults`].
     pub delivers_kernel_faults: bool,
+    /// Whether lazy spans can be [armed](crate::memory::Span::arm).
+    pub arms: bool,
     /// Mappings that fit.
     pub most_mappings: usize,
     /// Whether `written` also reports zero pages that were only read, as a kernel with huge zero pages may.
@@ -56,6 +58,7 @@ impl Default for SimOptions {
             seed: 0,
             delivers_faults: true,
             delivers_kernel_faults: true,
+            arms: true,
             most_mappings: 60_000,
             reports_read_zero_pages: false,
             leaves_jobs: false,
@@ -76,6 +79,8 @@ pub enum SimOp {
     Poison,
     Reset,
     Wake,
+    Resident,
+    Arm,
     Written,
     ReadIn,
     Missing,

@@ -17,7 +17,7 @@ pub(super) enum Page {
     /// Zero memory; not `installed` where an eager span had it from the start.
     Zero { installed: bool, own: Option<Own> },
     /// A private mapping of the file: read from it at each access, until a write copies it.
-    Mapped { offset: u64, own: Option<Own> },
+    Mapped { offset: u64, own: Option<Own>, resident: bool, armed: bool },
     /// Copied in.
     Copied { bytes: Own, protected: bool, written: bool },
     /// Any access ends the process.
@@ -33,7 +33,7 @@ impl Page {
     fn is_written(&self, to: WrittenTo, reads_too: bool) -> bool {
         match (to, self) {
             (WrittenTo::Zero, Page::Zero { own, .. }) => own.is_some() || reads_too,
-            (WrittenTo::Mapped, Page::Mapped { own, .. }) => own.is_some(),
+            (WrittenTo::Mapped | WrittenTo::Armed, Page::Mapped { own, .. }) => own.is_some(),
             (WrittenTo::Mapped, Page::Copied { written, .. }) => *written,
             _ => false,
         }
@@ -42,7 +42,7 @@ impl Page {
     fn origin_is(&self, to: WrittenTo, residency: Residency) -> bool {
         match self {
             Page::Zero { .. } => to == WrittenTo::Zero,
-            Page::Mapped { .. } => to == WrittenTo::Mapped,
+            Page::Mapped { armed, .. } => to == if *armed { WrittenTo::Armed } else { WrittenTo::Mapped },
             Page::Copied { .. } => to == WrittenTo::Mapped && residency == Residency::Eager,
             Page::Poisoned => true,
         }
@@ -111,10 +111,11 @@ impl PageTable {
                 access.carry_out(at, bytes);
             }
             Page::Zero { own, .. } => access_private(at, access, own, |_| Ok(())).unwrap_or(()),
-            Page::Mapped { own, offset } => {
+            Page::Mapped { own, offset, resident, .. } => {
                 if access_private(at, access, own, |bytes| file.read_at(*offset, bytes)).is_err() {
                     return Outcome::Bus;
                 }
+                *resident = true;
             }
         }
         Outcome::Done
@@ -162,7 +163,8 @@ impl Page {
         match self {
             Page::Zero { own: None, .. } => "zero",
             Page::Zero { own: Some(_), .. } => "zero and written",
-            Page::Mapped { own: None, .. } => "mapped",
+            Page::Mapped { own: None, armed: false, .. } => "mapped",
+            Page::Mapped { own: None, armed: true, .. } => "mapped and armed",
             Page::Mapped { own: Some(_), .. } => "mapped and written",
             Page::Copied { protected: true, .. } => "copied and protected",
             Page::Copied { protected: false, .. } => "copied and unprotected",

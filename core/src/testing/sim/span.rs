@@ -232,7 +232,10 @@ impl Span for Reserved {
         let known = std::ptr::addr_eq(Arc::as_ptr(file), Arc::as_ptr(&self.0.shared.file));
         refuse_unless(known, || "map of a file that this memory was not made with".to_owned());
         refuse_unless(offset.is_multiple_of(PAGE as u64), || format!("map from byte {offset}: not a page's start"));
-        self.0.install(SimOp::Map, range, |at| Page::Mapped { offset: offset + at as u64, own: None })
+        self.0.install(SimOp::Map, range, |at| {
+            let offset = offset + at as u64;
+            Page::Mapped { offset, own: None, resident: false, armed: false }
+        })
     }
 
     fn copy(&self, at: usize, bytes: &[u8]) -> Result<()> {
@@ -281,6 +284,36 @@ impl Span for Reserved {
         self.0.wake_up(world, &range);
     }
 
+    fn resident(&self, range: Range<usize>) -> Result<usize> {
+        let mut world = self.0.enter(SimOp::Resident, &range);
+        world.fails(SimOp::Resident)?;
+        let mut bytes = 0;
+        for (n, page) in self.0.state(&mut world).table.pages.range(range.start / PAGE..range.end / PAGE) {
+            match page {
+                Page::Mapped { resident, .. } => bytes += PAGE * usize::from(*resident),
+                other => panic!("resident over page {n}, which is not mapped, but {}", other.name()),
+            }
+        }
+        Ok(bytes)
+    }
+
+    fn arm(&self, range: Range<usize>) -> Result<bool> {
+        let mut world = self.0.enter(SimOp::Arm, &range);
+        world.fails(SimOp::Arm)?;
+        let table = &mut self.0.state(&mut world).table;
+        let can = self.0.shared.options.arms && table.residency == Residency::Lazy;
+        for n in range.start / PAGE..range.end / PAGE {
+            match table.pages.get_mut(&n) {
+                Some(Page::Mapped { own: None, armed, .. }) => *armed |= can,
+                other => {
+                    let is = other.map_or("missing", |page| page.name());
+                    panic!("the contract of memory is broken: arm of page {n}, which is {is}, not mapped");
+                }
+            }
+        }
+        Ok(can)
+    }
+
     fn written(&self, range: Range<usize>, origin: WrittenTo, found: &mut Vec<Range<usize>>) -> Result<()> {
         let mut world = self.0.enter(SimOp::Written, &range);
         world.fails(SimOp::Written)?;
@@ -314,15 +347,16 @@ impl Span for Reserved {
     fn read_in(&self, range: Range<usize>, _file: &Arc<dyn DataFile>, from: u64) -> Result<()> {
         let mut world = self.0.enter(SimOp::ReadIn, &range);
         world.fails(SimOp::ReadIn)?;
-        let table = &self.0.state(&mut world).table;
-        for (n, page) in table.pages.range(range.start / PAGE..range.end / PAGE) {
+        let table = &mut self.0.state(&mut world).table;
+        for (n, page) in table.pages.range_mut(range.start / PAGE..range.end / PAGE) {
             match page {
-                Page::Mapped { offset, own } => {
+                Page::Mapped { offset, own, resident, .. } => {
                     let wanted = from + (n * PAGE - range.start) as u64;
                     refuse_unless(*offset == wanted, || format!("read_in of byte {wanted}, where {offset} is mapped"));
                     if own.is_none() {
                         self.0.shared.file.read_at(*offset, &mut [0; PAGE])?;
                     }
+                    *resident = true;
                 }
                 other => panic!("read_in over a page that is not mapped, but {}", other.name()),
             }

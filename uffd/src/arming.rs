@@ -1,0 +1,49 @@
+//! Arming: pages of file mappings are protected, so that what is written later is found without looking at all that
+//! is resident.
+//!
+//! A mapped page that nobody wrote to is the file's, and read-only as it is: its first write faults, and the kernel
+//! gives the process a copy. A search that asks of each page whose it is looks up the page behind every entry of the page
+//! table. Armed, the range is registered with a second userfaultfd, an asynchronous one: its pages are marked in the page
+//! table ("protected"), and the same fault that copies a page takes the mark off, by itself. Nobody is asked, no thread
+//! waits, no message is sent. Pages without the mark are found fifteen times faster.
+//!
+//! What may happen to an armed page, and why it is not missed and not reported without need:
+//!
+//! - *It is written to*, by a thread or by a system call (`read` into a view; also where faults of user code only are
+//!   delivered, since this fault is not delivered to anyone): copied, without mark, from the moment the write can
+//!   happen. When it goes to swap the entry keeps being unmarked.
+//! - *The kernel reclaims it*, clean as it is: its entry becomes a marker, which says that the page is protected. Read
+//!   again, it arrives with the mark. A marker looks like a page in swap: only an armed search tells them apart.
+//! - *It is read for the first time*, where no page table was when the range was armed: it arrives without mark, and is
+//!   confirmed to be the file's by each search, until the range is armed once more.
+//! - *It is mapped as part of a huge page* (2 MiB of the page cache in one piece): that is marked as one. A write breaks
+//!   it up, which unmaps it; what is read of it then arrives without mark, as above.
+//! - *It is pinned for reading* (a long-term registration of the view, with io_uring say): the kernel makes a copy with
+//!   the mark. Its bytes are the file's; a later write takes the mark off.
+//! - *The process forks*: armed ranges are kept out of the child as all others are.
+//! - *It is taken away*: the registration is one of the mapping, and goes with it when another is moved in its place.
+//!
+//! The price: the kernel maps no neighbours of a page that is faulted in (`fault-around`), so pages that come later cost
+//! a fault each.
+
+use std::ops::Range;
+
+use nix::errno::Errno;
+use userfaultfd::{RegisterMode, Uffd};
+
+use crate::limits::errno_of;
+use crate::pagemap::PageTable;
+
+/// Arms mapped pages. If it fails nothing was protected, and an ordinary search goes on being right.
+///
+/// Protecting is done by PAGEMAP_SCAN, not by UFFDIO_WRITEPROTECT. Both cost the same a page, but the latter breaks up
+/// huge pages of the page cache (512 faults for each afterwards; the first scan took fifty times as long), and makes
+/// page tables for markers where nothing is mapped yet (2 MiB a GiB).
+pub(crate) fn arm(uffd: &Uffd, table: &PageTable, addresses: Range<usize>) -> Result<(), Errno> {
+    // One call for any number of mappings that lie side by side. Those that were one stay one, if all of it is armed.
+    uffd.register_with_mode(addresses.start as *mut _, addresses.len(), RegisterMode::WRITE_PROTECT)
+        .map_err(|error| errno_of(&error))?;
+    // What could not be protected is found to be the file's by each search: slower, and right.
+    let _ = table.protect(addresses);
+    Ok(())
+}
