@@ -81,18 +81,17 @@ pub trait Span: Send + Sync {
     /// do not count where they can be told apart.
     fn resident(&self, range: Range<usize>) -> Result<usize>;
 
-    /// Prepares `range`, which is mapped and was not written to, for being searched again and again: from here on
-    /// `written` with [`WrittenTo::Armed`], and no other, finds what is written from now on, at a cost by what was
-    /// written rather than by what is resident. What is not resident yet becomes slower to fault in, and slower to
-    /// search until the range is armed once more. Until the next `reset`.
+    /// Prepares `range`, which is mapped, for being searched again and again: from here on `written` with
+    /// [`WrittenTo::Armed`], and no other, finds what is written and what was before, at a cost by what was written or
+    /// read for the first time since the last search rather than by what is resident. What is not resident yet becomes
+    /// slower to fault in. Until the next `reset`.
     ///
     /// `false` where the system has no such means, and in an eager span; then, or after an error, the range is searched
-    /// as before. Neighbours that are armed together need no more mappings than they have. Nobody may be using the
-    /// range.
+    /// as before. Neighbours that are armed together need no more mappings than they have.
     fn arm(&self, range: Range<usize>) -> Result<bool>;
 
     /// Appends to `found`, ascending, the pages of `range` that were written since `zero` (or since an eager span was
-    /// reserved or reset), since `map`, or since `arm`. May also report zero pages that were only read; never misses a
+    /// reserved or reset), respectively since `map`. May also report zero pages that were only read; never misses a
     /// written one. Nobody may be writing meanwhile.
     fn written(&self, range: Range<usize>, origin: WrittenTo, found: &mut Vec<Range<usize>>) -> Result<()>;
 

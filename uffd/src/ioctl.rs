@@ -60,7 +60,8 @@ pub(crate) struct UffdioCopy {
 pub(crate) struct PageRegion {
     pub(crate) start: u64,
     pub(crate) end: u64,
-    categories: u64,
+    /// Of `categories`, those that the query told of.
+    pub(crate) told: u64,
 }
 
 /// `struct pm_scan_arg`.
@@ -116,7 +117,7 @@ pub(crate) struct Query {
     pub(crate) all_of: u64,
     /// and one of these, if there are any.
     pub(crate) any_of: u64,
-    /// What is told of the pages; neighbours of which the same is told merge.
+    /// What is told of the pages, if they have it; neighbours of which the same is told merge.
     pub(crate) told: u64,
     /// Protects what it reports, where that is registered with a userfaultfd that is [`ASYNCHRONOUS`]; what is
     /// registered otherwise is left out.

@@ -43,9 +43,27 @@ const NOT_ZERO: Query = Query {
 /// Pages of a private file mapping that are the process's own.
 const NOT_FILE: Query = Query { inverted: PAGE_IS_FILE, all_of: PAGE_IS_FILE, ..NOT_ZERO };
 
-/// The same where the mapping is armed. What the kernel took away of it and knows to be protected looks like a page in
-/// swap that is not the file's; but not like one that was written.
-const UNPROTECTED_AND_NOT_FILE: Query = Query { all_of: PAGE_IS_FILE | PAGE_IS_WRITTEN, ..NOT_FILE };
+/// What is there of an armed mapping, or in swap, and not protected; told whether it is the file's.
+///
+/// What the kernel took back of such a mapping and knows to be protected looks like a page in swap that is not the
+/// file's: [`NOT_FILE`] would report it.
+const UNPROTECTED: Query = Query { inverted: 0, all_of: PAGE_IS_WRITTEN, told: PAGE_IS_FILE, ..NOT_ZERO };
+
+/// Finds all that [`UNPROTECTED`] does, and what was never there, faster.
+const PERHAPS_UNPROTECTED: Query = Query { any_of: 0, told: 0, ..UNPROTECTED };
+
+/// The same as the kernel finds it fastest: it has a loop for exactly this question.
+const PERHAPS_UNPROTECTED_FAST: Query = Query { told: PAGE_IS_WRITTEN, ..PERHAPS_UNPROTECTED };
+
+/// Protects what is the file's and nothing else, in one step for each page: whatever is written to meanwhile or was
+/// before stays unprotected.
+const PROTECT: Query = Query {
+    all_of: PAGE_IS_WRITTEN | PAGE_IS_FILE | PAGE_IS_PRESENT,
+    any_of: 0,
+    told: 0,
+    protect: true,
+    ..UNPROTECTED
+};
 
 /// What is not there, or there as a huge page.
 const ABSENT_OR_HUGE: Query =
@@ -53,12 +71,6 @@ const ABSENT_OR_HUGE: Query =
 
 /// A page of an armed mapping, there or not.
 const ARMED: Query = Query { inverted: 0, all_of: PAGE_IS_WPALLOWED, any_of: 0, most_pages: 1, ..NOT_ZERO };
-
-/// Unprotected pages of an armed mapping, and some that are not there.
-const UNPROTECTED: Query = Query { inverted: 0, all_of: PAGE_IS_WRITTEN, any_of: 0, ..NOT_ZERO };
-
-/// The same as the kernel finds it fastest: it has a loop for exactly this question.
-const UNPROTECTED_FAST: Query = Query { told: PAGE_IS_WRITTEN, ..UNPROTECTED };
 
 /// How the page table is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,13 +85,13 @@ pub(crate) enum Reader {
 pub(crate) struct PageTable {
     file: File,
     reader: Reader,
-    unprotected: Query,
+    perhaps_unprotected: &'static Query,
 }
 
 impl PageTable {
     pub(crate) fn open(reader: Reader) -> io::Result<PageTable> {
-        let unprotected = if fast_loop_is_right() { UNPROTECTED_FAST } else { UNPROTECTED };
-        Ok(PageTable { file: File::open("/proc/self/pagemap")?, reader, unprotected })
+        let perhaps_unprotected = if fast_loop_is_right() { &PERHAPS_UNPROTECTED_FAST } else { &PERHAPS_UNPROTECTED };
+        Ok(PageTable { file: File::open("/proc/self/pagemap")?, reader, perhaps_unprotected })
     }
 
     /// Gives `found` runs of written pages, ascending, as addresses; neighbours may touch.
@@ -96,54 +108,65 @@ impl PageTable {
         let is_written = |entry: u64| {
             entry & (ENTRY_PRESENT | ENTRY_SWAPPED) != 0 && (origin == WrittenTo::Zero || entry & ENTRY_FILE == 0)
         };
-        let mut found = |run| {
-            found(run);
-            Ok(())
-        };
         match (self.reader, origin) {
-            (Reader::Scan, WrittenTo::Zero) => self.scan(addresses, &NOT_ZERO, &mut found),
-            (Reader::Scan, WrittenTo::Mapped) => self.scan(addresses, &NOT_FILE, &mut found),
-            (Reader::Scan, WrittenTo::Armed) => self.written_to_armed(addresses, &mut found),
-            (Reader::Entries, _) => self.entries(addresses, is_written, &mut found),
+            (Reader::Scan, WrittenTo::Zero) => self.scan(addresses, &NOT_ZERO, |run, _| found(run)),
+            (Reader::Scan, WrittenTo::Mapped) => self.scan(addresses, &NOT_FILE, |run, _| found(run)),
+            (Reader::Scan, WrittenTo::Armed) => self.written_to_armed(addresses, found),
+            (Reader::Entries, _) => self.entries(addresses, is_written, found),
         }
     }
 
-    /// First what is not protected, which is found fast. That may also be the file's: mapped since, in place of what
-    /// was not there when the range was armed, or of a huge page that a write elsewhere in it broke up. To tell costs a
-    /// look at each, so it is done for these alone.
-    fn written_to_armed(
-        &self,
-        addresses: Range<usize>,
-        found: &mut impl FnMut(Range<usize>) -> io::Result<()>,
-    ) -> io::Result<()> {
-        let mut group: Option<Range<usize>> = None;
-        let mut confirm = |group: Range<usize>| self.scan(group, &UNPROTECTED_AND_NOT_FILE, &mut *found);
-        self.scan(addresses, &self.unprotected, &mut |run| match &mut group {
-            Some(group) if run.start - group.end < NEAR => {
-                group.end = run.end;
-                Ok(())
+    /// What may be unprotected tells little: it may be the file's, mapped since in place of what was not there when the
+    /// range was armed, or of a huge page that a write elsewhere in it broke up; or it was never there. To tell costs a
+    /// look at each page, so it is done for these alone. What turns out to be the file's is protected, so that the next
+    /// search need not look again.
+    fn written_to_armed(&self, addresses: Range<usize>, mut found: impl FnMut(Range<usize>)) -> io::Result<()> {
+        for group in self.perhaps_unprotected(addresses)? {
+            let mut of_file: Option<Range<usize>> = None;
+            self.scan(group, &UNPROTECTED, |run, told| {
+                if told & PAGE_IS_FILE == 0 {
+                    found(run);
+                } else {
+                    of_file.get_or_insert(run.clone()).end = run.end;
+                }
+            })?;
+            if let Some(range) = of_file {
+                self.scan(range, &PROTECT, |_, _| ())?;
             }
-            _ => group.replace(run).map_or(Ok(()), &mut confirm),
+        }
+        Ok(())
+    }
+
+    /// Protects what is there of the file in a range that is armed.
+    pub(crate) fn protect(&self, addresses: Range<usize>) -> io::Result<()> {
+        for group in self.perhaps_unprotected(addresses)? {
+            self.scan(group, &PROTECT, |_, _| ())?;
+        }
+        Ok(())
+    }
+
+    /// Runs in which pages are that may be unprotected; found fast.
+    fn perhaps_unprotected(&self, addresses: Range<usize>) -> io::Result<Vec<Range<usize>>> {
+        let mut groups: Vec<Range<usize>> = Vec::new();
+        self.scan(addresses, self.perhaps_unprotected, |run, _| match groups.last_mut() {
+            Some(last) if run.start - last.end < NEAR => last.end = run.end,
+            _ => groups.push(run),
         })?;
-        group.map_or(Ok(()), confirm)
+        Ok(groups)
     }
 
     /// How many bytes are there as small pages, which a search has to look at one by one. Where entries are read, huge
     /// pages are not told apart: they count.
     pub(crate) fn resident(&self, addresses: Range<usize>) -> io::Result<usize> {
         let mut bytes = 0;
-        let mut count = |run: Range<usize>| {
-            bytes += run.len();
-            Ok(())
-        };
         match self.reader {
             Reader::Scan => {
                 // The other way round, since what is reported costs more than what is not.
-                self.scan(addresses.clone(), &ABSENT_OR_HUGE, &mut count)?;
+                self.scan(addresses.clone(), &ABSENT_OR_HUGE, |run, _| bytes += run.len())?;
                 Ok(addresses.len().saturating_sub(bytes))
             }
             Reader::Entries => {
-                self.entries(addresses, |entry| entry & ENTRY_PRESENT != 0, &mut count)?;
+                self.entries(addresses, |entry| entry & ENTRY_PRESENT != 0, |run| bytes += run.len())?;
                 Ok(bytes)
             }
         }
@@ -159,27 +182,15 @@ impl PageTable {
         Ok(armed)
     }
 
-    /// Whether all of the range, which is armed, is protected.
+    /// Whether all of the range, which is armed and there, is protected.
     pub(crate) fn is_protected(&self, addresses: Range<usize>) -> io::Result<bool> {
         let mut protected = true;
-        self.scan(addresses, &self.unprotected, &mut |_| {
-            protected = false;
-            Ok(())
-        })?;
+        self.scan(addresses, self.perhaps_unprotected, |_, _| protected = false)?;
         Ok(protected)
     }
 
-    /// Protects what is there of a range that is armed, and what may easily be protected besides.
-    pub(crate) fn protect(&self, addresses: Range<usize>) -> io::Result<()> {
-        self.scan(addresses, &Query { protect: true, ..self.unprotected }, &mut |_| Ok(()))
-    }
-
-    fn scan(
-        &self,
-        addresses: Range<usize>,
-        query: &Query,
-        found: &mut impl FnMut(Range<usize>) -> io::Result<()>,
-    ) -> io::Result<()> {
+    /// Gives `found` runs of pages and what is told of them.
+    fn scan(&self, addresses: Range<usize>, query: &Query, mut found: impl FnMut(Range<usize>, u64)) -> io::Result<()> {
         let mut regions = [PageRegion::default(); REGIONS];
         // The kernel allocates as many.
         let regions = &mut regions[..(addresses.len() / PAGE).clamp(1, REGIONS)];
@@ -187,7 +198,7 @@ impl PageTable {
         while !rest.is_empty() {
             let (count, walked_to) = self.call(rest.clone(), query, regions)?;
             for region in &regions[..count] {
-                found(region.start as usize..region.end as usize)?;
+                found(region.start as usize..region.end as usize, region.told);
             }
             if walked_to <= rest.start {
                 return Err(io::Error::other(format!("PAGEMAP_SCAN does not get past {walked_to:#x}")));
@@ -216,7 +227,7 @@ impl PageTable {
         &self,
         addresses: Range<usize>,
         wanted: impl Fn(u64) -> bool,
-        found: &mut impl FnMut(Range<usize>) -> io::Result<()>,
+        mut found: impl FnMut(Range<usize>),
     ) -> io::Result<()> {
         let mut buffer = vec![0; ENTRIES * 8];
         for start in addresses.clone().step_by(ENTRIES * PAGE) {
@@ -229,11 +240,11 @@ impl PageTable {
                 if wanted(u64::from_ne_bytes(*entry)) {
                     run.get_or_insert(page..page).end = page + PAGE;
                 } else if let Some(run) = run.take() {
-                    found(run)?;
+                    found(run);
                 }
             }
             if let Some(run) = run {
-                found(run)?;
+                found(run);
             }
         }
         Ok(())

@@ -3,7 +3,6 @@
 //! Versions say little: a container's seccomp filter, a sysctl, the mode of a device or a back-ported patch decide. So
 //! every way to a userfaultfd is tried in turn with what spans need of it, and so are arming and PAGEMAP_SCAN.
 
-use std::ops::Range;
 use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -170,8 +169,8 @@ fn resolve_both(uffd: &Uffd, range: &Reservation, base: usize) -> Result<(), Str
     }
 }
 
-/// A private mapping of a file, armed: a page read before and written after, one given back by the system, one first
-/// read and one first written after, one never touched; and one where not even a page table was.
+/// A private mapping of a file, armed: pages written before, written after, given back by the system, first read and
+/// first written after, never touched; and one where not even a page table was.
 fn arms(uffd: Uffd) -> Result<(), String> {
     const LEN: usize = 2 * HUGE;
     const AFAR: usize = HUGE + 7 * PAGE;
@@ -184,32 +183,35 @@ fn arms(uffd: Uffd) -> Result<(), String> {
     scratch.advise(HarmlessAdvice::SmallPages);
     range.install(0, scratch).map_err(|errno| text(&errno))?;
     let read = |page: usize| range.with_bytes(&(page..page + 1), |bytes| std::hint::black_box(bytes[0]));
-    let is_written = |origin| {
-        let mut pages = Vec::new();
-        let addresses = range.addresses(&(0..LEN));
-        let found = |run: Range<usize>| pages.extend(run.step_by(PAGE).map(|page| page - addresses.start));
-        table.written(addresses.clone(), origin, found).map(|()| pages).map_err(|error| text(&error))
-    };
 
     for page in 0..3 {
         read(page * PAGE);
     }
+    range.write(5 * PAGE, &[1]);
     arm(&uffd, &table, range.addresses(&(0..LEN))).map_err(|errno| text(&errno))?;
     range.discard(&(2 * PAGE..3 * PAGE)).map_err(|errno| text(&errno))?;
     range.write(PAGE, &[1]);
     read(3 * PAGE);
     range.write(4 * PAGE, &[1]);
     read(AFAR);
-    let found = is_written(WrittenTo::Armed)?;
-    if found != [PAGE, 4 * PAGE] {
+    let mut found = Vec::new();
+    let addresses = range.addresses(&(0..LEN));
+    table
+        .written(addresses.clone(), WrittenTo::Armed, |run| {
+            found.extend(run.step_by(PAGE).map(|page| page - addresses.start));
+        })
+        .map_err(|error| text(&error))?;
+    if found != [PAGE, 4 * PAGE, 5 * PAGE] {
         return Err(format!("found {found:?} to be written"));
     }
     // And it was not for nothing.
-    match table.is_protected(range.addresses(&(0..PAGE))) {
-        Ok(true) => Ok(()),
-        Ok(false) => Err("pages are not protected".to_owned()),
-        Err(error) => Err(text(&error)),
+    for (page, expected) in [(0, true), (PAGE, false), (2 * PAGE, true), (3 * PAGE, true), (AFAR, true)] {
+        let is_protected = table.is_protected(range.addresses(&(page..page + PAGE))).map_err(|error| text(&error))?;
+        if is_protected != expected {
+            return Err(format!("found page {page} to be protected: {is_protected}"));
+        }
     }
+    Ok(())
 }
 
 /// The best way to find written pages that works and that `choice` allows.

@@ -21,12 +21,12 @@ fn written(span: &dyn Span, range: Range<usize>, origin: WrittenTo) -> Vec<Range
     found
 }
 
-/// Every mode in which memory is armed here; none where the kernel cannot.
+/// Every mode in which memory is armed here. A kernel that has PAGEMAP_SCAN, 6.7, has what arming needs.
 fn arming_memories() -> Vec<Arc<UffdMemory>> {
     let mut memories = lazy_memories();
-    memories.retain(|memory| memory.describe().contains("asynchronous write protection"));
-    if memories.is_empty() {
-        eprintln!("skipped: {}", memory(Userfaultfd::Auto).describe());
+    memories.retain(|memory| memory.describe().contains("PAGEMAP_SCAN"));
+    for memory in &memories {
+        assert!(memory.describe().contains("asynchronous write protection"), "{}", memory.describe());
     }
     memories
 }

@@ -87,7 +87,7 @@ macro_rules! memory_suite {
             a_copied_block_is_told_of_its_first_write_only, a_block_copied_again_is_protected_again,
             eagerly_copied_pages_are_found_as_mapped_ones, reset_forgets_what_was_written;
             arming: what_is_written_after_arming_is_found_and_only_that, pages_first_read_after_arming_are_not_reported,
-            arming_again_changes_nothing, a_range_may_be_armed_in_part, a_reset_range_is_not_armed_any_more,
+            what_was_written_before_arming_is_found_too, arming_again_changes_nothing, a_range_may_be_armed_in_part, a_reset_range_is_not_armed_any_more,
             writes_of_many_threads_to_armed_memory_are_found, armed_memory_shows_what_it_did,
             resident_is_what_was_touched;
             faults: a_fault_names_its_page, what_is_present_does_not_fault, many_threads_load_one_block_once,

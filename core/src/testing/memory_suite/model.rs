@@ -101,12 +101,10 @@ impl Model {
         }
     }
 
-    /// If the block is mapped and nothing was written to it.
+    /// If the block is mapped.
     fn arm(&mut self, block: usize) {
-        if let Content::File(_) = self.contents[block]
-            && self.written.range(block * PAGES..(block + 1) * PAGES).next().is_none()
-        {
-            // Mapped as soon as it is touched.
+        if let Content::File(_) = self.contents[block] {
+            // It is as soon as it is touched.
             self.handler.read(block * BLOCK..block * BLOCK + 1);
             self.searched[block] = self.handler.arm(block..block + 1);
         }

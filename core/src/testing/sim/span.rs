@@ -304,7 +304,7 @@ impl Span for Reserved {
         let can = self.0.shared.options.arms && table.residency == Residency::Lazy;
         for n in range.start / PAGE..range.end / PAGE {
             match table.pages.get_mut(&n) {
-                Some(Page::Mapped { own: None, armed, .. }) => *armed |= can,
+                Some(Page::Mapped { armed, .. }) => *armed |= can,
                 other => {
                     let is = other.map_or("missing", |page| page.name());
                     panic!("the contract of memory is broken: arm of page {n}, which is {is}, not mapped");
