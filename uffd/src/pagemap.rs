@@ -131,7 +131,8 @@ impl PageTable {
                 }
             })?;
             if let Some(range) = of_file {
-                self.scan(range, &PROTECT, |_, _| ())?;
+                // If it fails, it looks again.
+                let _ = self.scan(range, &PROTECT, |_, _| ());
             }
         }
         Ok(())

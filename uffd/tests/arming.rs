@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use bigarray_core::PAGE;
 use bigarray_core::memory::{Memory, Residency, Span, WrittenTo};
+use bigarray_core::store::DataFile;
 use bigarray_uffd::{Pagemap, UffdMemory, Userfaultfd};
 use common::*;
 use nix::sys::mman::{MmapAdvise, madvise};
@@ -31,8 +32,8 @@ fn arming_memories() -> Vec<Arc<UffdMemory>> {
     memories
 }
 
-/// As [`ContentFile::new`], but in a page cache of small pages: what is written as one comes as one.
-fn in_small_pieces(len: usize) -> Arc<ContentFile> {
+/// As [`ContentFile::make`], but in a page cache of small pages: what is written as one comes as one.
+fn in_small_pieces(len: usize) -> Arc<dyn DataFile> {
     let mut file = tempfile::tempfile().unwrap();
     for at in (0..len).step_by(4 * PAGE) {
         file.write_all(&contents(at..at + 4 * PAGE)).unwrap();
@@ -41,7 +42,7 @@ fn in_small_pieces(len: usize) -> Arc<ContentFile> {
 }
 
 /// A span whose first `len` bytes show the file's and are resident.
-fn mapped(memory: &UffdMemory, file: &ContentFile, len: usize) -> Box<dyn Span> {
+fn mapped(memory: &UffdMemory, file: &Arc<dyn DataFile>, len: usize) -> Box<dyn Span> {
     let span = memory.reserve(len.next_multiple_of(2 * MIB), Residency::Lazy).unwrap();
     span.map(0..len, file, 0, true).unwrap();
     assert_eq!(bytes(&*span, 0..len), contents(0..len));
@@ -57,18 +58,18 @@ fn advise(span: &dyn Span, range: Range<usize>, advice: MmapAdvise) {
 #[test]
 fn a_kernel_that_can_arm_does_so_in_lazy_spans_with_pagemap_scan_only() {
     let _dog = watchdog();
-    let file = ContentFile::new(2 * MIB);
+    let file = ContentFile::make(2 * MIB);
     for memory in arming_memories() {
         assert!(mapped(&memory, &file, 2 * MIB).arm(0..2 * MIB).unwrap());
         let eager = memory.reserve(2 * MIB, Residency::Eager).unwrap();
-        eager.map(0..MIB, &*file, 0, true).unwrap();
+        eager.map(0..MIB, &file, 0, true).unwrap();
         assert!(!eager.arm(0..MIB).unwrap());
     }
     for (userfaultfd, pagemap) in [(Userfaultfd::Auto, Pagemap::Legacy), (Userfaultfd::None, Pagemap::Auto)] {
         let memory = memory_with(userfaultfd, pagemap);
         let lazy = if memory.delivers_faults() { Residency::Lazy } else { Residency::Eager };
         let span = memory.reserve(2 * MIB, lazy).unwrap();
-        span.map(0..MIB, &*file, 0, true).unwrap();
+        span.map(0..MIB, &file, 0, true).unwrap();
         assert!(!span.arm(0..MIB).unwrap());
         assert!(!memory.describe().contains("asynchronous"), "{}", memory.describe());
         span.write(PAGE, &[1]);
@@ -80,8 +81,8 @@ fn a_kernel_that_can_arm_does_so_in_lazy_spans_with_pagemap_scan_only() {
 #[test]
 fn pages_that_the_system_takes_back_are_not_reported() {
     let _dog = watchdog();
-    for file in [in_small_pieces(4 * MIB), ContentFile::new(4 * MIB)] {
-        file.0.sync_all().unwrap();
+    for file in [in_small_pieces(4 * MIB), ContentFile::make(4 * MIB)] {
+        file.as_file().unwrap().sync_all().unwrap();
         for memory in arming_memories() {
             for advice in [MmapAdvise::MADV_PAGEOUT, MmapAdvise::MADV_DONTNEED] {
                 let span = mapped(&memory, &file, 4 * MIB);
@@ -106,7 +107,7 @@ fn pages_that_the_system_takes_back_are_not_reported() {
 #[test]
 fn a_system_call_that_writes_to_an_armed_view_is_seen() {
     let _dog = watchdog();
-    let file = ContentFile::new(2 * MIB);
+    let file = ContentFile::make(2 * MIB);
     let mut source = tempfile::tempfile().unwrap();
     source.write_all(&[5; 3 * PAGE]).unwrap();
     for memory in arming_memories() {
@@ -131,7 +132,7 @@ fn read_into(mut file: &File, span: &dyn Span, range: Range<usize>) {
 #[test]
 fn neighbours_armed_together_or_one_after_the_other_are_one_mapping() {
     let _dog = watchdog();
-    let file = ContentFile::new(4 * MIB);
+    let file = ContentFile::make(4 * MIB);
     for memory in arming_memories() {
         let span = mapped(&memory, &file, 4 * MIB);
         assert_eq!(mappings_in(&*span, 0..4 * MIB), 1);
@@ -148,7 +149,7 @@ fn neighbours_armed_together_or_one_after_the_other_are_one_mapping() {
 
         // A block of it comes anew, and is armed as well.
         span.reset(2 * MIB..3 * MIB).unwrap();
-        span.map(2 * MIB..3 * MIB, &*file, 2 * MIB as u64, true).unwrap();
+        span.map(2 * MIB..3 * MIB, &file, 2 * MIB as u64, true).unwrap();
         assert_eq!(mappings_in(&*span, MIB..4 * MIB), 3);
         assert!(span.arm(2 * MIB..3 * MIB).unwrap());
         assert_eq!(mappings_in(&*span, MIB..4 * MIB), 1);
@@ -159,12 +160,12 @@ fn neighbours_armed_together_or_one_after_the_other_are_one_mapping() {
 #[test]
 fn several_mappings_are_armed_by_one_call() {
     let _dog = watchdog();
-    let file = ContentFile::new(2 * MIB);
+    let file = ContentFile::make(2 * MIB);
     for memory in arming_memories() {
         let span = memory.reserve(2 * MIB, Residency::Lazy).unwrap();
         for block in 0..8 {
             let range = block * BLOCK..(block + 1) * BLOCK;
-            span.map(range.clone(), &*file, ((7 - block) * 2 * BLOCK) as u64, true).unwrap();
+            span.map(range.clone(), &file, ((7 - block) * 2 * BLOCK) as u64, true).unwrap();
             bytes(&*span, range);
         }
         assert!(span.arm(0..8 * BLOCK).unwrap());
@@ -179,10 +180,10 @@ fn several_mappings_are_armed_by_one_call() {
 #[test]
 fn what_was_armed_is_missing_after_a_reset_also_beside_what_is_missing_already() {
     let _dog = watchdog();
-    let file = ContentFile::new(4 * MIB);
+    let file = ContentFile::make(4 * MIB);
     for memory in arming_memories() {
         let fake = Fake::new(&*memory, 4 * MIB, How::Copy);
-        fake.span.map(MIB..2 * MIB, &*file, 0, true).unwrap();
+        fake.span.map(MIB..2 * MIB, &file, 0, true).unwrap();
         assert!(fake.span.arm(MIB..2 * MIB).unwrap());
         assert_eq!(fake.read(0), content(0));
         fake.span.reset(0..4 * MIB).unwrap();
@@ -198,7 +199,7 @@ fn what_was_armed_is_missing_after_a_reset_also_beside_what_is_missing_already()
 #[test]
 fn huge_pages_of_the_page_cache_are_armed_whole_and_found_page_by_page() {
     let _dog = watchdog();
-    let file = ContentFile::new(8 * MIB);
+    let file = ContentFile::make(8 * MIB);
     for memory in arming_memories() {
         for part in [0..8 * MIB, 3 * MIB..8 * MIB, PAGE..8 * MIB - PAGE] {
             let span = mapped(&memory, &file, 8 * MIB);
@@ -243,10 +244,10 @@ fn many_written_runs_are_found_one_by_one() {
 #[test]
 fn armed_pages_can_be_poisoned_and_reset() {
     let _dog = watchdog();
-    let file = ContentFile::new(2 * MIB);
+    let file = ContentFile::make(2 * MIB);
     for memory in arming_memories() {
         let fake = Fake::new(&*memory, 2 * MIB, How::Copy);
-        fake.span.map(0..MIB, &*file, 0, true).unwrap();
+        fake.span.map(0..MIB, &file, 0, true).unwrap();
         assert!(fake.span.arm(0..MIB).unwrap());
         fake.span.poison(BLOCK..2 * BLOCK, "as the test asks");
         fake.span.write(3 * BLOCK, &[1]);
@@ -259,10 +260,10 @@ fn armed_pages_can_be_poisoned_and_reset() {
 #[test]
 fn what_counts_as_resident_are_small_pages() {
     let _dog = watchdog();
-    let (small, any) = (in_small_pieces(4 * MIB), ContentFile::new(4 * MIB));
+    let (small, any) = (in_small_pieces(4 * MIB), ContentFile::make(4 * MIB));
     for memory in arming_memories() {
         let span = memory.reserve(4 * MIB, Residency::Lazy).unwrap();
-        span.map(0..4 * MIB, &*small, 0, true).unwrap();
+        span.map(0..4 * MIB, &small, 0, true).unwrap();
         assert_eq!(span.resident(0..4 * MIB).unwrap(), 0);
         bytes(&*span, 0..MIB);
         let some = span.resident(0..4 * MIB).unwrap();
@@ -280,7 +281,7 @@ fn what_counts_as_resident_are_small_pages() {
 #[test]
 fn ranges_that_are_not_mapped_pages_of_the_span_are_not_armed() {
     let _dog = watchdog();
-    let file = ContentFile::new(2 * MIB);
+    let file = ContentFile::make(2 * MIB);
     for memory in arming_memories() {
         let span = mapped(&memory, &file, MIB);
         for range in [5..PAGE, PAGE..2 * PAGE + 1, 0..4 * MIB] {
