@@ -1,5 +1,6 @@
 //! The fakes end a test where a pager breaks the contract, and show what a kernel would not forgive.
 
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
@@ -131,6 +132,40 @@ fn unprotecting_and_scanning_what_was_not_installed_so_is_refused() {
         })
     });
     refused("which is mapped", || span.written(PAGE..2 * PAGE, WrittenTo::Zero, &mut Vec::new()));
+}
+
+#[test]
+fn armed_pages_are_searched_as_such_and_no_others_are() {
+    let world = World::zeroing();
+    let span = world.span();
+    span.map(0..2 * PAGE, &world.file, 0, true).unwrap();
+    span.zero(2 * PAGE..3 * PAGE).unwrap();
+    refused("page 2, which is zero, not mapped", || span.arm(0..3 * PAGE));
+    refused("page 3, which is missing, not mapped", || span.arm(3 * PAGE..4 * PAGE));
+    refused("page 2, which is not mapped, but zero", || span.resident(0..3 * PAGE));
+    span.reset(0..PAGE).unwrap();
+    span.map(0..PAGE, &world.file, 0, true).unwrap();
+    assert!(span.arm(PAGE..2 * PAGE).unwrap());
+    let written = |pages: Range<usize>, to| span.written(pages.start * PAGE..pages.end * PAGE, to, &mut Vec::new());
+    refused("Armed) over page 0, which is mapped", || written(0..2, WrittenTo::Armed));
+    refused("Mapped) over page 1, which is mapped and armed", || written(0..2, WrittenTo::Mapped));
+    written(0..1, WrittenTo::Mapped).unwrap();
+    written(1..2, WrittenTo::Armed).unwrap();
+}
+
+#[test]
+fn a_memory_that_does_not_arm_changes_nothing() {
+    for (arms, residency) in [(false, Residency::Lazy), (true, Residency::Eager)] {
+        let file: Arc<dyn DataFile> = Arc::new(MemFile::new(file_bytes()));
+        let memory = SimMemory::with(file.clone(), SimOptions { arms, ..SimOptions::default() });
+        let span = memory.reserve(LEN, residency).unwrap();
+        span.map(0..PAGE, &file, 0, true).unwrap();
+        assert!(!span.arm(0..PAGE).unwrap());
+        span.write(5, &[1]);
+        let mut found = Vec::new();
+        span.written(0..PAGE, WrittenTo::Mapped, &mut found).unwrap();
+        assert_eq!((found.len(), memory.count(SimOp::Arm)), (1, 1));
+    }
 }
 
 #[test]

@@ -7,7 +7,8 @@ use std::process::ExitStatus;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use bigarray_core::memory::{Memory, Residency};
+use bigarray_core::PAGE;
+use bigarray_core::memory::{Memory, Residency, WrittenTo};
 use bigarray_uffd::{MemoryOptions, UffdMemory, Userfaultfd};
 use common::*;
 use nix::libc;
@@ -39,6 +40,8 @@ fn a_forked_child_has_no_part_in_spans() {
             fake.load(block, how);
             let _ = fake.read(block * BLOCK);
         }
+        let to = if fake.span.arm(BLOCK..2 * BLOCK).unwrap() { WrittenTo::Armed } else { WrittenTo::Mapped };
+        fake.span.write(BLOCK + PAGE, &[1]);
         // Block 3 is missing. Block 4 was zero memory and is missing again, in another mapping.
         fake.load(4, &How::Zero);
         fake.span.reset(4 * BLOCK..5 * BLOCK).unwrap();
@@ -58,6 +61,8 @@ fn a_forked_child_has_no_part_in_spans() {
                 fake.span.zero(0..BLOCK),
                 fake.span.reset(0..BLOCK),
                 fake.span.copy(8 * BLOCK, &[1; BLOCK]),
+                fake.span.arm(BLOCK..2 * BLOCK).map(drop),
+                fake.span.written(BLOCK..2 * BLOCK, to, &mut Vec::new()),
                 memory.reserve(2 * MIB, Residency::Lazy).map(drop),
                 memory.reserve(2 * MIB, Residency::Eager).map(drop),
             ];
@@ -81,6 +86,10 @@ fn a_forked_child_has_no_part_in_spans() {
         assert_eq!(fake.bytes(3 * BLOCK..6 * BLOCK), contents(3 * BLOCK..6 * BLOCK));
         fake.span.write(3 * BLOCK, &[1]);
         assert_eq!(fake.protected.load(Ordering::SeqCst), 1);
+        fake.span.write(BLOCK + 3 * PAGE, &[1]);
+        let mut found = Vec::new();
+        fake.span.written(BLOCK..2 * BLOCK, to, &mut found).unwrap();
+        assert_eq!(found, [1, 3].map(|page| BLOCK + page * PAGE..BLOCK + (page + 1) * PAGE));
     }
 }
 
@@ -112,6 +121,9 @@ fn an_ordinary_user_gets_faults_of_user_code() {
     for part in ["UFFD_USER_MODE_ONLY", "Permission denied", "vm.unprivileged_userfaultfd=1"] {
         assert!(description.contains(part), "{description}");
     }
+    // Both are of Linux 6.7, and need no rights.
+    let arms = description.contains("asynchronous write protection");
+    assert_eq!(arms, description.contains("PAGEMAP_SCAN"), "{description}");
     let fake = Fake::new(&*memory, 2 * MIB, How::Copy);
     assert_eq!(fake.bytes(0..2 * MIB), contents(0..2 * MIB));
     fake.span.write(0, &[1]);
