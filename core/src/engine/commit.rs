@@ -159,7 +159,7 @@ fn settle(transaction: &Transaction, slot: &mut Slot, written: &Written, committ
         None => committed.version,
     };
     if let Ok(Some(pager)) = std::mem::replace(&mut slot.pager, Ok(None))
-        && pager.release(&written.touched, Some((id, right_for))).is_ok()
+        && pager.release(&written.touched, &slot.exposed, Some((id, right_for))).is_ok()
     {
         engine.put_idle(id, pager);
     }

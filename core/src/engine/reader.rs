@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use super::Engine;
 use crate::descriptor::{Descriptor, Version};
 use crate::error::{Error, ErrorKind, Result};
+use crate::geometry::Ranges;
 use crate::pager::{Access, Pager};
 use crate::store::Snapshot;
 
@@ -103,7 +104,7 @@ impl Drop for ReadSpan {
             }
         }
         if let Ok(Some(pager)) = std::mem::replace(&mut self.pager, Ok(None))
-            && pager.release(&[], Some((self.descriptor.id, self.descriptor.changed))).is_ok()
+            && pager.release(&[], &Ranges::default(), Some((self.descriptor.id, self.descriptor.changed))).is_ok()
         {
             self.engine.put_idle(self.descriptor.id, pager);
         }

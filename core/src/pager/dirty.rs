@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use super::fault::with_buffer;
 use super::plan::page_range;
-use super::table::{Binding, Entry, Kind};
+use super::table::{Binding, Entry, Kind, Search};
 use super::{Pager, Residency};
 use crate::descriptor::Version;
 use crate::error::{Error, ErrorKind, Result};
@@ -18,7 +18,7 @@ static ZEROS: [u8; PAGE] = [0; PAGE];
 
 /// How writes to a piece of the span are found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Search {
+enum Means {
     /// The memory knows which pages were written.
     Scan(WrittenTo),
     /// Page by page against the bytes of the snapshot.
@@ -28,7 +28,7 @@ enum Search {
 /// A piece of the span where writes are to be looked for.
 struct Candidate {
     bytes: Range<usize>,
-    search: Search,
+    means: Means,
 }
 
 /// What a transaction wrote to an array.
@@ -48,9 +48,9 @@ impl Pager {
         let mut changes = Changes { pages_per_block: u64::from(self.block_size.pages()), list: Vec::new() };
         let mut touched = Vec::new();
         let mut found = Vec::new();
-        for Candidate { bytes, search } in self.candidates(exposed) {
-            match search {
-                Search::Scan(origin) => {
+        for Candidate { bytes, means } in self.candidates(exposed) {
+            match means {
+                Means::Scan(origin) => {
                     found.clear();
                     self.span.written(bytes, origin, &mut found)?;
                     for range in &found {
@@ -58,7 +58,7 @@ impl Pager {
                         self.collect_scanned(range, origin, &mut changes)?;
                     }
                 }
-                Search::Compare => {
+                Means::Compare => {
                     touched.push(self.block_size.block_at(bytes.start).0);
                     self.collect_compared(&bytes, &mut changes)?;
                 }
@@ -104,10 +104,10 @@ impl Pager {
     /// The same as bytes: written pages, and copied blocks that a writer was let through to.
     fn maybe_written_bytes(&self, exposed: &Ranges) -> Result<Vec<Range<usize>>> {
         let mut found = Vec::new();
-        for Candidate { bytes, search } in self.candidates(exposed) {
-            match search {
-                Search::Scan(origin) => self.span.written(bytes, origin, &mut found)?,
-                Search::Compare => found.push(bytes),
+        for Candidate { bytes, means } in self.candidates(exposed) {
+            match means {
+                Means::Scan(origin) => self.span.written(bytes, origin, &mut found)?,
+                Means::Compare => found.push(bytes),
             }
         }
         Ok(found)
@@ -136,55 +136,54 @@ impl Pager {
         let mut list: Vec<Candidate> = Vec::new();
         for range in exposed.iter() {
             let pages = range.start / PAGE * PAGE..range.end.next_multiple_of(PAGE).min(self.span.size_bytes());
-            let mut push = |bytes: Range<usize>, search: Search| {
+            let mut push = |bytes: Range<usize>, means: Means| {
                 let bytes = bytes.start.max(pages.start)..bytes.end.min(pages.end);
                 match list.last_mut() {
                     _ if bytes.is_empty() => {}
-                    Some(last)
-                        if last.bytes.end == bytes.start && last.search == search && search != Search::Compare =>
-                    {
+                    Some(last) if last.bytes.end == bytes.start && last.means == means && means != Means::Compare => {
                         last.bytes.end = bytes.end;
                     }
                     // Two exposed ranges may meet in one page.
                     Some(last) if last.bytes.end > bytes.start => {
                         let rest = last.bytes.end..bytes.end.max(last.bytes.end);
                         if !rest.is_empty() {
-                            list.push(Candidate { bytes: rest, search });
+                            list.push(Candidate { bytes: rest, means });
                         }
                     }
-                    _ => list.push(Candidate { bytes, search }),
+                    _ => list.push(Candidate { bytes, means }),
                 }
             };
             let blocks = self.block_size.blocks_in(&pages);
             let mut at = blocks.start;
             for (&block, entry) in table.blocks.range(blocks.clone()) {
                 if self.residency == Residency::Eager && at < block {
-                    push(self.bytes_of(&(at..block)), Search::Scan(WrittenTo::Zero));
+                    push(self.bytes_of(&(at..block)), Means::Scan(WrittenTo::Zero));
                 }
                 at = block + 1;
                 self.push_block(block, entry, &mut push);
             }
             if self.residency == Residency::Eager && at < blocks.end {
-                push(self.bytes_of(&(at..blocks.end)), Search::Scan(WrittenTo::Zero));
+                push(self.bytes_of(&(at..blocks.end)), Means::Scan(WrittenTo::Zero));
             }
         }
         list
     }
 
-    fn push_block(&self, block: u64, entry: &Entry, push: &mut impl FnMut(Range<usize>, Search)) {
+    fn push_block(&self, block: u64, entry: &Entry, push: &mut impl FnMut(Range<usize>, Means)) {
         let bytes = self.bytes_of(&(block..block + 1));
         match (entry.kind, &entry.record) {
             (Kind::Clean | Kind::Poisoned, _) => {}
-            (Kind::Dirty, _) => push(bytes, Search::Compare),
-            (Kind::Zero, _) | (Kind::Mapped, None) => push(bytes, Search::Scan(WrittenTo::Zero)),
-            (Kind::Filed, _) => push(bytes, Search::Scan(WrittenTo::Mapped)),
+            (Kind::Dirty, _) => push(bytes, Means::Compare),
+            (Kind::Zero, _) | (Kind::Mapped, None) => push(bytes, Means::Scan(WrittenTo::Zero)),
+            (Kind::Filed, _) => push(bytes, Means::Scan(WrittenTo::Mapped)),
+            (Kind::Mapped, Some(_)) if entry.search == Search::Armed => push(bytes, Means::Scan(WrittenTo::Armed)),
             (Kind::Mapped, Some(record)) => {
                 for segment in &record.segments {
                     let origin = match segment.origin {
                         Origin::Hole => WrittenTo::Zero,
                         Origin::Extent(_) | Origin::Produced => WrittenTo::Mapped,
                     };
-                    push(page_range(bytes.start, &segment.pages), Search::Scan(origin));
+                    push(page_range(bytes.start, &segment.pages), Means::Scan(origin));
                 }
             }
         }

@@ -234,7 +234,7 @@ impl Pager {
         let whole = (laid - start) / self.block_size.bytes();
         for (block, record) in (plan.first..).zip(&plan.records[..whole]) {
             let kind = if record.is_some() { Kind::Mapped } else { Kind::Zero };
-            table.blocks.insert(block, Entry { kind, record: record.clone() });
+            table.blocks.insert(block, Entry::new(kind, record.clone()));
         }
         if let Err(error) = &outcome
             && !(laid - start).is_multiple_of(self.block_size.bytes())
@@ -274,7 +274,7 @@ impl Pager {
             Residency::Lazy => Kind::Clean,
             Residency::Eager => Kind::Filed,
         };
-        table.blocks.insert(block, Entry { kind, record });
+        table.blocks.insert(block, Entry::new(kind, record));
         Ok(())
     }
 
@@ -303,6 +303,6 @@ impl Pager {
     fn poison(&self, table: &mut Table, block: u64, why: &Error) {
         self.span.poison(self.bytes_of(&(block..block + 1)), &why.to_string());
         table.failure.get_or_insert_with(|| why.to_string());
-        table.blocks.insert(block, Entry { kind: Kind::Poisoned, record: None });
+        table.blocks.insert(block, Entry::new(Kind::Poisoned, None));
     }
 }

@@ -17,6 +17,7 @@
 //!   are given back only afterwards; a message for a re-used address loads a block early, nothing worse.
 //! * *A write races with the search for writes*: the search runs when the borrow checker has seen every view die.
 
+mod arm;
 mod dirty;
 mod fault;
 mod plan;
@@ -25,13 +26,13 @@ mod table;
 
 use std::ops::Range;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::{BlockNo, BlockSize, PAGE, page_ceil};
 use crate::memory::{Memory, Residency, Span};
-use crate::store::{DataFile, Origin};
+use crate::store::Origin;
 pub(crate) use dirty::Written;
 use plan::page_range;
 pub(crate) use table::Binding;
@@ -65,6 +66,8 @@ pub(crate) struct Pager {
     block_size: BlockSize,
     policy: Policy,
     access: AtomicU8,
+    /// Whether the memory can arm, as far as is known.
+    arms: AtomicBool,
     table: Mutex<Table>,
     /// Signalled when a run stops loading.
     loaded: Condvar,
@@ -88,6 +91,7 @@ impl Pager {
             block_size,
             policy,
             access: AtomicU8::new(Access::Normal as u8),
+            arms: AtomicBool::new(true),
             table: Mutex::new(Table::new(residency)),
             loaded: Condvar::new(),
             this: this.clone(),
@@ -151,17 +155,17 @@ impl Pager {
                 self.admit_writer(block)?;
             }
         }
-        let (extents, file) = self.extents_in(bytes);
-        if let Some(file) = file {
-            for (at, offset) in extents {
-                self.span.read_in(at, &file, offset)?;
-            }
+        let Some(file) = self.lock().binding.as_ref().map(|binding| binding.snapshot.file().clone()) else {
+            return Ok(());
+        };
+        for (extent, offset) in self.extents_in(bytes) {
+            self.span.read_in(extent, &file, offset)?;
         }
         Ok(())
     }
 
-    /// The pages of `bytes` that are mapped, each run with where it begins in the file, and that file.
-    fn extents_in(&self, bytes: &Range<usize>) -> (Vec<(Range<usize>, u64)>, Option<Arc<dyn DataFile>>) {
+    /// The pages of `bytes` that are mapped, each run with where it begins in the file.
+    fn extents_in(&self, bytes: &Range<usize>) -> Vec<(Range<usize>, u64)> {
         let mut extents: Vec<(Range<usize>, u64)> = Vec::new();
         let wanted = bytes.start / PAGE * PAGE..page_ceil(bytes.end);
         let table = self.lock();
@@ -183,7 +187,7 @@ impl Pager {
                 }
             }
         }
-        (extents, table.binding.as_ref().map(|binding| binding.snapshot.file().clone()))
+        extents
     }
 
     fn load_and_wait(&self, block: u64) -> Result<()> {

@@ -68,12 +68,17 @@ impl Pager {
         Ok(())
     }
 
-    /// Shows nothing any more. `written` may hold bytes of no committed state, and is given back; everything else
-    /// stays, right for an array last changed at `changed` (`None` if no such array exists).
+    /// Shows nothing any more. `written`, of what was `exposed` mutably, may hold bytes of no committed state, and is
+    /// given back; everything else stays, right for an array last changed at `right_for` (`None`: no such array exists).
     ///
     /// # Errors
     /// Then the span's owner drops it whole, as it does if anything failed to load.
-    pub(crate) fn release(&self, written: &[u64], right_for: Option<(ArrayId, Version)>) -> Result<()> {
+    pub(crate) fn release(
+        &self,
+        written: &[u64],
+        exposed: &Ranges,
+        right_for: Option<(ArrayId, Version)>,
+    ) -> Result<()> {
         let mut table = self.lock();
         table.raise_generation();
         let binding = table.binding.take();
@@ -88,6 +93,7 @@ impl Pager {
             self.forget(&mut table, &beyond)?;
         }
         table.right_for = right_for.filter(|_| !cut);
+        self.arm(&mut table, exposed, binding.as_ref().map_or(0, |b| b.end));
         drop(table);
         drop(binding); // the snapshot, last of all and outside the lock
         Ok(())
@@ -96,7 +102,7 @@ impl Pager {
     /// The same after an abort: finds by itself what was written.
     pub(crate) fn release_aborted(&self, exposed: &Ranges, right_for: Option<(ArrayId, Version)>) -> Result<()> {
         let written = self.maybe_written(exposed)?;
-        self.release(&written, right_for)
+        self.release(&written, exposed, right_for)
     }
 
     /// The array ends at `blocks` blocks now; `visible` is the least number that it had since the snapshot. Blocks
@@ -221,7 +227,7 @@ fn stale_blocks(blocks: &BTreeMap<u64, Entry>, binding: &Binding) -> Result<Vec<
 }
 
 /// Ascending numbers as runs.
-fn runs(blocks: &[u64]) -> Vec<Range<u64>> {
+pub(super) fn runs(blocks: &[u64]) -> Vec<Range<u64>> {
     let mut runs: Vec<Range<u64>> = Vec::new();
     for &block in blocks {
         match runs.last_mut() {

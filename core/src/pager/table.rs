@@ -33,9 +33,24 @@ pub(crate) struct Entry {
     pub(crate) kind: Kind,
     /// What storage said when it was installed; `None` for a hole.
     pub(crate) record: Option<BlockRecord>,
+    /// How writes to it are searched for.
+    pub(crate) search: Search,
+}
+
+/// How writes to a mapped block are searched for; of other kinds it says nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Search {
+    /// Page by page; so many transactions have had all of it to write to, and left it as it was.
+    Plain(u32),
+    /// [Armed](crate::memory::Span::arm): at a cost by what was written.
+    Armed,
 }
 
 impl Entry {
+    pub(crate) fn new(kind: Kind, record: Option<BlockRecord>) -> Entry {
+        Entry { kind, record, search: Search::Plain(0) }
+    }
+
     /// Version of the block's content.
     pub(crate) fn version(&self) -> Version {
         self.record.as_ref().map_or(Version(0), |r| r.version)
@@ -189,7 +204,7 @@ mod tests {
     use super::*;
 
     fn entry(kind: Kind) -> Entry {
-        Entry { kind, record: None }
+        Entry::new(kind, None)
     }
 
     #[test]

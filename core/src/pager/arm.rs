@@ -1,0 +1,64 @@
+//! Making the next search for writes cheap.
+//!
+//! To find the pages of a mapped block that were written, the system looks at each one that is resident. That is always
+//! right, needs no preparation, and is what a commit of one page over a large resident array spends its time on. A block
+//! that is handed out mutably, whole, in a second transaction is [armed](crate::memory::Span::arm), so that the third
+//! and all later ones pay by what was written. Not in the first: what is armed before it is resident comes in page by
+//! page, and the first scan would take several times as long.
+
+use std::sync::atomic::Ordering;
+
+use super::Pager;
+use super::refresh::runs;
+use super::table::{Kind, Search, Table};
+use crate::geometry::{BlockNo, Ranges};
+use crate::store::Origin;
+
+impl Pager {
+    /// Counts that `exposed`, of an array of `end` blocks, was handed out mutably and is as it was, and arms what was so
+    /// before. To be called when nobody uses the span and what was written is gone from the table.
+    pub(super) fn arm(&self, table: &mut Table, exposed: &Ranges, end: u64) {
+        if !self.arms.load(Ordering::Relaxed) {
+            return;
+        }
+        let mut chosen = Vec::new();
+        for range in exposed.iter() {
+            // Blocks that are exposed whole: to search a part of one is cheap anyway.
+            let first = self.block_size.blocks_for(range.start);
+            // The last one ends where the array does.
+            let to_the_end = range.end > self.block_size.start_of(BlockNo(end.saturating_sub(1)));
+            let last = if to_the_end { end } else { self.block_size.block_at(range.end).0 };
+            for (&block, entry) in table.blocks.range_mut(first..last.max(first)) {
+                let Search::Plain(exposures) = &mut entry.search else { continue };
+                let has_holes = || entry.record.iter().flat_map(|r| &r.segments).any(|s| s.origin == Origin::Hole);
+                if entry.kind != Kind::Mapped || entry.record.is_none() || has_holes() {
+                    continue;
+                }
+                *exposures = exposures.saturating_add(1);
+                // Not worth it yet? Looked at again after twice as many.
+                if *exposures >= 2 && exposures.is_power_of_two() && self.is_worth_arming(block) {
+                    chosen.push(block);
+                }
+            }
+        }
+        for run in runs(&chosen) {
+            match self.span.arm(self.bytes_of(&run)) {
+                Ok(true) => {
+                    for (_, entry) in table.blocks.range_mut(run) {
+                        entry.search = Search::Armed;
+                    }
+                }
+                // Searched page by page, as before.
+                Ok(false) => return self.arms.store(false, Ordering::Relaxed),
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Whether most of the block is resident: the rest becomes slower to come in.
+    fn is_worth_arming(&self, block: u64) -> bool {
+        let bytes = self.bytes_of(&(block..block + 1));
+        let len = bytes.len();
+        self.span.resident(bytes).is_ok_and(|resident| resident >= len / 2)
+    }
+}
