@@ -56,8 +56,13 @@ pub trait Span: Send + Sync {
     fn zero(&self, range: Range<usize>) -> Result<()>;
 
     /// Maps `file` from byte `offset` on, privately, over missing pages; a write goes unnoticed until `written`.
-    /// `read_ahead` starts reading it from disk; without, the system is told to expect random access.
+    /// `read_ahead` starts reading it from disk, but in an eager span, which is mapped long before anybody touches it;
+    /// without, the system is told to expect random access.
     fn map(&self, range: Range<usize>, file: &Arc<dyn DataFile>, offset: u64, read_ahead: bool) -> Result<()>;
+
+    /// Tells the system to expect random accesses to `range`, which is mapped, and to read no more from disk than is
+    /// touched; or, without `random`, to read around that as it sees fit. Changes no byte, so nothing can fail.
+    fn advise(&self, range: Range<usize>, random: bool);
 
     /// Copies whole pages of `bytes` over missing pages. In a lazy span they arrive write-protected: the first write
     /// waits for [`Faults::protected`]. In an eager span they count as file pages do in `written`.
@@ -106,11 +111,11 @@ pub trait Span: Send + Sync {
     fn fill_zero(&self, range: Range<usize>);
 
     /// Reads all of `range` in, which is mapped from byte `offset` of `file` on. What would end the process at an access
-    /// comes back as an error here.
+    /// comes back as an error here. `exactly`: not a byte more is read from disk, where the system would else read ahead.
     ///
     /// # Errors
     /// What [`DataFile::read_at`] says; [`Corrupt`](crate::ErrorKind::Corrupt) for bytes that cannot be accessed.
-    fn read_in(&self, range: Range<usize>, file: &Arc<dyn DataFile>, offset: u64) -> Result<()>;
+    fn read_in(&self, range: Range<usize>, file: &Arc<dyn DataFile>, offset: u64, exactly: bool) -> Result<()>;
 }
 
 /// What [`Span::written`] is to look for: how the pages came to be.

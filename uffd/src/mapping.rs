@@ -133,6 +133,8 @@ pub(crate) enum HarmlessAdvice {
     SmallPages,
     /// Read no more than is asked for.
     Random,
+    /// Read around what is asked for.
+    Normal,
 }
 
 impl From<HarmlessAdvice> for MmapAdvise {
@@ -141,6 +143,7 @@ impl From<HarmlessAdvice> for MmapAdvise {
             HarmlessAdvice::HugePages => MmapAdvise::MADV_HUGEPAGE,
             HarmlessAdvice::SmallPages => MmapAdvise::MADV_NOHUGEPAGE,
             HarmlessAdvice::Random => MmapAdvise::MADV_RANDOM,
+            HarmlessAdvice::Normal => MmapAdvise::MADV_NORMAL,
         }
     }
 }

@@ -11,11 +11,16 @@ use std::ops::Range;
 
 use bigarray_core::Result;
 use bigarray_core::store::DataFile;
+use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 
 use crate::ioctl::cached_pages;
 
 /// Bytes read by one call.
 const STEP: usize = 2 << 20;
+
+/// Bytes that the kernel takes advice for at once: it cuts a longer request to the size that is best for the disk, a
+/// megabyte or more, and forgets the rest.
+const ADVISED: usize = 512 << 10;
 
 /// Reads `bytes` of `file` into the page cache, and stops early once `stop` says so. What is there already costs next
 /// to nothing where the kernel can tell (6.5).
@@ -35,6 +40,16 @@ pub(crate) fn read(file: &dyn DataFile, bytes: Range<u64>, stop: impl Fn() -> bo
         at = end;
     }
     Ok(())
+}
+
+/// Begins to read `bytes`, and nothing behind them: a read that found them missing would have the kernel read ahead,
+/// megabytes for a row of kilobytes.
+pub(crate) fn begin(file: &dyn DataFile, bytes: Range<u64>) {
+    let Some(file) = file.as_file() else { return };
+    for at in bytes.clone().step_by(ADVISED) {
+        let len = (bytes.end - at).min(ADVISED as u64);
+        let _ = posix_fadvise(file, at as i64, len as i64, PosixFadviseAdvice::POSIX_FADV_WILLNEED);
+    }
 }
 
 /// Whether all of `bytes` is in the page cache, as far as the kernel tells.

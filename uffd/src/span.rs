@@ -231,10 +231,17 @@ impl Span for UffdSpan {
         }
         self.range.install(range.start, scratch).map_err(|errno| os_error(what(), errno))?;
         self.inner.mappings.installed();
-        if read_ahead {
+        // An eager span is mapped whole when it is opened, and that reads nothing.
+        if read_ahead && self.residency == Residency::Lazy {
             self.inner.threads.read_ahead(data, offset..offset + len as u64);
         }
         Ok(())
+    }
+
+    fn advise(&self, range: Range<usize>, random: bool) {
+        if self.check(&range).is_ok() {
+            self.range.advise(&range, if random { HarmlessAdvice::Random } else { HarmlessAdvice::Normal });
+        }
     }
 
     fn copy(&self, at: usize, bytes: &[u8]) -> Result<()> {
@@ -356,11 +363,15 @@ impl Span for UffdSpan {
         self.range.fill_zero(&range);
     }
 
-    fn read_in(&self, range: Range<usize>, file: &Arc<dyn DataFile>, offset: u64) -> Result<()> {
+    fn read_in(&self, range: Range<usize>, file: &Arc<dyn DataFile>, offset: u64, exactly: bool) -> Result<()> {
         self.check(&range)?;
         // First, since populating alone reads page by page where random access was advised, and not at all on an old
         // kernel.
-        read_ahead::read(&**file, offset..offset + (range.end - range.start) as u64, || false)?;
+        let bytes = offset..offset + (range.end - range.start) as u64;
+        if exactly {
+            read_ahead::begin(&**file, bytes.clone());
+        }
+        read_ahead::read(&**file, bytes, || false)?;
         populate(self.range.addresses(&range)).map_err(|errno| match errno {
             // What an access would end in: SIGBUS.
             Errno::EFAULT | Errno::EHWPOISON => Error::new(

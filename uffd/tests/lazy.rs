@@ -337,8 +337,8 @@ fn reading_in_makes_no_other_page_present() {
         let fake = Fake::new(&*memory, 4 * MIB, How::Zero);
         let file = ContentFile::make(MIB);
         fake.span.map(0..MIB, &file, 0, false).unwrap();
-        fake.span.read_in(0..MIB, &file, 0).unwrap();
-        assert!(fake.span.read_in(0..5 * MIB, &file, 0).unwrap_err().is_invalid());
+        fake.span.read_in(0..MIB, &file, 0, false).unwrap();
+        assert!(fake.span.read_in(0..5 * MIB, &file, 0, false).unwrap_err().is_invalid());
         assert_eq!(fake.missing.load(Ordering::SeqCst), 0);
         assert_eq!(written(&fake, WrittenTo::Zero).iter().find(|run| run.end > MIB), None);
         assert_eq!(fake.bytes(0..MIB), contents(0..MIB));

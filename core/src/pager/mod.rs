@@ -116,8 +116,15 @@ impl Pager {
         self.block_size
     }
 
+    /// For what will be mapped, and for what is mapped already.
     pub(crate) fn advise(&self, access: Access) {
-        self.access.store(access as u8, Ordering::Relaxed);
+        let before = self.access.swap(access as u8, Ordering::Relaxed);
+        if (before == Access::Random as u8) != (access == Access::Random) {
+            // A load looks at `access` under the lock that this takes: it saw the new one, or what it mapped is here.
+            for (at, _) in self.extents_in(&(0..self.span.size_bytes())) {
+                self.span.advise(at, access == Access::Random);
+            }
+        }
     }
 
     /// Whether system calls cannot wait for a fault.
@@ -159,7 +166,7 @@ impl Pager {
             return Ok(());
         };
         for (extent, offset) in self.extents_in(bytes) {
-            self.span.read_in(extent, &file, offset)?;
+            self.span.read_in(extent, &file, offset, self.is_random())?;
         }
         Ok(())
     }

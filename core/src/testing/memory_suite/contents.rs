@@ -85,6 +85,8 @@ pub fn read_in_changes_nothing(make: MakeMemory<'_>) {
     let handler = Handler::new(&make(), 2);
     handler.put(1, Content::File(0));
     handler.read(BLOCK..BLOCK + 1);
-    handler.span.read_in(range_of(1), &handler.file, 0).expect("the file is long enough");
+    for exactly in [true, false] {
+        handler.span.read_in(range_of(1), &handler.file, 0, exactly).expect("the file is long enough");
+    }
     handler.assert_reads(range_of(1), &file_bytes()[..BLOCK]);
 }

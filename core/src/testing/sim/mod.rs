@@ -74,6 +74,7 @@ pub enum SimOp {
     Reserve,
     Zero,
     Map,
+    Advise,
     Copy,
     Unprotect,
     Poison,

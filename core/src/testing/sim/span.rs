@@ -238,6 +238,10 @@ impl Span for Reserved {
         })
     }
 
+    fn advise(&self, range: Range<usize>, _random: bool) {
+        drop(self.0.enter(SimOp::Advise, &range));
+    }
+
     fn copy(&self, at: usize, bytes: &[u8]) -> Result<()> {
         let protected = self.0.state(&mut self.0.world()).table.residency == Residency::Lazy;
         self.0.install(SimOp::Copy, at..at + bytes.len(), |at| {
@@ -344,7 +348,7 @@ impl Span for Reserved {
         }
     }
 
-    fn read_in(&self, range: Range<usize>, _file: &Arc<dyn DataFile>, from: u64) -> Result<()> {
+    fn read_in(&self, range: Range<usize>, _file: &Arc<dyn DataFile>, from: u64, _exactly: bool) -> Result<()> {
         let mut world = self.0.enter(SimOp::ReadIn, &range);
         world.fails(SimOp::ReadIn)?;
         let table = &mut self.0.state(&mut world).table;
