@@ -46,7 +46,29 @@ impl<T: Element, D: Dimension> BigArray<T, D> {
 
     reading!();
 
-    /// Says how the array will be read, for read-ahead from disk.
+    /// Says how the array will be read, for loading ahead and read-ahead from disk, from now on and by all who have it
+    /// open in the same state. Changes speed only.
+    ///
+    /// Rows here and there, out of order: [`Access::Random`]. Then each page comes from the disk when it is touched, and
+    /// nothing else does. Rows longer than a page are read in one go by [`prefetch`](Self::prefetch):
+    ///
+    /// ```
+    /// # use bigarray::{Database, ndarray::Ix2};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let db = Database::open(dir.path().join("a.bigarray"))?;
+    /// # db.transact(|txn| { txn.create::<f32, _>("vectors", (1000, 4096))?.view_mut().fill(0.5); Ok(()) })?;
+    /// use bigarray::Access;
+    ///
+    /// let vectors = db.array::<f32, Ix2>("vectors")?;
+    /// vectors.advise(Access::Random);
+    /// for row in [711, 3, 999, 42] {
+    ///     vectors.prefetch(row..row + 1)?;
+    ///     assert_eq!(vectors.view().row(row).sum(), 2048.0);
+    /// }
+    /// # Ok::<(), bigarray::Error>(())
+    /// ```
+    ///
+    /// With [`Pager::Copy`](crate::Pager::Copy) whole blocks are read all the same; there small blocks help.
     pub fn advise(&self, access: Access) {
         self.source.advise(access);
     }

@@ -115,7 +115,7 @@ impl<'t, T: Element, D: Dimension> BigArrayMut<'t, T, D> {
         crate::view::exclusive(&mut self.source, &window)
     }
 
-    /// Says how the array will be read, for read-ahead from disk.
+    /// Says how the array will be read, until the transaction ends; see [`BigArray::advise`](crate::BigArray::advise).
     pub fn advise(&mut self, access: Access) {
         self.source.advise(access);
     }

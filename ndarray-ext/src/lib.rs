@@ -71,9 +71,23 @@
 //!
 //! # Order and cost
 //!
-//! A row-major array (the default) grows along its first axis; a slice of rows touches only the blocks it lies in, a
-//! plane across the last axis every block. For column-major arrays it is the other way round. Loading is by block,
-//! [`blocks`](BigArray::blocks) gives row ranges to match.
+//! A row-major array (the default) grows along its first axis, a column-major one along its last. What is read costs
+//! what it lies in: with [`Access::Random`] the blocks it touches are loaded, and of them the pages it touches come from
+//! the disk (whole blocks with [`Pager::Copy`]). Of an array of shape `(i, j, k)`:
+//!
+//! | plane | row-major | column-major | example |
+//! |---|---|---|---|
+//! | `[n, .., ..]` | one run of `j × k` elements | single elements, all over the array | 32 / 8192 pages, 2 / 512 blocks |
+//! | `[.., n, ..]` | `i` runs of `k` elements | `k` runs of `i` elements | 256 pages, 256 blocks either way |
+//! | `[.., .., n]` | single elements, all over the array | one run of `i × j` elements | 8192 / 32 pages, 512 / 2 blocks |
+//!
+//! (The example: `f32`, shape `(256, 128, 256)`, which is 32 MiB, in blocks of 64 KiB; row-major / column-major.) Planes
+//! of single elements less than a page apart cost as much as the whole array. Who reads mostly such stores the array in
+//! the other order; who needs both stores it twice.
+//!
+//! Without a hint a first touch maps the 64 MiB that it lies in, as far as they lie together in the file, and has them
+//! read ahead: right for what reads on, much too much for rows here and there. [`advise`](BigArray::advise) says which.
+//! [`blocks`](BigArray::blocks) gives ranges of rows that match the blocks.
 //!
 //! # Safety
 //!

@@ -164,7 +164,8 @@ impl ArrayOptions {
     }
 
     /// Order of the elements. A row-major array grows along its first axis, and its rows are contiguous; a column-major
-    /// one along its last. A slice across the contiguous axis touches every block.
+    /// one along its last. Rows are the cheapest to read, a slice across the contiguous axis touches every block: see
+    /// the [table](crate#order-and-cost).
     pub fn order(mut self, order: Order) -> Self {
         self.order = order;
         self

@@ -40,7 +40,8 @@ pub(crate) fn command(test: &str, role: &str) -> Command {
     command
 }
 
-/// Whether this is the process to do the test's work. If it is not, one is started, as `prepare` says, and awaited.
+/// Whether this is the process to do the test's work. If it is not, one is started, as `prepare` says, and awaited; what
+/// it says is printed.
 pub(crate) fn alone(test: &str, prepare: impl FnOnce(&mut Command)) -> bool {
     if role().is_some() {
         return true;
@@ -134,9 +135,10 @@ impl Child {
         }
     }
 
-    /// Waits for its end, which must be a good one.
+    /// Waits for its end, which must be a good one, and prints what it had to say.
     pub(crate) fn finish(mut self) {
         let status = self.wait();
+        self.lines.iter().for_each(|line| println!("{line}"));
         assert!(status.success(), "the child failed: {status}");
     }
 }

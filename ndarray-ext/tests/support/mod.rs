@@ -6,6 +6,8 @@
 
 pub(crate) mod arrays;
 pub(crate) mod child;
+pub(crate) mod cold;
+pub(crate) mod disk;
 pub(crate) mod process;
 pub(crate) mod random;
 
@@ -14,6 +16,9 @@ use std::path::{Path, PathBuf};
 
 use bigarray::{ArrayOptions, Database, OpenOptions};
 use bigarray_store_lmdb::LmdbStore;
+
+/// Bytes of a page.
+pub(crate) const PAGE: usize = 4096;
 
 /// Bytes of the smallest block.
 pub(crate) const BLOCK: usize = 64 << 10;
@@ -46,9 +51,14 @@ impl TestDb {
         &self.path
     }
 
+    /// Closes the database, until [`reopen`](TestDb::reopen).
+    pub(crate) fn close(&mut self) {
+        self.db = None;
+    }
+
     /// Closes the database and opens it again, with spans that have seen nothing yet.
     pub(crate) fn reopen(&mut self) {
-        self.db = None;
+        self.close();
         self.db = Some(Database::open(&self.path).unwrap());
     }
 }
@@ -94,6 +104,12 @@ pub(crate) fn faults() -> Faults {
         _ if nix::unistd::geteuid().is_root() => Faults::All,
         _ => Faults::UserOnly,
     }
+}
+
+/// Whether databases that are opened without saying so copy their blocks rather than map them: those of an array that is
+/// mapped whole when it is opened never are.
+pub(crate) fn copies() -> bool {
+    std::env::var("BIGARRAY_PAGER").is_ok_and(|pager| pager == "copy") && faults() != Faults::None
 }
 
 /// Whether the test may go on; says why it does not.

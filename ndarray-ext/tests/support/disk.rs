@@ -1,0 +1,57 @@
+//! What comes from the disk: bytes read, and the kernel's page cache.
+
+use std::fs::{self, File};
+use std::num::NonZeroUsize;
+use std::path::Path;
+
+use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
+use nix::libc;
+use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
+
+use super::PAGE;
+
+/// Has the kernel forget the files of the directory, as far as nobody maps them.
+pub(crate) fn drop_page_cache(dir: &Path) {
+    for entry in fs::read_dir(dir).unwrap() {
+        forget(&File::open(entry.unwrap().path()).unwrap());
+    }
+}
+
+fn forget(file: &File) {
+    file.sync_all().unwrap();
+    posix_fadvise(file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED).unwrap();
+}
+
+/// Bytes that were read from disks so far on behalf of this process and of those of its threads that have ended.
+pub(crate) fn bytes_read() -> u64 {
+    let io = fs::read_to_string("/proc/self/io").unwrap();
+    io.lines().find_map(|line| line.strip_prefix("read_bytes: ")).unwrap().parse().unwrap()
+}
+
+/// Whether files of `dir` leave the page cache, and come back by reads that [`bytes_read`] counts.
+pub(crate) fn is_on_disk(dir: &Path) -> bool {
+    let path = dir.join("is on disk");
+    fs::write(&path, [1; 16 * PAGE]).unwrap();
+    let file = File::open(&path).unwrap();
+    forget(&file);
+    let (left, before) = (cached_bytes(&file), bytes_read());
+    assert_eq!(fs::read(&path).unwrap(), [1; 16 * PAGE]);
+    fs::remove_file(&path).unwrap();
+    left == 0 && bytes_read() > before
+}
+
+/// Bytes of the file that are in the page cache.
+pub(crate) fn cached_bytes(file: &File) -> usize {
+    let Some(len) = NonZeroUsize::new(file.metadata().unwrap().len() as usize) else { return 0 };
+    let mut pages = vec![0_u8; len.get().div_ceil(PAGE)];
+    // SAFETY: a mapping of its own, through which nothing is read, and which is gone before this returns; `pages` has a
+    // byte for each of its pages.
+    let asked = unsafe {
+        let at = mmap(None, len, ProtFlags::PROT_READ, MapFlags::MAP_SHARED, file, 0).unwrap();
+        let asked = libc::mincore(at.as_ptr(), len.get(), pages.as_mut_ptr());
+        munmap(at, len.get()).unwrap();
+        asked
+    };
+    assert_eq!(asked, 0, "mincore: {}", std::io::Error::last_os_error());
+    pages.iter().filter(|page| **page & 1 != 0).count() * PAGE
+}
