@@ -1,4 +1,5 @@
-//! What the single steps cost: a first fault of each kind, a scan, a commit, opening and reading one element, an append.
+//! What the single steps cost: a first fault of each kind, a scan, arming, the search for writes, a commit, a refresh,
+//! opening and reading one element, an append.
 //!
 //! The data file stays in the page cache, and a database that is opened anew has no span that knows its blocks: what
 //! is measured as *first* is the pager and the kernel, not the disk. Commits are durable, so they wait for it.
@@ -138,12 +139,107 @@ fn commit(c: &mut Criterion) {
     group.finish();
 }
 
+/// All of an array of 400 MiB, in blocks as they are by default: 102,400 pages.
+fn commit_of_all(c: &mut Criterion) {
+    const PAGES: usize = 102_400;
+    let dir = tempfile::tempdir().expect("a directory for temporary files");
+    let db = Database::open(dir.path().join("all.bigarray")).expect("a database");
+    db.transact(|txn| txn.create::<u8, _>("bytes", PAGES * PAGE).map(drop)).expect("a new array");
+    let mut group = c.benchmark_group("commit of");
+    group.throughput(Throughput::Bytes((PAGES * PAGE) as u64));
+    group.bench_function("all 102,400 pages", |b| {
+        b.iter_custom(|n| {
+            let mut spent = Duration::ZERO;
+            for round in 0..n {
+                let txn = db.begin().expect("a transaction");
+                txn.array::<u8, Ix1>("bytes").expect("an array").view_mut().fill(round as u8 | 1);
+                let start = Instant::now();
+                txn.commit().expect("a commit");
+                spent += start.elapsed();
+            }
+            spent
+        });
+    });
+    group.finish();
+}
+
+/// What a transaction pays at its end that was handed all of a resident array mutably: the first searches page by page,
+/// the second does and arms, later ones search what is armed.
+fn search(c: &mut Criterion) {
+    let stored = Stored::new().expect("a database");
+    let mut group = c.benchmark_group("end of a transaction, 64 MiB handed out");
+    group.throughput(Throughput::Bytes(LEN as u64));
+    for (nth, name) in [(1, "the first: search"), (2, "the second: search and arm"), (3, "the third: search armed")] {
+        group.bench_function(name, |b| {
+            b.iter_custom(|n| {
+                let mut spent = Duration::ZERO;
+                for _ in 0..n {
+                    let db = stored.open(Pager::Map).expect("an open database");
+                    for round in 1..=nth {
+                        let txn = db.begin().expect("a transaction");
+                        let mut array = txn.array::<u8, Ix1>("bytes").expect("an array");
+                        black_box(array.view_mut().iter().step_by(PAGE).max());
+                        drop(array);
+                        let start = Instant::now();
+                        txn.abort();
+                        if round == nth {
+                            spent += start.elapsed();
+                        }
+                    }
+                }
+                spent
+            });
+        });
+    }
+    group.finish();
+}
+
+/// A span is brought up to date for a new transaction: nothing changed, this process changed a page, or many blocks.
+fn refresh(c: &mut Criterion) {
+    let stored = Stored::new().expect("a database");
+    let db = stored.open(Pager::Map).expect("an open database");
+    let mut group = c.benchmark_group("begin and open, 1024 blocks resident");
+    for blocks in [0, 1, 512] {
+        group.bench_function(format!("{blocks} blocks changed since"), |b| {
+            b.iter_custom(|n| {
+                let mut spent = Duration::ZERO;
+                for _ in 0..n {
+                    // Two spans: what one changes, the other has to learn.
+                    let reader = db.array::<u8, Ix1>("bytes").expect("an array");
+                    black_box(reader.view().iter().step_by(PAGE).max());
+                    let changed = db.transact(|txn| {
+                        let mut array = txn.array::<u8, Ix1>("bytes")?;
+                        for block in 0..blocks {
+                            let page = &mut array.rows_mut(block * BLOCK..block * BLOCK + 1)?;
+                            page[0] = page[0].wrapping_add(1) | 1;
+                        }
+                        Ok(())
+                    });
+                    changed.expect("a commit");
+                    drop(reader);
+                    let start = Instant::now();
+                    let txn = db.begin().expect("a transaction");
+                    black_box(txn.array::<u8, Ix1>("bytes").expect("an array").len());
+                    spent += start.elapsed();
+                }
+                spent
+            });
+        });
+    }
+    group.finish();
+}
+
 fn open_and_read(c: &mut Criterion) {
     let stored = Stored::new().expect("a database");
     let db = stored.open(Pager::Map).expect("an open database");
     let mut group = c.benchmark_group("begin, open, read one element");
     group.bench_function("snapshot", |b| {
         b.iter(|| db.array::<u8, Ix1>("bytes").expect("an array").view()[LEN / 2]);
+    });
+    group.bench_function("database opened anew", |b| {
+        b.iter(|| {
+            stored.open(Pager::Map).and_then(|db| db.array::<u8, Ix1>("bytes")).expect("an array").view()[LEN / 2]
+        });
     });
     group.bench_function("transaction", |b| {
         b.iter(|| {
@@ -176,6 +272,6 @@ criterion_group! {
         .sample_size(10)
         .warm_up_time(Duration::from_millis(300))
         .measurement_time(Duration::from_secs(1));
-    targets = first_fault, scan, commit, open_and_read, append
+    targets = first_fault, scan, commit, commit_of_all, search, refresh, open_and_read, append
 }
 criterion_main!(benches);
