@@ -60,6 +60,13 @@ pub trait Span: Send + Sync {
     /// without, the system is told to expect random access.
     fn map(&self, range: Range<usize>, file: &Arc<dyn DataFile>, offset: u64, read_ahead: bool) -> Result<()>;
 
+    /// Maps `file` from byte `offset` on, privately, in place of what is mapped, or zero memory. Nobody may be using the
+    /// range. What was armed of it is so no more.
+    ///
+    /// # Errors
+    /// Then the range holds anything.
+    fn remap(&self, range: Range<usize>, file: &Arc<dyn DataFile>, offset: u64) -> Result<()>;
+
     /// Tells the system to expect random accesses to `range`, which is mapped, and to read no more from disk than is
     /// touched; or, without `random`, to read around that as it sees fit. Changes no byte, so nothing can fail.
     fn advise(&self, range: Range<usize>, random: bool);

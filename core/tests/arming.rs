@@ -10,7 +10,7 @@ const LEN: usize = 3 * BLOCK;
 
 /// Three blocks of ones, all of them stored and following each other.
 fn world(options: SimOptions) -> World {
-    World::with(options, |world, transaction| world.write(transaction, 0, &[1; LEN]))
+    World::with(options, |world, transaction| world.write(transaction, 0, &[1; LEN])).reopened()
 }
 
 /// A transaction that reads everything, is handed out `exposed`, and writes a page at each of `at`.

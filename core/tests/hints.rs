@@ -15,6 +15,7 @@ fn world() -> World {
         world.write(transaction, BLOCK + PAGE, &[2; PAGE]);
         world.write(transaction, 2 * BLOCK, &[3; BLOCK]);
     })
+    .reopened()
 }
 
 /// Ranges of `op` since the last `seen` events.

@@ -13,6 +13,7 @@ fn world() -> World {
         world.write(transaction, BLOCK + PAGE, &[1; PAGE]);
         world.write(transaction, 2 * BLOCK, &[2; BLOCK]);
     })
+    .reopened()
 }
 
 fn load(world: &World, reader: &Reader, at: usize) -> Result<Vec<u8>, Signal> {

@@ -143,6 +143,27 @@ impl UffdSpan {
         }
     }
 
+    /// Maps a part of the file over whatever is there, at once.
+    fn lay_file(&self, range: Range<usize>, data: &Arc<dyn DataFile>, offset: u64, random: bool) -> Result<()> {
+        self.check(&range)?;
+        let Some(file) = data.as_file() else {
+            return Err(Error::new(ErrorKind::Unsupported, "this store has no file that can be mapped"));
+        };
+        if range.is_empty() {
+            return Ok(());
+        }
+        let len = range.end - range.start;
+        let laid = Scratch::file(file.as_fd(), offset, len).and_then(|scratch| {
+            if random {
+                scratch.advise(HarmlessAdvice::Random);
+            }
+            self.range.install(range.start, scratch)
+        });
+        laid.map_err(|errno| os_error(format!("mapping {len} bytes of the data file from byte {offset} on"), errno))?;
+        self.inner.mappings.installed();
+        Ok(())
+    }
+
     fn copy_lazy(&self, at: usize, bytes: &[u8]) -> Result<()> {
         let uffd = self.uffd().map_err(|errno| os_error("copying", errno))?;
         let (done, outcome) = copy_protected(uffd, self.start() + at, bytes);
@@ -216,26 +237,17 @@ impl Span for UffdSpan {
     }
 
     fn map(&self, range: Range<usize>, data: &Arc<dyn DataFile>, offset: u64, read_ahead: bool) -> Result<()> {
-        self.check(&range)?;
-        let Some(file) = data.as_file() else {
-            return Err(Error::new(ErrorKind::Unsupported, "this store has no file that can be mapped"));
-        };
-        if range.is_empty() {
-            return Ok(());
-        }
-        let len = range.end - range.start;
-        let what = || format!("mapping {len} bytes of the data file from byte {offset} on");
-        let scratch = Scratch::file(file.as_fd(), offset, len).map_err(|errno| os_error(what(), errno))?;
-        if !read_ahead {
-            scratch.advise(HarmlessAdvice::Random);
-        }
-        self.range.install(range.start, scratch).map_err(|errno| os_error(what(), errno))?;
-        self.inner.mappings.installed();
+        let len = range.end.saturating_sub(range.start);
+        self.lay_file(range, data, offset, !read_ahead)?;
         // An eager span is mapped whole when it is opened, and that reads nothing.
         if read_ahead && self.residency == Residency::Lazy {
             self.inner.threads.read_ahead(data, offset..offset + len as u64);
         }
         Ok(())
+    }
+
+    fn remap(&self, range: Range<usize>, data: &Arc<dyn DataFile>, offset: u64) -> Result<()> {
+        self.lay_file(range, data, offset, false)
     }
 
     fn advise(&self, range: Range<usize>, random: bool) {

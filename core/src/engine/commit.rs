@@ -57,11 +57,13 @@ pub(super) fn commit(transaction: &Transaction, turn: Option<&dyn Turn>) -> Resu
 
     let committed = transaction.engine.store.commit(&change, turn)?; // (3) to (7)
 
-    // (8) the spans are brought up to date: what was written is given back, and loaded anew from what is stored
+    // (8) the spans are brought up to date: what was written is mapped from where it is stored, or given back
     drop(change);
+    // What is committed is committed, whether or not it can be looked at.
+    let newest = transaction.engine.snapshot().ok();
     for (index, slot) in slots.iter_mut().enumerate() {
         match indices.iter().position(|&i| i == index) {
-            Some(at) => settle(transaction, slot, &written[index], &committed, at),
+            Some(at) => settle(transaction, slot, &written[index], &committed, at, newest.as_deref()),
             None => slot.abandon(&transaction.engine),
         }
     }
@@ -140,7 +142,14 @@ fn array_change<'a>(slot: &'a Slot, written: &Written, snapshot: &dyn Snapshot) 
     Ok((!nothing && (change.touches_array() || !change.attrs.is_empty())).then_some(change))
 }
 
-fn settle(transaction: &Transaction, slot: &mut Slot, written: &Written, committed: &Committed, at: usize) {
+fn settle(
+    transaction: &Transaction,
+    slot: &mut Slot,
+    written: &Written,
+    committed: &Committed,
+    at: usize,
+    newest: Option<&dyn Snapshot>,
+) {
     let engine = &transaction.engine;
     let id = committed.ids[at];
     if slot.after.is_none() {
@@ -158,9 +167,15 @@ fn settle(transaction: &Transaction, slot: &mut Slot, written: &Written, committ
         Some((_, before)) => before.changed,
         None => committed.version,
     };
-    if let Ok(Some(pager)) = std::mem::replace(&mut slot.pager, Ok(None))
-        && pager.release(&written.touched, &slot.exposed, Some((id, right_for))).is_ok()
-    {
-        engine.put_idle(id, pager);
+    if let Ok(Some(pager)) = std::mem::replace(&mut slot.pager, Ok(None)) {
+        // Blocks that were dropped, or of an array that shrank, are shown no more.
+        let newest = newest.filter(|_| slot.dropped_from == u64::MAX);
+        let rest = match newest.map(|newest| pager.settle(&written.touched, id, newest)) {
+            Some(Ok(rest)) => rest,
+            _ => written.touched.clone(),
+        };
+        if pager.release(&rest, &slot.exposed, Some((id, right_for))).is_ok() {
+            engine.put_idle(id, pager);
+        }
     }
 }

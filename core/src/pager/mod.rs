@@ -22,6 +22,7 @@ mod dirty;
 mod fault;
 mod plan;
 mod refresh;
+mod settle;
 mod table;
 
 use std::ops::Range;

@@ -74,6 +74,7 @@ pub enum SimOp {
     Reserve,
     Zero,
     Map,
+    Remap,
     Advise,
     Copy,
     Unprotect,

@@ -167,17 +167,24 @@ impl SimSpan {
     }
 
     /// Puts a page over each missing page of `range`.
-    fn install(&self, op: SimOp, range: Range<usize>, page: impl Fn(usize) -> Page) -> Result<()> {
+    /// `replaces`: what may be there already.
+    fn install(
+        &self,
+        op: SimOp,
+        range: Range<usize>,
+        replaces: impl Fn(&Page) -> bool,
+        page: impl Fn(usize) -> Page,
+    ) -> Result<()> {
         let mut world = self.enter(op, &range);
         let pages = range.start / PAGE..range.end / PAGE;
         let table = &mut self.state(&mut world).table;
         for (n, there) in table.pages.range(pages.clone()) {
-            refuse_unless(there.counts_as_missing(), || {
+            refuse_unless(replaces(there), || {
                 format!("{op:?} of {range:?}: page {n} is not missing, but {}", there.name())
             });
         }
         world.fails(op)?;
-        if op == SimOp::Map {
+        if matches!(op, SimOp::Map | SimOp::Remap) {
             let most = self.shared.options.most_mappings;
             if world.mappings() >= most {
                 return Err(Error::new(ErrorKind::Io, format!("simulated: no more than {most} mappings")));
@@ -188,11 +195,22 @@ impl SimSpan {
         Ok(())
     }
 
+    fn check_file(&self, file: &Arc<dyn DataFile>, offset: u64) {
+        let known = std::ptr::addr_eq(Arc::as_ptr(file), Arc::as_ptr(&self.shared.file));
+        refuse_unless(known, || "map of a file that this memory was not made with".to_owned());
+        refuse_unless(offset.is_multiple_of(PAGE as u64), || format!("map from byte {offset}: not a page's start"));
+    }
+
     fn wake_up(&self, mut world: MutexGuard<'_, World>, range: &Range<usize>) {
         world.wake(self.base, range);
         drop(world);
         self.shared.moved.notify_all();
     }
+}
+
+/// A page of the file, as it comes.
+fn mapped(offset: u64) -> Page {
+    Page::Mapped { offset, own: None, resident: false, armed: false }
 }
 
 /// Parts of `range` that lie within one page: where each starts, and how long it is.
@@ -225,17 +243,22 @@ impl Span for Reserved {
     }
 
     fn zero(&self, range: Range<usize>) -> Result<()> {
-        self.0.install(SimOp::Zero, range, |_| Page::Zero { installed: true, own: None })
+        self.0.install(SimOp::Zero, range, Page::counts_as_missing, |_| Page::Zero { installed: true, own: None })
     }
 
     fn map(&self, range: Range<usize>, file: &Arc<dyn DataFile>, offset: u64, _read_ahead: bool) -> Result<()> {
-        let known = std::ptr::addr_eq(Arc::as_ptr(file), Arc::as_ptr(&self.0.shared.file));
-        refuse_unless(known, || "map of a file that this memory was not made with".to_owned());
-        refuse_unless(offset.is_multiple_of(PAGE as u64), || format!("map from byte {offset}: not a page's start"));
-        self.0.install(SimOp::Map, range, |at| {
-            let offset = offset + at as u64;
-            Page::Mapped { offset, own: None, resident: false, armed: false }
-        })
+        self.0.check_file(file, offset);
+        self.0.install(SimOp::Map, range, Page::counts_as_missing, |at| mapped(offset + at as u64))
+    }
+
+    fn remap(&self, range: Range<usize>, file: &Arc<dyn DataFile>, offset: u64) -> Result<()> {
+        self.0.check_file(file, offset);
+        self.0.install(
+            SimOp::Remap,
+            range,
+            |there| matches!(there, Page::Zero { .. } | Page::Mapped { .. }),
+            |at| mapped(offset + at as u64),
+        )
     }
 
     fn advise(&self, range: Range<usize>, _random: bool) {
@@ -244,7 +267,7 @@ impl Span for Reserved {
 
     fn copy(&self, at: usize, bytes: &[u8]) -> Result<()> {
         let protected = self.0.state(&mut self.0.world()).table.residency == Residency::Lazy;
-        self.0.install(SimOp::Copy, at..at + bytes.len(), |at| {
+        self.0.install(SimOp::Copy, at..at + bytes.len(), Page::counts_as_missing, |at| {
             let bytes = bytes[at..at + PAGE].try_into().expect("whole pages");
             Page::Copied { bytes: Box::new(bytes), protected, written: false }
         })
