@@ -3,6 +3,7 @@
 use super::handler::{BLOCK, Content, Handler, range_of};
 use super::{MakeMemory, file_bytes};
 use crate::geometry::PAGE;
+use crate::memory::WrittenTo;
 
 /// Whole and in part.
 pub fn zero_memory_reads_as_zeros(make: MakeMemory<'_>) {
@@ -78,6 +79,38 @@ pub fn writes_do_not_reach_the_file(make: MakeMemory<'_>) {
     let mut in_file = vec![0; BLOCK];
     fixture.file.read_at(0, &mut in_file).expect("inside the file");
     assert!(in_file == file_bytes()[..BLOCK]);
+}
+
+/// Written or not, mapped or zero memory, armed or not; their neighbours stay as they are.
+pub fn pages_remapped_show_their_new_place(make: MakeMemory<'_>) {
+    const NEW: usize = 300 * PAGE;
+    let file = file_bytes();
+    let handler = Handler::new(&make(), 4);
+    handler.put(0, Content::File(0));
+    handler.put(1, Content::File(BLOCK as u64));
+    handler.put(2, Content::Zero);
+    handler.read(0..3 * BLOCK);
+    let to = handler.arm(1..2);
+    for (block, to) in [(0, WrittenTo::Mapped), (1, to), (2, WrittenTo::Zero)] {
+        let start = block * BLOCK;
+        let remapped = start + 4 * PAGE..start + 7 * PAGE;
+        handler.span.write(start + 3 * PAGE, &[1; 3 * PAGE]);
+        handler.span.remap(remapped.clone(), &handler.file, NEW as u64).expect("remap");
+        handler.assert_reads(remapped.clone(), &file[NEW..NEW + 3 * PAGE]);
+        handler.assert_reads(remapped.start - PAGE..remapped.start, &[1; PAGE]);
+        let behind = if block == 2 { &[0; PAGE][..] } else { &file[start + 7 * PAGE..start + 8 * PAGE] };
+        handler.assert_reads(remapped.end..remapped.end + PAGE, behind);
+        let mut found = Vec::new();
+        handler.span.written(start..remapped.start, to, &mut found).expect("written");
+        handler.span.written(remapped.clone(), WrittenTo::Mapped, &mut found).expect("written");
+        assert!(
+            found.contains(&(remapped.start - PAGE..remapped.start)) && found.iter().all(|r| r.end <= remapped.start)
+        );
+        handler.span.write(remapped.start + PAGE, &[2]);
+        found.clear();
+        handler.span.written(remapped.clone(), WrittenTo::Mapped, &mut found).expect("written");
+        assert_eq!(found, [remapped.start + PAGE..remapped.start + 2 * PAGE]);
+    }
 }
 
 /// Afterwards a mapped range is there, and as it was.

@@ -81,7 +81,7 @@ macro_rules! memory_suite {
             more_than_there_is_is_too_large, a_span_given_back_makes_room, there_is_room_for_some_mappings;
             contents: zero_memory_reads_as_zeros, mapped_pages_show_the_file, copied_pages_show_what_was_copied,
             one_block_may_be_of_all_origins, what_is_written_reads_back_across_pages_and_blocks,
-            writes_do_not_reach_the_file, read_in_changes_nothing;
+            writes_do_not_reach_the_file, read_in_changes_nothing, pages_remapped_show_their_new_place;
             writes: mapped_pages_written_are_found_exactly, zero_pages_written_are_never_missed,
             written_looks_in_its_range_and_appends, writing_the_same_bytes_is_writing,
             a_copied_block_is_told_of_its_first_write_only, a_block_copied_again_is_protected_again,
