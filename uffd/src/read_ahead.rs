@@ -22,21 +22,24 @@ const STEP: usize = 2 << 20;
 /// megabyte or more, and forgets the rest.
 const ADVISED: usize = 512 << 10;
 
-/// Reads `bytes` of `file` into the page cache, and stops early once `stop` says so. What is there already costs next
-/// to nothing where the kernel can tell (6.5).
+/// Reads `bytes` of `file` into the page cache, and stops early once `stop` says so. If all of it is there already that
+/// costs next to nothing, where the kernel can tell (6.5).
+///
+/// All or nothing: to leave out what is there would miss the marks by which the kernel sees a file read in order, and
+/// has the disk begin with what comes next. Each read would then wait for a disk that idled before.
 ///
 /// # Errors
 /// The first that reading gives. What lies behind it is not read.
 pub(crate) fn read(file: &dyn DataFile, bytes: Range<u64>, stop: impl Fn() -> bool) -> Result<()> {
-    let mut buffer = Vec::new();
+    if file.as_file().is_some_and(|file| is_cached(file, bytes.clone())) {
+        return Ok(());
+    }
+    let mut buffer = vec![0; STEP.min((bytes.end - bytes.start) as usize)];
     let mut at = bytes.start;
     while at < bytes.end && !stop() {
         // Up to a multiple of the step: what begins there can be one large folio.
         let end = (at / STEP as u64 + 1).saturating_mul(STEP as u64).min(bytes.end);
-        if !file.as_file().is_some_and(|file| is_cached(file, at..end)) {
-            buffer.resize(STEP, 0);
-            file.read_at(at, &mut buffer[..(end - at) as usize])?;
-        }
+        file.read_at(at, &mut buffer[..(end - at) as usize])?;
         at = end;
     }
     Ok(())
