@@ -3,13 +3,13 @@
 use std::path::Path;
 
 use bigarray::ndarray::{Array2, Axis, Ix1, Ix2};
-use bigarray::{Database, Durability};
+use bigarray::{ArrayOptions, Database, Durability};
 
 use crate::Outcome;
-use crate::child::seconds;
+use crate::child::{seconds, seconds_limited};
 use crate::rounds::{Numbers, Rounds, alone, timed};
 use crate::row::{Bound, Row, Unit};
-use crate::stored::{BLOCK, PAGE, Place, Stored, change_one};
+use crate::stored::{BLOCK, PAGE, Place, Stored, change_one, number};
 
 /// One element somewhere in 512 MiB, 10,000 times.
 pub(crate) fn by_small_commits(place: &Place) -> Outcome<Vec<Row>> {
@@ -107,6 +107,50 @@ fn mixed_step(db: &Database, numbers: &mut Numbers) -> Outcome<()> {
         }
     }
     Ok(txn.commit()?)
+}
+
+/// Small blocks that came in any order, so that each is a mapping of its own, in a process that may have few of them.
+pub(crate) fn past_the_limit_of_mappings(place: &Place) -> Outcome<Vec<Row>> {
+    const SMALL_BLOCK: usize = 64 << 10;
+    /// What the process has anyway, and some hundred blocks.
+    const MOST_MAPPINGS: &str = "500";
+    let len = place.len() / 4;
+    let blocks = len * 8 / SMALL_BLOCK;
+    let stored = Stored::at(place.path("scattered.bigarray"));
+    let db = stored.open_unsynced()?;
+    let options = ArrayOptions::new().block_size(SMALL_BLOCK);
+    db.transact(|txn| txn.create_with::<f64, _>("a", len, &options).map(drop))?;
+    let mut order: Vec<usize> = (0..blocks).collect();
+    let mut numbers = Numbers::new(23);
+    (1..blocks).rev().for_each(|n| order.swap(n, numbers.below(n + 1)));
+    // A commit of 16 stores them in ascending order, far apart from each other.
+    for some in order.chunks(16) {
+        db.transact(|txn| {
+            let mut array = txn.array::<f64, Ix1>("a")?;
+            for block in some {
+                let start = block * SMALL_BLOCK / 8;
+                let mut rows = array.rows_mut(start..start + SMALL_BLOCK / 8)?;
+                (start..).zip(&mut rows).for_each(|(n, x)| *x = number(n));
+            }
+            Ok(())
+        })?;
+    }
+    drop(db);
+    let file = place.file(len)?;
+    let limited = || seconds_limited("scan", stored.path(), MOST_MAPPINGS);
+    let unlimited = || seconds("scan", stored.path(), 0);
+    let theirs = || seconds("scan-mapped", &file, 0);
+    let n = place.pick(5, 3);
+    Ok(vec![
+        Row {
+            target: Bound::Any,
+            ..Rounds::run(n, unlimited, theirs)?.row("first scan, scattered blocks of 64 KiB", "memmap2", 1.0)
+        },
+        Row {
+            target: Bound::Any,
+            ..Rounds::run(n, limited, theirs)?.row("the same, past the limit of mappings", "memmap2", 1.0)
+        },
+    ])
 }
 
 /// Rows that come a few at a time.

@@ -82,9 +82,9 @@ struct Entry<'a> {
 impl Entry<'_> {
     fn new(row: &Row) -> Entry<'_> {
         let against = match (row.baseline, row.target) {
-            ("", Bound::Most(_)) => String::new(),
+            ("", Bound::Most(_) | Bound::Any) => String::new(),
             ("", Bound::Least(_)) => "more is better".to_owned(),
-            (baseline, Bound::Most(_)) => format!("against {baseline}"),
+            (baseline, Bound::Most(_) | Bound::Any) => format!("against {baseline}"),
             (baseline, Bound::Least(_)) => format!("against {baseline}; more is better"),
         };
         Entry { row, case: wrap(row.case), against: wrap(&against) }
@@ -118,7 +118,7 @@ struct Scale {
 impl Scale {
     /// Just wide enough for medians and targets, and for 0.5 to 2 at least. Single rounds may lie outside.
     fn of(entries: &[Entry<'_>]) -> Scale {
-        let shown = entries.iter().flat_map(|entry| [entry.row.figure.median, limit(entry.row.target)]);
+        let shown = entries.iter().flat_map(|entry| [Some(entry.row.figure.median), limit(entry.row.target)]).flatten();
         let (least, greatest) = shown
             .filter(|ratio| ratio.is_finite() && *ratio > 0.0)
             .fold((0.5_f64, 2.0_f64), |(least, greatest), ratio| (least.min(ratio), greatest.max(ratio)));
@@ -141,9 +141,10 @@ impl Scale {
     }
 }
 
-fn limit(bound: Bound) -> f64 {
+fn limit(bound: Bound) -> Option<f64> {
     match bound {
-        Bound::Most(limit) | Bound::Least(limit) => limit,
+        Bound::Most(limit) | Bound::Least(limit) => Some(limit),
+        Bound::Any => None,
     }
 }
 
@@ -186,21 +187,23 @@ impl Canvas<'_> {
         let is_met = row.target.is_met(row.figure.median);
         let colour = if is_met { MET } else { MISSED };
         let x = |ratio| self.scale.x(ratio);
-        let (one, end, mark) = (x(1.0), x(row.figure.median), x(limit(row.target)));
+        let (one, end, mark) = (x(1.0), x(row.figure.median), limit(row.target).map(x));
         self.bar((one.min(end), middle - BAR / 2), (one.max(end), middle + BAR / 2), colour)?;
         self.line((x(row.figure.low), middle), (x(row.figure.high), middle), INK, 1)?;
-        self.line((mark, middle - BAR / 2 - 4), (mark, middle + BAR / 2 + 4), INK, 3)?;
+        if let Some(mark) = mark {
+            self.line((mark, middle - BAR / 2 - 4), (mark, middle + BAR / 2 + 4), INK, 3)?;
+        }
 
         let text = number(row.figure.median);
         if row.figure.median < 1.0 {
             let mut right = end.min(x(row.figure.low)) - 6;
-            if (right - NUMBER..right + 4).contains(&mark) {
+            if let Some(mark) = mark.filter(|mark| (right - NUMBER..right + 4).contains(mark)) {
                 right = mark - 6;
             }
             self.bold(&text, (right, middle), HPos::Right, SIZE, colour)?;
         } else {
             let mut left = end.max(x(row.figure.high)) + 6;
-            if (left - 4..left + NUMBER).contains(&mark) {
+            if let Some(mark) = mark.filter(|mark| (left - 4..left + NUMBER).contains(mark)) {
                 left = mark + 6;
             }
             self.bold(&text, (left, middle), HPos::Left, SIZE, colour)?;

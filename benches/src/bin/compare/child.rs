@@ -16,13 +16,18 @@ use crate::stored::BLOCK;
 
 /// Figures that `job` prints in a process of its own.
 pub(crate) fn measure(job: &str, path: &Path, operand: usize) -> Outcome<Vec<f64>> {
-    let output = Command::new(std::env::current_exe()?)
-        .arg("--child")
-        .arg(job)
-        .arg(path)
-        .arg(operand.to_string())
-        .stderr(Stdio::inherit())
-        .output()?;
+    figures_of(job, Command::new(std::env::current_exe()?).args(["--child", job]).arg(path).arg(operand.to_string()))
+}
+
+/// The first figure of a job in a process that may have so many mappings.
+pub(crate) fn seconds_limited(job: &str, path: &Path, mappings: &str) -> Outcome<f64> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.env("BIGARRAY_MAX_MAPPINGS", mappings).args(["--child", job]).arg(path).arg("0");
+    first(job, &figures_of(job, &mut command)?)
+}
+
+fn figures_of(job: &str, command: &mut Command) -> Outcome<Vec<f64>> {
+    let output = command.stderr(Stdio::inherit()).output()?;
     if !output.status.success() {
         return Err(format!("the process that measures {job:?} ended with {}", output.status).into());
     }
@@ -32,7 +37,11 @@ pub(crate) fn measure(job: &str, path: &Path, operand: usize) -> Outcome<Vec<f64
 
 /// The first figure of [`measure`]: seconds.
 pub(crate) fn seconds(job: &str, path: &Path, operand: usize) -> Outcome<f64> {
-    measure(job, path, operand)?.first().copied().ok_or_else(|| format!("{job:?} printed no figure").into())
+    first(job, &measure(job, path, operand)?)
+}
+
+fn first(job: &str, figures: &[f64]) -> Outcome<f64> {
+    figures.first().copied().ok_or_else(|| format!("{job:?} printed no figure").into())
 }
 
 /// Does a job and prints its figures.

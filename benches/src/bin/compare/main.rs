@@ -58,7 +58,7 @@ struct Arguments {
 /// A group of cases that share what they are measured on.
 type Group = fn(&Place) -> Outcome<Vec<Row>>;
 
-const GROUPS: [(&str, Group); 11] = [
+const GROUPS: [(&str, Group); 12] = [
     ("reading", reading::in_memory),
     ("first scan", reading::first_scan),
     ("first scan from disk", reading::from_disk),
@@ -68,6 +68,7 @@ const GROUPS: [(&str, Group); 11] = [
     ("ageing", ageing::by_small_commits),
     ("ageing by mixed use", ageing::by_mixed_use),
     ("small appends", ageing::by_small_appends),
+    ("limit of mappings", ageing::past_the_limit_of_mappings),
     ("scaling", scaling::large_arrays),
     ("copying", copying::faults),
 ];

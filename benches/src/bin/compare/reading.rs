@@ -9,11 +9,8 @@ use crate::Outcome;
 use crate::baseline::drop_cache;
 use crate::child::{measure, seconds, touch};
 use crate::rounds::{Rounds, alone, timed};
-use crate::row::{Bound, Row, Spread, Unit};
+use crate::row::{Bound, Row, Unit};
 use crate::stored::{Place, number};
-
-/// Of 8 GiB the first scan is held against that of 512 MiB.
-const LARGE: usize = (8 << 30) / 8;
 
 /// Numbers touched in a cold mapping.
 const TOUCHES: usize = 50_000;
@@ -36,12 +33,9 @@ pub(crate) fn in_memory(place: &Place) -> Outcome<Vec<Row>> {
 /// Each scan in a process of its own.
 pub(crate) fn first_scan(place: &Place) -> Outcome<Vec<Row>> {
     let (stored, file) = (place.database(place.len())?, place.file(place.len())?);
-    let scan = |ours: &Path, theirs: &Path, n| {
-        Rounds::run(n, || seconds("scan", ours, 0), || seconds("scan-mapped", theirs, 0))
-    };
     let in_transaction = || seconds("scan-in-transaction", stored.path(), 0);
     let n = place.rounds();
-    let first = scan(stored.path(), &file, n)?;
+    let first = Rounds::run(n, || seconds("scan", stored.path(), 0), || seconds("scan-mapped", &file, 0))?;
     let mut rows = vec![
         first.row("first scan, new process", "memmap2", 1.10),
         Rounds::run(n, in_transaction, || seconds("scan-mapped", &file, 0))?.row(
@@ -53,16 +47,6 @@ pub(crate) fn first_scan(place: &Place) -> Outcome<Vec<Row>> {
     let memory = measure("anonymous-memory", stored.path(), 0)?;
     let share = memory[0] / memory[1] * 100.0;
     rows.push(alone("memory a first scan adds, of the bytes read", Unit::Percent, Bound::Most(2.0), [share]));
-    if !place.quick {
-        drop(stored);
-        std::fs::remove_file(&file)?;
-        let (stored, file) = (place.database(LARGE)?, place.file(LARGE)?);
-        let large = scan(stored.path(), &file, 3)?;
-        std::fs::remove_file(&file)?;
-        let small = Spread::of(first.ratios()).median;
-        let figure = Spread::of(large.ratios().map(|ratio| ratio / small));
-        rows.push(Row { figure, ..large.row("first scan of 8 GiB, its ratio", "the ratio of 512 MiB", 1.15) });
-    }
     Ok(rows)
 }
 

@@ -24,6 +24,8 @@ pub(crate) enum Bound {
     Most(f64),
     /// At least this.
     Least(f64),
+    /// Whatever it is: to be known, not to be reached.
+    Any,
 }
 
 impl Bound {
@@ -32,6 +34,7 @@ impl Bound {
         match *self {
             Bound::Most(limit) => figure <= limit,
             Bound::Least(limit) => figure >= limit,
+            Bound::Any => true,
         }
     }
 }

@@ -1,11 +1,14 @@
 //! What must not cost more because an array is large, or resident, or has many blocks.
 
+use std::cell::RefCell;
 use std::hint::black_box;
+use std::path::Path;
 
 use bigarray::ndarray::{Array1, Axis, Ix1};
-use bigarray::{ArrayOptions, Database};
+use bigarray::{ArrayOptions, Database, Durability};
 
 use crate::Outcome;
+use crate::child::seconds;
 use crate::rounds::{Numbers, Rounds, alone, timed};
 use crate::row::{Bound, Row, Unit};
 use crate::stored::{PAGE, Place, Stored};
@@ -14,7 +17,7 @@ const GIB: usize = 1 << 30;
 const SMALL: usize = 8 << 20;
 
 pub(crate) fn large_arrays(place: &Place) -> Outcome<Vec<Row>> {
-    let mut rows = resident(place)?;
+    let mut rows = large(place)?;
     rows.push(append(place)?);
     rows.push(resize(place)?);
     rows.push(open_many_blocks(place)?);
@@ -22,15 +25,38 @@ pub(crate) fn large_arrays(place: &Place) -> Outcome<Vec<Row>> {
     Ok(rows)
 }
 
-/// One page changed where 8 GiB are resident, against 8 MiB.
-fn resident(place: &Place) -> Outcome<Vec<Row>> {
-    let large_bytes = place.pick(8 * GIB, GIB);
-    let stored = |bytes: usize| -> Outcome<Stored> {
-        let stored = Stored::at(place.path("resident.bigarray"));
-        stored.fill(bytes / 8, bigarray::Durability::NoPowerLossSafety)?;
-        Ok(stored)
+/// What is done to 8 GiB, where it is all resident and where nothing is yet.
+fn large(place: &Place) -> Outcome<Vec<Row>> {
+    let bytes = place.pick(8 * GIB, GIB);
+    let large = Stored::at(place.path("large.bigarray"));
+    large.fill(bytes / 8, Durability::NoPowerLossSafety)?;
+    let mut rows = vec![scan(place, &large, bytes)?];
+    rows.extend(resident(place, &large, bytes)?);
+    Ok(rows)
+}
+
+/// The first scan of it, against a mapped file; and that ratio against the ratio of 512 MiB.
+fn scan(place: &Place, large: &Stored, bytes: usize) -> Outcome<Row> {
+    let (small, small_file) = (place.database(place.len())?, place.file(place.len())?);
+    let large_file = place.file(bytes / 8)?;
+    let ratio = |ours: &Stored, theirs: &Path| -> Outcome<f64> {
+        Ok(seconds("scan", ours.path(), 0)? / seconds("scan-mapped", theirs, 0)?)
     };
-    let (large, small) = (stored(large_bytes)?, stored(SMALL)?);
+    let mut figures = Vec::new();
+    for _ in 0..place.pick(5, 3) {
+        figures.push(ratio(large, &large_file)? / ratio(&small, &small_file)?);
+    }
+    std::fs::remove_file(large_file)?;
+    Ok(Row {
+        baseline: "that of 512 MiB",
+        ..alone("first scan of 8 GiB: its ratio to memmap2", Unit::Ratio, Bound::Most(1.15), figures)
+    })
+}
+
+/// One page changed where 8 GiB are resident, against 8 MiB.
+fn resident(place: &Place, large: &Stored, bytes: usize) -> Outcome<Vec<Row>> {
+    let small = Stored::at(place.path("small.bigarray"));
+    small.fill(SMALL / 8, Durability::NoPowerLossSafety)?;
     let (large_db, small_db) = (large.open_unsynced()?, small.open_unsynced()?);
     let mut numbers = Numbers::new(19);
     let mut change = |db: &Database, whole: bool| -> Outcome<f64> {
@@ -53,15 +79,14 @@ fn resident(place: &Place) -> Outcome<Vec<Row>> {
         let txn = db.begin()?;
         black_box(txn.array::<f64, Ix1>("a")?.view().sum());
     }
-    let mut change_ours = |db: &Database| change(db, false);
+    let change_rows = RefCell::new(|db: &Database| change(db, false));
     let n = place.pick(301, 51);
-    let change_of = std::cell::RefCell::new(&mut change_ours);
-    let by_rows = Rounds::run(n, || (change_of.borrow_mut())(&large_db), || (change_of.borrow_mut())(&small_db))?;
+    let by_rows = Rounds::run(n, || (change_rows.borrow_mut())(&large_db), || (change_rows.borrow_mut())(&small_db))?;
     // The second time that all of it is handed out, it is prepared for the third and all that follow.
     for _ in 0..3 {
         change(&large_db, true)?;
     }
-    let gibs = large_bytes as f64 / GIB as f64;
+    let gibs = bytes as f64 / GIB as f64;
     let figures = (0..place.pick(51, 11)).map(|_| Ok(change(&large_db, true)? * 1000.0 / gibs));
     let by_view = figures.collect::<Outcome<Vec<f64>>>()?;
     Ok(vec![

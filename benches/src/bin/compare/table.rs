@@ -60,6 +60,7 @@ pub(crate) fn target(row: &Row) -> String {
     let (sign, limit) = match row.target {
         Bound::Most(limit) => ("≤", limit),
         Bound::Least(limit) => ("≥", limit),
+        Bound::Any => return "–".to_owned(),
     };
     format!("{sign} {limit}{}", suffix(row.unit))
 }
@@ -80,7 +81,12 @@ fn cells(row: &Row) -> [String; 7] {
         side(row.seconds.map(|(_, baseline)| baseline)),
         figure(row),
         target(row),
-        if row.target.is_met(row.figure.median) { "✓" } else { "✗" }.to_owned(),
+        match row.target {
+            Bound::Any => "–",
+            target if target.is_met(row.figure.median) => "✓",
+            _ => "✗",
+        }
+        .to_owned(),
     ]
 }
 
@@ -111,8 +117,9 @@ fn duration(seconds: f64) -> String {
 }
 
 fn summary(rows: &[Row]) -> String {
-    let met = rows.iter().filter(|row| row.target.is_met(row.figure.median)).count();
-    format!("{met} of {} targets are met.", rows.len())
+    let with_target: Vec<&Row> = rows.iter().filter(|row| !matches!(row.target, Bound::Any)).collect();
+    let met = with_target.iter().filter(|row| row.target.is_met(row.figure.median)).count();
+    format!("{met} of {} targets are met.", with_target.len())
 }
 
 #[cfg(test)]
