@@ -35,6 +35,10 @@ quickstart:
 outside:
     bash .ci/run outside
 
+# The comparison with mapped files, in short.
+compare:
+    bash .ci/run compare
+
 # Builds the benches.
 benches:
     bash .ci/run benches

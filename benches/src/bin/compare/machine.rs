@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// What the figures depend on besides the code. No host name, no path.
 #[derive(Clone, Debug)]
 pub(crate) struct Machine {
-    /// The kernel's release, as `uname -r` says it.
+    /// The kernel's version: its release without what a distributor or a host appended.
     pub(crate) kernel: String,
     /// The processor's model, or its architecture where the kernel names no model.
     pub(crate) cpu: String,
@@ -31,7 +31,7 @@ impl Machine {
     pub(crate) fn of(dir: &Path) -> Machine {
         let mount = mount_of(dir);
         Machine {
-            kernel: read("/proc/sys/kernel/osrelease").unwrap_or_else(unknown),
+            kernel: read("/proc/sys/kernel/osrelease").map_or_else(unknown, |release| version(&release)),
             cpu: read("/proc/cpuinfo")
                 .and_then(|text| value(&text, "model name"))
                 .unwrap_or_else(|| std::env::consts::ARCH.to_owned()),
@@ -60,6 +60,10 @@ impl Machine {
 
 fn unknown() -> String {
     "unknown".to_owned()
+}
+
+fn version(release: &str) -> String {
+    release.split(['-', '+']).next().unwrap_or(release).to_owned()
 }
 
 fn read(path: &str) -> Option<String> {
@@ -150,6 +154,12 @@ mod tests {
 31 27 0:41 / /data\\040two rw,relatime - btrfs /dev/mapper/box--vg-data rw
 32 30 253:1 / /data/fast rw,relatime - ext4 /dev/mapper/box--vg-fast rw
 33 32 259:3 / /data/fast rw,relatime - xfs /dev/nvme0n1p3 rw";
+
+    #[test]
+    fn a_kernel_is_told_by_its_version_alone() {
+        assert_eq!(version("6.18.44-generic"), "6.18.44");
+        assert_eq!(version("6.8.0"), "6.8.0");
+    }
 
     fn kind(dir: &str) -> String {
         deepest(MOUNTS, Path::new(dir)).unwrap().kind
