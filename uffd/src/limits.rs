@@ -4,7 +4,7 @@
 use std::fmt::Display;
 use std::fs::File;
 use std::io::Read;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use bigarray_core::{Error, ErrorKind};
 use nix::errno::Errno;
@@ -16,50 +16,84 @@ const DEFAULT_MAX_MAP_COUNT: usize = 65530;
 /// Near the limit, mappings are counted exactly once in so many changes: counting reads a line each.
 const RECOUNT_NEAR: usize = 64;
 
-/// Far from it too, now and then: other code of the process, and other memories, map as well.
+/// Far from it too, now and then: other code of the process maps as well.
 const RECOUNT_FAR: usize = 4096;
 
 /// Knows about how many mappings the process has.
 pub(crate) struct MappingCount {
     limit: usize,
-    state: Mutex<State>,
+    estimate: &'static Estimate,
 }
 
-struct State {
+/// About how many mappings there are. Atomic numbers rather than a lock, which a fork might leave locked in the child. Who
+/// counts while others map may count theirs twice; if two count at once, a few may be forgotten until the next count,
+/// which the room above the limit allows for.
+struct Estimate {
     /// When last counted.
-    counted: usize,
+    counted: AtomicUsize,
     /// Operations since that may have added two mappings each: the new one, and the rest of the one it splits.
-    installs: usize,
-    /// Whether ranges were given back since, which an estimate cannot know the number of.
-    released: bool,
+    installs: AtomicUsize,
+    /// Whether the number may be far from the truth: ranges were given back since, or the system refused.
+    doubted: AtomicBool,
+}
+
+/// One for all memories, since the limit is one: each on its own, several would go past it together.
+static PROCESS: Estimate = Estimate::new();
+
+impl Estimate {
+    const fn new() -> Estimate {
+        Estimate { counted: AtomicUsize::new(0), installs: AtomicUsize::new(0), doubted: AtomicBool::new(false) }
+    }
+
+    fn count(&self) {
+        self.doubted.store(false, Ordering::Relaxed);
+        self.installs.store(0, Ordering::Relaxed);
+        self.counted.store(mappings(), Ordering::Relaxed);
+    }
+
+    fn fits(&self, n: usize, limit: usize) -> bool {
+        let installs = self.installs.load(Ordering::Relaxed);
+        self.counted.load(Ordering::Relaxed).saturating_add(2 * installs).saturating_add(n) <= limit
+    }
 }
 
 impl MappingCount {
     pub(crate) fn new(max_mappings: Option<usize>) -> MappingCount {
-        let limit = max_mappings.unwrap_or_else(|| max_map_count() / 5 * 4);
-        MappingCount { limit, state: Mutex::new(State { counted: mappings(), installs: 0, released: false }) }
+        MappingCount::with(max_mappings.unwrap_or_else(|| max_map_count() / 5 * 4), &PROCESS)
+    }
+
+    fn with(limit: usize, estimate: &'static Estimate) -> MappingCount {
+        estimate.count();
+        MappingCount { limit, estimate }
     }
 
     /// A mapping was laid over a part of another one.
     pub(crate) fn installed(&self) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).installs += 1;
+        self.estimate.installs.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A span was given back.
+    /// Many mappings may have gone.
     pub(crate) fn released(&self) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).released = true;
+        self.estimate.doubted.store(true, Ordering::Relaxed);
+    }
+
+    /// The system refused a mapping: others have taken more than was thought.
+    pub(crate) fn refused(&self) {
+        self.estimate.counted.store(usize::MAX, Ordering::Relaxed);
+        self.estimate.doubted.store(true, Ordering::Relaxed);
     }
 
     /// Whether about `n` more fit.
     pub(crate) fn has_room_for(&self, n: usize) -> bool {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let fits = |state: &State| state.counted.saturating_add(2 * state.installs).saturating_add(n) <= self.limit;
-        let recount =
-            if fits(&state) { state.installs >= RECOUNT_FAR } else { state.installs >= RECOUNT_NEAR || state.released };
-        if recount {
-            *state = State { counted: mappings(), installs: 0, released: false };
+        let installs = self.estimate.installs.load(Ordering::Relaxed);
+        let is_stale = match self.estimate.fits(n, self.limit) {
+            true => installs >= RECOUNT_FAR,
+            false => installs >= RECOUNT_NEAR || self.estimate.doubted.load(Ordering::Relaxed),
+        };
+        if is_stale {
+            self.estimate.count();
         }
-        fits(&state)
+        self.estimate.fits(n, self.limit)
     }
 }
 
@@ -107,6 +141,17 @@ pub(crate) fn os_error(what: impl Display, errno: Errno) -> Error {
     Error::new(ErrorKind::TooLarge, message).with_source(std::io::Error::from(errno))
 }
 
+/// An error of starting a thread, whose stack takes mappings: the system says "try again" whatever is short.
+pub(crate) fn thread_error(name: &str, error: std::io::Error) -> Error {
+    let what = format!(
+        "starting the thread {name}. Limits that may forbid it: RLIMIT_NPROC (`ulimit -u`), kernel.threads-max, pids.max \
+         of the cgroup, vm.max_map_count, which is {} and of which this process uses {}",
+        max_map_count(),
+        mappings()
+    );
+    Error::io(what, error)
+}
+
 /// The error number in an error of the crate `userfaultfd`, whose nix is an older one than ours.
 pub(crate) fn errno_of(error: &userfaultfd::Error) -> Errno {
     match error {
@@ -122,24 +167,53 @@ pub(crate) fn errno_of(error: &userfaultfd::Error) -> Errno {
 mod tests {
     use super::*;
 
+    fn count(limit: usize) -> MappingCount {
+        // Other tests of the process change its own.
+        MappingCount::with(limit, Box::leak(Box::new(Estimate::new())))
+    }
+
     #[test]
     fn an_estimate_near_the_limit_is_replaced_by_a_count() {
-        let count = MappingCount::new(Some(mappings() + 10_000));
+        let count = count(mappings() + 10_000);
         assert!(count.has_room_for(1000));
         for _ in 0..5000 {
             count.installed();
         }
         // Estimated 10,000 more; in truth nothing was mapped.
         assert!(count.has_room_for(1000));
-        assert_eq!(count.state.lock().unwrap().installs, 0);
+        assert_eq!(count.estimate.installs.load(Ordering::Relaxed), 0);
     }
 
     #[test]
     fn a_process_at_its_limit_has_no_room() {
-        let count = MappingCount::new(Some(1));
+        let count = count(1);
         assert!(!count.has_room_for(1));
         count.released();
         assert!(!count.has_room_for(1));
+    }
+
+    #[test]
+    fn a_refusal_is_believed_until_the_next_count_says_otherwise() {
+        let count = count(mappings() + 10_000);
+        count.refused();
+        assert!(!count.estimate.fits(1, count.limit));
+        assert!(count.has_room_for(1));
+    }
+
+    #[test]
+    fn what_one_memory_maps_is_known_to_the_others() {
+        let estimate = Box::leak(Box::new(Estimate::new()));
+        let [one, other] = [(); 2].map(|()| MappingCount::with(mappings() + 10_000, estimate));
+        (0..4000).for_each(|_| one.installed());
+        assert!(!other.estimate.fits(5000, other.limit));
+    }
+
+    #[test]
+    fn a_thread_that_cannot_be_started_names_every_limit_to_raise() {
+        let error = thread_error("bigarray-monitor", Errno::EAGAIN.into());
+        for part in ["bigarray-monitor", "RLIMIT_NPROC", "pids.max", "vm.max_map_count"] {
+            assert!(error.to_string().contains(part), "{error}");
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use userfaultfd::Uffd;
 
 use crate::ioctl::{ASYNCHRONOUS, SYNCHRONOUS};
 use crate::limits::{MappingCount, os_error};
-use crate::mapping::HUGE;
+use crate::mapping::{HUGE, Reservation};
 use crate::monitor::Shared;
 use crate::options::MemoryOptions;
 use crate::pagemap::{PageTable, Reader};
@@ -63,6 +63,8 @@ impl UffdMemory {
     pub fn new(options: MemoryOptions) -> Result<Arc<UffdMemory>> {
         let options = options.resolved()?;
         probe::page_size()?;
+        // Where not even this can be had, the self-tests would take that for what the kernel refuses, for good.
+        Reservation::new(HUGE).map_err(|errno| os_error("reserving addresses for self-tests", errno))?;
         let probe = probe::userfaultfd(options.userfaultfd);
         let reader = probe::page_table(options.pagemap)?;
         let open = |source: Source, features| {

@@ -40,6 +40,9 @@ use crate::read_ahead;
 /// Where the whole of a range is too much at once, it is emptied in steps, not smaller than this.
 const SMALLEST_STEP: usize = 64 << 20;
 
+/// Where so much is emptied at once, many mappings may go.
+const MANY_MAPPINGS: usize = 16 << 20;
+
 /// A reserved range of addresses.
 pub(crate) struct UffdSpan {
     // Before `inner`: the range goes while the userfaultfd is still open.
@@ -94,6 +97,14 @@ impl UffdSpan {
             ));
         }
         Ok(())
+    }
+
+    /// The error of a mapping that could not be had.
+    fn refused(&self, what: String, errno: Errno) -> Error {
+        if errno == Errno::ENOMEM {
+            self.inner.mappings.refused();
+        }
+        os_error(what, errno)
     }
 
     /// Lays fresh anonymous memory over `range`. At once if the scratch mapping, which counts against RLIMIT_AS and the
@@ -159,7 +170,9 @@ impl UffdSpan {
             }
             self.range.install(range.start, scratch)
         });
-        laid.map_err(|errno| os_error(format!("mapping {len} bytes of the data file from byte {offset} on"), errno))?;
+        laid.map_err(|errno| {
+            self.refused(format!("mapping {len} bytes of the data file from byte {offset} on"), errno)
+        })?;
         self.inner.mappings.installed();
         Ok(())
     }
@@ -186,7 +199,7 @@ impl UffdSpan {
         let scratch = Scratch::file(copies.as_fd(), at as u64, bytes.len());
         scratch
             .and_then(|scratch| self.range.install(at, scratch))
-            .map_err(|errno| os_error(format!("mapping {} bytes held in memory", bytes.len()), errno))?;
+            .map_err(|errno| self.refused(format!("mapping {} bytes held in memory", bytes.len()), errno))?;
         self.inner.mappings.installed();
         Ok(())
     }
@@ -231,7 +244,7 @@ impl Span for UffdSpan {
             }
             self.range.install(range.start, scratch)
         });
-        laid.map_err(|errno| os_error(format!("laying {len} bytes of zero memory"), errno))?;
+        laid.map_err(|errno| self.refused(format!("laying {len} bytes of zero memory"), errno))?;
         self.inner.mappings.installed();
         Ok(())
     }
@@ -309,7 +322,11 @@ impl Span for UffdSpan {
             Residency::Lazy => self.make_missing(&range),
             Residency::Eager => self.make_zero(&range),
         }
-        .map_err(|errno| os_error(format!("emptying {} bytes of a span", range.end - range.start), errno))
+        .map_err(|errno| os_error(format!("emptying {} bytes of a span", range.end - range.start), errno))?;
+        if range.end - range.start >= MANY_MAPPINGS {
+            self.inner.mappings.released();
+        }
+        Ok(())
     }
 
     fn wake(&self, range: Range<usize>) {

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
 
+use bigarray_core::Result;
 use bigarray_core::memory::Job;
 use bigarray_core::store::DataFile;
-use bigarray_core::{Error, Result};
 use crossbeam::channel::{Receiver, Sender, unbounded};
 use nix::sys::signal::{SigSet, Signal};
 
+use crate::limits::thread_error;
 use crate::monitor::{self, Shared};
 use crate::read_ahead;
 
@@ -69,7 +70,7 @@ impl Threads {
             block_signals();
             body(&shared);
         });
-        let handle = spawned.map_err(|error| Error::io(format!("starting the thread {name}"), error))?;
+        let handle = spawned.map_err(|error| thread_error(name, error))?;
         if let Some(running) = &mut self.running {
             running.handles.push(handle);
         }

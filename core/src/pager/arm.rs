@@ -42,6 +42,10 @@ impl Pager {
             }
         }
         for run in runs(&chosen) {
+            // What is armed is no more one mapping with its neighbours.
+            if !self.memory.has_room_for_mappings(2) {
+                return;
+            }
             match self.span.arm(self.bytes_of(&run)) {
                 Ok(true) => {
                     for (_, entry) in table.blocks.range_mut(run) {

@@ -156,11 +156,18 @@ impl Pager {
 
     /// Installed → Missing.
     fn forget(&self, table: &mut Table, blocks: &[u64]) -> Result<()> {
-        for run in runs(blocks) {
+        let mut runs = runs(blocks);
+        // What is emptied in the midst of mappings splits them. Where there is no room for that, what lies between goes
+        // too: a later fault, or the next binding of an eager span, brings it back.
+        if let [first, .., last] = &runs[..]
+            && !self.memory.has_room_for_mappings(2 * runs.len())
+        {
+            runs = vec![first.start..last.end];
+        }
+        for run in runs {
             self.span.reset(self.bytes_of(&run))?;
-            for block in run {
-                table.blocks.remove(&block);
-            }
+            let gone: Vec<u64> = table.blocks.range(run).map(|(&block, _)| block).collect();
+            gone.iter().for_each(|block| drop(table.blocks.remove(block)));
         }
         Ok(())
     }

@@ -5,9 +5,11 @@
 #![allow(dead_code)]
 
 pub(crate) mod arrays;
+pub(crate) mod ballast;
 pub(crate) mod child;
 pub(crate) mod cold;
 pub(crate) mod disk;
+
 pub(crate) mod process;
 pub(crate) mod random;
 
