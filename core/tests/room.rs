@@ -7,7 +7,8 @@ use bigarray_core::testing::{MemStore, SimMemory, SimOp, SimOptions, array_of};
 use bigarray_core::{BlockSize, Engine, EngineOptions, Transaction};
 
 const BLOCK: usize = BlockSize::MIN.bytes();
-const BLOCKS: usize = 9;
+/// So many that those written to are given back rather than mapped anew by the commit.
+const BLOCKS: usize = 141;
 
 fn write(memory: &SimMemory, transaction: &Transaction, at: usize, bytes: &[u8]) {
     let mut writer = transaction.open("a").unwrap();
@@ -46,7 +47,7 @@ fn emptied(delivers_faults: bool, most_mappings: usize, commits: bool) -> Vec<Ra
 #[test]
 fn where_there_is_room_only_what_was_written_is_emptied() {
     for (faults, commits) in [(true, true), (true, false), (false, true), (false, false)] {
-        let each = [1, 3, 5, 7].map(|block| block * BLOCK..(block + 1) * BLOCK);
+        let each: Vec<_> = (1..BLOCKS).step_by(2).map(|block| block * BLOCK..(block + 1) * BLOCK).collect();
         assert_eq!(emptied(faults, 1000, commits), each, "faults: {faults}, commits: {commits}");
     }
 }
@@ -54,6 +55,7 @@ fn where_there_is_room_only_what_was_written_is_emptied() {
 #[test]
 fn where_there_is_none_all_between_goes_too_and_comes_back() {
     for (faults, commits) in [(true, true), (true, false), (false, true), (false, false)] {
-        assert_eq!(emptied(faults, 7, commits), [BLOCK..8 * BLOCK], "faults: {faults}, commits: {commits}");
+        let all = emptied(faults, BLOCKS - 2, commits);
+        assert!(matches!(&all[..], [one] if *one == (BLOCK..(BLOCKS - 1) * BLOCK)), "faults: {faults}: {all:?}");
     }
 }

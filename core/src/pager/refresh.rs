@@ -162,7 +162,7 @@ impl Pager {
         if let [first, .., last] = &runs[..]
             && !self.memory.has_room_for_mappings(2 * runs.len())
         {
-            runs = vec![first.start..last.end];
+            runs = std::iter::once(first.start..last.end).collect();
         }
         for run in runs {
             self.span.reset(self.bytes_of(&run))?;
