@@ -77,14 +77,12 @@ impl Faults for Pager {
             State::Loading => None, // who loads it wakes
             State::Missing => {
                 // Without a binding there is no view, so this is a message that came late and nobody waits.
-                let load = self.start(&mut table, block)?; // (3)
+                let mut load = self.start(&mut table, block)?; // (3)
                 drop(table);
-                match Plan::ask(load.binding(), &load.run, block, self.block_size) {
+                match load.ask() {
                     // (4)
                     // Bytes have to be read: not by the thread that everybody else's faults wait for.
-                    Ok(plan) if self.copies(&plan) || self.policy.verify => {
-                        Some(Box::new(move || load.run_or_poison(plan)))
-                    }
+                    Ok(plan) if self.reads(&plan) => Some(Box::new(move || load.run_or_poison(plan))),
                     Ok(plan) => {
                         load.run_or_poison(plan);
                         None
@@ -131,6 +129,26 @@ impl Faults for Pager {
 }
 
 impl Load {
+    /// Step 4. Where bytes have to be read, others may load the rest of the run meanwhile, each block by itself.
+    fn ask(&mut self) -> Result<Plan> {
+        let plan = Plan::ask(self.binding(), &self.run, self.block, self.pager.block_size)?;
+        if !self.pager.reads(&plan) {
+            return Ok(plan);
+        }
+        let run = std::mem::replace(&mut self.run, self.block..self.block + 1);
+        let mut table = self.pager.lock();
+        if table.generation == self.generation {
+            table.narrow(&run, &self.run);
+        }
+        drop(table);
+        self.pager.loaded.notify_all();
+        // Whoever waits there tries again.
+        for rest in [run.start..self.run.start, self.run.end..run.end].iter().filter(|rest| !rest.is_empty()) {
+            self.pager.span.wake(self.pager.bytes_of(rest));
+        }
+        Ok(plan.of(self.block))
+    }
+
     /// Step 5.
     fn run(&self, plan: Plan) -> Result<()> {
         if self.pager.copies(&plan) { self.pager.copy(self, plan) } else { self.pager.map(self, plan) }
@@ -164,9 +182,14 @@ impl Pager {
     }
 
     /// Steps 4 to 6 for a thread that wants errors as values.
-    pub(super) fn load(load: Load) -> Result<()> {
-        let plan = Plan::ask(load.binding(), &load.run, load.block, load.pager.block_size)?; // (4)
+    pub(super) fn load(mut load: Load) -> Result<()> {
+        let plan = load.ask()?; // (4)
         load.run(plan)
+    }
+
+    /// Whether bytes have to be read before what was planned can be seen.
+    fn reads(&self, plan: &Plan) -> bool {
+        self.policy.verify || self.copies(plan)
     }
 
     /// Whether what was planned is to be copied: as the user chose, as storage demands, or for want of mappings.

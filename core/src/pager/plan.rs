@@ -82,6 +82,12 @@ impl Plan {
         Ok(plan)
     }
 
+    /// Of all that was planned, `block` alone.
+    pub(crate) fn of(self, block: u64) -> Plan {
+        let record = self.records.into_iter().nth((block - self.first) as usize).flatten();
+        Plan { first: block, records: vec![record] }
+    }
+
     /// The block behind the last one planned.
     pub(crate) fn next(&self) -> u64 {
         self.first + self.records.len() as u64

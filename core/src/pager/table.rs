@@ -163,6 +163,11 @@ impl Table {
         self.loading.retain(|other| other != run);
     }
 
+    /// Loading → Missing for all of `run` but `kept`.
+    pub(crate) fn narrow(&mut self, run: &Range<u64>, kept: &Range<u64>) {
+        self.loading.iter_mut().filter(|other| *other == run).for_each(|run| *run = kept.clone());
+    }
+
     /// Takes the ground from under every load in flight.
     pub(crate) fn raise_generation(&mut self) {
         self.generation += 1;

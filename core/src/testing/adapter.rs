@@ -37,7 +37,7 @@ pub trait Watch: Send + Sync + 'static {
 /// A store that tells a [`Watch`] of every call to it and to its snapshots.
 pub struct Adapter<S, W> {
     store: S,
-    watch: Arc<W>,
+    pub(super) watch: Arc<W>,
     snapshot: Mutex<Weak<Watched<W>>>,
 }
 
@@ -130,7 +130,7 @@ impl Watch for Counts {
 }
 
 impl<S, W> Adapter<S, W> {
-    fn wrap(store: S, watch: W) -> Adapter<S, W> {
+    pub(super) fn wrap(store: S, watch: W) -> Adapter<S, W> {
         Adapter { store, watch: Arc::new(watch), snapshot: Mutex::new(Weak::new()) }
     }
 }

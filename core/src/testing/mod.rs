@@ -5,7 +5,7 @@
 //! |---|---|
 //! | [`MemStore`] | a store in memory that scribbles over every page as soon as no snapshot refers to it |
 //! | [`SimMemory`] | a memory whose pages are values and whose faults come in an order that a seed decides |
-//! | [`Failing`], [`Counted`] | adapters around any store |
+//! | [`Failing`], [`Counted`], [`Gated`] | adapters around any store |
 //! | [`store_suite!`](crate::store_suite), [`memory_suite!`](crate::memory_suite) | a test of each property of a store, of a memory |
 //! | [`Edit`] | a commit without a pager |
 //!
@@ -40,6 +40,7 @@
 
 mod adapter;
 mod edit;
+mod gate;
 mod mem_file;
 mod mem_store;
 pub mod memory_suite;
@@ -49,6 +50,7 @@ pub mod store_suite;
 
 pub use adapter::{Adapter, Counted, Counts, Failing, Failures, StoreOp, Watch};
 pub use edit::{Edit, array_of, page_of};
+pub use gate::{Gate, Gated};
 pub use mem_file::MemFile;
 pub use mem_store::{MemStore, MemStoreOptions};
 pub use rng::Rng;
