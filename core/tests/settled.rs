@@ -84,3 +84,24 @@ fn what_others_committed_meanwhile_shows_too() {
     expected[2 * BLOCK..2 * BLOCK + PAGE].fill(4);
     assert!(bytes(&world) == expected);
 }
+
+/// The span that showed the commit idles, and is right for no older state.
+#[test]
+fn who_began_before_the_commit_and_looks_after_it_sees_the_old_state() {
+    let world = world();
+    let snapshot = world.engine.snapshot().unwrap();
+    let transaction = world.engine.begin().unwrap();
+    commit(&world, BLOCK + PAGE, &[3; PAGE]);
+    let writer = transaction.open("a").unwrap();
+    assert!(world.memory.span_at(writer.base().unwrap()).load(0..LEN).unwrap() == [1; LEN]);
+    drop(writer);
+    drop(transaction);
+    commit(&world, 2 * BLOCK, &[4; PAGE]);
+    let reader = world.engine.reader(&snapshot, "a").unwrap();
+    assert!(world.memory.span_at(reader.base().unwrap()).load(0..LEN).unwrap() == [1; LEN]);
+    drop(reader);
+    let mut expected = vec![1; LEN];
+    expected[BLOCK + PAGE..BLOCK + 2 * PAGE].fill(3);
+    expected[2 * BLOCK..2 * BLOCK + PAGE].fill(4);
+    assert!(bytes(&world) == expected);
+}

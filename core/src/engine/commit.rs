@@ -162,14 +162,17 @@ fn settle(
         let blocks = written.changes.iter().map(|change| change.block.0).collect();
         engine.pool().remember(id, committed.replaced[at], committed.version, blocks);
     }
-    // Clean blocks are as the snapshot had them, whatever others committed since; those of a new array are holes.
-    let right_for = match &slot.before {
-        Some((_, before)) => before.changed,
-        None => committed.version,
-    };
+    let before = slot.before.as_ref().map(|(_, before)| before.changed);
+    // What was written may show the new state where clean blocks do too: if nobody else committed to the array between
+    // this transaction's snapshot and the newest one. Blocks that were dropped, or of an array that shrank, are shown no
+    // more.
+    let newest = newest.filter(|newest| {
+        let alone = newest.version() == committed.version && before.is_none_or(|v| v == committed.replaced[at]);
+        alone && slot.dropped_from == u64::MAX
+    });
+    // Else clean blocks are as the snapshot had them, whatever others committed since; those of a new array are holes.
+    let right_for = before.filter(|_| newest.is_none()).unwrap_or(committed.version);
     if let Ok(Some(pager)) = std::mem::replace(&mut slot.pager, Ok(None)) {
-        // Blocks that were dropped, or of an array that shrank, are shown no more.
-        let newest = newest.filter(|_| slot.dropped_from == u64::MAX);
         let rest = match newest.map(|newest| pager.settle(&written.touched, id, newest)) {
             Some(Ok(rest)) => rest,
             _ => written.touched.clone(),

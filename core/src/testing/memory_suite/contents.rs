@@ -109,7 +109,8 @@ pub fn pages_remapped_show_their_new_place(make: MakeMemory<'_>) {
         handler.span.write(remapped.start + PAGE, &[2]);
         found.clear();
         handler.span.written(remapped.clone(), WrittenTo::Mapped, &mut found).expect("written");
-        assert_eq!(found, [remapped.start + PAGE..remapped.start + 2 * PAGE]);
+        let written = remapped.start + PAGE..remapped.start + 2 * PAGE;
+        assert!(matches!(&found[..], [run] if *run == written), "{found:?}");
     }
 }
 
