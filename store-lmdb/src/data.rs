@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use bigarray_core::store::DataFile;
@@ -15,10 +16,12 @@ use nix::libc;
 
 use crate::alloc::CHUNK;
 
-/// A file of this many chunks and more is lengthened by an eighth at a time, and really allocated. Below it stays
-/// sparse, so that a small database takes little.
+/// A file of this many chunks and more is really allocated when it is lengthened, and by more than is needed. Below it
+/// stays sparse, so that a small database takes little.
 const PREALLOCATED_FROM: u64 = 64;
-/// The most chunks that are preallocated beyond need.
+/// What is preallocated beyond need: this part of the file,
+const AHEAD_PART: u64 = 32;
+/// but no more chunks than this.
 const AHEAD: u64 = 32;
 
 /// The data file, mapped and read through a read-only descriptor.
@@ -26,8 +29,9 @@ pub(crate) struct Data {
     read_only: File,
     writable: Option<File>,
     dir: PathBuf,
-    /// Whether a commit waits for the disk.
     syncs: bool,
+    /// A length that the file has on disk: it had it when it was last synced here.
+    synced_bytes: AtomicU64,
     /// Why nothing may be written any more, until the database is opened again.
     failed: Mutex<Option<String>>,
 }
@@ -35,7 +39,8 @@ pub(crate) struct Data {
 impl Data {
     /// The file `data` of `dir`.
     pub(crate) fn new(read_only: File, writable: Option<File>, dir: &Path, syncs: bool) -> Data {
-        Data { read_only, writable, dir: dir.to_owned(), syncs, failed: Mutex::new(None) }
+        let (synced_bytes, failed) = (AtomicU64::new(0), Mutex::new(None));
+        Data { read_only, writable, dir: dir.to_owned(), syncs, synced_bytes, failed }
     }
 
     /// The descriptor to write by.
@@ -73,6 +78,19 @@ impl Data {
         self.writable()?.write_all_at(bytes, offset).map_err(|e| self.io("writing", e))
     }
 
+    /// Whether a commit waits for the disk.
+    pub(crate) fn syncs(&self) -> bool {
+        self.syncs
+    }
+
+    /// Whether the file system has bytes for byte `offset` on disk, or is about to: then to write there changes nothing
+    /// but those bytes. True where it cannot tell.
+    pub(crate) fn has_bytes_at(&self, offset: u64) -> bool {
+        // SAFETY: the file is open, and nobody uses the position that this moves: all reading and writing says where.
+        let next = unsafe { libc::lseek(self.read_only.as_raw_fd(), offset as i64, libc::SEEK_DATA) };
+        next == offset as i64 || next < 0 && Errno::last() != Errno::ENXIO
+    }
+
     /// Has the disk begin with what was written, so that less is left for [`sync`](Data::sync) to wait for.
     pub(crate) fn start_writing(&self, offset: u64, bytes: usize) {
         let Some(file) = self.writable.as_ref().filter(|_| self.syncs) else { return };
@@ -82,31 +100,33 @@ impl Data {
         }
     }
 
-    /// Makes the file hold `chunks` chunks, and some more once it is large.
+    /// Makes the file hold `chunks` chunks, and some more once it is large. Whether it must be synced before anyone
+    /// relies on that.
     ///
     /// # Errors
     /// [`ErrorKind::StoreFull`]: it is as long as it was, or preallocated in part.
-    pub(crate) fn lengthen(&self, chunks: u64) -> Result<()> {
+    pub(crate) fn lengthen(&self, chunks: u64) -> Result<bool> {
         let file = self.writable()?;
         let length = self.length()?;
         if chunks <= length / CHUNK {
-            return Ok(());
+            return Ok(chunks > self.synced_bytes.load(Ordering::Relaxed) / CHUNK);
         }
         let Some(bytes) = chunks.checked_mul(CHUNK).filter(|b| *b <= i64::MAX as u64) else {
             return Err(self.io("lengthening", Errno::EFBIG.into()));
         };
         if chunks >= PREALLOCATED_FROM {
-            let ahead = bytes.saturating_add((chunks / 8).min(AHEAD) * CHUNK);
+            let ahead = bytes.saturating_add((chunks / AHEAD_PART).min(AHEAD) * CHUNK);
             for end in [ahead, bytes] {
                 match fallocate(file, FallocateFlags::empty(), length as i64, (end - length) as i64) {
-                    Ok(()) => return Ok(()),
+                    Ok(()) => return Ok(true),
                     Err(Errno::ENOSPC | Errno::EDQUOT | Errno::EFBIG) if end > bytes => {}
                     Err(Errno::EOPNOTSUPP | Errno::ENOSYS) => break,
                     Err(e) => return Err(self.io("lengthening", e.into())),
                 }
             }
         }
-        file.set_len(bytes).map_err(|e| self.io("lengthening", e))
+        file.set_len(bytes).map_err(|e| self.io("lengthening", e))?;
+        Ok(true)
     }
 
     /// Makes what was written, and the length, survive a power loss.
@@ -116,11 +136,13 @@ impl Data {
     pub(crate) fn sync(&self) -> Result<()> {
         let file = self.writable()?;
         if self.syncs {
+            let length = self.length()?;
             file.sync_data().map_err(|e| {
                 self.fail(&format!("syncing the data file failed: {e}"));
                 let text = format!("syncing the data file of {}: {e}; open the database again", self.dir.display());
                 Error::new(ErrorKind::Io, text).with_source(e)
             })?;
+            self.synced_bytes.fetch_max(length, Ordering::Relaxed);
         }
         Ok(())
     }

@@ -24,6 +24,8 @@ pub(crate) struct Shared {
     pub(crate) process: Process,
     /// Owners of this process whose transactions failed, and whose claims could not be given back yet.
     pub(crate) abandoned: Mutex<Vec<Owner>>,
+    /// The chunk that small commits of this process fill.
+    pub(crate) open_chunk: Mutex<Option<u64>>,
     /// The newest committed state, as long as someone looks at it.
     newest: Mutex<Weak<LmdbSnapshot>>,
     /// What opening keeps until all of the above is closed. Last: fields drop in this order.
@@ -42,6 +44,7 @@ impl Shared {
             dir,
             process: Process::current(),
             abandoned: Mutex::default(),
+            open_chunk: Mutex::default(),
             newest: Mutex::default(),
             guards,
         })

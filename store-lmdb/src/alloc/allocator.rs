@@ -84,26 +84,38 @@ impl<'a> Space<'a> {
         if let Some(chunk) = self.table.first_fit(Bitmap::WHOLE, 0)? {
             return Ok(vec![Run { chunk, first: 0, pages }]);
         }
-        let chunk = self.table.end()?;
-        match self.table.extend_file(chunk + 1) {
-            Ok(()) => {
-                self.put(chunk, Bitmap::EMPTY, Bitmap::FULL)?;
-                Ok(vec![Run { chunk, first: 0, pages }])
-            }
+        match self.add_chunk() {
+            Ok(chunk) => Ok(vec![Run { chunk, first: 0, pages }]),
             Err(full) if full.is_store_full() => self.find_pieces(pages, usize::MAX)?.ok_or(full),
             Err(e) => Err(e),
         }
     }
 
+    /// A new chunk at the end of the file, all of it free.
+    ///
+    /// # Errors
+    /// [`ErrorKind::StoreFull`]: nothing has changed, the transaction may go on.
+    pub(super) fn add_chunk(&mut self) -> Result<u64> {
+        let chunk = self.table.end()?;
+        self.table.extend_file(chunk + 1)?;
+        self.put(chunk, Bitmap::EMPTY, Bitmap::FULL)?;
+        Ok(chunk)
+    }
+
     /// A run of `pages` in a chunk in part use, as tight as a few looks find it.
-    fn find_fit(&self, pages: u16) -> Result<Option<Run>> {
+    pub(super) fn find_fit(&self, pages: u16) -> Result<Option<Run>> {
+        Ok(self.find_free(pages)?.map(|run| Run { pages, ..run }))
+    }
+
+    /// The same, all of the free run that it lies in.
+    pub(super) fn find_free(&self, pages: u16) -> Result<Option<Run>> {
         // The class that `pages` belongs to has chunks where it fits and chunks where it does not; all classes above
         // have room for sure.
         for class in pages.ilog2() as u8..Bitmap::WHOLE {
             let mut from = 0;
             for _ in 0..LOOKS {
                 let Some(chunk) = self.table.first_fit(class, from)? else { break };
-                if let Some((first, _)) = self.bitmap(chunk)?.best_fit(pages) {
+                if let Some((first, pages)) = self.bitmap(chunk)?.best_fit(pages) {
                     return Ok(Some(Run { chunk, first, pages }));
                 }
                 from = chunk + 1;
@@ -168,13 +180,13 @@ impl<'a> Space<'a> {
     }
 
     /// The free pages of a chunk that a list says has some.
-    fn bitmap(&self, chunk: u64) -> Result<Bitmap> {
+    pub(super) fn bitmap(&self, chunk: u64) -> Result<Bitmap> {
         let bitmap = self.table.bitmap(chunk)?;
         bitmap.ok_or_else(|| wrong(&Run::whole(chunk), "are listed as partly free, but none is recorded as free"))
     }
 
     /// Takes pages that are free.
-    fn take(&mut self, run: &Run) -> Result<()> {
+    pub(super) fn take(&mut self, run: &Run) -> Result<()> {
         let before = self.bitmap(run.chunk)?;
         if !before.has_all(run) {
             return Err(wrong(run, "are handed out twice"));

@@ -44,6 +44,11 @@ impl Bitmap {
         *self == Bitmap::EMPTY
     }
 
+    /// How many pages are free.
+    pub(crate) fn count(&self) -> u16 {
+        self.0.iter().map(|word| word.count_ones() as u16).sum()
+    }
+
     /// Whether all pages of the run are free.
     pub(crate) fn has_all(&self, run: &Run) -> bool {
         self.masks(run).all(|(i, mask)| self.0[i] & mask == mask)

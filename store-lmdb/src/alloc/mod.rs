@@ -11,6 +11,7 @@ mod claims;
 mod freed;
 #[cfg(test)]
 mod model;
+mod placing;
 #[cfg(test)]
 mod simulated;
 mod table;

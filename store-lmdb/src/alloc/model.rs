@@ -40,6 +40,8 @@ struct Model {
     before: Option<State>,
     snapshots: Vec<State>,
     writers: Vec<Writer>,
+    /// The chunk that small commits fill, whatever became of the transaction that opened it.
+    open: Option<u64>,
     next: u64,
 }
 
@@ -52,6 +54,13 @@ enum Op {
         free: Vec<usize>,
         reclaim: usize,
         dropped_after: Option<usize>,
+    },
+    /// Stores an object of pages that are to lie in a certain place.
+    Place {
+        place: Place,
+        free: Vec<usize>,
+        reclaim: usize,
+        dropped: bool,
     },
     Claim {
         writer: Option<usize>,
@@ -85,6 +94,17 @@ enum Op {
     PowerLoss,
 }
 
+/// Where an object is to lie.
+#[derive(Clone, Debug)]
+enum Place {
+    /// In the open chunk, one run of each of those pages.
+    Open(Vec<u16>),
+    /// Behind another object.
+    Behind(usize, u16),
+    /// In one run, with room behind it.
+    Whole(u16, u16),
+}
+
 impl Model {
     fn new(disk: u64) -> Model {
         Model {
@@ -94,6 +114,7 @@ impl Model {
             before: None,
             snapshots: Vec::new(),
             writers: Vec::new(),
+            open: None,
             next: 1,
         }
     }
@@ -169,6 +190,53 @@ impl Model {
                 }
                 assert_eq!(rest.next(), None, "more pages than wanted");
                 if steps > 2 {
+                    self.commit(new);
+                }
+            }
+            Op::Place { place, free, reclaim, dropped } => {
+                let freed = Self::pick(&mut new, free);
+                let before = new.objects.values().flat_map(|o| o.runs.last()).copied().collect::<Vec<_>>();
+                let mut space = Space::new(&mut new.table);
+                space.reclaim(oldest, *reclaim).unwrap();
+                let (wanted, runs) = match place {
+                    Place::Open(wanted) => (wanted.clone(), space.allocate_in(&mut self.open, wanted).map(Some)),
+                    Place::Whole(pages, room) => (vec![*pages], space.allocate_whole(*pages, *room).map(Some)),
+                    Place::Behind(object, pages) => {
+                        let Some(run) = before.get(object % before.len().max(1)) else { return };
+                        let behind = space.allocate_behind(run, *pages);
+                        if let Ok(Some(runs)) = &behind {
+                            let starts = runs.iter().map(|r| range_of(r).start);
+                            let ends = [run].into_iter().chain(runs).map(|r| range_of(r).end);
+                            assert!(starts.eq(ends.take(runs.len())), "{runs:?} do not follow {run:?}");
+                        }
+                        (vec![*pages], behind)
+                    }
+                };
+                let runs = match runs {
+                    Ok(Some(runs)) => runs,
+                    // What is behind is taken: nothing has changed, the transaction may go on.
+                    Ok(None) => Vec::new(),
+                    Err(full) => {
+                        assert!(full.is_store_full(), "{full:?}");
+                        let free: u64 = new.table.free_runs().map(|r| u64::from(r.pages)).sum();
+                        let all: u64 = wanted.iter().map(|n| u64::from(*n)).sum();
+                        assert!(free < all, "full, with {free} pages free and {all} wanted");
+                        return;
+                    }
+                };
+                space.free(freed).unwrap();
+                if !runs.is_empty() {
+                    let pages = |runs: &[Run]| runs.iter().map(|r| usize::from(r.pages)).sum::<usize>();
+                    assert_eq!(pages(&runs), wanted.iter().map(|n| usize::from(*n)).sum::<usize>());
+                    if let Some(next) = space.next_in_line(&runs[runs.len() - 1]).unwrap() {
+                        // Written ahead: nobody may rely on it.
+                        self.write(&[next], 0);
+                    }
+                    let object = Object { runs, stamp: self.number() };
+                    self.write(&object.runs, object.stamp);
+                    new.objects.insert(object.stamp, object);
+                }
+                if !dropped {
                     self.commit(new);
                 }
             }
@@ -333,7 +401,14 @@ fn op() -> impl Strategy<Value = Op> {
     let chosen = || prop::collection::vec(any::<usize>(), 0..12);
     let reclaim = || prop_oneof![Just(0), 1..200_usize, Just(usize::MAX)];
     let rarely = || prop::bool::weighted(0.2);
+    let place = prop_oneof![
+        3 => prop::collection::vec(1..40_u16, 1..6).prop_map(Place::Open),
+        2 => (any::<usize>(), 1..=CHUNK_PAGES).prop_map(|(object, pages)| Place::Behind(object, pages)),
+        2 => (1..=CHUNK_PAGES, 1..=CHUNK_PAGES).prop_map(|(pages, room)| Place::Whole(pages, room)),
+    ];
     prop_oneof![
+        8 => (place, chosen(), reclaim(), rarely())
+            .prop_map(|(place, free, reclaim, dropped)| Op::Place { place, free, reclaim, dropped }),
         12 => (wanted, chosen(), reclaim(), prop::option::weighted(0.2, 0..3_usize)).prop_map(
             |(wanted, free, reclaim, dropped_after)| Op::Commit { wanted, free, reclaim, dropped_after }
         ),

@@ -165,3 +165,79 @@ fn records_that_contradict_each_other_are_refused() {
     overrated.chunks.insert(0, Bitmap::EMPTY);
     corrupt(Space::new(&mut overrated).allocate(&[512]).map(drop));
 }
+
+#[test]
+fn little_fills_one_chunk_from_the_front_and_leaves_small_gaps_alone() {
+    let mut table = free_file(3);
+    // Chunk 0 has a few gaps, chunk 1 enough to be opened, chunk 2 is whole.
+    let but_every = |chunk: u64, n: usize| {
+        (0..CHUNK_PAGES).filter(move |p| usize::from(*p) % n != 0).map(move |p| run(chunk, p, 1))
+    };
+    take(&mut table, &but_every(0, 16).chain(but_every(1, 4)).collect::<Vec<_>>());
+    let mut open = None;
+    let mut space = Space::new(&mut table);
+    assert_eq!(space.allocate_in(&mut open, &[1]).unwrap(), [run(1, 0, 1)]);
+    assert_eq!(space.allocate_in(&mut open, &[1]).unwrap(), [run(1, 4, 1)]);
+    // What has no room there opens another one, where the rest follows.
+    assert_eq!(space.allocate_in(&mut open, &[2, 3]).unwrap(), [run(2, 0, 2), run(2, 2, 3)]);
+    assert_eq!(space.allocate_in(&mut open, &[1]).unwrap(), [run(2, 5, 1)]);
+    assert_eq!(open, Some(2));
+    // Much is none of its business.
+    assert_eq!(space.allocate_in(&mut open, &[100, 60]).unwrap(), [run(2, 6, 100), run(2, 106, 60)]);
+}
+
+#[test]
+fn the_open_chunk_of_a_dropped_transaction_is_none() {
+    let mut table = SimulatedTable::new(4);
+    table.txn = 1;
+    let mut open = None;
+    Space::new(&mut table.clone()).allocate_in(&mut open, &[1]).unwrap();
+    assert_eq!(open, Some(0));
+    let owner = Process::current().new_owner();
+    let mut space = Space::new(&mut table);
+    space.claim(&owner, 2).unwrap();
+    assert_eq!(space.allocate_in(&mut open, &[1]).unwrap(), [run(2, 0, 1)]);
+}
+
+#[test]
+fn what_follows_in_the_file_is_had_if_it_is_free_or_new() {
+    let mut table = free_file(3);
+    table.disk = 4;
+    take(&mut table, &[run(0, 0, 500), run(1, 100, 1)]);
+    let mut space = Space::new(&mut table);
+    let mut behind = |before: Run, pages: u16| space.allocate_behind(&before, pages).unwrap();
+    assert_eq!(behind(run(0, 480, 20), 112), Some(vec![run(0, 500, 12), run(1, 0, 100)]));
+    assert_eq!(behind(run(1, 0, 100), 1), None);
+    assert_eq!(behind(run(1, 90, 11), 411), Some(vec![run(1, 101, 411)]));
+    assert_eq!(behind(run(2, 0, 100), 413), Some(vec![run(2, 100, 412), run(3, 0, 1)]), "the file grows");
+    assert_eq!(behind(run(3, 0, 1), 512), None, "the disk is full");
+    assert_eq!(table.free_runs().collect::<Vec<_>>(), [run(2, 0, 100), run(3, 1, 511)]);
+}
+
+#[test]
+fn what_others_are_to_follow_lies_before_free_pages_at_the_end() {
+    let mut table = free_file(2);
+    take(&mut table, &[run(0, 0, 300)]);
+    let mut space = Space::new(&mut table);
+    let whole = space.allocate_whole(16, 200).unwrap();
+    assert_eq!(whole, [run(0, 312, 16)]);
+    assert_eq!(space.allocate_behind(&whole[0], 16).unwrap(), Some(vec![run(0, 328, 16)]));
+    assert_eq!(space.allocate_in(&mut Some(0), &[5]).unwrap(), [run(0, 300, 5)]);
+    assert_eq!(space.allocate_whole(150, 1).unwrap(), [run(0, 344, 150)], "the tightest place there is");
+    assert_eq!(space.allocate_whole(512, 256).unwrap(), [run(1, 0, 512)]);
+}
+
+#[test]
+fn no_more_is_made_ready_than_is_in_use() {
+    let mut table = free_file(1);
+    take(&mut table, &[run(0, 0, 3), run(0, 10, 1), run(0, 40, 60)]);
+    let space = Space::new(&mut table);
+    let next = |first: u16, pages: u16| space.next_in_line(&run(0, first, pages)).unwrap();
+    assert_eq!(next(2, 1), Some(run(0, 3, 7)));
+    assert_eq!(next(39, 1), None);
+    assert_eq!(next(99, 1), Some(run(0, 100, 15)));
+    assert_eq!(next(511, 1), None);
+    let mut fresh = free_file(1);
+    take(&mut fresh, &[run(0, 0, 2)]);
+    assert_eq!(Space::new(&mut fresh).next_in_line(&run(0, 1, 1)).unwrap(), Some(run(0, 2, 2)));
+}

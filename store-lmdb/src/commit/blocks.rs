@@ -3,8 +3,8 @@
 use std::cell::RefCell;
 use std::ops::Range;
 
-use bigarray_core::store::{ArrayChange, BlockChange, DataFile};
-use bigarray_core::{ArrayId, BlockNo, BlockSize, Error, ErrorKind, PAGE, Result, Version};
+use bigarray_core::store::{ArrayChange, BlockChange};
+use bigarray_core::{ArrayId, BlockNo, BlockSize, PAGE, Result, Version};
 use lmdb::Database;
 
 use super::overlay::lay_over;
@@ -13,12 +13,18 @@ use super::sums::SumsWriter;
 use crate::alloc::{Run, Space};
 use crate::data::Data;
 use crate::index::WriteTxn;
-use crate::record::{
-    MAX_SEGMENTS, SUMS, StoredBlock, StoredSegment, attr_key, block_key, decode_block, encode_block, numbered_key,
-};
+use crate::record::{SUMS, StoredBlock, StoredSegment, attr_key, block_key, decode_block, encode_block, numbered_key};
 
 /// Records deleted, and freed runs kept in memory, at a time: an array may have any number.
 const AT_ONCE: usize = 1024;
+
+/// The array whose blocks are laid over.
+pub(super) struct Target {
+    pub(super) id: ArrayId,
+    pub(super) size: BlockSize,
+    /// Its end in bytes, before and after the commit.
+    pub(super) grown: Range<usize>,
+}
 
 /// The blocks of a commit: what all of it works on.
 pub(super) struct Blocks<'c, 't, 'i> {
@@ -26,20 +32,24 @@ pub(super) struct Blocks<'c, 't, 'i> {
     pub(super) space: Space<'c>,
     pub(super) data: &'t Data,
     /// Runs of the records before that nothing refers to any more.
-    freed: Vec<Run>,
+    pub(super) freed: Vec<Run>,
     /// How many there were in all.
     pub(super) freed_runs: usize,
     /// Runs of the payload that records refer to.
     pub(super) used: Vec<Run>,
     /// The payload lies in claimed chunks.
-    claimed: bool,
+    pub(super) claimed: bool,
+    /// Checksum of a page of zeros.
+    sum_of_zeros: u32,
     /// Pages were written besides the payload.
     pub(super) wrote: bool,
 }
 
 impl<'c, 't, 'i> Blocks<'c, 't, 'i> {
     pub(super) fn new(txn: &'t RefCell<WriteTxn<'i>>, space: Space<'c>, data: &'t Data, claimed: bool) -> Self {
-        Blocks { txn, space, data, freed: Vec::new(), freed_runs: 0, used: Vec::new(), claimed, wrote: false }
+        let sum_of_zeros = crc32c::crc32c(&[0; PAGE]);
+        let (freed, used) = (Vec::new(), Vec::new());
+        Blocks { txn, space, data, freed, freed_runs: 0, used, claimed, sum_of_zeros, wrote: false }
     }
 
     /// Deletes the blocks of an array from `from` on, with their checksums.
@@ -94,15 +104,10 @@ impl<'c, 't, 'i> Blocks<'c, 't, 'i> {
     ) -> Result<()> {
         let Some((_, descriptor)) = &change.after else { return Ok(()) };
         let mut sums = SumsWriter::new(id);
+        let before_bytes = change.before.as_ref().map_or(0, |(_, before)| before.nbytes());
+        let array = Target { id, size: descriptor.block_size, grown: before_bytes..descriptor.nbytes() };
         for block in &change.blocks {
-            self.lay_over_block(
-                block,
-                id,
-                descriptor.block_size,
-                payload,
-                payload.of_block(at, block.block),
-                &mut sums,
-            )?;
+            self.lay_over_block(block, &array, payload, payload.of_block(at, block.block), &mut sums)?;
             self.free_many()?;
         }
         sums.flush(&mut self.txn.borrow_mut())
@@ -111,17 +116,27 @@ impl<'c, 't, 'i> Blocks<'c, 't, 'i> {
     fn lay_over_block(
         &mut self,
         change: &BlockChange,
-        id: ArrayId,
-        size: BlockSize,
+        array: &Target,
         payload: &Payload,
         pieces: &[Piece],
         sums: &mut SumsWriter,
     ) -> Result<()> {
+        let &Target { id, size, .. } = array;
         let old = self.txn.borrow().tables().stored_block(id, change.block)?;
         let old = old.map_or(Vec::new(), |block| block.segments);
         let changed: Vec<Range<u32>> = change.pages.iter().map(|run| run.pages.clone()).collect();
         let new: Vec<StoredSegment> = pieces.iter().map(|piece| piece.segment).collect();
         let over = lay_over(&old, &changed, &new);
+
+        self.freed.extend(over.freed);
+        let version = Version(self.txn.borrow().id());
+        let mut block = StoredBlock { version, pages: size.pages(), segments: over.segments };
+        let zeroed = self.gather(&mut block, change, array, &old, &new)?;
+        if self.claimed {
+            // Chunks that were claimed have nothing else.
+            let is_payload = |run: &Run| new.iter().any(|s| s.run.chunk == run.chunk);
+            self.used.extend(block.segments.iter().map(|s| s.run).filter(is_payload));
+        }
 
         // Changed pages in order: zeros first get the sum of a hole, pieces then theirs.
         let first_page = change.block.0 * u64::from(size.pages());
@@ -129,32 +144,13 @@ impl<'c, 't, 'i> Blocks<'c, 't, 'i> {
         for run in change.pages.iter().filter(|run| run.zero) {
             new_sums[run.pages.start as usize..run.pages.end as usize].fill(Some(0));
         }
+        for page in zeroed {
+            new_sums[page as usize] = Some(self.sum_of_zeros);
+        }
         for piece in pieces {
             for (page, sum) in (piece.segment.first as usize..).zip(payload.sums_of(piece)) {
                 new_sums[page] = Some(sum);
             }
-        }
-
-        let version = Version(self.txn.borrow().id());
-        let mut block = StoredBlock { version, pages: size.pages(), segments: over.segments };
-        if block.segments.len() > MAX_SEGMENTS || block.to_record().segments.len() > MAX_SEGMENTS {
-            // Holes that become zeros on disk need a checksum.
-            let zeros = crc32c::crc32c(&[0; PAGE]);
-            let span = span_of(&block.segments);
-            let mut at = span.start;
-            for segment in &block.segments {
-                new_sums[at as usize..segment.first as usize].fill(Some(zeros));
-                at = segment.end();
-            }
-            block.segments = self.write_whole(&block.segments)?;
-            self.freed.extend(old.iter().map(|s| s.run));
-            // Nothing refers to where the payload is. What was claimed goes back with the claim.
-            if !self.claimed {
-                self.freed.extend(new.iter().map(|s| s.run));
-            }
-        } else {
-            self.freed.extend(over.freed);
-            self.used.extend(new.iter().map(|s| s.run));
         }
 
         let mut txn = self.txn.borrow_mut();
@@ -171,31 +167,6 @@ impl<'c, 't, 'i> Blocks<'c, 't, 'i> {
         }
     }
 
-    /// Copies a block of many segments, with the holes between them, to one run if there is one so long.
-    fn write_whole(&mut self, segments: &[StoredSegment]) -> Result<Vec<StoredSegment>> {
-        let span = span_of(segments);
-        let mut bytes = vec![0; span.len() * PAGE];
-        for segment in segments {
-            let at = (segment.first - span.start) as usize * PAGE;
-            self.data.read_at(segment.run.offset(), &mut bytes[at..][..usize::from(segment.run.pages) * PAGE])?;
-        }
-        let runs = self.space.allocate(&[span.len() as u16])?;
-        if runs.len() > MAX_SEGMENTS {
-            let text = "the data file is full: what is free lies too scattered to write a block to";
-            return Err(Error::new(ErrorKind::StoreFull, text));
-        }
-        let mut whole = Vec::with_capacity(runs.len());
-        let (mut first, mut rest) = (span.start, &bytes[..]);
-        for run in runs {
-            let (now, later) = rest.split_at(usize::from(run.pages) * PAGE);
-            self.data.write_at(run.offset(), now)?;
-            whole.push(StoredSegment { first, run });
-            (first, rest) = (first + u32::from(run.pages), later);
-        }
-        self.wrote = true;
-        Ok(whole)
-    }
-
     /// Records what is freed once there is much of it.
     fn free_many(&mut self) -> Result<()> {
         if self.freed.len() < AT_ONCE { Ok(()) } else { self.free_all() }
@@ -206,11 +177,6 @@ impl<'c, 't, 'i> Blocks<'c, 't, 'i> {
         self.freed_runs += self.freed.len();
         self.space.free(std::mem::take(&mut self.freed))
     }
-}
-
-/// The pages from the first that is not a hole to the last.
-fn span_of(segments: &[StoredSegment]) -> Range<u32> {
-    segments.first().map_or(0, |s| s.first)..segments.last().map_or(0, |s| s.end())
 }
 
 /// Deletes the records of an array in `db` from key `from` on, some at a time.

@@ -5,8 +5,10 @@ mod blocks;
 mod names;
 mod overlay;
 mod payload;
+mod small;
 mod space;
 mod sums;
+mod whole;
 
 use std::cell::RefCell;
 use std::error::Error as _;
@@ -21,11 +23,12 @@ use crate::shared::Shared;
 use crate::turn::TurnGuard;
 use ahead::{Ahead, tidy};
 use blocks::Blocks;
-use payload::{Payload, pages_of, runs_of};
+use payload::pages_of;
 use space::TxnSpace;
 
-/// A payload of more pages is written before the turn.
-const AHEAD_PAGES: usize = (1 << 20) / PAGE;
+/// A payload of more pages is written before the turn: what it takes to claim chunks for it, a commit of its own, is
+/// then little beside writing it.
+const AHEAD_PAGES: usize = (2 << 20) / PAGE;
 
 /// Makes `change` visible, all or nothing.
 pub(crate) fn commit(shared: &Shared, change: &Change<'_>, turn: Option<&dyn Turn>) -> Result<Committed> {
@@ -60,7 +63,7 @@ fn try_commit(shared: &Shared, change: &Change<'_>, ahead: Option<&Ahead<'_>>) -
     let mut table = TxnSpace::new(&txn, &shared.data);
     let mut space = Space::new(&mut table);
     let oldest = tidy(shared, &txn, &mut space)?;
-    let small = ahead.is_none().then(|| write_small(shared, change, &mut space)).transpose()?;
+    let small = ahead.is_none().then(|| small::write(shared, change, &mut space)).transpose()?;
     crash::point("small payload written");
     let mut blocks = Blocks::new(&txn, space, &shared.data, ahead.is_some());
     for ((at, array), now) in change.arrays.iter().enumerate().zip(&current) {
@@ -106,14 +109,6 @@ fn try_commit(shared: &Shared, change: &Change<'_>, ahead: Option<&Ahead<'_>>) -
         ids: current.iter().map(|now| now.id).collect(),
         replaced: current.iter().map(|now| now.changed).collect(),
     })
-}
-
-/// Finds room for a small payload inside the transaction, and writes it.
-fn write_small(shared: &Shared, change: &Change<'_>, space: &mut Space<'_>) -> Result<Payload> {
-    let wanted: Vec<u16> = runs_of(change).map(|(_, _, pages)| pages.len() as u16).collect();
-    let payload = Payload::place(change, space.allocate(&wanted)?)?;
-    payload.write(change, &shared.data)?;
-    Ok(payload)
 }
 
 /// Does `attempt`, a whole write transaction; where the index is full and can be enlarged, again.

@@ -91,7 +91,12 @@ impl Payload {
 
     /// Writes everything, in this thread.
     pub(super) fn write(&self, change: &Change<'_>, data: &Data) -> Result<()> {
-        self.pieces.iter().try_for_each(|piece| self.write_piece(piece, change, data))
+        self.pieces.iter().try_for_each(|piece| {
+            self.write_piece(piece, change, data)?;
+            let run = &piece.segment.run;
+            data.start_writing(run.offset(), usize::from(run.pages) * PAGE);
+            Ok(())
+        })
     }
 
     /// Writes everything, with the help of other threads.

@@ -17,7 +17,7 @@ use crate::record::{
 pub(super) struct TxnSpace<'t, 'i> {
     txn: &'t RefCell<WriteTxn<'i>>,
     data: &'t Data,
-    /// The file became longer: it must be synced before anyone relies on that.
+    /// The file became longer, and must be synced before anyone relies on that.
     pub(super) lengthened: bool,
 }
 
@@ -38,8 +38,7 @@ impl SpaceTable for TxnSpace<'_, '_> {
     }
 
     fn extend_file(&mut self, end: u64) -> Result<()> {
-        self.data.lengthen(end)?;
-        self.lengthened = true;
+        self.lengthened |= self.data.lengthen(end)?;
         self.txn.borrow_mut().put_meta(Meta::CHUNKS_END, end)
     }
 
