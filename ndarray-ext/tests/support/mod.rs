@@ -76,6 +76,8 @@ impl Deref for TestDb {
 impl Drop for TestDb {
     fn drop(&mut self) {
         if !std::thread::panicking() {
+            // It may be open in a way in which the check cannot join it.
+            self.close();
             check(&self.path);
         }
     }
