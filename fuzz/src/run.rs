@@ -76,6 +76,7 @@ impl World {
                 most_mappings: if setup.few_mappings { 40 } else { 60_000 },
                 reports_read_zero_pages: setup.reports_read_zero_pages,
                 leaves_jobs: setup.leaves_jobs,
+                arms: true,
                 patience: Duration::ZERO, // there is one thread
             },
         );
