@@ -227,4 +227,16 @@ speed-up by two threads      memmap2's        –         –       0.98 (0.92�
         row.figure.median = 1.1001;
         assert_eq!(cells(&row)[4..], ["1.10 (0.97–1.20)", "≤ 1.1", "✗"]);
     }
+
+    /// Both are written by hand from one run.
+    #[test]
+    fn the_readme_shows_the_table_of_the_document() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let table = |name: &str| -> Vec<String> {
+            let text = std::fs::read_to_string(root.join(name)).expect("a document of the project");
+            let start = text.find("| case |").expect("the table of the comparison");
+            text[start..].lines().take_while(|line| line.starts_with('|')).map(str::to_owned).collect()
+        };
+        assert_eq!(table("README.md"), table("docs/comparison.md"));
+    }
 }
