@@ -69,7 +69,7 @@ fn pages_that_became_holes_show_zeros() {
     assert!(bytes(&world) == expected);
 }
 
-/// Others commit between, to the same block where that does not conflict: never, so to its neighbour.
+/// To another block: to the same one they would have conflicted.
 #[test]
 fn what_others_committed_meanwhile_shows_too() {
     let world = world();

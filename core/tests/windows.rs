@@ -41,6 +41,21 @@ fn in_whatever_order_a_window_is_touched_it_takes_one_fault() {
     assert_eq!(faults(&world(&[]), &[], (0..BLOCKS).map(|n| n * 17 % BLOCKS)), 1);
 }
 
+/// 64 MiB, as for mappings.
+#[test]
+fn zero_memory_is_laid_a_window_at_a_time_on_both_sides() {
+    const WINDOW: usize = 64 << 20;
+    let world = World::with(SimOptions::default(), |_, _| {});
+    let transaction = world.engine.begin().unwrap();
+    let writer = transaction.create("holes", array_of(5 * WINDOW / 2 / BLOCK)).unwrap();
+    let span = world.memory.span_at(writer.base().unwrap());
+    for at in [WINDOW + 5 * BLOCK, 2 * WINDOW - 1, WINDOW, WINDOW - 1, 5 * WINDOW / 2 - 1] {
+        assert_eq!(span.load(at..at + 1).unwrap(), [0]);
+    }
+    let laid: Vec<_> = world.memory.trace().into_iter().filter(|e| e.op == SimOp::Zero).map(|e| e.range).collect();
+    assert_eq!(laid, [WINDOW..2 * WINDOW, 0..WINDOW, 2 * WINDOW..5 * WINDOW / 2]);
+}
+
 #[test]
 fn a_hole_ends_what_one_fault_reaches_on_both_sides() {
     let holes = [10, 11, 25];

@@ -116,6 +116,13 @@ fn many_scattered_blocks_are_read_and_written_below_the_limit() {
     say(format_args!("{BLOCKS} blocks of two mappings each, a limit of {LIMIT}: {most} mappings at most"));
 }
 
+/// A database with an array of ones, all of which is one mapping.
+fn of_ones(blocks: usize) -> TestDb {
+    let db = TestDb::new();
+    db.commit(|txn| txn.create_with::<u8, _>("A", blocks * BLOCK, &small_blocks()).unwrap().view_mut().fill(1));
+    db
+}
+
 /// All of it is one mapping, until a commit takes every second block out of it.
 #[test]
 fn a_commit_of_every_second_block_does_not_leave_a_mapping_each() {
@@ -124,8 +131,7 @@ fn a_commit_of_every_second_block_does_not_leave_a_mapping_each() {
     if !alone(this_test!(), |child| _ = child.env("BIGARRAY_MAX_MAPPINGS", LIMIT.to_string())) {
         return;
     }
-    let db = TestDb::new();
-    db.commit(|txn| txn.create_with::<u8, _>("A", BLOCKS * BLOCK, &small_blocks()).unwrap().view_mut().fill(1));
+    let db = of_ones(BLOCKS);
     for round in 1..=4 {
         let txn = db.begin().unwrap();
         let mut a = txn.array::<u8, Ix1>("A").unwrap();
@@ -156,8 +162,7 @@ fn every_second_block_handed_out_mutably_does_not_become_a_mapping_each() {
     if !alone(this_test!(), |child| _ = child.env("BIGARRAY_MAX_MAPPINGS", LIMIT.to_string())) {
         return;
     }
-    let db = TestDb::new();
-    db.commit(|txn| txn.create_with::<u8, _>("A", BLOCKS * BLOCK, &small_blocks()).unwrap().view_mut().fill(1));
+    let db = of_ones(BLOCKS);
     for round in 1..=5 {
         let txn = db.begin().unwrap();
         let mut a = txn.array::<u8, Ix1>("A").unwrap();

@@ -13,6 +13,7 @@ use bigarray_core::{Error, ErrorKind, Result};
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, fallocate};
 use nix::libc;
+use nix::unistd::{Whence, lseek};
 
 use crate::alloc::CHUNK;
 
@@ -86,9 +87,11 @@ impl Data {
     /// Whether the file system has bytes for byte `offset` on disk, or is about to: then to write there changes nothing
     /// but those bytes. True where it cannot tell.
     pub(crate) fn has_bytes_at(&self, offset: u64) -> bool {
-        // SAFETY: the file is open, and nobody uses the position that this moves: all reading and writing says where.
-        let next = unsafe { libc::lseek(self.read_only.as_raw_fd(), offset as i64, libc::SEEK_DATA) };
-        next == offset as i64 || next < 0 && Errno::last() != Errno::ENXIO
+        // Nobody uses the position that this moves: all reading and writing says where.
+        match lseek(&self.read_only, offset as i64, Whence::SeekData) {
+            Ok(next) => next == offset as i64,
+            Err(errno) => errno != Errno::ENXIO,
+        }
     }
 
     /// Has the disk begin with what was written, so that less is left for [`sync`](Data::sync) to wait for.

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use bigarray_core::Error;
 use proptest::prelude::*;
 
 use super::simulated::SimulatedTable;
@@ -164,13 +165,7 @@ impl Model {
                 }
                 let runs = match space.allocate(wanted) {
                     Ok(runs) => runs,
-                    Err(full) => {
-                        assert!(full.is_store_full(), "{full:?}");
-                        let free: u64 = new.table.free_runs().map(|r| u64::from(r.pages)).sum();
-                        let all: u64 = wanted.iter().map(|n| u64::from(*n)).sum();
-                        assert!(free < all, "full, with {free} pages free and {all} wanted");
-                        return;
-                    }
+                    Err(full) => return assert_full(&new.table, wanted, &full),
                 };
                 if steps > 1 {
                     space.free(freed).unwrap();
@@ -216,13 +211,7 @@ impl Model {
                     Ok(Some(runs)) => runs,
                     // What is behind is taken: nothing has changed, the transaction may go on.
                     Ok(None) => Vec::new(),
-                    Err(full) => {
-                        assert!(full.is_store_full(), "{full:?}");
-                        let free: u64 = new.table.free_runs().map(|r| u64::from(r.pages)).sum();
-                        let all: u64 = wanted.iter().map(|n| u64::from(*n)).sum();
-                        assert!(free < all, "full, with {free} pages free and {all} wanted");
-                        return;
-                    }
+                    Err(full) => return assert_full(&new.table, &wanted, &full),
                 };
                 space.free(freed).unwrap();
                 if !runs.is_empty() {
@@ -385,6 +374,14 @@ impl Model {
         self.check();
         assert!(self.now.table.freed.is_empty() && self.now.table.claims.is_empty());
     }
+}
+
+/// Only a file that cannot hold what is wanted is full, however its free pages lie.
+fn assert_full(table: &SimulatedTable, wanted: &[u16], full: &Error) {
+    assert!(full.is_store_full(), "{full:?}");
+    let free: u64 = table.free_runs().map(|r| u64::from(r.pages)).sum();
+    let all: u64 = wanted.iter().map(|n| u64::from(*n)).sum();
+    assert!(free < all, "full, with {free} pages free and {all} wanted");
 }
 
 fn range_of(run: &Run) -> std::ops::Range<usize> {

@@ -4,10 +4,11 @@ use std::path::Path;
 
 use bigarray::ndarray::{Array2, Axis, Ix1, Ix2};
 use bigarray::{ArrayOptions, Database, Durability};
+use fastrand::Rng;
 
 use crate::Outcome;
 use crate::child::{seconds, seconds_limited};
-use crate::rounds::{Numbers, Rounds, alone, timed};
+use crate::rounds::{Rounds, alone, timed};
 use crate::row::{Bound, Row, Unit};
 use crate::stored::{BLOCK, PAGE, Place, Stored, change_one, number};
 
@@ -21,9 +22,9 @@ pub(crate) fn by_small_commits(place: &Place) -> Outcome<Vec<Row>> {
     let before = aged.disk_bytes()?;
     let mut pages = Vec::new();
     let db = aged.open_unsynced()?;
-    let mut numbers = Numbers::new(11);
+    let mut numbers = Rng::with_seed(11);
     for _ in 0..commits {
-        let at = numbers.below(len);
+        let at = numbers.usize(..len);
         let written = bytes_written()?;
         change_one(&db, at)?;
         pages.push((bytes_written()? - written) as f64 / PAGE as f64);
@@ -60,7 +61,7 @@ pub(crate) fn by_mixed_use(place: &Place) -> Outcome<Vec<Row>> {
     let aged = Stored::at(place.path("mixed.bigarray"));
     {
         let db = Database::options().durability(Durability::NoPowerLossSafety).open(aged.path())?;
-        let mut numbers = Numbers::new(13);
+        let mut numbers = Rng::with_seed(13);
         for _ in 0..steps {
             mixed_step(&db, &mut numbers)?;
         }
@@ -84,24 +85,24 @@ pub(crate) fn by_mixed_use(place: &Place) -> Outcome<Vec<Row>> {
 }
 
 /// One of ten arrays of up to 16 MiB is created, changed here and there, rewritten in part, or removed.
-fn mixed_step(db: &Database, numbers: &mut Numbers) -> Outcome<()> {
-    let name = format!("mixed-{}", numbers.below(10));
+fn mixed_step(db: &Database, numbers: &mut Rng) -> Outcome<()> {
+    let name = format!("mixed-{}", numbers.usize(..10));
     let txn = db.begin()?;
     match txn.array::<f64, Ix1>(&name) {
         Err(error) if error.is_not_found() => {
-            let len = 1 + numbers.below(8 * BLOCK / 8);
-            txn.create::<f64, _>(&name, len)?.view_mut().fill(numbers.below(100) as f64 + 1.0);
+            let len = 1 + numbers.usize(..8 * BLOCK / 8);
+            txn.create::<f64, _>(&name, len)?.view_mut().fill(numbers.usize(..100) as f64 + 1.0);
         }
         Err(error) => return Err(error.into()),
         Ok(mut array) => {
             let len = array.len();
-            let at = numbers.below(len);
-            match numbers.below(100) {
+            let at = numbers.usize(..len);
+            match numbers.usize(..100) {
                 0..2 => {
                     drop(array);
                     txn.remove(&name)?;
                 }
-                2..10 => array.rows_mut(at..len.min(at + numbers.below(BLOCK / 8)))?.fill(7.0),
+                2..10 => array.rows_mut(at..len.min(at + numbers.usize(..BLOCK / 8)))?.fill(7.0),
                 _ => array.rows_mut(at..at + 1)?[0] += 1.0,
             }
         }
@@ -121,8 +122,7 @@ pub(crate) fn past_the_limit_of_mappings(place: &Place) -> Outcome<Vec<Row>> {
     let options = ArrayOptions::new().block_size(SMALL_BLOCK);
     db.transact(|txn| txn.create_with::<f64, _>("a", len, &options).map(drop))?;
     let mut order: Vec<usize> = (0..blocks).collect();
-    let mut numbers = Numbers::new(23);
-    (1..blocks).rev().for_each(|n| order.swap(n, numbers.below(n + 1)));
+    Rng::with_seed(23).shuffle(&mut order);
     // A commit of 16 stores them in ascending order, far apart from each other.
     for some in order.chunks(16) {
         db.transact(|txn| {
@@ -164,9 +164,9 @@ pub(crate) fn by_small_appends(place: &Place) -> Outcome<Vec<Row>> {
     {
         let db = piecemeal.open_unsynced()?;
         db.transact(|txn| txn.create::<f64, _>("a", (0, COLUMNS)).map(drop))?;
-        let mut numbers = Numbers::new(17);
+        let mut numbers = Rng::with_seed(17);
         for _ in 0..appends {
-            let new = Array2::from_elem((1 + numbers.below(MOST_ROWS), COLUMNS), 1.5);
+            let new = Array2::from_elem((1 + numbers.usize(..MOST_ROWS), COLUMNS), 1.5);
             let written = bytes_written()?;
             db.transact(|txn| txn.array::<f64, Ix2>("a")?.append(Axis(0), new.view()))?;
             pages.push((bytes_written()? - written) as f64 / PAGE as f64);

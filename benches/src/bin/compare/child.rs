@@ -7,11 +7,12 @@ use std::process::{Command, Stdio};
 
 use bigarray::Database;
 use bigarray::ndarray::{ArrayView1, Axis, Ix1, Ix2};
+use fastrand::Rng;
 use rayon::prelude::*;
 
 use crate::Outcome;
 use crate::baseline;
-use crate::rounds::{Numbers, timed};
+use crate::rounds::timed;
 use crate::stored::BLOCK;
 
 /// Figures that `job` prints in a process of its own.
@@ -109,10 +110,10 @@ fn view(bytes: &[u8]) -> ArrayView1<'_, f64> {
 
 /// Reads `n` numbers here and there.
 pub(crate) fn touch(view: ArrayView1<'_, f64>, n: usize) {
-    let mut numbers = Numbers::new(7);
+    let mut numbers = Rng::with_seed(7);
     let mut sum = 0.0;
     for _ in 0..n {
-        sum += view[numbers.below(view.len())];
+        sum += view[numbers.usize(..view.len())];
     }
     black_box(sum);
 }

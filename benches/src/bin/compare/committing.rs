@@ -6,10 +6,11 @@ use std::os::unix::fs::FileExt;
 
 use bigarray::Database;
 use bigarray::ndarray::{Array1, Axis, Ix1};
+use fastrand::Rng;
 
 use crate::Outcome;
 use crate::baseline::{map_mut, numbers_mut};
-use crate::rounds::{Numbers, Rounds, timed};
+use crate::rounds::{Rounds, timed};
 use crate::row::Row;
 use crate::stored::{PAGE, PAGE_LEN, Place, change_one, number};
 
@@ -58,14 +59,14 @@ fn one_page(place: &Place) -> Outcome<Vec<Row>> {
     let stored = place.database(len)?;
     let path = place.file(len)?;
     let db = stored.open()?;
-    let mut places = Numbers::new(3);
-    let mut ours = || Ok(timed(|| change_one(&db, places.below(len))).1);
+    let mut places = Rng::with_seed(3);
+    let mut ours = || Ok(timed(|| change_one(&db, places.usize(..len))).1);
 
     let file = OpenOptions::new().read(true).write(true).open(&path)?;
-    let mut places = Numbers::new(3);
+    let mut places = Rng::with_seed(3);
     let page = vec![1u8; PAGE];
     let mut written = || {
-        let at = places.below(len / PAGE_LEN) * PAGE;
+        let at = places.usize(..len / PAGE_LEN) * PAGE;
         let (done, seconds) = timed(|| file.write_all_at(&page, at as u64).and_then(|()| file.sync_data()));
         done?;
         Ok(seconds)
@@ -73,10 +74,10 @@ fn one_page(place: &Place) -> Outcome<Vec<Row>> {
     let against_writes = Rounds::run(n, &mut ours, &mut written)?;
 
     let mut mapped = map_mut(&file)?;
-    let mut places = Numbers::new(5);
+    let mut places = Rng::with_seed(5);
     let mut flushed = || {
         let (done, seconds) = timed(|| {
-            numbers_mut(&mut mapped)[places.below(len)] += 1.0;
+            numbers_mut(&mut mapped)[places.usize(..len)] += 1.0;
             mapped.flush()
         });
         done?;

@@ -35,7 +35,7 @@ type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 /// Measures bigarray against memmap2, plain files and Vec, in turn, and reports medians of paired ratios.
 #[derive(Parser)]
 #[command(after_help = "\
-Takes about five minutes and 20 GB of disk; --quick under one minute and 3 GB. Run it on a machine that does nothing \
+Takes about three minutes and 20 GB of disk; --quick half a minute and 3 GB. Run it on a machine that does nothing \
 else, with the page cache able to hold the arrays. Where a figure misses its target the table says so; nothing fails.")]
 struct Arguments {
     /// Small arrays and few rounds: under a minute, for a first look

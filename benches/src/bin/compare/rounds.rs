@@ -53,21 +53,3 @@ pub(crate) fn timed<R>(f: impl FnOnce() -> R) -> (R, f64) {
     let result = f();
     (result, start.elapsed().as_secs_f64())
 }
-
-/// A sequence of numbers that looks random and is the same in every run (xorshift64*).
-pub(crate) struct Numbers(u64);
-
-impl Numbers {
-    /// The sequence of `seed`.
-    pub(crate) fn new(seed: u64) -> Numbers {
-        Numbers(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
-    }
-
-    /// A number below `end`.
-    pub(crate) fn below(&mut self, end: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        ((u128::from(self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)) * end as u128) >> 64) as usize
-    }
-}

@@ -6,10 +6,11 @@ use std::path::Path;
 
 use bigarray::ndarray::{Array1, Axis, Ix1};
 use bigarray::{ArrayOptions, Database, Durability};
+use fastrand::Rng;
 
 use crate::Outcome;
 use crate::child::seconds;
-use crate::rounds::{Numbers, Rounds, alone, timed};
+use crate::rounds::{Rounds, alone, timed};
 use crate::row::{Bound, Row, Unit};
 use crate::stored::{PAGE, Place, Stored};
 
@@ -58,12 +59,12 @@ fn resident(place: &Place, large: &Stored, bytes: usize) -> Outcome<Vec<Row>> {
     let small = Stored::at(place.path("small.bigarray"));
     small.fill(SMALL / 8, Durability::NoPowerLossSafety)?;
     let (large_db, small_db) = (large.open_unsynced()?, small.open_unsynced()?);
-    let mut numbers = Numbers::new(19);
+    let mut numbers = Rng::with_seed(19);
     let mut change = |db: &Database, whole: bool| -> Outcome<f64> {
         let (done, seconds) = timed(|| -> Outcome<()> {
             let txn = db.begin()?;
             let mut array = txn.array::<f64, Ix1>("a")?;
-            let at = numbers.below(if whole { array.len() } else { SMALL / 8 });
+            let at = numbers.usize(..if whole { array.len() } else { SMALL / 8 });
             if whole {
                 array.view_mut()[at] += 1.0;
             } else {
