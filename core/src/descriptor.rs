@@ -1,3 +1,5 @@
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind, Result};
@@ -23,6 +25,38 @@ pub enum Order {
     ColumnMajor,
 }
 
+/// How the blocks of an array are stored. A block that does not shrink by an eighth is stored as it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Codec {
+    /// As they are: mapped, not copied, when they are read.
+    #[default]
+    None,
+    /// Compressed by LZ4: the fastest to read.
+    Lz4 {
+        /// Bytes are sorted first by their place in the element, which suits numbers that change slowly.
+        shuffle: bool,
+    },
+    /// Compressed by Zstandard: the smallest.
+    Zstd {
+        /// 1 (fast) to 22 (small); 3 is common.
+        level: i32,
+        /// As of [`Lz4`](Codec::Lz4).
+        shuffle: bool,
+    },
+}
+
+impl fmt::Display for Codec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shuffled = |shuffle| if shuffle { " after byte shuffle" } else { "" };
+        match *self {
+            Codec::None => write!(f, "none"),
+            Codec::Lz4 { shuffle } => write!(f, "LZ4{}", shuffled(shuffle)),
+            Codec::Zstd { level, shuffle } => write!(f, "Zstandard level {level}{}", shuffled(shuffle)),
+        }
+    }
+}
+
 /// What an array is, its elements aside.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Descriptor {
@@ -38,6 +72,8 @@ pub struct Descriptor {
     pub order: Order,
     /// Unit of loading and of conflict.
     pub block_size: BlockSize,
+    /// How its blocks are stored.
+    pub codec: Codec,
     /// The commit that last changed any block of the array (created, wrote or deleted one). Not part of what
     /// conflicts; it lets a refresh skip an array nobody touched.
     pub changed: Version,
@@ -85,5 +121,6 @@ impl Descriptor {
             && self.shape == other.shape
             && self.order == other.order
             && self.block_size == other.block_size
+            && self.codec == other.codec
     }
 }

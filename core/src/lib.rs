@@ -14,7 +14,7 @@ pub mod store;
 #[cfg(feature = "testing")]
 pub mod testing;
 
-pub use descriptor::{ArrayId, Descriptor, Order, Version};
+pub use descriptor::{ArrayId, Codec, Descriptor, Order, Version};
 pub use engine::{Engine, EngineOptions, Reader, Transaction, Writer};
 pub use error::{Error, ErrorKind, Result};
 pub use geometry::{BlockNo, BlockSize, PAGE, page_ceil};

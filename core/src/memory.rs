@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::{Arc, Weak};
 
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::store::DataFile;
 
 /// Gives out spans.
@@ -40,8 +40,8 @@ pub enum Residency {
 
 /// A reserved range of addresses. Offsets are bytes from its start; ranges are whole pages.
 ///
-/// `zero`, `map`, `copy`, `unprotect`, `poison`, `arm` and `reset` are called under the lock of the one pager that owns
-/// the span, so never two at once. None of them reads or writes the span's memory.
+/// `zero`, `map`, `copy`, `unprotect`, `poison`, `arm`, `reset`, `guard`, `unguard` and `evict` are called under the lock of
+/// the one pager that owns the span, so never two at once. None of them reads or writes the span's memory.
 pub trait Span: Send + Sync {
     /// Address of byte 0; never changes.
     fn base(&self) -> NonNull<u8>;
@@ -84,6 +84,31 @@ pub trait Span: Send + Sync {
 
     /// Back to missing (lazy) or zeros (eager), whatever was there. Nobody may be using the range.
     fn reset(&self, range: Range<usize>) -> Result<()>;
+
+    /// From here on whoever writes to `range`, zero memory or copied pages of a lazy span, waits for
+    /// [`Faults::protected`], and whoever touches what was never touched of it for [`Faults::missing`]. Reads of what is
+    /// there go on, and [`written`](Span::written) and [`with_bytes`](Span::with_bytes) see bytes that stand still.
+    ///
+    /// # Errors
+    /// Then `range` is as it was.
+    fn guard(&self, range: Range<usize>) -> Result<()> {
+        let _ = range;
+        Err(Error::new(ErrorKind::Unsupported, "this memory cannot hold writes back"))
+    }
+
+    /// Zero memory that was [guarded](Span::guard) is as it was before, and whoever waits tries again. (Copied pages:
+    /// [`unprotect`](Span::unprotect).)
+    fn unguard(&self, range: Range<usize>) -> Result<()> {
+        let _ = range;
+        Err(Error::new(ErrorKind::Unsupported, "this memory cannot hold writes back"))
+    }
+
+    /// Back to missing what is guarded, or was copied and is write-protected. Others may be reading it: each of them
+    /// finds the bytes, or waits for [`Faults::missing`]. The memory is free then.
+    fn evict(&self, range: Range<usize>) -> Result<()> {
+        let _ = range;
+        Err(Error::new(ErrorKind::Unsupported, "this memory cannot be taken back while it is in use"))
+    }
 
     /// Lets threads that wait in a missing page of the range try again.
     fn wake(&self, range: Range<usize>);
@@ -139,8 +164,9 @@ pub enum WrittenTo {
 /// The pager, as its span sees it. Called by the thread that receives faults, which touches no span memory and holds
 /// no lock that a thread can hold while touching one.
 pub trait Faults: Send + Sync {
-    /// A thread waits for the missing page at `offset`. Work that takes long comes back as a job, for another thread.
-    fn missing(&self, offset: usize) -> Option<Job>;
+    /// A thread waits for the missing page at `offset`. Work that takes long comes back as jobs, for other threads, the
+    /// most urgent first.
+    fn missing(&self, offset: usize) -> Vec<Job>;
 
     /// A thread waits to write to the protected page at `offset`.
     fn protected(&self, offset: usize);

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::descriptor::{ArrayId, Descriptor, Version};
-use crate::error::Result;
+use crate::descriptor::{ArrayId, Codec, Descriptor, Version};
+use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::BlockNo;
 
 /// Where the bytes of a run of pages come from.
@@ -112,6 +112,88 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// [`InUse`](crate::ErrorKind::InUse): this thread holds the turn already, and would wait for itself.
     fn turn(&self) -> Result<Box<dyn Turn>>;
+
+    /// Where a transaction writes before its commit. Costs nothing until it does.
+    fn ahead(&self) -> Result<Arc<dyn Ahead>> {
+        Err(Error::new(ErrorKind::Unsupported, "this store cannot write ahead of a commit"))
+    }
+
+    /// Refuses a codec that this build does not have.
+    ///
+    /// # Errors
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) with its name.
+    fn check_codec(&self, codec: Codec) -> Result<()> {
+        match codec {
+            Codec::None => Ok(()),
+            _ => Err(Error::new(ErrorKind::Unsupported, format!("this store does not have the codec {codec}"))),
+        }
+    }
+}
+
+/// What one transaction writes before its commit: to places that no state refers to and nobody else is given, until a
+/// commit takes them. Dropped without one it gives all of them back; if its process dies, somebody else does.
+///
+/// Nothing may be mapped from its places any more when it is dropped.
+pub trait Ahead: Send + Sync {
+    /// Writes whole pages of a block, those from `first_page` on, of an array that `array` describes. They are stored as
+    /// the array's codec says if they are all of a block, unless `plain`. Several threads may write at once.
+    ///
+    /// Returns where they are: runs, ascending, that cover what was given. A place whose last reference goes before the
+    /// commit is written over.
+    ///
+    /// # Errors
+    /// [`StoreFull`](crate::ErrorKind::StoreFull): nothing was written; what was before is there.
+    fn write(&self, array: &Descriptor, first_page: u32, bytes: &[u8], plain: bool) -> Result<Vec<AheadPages>>;
+
+    /// The concrete value, for its store to recognise.
+    fn as_any(&self) -> &dyn std::any::Any;
+}
+
+/// A run of pages of one block that was written ahead.
+#[derive(Clone)]
+pub struct AheadPages {
+    /// Pages of the block, from 0. Some of those at `place`, or all.
+    pub pages: Range<u32>,
+    /// Where they are.
+    pub place: Arc<dyn AheadPlace>,
+}
+
+impl AheadPages {
+    /// Some of these pages.
+    pub fn part(&self, pages: Range<u32>) -> AheadPages {
+        debug_assert!(self.pages.start <= pages.start && pages.end <= self.pages.end);
+        AheadPages { pages, place: self.place.clone() }
+    }
+}
+
+impl PartialEq for AheadPages {
+    fn eq(&self, other: &AheadPages) -> bool {
+        self.pages == other.pages && Arc::ptr_eq(&self.place, &other.place)
+    }
+}
+
+impl Eq for AheadPages {}
+
+impl std::fmt::Debug for AheadPages {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "AheadPages({:?})", self.pages)
+    }
+}
+
+/// Where pages of one block were written ahead.
+pub trait AheadPlace: Send + Sync {
+    /// Fills `buf` with pages of the block from `first_page` on, which all are here, verified against their checksums.
+    ///
+    /// # Errors
+    /// [`Corrupt`](crate::ErrorKind::Corrupt), [`Io`](crate::ErrorKind::Io).
+    fn read(&self, first_page: u32, buf: &mut [u8]) -> Result<()>;
+
+    /// The byte of [`Snapshot::file`] where `page` of the block begins, if what is here may be mapped; pages that follow
+    /// each other here do so there.
+    fn extent(&self, page: u32) -> Option<u64>;
+
+    /// The concrete value, for its store to recognise.
+    fn as_any(&self) -> &dyn std::any::Any;
 }
 
 /// The right to commit next; see [`Store::turn`]. Belongs to the thread that took it.
@@ -138,6 +220,8 @@ pub struct Change<'a> {
     pub base: Version,
     /// One entry an array that was created, written to, resized, reshaped, renamed, removed or given attributes.
     pub arrays: Vec<ArrayChange<'a>>,
+    /// Where [`PageSource::Ahead`] lies; the commit takes it.
+    pub ahead: Option<&'a dyn Ahead>,
 }
 
 /// What happened to one array.
@@ -185,8 +269,19 @@ pub struct BlockChange {
 pub struct PageRun {
     /// Pages of the block, from 0.
     pub pages: Range<u32>,
-    /// All of them are zero and become a hole.
-    pub zero: bool,
+    /// Where their bytes are.
+    pub source: PageSource,
+}
+
+/// Where the bytes of changed pages are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PageSource {
+    /// Nowhere: all of them are zero and become a hole.
+    Zero,
+    /// In [`ArrayChange::bytes`].
+    Memory,
+    /// Written already; the pages are those of the run.
+    Ahead(AheadPages),
 }
 
 /// An attribute set, or removed.

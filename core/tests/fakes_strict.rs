@@ -26,8 +26,9 @@ struct Pager {
 }
 
 impl Faults for Pager {
-    fn missing(&self, offset: usize) -> Option<Job> {
-        (self.missing)(&**self.span.get()?, offset / PAGE * PAGE)
+    fn missing(&self, offset: usize) -> Vec<Job> {
+        let Some(span) = self.span.get() else { return Vec::new() };
+        (self.missing)(&**span, offset / PAGE * PAGE).into_iter().collect()
     }
 
     fn protected(&self, offset: usize) {

@@ -56,7 +56,8 @@ fn in_threads(work: impl Fn(usize) + Sync) {
     });
 }
 
-const MAPS: EngineOptions = EngineOptions { copy: false, verify: false };
+const MAPS: EngineOptions =
+    EngineOptions { copy: false, verify: false, budget_bytes: usize::MAX, spill_under_views: true };
 
 /// How blocks come to be read, and which.
 fn reading() -> [(EngineOptions, [usize; THREADS]); 3] {

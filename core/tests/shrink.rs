@@ -18,7 +18,7 @@ struct World {
 fn world(copy: bool, stored: usize) -> World {
     let store = MemStore::new();
     let memory = SimMemory::new(store.file());
-    let options = EngineOptions { copy, verify: false };
+    let options = EngineOptions { copy, ..EngineOptions::default() };
     let engine = Engine::new(Arc::new(store.clone()), Arc::new(memory.clone()), options);
     let world = World { engine, memory, store };
     let transaction = world.engine.begin().unwrap();

@@ -50,7 +50,7 @@ impl World {
             ..SimOptions::default()
         };
         let memory = SimMemory::with(store.file(), options);
-        let options = EngineOptions { copy: mode.copy, verify: seed.is_multiple_of(5) };
+        let options = EngineOptions { copy: mode.copy, verify: seed.is_multiple_of(5), ..EngineOptions::default() };
         let engine = Engine::new(Arc::new(store.clone()), Arc::new(memory.clone()), options);
         World { engine, store, memory, rng: Rng::new(seed), committed: Model::new() }
     }
@@ -241,6 +241,7 @@ fn bytes_array(len: usize) -> Descriptor {
         shape: vec![len],
         order: Order::RowMajor,
         block_size: BlockSize::MIN,
+        codec: Codec::None,
         changed: Version(0),
     }
 }

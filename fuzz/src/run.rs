@@ -81,7 +81,7 @@ impl World {
             },
         );
         let copy = matches!(setup.paging, Paging::Copy | Paging::UserModeCopy);
-        let options = EngineOptions { copy, verify: setup.verify };
+        let options = EngineOptions { copy, verify: setup.verify, ..EngineOptions::default() };
         let engine = Engine::new(Arc::new(store.clone()), Arc::new(memory.clone()), options);
         let transaction = engine.begin().expect("a transaction");
         drop(transaction.create(NAME, array_of(2)).expect("a new array"));

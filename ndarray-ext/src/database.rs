@@ -78,7 +78,8 @@ impl Database {
         let copy = options.pager.map_or_else(Pager::from_env, Ok)? == Pager::Copy;
         let memory = UffdMemory::new(memory_options(&options))?;
         let store = LmdbStore::open(&store_options(dir, &options))?;
-        let engine = Engine::new(store, memory, EngineOptions { copy, verify: options.verify });
+        let engine =
+            Engine::new(store, memory, EngineOptions { copy, verify: options.verify, ..EngineOptions::default() });
         let home = Home { engine, dir: dir.into(), read_only: options.read_only, pid: std::process::id() };
         Ok(Database { home: Arc::new(home) })
     }

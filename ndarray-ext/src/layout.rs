@@ -192,7 +192,7 @@ fn swapped(dtype: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bigarray_core::{ArrayId, BlockSize, Version};
+    use bigarray_core::{ArrayId, BlockSize, Codec, Version};
     use ndarray::{Dim, Ix0, Ix1, Ix2, IxDyn};
 
     fn stored(dtype: &str, item_size: usize, shape: &[usize]) -> Descriptor {
@@ -203,6 +203,7 @@ mod tests {
             shape: shape.into(),
             order: Order::RowMajor,
             block_size: BlockSize::MAX,
+            codec: Codec::None,
             changed: Version(0),
         }
     }

@@ -2,7 +2,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bigarray_core::store::Turn;
-use bigarray_core::{ArrayId, Descriptor, Result, Version};
+use bigarray_core::{ArrayId, Codec, Descriptor, Result, Version};
 use bigarray_store_lmdb::check_array_name;
 use ndarray::{Dimension, IntoDimension};
 
@@ -84,6 +84,7 @@ impl Transaction {
             shape: layout.dim.slice().to_vec(),
             order,
             block_size,
+            codec: Codec::None,
             changed: Version(0),
         };
         BigArrayMut::new(self.inner.create(name, descriptor)?)

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bigarray::ndarray::{Array1, Array2, Axis, Ix1, Ix2, IxDyn};
 use bigarray::{Database, Error, Result};
 use bigarray_core::store::{ArrayChange, Bytes, Change, Store};
-use bigarray_core::{ArrayId, BlockSize, Descriptor, Version};
+use bigarray_core::{ArrayId, BlockSize, Codec, Descriptor, Version};
 use bigarray_store_lmdb::LmdbStore;
 use support::TestDb;
 
@@ -141,6 +141,7 @@ fn foreign_endianness_is_refused_and_named() {
         shape: vec![3],
         order: bigarray_core::Order::RowMajor,
         block_size: BlockSize::MAX,
+        codec: Codec::None,
         changed: Version(0),
     };
     let created = ArrayChange {
@@ -153,7 +154,7 @@ fn foreign_endianness_is_refused_and_named() {
         bytes: &Nothing,
     };
     let base = store.snapshot().unwrap().version();
-    store.commit(&Change { base, arrays: vec![created] }, None).unwrap();
+    store.commit(&Change { base, arrays: vec![created], ahead: None }, None).unwrap();
     let error = db.array::<f64, Ix1>("foreign").unwrap_err();
     assert!(error.is_dtype_mismatch(), "{error:?}");
     assert_says(&error, &["\"foreign\"", ">f8", "<f8", "endianness"]);

@@ -253,7 +253,7 @@ impl World {
                 bytes,
                 ..*a
             });
-            self.store().commit(&Change { base: change.base, arrays: arrays.collect() }, None)
+            self.store().commit(&Change { base: change.base, arrays: arrays.collect(), ahead: None }, None)
         });
         match result {
             Err(e) => assert!(e.is_io(), "{e:?}"),

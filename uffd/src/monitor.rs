@@ -93,10 +93,10 @@ impl Shared {
         }
     }
 
-    fn told(&self, outcome: Result<Option<Job>, Box<dyn Any + Send>>) -> Option<Job> {
+    fn told(&self, outcome: Result<Vec<Job>, Box<dyn Any + Send>>) -> Vec<Job> {
         outcome.unwrap_or_else(|panic| {
             self.fail(format!("the thread that resolves page faults panicked: {}", text_of(&*panic)));
-            None
+            Vec::new()
         })
     }
 }
@@ -128,7 +128,7 @@ pub(crate) fn run(shared: &Shared, uffd: &Uffd, jobs: &Sender<Job>) {
             let address = addr as usize / PAGE * PAGE;
             // (2) the span; the pager goes on from here.
             let outcome = catch_unwind(AssertUnwindSafe(|| tell(shared, kind, address)));
-            if let Some(job) = shared.told(outcome) {
+            for job in shared.told(outcome) {
                 // Fails only if every resolver is gone, which end after this thread does.
                 let _ = jobs.send(job);
             }
@@ -136,19 +136,19 @@ pub(crate) fn run(shared: &Shared, uffd: &Uffd, jobs: &Sender<Job>) {
     }
 }
 
-fn tell(shared: &Shared, kind: FaultKind, address: usize) -> Option<Job> {
+fn tell(shared: &Shared, kind: FaultKind, address: usize) -> Vec<Job> {
     let owner = shared.spans.owner(address);
     // May turn out to be the last reference to the pager; then pager and span are dropped here, on this thread.
     let Some((faults, offset)) = owner.and_then(|owner| Some((owner.faults.upgrade()?, owner.offset))) else {
         shared.wake(address, PAGE);
-        return None;
+        return Vec::new();
     };
     let faults: Arc<dyn Faults> = faults;
     match kind {
         FaultKind::Missing => faults.missing(offset),
         FaultKind::WriteProtected => {
             faults.protected(offset);
-            None
+            Vec::new()
         }
     }
 }

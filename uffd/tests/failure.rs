@@ -19,7 +19,7 @@ struct Broken {
 }
 
 impl Faults for Broken {
-    fn missing(&self, _: usize) -> Option<Job> {
+    fn missing(&self, _: usize) -> Vec<Job> {
         assert!(self.in_job, "broken in the monitor");
         Some(Box::new(|| panic!("broken in a job")))
     }

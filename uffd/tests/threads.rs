@@ -29,13 +29,13 @@ impl Lingering {
 }
 
 impl Faults for Lingering {
-    fn missing(&self, _: usize) -> Option<Job> {
+    fn missing(&self, _: usize) -> Vec<Job> {
         if !self.in_job {
             self.linger();
-            return None;
+            return Vec::new();
         }
         let myself = self.myself.upgrade();
-        Some(Box::new(move || myself.into_iter().for_each(|it| it.linger())))
+        vec![Box::new(move || myself.into_iter().for_each(|it| it.linger()))]
     }
     fn protected(&self, _: usize) {}
     fn fail(&self, _: &str) {}

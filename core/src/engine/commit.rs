@@ -7,7 +7,7 @@ use crate::descriptor::Version;
 use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::{BlockNo, BlockSize, PAGE};
 use crate::pager::{Pager, Written};
-use crate::store::{ArrayChange, BlockChange, Bytes, Change, Committed, PageRun, Snapshot, Turn};
+use crate::store::{ArrayChange, BlockChange, Bytes, Change, Committed, PageRun, PageSource, Snapshot, Turn};
 
 /// Bytes of an array that nothing was written to.
 struct Nothing;
@@ -36,7 +36,7 @@ pub(super) fn commit(transaction: &Transaction, turn: Option<&dyn Turn>) -> Resu
 
     // (1) what was written
     let written = slots.iter().map(|slot| written(slot)).collect::<Result<Vec<_>>>()?;
-    let mut change = Change { base: transaction.base(), arrays: Vec::new() };
+    let mut change = Change { base: transaction.base(), arrays: Vec::new(), ahead: None };
     let mut indices = Vec::new();
     for (index, (slot, written)) in slots.iter().zip(&written).enumerate() {
         if let Some(array) = array_change(slot, written, &*transaction.snapshot)? {
@@ -86,7 +86,11 @@ fn unseen_ends(slot: &Slot, block_size: BlockSize) -> Vec<BlockChange> {
     let mut changes: Vec<BlockChange> = ends(slot, block_size)
         .map(|(block, end)| {
             let page = ((end - block_size.start_of(block)) / PAGE) as u32;
-            BlockChange { block, seen: Version(0), pages: vec![PageRun { pages: page..page + 1, zero: true }] }
+            BlockChange {
+                block,
+                seen: Version(0),
+                pages: vec![PageRun { pages: page..page + 1, source: PageSource::Zero }],
+            }
         })
         .collect();
     changes.sort_by_key(|change| change.block);

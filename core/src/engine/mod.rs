@@ -21,12 +21,23 @@ pub use transaction::Transaction;
 pub use writer::Writer;
 
 /// How an [`Engine`] pages.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct EngineOptions {
     /// Copy every block into memory rather than map it.
     pub copy: bool,
     /// Verify mapped blocks against their checksums as they are mapped; copied ones always are.
     pub verify: bool,
+    /// Bytes of memory of their own that all spans together may have: beyond, copied blocks are let go of, and what was
+    /// written is written ahead of the commit.
+    pub budget_bytes: usize,
+    /// Write ahead while views live. Otherwise only where none does.
+    pub spill_under_views: bool,
+}
+
+impl Default for EngineOptions {
+    fn default() -> EngineOptions {
+        EngineOptions { copy: false, verify: false, budget_bytes: usize::MAX, spill_under_views: true }
+    }
 }
 
 /// A store and a memory, and the spans that idle between transactions.

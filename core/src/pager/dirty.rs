@@ -12,7 +12,7 @@ use crate::descriptor::Version;
 use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::{BlockNo, PAGE, Ranges};
 use crate::memory::WrittenTo;
-use crate::store::{BlockChange, Origin, PageRun};
+use crate::store::{BlockChange, Origin, PageRun, PageSource};
 
 static ZEROS: [u8; PAGE] = [0; PAGE];
 
@@ -87,7 +87,7 @@ impl Pager {
         let block = self.block_size.block_at(at);
         let page = ((start - self.block_size.start_of(block)) / PAGE) as u32;
         let seen = self.lock().blocks.get(&block.0).map_or(Version(0), Entry::version);
-        Ok(BlockChange { block, seen, pages: vec![PageRun { pages: page..page + 1, zero }] })
+        Ok(BlockChange { block, seen, pages: vec![PageRun { pages: page..page + 1, source: source_of(zero) }] })
     }
 
     /// Blocks of `exposed` that may hold what no committed state has; for an abort, which does not care what it is.
@@ -235,6 +235,10 @@ impl Pager {
     }
 }
 
+fn source_of(zero: bool) -> PageSource {
+    if zero { PageSource::Zero } else { PageSource::Memory }
+}
+
 /// Collects changed pages, ascending, into runs.
 struct Changes {
     pages_per_block: u64,
@@ -250,8 +254,8 @@ impl Changes {
         }
         let Some(change) = self.list.last_mut() else { return };
         match change.pages.last_mut() {
-            Some(run) if run.pages.end == page && run.zero == zero => run.pages.end += 1,
-            _ => change.pages.push(PageRun { pages: page..page + 1, zero }),
+            Some(run) if run.pages.end == page && run.source == source_of(zero) => run.pages.end += 1,
+            _ => change.pages.push(PageRun { pages: page..page + 1, source: source_of(zero) }),
         }
     }
 }

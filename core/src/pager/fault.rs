@@ -60,7 +60,7 @@ impl Drop for Load {
 }
 
 impl Faults for Pager {
-    fn missing(&self, offset: usize) -> Option<Job> {
+    fn missing(&self, offset: usize) -> Vec<Job> {
         let block = self.block_size.block_at(offset).0; // (2)
         let mut table = self.lock();
         match table.state(block) {
@@ -72,24 +72,24 @@ impl Faults for Pager {
                 }
                 drop(table);
                 self.span.wake(self.bytes_of(&(block..block + 1)));
-                None
+                Vec::new()
             }
-            State::Loading => None, // who loads it wakes
+            State::Loading => Vec::new(), // who loads it wakes
             State::Missing => {
                 // Without a binding there is no view, so this is a message that came late and nobody waits.
-                let mut load = self.start(&mut table, block)?; // (3)
+                let Some(mut load) = self.start(&mut table, block) else { return Vec::new() }; // (3)
                 drop(table);
                 match load.ask() {
                     // (4)
                     // Bytes have to be read: not by the thread that everybody else's faults wait for.
-                    Ok(plan) if self.reads(&plan) => Some(Box::new(move || load.run_or_poison(plan))),
+                    Ok(plan) if self.reads(&plan) => vec![Box::new(move || load.run_or_poison(plan))],
                     Ok(plan) => {
                         load.run_or_poison(plan);
-                        None
+                        Vec::new()
                     }
                     Err(error) => {
                         load.poison(error);
-                        None
+                        Vec::new()
                     }
                 }
             }

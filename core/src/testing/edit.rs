@@ -4,10 +4,12 @@ use std::ops::{ControlFlow, Range};
 use serde_json::Value;
 
 use super::Rng;
-use crate::descriptor::{ArrayId, Descriptor, Order, Version};
+use crate::descriptor::{ArrayId, Codec, Descriptor, Order, Version};
 use crate::error::Result;
 use crate::geometry::{BlockNo, BlockSize, PAGE};
-use crate::store::{ArrayChange, AttrChange, BlockChange, Bytes, Change, Committed, PageRun, Snapshot, Store, Turn};
+use crate::store::{
+    ArrayChange, AttrChange, BlockChange, Bytes, Change, Committed, PageRun, PageSource, Snapshot, Store, Turn,
+};
 
 /// An array of `blocks` blocks of 64 KiB, one byte an element.
 pub fn array_of(blocks: usize) -> Descriptor {
@@ -19,6 +21,7 @@ pub fn array_of(blocks: usize) -> Descriptor {
         shape: vec![blocks * size.bytes()],
         order: Order::RowMajor,
         block_size: size,
+        codec: Codec::None,
         changed: Version(0),
     }
 }
@@ -146,7 +149,7 @@ impl Edit {
     /// Hands `f` the change that `edits` make to what `base` showed.
     pub fn with_change<R>(base: &dyn Snapshot, edits: &[Edit], f: impl FnOnce(&Change<'_>) -> R) -> R {
         let arrays = edits.iter().map(Edit::to_change).collect();
-        f(&Change { base: base.version(), arrays })
+        f(&Change { base: base.version(), arrays, ahead: None })
     }
 
     /// Commits `edits` of what `base` showed.
@@ -167,14 +170,14 @@ impl Edit {
     fn to_change(&self) -> ArrayChange<'_> {
         let mut blocks: Vec<BlockChange> = Vec::new();
         for (&(block, page), bytes) in &self.pages.written {
-            let zero = bytes.is_none();
+            let source = if bytes.is_none() { PageSource::Zero } else { PageSource::Memory };
             if blocks.last().is_none_or(|last| last.block.0 != block) {
                 blocks.push(BlockChange { block: BlockNo(block), seen: self.seen[&block], pages: Vec::new() });
             }
             let runs = &mut blocks.last_mut().expect("just pushed").pages;
-            match runs.last_mut().filter(|run| run.zero == zero && run.pages.end == page) {
+            match runs.last_mut().filter(|run| run.source == source && run.pages.end == page) {
                 Some(run) => run.pages.end += 1,
-                None => runs.push(PageRun { pages: page..page + 1, zero }),
+                None => runs.push(PageRun { pages: page..page + 1, source }),
             }
         }
         ArrayChange {

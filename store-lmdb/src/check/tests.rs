@@ -81,6 +81,7 @@ fn descriptor(txn: &WriteTxn<'_>, id: ArrayId) -> Descriptor {
         shape: vec![3 * 16 * PAGE / 8],
         order: Order::RowMajor,
         block_size: BlockSize::MIN,
+        codec: Codec::None,
         changed: Version(txn.id()),
     }
 }

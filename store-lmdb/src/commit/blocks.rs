@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::ops::Range;
 
-use bigarray_core::store::{ArrayChange, BlockChange};
+use bigarray_core::store::{ArrayChange, BlockChange, PageSource};
 use bigarray_core::{ArrayId, BlockNo, BlockSize, PAGE, Result, Version};
 use lmdb::Database;
 
@@ -141,7 +141,7 @@ impl<'c, 't, 'i> Blocks<'c, 't, 'i> {
         // Changed pages in order: zeros first get the sum of a hole, pieces then theirs.
         let first_page = change.block.0 * u64::from(size.pages());
         let mut new_sums = vec![None; size.pages() as usize];
-        for run in change.pages.iter().filter(|run| run.zero) {
+        for run in change.pages.iter().filter(|run| run.source == PageSource::Zero) {
             new_sums[run.pages.start as usize..run.pages.end as usize].fill(Some(0));
         }
         for page in zeroed {

@@ -6,7 +6,7 @@ use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::thread;
 
-use bigarray_core::store::Change;
+use bigarray_core::store::{Change, PageSource};
 use bigarray_core::{BlockNo, Error, ErrorKind, PAGE, Result};
 
 use crate::alloc::Run;
@@ -38,7 +38,10 @@ pub(super) struct Payload {
 pub(super) fn runs_of<'c>(change: &'c Change<'_>) -> impl Iterator<Item = (usize, BlockNo, Range<u32>)> + 'c {
     change.arrays.iter().enumerate().flat_map(|(array, a)| {
         a.blocks.iter().flat_map(move |b| {
-            b.pages.iter().filter(|run| !run.zero).map(move |run| (array, b.block, run.pages.clone()))
+            b.pages
+                .iter()
+                .filter(|run| run.source == PageSource::Memory)
+                .map(move |run| (array, b.block, run.pages.clone()))
         })
     })
 }

@@ -1,6 +1,6 @@
 //! A block that commits left in many pieces is copied to pages of its own.
 
-use bigarray_core::store::{BlockChange, DataFile};
+use bigarray_core::store::{BlockChange, DataFile, PageSource};
 use bigarray_core::{BlockNo, Error, ErrorKind, PAGE, Result};
 
 use super::blocks::{Blocks, Target};
@@ -36,7 +36,7 @@ const WORTH_A_MAPPING: usize = 16;
 /// nobody is expected to come back to it. What is copied then is copied once.
 fn most_pieces_when_full(change: &BlockChange, array: &Target, old: &[StoredSegment]) -> Option<usize> {
     let pages = array.size.pages();
-    if !change.pages.last().is_some_and(|run| run.pages.end == pages && !run.zero) {
+    if !change.pages.last().is_some_and(|run| run.pages.end == pages && run.source != PageSource::Zero) {
         return None;
     }
     let end = array.size.range_of(change.block).end;

@@ -1,6 +1,6 @@
 //! Tables `arrays` (name → descriptor, JSON) and `attrs` (array id ‖ name → JSON), and which names are allowed.
 
-use bigarray_core::{ArrayId, BlockSize, Descriptor, Error, ErrorKind, Order, Result, Version};
+use bigarray_core::{ArrayId, BlockSize, Codec, Descriptor, Error, ErrorKind, Order, Result, Version};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -90,6 +90,7 @@ pub(crate) fn decode_array(key: &[u8], value: &[u8]) -> Result<(String, Descript
         shape: stored.shape,
         order: stored.order,
         block_size: BlockSize::new(stored.block_size).map_err(|e| bad("arrays", key, &e.to_string()))?,
+        codec: Codec::None,
         changed: Version(stored.changed),
     };
     Ok((name.to_owned(), descriptor))

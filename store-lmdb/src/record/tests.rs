@@ -1,7 +1,7 @@
 //! Every record is itself again after storing; what is not a record is an error, never a panic.
 
 use bigarray_core::store::{Origin, Segment};
-use bigarray_core::{ArrayId, BlockSize, Descriptor, Order, PAGE, Version};
+use bigarray_core::{ArrayId, BlockSize, Codec, Descriptor, Order, PAGE, Version};
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -45,6 +45,7 @@ fn descriptor() -> impl Strategy<Value = Descriptor> {
             shape,
             order,
             block_size: BlockSize::new(1 << log).unwrap(),
+            codec: Codec::None,
             changed: Version(changed),
         })
 }

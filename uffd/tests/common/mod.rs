@@ -160,22 +160,22 @@ pub(crate) fn bytes(span: &dyn Span, range: Range<usize>) -> Vec<u8> {
 }
 
 impl Faults for Fake {
-    fn missing(&self, offset: usize) -> Option<Job> {
+    fn missing(&self, offset: usize) -> Vec<Job> {
         self.missing.fetch_add(1, Ordering::SeqCst);
         let (block, how) = (offset / BLOCK, self.how.clone());
         match how {
-            How::Never => None,
+            How::Never => Vec::new(),
             How::Job | How::PanicInJob => {
                 let myself = self.myself.clone();
-                Some(Box::new(move || {
+                vec![Box::new(move || {
                     if let Some(myself) = myself.upgrade() {
                         myself.load(block, &how);
                     }
-                }))
+                })]
             }
             _ => {
                 self.load(block, &how);
-                None
+                Vec::new()
             }
         }
     }

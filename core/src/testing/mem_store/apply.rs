@@ -7,7 +7,7 @@ use super::state::{Block, Committed, PageAt};
 use crate::descriptor::{ArrayId, Descriptor, Version};
 use crate::error::Result;
 use crate::geometry::{BlockNo, BlockSize, PAGE};
-use crate::store::{ArrayChange, BlockChange, Bytes, Change};
+use crate::store::{ArrayChange, BlockChange, Bytes, Change, PageSource};
 
 /// A block of more segments is written whole.
 const MOST_SEGMENTS: usize = 32;
@@ -97,7 +97,7 @@ impl<'a> Draft<'a> {
         let mut pages = stored.map_or_else(|| vec![PageAt::Hole; size.pages() as usize], |block| block.pages.clone());
         for run in &change.pages {
             let (first, last) = (run.pages.start as usize, run.pages.end as usize);
-            let new = if run.zero {
+            let new = if run.source == PageSource::Zero {
                 vec![PageAt::Hole; last - first]
             } else {
                 let start = size.start_of(change.block);

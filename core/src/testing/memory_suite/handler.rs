@@ -201,7 +201,7 @@ pub(super) fn range_of(block: usize) -> Range<usize> {
 }
 
 impl Faults for Handler {
-    fn missing(&self, offset: usize) -> Option<Job> {
+    fn missing(&self, offset: usize) -> Vec<Job> {
         let block = offset / BLOCK;
         let mut table = self.table();
         table.missing.push(offset);
@@ -218,19 +218,19 @@ impl Faults for Handler {
             None => {
                 let Some(before) = table.before.clone() else {
                     self.install(&mut table, block);
-                    return None;
+                    return Vec::new();
                 };
                 table.state.insert(block, Loaded::InJob);
                 let me = self.me.clone();
-                return Some(Box::new(move || {
+                return vec![Box::new(move || {
                     before(block);
                     if let Some(me) = me.upgrade() {
                         me.install(&mut me.table(), block);
                     }
-                }));
+                })];
             }
         }
-        None
+        Vec::new()
     }
 
     fn protected(&self, offset: usize) {

@@ -73,7 +73,7 @@ impl Shared {
         drop(world);
         let _waiting = Waiting { shared: self, ticket };
         for fault in stale.iter().chain([&fault]) {
-            if let Some(job) = self.deliver(fault) {
+            for job in self.deliver(fault) {
                 if runs_now {
                     self.run(job);
                 } else {
@@ -123,20 +123,20 @@ impl Shared {
     }
 
     /// Tells the pager of a fault. A stale one may be of a span that is gone by now.
-    fn deliver(&self, fault: &Fault) -> Option<Job> {
+    fn deliver(&self, fault: &Fault) -> Vec<Job> {
         let mut world = self.world();
-        let span = world.spans.get(&fault.base)?;
+        let Some(span) = world.spans.get(&fault.base) else { return Vec::new() };
         let faults = span.faults.as_ref().and_then(Weak::upgrade);
         let op = if fault.what == Outcome::Missing { SimOp::Missing } else { SimOp::Protected };
         world.log(fault.base, op, fault.offset..fault.offset + PAGE);
         drop(world);
-        let faults = faults?;
+        let Some(faults) = faults else { return Vec::new() };
         let _acting = Acting::as_a(Role::Monitor);
         match fault.what {
             Outcome::Missing => faults.missing(fault.offset),
             _ => {
                 faults.protected(fault.offset);
-                None
+                Vec::new()
             }
         }
     }

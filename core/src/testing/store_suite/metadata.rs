@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::super::{Edit, array_of};
 use super::{MakeStore, photograph};
-use crate::descriptor::{ArrayId, Descriptor, Order, Version};
+use crate::descriptor::{ArrayId, Codec, Descriptor, Order, Version};
 use crate::geometry::{BlockNo, BlockSize};
 use crate::store::Snapshot;
 
@@ -35,6 +35,7 @@ pub fn created_arrays_are_listed_by_name(make: MakeStore<'_>) {
         shape: vec![3, 4, 5],
         order: Order::ColumnMajor,
         block_size: BlockSize::MAX,
+        codec: Codec::None,
         changed: Version(77),
     };
     store.pass(&*base, &[Edit::create("z/ü", table.clone()), Edit::create("a", array_of(1))]);
