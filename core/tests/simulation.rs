@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bigarray_core::testing::{MemStore, MemStoreOptions, Rng, SimMemory, SimOp, SimOptions};
 use bigarray_core::{
-    ArrayId, BlockSize, Descriptor, Engine, EngineOptions, Order, Reader, Transaction, Version, Writer,
+    ArrayId, BlockSize, Codec, Descriptor, Engine, EngineOptions, Order, Reader, Transaction, Version, Writer,
 };
 
 const BLOCK: usize = BlockSize::MIN.bytes();

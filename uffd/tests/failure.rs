@@ -21,7 +21,7 @@ struct Broken {
 impl Faults for Broken {
     fn missing(&self, _: usize) -> Vec<Job> {
         assert!(self.in_job, "broken in the monitor");
-        Some(Box::new(|| panic!("broken in a job")))
+        vec![Box::new(|| panic!("broken in a job"))]
     }
 
     fn protected(&self, _: usize) {}

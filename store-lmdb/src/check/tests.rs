@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bigarray_core::testing::Rng;
-use bigarray_core::{ArrayId, BlockNo, BlockSize, Descriptor, Order, PAGE, Version};
+use bigarray_core::{ArrayId, BlockNo, BlockSize, Codec, Descriptor, Order, PAGE, Version};
 use lmdb::Database;
 use serde_json::json;
 
