@@ -76,10 +76,11 @@ impl Database {
 
     pub(crate) fn open_with(dir: &Path, options: OpenOptions) -> Result<Database> {
         let copy = options.pager.map_or_else(Pager::from_env, Ok)? == Pager::Copy;
+        let budget_bytes = crate::budget::resolved(options.memory_budget)?;
         let memory = UffdMemory::new(memory_options(&options))?;
         let store = LmdbStore::open(&store_options(dir, &options))?;
-        let engine =
-            Engine::new(store, memory, EngineOptions { copy, verify: options.verify, ..EngineOptions::default() });
+        let OpenOptions { verify, spill_under_views, .. } = options;
+        let engine = Engine::new(store, memory, EngineOptions { copy, verify, budget_bytes, spill_under_views });
         let home = Home { engine, dir: dir.into(), read_only: options.read_only, pid: std::process::id() };
         Ok(Database { home: Arc::new(home) })
     }

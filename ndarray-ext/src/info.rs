@@ -1,4 +1,4 @@
-use bigarray_core::Descriptor;
+use bigarray_core::{Codec, Descriptor};
 use ndarray::Order;
 
 /// What an array is, its elements aside.
@@ -17,6 +17,8 @@ pub struct ArrayInfo {
     pub order: Order,
     /// Bytes of a block, the unit of loading and of conflict.
     pub block_size: usize,
+    /// How its blocks are stored.
+    pub codec: Codec,
     /// Bytes of all elements; holes included, so it may be far more than is stored.
     pub nbytes: usize,
 }
@@ -30,6 +32,7 @@ impl ArrayInfo {
             shape: descriptor.shape.clone(),
             order: to_ndarray(descriptor.order),
             block_size: descriptor.block_size.bytes(),
+            codec: descriptor.codec,
             nbytes: descriptor.nbytes(),
         }
     }

@@ -89,6 +89,38 @@
 //! read ahead: right for what reads on, much too much for rows here and there. [`advise`](BigArray::advise) says which.
 //! [`blocks`](BigArray::blocks) gives ranges of rows that match the blocks.
 //!
+//! # Codecs
+//!
+//! Blocks are stored as they are unless [`ArrayOptions::codec`] says otherwise:
+//!
+//! | codec | when |
+//! |---|---|
+//! | [`Codec::None`] | the default: stored blocks are mapped, so reading them costs no memory and no copy, and a change of a page stores a page |
+//! | [`Codec::Lz4`] | the disk is slower than a processor: more than a GB/s a core is decompressed |
+//! | [`Codec::Zstd`] | room matters most: smaller, several times slower to read; level 3 is common, higher ones are slow to write |
+//! | either with `shuffle: true` | numbers that vary slowly from one to the next: bytes are sorted by their place in the number first, so that those that are nearly equal lie together |
+//!
+//! Compressed blocks are decompressed when they are touched, into memory that counts against the
+//! [`memory_budget`](OpenOptions::memory_budget), with every byte compared with its checksum; who reads on in order
+//! has the next ones decompressed meanwhile. A block that does not shrink by an eighth is stored plain and mapped. So
+//! are pages that change later: a transaction that changes one page of a compressed block stores that page.
+//!
+//! LZ4 and Zstandard are the cargo features `lz4` and `zstd`, both on by default.
+//!
+//! ```no_run
+//! use bigarray::{ArrayOptions, Codec, Database};
+//!
+//! # let dir = tempfile::tempdir().unwrap();
+//! # let db = Database::open(dir.path().join("a.bigarray"))?;
+//! let smooth = ArrayOptions::new().codec(Codec::Lz4 { shuffle: true });
+//! db.transact(|txn| {
+//!     let mut a = txn.create_with::<f32, _>("temperature", (100, 1000), &smooth)?;
+//!     a.view_mut().indexed_iter_mut().for_each(|((y, x), t)| *t = 10.0 + (y + x) as f32 * 0.01);
+//!     Ok(())
+//! })?;
+//! # Ok::<(), bigarray::Error>(())
+//! ```
+//!
 //! # Safety
 //!
 //! All of this is safe Rust, under one assumption, the usual one for files that are mapped: **nothing but bigarray
@@ -115,6 +147,7 @@
 mod array;
 mod array_mut;
 mod blocks;
+mod budget;
 mod database;
 mod element;
 mod grow;
@@ -129,7 +162,7 @@ mod view;
 
 pub use array::BigArray;
 pub use array_mut::BigArrayMut;
-pub use bigarray_core::{Access, Error, ErrorKind, Result};
+pub use bigarray_core::{Access, Codec, Error, ErrorKind, Result};
 pub use bigarray_store_lmdb::Durability;
 pub use blocks::{Blocks, ParBlocks};
 pub use database::Database;

@@ -1,7 +1,7 @@
 use std::path::Path;
 use std::str::FromStr;
 
-use bigarray_core::{BlockSize, Error, ErrorKind, Result};
+use bigarray_core::{BlockSize, Codec, Error, ErrorKind, Result};
 use bigarray_store_lmdb::Durability;
 use ndarray::Order;
 
@@ -59,6 +59,8 @@ pub struct OpenOptions {
     pub(crate) read_only: bool,
     pub(crate) create: bool,
     pub(crate) map_size: Option<usize>,
+    pub(crate) memory_budget: Option<usize>,
+    pub(crate) spill_under_views: bool,
     pub(crate) durability: Durability,
     pub(crate) pager: Option<Pager>,
     pub(crate) resolvers: Option<usize>,
@@ -72,6 +74,8 @@ impl Default for OpenOptions {
             read_only: false,
             create: true,
             map_size: None,
+            memory_budget: None,
+            spill_under_views: true,
             durability: Durability::default(),
             pager: None,
             resolvers: None,
@@ -99,6 +103,56 @@ impl OpenOptions {
     /// allows up to 1 TiB, is never full before the disk is.
     pub fn map_size(mut self, bytes: usize) -> Self {
         self.map_size = Some(bytes);
+        self
+    }
+
+    /// Bytes of memory that the arrays of this database, all that are open together, may take of their own: at least
+    /// 4 MiB, two blocks. Default: what the environment variable `BIGARRAY_MEMORY_BUDGET` says (bytes, or a number with
+    /// the suffix K, M or G), else half of what the machine or the process's cgroup has.
+    ///
+    /// What counts: blocks that were copied ([`Pager::Copy`]) or produced (those of a [`Codec`]), and memory of new data:
+    /// what was never stored, and pages that were written to. What does not: stored blocks that are mapped, since they
+    /// are the kernel's page cache, which it takes back when it needs to; and 64 MiB at most that a commit works with.
+    ///
+    /// Beyond it, blocks that were only read are let go of and loaded again when they are touched; what was written goes
+    /// to the data file ahead of the commit, where nobody sees it, and comes back when it is touched. So a transaction
+    /// may write many times the budget, through one view if it likes. One thing needs care: pages of stored, *mapped*
+    /// blocks that were written to can be let go of only where no view lives, in [`flush`](crate::BigArrayMut::flush),
+    /// [`savepoint`](crate::Transaction::savepoint), [`append`](crate::BigArrayMut::append) and the next
+    /// [`rows_mut`](crate::BigArrayMut::rows_mut). Who rewrites more stored data than there is memory goes by windows, or
+    /// opens the database with [`Pager::Copy`].
+    ///
+    /// A few blocks that are in use by several threads at one moment may exceed it for that moment. Where no faults can
+    /// be had (see the [crate's page](crate#linux)) only what is written is let go of, and only where no view lives.
+    ///
+    /// ```
+    /// # use bigarray::Database;
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let path = dir.path().join("a.bigarray");
+    /// let db = Database::options().memory_budget(64 << 20).open(&path)?;
+    /// let error = Database::options().memory_budget(1 << 20).open(&path).unwrap_err();
+    /// assert!(error.is_invalid()); // ... and it says what would work
+    /// # Ok::<(), bigarray::Error>(())
+    /// ```
+    pub fn memory_budget(mut self, bytes: usize) -> Self {
+        self.memory_budget = Some(bytes);
+        self
+    }
+
+    /// Whether what was written may leave memory while views live, once there is more of it than the
+    /// [`memory_budget`](Self::memory_budget) allows. Default: yes.
+    ///
+    /// While a page leaves, whoever writes to it waits. The one exception is who writes past the processor's page tables,
+    /// to memory that the kernel pinned earlier. So with this on, three things are not supported into the memory of a
+    /// **mutable view**, and may lose what they bring: reads from files opened with `O_DIRECT`, io_uring with fixed
+    /// (registered) buffers, and `process_vm_writev` (a debugger's writes too). Ordinary system calls such as `read` are
+    /// fine.
+    ///
+    /// Turned off, what was written leaves only where no view lives: in [`flush`](crate::BigArrayMut::flush),
+    /// [`savepoint`](crate::Transaction::savepoint), [`append`](crate::BigArrayMut::append) and between windows
+    /// ([`rows_mut`](crate::BigArrayMut::rows_mut)). Until then the budget may be exceeded.
+    pub fn spill_under_views(mut self, spill: bool) -> Self {
+        self.spill_under_views = spill;
         self
     }
 
@@ -149,16 +203,17 @@ impl OpenOptions {
 pub struct ArrayOptions {
     order: Order,
     block_bytes: usize,
+    codec: Codec,
 }
 
 impl Default for ArrayOptions {
     fn default() -> Self {
-        ArrayOptions { order: Order::RowMajor, block_bytes: BlockSize::MAX.bytes() }
+        ArrayOptions { order: Order::RowMajor, block_bytes: BlockSize::MAX.bytes(), codec: Codec::None }
     }
 }
 
 impl ArrayOptions {
-    /// Row-major, blocks of 2 MiB.
+    /// Row-major, blocks of 2 MiB, not compressed.
     pub fn new() -> Self {
         Self::default()
     }
@@ -178,8 +233,22 @@ impl ArrayOptions {
         self
     }
 
-    pub(crate) fn checked(&self) -> Result<(bigarray_core::Order, BlockSize)> {
-        Ok((crate::info::from_ndarray(self.order), BlockSize::new(self.block_bytes)?))
+    /// How blocks are stored: as they are (default), or compressed. See [which to take](crate#codecs).
+    ///
+    /// Creating or opening an array with a codec that was not compiled in (the features `lz4` and `zstd`) is
+    /// [`Unsupported`](ErrorKind::Unsupported).
+    pub fn codec(mut self, codec: Codec) -> Self {
+        self.codec = codec;
+        self
+    }
+
+    pub(crate) fn checked(&self) -> Result<(bigarray_core::Order, BlockSize, Codec)> {
+        if let Codec::Zstd { level, .. } = self.codec
+            && !(1..=22).contains(&level)
+        {
+            return Err(Error::new(ErrorKind::Invalid, format!("Zstandard has the levels 1 to 22, not {level}")));
+        }
+        Ok((crate::info::from_ndarray(self.order), BlockSize::new(self.block_bytes)?, self.codec))
     }
 }
 

@@ -29,7 +29,8 @@ impl Snapshot {
     ///
     /// # Errors
     /// [`NotFound`](crate::ErrorKind::NotFound), [`DtypeMismatch`](crate::ErrorKind::DtypeMismatch),
-    /// [`ShapeMismatch`](crate::ErrorKind::ShapeMismatch) if the dimension is another.
+    /// [`ShapeMismatch`](crate::ErrorKind::ShapeMismatch) if the dimension is another,
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) if its codec is not compiled in.
     pub fn array<T: Element, D: Dimension>(&self, name: &str) -> Result<BigArray<T, D>> {
         self.home.check_process()?;
         BigArray::new(self.home.engine.reader(&self.state, name)?)

@@ -2,7 +2,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bigarray_core::store::Turn;
-use bigarray_core::{ArrayId, Codec, Descriptor, Result, Version};
+use bigarray_core::{ArrayId, Descriptor, Result, Version};
 use bigarray_store_lmdb::check_array_name;
 use ndarray::{Dimension, IntoDimension};
 
@@ -63,10 +63,11 @@ impl Transaction {
         self.create_with(name, shape, &ArrayOptions::new())
     }
 
-    /// The same with another order or block size.
+    /// The same with another order, block size or codec.
     ///
     /// # Errors
-    /// As [`create`](Transaction::create); [`Invalid`](crate::ErrorKind::Invalid) for a block size that is none.
+    /// As [`create`](Transaction::create); [`Invalid`](crate::ErrorKind::Invalid) for a block size or compression level
+    /// that is none, [`Unsupported`](crate::ErrorKind::Unsupported) for a codec that is not compiled in.
     pub fn create_with<T: Element, Sh: IntoDimension>(
         &self,
         name: &str,
@@ -75,7 +76,7 @@ impl Transaction {
     ) -> Result<BigArrayMut<'_, T, Sh::Dim>> {
         self.check_change(format_args!("create array {name:?}"))?;
         check_array_name(name)?;
-        let (order, block_size) = options.checked().map_err(|e| e.context(format_args!("array {name:?}")))?;
+        let (order, block_size, codec) = options.checked().map_err(|e| e.context(format_args!("array {name:?}")))?;
         let layout = Layout::new::<T>(name, shape.into_dimension(), order)?;
         let descriptor = Descriptor {
             id: ArrayId(0), // given by the commit
@@ -84,7 +85,7 @@ impl Transaction {
             shape: layout.dim.slice().to_vec(),
             order,
             block_size,
-            codec: Codec::None,
+            codec,
             changed: Version(0),
         };
         BigArrayMut::new(self.inner.create(name, descriptor)?)
@@ -96,7 +97,8 @@ impl Transaction {
     /// # Errors
     /// [`NotFound`](crate::ErrorKind::NotFound), [`DtypeMismatch`](crate::ErrorKind::DtypeMismatch),
     /// [`ShapeMismatch`](crate::ErrorKind::ShapeMismatch) if the dimension is another,
-    /// [`InUse`](crate::ErrorKind::InUse) if it is open already.
+    /// [`InUse`](crate::ErrorKind::InUse) if it is open already, [`Unsupported`](crate::ErrorKind::Unsupported) if its
+    /// codec is not compiled in.
     pub fn array<T: Element, D: Dimension>(&self, name: &str) -> Result<BigArrayMut<'_, T, D>> {
         self.home.check_process()?;
         BigArrayMut::new(self.inner.open(name)?)

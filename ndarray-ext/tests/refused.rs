@@ -2,10 +2,11 @@
 
 mod support;
 
-use bigarray::{ArrayOptions, Database};
+use bigarray::{ArrayOptions, Codec, Database};
 use ndarray::{Ix1, Ix2, IxDyn, array};
 use support::TestDb;
 use support::arrays::{says, store};
+use support::child::{self, Child, this_test};
 
 #[test]
 fn names_that_cannot_be_stored_are_refused() {
@@ -64,6 +65,55 @@ fn block_sizes_that_are_none_are_refused() {
         assert!(error.is_invalid());
         says(&error, &["\"A\"", &bytes.to_string()]);
     }
+}
+
+#[test]
+fn compression_levels_that_are_none_are_refused() {
+    let db = TestDb::new();
+    let t = db.begin().unwrap();
+    for level in [0, -1, 23, i32::MIN, i32::MAX] {
+        let options = ArrayOptions::new().codec(Codec::Zstd { level, shuffle: false });
+        let error = t.create_with::<u8, _>("A", 1, &options).unwrap_err();
+        assert!(error.is_invalid());
+        says(&error, &["\"A\"", "1 to 22", &level.to_string()]);
+    }
+}
+
+#[test]
+fn a_budget_below_two_blocks_is_refused_with_the_least_that_works() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.bigarray");
+    for bytes in [0, 1, 2 << 20, (4 << 20) - 1] {
+        let error = Database::options().memory_budget(bytes).open(&path).unwrap_err();
+        assert!(error.is_invalid());
+        says(&error, &["memory_budget", &format!("{bytes} bytes"), "4194304"]);
+    }
+    assert!(!path.exists());
+    Database::options().memory_budget(4 << 20).open(&path).unwrap();
+}
+
+#[test]
+fn a_budget_of_the_environment_is_a_default_and_checked() {
+    let Some(value) = child::role() else {
+        for value in ["64 MB", "1M", "64M"] {
+            let mut command = child::command(this_test!(), value);
+            command.env("BIGARRAY_MEMORY_BUDGET", value);
+            Child::start(command).finish();
+        }
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.bigarray");
+    match Database::open(&path) {
+        Ok(_) => assert_eq!(value, "64M"),
+        Err(error) => {
+            assert!(error.is_invalid() && value != "64M", "{error}");
+            says(&error, &["BIGARRAY_MEMORY_BUDGET", &value]);
+            assert!(!path.exists());
+        }
+    }
+    // What is asked for in code comes first.
+    Database::options().memory_budget(8 << 20).open(&path).unwrap();
 }
 
 #[test]
