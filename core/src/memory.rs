@@ -60,8 +60,8 @@ pub trait Span: Send + Sync {
     /// without, the system is told to expect random access.
     fn map(&self, range: Range<usize>, file: &Arc<dyn DataFile>, offset: u64, read_ahead: bool) -> Result<()>;
 
-    /// Maps `file` from byte `offset` on, privately, in place of what is mapped, or zero memory. Nobody may be using the
-    /// range. What was armed of it is so no more.
+    /// Maps `file` from byte `offset` on, privately, in place of what is mapped, or zero memory, or what was copied into
+    /// an eager span. Nobody may be using the range. What was armed of it is so no more.
     ///
     /// # Errors
     /// Then the range holds anything.
@@ -85,7 +85,7 @@ pub trait Span: Send + Sync {
     /// Back to missing (lazy) or zeros (eager), whatever was there. Nobody may be using the range.
     fn reset(&self, range: Range<usize>) -> Result<()>;
 
-    /// From here on whoever writes to `range`, zero memory or copied pages of a lazy span, waits for
+    /// From here on whoever writes to `range`, either zero memory or copied pages of a lazy span, waits for
     /// [`Faults::protected`], and whoever touches what was never touched of it for [`Faults::missing`]. Reads of what is
     /// there go on, and [`written`](Span::written) and [`with_bytes`](Span::with_bytes) see bytes that stand still.
     ///
@@ -98,13 +98,20 @@ pub trait Span: Send + Sync {
 
     /// Zero memory that was [guarded](Span::guard) is as it was before, and whoever waits tries again. (Copied pages:
     /// [`unprotect`](Span::unprotect).)
+    ///
+    /// # Errors
+    /// Then some may wait in it for ever, and it is to be poisoned.
     fn unguard(&self, range: Range<usize>) -> Result<()> {
         let _ = range;
         Err(Error::new(ErrorKind::Unsupported, "this memory cannot hold writes back"))
     }
 
     /// Back to missing what is guarded, or was copied and is write-protected. Others may be reading it: each of them
-    /// finds the bytes, or waits for [`Faults::missing`]. The memory is free then.
+    /// finds the bytes, or waits for [`Faults::missing`]; who waited to write goes on waiting until it is
+    /// [woken](Span::wake). The memory is free then.
+    ///
+    /// # Errors
+    /// Then each page is missing or as it was.
     fn evict(&self, range: Range<usize>) -> Result<()> {
         let _ = range;
         Err(Error::new(ErrorKind::Unsupported, "this memory cannot be taken back while it is in use"))

@@ -6,6 +6,7 @@ use std::fs::File;
 use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd};
 
+use bigarray_core::PAGE;
 use nix::errno::Errno;
 use nix::libc;
 use userfaultfd::{FeatureFlags, Uffd};
@@ -151,8 +152,9 @@ pub(crate) fn userfaultfd(user_mode_only: bool, features: FeatureFlags) -> Resul
 /// many bytes arrived, and why not more.
 pub(crate) fn copy_protected(uffd: &Uffd, dst: usize, bytes: &[u8]) -> (usize, Result<(), Errno>) {
     let mut done = 0;
+    let mut most = bytes.len();
     while done < bytes.len() {
-        let rest = &bytes[done..];
+        let rest = &bytes[done..bytes.len().min(done + most)];
         let mut arg = UffdioCopy {
             dst: (dst + done) as u64,
             src: rest.as_ptr() as u64,
@@ -169,7 +171,9 @@ pub(crate) fn copy_protected(uffd: &Uffd, dst: usize, bytes: &[u8]) -> (usize, R
         }
         match outcome {
             // EAGAIN: part was copied, or the address space was changing just then.
-            Ok(_) | Err(Errno::EAGAIN | Errno::EINTR) => {}
+            Ok(_) | Err(Errno::EAGAIN | Errno::EINTR) => most = bytes.len(),
+            // A range that lies in two mappings, as what was guarded and its neighbours may: each is filled by itself.
+            Err(Errno::ENOENT) if rest.len() > PAGE => most = (rest.len() / 2).next_multiple_of(PAGE),
             Err(errno) => return (done, Err(errno)),
         }
     }

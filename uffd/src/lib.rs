@@ -11,6 +11,7 @@
 //! | `options`, `memory` | what a user of the crate sees |
 //! | `span` | the operations on one reserved range |
 //! | `monitor`, `threads`, `spans` | faults: who reads them, who is told |
+//! | `holding` | writes wait, so that memory may be taken away under its readers |
 //! | `pagemap` | which pages were written |
 //! | `arming` | finding them faster where it is done again and again |
 //! | `read_ahead` | files into the page cache |
@@ -24,6 +25,7 @@ compile_error!("bigarray needs Linux and 64-bit addresses");
 
 mod alarm;
 mod arming;
+mod holding;
 #[allow(unsafe_code)]
 mod ioctl;
 mod limits;

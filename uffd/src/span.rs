@@ -8,8 +8,8 @@
 //!   protected, so nothing is lost if what was copied has to be taken back.
 //! - *A fault between the steps of `reset`.* Memory laid over a range is inaccessible until it is registered, so that
 //!   it never looks like zeros that were loaded. Nobody may be using the range, else the access would end in SIGSEGV.
-//! - *`reset` of copied pages while others read them* (an eviction): one `MADV_DONTNEED` of pages that stay registered.
-//!   A reader finds the bytes, or a missing page and waits. Protecting comes first, so a writer waits too.
+//! - *`evict` while others use the range*: one `MADV_DONTNEED` of pages that stay registered and are protected (see
+//!   `holding`). A reader finds the bytes, or a missing page and waits; a writer waits before and after.
 //! - *`drop` and the monitor.* The span leaves the table of addresses first, so what the monitor looks up from then on
 //!   is not this span; a pager it found before is kept alive by that very look-up, and this span with it.
 //! - *A forked child.* It has none of these addresses, and the userfaultfd it inherited acts on its parent: there every
@@ -27,12 +27,13 @@ use bigarray_core::store::DataFile;
 use bigarray_core::{Error, ErrorKind, Result};
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, fallocate};
-use userfaultfd::{RegisterMode, Uffd};
+use userfaultfd::Uffd;
 
 use crate::alarm::{fatal, log_raw};
 use crate::arming::arm;
+use crate::holding;
 use crate::ioctl::copy_protected;
-use crate::limits::{errno_of, os_error};
+use crate::limits::os_error;
 use crate::mapping::{Access, HUGE, HarmlessAdvice, Reservation, Scratch, is_whole_pages, populate};
 use crate::memory::{Inner, memory_file};
 use crate::read_ahead;
@@ -74,12 +75,7 @@ impl UffdSpan {
     }
 
     fn register(&self, range: &Range<usize>) -> Result<(), Errno> {
-        let addresses = self.range.addresses(range);
-        let mode = RegisterMode::MISSING | RegisterMode::WRITE_PROTECT;
-        self.uffd()?
-            .register_with_mode(addresses.start as *mut _, addresses.len(), mode)
-            .map(drop)
-            .map_err(|error| errno_of(&error))
+        holding::register(self.uffd()?, &self.range.addresses(range))
     }
 
     /// Refuses what could harm memory that is not the span's.
@@ -97,6 +93,17 @@ impl UffdSpan {
             ));
         }
         Ok(())
+    }
+
+    /// What holds writes to `range` back, and where that is; nothing, if the range is empty.
+    fn held(&self, range: &Range<usize>) -> Result<Option<(&Uffd, Range<usize>)>> {
+        self.check(range)?;
+        match &self.inner.shared.uffd {
+            Some(uffd) if self.residency == Residency::Lazy => {
+                Ok(Some((uffd, self.range.addresses(range))).filter(|_| !range.is_empty()))
+            }
+            _ => Err(Error::new(ErrorKind::Unsupported, "in an eager span writes cannot be held back")),
+        }
     }
 
     /// The error of a mapping that could not be had.
@@ -130,7 +137,7 @@ impl UffdSpan {
     /// Missing again, whatever was there.
     fn make_missing(&self, range: &Range<usize>) -> Result<(), Errno> {
         let addresses = self.range.addresses(range);
-        // Works only if the whole range is registered, that is, untouched or copied; then the pages can go in place.
+        // Works only if the whole range is registered, that is, untouched, copied or guarded; then the pages can go in place.
         // If it stops half way, it has protected pages that go below. The kernel does not mind which userfaultfd it is
         // registered with: it works for armed mappings too, whose pages would be back from the file at once.
         let armed = self.inner.arming.is_some() && self.inner.page_table.is_armed(addresses.clone()).unwrap_or(true);
@@ -145,6 +152,11 @@ impl UffdSpan {
     /// Zero memory again, whatever was there.
     fn make_zero(&self, range: &Range<usize>) -> Result<(), Errno> {
         self.lay_anonymous(range, Access::ReadWrite)?;
+        self.forget_copies(range)
+    }
+
+    /// Gives back the memory of bytes copied into an eager span.
+    fn forget_copies(&self, range: &Range<usize>) -> Result<(), Errno> {
         match self.copies.get() {
             Some(copies) => {
                 let punch = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
@@ -260,7 +272,10 @@ impl Span for UffdSpan {
     }
 
     fn remap(&self, range: Range<usize>, data: &Arc<dyn DataFile>, offset: u64) -> Result<()> {
-        self.lay_file(range, data, offset, false)
+        self.lay_file(range.clone(), data, offset, false)?;
+        // What was copied there is mapped no more. It is only memory: the file's length and all else stay.
+        let _ = self.forget_copies(&range);
+        Ok(())
     }
 
     fn advise(&self, range: Range<usize>, random: bool) {
@@ -284,16 +299,9 @@ impl Span for UffdSpan {
             return Ok(());
         }
         let addresses = self.range.addresses(&range);
-        let what = || format!("letting writes through to {} bytes (UFFDIO_WRITEPROTECT)", addresses.len());
-        let uffd = self.uffd().map_err(|errno| os_error(what(), errno))?;
-        loop {
-            match uffd.remove_write_protection(addresses.start as *mut _, addresses.len(), true) {
-                Ok(()) => return Ok(()),
-                // The address space was changing just then.
-                Err(error) if errno_of(&error) == Errno::EAGAIN => {}
-                Err(error) => return Err(os_error(what(), errno_of(&error))),
-            }
-        }
+        self.uffd().and_then(|uffd| holding::let_through(uffd, &addresses)).map_err(|errno| {
+            os_error(format!("letting writes through to {} bytes (UFFDIO_WRITEPROTECT)", addresses.len()), errno)
+        })
     }
 
     fn poison(&self, range: Range<usize>, why: &str) {
@@ -327,6 +335,32 @@ impl Span for UffdSpan {
             self.inner.mappings.released();
         }
         Ok(())
+    }
+
+    fn guard(&self, range: Range<usize>) -> Result<()> {
+        let Some((uffd, addresses)) = self.held(&range)? else { return Ok(()) };
+        let splits = holding::guard(uffd, &addresses).map_err(|errno| {
+            self.refused(format!("holding writes to {} bytes back (UFFDIO_REGISTER)", addresses.len()), errno)
+        })?;
+        if splits {
+            self.inner.mappings.installed();
+        }
+        Ok(())
+    }
+
+    fn unguard(&self, range: Range<usize>) -> Result<()> {
+        let Some((uffd, addresses)) = self.held(&range)? else { return Ok(()) };
+        holding::unguard(uffd, &addresses).map_err(|errno| {
+            os_error(format!("not holding writes to {} bytes back (UFFDIO_UNREGISTER)", addresses.len()), errno)
+        })
+    }
+
+    fn evict(&self, range: Range<usize>) -> Result<()> {
+        let Some((uffd, addresses)) = self.held(&range)? else { return Ok(()) };
+        // It is protected. This refuses what is not registered, whose bytes would become zeros.
+        holding::protect(uffd, &addresses).and_then(|()| self.range.discard(&range)).map_err(|errno| {
+            os_error(format!("giving back the memory of {} bytes in use (MADV_DONTNEED)", addresses.len()), errno)
+        })
     }
 
     fn wake(&self, range: Range<usize>) {

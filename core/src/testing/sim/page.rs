@@ -14,8 +14,9 @@ pub(super) type Own = Box<[u8; PAGE]>;
 /// A page; one that is not listed is missing (lazy), or zero and untouched (eager).
 #[derive(Debug)]
 pub(super) enum Page {
-    /// Zero memory; not `installed` where an eager span had it from the start.
-    Zero { installed: bool, own: Option<Own> },
+    /// Zero memory; not `installed` where an eager span had it from the start. What is `guarded` waits: to be written to
+    /// if it was `touched`, else for anything.
+    Zero { installed: bool, own: Option<Own>, touched: bool, guarded: bool },
     /// A private mapping of the file: read from it at each access, until a write copies it.
     Mapped { offset: u64, own: Option<Own>, resident: bool, armed: bool },
     /// Copied in.
@@ -25,9 +26,28 @@ pub(super) enum Page {
 }
 
 impl Page {
+    /// Zero memory that nobody has touched.
+    pub(super) fn zero(installed: bool) -> Page {
+        Page::Zero { installed, own: None, touched: false, guarded: false }
+    }
+
+    /// Whether writes to it are held back, so that it may be taken away under its readers.
+    pub(super) fn stands_still(&self) -> bool {
+        matches!(self, Page::Zero { guarded: true, .. } | Page::Copied { protected: true, .. })
+    }
+
+    /// Why an access has to wait, if it has to.
+    fn holds_back(&self, write: bool) -> Option<Outcome> {
+        match self {
+            Page::Zero { guarded: true, touched: false, .. } => Some(Outcome::Missing),
+            page if write && page.stands_still() => Some(Outcome::Protected),
+            _ => None,
+        }
+    }
+
     /// Whether something may be installed over it.
     pub(super) fn counts_as_missing(&self) -> bool {
-        matches!(self, Page::Zero { installed: false, own: None })
+        matches!(self, Page::Zero { installed: false, own: None, .. })
     }
 
     fn is_written(&self, to: WrittenTo, reads_too: bool) -> bool {
@@ -99,18 +119,23 @@ impl PageTable {
     /// Reads or writes inside page `n`, from its byte `at` on.
     pub(super) fn access(&mut self, n: usize, at: usize, access: &mut Access<'_>, file: &dyn DataFile) -> Outcome {
         if self.residency == Residency::Eager {
-            self.pages.entry(n).or_insert(Page::Zero { installed: false, own: None });
+            self.pages.entry(n).or_insert(Page::zero(false));
         }
         let Some(page) = self.pages.get_mut(&n) else { return Outcome::Missing };
         let reads = access.is_read();
+        if let Some(waits) = page.holds_back(!reads) {
+            return waits;
+        }
         match page {
             Page::Poisoned => return Outcome::Bus,
-            Page::Copied { protected: true, .. } if !reads => return Outcome::Protected,
             Page::Copied { bytes, written, .. } => {
                 *written |= !reads;
                 access.carry_out(at, bytes);
             }
-            Page::Zero { own, .. } => access_private(at, access, own, |_| Ok(())).unwrap_or(()),
+            Page::Zero { own, touched, .. } => {
+                access_private(at, access, own, |_| Ok(())).unwrap_or(());
+                *touched = true;
+            }
             Page::Mapped { own, offset, resident, .. } => {
                 if access_private(at, access, own, |bytes| file.read_at(*offset, bytes)).is_err() {
                     return Outcome::Bus;
@@ -126,8 +151,8 @@ impl PageTable {
         match self.pages.get(&n) {
             None if self.residency == Residency::Lazy => Outcome::Missing,
             Some(Page::Poisoned) => Outcome::Bus,
-            Some(Page::Copied { protected: true, .. }) if write => Outcome::Protected,
-            _ => Outcome::Done,
+            Some(page) => page.holds_back(write).unwrap_or(Outcome::Done),
+            None => Outcome::Done,
         }
     }
 
@@ -161,6 +186,8 @@ impl PageTable {
 impl Page {
     pub(super) fn name(&self) -> &'static str {
         match self {
+            Page::Zero { guarded: true, touched: false, .. } => "guarded and never touched",
+            Page::Zero { guarded: true, .. } => "guarded",
             Page::Zero { own: None, .. } => "zero",
             Page::Zero { own: Some(_), .. } => "zero and written",
             Page::Mapped { own: None, armed: false, .. } => "mapped",

@@ -40,6 +40,11 @@ pub(super) fn refuse_unless(kept: bool, rule: impl FnOnce() -> String) {
     }
 }
 
+/// Ends the test: `op` is not for a page that is what it `is`.
+fn breaks(op: SimOp, n: usize, is: &str) -> ! {
+    panic!("the contract of memory is broken: {op:?} of page {n}, which is {is}")
+}
+
 impl Reserved {
     pub(super) fn new(shared: &Arc<Shared>, world: &mut World, len: usize, residency: Residency) -> Reserved {
         let (base, mut state) = world.place(len, residency);
@@ -195,6 +200,36 @@ impl SimSpan {
         Ok(())
     }
 
+    /// Does something to each page of `range`, all of which are there, in a lazy span; or to none, in an eager one and
+    /// where it was ordered to fail.
+    fn hold(
+        &self,
+        op: SimOp,
+        range: &Range<usize>,
+        mut each: impl FnMut(usize, &mut Page),
+    ) -> Result<MutexGuard<'_, World>> {
+        let mut world = self.enter(op, range);
+        if self.state(&mut world).table.residency == Residency::Eager {
+            return Err(Error::new(ErrorKind::Unsupported, format!("simulated: {op:?} in an eager span")));
+        }
+        world.fails(op)?;
+        let table = &mut self.state(&mut world).table;
+        for n in range.start / PAGE..range.end / PAGE {
+            match table.pages.get_mut(&n) {
+                Some(page) => each(n, page),
+                None => breaks(op, n, "missing"),
+            }
+        }
+        Ok(world)
+    }
+
+    /// Makes every page of `range` what it was at first.
+    fn take_away(&self, world: &mut World, range: &Range<usize>) {
+        let pages = &mut self.state(world).table.pages;
+        let mut behind = pages.split_off(&(range.start / PAGE));
+        pages.append(&mut behind.split_off(&(range.end / PAGE)));
+    }
+
     fn check_file(&self, file: &Arc<dyn DataFile>, offset: u64) {
         let known = std::ptr::addr_eq(Arc::as_ptr(file), Arc::as_ptr(&self.shared.file));
         refuse_unless(known, || "map of a file that this memory was not made with".to_owned());
@@ -243,7 +278,7 @@ impl Span for Reserved {
     }
 
     fn zero(&self, range: Range<usize>) -> Result<()> {
-        self.0.install(SimOp::Zero, range, Page::counts_as_missing, |_| Page::Zero { installed: true, own: None })
+        self.0.install(SimOp::Zero, range, Page::counts_as_missing, |_| Page::zero(true))
     }
 
     fn map(&self, range: Range<usize>, file: &Arc<dyn DataFile>, offset: u64, _read_ahead: bool) -> Result<()> {
@@ -253,10 +288,15 @@ impl Span for Reserved {
 
     fn remap(&self, range: Range<usize>, file: &Arc<dyn DataFile>, offset: u64) -> Result<()> {
         self.0.check_file(file, offset);
+        let eager = self.0.state(&mut self.0.world()).table.residency == Residency::Eager;
         self.0.install(
             SimOp::Remap,
             range,
-            |there| matches!(there, Page::Zero { .. } | Page::Mapped { .. }),
+            |there| match there {
+                Page::Zero { guarded: false, .. } | Page::Mapped { .. } => true,
+                Page::Copied { .. } => eager,
+                _ => false,
+            },
             |at| mapped(offset + at as u64),
         )
     }
@@ -300,9 +340,46 @@ impl Span for Reserved {
     fn reset(&self, range: Range<usize>) -> Result<()> {
         let mut world = self.0.enter(SimOp::Reset, &range);
         world.fails(SimOp::Reset)?;
-        let pages = &mut self.0.state(&mut world).table.pages;
-        let mut behind = pages.split_off(&(range.start / PAGE));
-        pages.append(&mut behind.split_off(&(range.end / PAGE)));
+        self.0.take_away(&mut world, &range);
+        Ok(())
+    }
+
+    fn guard(&self, range: Range<usize>) -> Result<()> {
+        let mut copied = None;
+        let held = self.0.hold(SimOp::Guard, &range, |n, page| {
+            let is_copied = match page {
+                Page::Zero { guarded: held @ false, .. } => {
+                    *held = true;
+                    false
+                }
+                Page::Copied { protected, .. } => {
+                    *protected = true;
+                    true
+                }
+                other => breaks(SimOp::Guard, n, other.name()),
+            };
+            let one_kind = *copied.get_or_insert(is_copied) == is_copied;
+            refuse_unless(one_kind, || format!("guard of {range:?}: zero memory and copied pages at once"));
+        });
+        held.map(drop)
+    }
+
+    fn unguard(&self, range: Range<usize>) -> Result<()> {
+        let world = self.0.hold(SimOp::Unguard, &range, |n, page| match page {
+            Page::Zero { guarded: held @ true, .. } => *held = false,
+            other => breaks(SimOp::Unguard, n, other.name()),
+        })?;
+        self.0.wake_up(world, &range);
+        Ok(())
+    }
+
+    fn evict(&self, range: Range<usize>) -> Result<()> {
+        let mut world = self.0.hold(SimOp::Evict, &range, |n, page| {
+            if !page.stands_still() {
+                breaks(SimOp::Evict, n, page.name());
+            }
+        })?;
+        self.0.take_away(&mut world, &range);
         Ok(())
     }
 

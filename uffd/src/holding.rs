@@ -1,0 +1,87 @@
+//! Holding writes back, so that memory may be written out and taken away while others use it.
+//!
+//! Memory that is *held* is registered with the synchronous userfaultfd, for missing pages and for protection, and
+//! protected: what is there can be read, a write to it waits, and so does any access to what is not there. Copied pages
+//! are born so. Zero memory becomes so by [`guard`]: registering comes first and protecting second, so that from the
+//! moment on at which a page is found not to be there, no access can make the kernel fill it with zeros unseen.
+//!
+//! What may happen to a page meanwhile, and why no write is lost:
+//!
+//! - *A write began before it was protected.* It went through before the kernel looked at the page's entry, or it faults:
+//!   both hold the lock of the page table, and the processors forget the old entry before protecting returns.
+//! - *It is read for the first time in zero memory*, before it is guarded: the kernel's zero page is there, and is
+//!   protected as any other. After: it is missing, and its reader waits.
+//! - *It is a part of a huge page* (the huge zero page too): that is protected whole if all of it is guarded, and is
+//!   split up first if not. The kernel makes no huge page of small ones where a userfaultfd waits for missing pages,
+//!   so none that is missing is filled behind our back.
+//! - *It goes to swap, or comes back*: the mark is in the swap entry and in the page's entry after.
+//! - *It is taken away*: anonymous memory keeps no mark where nothing is, so what is copied there later is protected or
+//!   not as the copying says.
+
+use std::ops::Range;
+
+use nix::errno::Errno;
+use userfaultfd::{RegisterMode, Uffd};
+
+use crate::alarm::fatal;
+use crate::limits::errno_of;
+
+/// Asks for missing pages of `addresses` and for protection to be told of. Nothing is protected yet.
+pub(crate) fn register(uffd: &Uffd, addresses: &Range<usize>) -> Result<(), Errno> {
+    let mode = RegisterMode::MISSING | RegisterMode::WRITE_PROTECT;
+    uffd.register_with_mode(addresses.start as *mut _, addresses.len(), mode)
+        .map(drop)
+        .map_err(|error| errno_of(&error))
+}
+
+/// Protects what is there of `addresses`; ENOENT unless all of them are registered.
+pub(crate) fn protect(uffd: &Uffd, addresses: &Range<usize>) -> Result<(), Errno> {
+    again(|| uffd.write_protect(addresses.start as *mut _, addresses.len()))
+}
+
+/// Lets writes through, and whoever waits for that.
+pub(crate) fn let_through(uffd: &Uffd, addresses: &Range<usize>) -> Result<(), Errno> {
+    again(|| uffd.remove_write_protection(addresses.start as *mut _, addresses.len(), true))
+}
+
+/// The address space may be changing just then.
+fn again(mut call: impl FnMut() -> userfaultfd::Result<()>) -> Result<(), Errno> {
+    loop {
+        match call().map_err(|error| errno_of(&error)) {
+            Err(Errno::EAGAIN) => {}
+            other => return other,
+        }
+    }
+}
+
+/// Holds zero memory or copied pages. Says whether that may have taken mappings. After an error all is as it was.
+pub(crate) fn guard(uffd: &Uffd, addresses: &Range<usize>) -> Result<bool, Errno> {
+    // Copied pages are registered as it is, and stay so.
+    match protect(uffd, addresses) {
+        Err(Errno::ENOENT) => {}
+        other => return other.map(|()| false),
+    }
+    let held = register(uffd, addresses).and_then(|()| protect(uffd, addresses));
+    if let Err(errno) = held {
+        // A part may be registered, when a mapping could not be split.
+        if let Err(again) = give_up(uffd, addresses) {
+            fatal(&format!("writes cannot be held back ({errno}), and then not be let through again ({again})"));
+        }
+    }
+    held.map(|()| true)
+}
+
+/// Makes zero memory that was guarded plain zero memory.
+pub(crate) fn unguard(uffd: &Uffd, addresses: &Range<usize>) -> Result<(), Errno> {
+    // Before Linux 6.0 the mark outlives the registration. That harms no write, but it would be there again in the
+    // next guard, when the page was written to and is to be told from those that were not.
+    let_through(uffd, addresses)?;
+    give_up(uffd, addresses)
+}
+
+/// Not told of anything any more; whoever waits looks again. The kernel wakes before it is done, when some may be about
+/// to wait still; once it is, all of them do.
+fn give_up(uffd: &Uffd, addresses: &Range<usize>) -> Result<(), Errno> {
+    uffd.unregister(addresses.start as *mut _, addresses.len()).map_err(|error| errno_of(&error))?;
+    uffd.wake(addresses.start as *mut _, addresses.len()).map_err(|error| errno_of(&error))
+}
