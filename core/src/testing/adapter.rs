@@ -1,15 +1,18 @@
 //! Adapters that wrap any store: one that fails when told to, one that counts.
 
+use std::any::Any;
 use std::ops::{ControlFlow, Range};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use serde_json::Value;
 
-use crate::descriptor::{ArrayId, Descriptor, Version};
+use crate::descriptor::{ArrayId, Codec, Descriptor, Version};
 use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::{BlockNo, PAGE};
-use crate::store::{BlockRecord, Change, Committed, DataFile, Snapshot, State, Store, Turn};
+use crate::store::{
+    Ahead, AheadPages, AheadPlace, BlockRecord, Change, Committed, DataFile, Snapshot, State, Store, Turn,
+};
 
 /// What a store and its snapshots are asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,11 +29,18 @@ pub enum StoreOp {
     Blocks,
     /// [`Snapshot::read`].
     Read,
+    /// [`Store::ahead`].
+    Ahead,
+    /// [`Ahead::write`].
+    WriteAhead,
+    /// [`AheadPlace::read`].
+    ReadAhead,
 }
 
 /// Looks on at what an [`Adapter`] passes on.
 pub trait Watch: Send + Sync + 'static {
-    /// Comes before each call; an error takes its place. `amount`: of [`StoreOp::Read`] the pages, else 1.
+    /// Comes before each call; an error takes its place. `amount`: of reads and of what is written ahead the
+    /// pages, else 1.
     fn before(&self, op: StoreOp, amount: usize) -> Result<()>;
 }
 
@@ -91,6 +101,8 @@ impl Watch for Failures {
 pub struct Counts {
     lookups: AtomicUsize,
     pages: AtomicUsize,
+    written_ahead: AtomicUsize,
+    read_ahead: AtomicUsize,
     commits: AtomicUsize,
 }
 
@@ -110,6 +122,16 @@ impl<S> Counted<S> {
         self.watch.pages.load(Ordering::Relaxed)
     }
 
+    /// Pages that were written ahead.
+    pub fn pages_written_ahead(&self) -> usize {
+        self.watch.written_ahead.load(Ordering::Relaxed)
+    }
+
+    /// Pages that were read back from where they had been written ahead.
+    pub fn pages_read_ahead(&self) -> usize {
+        self.watch.read_ahead.load(Ordering::Relaxed)
+    }
+
     /// Commits, refused ones too.
     pub fn commits(&self) -> usize {
         self.watch.commits.load(Ordering::Relaxed)
@@ -121,8 +143,10 @@ impl Watch for Counts {
         let count = match op {
             StoreOp::Blocks => &self.lookups,
             StoreOp::Read => &self.pages,
+            StoreOp::WriteAhead => &self.written_ahead,
+            StoreOp::ReadAhead => &self.read_ahead,
             StoreOp::Commit => &self.commits,
-            StoreOp::Snapshot | StoreOp::Turn | StoreOp::Metadata => return Ok(()),
+            StoreOp::Snapshot | StoreOp::Turn | StoreOp::Metadata | StoreOp::Ahead => return Ok(()),
         };
         count.fetch_add(amount, Ordering::Relaxed);
         Ok(())
@@ -157,6 +181,57 @@ impl<S: Store, W: Watch> Store for Adapter<S, W> {
     fn turn(&self) -> Result<Box<dyn Turn>> {
         self.watch.before(StoreOp::Turn, 1)?;
         self.store.turn()
+    }
+
+    fn ahead(&self) -> Result<Arc<dyn Ahead>> {
+        self.watch.before(StoreOp::Ahead, 1)?;
+        Ok(Arc::new(WatchedAhead { inner: self.store.ahead()?, watch: self.watch.clone() }))
+    }
+
+    fn check_codec(&self, codec: Codec) -> Result<()> {
+        self.store.check_codec(codec)
+    }
+}
+
+/// What is written ahead, under watch. The store inside knows its own.
+struct WatchedAhead<W> {
+    inner: Arc<dyn Ahead>,
+    watch: Arc<W>,
+}
+
+impl<W: Watch> Ahead for WatchedAhead<W> {
+    fn write(&self, array: &Descriptor, first_page: u32, bytes: &[u8], plain: bool) -> Result<Vec<AheadPages>> {
+        self.watch.before(StoreOp::WriteAhead, bytes.len() / PAGE)?;
+        let written = self.inner.write(array, first_page, bytes, plain)?;
+        let watched = |pages: AheadPages| {
+            let place = Arc::new(WatchedPlace { inner: pages.place, watch: self.watch.clone() });
+            AheadPages { pages: pages.pages, place }
+        };
+        Ok(written.into_iter().map(watched).collect())
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self.inner.as_any()
+    }
+}
+
+struct WatchedPlace<W> {
+    inner: Arc<dyn AheadPlace>,
+    watch: Arc<W>,
+}
+
+impl<W: Watch> AheadPlace for WatchedPlace<W> {
+    fn read(&self, first_page: u32, buf: &mut [u8]) -> Result<()> {
+        self.watch.before(StoreOp::ReadAhead, buf.len() / PAGE)?;
+        self.inner.read(first_page, buf)
+    }
+
+    fn extent(&self, page: u32) -> Option<u64> {
+        self.inner.extent(page)
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self.inner.as_any()
     }
 }
 

@@ -71,7 +71,7 @@ impl Gate {
 
 impl Watch for Gate {
     fn before(&self, op: StoreOp, _: usize) -> Result<()> {
-        if op == StoreOp::Read {
+        if matches!(op, StoreOp::Read | StoreOp::ReadAhead) {
             self.change(|state| {
                 state.under_way += 1;
                 state.most = state.most.max(state.under_way);

@@ -1,12 +1,14 @@
 //! How a change becomes the next state.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::Inner;
+use super::ahead::{is_produced, pages_at};
 use super::state::{Block, Committed, PageAt};
 use crate::descriptor::{ArrayId, Descriptor, Version};
 use crate::error::Result;
-use crate::geometry::{BlockNo, BlockSize, PAGE};
+use crate::geometry::{BlockNo, PAGE};
 use crate::store::{ArrayChange, BlockChange, Bytes, Change, PageSource};
 
 /// A block of more segments is written whole.
@@ -22,6 +24,8 @@ pub(super) struct Draft<'a> {
     pub(super) replaced: Vec<Version>,
     /// Pages written for the next state.
     pub(super) taken: Vec<u64>,
+    /// Pages written ahead that it takes over.
+    pub(super) used: BTreeSet<u64>,
     /// Pages that the next state does not refer to any more.
     pub(super) freed: Vec<u64>,
 }
@@ -30,8 +34,8 @@ impl<'a> Draft<'a> {
     pub(super) fn new(store: &'a Inner, now: &'a Committed, next_id: u64) -> Draft<'a> {
         let mut next = now.clone();
         next.version.0 += 1;
-        let (ids, replaced, taken, freed) = Default::default();
-        Draft { store, now, next, next_id, ids, replaced, taken, freed }
+        let (ids, replaced, taken, used, freed) = Default::default();
+        Draft { store, now, next, next_id, ids, replaced, taken, used, freed }
     }
 
     pub(super) fn apply(&mut self, change: &Change<'_>) -> Result<()> {
@@ -66,7 +70,7 @@ impl<'a> Draft<'a> {
         };
         let dropped = change.dropped_from.is_some_and(|from| self.drop_blocks(id, from));
         for block in &change.blocks {
-            self.lay_over(id, array.block_size, block, change.bytes)?;
+            self.lay_over(&array, block, change.bytes)?;
         }
         if dropped || !change.blocks.is_empty() {
             array.changed = self.next.version;
@@ -92,22 +96,25 @@ impl<'a> Draft<'a> {
         !dropped.is_empty()
     }
 
-    fn lay_over(&mut self, id: ArrayId, size: BlockSize, change: &BlockChange, bytes: &dyn Bytes) -> Result<()> {
+    fn lay_over(&mut self, array: &Descriptor, change: &BlockChange, bytes: &dyn Bytes) -> Result<()> {
+        let (id, size) = (array.id, array.block_size);
         let stored = self.next.block_at(id, change.block);
         let mut pages = stored.map_or_else(|| vec![PageAt::Hole; size.pages() as usize], |block| block.pages.clone());
         for run in &change.pages {
             let (first, last) = (run.pages.start as usize, run.pages.end as usize);
-            let new = if run.source == PageSource::Zero {
-                vec![PageAt::Hole; last - first]
-            } else {
-                let start = size.start_of(change.block);
-                self.store(change.block, &gather(bytes, start + first * PAGE..start + last * PAGE)?)?
+            let new = match &run.source {
+                PageSource::Zero => vec![PageAt::Hole; last - first],
+                PageSource::Memory => {
+                    let start = size.start_of(change.block);
+                    self.store(array, change.block, &gather(bytes, start + first * PAGE..start + last * PAGE)?)?
+                }
+                PageSource::Ahead(pages) => self.take_over(pages_at(pages)),
             };
             self.replace(&mut pages[first..last], new);
         }
         let mut block = Block { version: self.next.version, pages };
         if block.segments().len() > MOST_SEGMENTS {
-            self.write_whole(change.block, &mut block)?;
+            self.write_whole(array, change.block, &mut block)?;
         }
         let blocks = Arc::make_mut(self.next.blocks.entry(id).or_default());
         if block.pages.iter().all(PageAt::is_hole) {
@@ -118,12 +125,19 @@ impl<'a> Draft<'a> {
         Ok(())
     }
 
-    fn write_whole(&mut self, number: BlockNo, block: &mut Block) -> Result<()> {
+    fn take_over(&mut self, pages: &[PageAt]) -> Vec<PageAt> {
+        for page in pages.iter().filter_map(PageAt::file_page) {
+            assert!(self.used.insert(page), "what was written ahead to page {page} is committed in two places");
+        }
+        pages.to_vec()
+    }
+
+    fn write_whole(&mut self, array: &Descriptor, number: BlockNo, block: &mut Block) -> Result<()> {
         let mut bytes = vec![0; block.pages.len() * PAGE];
         for (page, buf) in block.pages.iter().zip(bytes.chunks_exact_mut(PAGE)) {
             page.read(&*self.store.file, buf)?;
         }
-        let new = self.store(number, &bytes)?;
+        let new = self.store(array, number, &bytes)?;
         self.replace(&mut block.pages, new);
         Ok(())
     }
@@ -136,8 +150,8 @@ impl<'a> Draft<'a> {
         }
     }
 
-    fn store(&mut self, block: BlockNo, bytes: &[u8]) -> Result<Vec<PageAt>> {
-        if self.store.is_produced(block) {
+    fn store(&mut self, array: &Descriptor, block: BlockNo, bytes: &[u8]) -> Result<Vec<PageAt>> {
+        if self.store.is_produced(block) || is_produced(array, bytes) {
             return Ok(bytes.chunks_exact(PAGE).map(|page| PageAt::Produced(page.into())).collect());
         }
         let start = self.store.store_pages(bytes)?;

@@ -1,28 +1,34 @@
 //! A complete [`Store`] in memory.
 
+mod ahead;
 mod apply;
 mod pages;
 mod state;
 mod turn;
 
+use std::collections::BTreeSet;
 use std::ops::{ControlFlow, Range};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use serde_json::Value;
 
+use self::ahead::{AheadId, MemAhead, ahead_of};
 use self::apply::Draft;
 use self::pages::Pages;
 use self::state::{Committed as StateData, PageAt};
 use self::turn::Baton;
 use super::MemFile;
 use crate::conflict;
-use crate::descriptor::{ArrayId, Descriptor, Version};
+use crate::descriptor::{ArrayId, Codec, Descriptor, Version};
 use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::{BlockNo, PAGE};
-use crate::store::{BlockRecord, Change, Committed, DataFile, Snapshot, State, Store, Turn};
+use crate::store::{Ahead, BlockRecord, Change, Committed, DataFile, Snapshot, State, Store, Turn};
 
 /// A [`Store`] in memory that is as unkind as the contract allows: a page that no living snapshot refers to is
-/// overwritten with garbage at once and given out again first, so a reader that outstays its snapshot sees it.
+/// overwritten with garbage at once and given out again first, so a reader that outstays its snapshot sees it. So is what
+/// was written ahead of a commit, once nobody holds its place, or its transaction is over.
+///
+/// It has every codec: blocks of an array with one that are written whole are [`Origin::Produced`](crate::store::Origin::Produced), whatever the codec.
 ///
 /// It also holds its caller to the contract: a [`Change`] that breaks it, or leaves bytes or blocks past the end of an
 /// array, panics.
@@ -54,6 +60,9 @@ struct Ledger {
     snapshot: Weak<MemSnapshot>,
     pages: Pages,
     next_id: u64,
+    /// How many ever wrote ahead, and which of them are over.
+    aheads: u64,
+    over: BTreeSet<u64>,
 }
 
 impl Default for MemStore {
@@ -71,7 +80,8 @@ impl MemStore {
     /// An empty store that behaves as `options` say.
     pub fn with(options: MemStoreOptions) -> MemStore {
         let file = Arc::new(MemFile::default());
-        let ledger = Ledger { now: Arc::default(), snapshot: Weak::new(), pages: Pages::default(), next_id: 1 };
+        let (pages, over) = Default::default();
+        let ledger = Ledger { now: Arc::default(), snapshot: Weak::new(), pages, next_id: 1, aheads: 0, over };
         let data: Arc<dyn DataFile> = file.clone();
         MemStore(Arc::new(Inner { options, file, data, ledger: Mutex::new(ledger), baton: Baton::default() }))
     }
@@ -85,6 +95,11 @@ impl MemStore {
     pub fn pages(&self) -> (usize, usize) {
         let ledger = self.0.ledger();
         (ledger.now.file_pages().count(), ledger.pages.waiting())
+    }
+
+    /// Pages of the data file that were written ahead of commits yet to come.
+    pub fn pages_ahead(&self) -> usize {
+        self.0.ledger().pages.held()
     }
 
     /// Panics unless each page of the data file has exactly one owner.
@@ -106,11 +121,12 @@ impl Inner {
     /// Writes whole pages of `bytes` to pages that no snapshot can see, and gives the first.
     fn store_pages(&self, bytes: &[u8]) -> Result<u64> {
         let capacity = self.options.capacity_pages;
-        let mut ledger = self.ledger();
-        ledger.pages.store(&self.file, bytes, capacity).ok_or_else(|| {
-            let message = format!("the memory store holds {capacity} pages, too few for {} more", bytes.len() / PAGE);
-            Error::new(ErrorKind::StoreFull, message)
-        })
+        self.ledger().pages.store(&self.file, bytes, capacity).ok_or_else(|| self.full(bytes.len()))
+    }
+
+    fn full(&self, bytes: usize) -> Error {
+        let (capacity, pages) = (self.options.capacity_pages, bytes / PAGE);
+        Error::new(ErrorKind::StoreFull, format!("the memory store holds {capacity} pages, too few for {pages} more"))
     }
 }
 
@@ -137,10 +153,12 @@ impl Store for MemStore {
             return Ok(Committed { version: now.version, ids: Vec::new(), replaced: Vec::new() });
         }
         apply::assert_contract(change, now.version);
+        let ahead = ahead_of(&self.0, change);
         conflict::check(change, &*now)?;
         let mut draft = Draft::new(&self.0, &now, next_id);
         let applied = draft.apply(change);
         let mut ledger = self.0.ledger();
+        let ledger = &mut *ledger;
         if let Err(error) = applied {
             ledger.pages.give_back(&self.0.file, &draft.taken);
             return Err(error);
@@ -149,12 +167,26 @@ impl Store for MemStore {
         ledger.now = Arc::new(draft.next);
         ledger.next_id = draft.next_id;
         ledger.snapshot = Weak::new();
+        if let Some(ahead) = ahead {
+            assert!(ledger.over.insert(ahead.0), "what one transaction wrote ahead is committed twice");
+            ledger.pages.let_go(&self.0.file, ahead, &draft.used);
+        }
         ledger.pages.retire(&self.0.file, committed.version, draft.freed);
         Ok(committed)
     }
 
     fn turn(&self) -> Result<Box<dyn Turn>> {
         Ok(Box::new(self.0.baton.take()?))
+    }
+
+    fn ahead(&self) -> Result<Arc<dyn Ahead>> {
+        let mut ledger = self.0.ledger();
+        ledger.aheads += 1;
+        Ok(Arc::new(MemAhead { store: self.0.clone(), id: AheadId(ledger.aheads) }))
+    }
+
+    fn check_codec(&self, _: Codec) -> Result<()> {
+        Ok(())
     }
 }
 

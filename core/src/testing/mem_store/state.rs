@@ -34,6 +34,13 @@ impl PageAt {
         matches!(self, PageAt::Hole)
     }
 
+    pub(super) fn file_page(&self) -> Option<u64> {
+        match self {
+            PageAt::File(page) => Some(*page),
+            PageAt::Hole | PageAt::Produced(_) => None,
+        }
+    }
+
     pub(super) fn read(&self, file: &dyn DataFile, buf: &mut [u8]) -> Result<()> {
         match self {
             PageAt::Hole => buf.fill(0),
@@ -66,10 +73,7 @@ impl Block {
     }
 
     pub(super) fn file_pages(&self) -> impl Iterator<Item = u64> {
-        self.pages.iter().filter_map(|page| match page {
-            PageAt::File(page) => Some(*page),
-            PageAt::Hole | PageAt::Produced(_) => None,
-        })
+        self.pages.iter().filter_map(PageAt::file_page)
     }
 
     fn record(&self) -> BlockRecord {

@@ -1,0 +1,158 @@
+//! Writing ahead of a commit, as unkind as the rest: what is given back is scribbled over at once and given out first.
+
+use std::any::Any;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::Inner;
+use super::state::PageAt;
+use crate::descriptor::{Codec, Descriptor};
+use crate::error::{Error, ErrorKind, Result};
+use crate::geometry::PAGE;
+use crate::store::{Ahead, AheadPages, AheadPlace, Change, PageSource};
+
+/// A plain write of more pages comes back in two runs, as it may.
+const MOST_IN_ONE_RUN: u32 = 4;
+
+/// Which of those of a store; never the same again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct AheadId(pub(super) u64);
+
+pub(super) struct MemAhead {
+    pub(super) store: Arc<Inner>,
+    pub(super) id: AheadId,
+}
+
+impl MemAhead {
+    /// Writes pages that follow each other in the file.
+    fn write_run(&self, first_page: u32, bytes: &[u8]) -> Result<AheadPages> {
+        let capacity = self.store.options.capacity_pages;
+        let mut ledger = self.store.ledger();
+        let start =
+            ledger.pages.store(&self.store.file, bytes, capacity).ok_or_else(|| self.store.full(bytes.len()))?;
+        let pages = start..start + (bytes.len() / PAGE) as u64;
+        ledger.pages.hold(self.id, pages.clone());
+        Ok(self.place(first_page, pages.map(PageAt::File).collect(), bytes))
+    }
+
+    fn place(&self, first_page: u32, at: Vec<PageAt>, bytes: &[u8]) -> AheadPages {
+        let pages = first_page..first_page + at.len() as u32;
+        let place = MemPlace { store: self.store.clone(), id: self.id, first_page, at, written: bytes.into() };
+        AheadPages { pages, place: Arc::new(place) }
+    }
+}
+
+impl Ahead for MemAhead {
+    fn write(&self, array: &Descriptor, first_page: u32, bytes: &[u8], plain: bool) -> Result<Vec<AheadPages>> {
+        let pages = (bytes.len() / PAGE) as u32;
+        assert!(!bytes.is_empty() && bytes.len().is_multiple_of(PAGE), "{} bytes are not whole pages", bytes.len());
+        let of_block = array.block_size.pages();
+        assert!(first_page + pages <= of_block, "{pages} pages from {first_page} on, in a block of {of_block}");
+        assert!(!self.store.ledger().over.contains(&self.id.0), "a write ahead of a commit that is over");
+        if is_produced(array, bytes) && !plain {
+            let at = bytes.chunks_exact(PAGE).map(|page| PageAt::Produced(page.into())).collect();
+            return Ok(vec![self.place(first_page, at, bytes)]);
+        }
+        if pages <= MOST_IN_ONE_RUN {
+            return Ok(vec![self.write_run(first_page, bytes)?]);
+        }
+        let (front, back) = bytes.split_at((pages / 2) as usize * PAGE);
+        Ok(vec![self.write_run(first_page, front)?, self.write_run(first_page + pages / 2, back)?])
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+impl Drop for MemAhead {
+    fn drop(&mut self) {
+        let mut ledger = self.store.ledger();
+        let ledger = &mut *ledger;
+        ledger.over.insert(self.id.0);
+        ledger.pages.let_go(&self.store.file, self.id, &BTreeSet::new());
+    }
+}
+
+/// Whether such bytes of a block of `array` are stored so that they must be produced.
+pub(super) fn is_produced(array: &Descriptor, bytes: &[u8]) -> bool {
+    array.codec != Codec::None && bytes.len() == array.block_size.bytes()
+}
+
+pub(super) struct MemPlace {
+    store: Arc<Inner>,
+    id: AheadId,
+    first_page: u32,
+    at: Vec<PageAt>,
+    /// What was written: where that is not found any more, the place is somebody else's.
+    written: Box<[u8]>,
+}
+
+impl AheadPlace for MemPlace {
+    fn read(&self, first_page: u32, buf: &mut [u8]) -> Result<()> {
+        let first = (first_page - self.first_page) as usize;
+        let written = &self.written[first * PAGE..][..buf.len()];
+        for (page, buf) in self.at[first..].iter().zip(buf.chunks_exact_mut(PAGE)) {
+            page.read(&*self.store.file, buf)?;
+        }
+        if *buf != *written {
+            let text = format!("what was written ahead to page {first_page} of a block is not there any more");
+            return Err(Error::new(ErrorKind::Corrupt, text));
+        }
+        Ok(())
+    }
+
+    fn extent(&self, page: u32) -> Option<u64> {
+        match self.at[(page - self.first_page) as usize] {
+            PageAt::File(page) => Some(page * PAGE as u64),
+            PageAt::Hole | PageAt::Produced(_) => None,
+        }
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+impl Drop for MemPlace {
+    fn drop(&mut self) {
+        let pages = self.at.iter().filter_map(PageAt::file_page);
+        self.store.ledger().pages.let_go_some(&self.store.file, self.id, pages);
+    }
+}
+
+/// The pages of `pages`, as a commit refers to them.
+///
+/// # Panics
+/// If they were not written by this store.
+pub(super) fn pages_at(pages: &AheadPages) -> &[PageAt] {
+    let place = place_of(pages);
+    let first = (pages.pages.start - place.first_page) as usize;
+    &place.at[first..][..pages.pages.len()]
+}
+
+fn place_of(pages: &AheadPages) -> &MemPlace {
+    pages.place.as_any().downcast_ref().expect("a place that was written ahead in another kind of store")
+}
+
+/// The one whose places `change` refers to.
+///
+/// # Panics
+/// If it refers to places of others, or to some without saying whose, or to what its transaction gave away already.
+pub(super) fn ahead_of(store: &Arc<Inner>, change: &Change<'_>) -> Option<AheadId> {
+    let ahead = change.ahead.map(|ahead| {
+        let ahead: &MemAhead = ahead.as_any().downcast_ref().expect("written ahead in another kind of store");
+        assert!(Arc::ptr_eq(&ahead.store, store), "written ahead in another store");
+        ahead.id
+    });
+    let runs = change.arrays.iter().flat_map(|array| &array.blocks).flat_map(|block| &block.pages);
+    for run in runs {
+        if let PageSource::Ahead(pages) = &run.source {
+            assert_eq!(run.pages, pages.pages, "changed pages and those that were written ahead for them");
+            let place = place_of(pages);
+            assert!(Arc::ptr_eq(&place.store, store), "a place in another store");
+            assert_eq!(Some(place.id), ahead, "pages {:?} were written ahead by another transaction", run.pages);
+        }
+    }
+    ahead
+}
