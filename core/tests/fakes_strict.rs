@@ -136,6 +136,52 @@ fn unprotecting_and_scanning_what_was_not_installed_so_is_refused() {
 }
 
 #[test]
+fn only_zero_and_copied_pages_are_held_back_and_only_those_taken_away() {
+    let world = World::new(SimOptions::default(), |_, _| None);
+    let span = world.span();
+    span.zero(0..2 * PAGE).expect("zero");
+    span.map(2 * PAGE..3 * PAGE, &world.file, 0, true).expect("map");
+    span.copy(3 * PAGE, &[1; 2 * PAGE]).expect("copy");
+    refused("Guard of page 5, which is missing", || span.guard(5 * PAGE..6 * PAGE));
+    refused("Guard of page 2, which is mapped", || span.guard(2 * PAGE..3 * PAGE));
+    refused("Unguard of page 0, which is zero", || span.unguard(0..PAGE));
+    refused("Evict of page 0, which is zero", || span.evict(0..PAGE));
+    refused("Evict of page 2, which is mapped", || span.evict(2 * PAGE..3 * PAGE));
+    span.guard(0..PAGE).expect("zero memory");
+    refused("Guard of page 0, which is guarded", || span.guard(0..2 * PAGE));
+    refused("not copied", || span.unprotect(0..PAGE));
+    refused("is not missing, but guarded", || span.remap(0..PAGE, &world.file, 0));
+    span.unprotect(3 * PAGE..5 * PAGE).expect("copied");
+    refused("Evict of page 3, which is copied and unprotected", || span.evict(3 * PAGE..4 * PAGE));
+    span.guard(3 * PAGE..4 * PAGE).expect("copied");
+    refused("Unguard of page 3, which is copied and protected", || span.unguard(3 * PAGE..4 * PAGE));
+    span.evict(0..PAGE).expect("guarded");
+    span.evict(3 * PAGE..4 * PAGE).expect("guarded");
+    assert!(!world.span.is_present(0) && !world.span.is_present(3 * PAGE) && world.span.is_present(4 * PAGE));
+    refused("Evict of page 0, which is missing", || span.evict(0..PAGE));
+}
+
+#[test]
+fn zero_memory_and_copied_pages_are_not_held_back_at_once() {
+    let world = World::new(SimOptions::default(), |_, _| None);
+    world.span().zero(0..PAGE).expect("zero");
+    world.span().copy(PAGE, &[1; PAGE]).expect("copy");
+    refused("zero memory and copied pages at once", || world.span().guard(0..2 * PAGE));
+}
+
+#[test]
+fn a_guarded_page_that_nobody_lets_go_is_a_deadlock_for_its_writer() {
+    let world = World::new(SimOptions::default(), |_, _| None);
+    let span = world.span();
+    span.zero(0..2 * PAGE).expect("zero");
+    world.span.store(0, &[1]).expect("zero memory");
+    span.guard(0..2 * PAGE).expect("zero memory");
+    assert_eq!(world.span.load(0..2), Ok(vec![1, 0]));
+    refused("the page is Some(\"guarded and never touched\")", || world.span.load(PAGE..PAGE + 1));
+    refused("the page is Some(\"guarded and never touched\")", || span.with_bytes(0..2 * PAGE, &mut |_| Ok(())));
+}
+
+#[test]
 fn armed_pages_are_searched_as_such_and_no_others_are() {
     let world = World::zeroing();
     let span = world.span();

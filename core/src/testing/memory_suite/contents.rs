@@ -81,25 +81,35 @@ pub fn writes_do_not_reach_the_file(make: MakeMemory<'_>) {
     assert!(in_file == file_bytes()[..BLOCK]);
 }
 
-/// Written or not, mapped or zero memory, armed or not; their neighbours stay as they are.
+/// Written or not, mapped, zero memory or copied into an eager span, armed or not; their neighbours stay as they are.
 pub fn pages_remapped_show_their_new_place(make: MakeMemory<'_>) {
     const NEW: usize = 300 * PAGE;
     let file = file_bytes();
-    let handler = Handler::new(&make(), 4);
+    let fixture = make();
+    let handler = Handler::new(&fixture, 4);
     handler.put(0, Content::File(0));
     handler.put(1, Content::File(BLOCK as u64));
     handler.put(2, Content::Zero);
     handler.read(0..3 * BLOCK);
     let to = handler.arm(1..2);
-    for (block, to) in [(0, WrittenTo::Mapped), (1, to), (2, WrittenTo::Zero)] {
+    let mut blocks = vec![(0, WrittenTo::Mapped), (1, to), (2, WrittenTo::Zero)];
+    if !fixture.is_lazy() {
+        handler.put(3, Content::Copied(3));
+        blocks.push((3, WrittenTo::Mapped));
+    }
+    for (block, to) in blocks {
         let start = block * BLOCK;
         let remapped = start + 4 * PAGE..start + 7 * PAGE;
         handler.span.write(start + 3 * PAGE, &[1; 3 * PAGE]);
         handler.span.remap(remapped.clone(), &handler.file, NEW as u64).expect("remap");
         handler.assert_reads(remapped.clone(), &file[NEW..NEW + 3 * PAGE]);
         handler.assert_reads(remapped.start - PAGE..remapped.start, &[1; PAGE]);
-        let behind = if block == 2 { &[0; PAGE][..] } else { &file[start + 7 * PAGE..start + 8 * PAGE] };
-        handler.assert_reads(remapped.end..remapped.end + PAGE, behind);
+        let behind = match block {
+            2 => vec![0; PAGE],
+            3 => handler.bytes(Content::Copied(3), 8)[7 * PAGE..].to_vec(),
+            _ => file[start + 7 * PAGE..start + 8 * PAGE].to_vec(),
+        };
+        handler.assert_reads(remapped.end..remapped.end + PAGE, &behind);
         let mut found = Vec::new();
         handler.span.written(start..remapped.start, to, &mut found).expect("written");
         handler.span.written(remapped.clone(), WrittenTo::Mapped, &mut found).expect("written");

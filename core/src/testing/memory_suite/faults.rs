@@ -10,7 +10,7 @@ use super::handler::{BLOCK, Content, Handler, range_of};
 use crate::geometry::PAGE;
 
 /// Longer than any machine takes, so that a test that fails ends.
-const FOREVER: Duration = Duration::from_secs(20);
+pub(super) const FOREVER: Duration = Duration::from_secs(20);
 
 /// The page of the access, not its block or byte.
 pub fn a_fault_names_its_page(make: MakeMemory<'_>) {

@@ -1,6 +1,6 @@
 //! A pager of a few lines: knows what each block is to hold, and installs it when it is asked for.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -40,6 +40,10 @@ struct Table {
     /// What a block holds, in runs of that many pages; zero where nothing is said.
     plan: HashMap<usize, Vec<(usize, Content)>>,
     state: BTreeMap<usize, Loaded>,
+    /// Blocks whose writers wait.
+    guarded: HashSet<usize>,
+    /// Bytes of blocks that were evicted: these are copied, whatever was planned.
+    saved: HashMap<usize, Vec<u8>>,
     /// How often in a row a block was told to be missing that is there.
     stale: usize,
     /// What a job does before it installs anything; without, no job is made.
@@ -102,6 +106,9 @@ impl Handler {
     }
 
     fn install_runs(&self, table: &Table, block: usize) -> Result<()> {
+        if let Some(bytes) = table.saved.get(&block) {
+            return self.span.copy(block * BLOCK, bytes);
+        }
         let whole = [(BLOCK / PAGE, Content::Zero)];
         let mut at = block * BLOCK;
         for (pages, content) in table.plan.get(&block).map_or(&whole[..], |runs| runs) {
@@ -122,6 +129,57 @@ impl Handler {
         self.span.reset(range_of(block)).expect("reset");
         table.plan.remove(&block);
         table.state.remove(&block);
+        table.guarded.remove(&block);
+        table.saved.remove(&block);
+    }
+
+    /// Whether a block is installed.
+    pub(super) fn is_there(&self, block: usize) -> bool {
+        self.table().state.get(&block) == Some(&Loaded::There)
+    }
+
+    /// The bytes of an evicted block are not wanted any more.
+    pub(super) fn forget(&self, block: usize) {
+        self.table().saved.remove(&block);
+    }
+
+    /// Holds writes to a block back, which is of one kind and there.
+    pub(super) fn guard(&self, block: usize) {
+        let mut table = self.table();
+        self.span.guard(range_of(block)).expect("guard");
+        table.guarded.insert(block);
+    }
+
+    /// Lets writes to a guarded block through again.
+    pub(super) fn unguard(&self, block: usize) {
+        let mut table = self.table();
+        table.guarded.remove(&block);
+        match table.is_copied(block) {
+            true => self.span.unprotect(range_of(block)).expect("unprotect"),
+            false => self.span.unguard(range_of(block)).expect("unguard"),
+        }
+    }
+
+    /// Takes a guarded block away, to be copied from here on when it is asked for. Gives the bytes that it had.
+    pub(super) fn evict(&self, block: usize) -> Vec<u8> {
+        let mut table = self.table();
+        let range = range_of(block);
+        // Of zero memory what is not there would make this thread wait.
+        let mut there = vec![range.clone()];
+        if !table.is_copied(block) {
+            there.clear();
+            self.span.written(range.clone(), WrittenTo::Zero, &mut there).expect("written");
+        }
+        let mut saved = vec![0; BLOCK];
+        for run in there {
+            saved[run.start - range.start..run.end - range.start].copy_from_slice(&self.read(run));
+        }
+        self.span.evict(range.clone()).expect("evict");
+        table.guarded.remove(&block);
+        table.state.remove(&block);
+        table.saved.insert(block, saved.clone());
+        self.span.wake(range);
+        saved
     }
 
     /// Arms blocks; gives how they are to be searched from now on, armed or not.
@@ -184,6 +242,14 @@ impl Handler {
     }
 }
 
+impl Table {
+    /// Whether all of a block is copied; otherwise it is taken for zero memory.
+    fn is_copied(&self, block: usize) -> bool {
+        let planned = |runs: &Vec<(usize, Content)>| matches!(runs[..], [(_, Content::Copied(_))]);
+        self.saved.contains_key(&block) || self.plan.get(&block).is_some_and(planned)
+    }
+}
+
 impl Content {
     fn bytes(self, file: &dyn DataFile, pages: usize) -> Vec<u8> {
         let mut bytes = vec![0; pages * PAGE];
@@ -206,6 +272,8 @@ impl Faults for Handler {
         let mut table = self.table();
         table.missing.push(offset);
         match table.state.get(&block) {
+            // A page of zero memory that nobody had touched: it waits for what becomes of the block.
+            Some(Loaded::There) if table.guarded.contains(&block) => {}
             Some(Loaded::There) => {
                 table.stale += 1;
                 if table.stale > MANY {
@@ -238,7 +306,14 @@ impl Faults for Handler {
         table.protected.push(offset);
         let block = offset / BLOCK;
         // A message may come late, when the block is not what it was.
-        let copied = table.plan.get(&block).and_then(|runs| run_at(runs, offset % BLOCK / PAGE));
+        if table.guarded.contains(&block) || !table.state.contains_key(&block) {
+            return;
+        }
+        let whole = (0..BLOCK / PAGE, Content::Copied(0));
+        let copied = match table.is_copied(block) {
+            true => Some(whole),
+            false => table.plan.get(&block).and_then(|runs| run_at(runs, offset % BLOCK / PAGE)),
+        };
         if let Some((pages, Content::Copied(_))) = copied {
             let start = block * BLOCK;
             let range = start + pages.start * PAGE..start + pages.end * PAGE;

@@ -52,7 +52,7 @@ impl Page {
 
     fn is_written(&self, to: WrittenTo, reads_too: bool) -> bool {
         match (to, self) {
-            (WrittenTo::Zero, Page::Zero { own, .. }) => own.is_some() || reads_too,
+            (WrittenTo::Zero, Page::Zero { own, touched, .. }) => own.is_some() || reads_too && *touched,
             (WrittenTo::Mapped | WrittenTo::Armed, Page::Mapped { own, .. }) => own.is_some(),
             (WrittenTo::Mapped, Page::Copied { written, .. }) => *written,
             _ => false,
