@@ -175,7 +175,8 @@ pub trait Faults: Send + Sync {
     /// most urgent first.
     fn missing(&self, offset: usize) -> Vec<Job>;
 
-    /// A thread waits to write to the protected page at `offset`.
+    /// A thread waits to write to the protected page at `offset`. It may be missing by now: after [`Span::evict`] a thread
+    /// can still come to wait so, and is to be [woken](Span::wake), to find out.
     fn protected(&self, offset: usize);
 
     /// Faults are not delivered any more: poison what is missing.

@@ -306,7 +306,12 @@ impl Faults for Handler {
         table.protected.push(offset);
         let block = offset / BLOCK;
         // A message may come late, when the block is not what it was.
-        if table.guarded.contains(&block) || !table.state.contains_key(&block) {
+        if table.guarded.contains(&block) {
+            return;
+        }
+        if !table.state.contains_key(&block) {
+            // Who waited to write to what is gone by now waits for nothing: it is to find out that it is missing.
+            self.span.wake(range_of(block));
             return;
         }
         let whole = (0..BLOCK / PAGE, Content::Copied(0));
