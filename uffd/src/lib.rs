@@ -16,6 +16,7 @@
 //! | `arming` | finding them faster where it is done again and again |
 //! | `read_ahead` | files into the page cache |
 //! | `probe` | what this kernel lets this process do |
+//! | `available` | how much memory there is: the machine's, or a cgroup's |
 //! | `limits` | the number of mappings; errors that name the limit to raise |
 //! | `mapping`, `ioctl` | system calls |
 //! | `alarm` | last words |
@@ -25,6 +26,7 @@ compile_error!("bigarray needs Linux and 64-bit addresses");
 
 mod alarm;
 mod arming;
+mod available;
 mod holding;
 #[allow(unsafe_code)]
 mod ioctl;
@@ -41,5 +43,6 @@ mod span;
 mod spans;
 mod threads;
 
+pub use available::memory_limit_bytes;
 pub use memory::UffdMemory;
 pub use options::{MemoryOptions, Pagemap, Userfaultfd};

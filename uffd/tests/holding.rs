@@ -326,7 +326,7 @@ fn pages_only_read_are_not_written_out_where_they_can_be_told_apart() {
         assert!(pager.guard(0));
         let mut found = Vec::new();
         pager.span.written(0..BLOCK, WrittenTo::Zero, &mut found).unwrap();
-        assert_eq!(found, [PAGE..2 * PAGE].to_vec());
+        assert!(matches!(&found[..], [run] if *run == (PAGE..2 * PAGE)), "{found:?}");
         pager.unguard(0);
     }
 }
