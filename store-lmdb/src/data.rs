@@ -44,6 +44,11 @@ impl Data {
         Data { read_only, writable, dir: dir.to_owned(), syncs, synced_bytes, failed }
     }
 
+    /// The database, for messages.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// The descriptor to write by.
     ///
     /// # Errors

@@ -11,6 +11,7 @@
 
 mod alloc;
 mod check;
+mod codec;
 mod commit;
 mod crash;
 mod data;
@@ -18,6 +19,7 @@ mod durability;
 mod index;
 mod opening;
 mod options;
+mod reading;
 mod record;
 mod shared;
 mod snapshot;

@@ -9,7 +9,8 @@ use serde_json::Value;
 
 use crate::alloc::CHUNK;
 use crate::index::ReadTxn;
-use crate::record::{Meta, SUMS, StoredBlock};
+use crate::reading::read_pages;
+use crate::record::{Meta, SUMS, StoredBlock, StoredSegment};
 use crate::shared::Shared;
 
 /// Stored blocks looked up at a time while visiting: the mutex is not held while others' code runs.
@@ -49,13 +50,17 @@ impl LmdbSnapshot {
         let (mut mib, mut sums) = (u64::MAX, [0; SUMS]);
         for (page, bytes) in (0..).zip(buf.chunks_exact(PAGE)) {
             let at = first + page;
+            let in_block = first_page + page as u32;
+            // Holes have none, and what is compressed was verified as that.
+            let is_plain = |s: &StoredSegment| s.run().is_some() && (s.first..s.end()).contains(&in_block);
+            if !stored.segments.iter().any(is_plain) {
+                continue;
+            }
             if mib != at / SUMS as u64 {
                 mib = at / SUMS as u64;
                 sums = self.txn()?.tables().sums(array, mib)?;
             }
-            let in_block = first_page + page as u32;
-            let is_stored = stored.segments.iter().any(|s| (s.first..s.end()).contains(&in_block));
-            if is_stored && crc32c::crc32c(bytes) != sums[(at % SUMS as u64) as usize] {
+            if crc32c::crc32c(bytes) != sums[(at % SUMS as u64) as usize] {
                 return Err(self.corrupt(array, block, in_block, "its bytes do not fit their checksum"));
             }
         }
@@ -146,22 +151,14 @@ impl Snapshot for LmdbSnapshot {
             );
             return Err(Error::new(ErrorKind::Invalid, text));
         }
-        let end = end as u32;
-        let bytes = |page: u32| (page - first_page) as usize * PAGE;
-        let mut at = first_page;
-        for segment in &stored.segments {
-            let (from, to) = (segment.first.max(at), segment.end().min(end));
-            if from >= to {
-                continue;
-            }
-            buf[bytes(at)..bytes(from)].fill(0);
-            let offset = segment.run.offset() + u64::from(from - segment.first) * PAGE as u64;
-            self.file
-                .read_at(offset, &mut buf[bytes(from)..bytes(to)])
-                .map_err(|e| if e.is_corrupt() { self.corrupt(array, block, from, &e.to_string()) } else { e })?;
-            at = to;
-        }
-        buf[bytes(at)..].fill(0);
+        let read = self
+            .shared
+            .unpackers
+            .with(|unpacker| read_pages(&self.shared.data, unpacker, &stored.segments, stored.pages, first_page, buf));
+        read.map_err(|e| {
+            let dir = self.shared.dir.display();
+            e.context(format_args!("{dir}: block {} of the array with id {}", block.0, array.0))
+        })?;
         self.verify(array, block, &stored, first_page, buf)
     }
 }

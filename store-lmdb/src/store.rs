@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use bigarray_core::store::{Change, Committed, Snapshot, Store, Turn};
-use bigarray_core::{Error, ErrorKind, Result};
+use bigarray_core::{Codec, Error, ErrorKind, Result};
 
+use crate::codec;
 use crate::commit;
 use crate::opening;
 use crate::options::Options;
@@ -49,5 +50,9 @@ impl Store for LmdbStore {
     fn turn(&self) -> Result<Box<dyn Turn>> {
         self.check_writable()?;
         Ok(Box::new(self.shared.guards.turns().take()?))
+    }
+
+    fn check_codec(&self, codec: Codec) -> Result<()> {
+        codec::check(codec)
     }
 }

@@ -8,13 +8,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bigarray_core::store::{ArrayChange, Bytes, Change, Origin, Snapshot, Store};
-use bigarray_core::testing::{Edit, array_of, page_of};
-use bigarray_core::{BlockNo, BlockSize, Descriptor, Error, ErrorKind, PAGE, Result, Version};
+use bigarray_core::testing::{Edit, array_of, page_of, smooth_page_of};
+use bigarray_core::{BlockNo, BlockSize, Codec, Descriptor, Error, ErrorKind, PAGE, Result, Version};
 use bigarray_store_lmdb::{CheckReport, LmdbStore, Options};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 const NAMES: [&str; 3] = ["heat", "rain", "wind"];
+
+/// Of the arrays, one after the other.
+const CODECS: [Codec; 5] = [
+    Codec::None,
+    Codec::Lz4 { shuffle: true },
+    Codec::Zstd { level: 1, shuffle: true },
+    Codec::Lz4 { shuffle: false },
+    Codec::Zstd { level: 3, shuffle: false },
+];
 
 /// One array as it should be.
 #[derive(Clone, Debug)]
@@ -22,6 +31,7 @@ struct Array {
     /// Tells arrays apart that had one name after the other.
     made: u64,
     size: BlockSize,
+    codec: Codec,
     blocks: u64,
     /// Tags of the pages that are not zero, by block and page.
     pages: BTreeMap<(u64, u32), u64>,
@@ -30,12 +40,21 @@ struct Array {
 
 impl Array {
     fn shape(&self) -> Vec<usize> {
-        vec![self.blocks as usize * self.size.bytes()]
+        vec![self.blocks as usize * self.size.bytes() / 8]
     }
 
     /// Block and page for any two numbers.
     fn place(&self, (block, page): (usize, usize)) -> (u64, u32) {
         (block as u64 % self.blocks, page as u32 % self.size.pages())
+    }
+
+    /// Some pages of arrays with a codec compress well, some do not at all.
+    fn is_smooth(&self, tag: u64) -> bool {
+        self.codec != Codec::None && !tag.is_multiple_of(5)
+    }
+
+    fn page_of(&self, tag: u64) -> Vec<u8> {
+        if self.is_smooth(tag) { smooth_page_of(tag) } else { page_of(tag) }
     }
 
     fn pages_of(&self, block: u64) -> impl Iterator<Item = (u32, u64)> {
@@ -146,7 +165,7 @@ impl World {
     fn write(&mut self, base: &dyn Snapshot, edit: Edit, array: &mut Array, (block, page): (u64, u32)) -> Edit {
         let tag = self.number();
         array.pages.insert((block, page), tag);
-        edit.page(base, block, page, tag)
+        if array.is_smooth(tag) { edit.smooth_page(base, block, page, tag) } else { edit.page(base, block, page, tag) }
     }
 
     fn apply(&mut self, op: &Op) {
@@ -224,9 +243,19 @@ impl World {
             });
         }
         let size = if large { BlockSize::MAX } else { BlockSize::MIN };
-        let array = Array { made: self.number(), size, blocks, pages: BTreeMap::new(), attr: None };
+        let made = self.number();
+        let codec = CODECS[(made - 1) as usize % CODECS.len()];
+        let codec = if self.store().check_codec(codec).is_ok() { codec } else { Codec::None };
+        let array = Array { made, size, codec, blocks, pages: BTreeMap::new(), attr: None };
         let base = self.store().snapshot().unwrap();
-        let descriptor = Descriptor { shape: array.shape(), block_size: size, ..array_of(1) };
+        let descriptor = Descriptor {
+            shape: array.shape(),
+            dtype: "<u8".to_owned(),
+            item_size: 8,
+            block_size: size,
+            codec,
+            ..array_of(1)
+        };
         Edit::commit(self.store(), &*base, &[Edit::create(name, descriptor)]).unwrap();
         self.now.insert(name.to_owned(), array);
     }
@@ -279,7 +308,12 @@ impl World {
         assert!(same_bytes || !same_version, "array {name:?}, block {block}: equal versions mean equal bytes");
 
         let tag = self.last_number + 1;
-        let edit = Edit::of(&*look.snapshot, name).page(&*look.snapshot, block, page, tag);
+        let edit = Edit::of(&*look.snapshot, name);
+        let edit = if seen.is_smooth(tag) {
+            edit.smooth_page(&*look.snapshot, block, page, tag)
+        } else {
+            edit.page(&*look.snapshot, block, page, tag)
+        };
         match Edit::commit(self.store(), &*look.snapshot, &[edit]) {
             Ok(_) => {
                 assert!(same_version && same_shape, "array {name:?}, block {block}: an update is lost");
@@ -335,7 +369,7 @@ impl Look {
             for block in 0..array.blocks {
                 let mut expected = vec![0; array.size.bytes()];
                 for (page, tag) in array.pages_of(block) {
-                    expected[page as usize * PAGE..][..PAGE].copy_from_slice(&page_of(tag));
+                    expected[page as usize * PAGE..][..PAGE].copy_from_slice(&array.page_of(tag));
                 }
                 let mut bytes = vec![0xee; expected.len()];
                 self.snapshot.read(found.id, BlockNo(block), 0, &mut bytes).unwrap();
@@ -345,9 +379,21 @@ impl Look {
                 let record = self.snapshot.block(found.id, BlockNo(block)).unwrap();
                 for segment in record.iter().flat_map(|record| &record.segments) {
                     let range = segment.pages.start as usize * PAGE..segment.pages.end as usize * PAGE;
-                    if let Origin::Extent(offset) = segment.origin {
-                        self.snapshot.file().read_at(offset, &mut mapped[range]).unwrap();
+                    match segment.origin {
+                        Origin::Extent(offset) => self.snapshot.file().read_at(offset, &mut mapped[range]).unwrap(),
+                        Origin::Produced => {
+                            assert_ne!(array.codec, Codec::None);
+                            mapped[range.clone()].copy_from_slice(&bytes[range]);
+                        }
+                        Origin::Hole => {}
                     }
+                }
+                // And in parts.
+                for (page, some) in [(3, 1), (7, 9)] {
+                    let range = page * PAGE..(page + some) * PAGE;
+                    let mut part = vec![0xee; some * PAGE];
+                    self.snapshot.read(found.id, BlockNo(block), page as u32, &mut part).unwrap();
+                    assert!(part == expected[range], "array {name:?}, block {block}: {:?} are a part", tags_of(&part));
                 }
                 assert!(mapped == expected, "array {name:?}, block {block}: {:?} is stored", tags_of(&mapped));
             }

@@ -33,6 +33,11 @@ pub fn page_of(tag: u64) -> Vec<u8> {
     page
 }
 
+/// Contents of a page, different for each `tag`, that compress well: numbers that change slowly.
+pub fn smooth_page_of(tag: u64) -> Vec<u8> {
+    (0..PAGE as u64 / 8).flat_map(|i| (tag << 20 | i).to_le_bytes()).collect()
+}
+
 /// What one transaction does to one array, page by page, without a pager: the short way to an [`ArrayChange`].
 #[derive(Clone, Debug)]
 pub struct Edit {
@@ -79,6 +84,18 @@ impl Edit {
     #[must_use]
     pub fn page(self, base: &dyn Snapshot, block: u64, page: u32, tag: u64) -> Edit {
         self.put(base, block, page, Some(page_of(tag)))
+    }
+
+    /// Writes a page: [`smooth_page_of`] that `tag`.
+    #[must_use]
+    pub fn smooth_page(self, base: &dyn Snapshot, block: u64, page: u32, tag: u64) -> Edit {
+        self.put(base, block, page, Some(smooth_page_of(tag)))
+    }
+
+    /// Writes all pages of a block, smooth ones: that `tag` and those after it.
+    #[must_use]
+    pub fn smooth_block(self, base: &dyn Snapshot, block: u64, tag: u64) -> Edit {
+        (0..self.pages.size.pages()).fold(self, |edit, page| edit.smooth_page(base, block, page, tag + u64::from(page)))
     }
 
     /// Makes a page zero.

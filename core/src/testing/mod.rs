@@ -49,7 +49,7 @@ mod sim;
 pub mod store_suite;
 
 pub use adapter::{Adapter, Counted, Counts, Failing, Failures, StoreOp, Watch};
-pub use edit::{Edit, array_of, page_of};
+pub use edit::{Edit, array_of, page_of, smooth_page_of};
 pub use gate::{Gate, Gated};
 pub use mem_file::MemFile;
 pub use mem_store::{MemStore, MemStoreOptions};

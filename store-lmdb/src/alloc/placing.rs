@@ -26,21 +26,30 @@ impl Space<'_> {
         if !(1..=usize::from(OPEN_CHUNK_TAKES)).contains(&total) {
             return self.allocate(wanted);
         }
-        let total = total as u16;
-        let mut found = self.front_of(*open, total)?;
-        if found.is_none() {
-            *open = self.chunk_to_open(total)?;
-            found = self.front_of(*open, total)?;
-        }
         // On a full disk any pages will do.
-        let Some(mut rest) = found else { return self.allocate(wanted) };
-        self.take(&rest)?;
+        let Some(mut rest) = self.allocate_piece_in(open, total as u16)? else { return self.allocate(wanted) };
         let runs = wanted.iter().map(|&pages| {
             let run = Run { pages, ..rest };
             rest.first += pages;
             run
         });
         Ok(runs.collect())
+    }
+
+    /// The same for one request that must come in one piece; `None` if the file cannot grow by it.
+    pub(crate) fn allocate_piece_in(&mut self, open: &mut Option<u64>, pages: u16) -> Result<Option<Run>> {
+        if pages > OPEN_CHUNK_TAKES {
+            return self.allocate_piece(pages, pages);
+        }
+        let mut found = self.front_of(*open, pages)?;
+        if found.is_none() {
+            *open = self.chunk_to_open(pages)?;
+            found = self.front_of(*open, pages)?;
+        }
+        if let Some(run) = &found {
+            self.take(run)?;
+        }
+        Ok(found)
     }
 
     /// The pages that follow `run` in the file, in one or two runs, if they are free or the file can grow by them.
@@ -69,19 +78,27 @@ impl Space<'_> {
         Ok(Some(runs))
     }
 
-    /// Pages in one run, unless the file cannot grow. With `room` for more than them, that much is free from their first
-    /// on, at the end of a free run: nothing small gets there soon, and others can lie behind them.
-    pub(crate) fn allocate_whole(&mut self, pages: u16, room: u16) -> Result<Vec<Run>> {
+    /// Pages in one run; `None` if there is none and the file cannot grow. With `room` for more than them, that much is
+    /// free from their first on, at the end of a free run: nothing small gets there soon, and others can lie behind them.
+    pub(crate) fn allocate_piece(&mut self, pages: u16, room: u16) -> Result<Option<Run>> {
         let room = pages.max(room);
         let free = match self.find_free(room)? {
             Some(run) => Some(run),
             None => self.free_chunk()?.map(Run::whole),
         };
-        let Some(free) = free else { return self.allocate(&[pages]) };
+        let Some(free) = free else { return Ok(None) };
         let first = if room > pages { free.end() - room } else { free.first };
         let run = Run { first, pages, ..free };
         self.take(&run)?;
-        Ok(vec![run])
+        Ok(Some(run))
+    }
+
+    /// As [`allocate_piece`](Space::allocate_piece), but in several runs where the file cannot grow.
+    pub(crate) fn allocate_whole(&mut self, pages: u16, room: u16) -> Result<Vec<Run>> {
+        match self.allocate_piece(pages, room)? {
+            Some(run) => Ok(vec![run]),
+            None => self.allocate(&[pages]),
+        }
     }
 
     /// The free pages right behind `run`, which come next if it was allocated in the open chunk: a few, and no more than

@@ -15,11 +15,12 @@ use bigarray_core::{ArrayId, BlockNo, Descriptor, Error, ErrorKind, PAGE, Result
 use lmdb::RoTransaction;
 
 use crate::LmdbStore;
+use crate::codec::Unpacker;
 use crate::data::Data;
 use crate::index::{Index, ReadTxn, Tables};
 use crate::record::{
     Meta, SUMS, StoredBlock, attr_name, block_key, decode_array, decode_attr, decode_block, decode_sums,
-    parse_numbered_key,
+    parse_numbered_key, units_of,
 };
 
 /// What a check went through.
@@ -62,6 +63,7 @@ pub(crate) fn check(index: &Arc<Index>, data: &Data, payload: bool) -> Result<Ch
     let mut check = Check {
         tables: txn.tables(),
         data,
+        unpacker: Unpacker::default(),
         state: txn.version().0,
         arrays: BTreeMap::new(),
         findings: Findings::default(),
@@ -81,6 +83,7 @@ pub(crate) fn check(index: &Arc<Index>, data: &Data, payload: bool) -> Result<Ch
 struct Check<'c> {
     tables: Tables<'c, RoTransaction<'static>>,
     data: &'c Data,
+    unpacker: Unpacker,
     state: u64,
     arrays: BTreeMap<ArrayId, (String, Descriptor)>,
     findings: Findings,
@@ -198,7 +201,8 @@ impl<'c> Check<'c> {
         })
     }
 
-    /// Each stored page of a block has a checksum, with `payload` that of its bytes.
+    /// Each page of a block that is stored as it is has a checksum, with `payload` that of its bytes. What is compressed
+    /// has its own, and with `payload` gives a block.
     fn pages_of_block(
         &mut self,
         label: &str,
@@ -210,7 +214,8 @@ impl<'c> Check<'c> {
         let first = block.saturating_mul(u64::from(stored.pages));
         let mut bytes = Vec::new();
         for segment in &stored.segments {
-            let sums = match self.sums_of(id, first.saturating_add(u64::from(segment.first)), segment.run.pages) {
+            let Some(run) = segment.run() else { continue };
+            let sums = match self.sums_of(id, first.saturating_add(u64::from(segment.first)), segment.pages) {
                 // Records that do not decode are noted as such.
                 Err(e) if e.is_corrupt() => continue,
                 sums => sums?,
@@ -219,8 +224,8 @@ impl<'c> Check<'c> {
             if !payload && !sums.contains(&0) {
                 continue;
             }
-            bytes.resize(usize::from(segment.run.pages) * PAGE, 0);
-            let read = self.data.read_at(segment.run.offset(), &mut bytes);
+            bytes.resize(usize::from(segment.pages) * PAGE, 0);
+            let read = self.data.read_at(run.offset(), &mut bytes);
             if self.findings.take(read.map_err(|e| e.context(label)))?.is_none() {
                 continue;
             }
@@ -230,6 +235,14 @@ impl<'c> Check<'c> {
                     self.findings.note(format!("{label}: page {page} has checksum {found:08x} instead of {sum:08x}"));
                 }
                 self.report.verified_pages += 1;
+            }
+        }
+        if payload {
+            for unit in units_of(&stored.segments) {
+                let (data, len) = (self.data, stored.pages as usize * PAGE);
+                let verified = self.unpacker.verify(&unit.packed, len, |buf| data.read_at(unit.offset(), buf));
+                self.findings.take(verified.map_err(|e| e.context(label)))?;
+                self.report.verified_pages += u64::from(unit.packed.pages());
             }
         }
         Ok(true)
@@ -265,7 +278,8 @@ impl<'c> Check<'c> {
                 let record = tables.get(tables.dbs().blocks, &key)?.map(|value| decode_block(&key, value));
                 // Records that do not decode are noted as such.
                 let Some(Ok(record)) = record else { continue };
-                for page in record.segments.iter().flat_map(|segment| segment.first..segment.end()) {
+                let plain = record.segments.iter().filter(|segment| segment.run().is_some());
+                for page in plain.flat_map(|segment| segment.first..segment.end()) {
                     let at = block.saturating_mul(pages).saturating_add(u64::from(page));
                     if let Some(flag) = at.checked_sub(first).and_then(|i| stored.get_mut(i as usize)) {
                         *flag = true;
@@ -273,10 +287,11 @@ impl<'c> Check<'c> {
                 }
             }
             if stored == [false; SUMS] {
-                self.findings.note(format!("array {name:?}: MiB {mib} has checksums, but nothing is stored of it"));
+                self.findings
+                    .note(format!("array {name:?}: MiB {mib} has checksums, but nothing of it is stored as it is"));
             } else if let Some(page) = (0..SUMS).find(|i| !stored[*i] && sums[*i] != 0) {
                 let at = first + page as u64;
-                self.findings.note(format!("array {name:?}: page {at} has a checksum, but is not stored"));
+                self.findings.note(format!("array {name:?}: page {at} has a checksum, but is not stored as it is"));
             }
             Ok(true)
         })

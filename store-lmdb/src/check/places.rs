@@ -9,7 +9,7 @@ use crate::alloc::{Bitmap, CHUNK, Run};
 use crate::index::Tables;
 use crate::record::{
     Meta, chunk_key, decode_bitmap, decode_block, decode_claim, decode_fit, decode_freed, fit_key, parse_chunk_key,
-    parse_fit_key, parse_freed_key, parse_numbered_key, parse_owner,
+    parse_fit_key, parse_freed_key, parse_numbered_key, parse_owner, runs_of,
 };
 
 /// Where a page is.
@@ -191,8 +191,7 @@ fn each_place(
     })?;
     tables.scan(dbs.blocks, &[], |key, value| {
         visit_all(parse_numbered_key("blocks", key).and_then(|(array, block)| {
-            let runs = decode_block(key, value)?.segments.iter().map(|segment| segment.run).collect();
-            Ok((Place::Block { array, block }, runs))
+            Ok((Place::Block { array, block }, runs_of(&decode_block(key, value)?.segments)))
         }))
     })
 }

@@ -97,7 +97,7 @@ fn put_block(txn: &mut WriteTxn<'_>, block: u64, segments: &[(u32, Run)]) {
 fn put_block_of(txn: &mut WriteTxn<'_>, array: ArrayId, block: u64, segments: &[(u32, Run)]) {
     // Of the commit that made the array.
     let version = Version(2);
-    let segments = segments.iter().map(|(first, run)| StoredSegment { first: *first, run: *run }).collect();
+    let segments = segments.iter().map(|(first, run)| StoredSegment::plain(*first, *run)).collect();
     let key = block_key(array, BlockNo(block));
     txn.put(txn.dbs().blocks, &key, &encode_block(&key, &StoredBlock { version, pages: 16, segments })).unwrap();
 }
@@ -358,8 +358,10 @@ fn checksums_that_do_not_suit_what_is_stored_are_found() {
     finds(&["array \"a\", block 0: page 0 has checksum", "instead of 00000000"], |txn| {
         assert!(txn.delete(txn.dbs().sums, &numbered_key(A, 0)).unwrap());
     });
-    finds(&["array \"a\": MiB 1 has checksums, but nothing is stored of it"], |txn| put_sums(txn, 1, &[0; SUMS]));
-    finds(&["array \"a\": page 16 has a checksum, but is not stored"], |txn| put_sums(txn, 0, &[5; SUMS]));
+    finds(&["array \"a\": MiB 1 has checksums, but nothing of it is stored as it is"], |txn| {
+        put_sums(txn, 1, &[0; SUMS])
+    });
+    finds(&["array \"a\": page 16 has a checksum, but is not stored as it is"], |txn| put_sums(txn, 0, &[5; SUMS]));
 }
 
 #[test]

@@ -45,7 +45,8 @@ impl<'s> Ahead<'s> {
         })?;
         // From here on dropping it gives back what was claimed.
         let runs = claimed.into_iter().flatten().map(Run::whole);
-        let ahead = Ahead { shared, owner, payload: Payload::place(change, runs)?, settled: Cell::new(false) };
+        let ahead =
+            Ahead { shared, owner, payload: Payload::place(change, Vec::new(), runs)?, settled: Cell::new(false) };
         crash::point("claimed");
         ahead.payload.write_in_parallel(change, &shared.data)?;
         shared.data.sync()?;

@@ -4,24 +4,30 @@ use std::cell::RefCell;
 use std::ops::Range;
 
 use bigarray_core::store::{ArrayChange, BlockChange, PageSource};
-use bigarray_core::{ArrayId, BlockNo, BlockSize, PAGE, Result, Version};
+use bigarray_core::{ArrayId, BlockNo, BlockSize, Codec, PAGE, Result, Version};
 use lmdb::Database;
 
 use super::overlay::lay_over;
 use super::payload::{Payload, Piece};
 use super::sums::SumsWriter;
 use crate::alloc::{Run, Space};
+use crate::codec::{Packer, Unpacker};
 use crate::data::Data;
 use crate::index::WriteTxn;
-use crate::record::{SUMS, StoredBlock, StoredSegment, attr_key, block_key, decode_block, encode_block, numbered_key};
+use crate::record::{
+    SUMS, StoredBlock, StoredSegment, Unit, attr_key, block_key, decode_block, encode_block, numbered_key, runs_of,
+};
 
 /// Records deleted, and freed runs kept in memory, at a time: an array may have any number.
 const AT_ONCE: usize = 1024;
 
 /// The array whose blocks are laid over.
-pub(super) struct Target {
+pub(super) struct Target<'c> {
     pub(super) id: ArrayId,
+    pub(super) name: &'c str,
     pub(super) size: BlockSize,
+    pub(super) codec: Codec,
+    pub(super) item_bytes: usize,
     /// Its end in bytes, before and after the commit.
     pub(super) grown: Range<usize>,
 }
@@ -40,7 +46,10 @@ pub(super) struct Blocks<'c, 't, 'i> {
     /// The payload lies in claimed chunks.
     pub(super) claimed: bool,
     /// Checksum of a page of zeros.
-    sum_of_zeros: u32,
+    pub(super) sum_of_zeros: u32,
+    /// For blocks that are gathered.
+    pub(super) packer: Packer,
+    pub(super) unpacker: Unpacker,
     /// Pages were written besides the payload.
     pub(super) wrote: bool,
 }
@@ -49,7 +58,19 @@ impl<'c, 't, 'i> Blocks<'c, 't, 'i> {
     pub(super) fn new(txn: &'t RefCell<WriteTxn<'i>>, space: Space<'c>, data: &'t Data, claimed: bool) -> Self {
         let sum_of_zeros = crc32c::crc32c(&[0; PAGE]);
         let (freed, used) = (Vec::new(), Vec::new());
-        Blocks { txn, space, data, freed, freed_runs: 0, used, claimed, sum_of_zeros, wrote: false }
+        Blocks {
+            txn,
+            space,
+            data,
+            freed,
+            freed_runs: 0,
+            used,
+            claimed,
+            sum_of_zeros,
+            packer: Packer::default(),
+            unpacker: Unpacker::default(),
+            wrote: false,
+        }
     }
 
     /// Deletes the blocks of an array from `from` on, with their checksums.
@@ -62,7 +83,7 @@ impl<'c, 't, 'i> Blocks<'c, 't, 'i> {
                 let ours = key.starts_with(&array.0.to_be_bytes());
                 if ours {
                     keys.push(key.to_vec());
-                    self.freed.extend(decode_block(key, value)?.segments.iter().map(|s| s.run));
+                    self.freed.extend(runs_of(&decode_block(key, value)?.segments));
                 }
                 Ok(ours && keys.len() < AT_ONCE)
             })?;
@@ -102,68 +123,107 @@ impl<'c, 't, 'i> Blocks<'c, 't, 'i> {
         id: ArrayId,
         payload: &Payload,
     ) -> Result<()> {
-        let Some((_, descriptor)) = &change.after else { return Ok(()) };
+        let Some((name, descriptor)) = &change.after else { return Ok(()) };
         let mut sums = SumsWriter::new(id);
         let before_bytes = change.before.as_ref().map_or(0, |(_, before)| before.nbytes());
-        let array = Target { id, size: descriptor.block_size, grown: before_bytes..descriptor.nbytes() };
+        let array = Target {
+            id,
+            name,
+            size: descriptor.block_size,
+            codec: descriptor.codec,
+            item_bytes: descriptor.item_size,
+            grown: before_bytes..descriptor.nbytes(),
+        };
         for block in &change.blocks {
-            self.lay_over_block(block, &array, payload, payload.of_block(at, block.block), &mut sums)?;
+            match payload.unit_of_block(at, block.block) {
+                Some(unit) => self.replace_block(block, &array, unit, &mut sums)?,
+                None => {
+                    self.lay_over_block(block, &array, payload, payload.of_block(at, block.block), &mut sums)?;
+                }
+            }
             self.free_many()?;
         }
         sums.flush(&mut self.txn.borrow_mut())
     }
 
+    /// All of a block is new, and compressed.
+    fn replace_block(
+        &mut self,
+        change: &BlockChange,
+        array: &Target<'_>,
+        unit: Unit,
+        sums: &mut SumsWriter,
+    ) -> Result<()> {
+        let old = self.txn.borrow().tables().stored_block(array.id, change.block)?;
+        let old = old.map_or(Vec::new(), |block| block.segments);
+        let pages = array.size.pages();
+        let all = 0..pages;
+        let over = lay_over(&old, std::slice::from_ref(&all), &[StoredSegment::unit(pages, unit)]);
+        self.freed.extend(over.freed);
+        let version = Version(self.txn.borrow().id());
+        let block = StoredBlock { version, pages, segments: over.segments };
+        self.store_block(change.block, array, &block, &vec![Some(0); pages as usize], sums)
+    }
+
     fn lay_over_block(
         &mut self,
         change: &BlockChange,
-        array: &Target,
+        array: &Target<'_>,
         payload: &Payload,
         pieces: &[Piece],
         sums: &mut SumsWriter,
     ) -> Result<()> {
-        let &Target { id, size, .. } = array;
-        let old = self.txn.borrow().tables().stored_block(id, change.block)?;
+        let old = self.txn.borrow().tables().stored_block(array.id, change.block)?;
         let old = old.map_or(Vec::new(), |block| block.segments);
         let changed: Vec<Range<u32>> = change.pages.iter().map(|run| run.pages.clone()).collect();
-        let new: Vec<StoredSegment> = pieces.iter().map(|piece| piece.segment).collect();
+        let new: Vec<StoredSegment> = pieces.iter().map(Piece::segment).collect();
         let over = lay_over(&old, &changed, &new);
-
         self.freed.extend(over.freed);
-        let version = Version(self.txn.borrow().id());
-        let mut block = StoredBlock { version, pages: size.pages(), segments: over.segments };
-        let zeroed = self.gather(&mut block, change, array, &old, &new)?;
-        if self.claimed {
-            // Chunks that were claimed have nothing else.
-            let is_payload = |run: &Run| new.iter().any(|s| s.run.chunk == run.chunk);
-            self.used.extend(block.segments.iter().map(|s| s.run).filter(is_payload));
-        }
 
         // Changed pages in order: zeros first get the sum of a hole, pieces then theirs.
-        let first_page = change.block.0 * u64::from(size.pages());
-        let mut new_sums = vec![None; size.pages() as usize];
+        let mut new_sums = vec![None; array.size.pages() as usize];
         for run in change.pages.iter().filter(|run| run.source == PageSource::Zero) {
             new_sums[run.pages.start as usize..run.pages.end as usize].fill(Some(0));
         }
-        for page in zeroed {
-            new_sums[page as usize] = Some(self.sum_of_zeros);
-        }
         for piece in pieces {
-            for (page, sum) in (piece.segment.first as usize..).zip(payload.sums_of(piece)) {
+            for (page, sum) in (piece.first as usize..).zip(payload.sums_of(piece)) {
                 new_sums[page] = Some(sum);
             }
         }
 
+        let version = Version(self.txn.borrow().id());
+        let mut block = StoredBlock { version, pages: array.size.pages(), segments: over.segments };
+        self.gather(&mut block, change, array, &old, &new, &mut new_sums, sums)?;
+        if self.claimed {
+            // Chunks that were claimed have nothing else.
+            let payload = runs_of(&new);
+            let is_payload = |run: &Run| payload.iter().any(|r| r.chunk == run.chunk);
+            self.used.extend(runs_of(&block.segments).into_iter().filter(is_payload));
+        }
+        self.store_block(change.block, array, &block, &new_sums, sums)
+    }
+
+    /// Stores the record of a block, and the checksums of those of its pages that have new ones.
+    fn store_block(
+        &mut self,
+        number: BlockNo,
+        array: &Target<'_>,
+        block: &StoredBlock,
+        new_sums: &[Option<u32>],
+        sums: &mut SumsWriter,
+    ) -> Result<()> {
         let mut txn = self.txn.borrow_mut();
+        let first_page = number.0 * u64::from(block.pages);
         for (page, sum) in (first_page..).zip(new_sums) {
             if let Some(sum) = sum {
-                sums.set(&mut txn, page, sum)?;
+                sums.set(&mut txn, page, *sum)?;
             }
         }
-        let (key, db) = (block_key(id, change.block), txn.dbs().blocks);
+        let (key, db) = (block_key(array.id, number), txn.dbs().blocks);
         if block.segments.is_empty() {
             txn.delete(db, &key).map(drop)
         } else {
-            txn.put(db, &key, &encode_block(&key, &block))
+            txn.put(db, &key, &encode_block(&key, block))
         }
     }
 

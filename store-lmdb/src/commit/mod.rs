@@ -4,6 +4,7 @@ mod ahead;
 mod blocks;
 mod names;
 mod overlay;
+mod pack;
 mod payload;
 mod small;
 mod space;
@@ -17,12 +18,13 @@ use bigarray_core::store::{ArrayChange, Change, Committed, Turn};
 use bigarray_core::{ArrayId, Error, ErrorKind, PAGE, Result, Version, conflict};
 
 use crate::alloc::Space;
-use crate::crash;
 use crate::record::{check_array_name, check_attr_name};
 use crate::shared::Shared;
 use crate::turn::TurnGuard;
+use crate::{codec, crash};
 use ahead::{Ahead, tidy};
 use blocks::Blocks;
+use pack::PackedBlock;
 use payload::pages_of;
 use space::TxnSpace;
 
@@ -42,6 +44,8 @@ pub(crate) fn commit(shared: &Shared, change: &Change<'_>, turn: Option<&dyn Tur
     }
     // (3) A large payload goes ahead, outside every lock.
     let ahead = (pages_of(change) > AHEAD_PAGES).then(|| Ahead::write(shared, change)).transpose()?;
+    // A small one is at least compressed there.
+    let packed = if ahead.is_none() { pack::pack(change)? } else { Vec::new() };
     // (4) The turn, then the write transaction, which lives inside one call on this thread.
     let turns = shared.guards.turns();
     let _turn = match turn.map(|turn| turn.as_any().downcast_ref::<TurnGuard>()) {
@@ -49,10 +53,15 @@ pub(crate) fn commit(shared: &Shared, change: &Change<'_>, turn: Option<&dyn Tur
         Some(Some(held)) if held.is_of(turns) => None,
         Some(_) => return Err(Error::new(ErrorKind::Invalid, "the turn of another database was given to a commit")),
     };
-    with_room(shared, || try_commit(shared, change, ahead.as_ref()))
+    with_room(shared, || try_commit(shared, change, &packed, ahead.as_ref()))
 }
 
-fn try_commit(shared: &Shared, change: &Change<'_>, ahead: Option<&Ahead<'_>>) -> Result<Committed> {
+fn try_commit(
+    shared: &Shared,
+    change: &Change<'_>,
+    packed: &[PackedBlock],
+    ahead: Option<&Ahead<'_>>,
+) -> Result<Committed> {
     let txn = RefCell::new(shared.begin_write()?);
     // (5) Nothing can change any more: whoever committed first has won.
     conflict::check(change, &txn.borrow().tables())?;
@@ -63,7 +72,7 @@ fn try_commit(shared: &Shared, change: &Change<'_>, ahead: Option<&Ahead<'_>>) -
     let mut table = TxnSpace::new(&txn, &shared.data);
     let mut space = Space::new(&mut table);
     let oldest = tidy(shared, &txn, &mut space)?;
-    let small = ahead.is_none().then(|| small::write(shared, change, &mut space)).transpose()?;
+    let small = ahead.is_none().then(|| small::write(shared, change, packed, &mut space)).transpose()?;
     crash::point("small payload written");
     let mut blocks = Blocks::new(&txn, space, &shared.data, ahead.is_some());
     for ((at, array), now) in change.arrays.iter().enumerate().zip(&current) {
@@ -143,6 +152,7 @@ fn check_input(change: &Change<'_>) -> Result<()> {
         if array.before.as_ref().is_some_and(|(_, before)| before.block_size != after.block_size) {
             return invalid("its block size cannot change");
         }
+        codec::check(after.codec).map_err(|e| e.context(format_args!("array {name:?}")))?;
         let pages = after.block_size.pages();
         let mut last = None;
         for block in &array.blocks {

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::alloc::Run;
-use crate::record::StoredSegment;
+use crate::record::{Place, StoredSegment, Unit, units_of};
 
 /// What a block becomes.
 #[derive(Debug, PartialEq, Eq)]
@@ -15,7 +15,7 @@ pub(super) struct Overlay {
 }
 
 /// Lays `new` over `old`. All pages in `changed` (ascending, apart) are replaced: by those of `new` (ascending, inside
-/// `changed`), or else by holes.
+/// `changed`), or else by holes. What is compressed stays where it is as long as a page of it is not replaced.
 pub(super) fn lay_over(old: &[StoredSegment], changed: &[Range<u32>], new: &[StoredSegment]) -> Overlay {
     let mut kept = Vec::with_capacity(old.len() + changed.len() + new.len());
     let mut freed = Vec::new();
@@ -25,7 +25,7 @@ pub(super) fn lay_over(old: &[StoredSegment], changed: &[Range<u32>], new: &[Sto
         for change in changed[from..].iter().take_while(|c| c.start < segment.end()) {
             let (start, end) = (change.start.max(segment.first), change.end.min(segment.end()));
             kept.extend(part(segment, at..start));
-            freed.extend(part(segment, start..end).map(|s| s.run));
+            freed.extend(part(segment, start..end).and_then(|s| s.run()));
             at = end;
         }
         kept.extend(part(segment, at..segment.end()));
@@ -33,34 +33,46 @@ pub(super) fn lay_over(old: &[StoredSegment], changed: &[Range<u32>], new: &[Sto
     kept.extend_from_slice(new);
     kept.sort_unstable_by_key(|s| s.first);
     kept.dedup_by(|next, before| {
-        let joins =
-            before.end() == next.first && before.run.chunk == next.run.chunk && before.run.end() == next.run.first;
+        let joins = before.end() == next.first && joins(before, next);
         if joins {
-            before.run.pages += next.run.pages;
+            before.pages += next.pages;
         }
         joins
     });
+    let units = units_of(&kept);
+    freed.extend(units_of(old).iter().filter(|unit| !units.contains(unit)).flat_map(Unit::runs));
     Overlay { segments: kept, freed }
+}
+
+/// Whether two segments that follow each other in the block do so where they are stored.
+fn joins(before: &StoredSegment, next: &StoredSegment) -> bool {
+    match (before.run(), next.run()) {
+        (Some(before), Some(next)) => before.chunk == next.chunk && before.end() == next.first,
+        _ => before.place == next.place,
+    }
 }
 
 /// Some pages of a segment; `None` if there are none.
 fn part(segment: &StoredSegment, pages: Range<u32>) -> Option<StoredSegment> {
-    let run = &segment.run;
-    let first = run.first + (pages.start - segment.first) as u16;
-    (!pages.is_empty())
-        .then(|| StoredSegment { first: pages.start, run: Run { chunk: run.chunk, first, pages: pages.len() as u16 } })
+    let place = match segment.place {
+        Place::Plain { chunk, page } => Place::Plain { chunk, page: page + (pages.start - segment.first) as u16 },
+        unit => unit,
+    };
+    (!pages.is_empty()).then(|| StoredSegment { first: pages.start, pages: pages.len() as u16, place })
 }
 
 #[cfg(test)]
 mod tests {
+    use bigarray_core::PAGE;
     use proptest::prelude::*;
 
     use super::*;
+    use crate::codec::{Algorithm, Encoding, Packed};
 
     const PAGES: u32 = 64;
 
     fn segment(first: u32, chunk: u64, page: u16, pages: u16) -> StoredSegment {
-        StoredSegment { first, run: Run { chunk, first: page, pages } }
+        StoredSegment::plain(first, Run { chunk, first: page, pages })
     }
 
     fn lay_over_one(old: &[StoredSegment], changed: Range<u32>, new: &[StoredSegment]) -> Overlay {
@@ -71,10 +83,11 @@ mod tests {
     fn pages_of(segments: &[StoredSegment]) -> Vec<Option<(u64, u16)>> {
         let mut pages = vec![None; PAGES as usize];
         for s in segments {
-            for i in 0..s.run.pages {
+            let run = s.run().unwrap();
+            for i in 0..run.pages {
                 let page = &mut pages[s.first as usize + usize::from(i)];
                 assert_eq!(*page, None, "two segments hold one page");
-                *page = Some((s.run.chunk, s.run.first + i));
+                *page = Some((run.chunk, run.first + i));
             }
         }
         pages
@@ -98,6 +111,42 @@ mod tests {
     fn what_follows_in_the_file_is_joined() {
         let joined = lay_over_one(&[segment(0, 7, 100, 4)], 4..8, &[segment(4, 7, 104, 4)]);
         assert_eq!(joined.segments, [segment(0, 7, 100, 8)]);
+    }
+
+    /// All pages of a block, compressed to so many pages.
+    fn unit(chunk: u64, page: u16, pages: u32) -> StoredSegment {
+        let encoding = Encoding { algorithm: Algorithm::Lz4, shuffled_by: 8 };
+        let packed = Packed { encoding, bytes: pages * PAGE as u32 - 5, sum: 7 };
+        StoredSegment::unit(PAGES, Unit { chunk, page, packed })
+    }
+
+    #[test]
+    fn a_page_over_a_compressed_block_leaves_the_rest_of_it_as_it_is() {
+        let packed = unit(7, 100, 30);
+        let one = lay_over_one(&[packed], 10..11, &[segment(10, 9, 3, 1)]);
+        let (before, after) = (StoredSegment { pages: 10, ..packed }, StoredSegment { first: 11, pages: 53, ..packed });
+        assert_eq!(one.segments, [before, segment(10, 9, 3, 1), after]);
+        assert_eq!(one.freed, []);
+        // A hole in it takes nothing; the page laid over goes when the next one is.
+        let two = lay_over(&one.segments, &[2..4, 10..12], &[segment(10, 9, 8, 2)]);
+        assert_eq!(two.segments.len(), 4);
+        assert_eq!(two.freed, [Run { chunk: 9, first: 3, pages: 1 }]);
+    }
+
+    #[test]
+    fn a_compressed_block_is_freed_when_its_last_page_is_replaced() {
+        let most = lay_over_one(&[unit(7, 500, 30)], 1..64, &[segment(1, 9, 3, 63)]);
+        assert_eq!((most.segments.len(), most.freed.len()), (2, 0));
+        let all = lay_over_one(&most.segments, 0..1, &[]);
+        assert_eq!(all.segments, [segment(1, 9, 3, 63)]);
+        // It crossed into the next chunk.
+        let across = [Run { chunk: 7, first: 500, pages: 12 }, Run { chunk: 8, first: 0, pages: 18 }];
+        assert_eq!(all.freed, across);
+        // Compressed anew, at once or over what is left of it.
+        assert_eq!(lay_over_one(&[unit(7, 500, 30)], 0..64, &[unit(8, 0, 3)]).freed, across);
+        let anew = lay_over_one(&most.segments, 0..64, &[unit(8, 40, 3)]);
+        assert_eq!(anew.segments, [unit(8, 40, 3)]);
+        assert_eq!(anew.freed, [&[Run { chunk: 9, first: 3, pages: 63 }][..], &across].concat());
     }
 
     /// Ranges of pages, ascending and apart, each with whether it has bytes.

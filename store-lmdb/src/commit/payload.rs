@@ -11,7 +11,7 @@ use bigarray_core::{BlockNo, Error, ErrorKind, PAGE, Result};
 
 use crate::alloc::Run;
 use crate::data::Data;
-use crate::record::StoredSegment;
+use crate::record::{StoredSegment, Unit};
 
 /// Threads that write a large payload: more do not make a disk faster.
 const MAX_WRITERS: usize = 4;
@@ -21,23 +21,45 @@ pub(super) struct Piece {
     /// The entry in [`Change::arrays`].
     array: usize,
     block: BlockNo,
-    pub(super) segment: StoredSegment,
+    /// First page of the block.
+    pub(super) first: u32,
+    pub(super) run: Run,
     /// Its first page, counted through the payload.
     at: usize,
 }
 
+impl Piece {
+    pub(super) fn segment(&self) -> StoredSegment {
+        StoredSegment::plain(self.first, self.run)
+    }
+}
+
+/// A block that is stored compressed, and where.
+pub(super) struct PlacedUnit {
+    /// The entry in [`Change::arrays`].
+    pub(super) array: usize,
+    pub(super) block: BlockNo,
+    pub(super) unit: Unit,
+}
+
 /// All changed pages that are not zero.
 pub(super) struct Payload {
+    /// Compressed blocks, by array and block, ascending: written already.
+    units: Vec<PlacedUnit>,
     /// By array, block and page, ascending.
     pieces: Vec<Piece>,
     /// Checksum of each page, once written.
     sums: Vec<AtomicU32>,
 }
 
-/// The runs of changed pages that have bytes: entry in [`Change::arrays`], block, pages.
-pub(super) fn runs_of<'c>(change: &'c Change<'_>) -> impl Iterator<Item = (usize, BlockNo, Range<u32>)> + 'c {
-    change.arrays.iter().enumerate().flat_map(|(array, a)| {
-        a.blocks.iter().flat_map(move |b| {
+/// The runs of changed pages that have bytes and are not of `units`: entry in [`Change::arrays`], block, pages.
+pub(super) fn runs_of<'c>(
+    change: &'c Change<'_>,
+    units: &'c [PlacedUnit],
+) -> impl Iterator<Item = (usize, BlockNo, Range<u32>)> + 'c {
+    let is_packed = |array, block| units.binary_search_by_key(&(array, block), |u| (u.array, u.block)).is_ok();
+    change.arrays.iter().enumerate().flat_map(move |(array, a)| {
+        a.blocks.iter().filter(move |b| !is_packed(array, b.block)).flat_map(move |b| {
             b.pages
                 .iter()
                 .filter(|run| run.source == PageSource::Memory)
@@ -48,23 +70,27 @@ pub(super) fn runs_of<'c>(change: &'c Change<'_>) -> impl Iterator<Item = (usize
 
 /// How many pages have bytes.
 pub(super) fn pages_of(change: &Change<'_>) -> usize {
-    runs_of(change).map(|(_, _, pages)| pages.len()).sum()
+    runs_of(change, &[]).map(|(_, _, pages)| pages.len()).sum()
 }
 
 impl Payload {
-    /// Lays the payload into `space`, front to back. It must be large enough.
-    pub(super) fn place(change: &Change<'_>, space: impl IntoIterator<Item = Run>) -> Result<Payload> {
+    /// Lays what is not of `units` into `space`, front to back. It must be large enough.
+    pub(super) fn place(
+        change: &Change<'_>,
+        units: Vec<PlacedUnit>,
+        space: impl IntoIterator<Item = Run>,
+    ) -> Result<Payload> {
         let mut space = space.into_iter();
         let mut rest: Option<Run> = None;
         let (mut pieces, mut at) = (Vec::new(), 0);
-        for (array, block, mut pages) in runs_of(change) {
+        for (array, block, mut pages) in runs_of(change, &units) {
             while !pages.is_empty() {
                 let Some(free) = rest.take().or_else(|| space.next()) else {
                     return Err(Error::new(ErrorKind::Corrupt, "data file: less space was handed out than asked for"));
                 };
                 let taken = free.pages.min(pages.len() as u16);
                 let run = Run { pages: taken, ..free };
-                pieces.push(Piece { array, block, segment: StoredSegment { first: pages.start, run }, at });
+                pieces.push(Piece { array, block, first: pages.start, run, at });
                 pages.start += u32::from(taken);
                 at += usize::from(taken);
                 if taken < free.pages {
@@ -72,12 +98,18 @@ impl Payload {
                 }
             }
         }
-        Ok(Payload { pieces, sums: (0..at).map(|_| AtomicU32::new(0)).collect() })
+        Ok(Payload { units, pieces, sums: (0..at).map(|_| AtomicU32::new(0)).collect() })
     }
 
     /// Whether there is nothing to write.
     pub(super) fn is_empty(&self) -> bool {
-        self.pieces.is_empty()
+        self.pieces.is_empty() && self.units.is_empty()
+    }
+
+    /// The block compressed, if it is.
+    pub(super) fn unit_of_block(&self, array: usize, block: BlockNo) -> Option<Unit> {
+        let at = self.units.binary_search_by_key(&(array, block), |u| (u.array, u.block)).ok()?;
+        Some(self.units[at].unit)
     }
 
     /// The pieces of one block.
@@ -89,14 +121,14 @@ impl Payload {
 
     /// Checksums of the pages of a piece.
     pub(super) fn sums_of(&self, piece: &Piece) -> impl Iterator<Item = u32> {
-        self.sums[piece.at..][..usize::from(piece.segment.run.pages)].iter().map(|sum| sum.load(Ordering::Relaxed))
+        self.sums[piece.at..][..usize::from(piece.run.pages)].iter().map(|sum| sum.load(Ordering::Relaxed))
     }
 
     /// Writes everything, in this thread.
     pub(super) fn write(&self, change: &Change<'_>, data: &Data) -> Result<()> {
         self.pieces.iter().try_for_each(|piece| {
             self.write_piece(piece, change, data)?;
-            let run = &piece.segment.run;
+            let run = &piece.run;
             data.start_writing(run.offset(), usize::from(run.pages) * PAGE);
             Ok(())
         })
@@ -126,7 +158,7 @@ impl Payload {
                 next.store(self.pieces.len(), Ordering::Relaxed);
                 return Err(e);
             }
-            let run = &piece.segment.run;
+            let run = &piece.run;
             data.start_writing(run.offset(), usize::from(run.pages) * PAGE);
         }
         Ok(())
@@ -135,14 +167,14 @@ impl Payload {
     fn write_piece(&self, piece: &Piece, change: &Change<'_>, data: &Data) -> Result<()> {
         let array = &change.arrays[piece.array];
         let Some((name, descriptor)) = &array.after else { return Ok(()) };
-        let start = descriptor.block_size.start_of(piece.block) + piece.segment.first as usize * PAGE;
-        let len = usize::from(piece.segment.run.pages) * PAGE;
+        let start = descriptor.block_size.start_of(piece.block) + piece.first as usize * PAGE;
+        let len = usize::from(piece.run.pages) * PAGE;
         let of = |e: Error| e.context(format_args!("array {name:?}"));
         array.bytes.with(start..start + len, &mut |bytes| {
             for (sum, page) in self.sums[piece.at..].iter().zip(bytes.chunks_exact(PAGE)) {
                 sum.store(crc32c::crc32c(page), Ordering::Relaxed);
             }
-            data.write_at(piece.segment.run.offset(), bytes).map_err(of)
+            data.write_at(piece.run.offset(), bytes).map_err(of)
         })
     }
 }

@@ -5,22 +5,37 @@ use std::sync::PoisonError;
 use bigarray_core::store::Change;
 use bigarray_core::{PAGE, Result};
 
-use super::payload::{Payload, runs_of};
+use super::pack::PackedBlock;
+use super::payload::{Payload, PlacedUnit, runs_of};
 use crate::alloc::{Run, Space};
 use crate::crash;
+use crate::record::Unit;
 use crate::shared::Shared;
 
-/// Finds room for the payload of `change`, and writes it.
-pub(super) fn write(shared: &Shared, change: &Change<'_>, space: &mut Space<'_>) -> Result<Payload> {
-    let wanted: Vec<u16> = runs_of(change).map(|(_, _, pages)| pages.len() as u16).collect();
-    let runs = {
-        let mut open = shared.open_chunk.lock().unwrap_or_else(PoisonError::into_inner);
-        space.allocate_in(&mut open, &wanted)?
-    };
+/// Finds room for the payload of `change`, of which `packed` are the blocks that were compressed, and writes it.
+pub(super) fn write(
+    shared: &Shared,
+    change: &Change<'_>,
+    packed: &[PackedBlock],
+    space: &mut Space<'_>,
+) -> Result<Payload> {
+    let mut open = shared.open_chunk.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut units = Vec::with_capacity(packed.len());
+    for block in packed {
+        // Where no room in one piece can be had, the block is stored as it is, in several.
+        let Some(run) = space.allocate_piece_in(&mut open, block.packed.pages() as u16)? else { continue };
+        shared.data.write_at(run.offset(), &block.bytes)?;
+        shared.data.start_writing(run.offset(), block.bytes.len());
+        let unit = Unit { chunk: run.chunk, page: run.first, packed: block.packed };
+        units.push(PlacedUnit { array: block.array, block: block.block, unit });
+    }
+    let wanted: Vec<u16> = runs_of(change, &units).map(|(_, _, pages)| pages.len() as u16).collect();
+    let runs = space.allocate_in(&mut open, &wanted)?;
+    drop(open);
     if let Some(last) = runs.last() {
         make_ready(shared, space, last)?;
     }
-    let payload = Payload::place(change, runs)?;
+    let payload = Payload::place(change, units, runs)?;
     payload.write(change, &shared.data)?;
     Ok(payload)
 }

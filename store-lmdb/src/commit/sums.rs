@@ -18,13 +18,25 @@ impl SumsWriter {
 
     /// Sets the checksum of a page of the array, counted from its start: 0 for a hole.
     pub(super) fn set(&mut self, txn: &mut WriteTxn<'_>, page: u64, sum: u32) -> Result<()> {
+        self.take(txn, page)?;
+        if let Some((_, sums)) = &mut self.at_hand {
+            sums[(page % SUMS as u64) as usize] = sum;
+        }
+        Ok(())
+    }
+
+    /// The checksum of a page of the array.
+    pub(super) fn get(&mut self, txn: &mut WriteTxn<'_>, page: u64) -> Result<u32> {
+        self.take(txn, page)?;
+        Ok(self.at_hand.as_ref().map_or(0, |(_, sums)| sums[(page % SUMS as u64) as usize]))
+    }
+
+    /// Takes the record of a page at hand.
+    fn take(&mut self, txn: &mut WriteTxn<'_>, page: u64) -> Result<()> {
         let mib = page / SUMS as u64;
         if self.at_hand.as_ref().is_none_or(|(at, _)| *at != mib) {
             self.flush(txn)?;
             self.at_hand = Some((mib, txn.tables().sums(self.array, mib)?));
-        }
-        if let Some((_, sums)) = &mut self.at_hand {
-            sums[(page % SUMS as u64) as usize] = sum;
         }
         Ok(())
     }

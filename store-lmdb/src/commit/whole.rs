@@ -1,13 +1,16 @@
 //! A block that commits left in many pieces is copied to pages of its own.
 
-use bigarray_core::store::{BlockChange, DataFile, PageSource};
-use bigarray_core::{BlockNo, Error, ErrorKind, PAGE, Result};
+use bigarray_core::store::{BlockChange, PageSource};
+use bigarray_core::{BlockNo, Codec, Error, ErrorKind, PAGE, Result};
 
 use super::blocks::{Blocks, Target};
 use super::overlay::lay_over;
+use super::sums::SumsWriter;
 use crate::alloc::{CHUNK_PAGES, Run};
+use crate::codec::Packed;
 use crate::crash;
-use crate::record::{MAX_SEGMENTS, StoredBlock, StoredSegment};
+use crate::reading::read_block;
+use crate::record::{MAX_SEGMENTS, Place, StoredBlock, StoredSegment, Unit, runs_of};
 
 /// How many pieces a block of so many pages may be in, holes between them counted.
 ///
@@ -20,13 +23,15 @@ use crate::record::{MAX_SEGMENTS, StoredBlock, StoredSegment};
 /// frees lies as scattered as what it joins had: no chunk is ever wholly free again, and the file grew by a third, where
 /// whole blocks grow it by 2 %.
 ///
-/// A block that is mostly holes is left alone as long as its record has room: a copy stores zeros in their place.
+/// A block that is mostly holes is left alone as long as its record has room: a copy stores zeros in their place. So is
+/// one of which a part is compressed: it is put together when it is read, and no piece of it takes a mapping.
 fn most_pieces(block: &StoredBlock) -> usize {
-    if 4 * stored_pages(block) < block.pages { MAX_SEGMENTS } else { (block.pages as usize / 25).max(4) }
+    let is_packed = block.segments.iter().any(|segment| segment.run().is_none());
+    if is_packed || 4 * stored_pages(block) < block.pages { MAX_SEGMENTS } else { (block.pages as usize / 25).max(4) }
 }
 
 fn stored_pages(block: &StoredBlock) -> u32 {
-    block.segments.iter().map(|segment| u32::from(segment.run.pages)).sum()
+    block.segments.iter().map(|segment| u32::from(segment.pages)).sum()
 }
 
 /// A commit that changes so many pages of a block leaves a piece that is worth a mapping.
@@ -34,7 +39,7 @@ const WORTH_A_MAPPING: usize = 16;
 
 /// If a commit was the last of those that filled a block from front to end: how many pieces the block may be in, now that
 /// nobody is expected to come back to it. What is copied then is copied once.
-fn most_pieces_when_full(change: &BlockChange, array: &Target, old: &[StoredSegment]) -> Option<usize> {
+fn most_pieces_when_full(change: &BlockChange, array: &Target<'_>, old: &[StoredSegment]) -> Option<usize> {
     let pages = array.size.pages();
     if !change.pages.last().is_some_and(|run| run.pages.end == pages && run.source != PageSource::Zero) {
         return None;
@@ -53,35 +58,166 @@ fn most_pieces_when_full(change: &BlockChange, array: &Target, old: &[StoredSegm
 }
 
 impl Blocks<'_, '_, '_> {
-    /// Copies a block that a commit has just changed to pages of its own, if it is in too many pieces. Before it was in
-    /// `old`; `payload` is where the new pages are. Returns pages of holes that have become zeros on disk.
+    /// Copies a block that a commit has just changed to pages of its own, if it is in too many pieces: compressed, if the
+    /// array has a codec and it shrinks. Before it was in `old`; `payload` is where the new pages are, and `new_sums` what
+    /// checksums pages have from this commit on, as far as it changes them.
+    #[allow(clippy::too_many_arguments, reason = "what there is of one block at this point")]
     pub(super) fn gather(
         &mut self,
         block: &mut StoredBlock,
         change: &BlockChange,
-        array: &Target,
+        array: &Target<'_>,
         old: &[StoredSegment],
         payload: &[StoredSegment],
-    ) -> Result<Vec<u32>> {
+        new_sums: &mut [Option<u32>],
+        sums: &mut SumsWriter,
+    ) -> Result<()> {
         let full = most_pieces_when_full(change, array, old).filter(|_| 2 * stored_pages(block) >= block.pages);
         let most = full.unwrap_or(usize::MAX).min(most_pieces(block));
-        if block.to_record().segments.len() <= most && block.segments.len() <= MAX_SEGMENTS {
-            return Ok(Vec::new());
+        let is_fine = block.to_record().segments.len() <= most && block.segments.len() <= MAX_SEGMENTS;
+        // What was compressed when it was written whole, or did not shrink then, is as good as it gets.
+        let could_shrink = array.codec != Codec::None
+            && full.is_some()
+            && stored_pages(block) > 1
+            && !matches!(block.segments[..], [StoredSegment { place: Place::Unit(_), .. }])
+            && change.pages.iter().map(|run| run.pages.len()).sum::<usize>() < block.pages as usize;
+        if block.segments.is_empty() || (is_fine && !could_shrink) {
+            return Ok(());
         }
+        let of = |e: Error| {
+            let (dir, number) = (self.data.dir().display(), change.block.0);
+            e.context(format_args!("{dir}: array {:?} (id {}), block {number}", array.name, array.id.0))
+        };
+        let mut bytes = vec![0; array.size.bytes()];
+        read_block(self.data, &mut self.unpacker, &block.segments, &mut bytes).map_err(of)?;
+
+        let whole = match self.pack(block, change, array, full.is_some(), &bytes, new_sums, sums)? {
+            Some(unit) => {
+                new_sums.fill(Some(0));
+                vec![StoredSegment::unit(block.pages, unit)]
+            }
+            None if is_fine => return Ok(()),
+            None => self.copy(block, change, array, full.is_some(), &bytes, new_sums)?,
+        };
+        self.wrote = true;
+        crash::point("block copied");
+        let all = 0..block.pages;
+        let over = lay_over(&block.segments, std::slice::from_ref(&all), &whole);
+        block.segments = over.segments;
+        // What was claimed goes back with the claim.
+        let payload = runs_of(payload);
+        let is_claimed = |run: &Run| self.claimed && payload.iter().any(|r| r.chunk == run.chunk);
+        self.freed.extend(over.freed.into_iter().filter(|run| !is_claimed(run)));
+        Ok(())
+    }
+
+    /// Stores a block, whose bytes are given, compressed; `None` if it does not shrink, or has no room in one piece.
+    #[allow(clippy::too_many_arguments, reason = "as of `gather`")]
+    fn pack(
+        &mut self,
+        block: &StoredBlock,
+        change: &BlockChange,
+        array: &Target<'_>,
+        is_full: bool,
+        bytes: &[u8],
+        new_sums: &[Option<u32>],
+        sums: &mut SumsWriter,
+    ) -> Result<Option<Unit>> {
+        let mut packer = std::mem::take(&mut self.packer);
+        let packed = packer.pack(array.codec, array.item_bytes, bytes, stored_pages(block));
+        let stored = match packed {
+            Ok(Some((packed, payload))) => {
+                self.verify(block, change, array, bytes, new_sums, sums)?;
+                self.store_unit(change, array, is_full, packed, payload)
+            }
+            done => done.map(|_| None),
+        };
+        self.packer = packer;
+        stored
+    }
+
+    fn store_unit(
+        &mut self,
+        change: &BlockChange,
+        array: &Target<'_>,
+        is_full: bool,
+        packed: Packed,
+        payload: &[u8],
+    ) -> Result<Option<Unit>> {
+        let pages = packed.pages() as u16;
+        let runs = if is_full { self.place_full(array, change.block, pages)? } else { None };
+        let runs = match runs {
+            Some(runs) => runs,
+            None => self.space.allocate_piece(pages, pages)?.into_iter().collect(),
+        };
+        let Some(first) = runs.first() else { return Ok(None) };
+        let unit = Unit { chunk: first.chunk, page: first.first, packed };
+        self.data.write_at(unit.offset(), payload)?;
+        self.data.start_writing(unit.offset(), payload.len());
+        Ok(Some(unit))
+    }
+
+    /// Sees that pages which are to be compressed are what was written: from then on, their own checksums are gone.
+    fn verify(
+        &self,
+        block: &StoredBlock,
+        change: &BlockChange,
+        array: &Target<'_>,
+        bytes: &[u8],
+        new_sums: &[Option<u32>],
+        sums: &mut SumsWriter,
+    ) -> Result<()> {
+        let plain = block.segments.iter().filter(|s| s.run().is_some());
+        for page in plain.flat_map(|s| s.first..s.end()) {
+            let sum = match new_sums[page as usize] {
+                Some(sum) => sum,
+                None => {
+                    let at = change.block.0 * u64::from(block.pages) + u64::from(page);
+                    sums.get(&mut self.txn.borrow_mut(), at)?
+                }
+            };
+            if crc32c::crc32c(&bytes[page as usize * PAGE..][..PAGE]) != sum {
+                let text = format!(
+                    "{}: page {page} of block {} of array {:?} (id {}) is corrupt: its bytes do not fit their checksum",
+                    self.data.dir().display(),
+                    change.block.0,
+                    array.name,
+                    array.id.0
+                );
+                return Err(Error::new(ErrorKind::Corrupt, text));
+            }
+        }
+        Ok(())
+    }
+
+    /// Stores a block, whose bytes are given, as it is: from its first stored page to its last, holes between them as
+    /// zeros.
+    fn copy(
+        &mut self,
+        block: &StoredBlock,
+        change: &BlockChange,
+        array: &Target<'_>,
+        is_full: bool,
+        bytes: &[u8],
+        new_sums: &mut [Option<u32>],
+    ) -> Result<Vec<StoredSegment>> {
         let (Some(first), Some(last)) = (block.segments.first(), block.segments.last()) else { return Ok(Vec::new()) };
         let span = first.first..last.end();
-        let mut bytes = vec![0; span.len() * PAGE];
-        let (mut zeroed, mut at) = (Vec::new(), span.start);
+        // What had no checksum of its own gets one.
+        let mut at = span.start;
         for segment in &block.segments {
-            zeroed.extend(at..segment.first);
+            new_sums[at as usize..segment.first as usize].fill(Some(self.sum_of_zeros));
             at = segment.end();
-            let from = (segment.first - span.start) as usize * PAGE;
-            self.data.read_at(segment.run.offset(), &mut bytes[from..][..usize::from(segment.run.pages) * PAGE])?;
+            if segment.run().is_none() {
+                for page in segment.first as usize..at as usize {
+                    new_sums[page] = Some(crc32c::crc32c(&bytes[page * PAGE..][..PAGE]));
+                }
+            }
         }
-
         let pages = span.len() as u16;
-        let runs = match full {
-            Some(_) => self.place_full(array, change.block, pages)?,
+        let runs = if is_full { self.place_full(array, change.block, pages)? } else { None };
+        let runs = match runs {
+            Some(runs) => runs,
             None => self.space.allocate_whole(pages, pages)?,
         };
         if runs.len() > MAX_SEGMENTS {
@@ -89,37 +225,33 @@ impl Blocks<'_, '_, '_> {
             return Err(Error::new(ErrorKind::StoreFull, text));
         }
         let mut whole = Vec::with_capacity(runs.len());
-        let (mut first, mut rest) = (span.start, &bytes[..]);
+        let mut first = span.start;
         for run in runs {
-            let (now, later) = rest.split_at(usize::from(run.pages) * PAGE);
+            let now = &bytes[first as usize * PAGE..][..usize::from(run.pages) * PAGE];
             self.data.write_at(run.offset(), now)?;
             self.data.start_writing(run.offset(), now.len());
-            whole.push(StoredSegment { first, run });
-            (first, rest) = (first + u32::from(run.pages), later);
+            whole.push(StoredSegment::plain(first, run));
+            first += u32::from(run.pages);
         }
-        self.wrote = true;
-        crash::point("block copied");
-        let over = lay_over(&block.segments, &[span], &whole);
-        block.segments = over.segments;
-        // What was claimed goes back with the claim.
-        let is_claimed = |run: &Run| self.claimed && payload.iter().any(|s| s.run.chunk == run.chunk);
-        self.freed.extend(over.freed.into_iter().filter(|run| !is_claimed(run)));
-        Ok(zeroed)
+        Ok(whole)
     }
 
-    /// Room for a block that is full: behind the block before, so that both are one mapping.
-    fn place_full(&mut self, array: &Target, block: BlockNo, pages: u16) -> Result<Vec<Run>> {
+    /// Room for a block that is full: behind the block before, so that both are one mapping, or are read in one go. In
+    /// one run, or in two that follow each other; `None` if the file cannot grow.
+    fn place_full(&mut self, array: &Target<'_>, block: BlockNo, pages: u16) -> Result<Option<Vec<Run>>> {
         let stored = |block: u64| self.txn.borrow().tables().stored_block(array.id, BlockNo(block));
         let before = block.0.checked_sub(1).map(stored).transpose()?.flatten();
         let last = before.and_then(|before| before.segments.last().copied());
         let is_last = stored(block.0 + 1)?.is_none();
         if let Some(last) = last.filter(|s| s.end() == array.size.pages())
-            && let Some(runs) = self.space.allocate_behind(&last.run, pages)?
+            && let Some(run) = runs_of(&[last]).last()
+            && let Some(runs) = self.space.allocate_behind(run, pages)?
         {
-            return Ok(runs);
+            return Ok(Some(runs));
         }
         // Those to come are to lie behind it, if there are some: more of them the more there are before it.
         let room = u64::from(pages).saturating_mul(if is_last { block.0 + 1 } else { 1 });
-        self.space.allocate_whole(pages, room.min(u64::from(CHUNK_PAGES) / 2) as u16)
+        let run = self.space.allocate_piece(pages, room.min(u64::from(CHUNK_PAGES) / 2) as u16)?;
+        Ok(run.map(|run| vec![run]))
     }
 }

@@ -22,8 +22,37 @@ struct StoredArray {
     changed: u64,
 }
 
-/// Bytes as they are.
-const CODEC_PLAIN: &str = "plain";
+/// A codec's name: `plain`, `lz4`, `zstd:LEVEL`, the last two with `+shuffle` behind them where bytes are shuffled.
+fn codec_name(codec: Codec) -> Result<String> {
+    let name = |name: &str, shuffle| format!("{name}{}", if shuffle { SHUFFLED } else { "" });
+    Ok(match codec {
+        Codec::None => PLAIN.to_owned(),
+        Codec::Lz4 { shuffle } => name(LZ4, shuffle),
+        Codec::Zstd { level, shuffle } => name(&format!("{ZSTD}{level}"), shuffle),
+        unknown => return Err(Error::new(ErrorKind::Unsupported, format!("codec {unknown} cannot be stored"))),
+    })
+}
+
+/// Back from [`codec_name`]. Whether the codec is compiled in does not matter here: an array can be listed and removed
+/// without.
+fn parse_codec(name: &str) -> Option<Codec> {
+    let (base, shuffle) = name.strip_suffix(SHUFFLED).map_or((name, false), |base| (base, true));
+    match base {
+        PLAIN if !shuffle => Some(Codec::None),
+        LZ4 => Some(Codec::Lz4 { shuffle }),
+        _ => {
+            let codec = Codec::Zstd { level: base.strip_prefix(ZSTD)?.parse().ok()?, shuffle };
+            // No other spelling of a level, and no level that there is not.
+            (codec_name(codec).ok()? == name && !crate::codec::check(codec).is_err_and(|e| e.is_invalid()))
+                .then_some(codec)
+        }
+    }
+}
+
+const PLAIN: &str = "plain";
+const LZ4: &str = "lz4";
+const ZSTD: &str = "zstd:";
+const SHUFFLED: &str = "+shuffle";
 
 /// Whether an array may have that name.
 ///
@@ -63,7 +92,7 @@ pub(crate) fn encode_array(name: &str, d: &Descriptor) -> Result<Vec<u8>> {
         shape: d.shape.clone(),
         order: d.order,
         block_size: d.block_size.bytes(),
-        codec: CODEC_PLAIN.to_owned(),
+        codec: codec_name(d.codec)?,
         changed: d.changed.0,
     };
     Ok(seal(name.as_bytes(), to_json(name, &stored)?))
@@ -75,10 +104,10 @@ pub(crate) fn decode_array(key: &[u8], value: &[u8]) -> Result<(String, Descript
     let value = unseal("arrays", key, value)?;
     let stored: StoredArray =
         serde_json::from_slice(value).map_err(|e| bad("arrays", key, &e.to_string()).with_source(e))?;
-    if stored.codec != CODEC_PLAIN {
+    let Some(codec) = parse_codec(&stored.codec) else {
         let text = format!("array {name:?} is stored with codec {:?}, which this version does not know", stored.codec);
         return Err(Error::new(ErrorKind::Unsupported, text));
-    }
+    };
     let bytes = stored.shape.iter().try_fold(stored.item_size, |n, axis| n.checked_mul(*axis));
     if stored.item_size == 0 || bytes.is_none() {
         return Err(bad("arrays", key, "its shape does not fit an address space"));
@@ -90,7 +119,7 @@ pub(crate) fn decode_array(key: &[u8], value: &[u8]) -> Result<(String, Descript
         shape: stored.shape,
         order: stored.order,
         block_size: BlockSize::new(stored.block_size).map_err(|e| bad("arrays", key, &e.to_string()))?,
-        codec: Codec::None,
+        codec,
         changed: Version(stored.changed),
     };
     Ok((name.to_owned(), descriptor))

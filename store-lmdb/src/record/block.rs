@@ -1,7 +1,7 @@
 //! Table `blocks`: array id ‖ block number → version, segments.
 //!
 //! ```text
-//! version u64, pages of a block of this array u16, then for each segment: first page u16, pages u16, codec u8, stored length u32, chunk u64, page in chunk u16
+//! version u64, pages of a block of this array u16, then for each segment: first page u16, pages u16, codec u8, stored length u32, chunk u64, page in chunk u16; if compressed also: shuffled by u16, checksum u32
 //! ```
 //! What no segment covers is a hole. A block that is a hole all over has no record.
 
@@ -9,28 +9,113 @@ use bigarray_core::store::{BlockRecord, Origin, Segment};
 use bigarray_core::{BlockSize, Error, ErrorKind, PAGE, Result, Version};
 
 use super::{Reader, seal};
-use crate::alloc::Run;
+use crate::alloc::{CHUNK_PAGES, Run};
+use crate::codec::{Algorithm, Encoding, Packed};
 
 /// A block of more segments is written whole: reading slows with them.
 pub(crate) const MAX_SEGMENTS: usize = 32;
 
-/// Bytes as they are.
-const CODEC_PLAIN: u8 = 0;
+/// Codec of bytes as they are.
+const PLAIN: u8 = 0;
+/// Codec of bytes compressed by LZ4.
+const LZ4: u8 = 1;
+/// Codec of bytes compressed by Zstandard.
+const ZSTD: u8 = 2;
+
+/// All of a block compressed as one, in pages of the data file that follow each other, maybe from one chunk into the
+/// next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Unit {
+    /// Chunk that it begins in.
+    pub(crate) chunk: u64,
+    /// Page of the chunk that it begins with.
+    pub(crate) page: u16,
+    /// What is there.
+    pub(crate) packed: Packed,
+}
+
+impl Unit {
+    /// The pages that it takes: one run, or two in chunks that follow each other.
+    pub(crate) fn runs(&self) -> impl Iterator<Item = Run> + use<> {
+        let pages = self.packed.pages() as u16;
+        let first = Run { chunk: self.chunk, first: self.page, pages: pages.min(CHUNK_PAGES - self.page) };
+        let rest = Run { chunk: self.chunk.saturating_add(1), first: 0, pages: pages - first.pages };
+        [first, rest].into_iter().filter(|run| run.pages > 0)
+    }
+
+    /// Byte of the data file that it begins with.
+    pub(crate) fn offset(&self) -> u64 {
+        Run { chunk: self.chunk, first: self.page, pages: 1 }.offset()
+    }
+
+    /// Whether it can be: of so many pages or less, in pages that a file can have.
+    fn is_sound(&self, most_pages: u32) -> bool {
+        (1..=most_pages).contains(&self.packed.pages()) && self.page < CHUNK_PAGES && self.runs().all(|r| r.is_sound())
+    }
+}
+
+/// Where pages of a block are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// As they are, in as many pages of the data file as of the block, from this one on.
+    Plain { chunk: u64, page: u16 },
+    /// At their place in the block that this is when decompressed. Other pages of it may lie elsewhere by now.
+    Unit(Unit),
+}
 
 /// Pages of a block and where they are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct StoredSegment {
     /// First page of the block.
     pub(crate) first: u32,
-    /// Pages of the data file: as many as of the block.
-    pub(crate) run: Run,
+    /// How many.
+    pub(crate) pages: u16,
+    /// Where they are.
+    pub(crate) place: Place,
 }
 
 impl StoredSegment {
+    /// Pages that are stored as they are.
+    pub(crate) fn plain(first: u32, run: Run) -> StoredSegment {
+        StoredSegment { first, pages: run.pages, place: Place::Plain { chunk: run.chunk, page: run.first } }
+    }
+
+    /// All pages of a block, compressed.
+    pub(crate) fn unit(pages: u32, unit: Unit) -> StoredSegment {
+        StoredSegment { first: 0, pages: pages as u16, place: Place::Unit(unit) }
+    }
+
     /// The page of the block behind its last one.
     pub(crate) fn end(&self) -> u32 {
-        self.first + u32::from(self.run.pages)
+        self.first + u32::from(self.pages)
     }
+
+    /// Pages of the data file that are those of the block; `None` if they are compressed.
+    pub(crate) fn run(&self) -> Option<Run> {
+        match self.place {
+            Place::Plain { chunk, page } => Some(Run { chunk, first: page, pages: self.pages }),
+            Place::Unit(_) => None,
+        }
+    }
+}
+
+/// The units that segments refer to, each once. One block seldom has more than one.
+pub(crate) fn units_of(segments: &[StoredSegment]) -> Vec<Unit> {
+    let mut units = Vec::new();
+    for segment in segments {
+        if let Place::Unit(unit) = segment.place
+            && !units.contains(&unit)
+        {
+            units.push(unit);
+        }
+    }
+    units
+}
+
+/// The pages of the data file that segments refer to, each once.
+pub(crate) fn runs_of(segments: &[StoredSegment]) -> Vec<Run> {
+    let units = units_of(segments);
+    segments.iter().filter_map(StoredSegment::run).chain(units.iter().flat_map(Unit::runs)).collect()
 }
 
 /// What is stored of a block.
@@ -45,23 +130,26 @@ pub(crate) struct StoredBlock {
 }
 
 impl StoredBlock {
-    /// As core sees it: with the holes, and with segments as one that follow each other in the file.
+    /// As core sees it: with the holes, and as one what follows each other in the file, or must be produced.
     pub(crate) fn to_record(&self) -> BlockRecord {
-        let mut segments = Vec::with_capacity(2 * self.segments.len() + 1);
+        let mut segments: Vec<Segment> = Vec::with_capacity(2 * self.segments.len() + 1);
         let mut at = 0;
         let hole = |from, to| Segment { pages: from..to, origin: Origin::Hole };
-        for StoredSegment { first, run } in &self.segments {
-            if at < *first {
-                segments.push(hole(at, *first));
+        for segment in &self.segments {
+            if at < segment.first {
+                segments.push(hole(at, segment.first));
             }
-            at = first + u32::from(run.pages);
-            match segments.last_mut() {
-                Some(Segment { pages, origin: Origin::Extent(offset) })
-                    if pages.end == *first && *offset + (pages.len() * PAGE) as u64 == run.offset() =>
-                {
-                    pages.end = at;
-                }
-                _ => segments.push(Segment { pages: *first..at, origin: Origin::Extent(run.offset()) }),
+            at = segment.end();
+            let origin = segment.run().map_or(Origin::Produced, |run| Origin::Extent(run.offset()));
+            let last = segments.last_mut().filter(|last| last.pages.end == segment.first);
+            let joins = last.as_ref().is_some_and(|last| match (last.origin, origin) {
+                (Origin::Produced, Origin::Produced) => true,
+                (Origin::Extent(before), Origin::Extent(next)) => before + (last.pages.len() * PAGE) as u64 == next,
+                _ => false,
+            });
+            match last {
+                Some(last) if joins => last.pages.end = at,
+                _ => segments.push(Segment { pages: segment.first..at, origin }),
             }
         }
         if at < self.pages {
@@ -73,21 +161,32 @@ impl StoredBlock {
 
 /// As stored under `key`.
 pub(crate) fn encode_block(key: &[u8], block: &StoredBlock) -> Vec<u8> {
-    let mut value = Vec::with_capacity(14 + 19 * block.segments.len());
+    let mut value = Vec::with_capacity(14 + 25 * block.segments.len());
     value.extend_from_slice(&block.version.0.to_le_bytes());
     value.extend_from_slice(&(block.pages as u16).to_le_bytes());
-    for StoredSegment { first, run } in &block.segments {
-        value.extend_from_slice(&(*first as u16).to_le_bytes());
-        value.extend_from_slice(&run.pages.to_le_bytes());
-        value.push(CODEC_PLAIN);
-        value.extend_from_slice(&(u32::from(run.pages) * PAGE as u32).to_le_bytes());
-        value.extend_from_slice(&run.chunk.to_le_bytes());
-        value.extend_from_slice(&run.first.to_le_bytes());
+    for segment in &block.segments {
+        let (codec, bytes, chunk, page) = match &segment.place {
+            Place::Plain { chunk, page } => (PLAIN, u32::from(segment.pages) * PAGE as u32, chunk, page),
+            Place::Unit(Unit { chunk, page, packed }) => match packed.encoding.algorithm {
+                Algorithm::Lz4 => (LZ4, packed.bytes, chunk, page),
+                Algorithm::Zstd => (ZSTD, packed.bytes, chunk, page),
+            },
+        };
+        value.extend_from_slice(&(segment.first as u16).to_le_bytes());
+        value.extend_from_slice(&segment.pages.to_le_bytes());
+        value.push(codec);
+        value.extend_from_slice(&bytes.to_le_bytes());
+        value.extend_from_slice(&chunk.to_le_bytes());
+        value.extend_from_slice(&page.to_le_bytes());
+        if let Place::Unit(unit) = &segment.place {
+            value.extend_from_slice(&unit.packed.encoding.shuffled_by.to_le_bytes());
+            value.extend_from_slice(&unit.packed.sum.to_le_bytes());
+        }
     }
     seal(key, value)
 }
 
-/// Back from what was stored.
+/// Back from what was stored. Whether a codec is compiled in does not matter here.
 pub(crate) fn decode_block(key: &[u8], value: &[u8]) -> Result<StoredBlock> {
     let mut reader = Reader::new("blocks", key, value)?;
     let version = Version(reader.u64()?);
@@ -95,21 +194,8 @@ pub(crate) fn decode_block(key: &[u8], value: &[u8]) -> Result<StoredBlock> {
     BlockSize::new(pages_of_block as usize * PAGE).map_err(|e| reader.bad(&e.to_string()))?;
     let mut segments: Vec<StoredSegment> = Vec::new();
     while !reader.is_empty() {
-        let first = u32::from(reader.u16()?);
-        let pages = reader.u16()?;
-        let codec = reader.u8()?;
-        let stored_bytes = reader.u32()?;
-        let run = Run { chunk: reader.u64()?, first: reader.u16()?, pages };
-        if codec != CODEC_PLAIN {
-            let text = format!("a block is stored with codec {codec}, which this version of bigarray does not know");
-            return Err(Error::new(ErrorKind::Unsupported, text));
-        }
-        let segment = StoredSegment { first, run };
-        if !run.is_sound()
-            || stored_bytes != u32::from(pages) * PAGE as u32
-            || segments.last().is_some_and(|before| before.end() > first)
-            || segment.end() > pages_of_block
-        {
+        let segment = decode_segment(&mut reader, pages_of_block)?;
+        if segments.last().is_some_and(|before| before.end() > segment.first) || segment.end() > pages_of_block {
             return Err(reader.bad("its segments do not fit"));
         }
         segments.push(segment);
@@ -118,4 +204,33 @@ pub(crate) fn decode_block(key: &[u8], value: &[u8]) -> Result<StoredBlock> {
         return Err(reader.bad("it has no segments, or too many"));
     }
     Ok(StoredBlock { version, pages: pages_of_block, segments })
+}
+
+fn decode_segment(reader: &mut Reader<'_>, pages_of_block: u32) -> Result<StoredSegment> {
+    let first = u32::from(reader.u16()?);
+    let pages = reader.u16()?;
+    let codec = reader.u8()?;
+    let bytes = reader.u32()?;
+    let (chunk, page) = (reader.u64()?, reader.u16()?);
+    let algorithm = match codec {
+        PLAIN => {
+            let run = Run { chunk, first: page, pages };
+            if !run.is_sound() || bytes != u32::from(pages) * PAGE as u32 {
+                return Err(reader.bad("it refers to pages that cannot be"));
+            }
+            return Ok(StoredSegment::plain(first, run));
+        }
+        LZ4 => Algorithm::Lz4,
+        ZSTD => Algorithm::Zstd,
+        _ => {
+            let text = format!("a block is stored with codec {codec}, which this version of bigarray does not know");
+            return Err(Error::new(ErrorKind::Unsupported, text));
+        }
+    };
+    let encoding = Encoding { algorithm, shuffled_by: reader.u16()? };
+    let unit = Unit { chunk, page, packed: Packed { encoding, bytes, sum: reader.u32()? } };
+    if pages == 0 || !unit.is_sound(pages_of_block) {
+        return Err(reader.bad("it refers to compressed pages that cannot be"));
+    }
+    Ok(StoredSegment { first, pages, place: Place::Unit(unit) })
 }

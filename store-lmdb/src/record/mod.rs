@@ -15,7 +15,9 @@ use bigarray_core::{ArrayId, BlockNo, Error, ErrorKind, Result};
 
 pub(crate) use array::{attr_key, attr_name, decode_array, decode_attr, encode_array, encode_attr};
 pub use array::{check_array_name, check_attr_name};
-pub(crate) use block::{MAX_SEGMENTS, StoredBlock, StoredSegment, decode_block, encode_block};
+pub(crate) use block::{
+    MAX_SEGMENTS, Place, StoredBlock, StoredSegment, Unit, decode_block, encode_block, runs_of, units_of,
+};
 pub(crate) use meta::Meta;
 pub(crate) use space::{
     chunk_key, decode_bitmap, decode_claim, decode_fit, decode_freed, encode_bitmap, encode_claim, encode_fit,

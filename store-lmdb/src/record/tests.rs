@@ -7,21 +7,47 @@ use serde_json::json;
 
 use super::*;
 use crate::alloc::{Bitmap, CHUNK_PAGES, FreedKey, Process, Run};
+use crate::codec::{Algorithm, Encoding, Packed};
 
 fn run() -> impl Strategy<Value = Run> {
     (0..1u64 << 40, 0..CHUNK_PAGES)
         .prop_flat_map(|(chunk, first)| (1..=CHUNK_PAGES - first).prop_map(move |pages| Run { chunk, first, pages }))
 }
 
+fn codec() -> impl Strategy<Value = Codec> {
+    prop_oneof![
+        Just(Codec::None),
+        any::<bool>().prop_map(|shuffle| Codec::Lz4 { shuffle }),
+        (1..=22, any::<bool>()).prop_map(|(level, shuffle)| Codec::Zstd { level, shuffle }),
+    ]
+}
+
+/// Compressed to 16 pages or less.
+fn unit() -> impl Strategy<Value = Unit> {
+    let algorithm = prop_oneof![Just(Algorithm::Lz4), Just(Algorithm::Zstd)];
+    (0..1u64 << 40, 0..CHUNK_PAGES, algorithm, any::<u16>(), 1..=16 * PAGE as u32, any::<u32>()).prop_map(
+        |(chunk, page, algorithm, shuffled_by, bytes, sum)| {
+            let packed = Packed { encoding: Encoding { algorithm, shuffled_by }, bytes, sum };
+            Unit { chunk, page, packed }
+        },
+    )
+}
+
 /// A block of any size with up to 16 segments.
 fn block() -> impl Strategy<Value = StoredBlock> {
     let cuts = proptest::collection::btree_set(0u32..=512, 2..33);
-    (4u32..=9, any::<u64>(), cuts, 0..1u64 << 40).prop_filter_map("a hole all over", |(log, version, cuts, chunk)| {
+    let places = proptest::collection::vec(proptest::option::of(unit()), 16);
+    let block = (4u32..=9, any::<u64>(), cuts, 0..1u64 << 40, places);
+    block.prop_filter_map("a hole all over", |(log, version, cuts, chunk, places)| {
         let pages = 1 << log;
         let cuts: Vec<u32> = cuts.into_iter().filter(|cut| *cut <= pages).collect();
         let segments: Vec<StoredSegment> = cuts
             .chunks_exact(2)
-            .map(|c| StoredSegment { first: c[0], run: Run { chunk, first: 0, pages: (c[1] - c[0]) as u16 } })
+            .zip(places)
+            .map(|(c, place)| {
+                let plain = StoredSegment::plain(c[0], Run { chunk, first: 0, pages: (c[1] - c[0]) as u16 });
+                place.map_or(plain, |unit| StoredSegment { place: Place::Unit(unit), ..plain })
+            })
             .collect();
         (!segments.is_empty()).then_some(StoredBlock { version: Version(version), pages, segments })
     })
@@ -36,16 +62,17 @@ fn descriptor() -> impl Strategy<Value = Descriptor> {
         proptest::collection::vec(0usize..1000, 0..5),
         order,
         16u32..=21,
+        codec(),
         any::<u64>(),
     )
-        .prop_map(|(id, dtype, item_size, shape, order, log, changed)| Descriptor {
+        .prop_map(|(id, dtype, item_size, shape, order, log, codec, changed)| Descriptor {
             id: ArrayId(id),
             dtype,
             item_size,
             shape,
             order,
             block_size: BlockSize::new(1 << log).unwrap(),
-            codec: Codec::None,
+            codec,
             changed: Version(changed),
         })
 }
@@ -147,7 +174,7 @@ proptest! {
 
 #[test]
 fn segments_that_follow_each_other_in_the_file_are_one() {
-    let part = |first, chunk, page, pages| StoredSegment { first, run: Run { chunk, first: page, pages } };
+    let part = |first, chunk, page, pages| StoredSegment::plain(first, Run { chunk, first: page, pages });
     // Across the border of two chunks, which no run crosses; then elsewhere; then a hole.
     let segments = vec![part(0, 3, 510, 2), part(2, 4, 0, 5), part(7, 9, 0, 1), part(10, 9, 1, 6)];
     let record = StoredBlock { version: Version(1), pages: 16, segments }.to_record();
@@ -174,9 +201,61 @@ fn an_unknown_codec_is_unsupported_and_named() {
     assert!(error.is_unsupported() && error.to_string().contains("codec 9"), "{error}");
 
     let array = json!({"id": 1, "dtype": "<f8", "item_size": 8, "shape": [2], "order": "C", "block_size": 65536,
-        "codec": "zstd", "changed": 1});
-    let error = decode_array(b"a", &seal(b"a", array.to_string().into_bytes())).unwrap_err();
-    assert!(error.is_unsupported() && error.to_string().contains("zstd"), "{error}");
+        "codec": "", "changed": 1});
+    let decode = |codec: &str| {
+        let mut array = array.clone();
+        array["codec"] = json!(codec);
+        decode_array(b"a", &seal(b"a", array.to_string().into_bytes()))
+    };
+    for unknown in
+        ["zstd", "zstd:", "zstd:0", "zstd:23", "zstd:+3", "zstd:03", "zstd:3 ", "lz4:1", "LZ4", "plain+shuffle"]
+    {
+        let error = decode(unknown).unwrap_err();
+        assert!(error.is_unsupported() && error.to_string().contains(&format!("{unknown:?}")), "{error}");
+    }
+    assert_eq!(decode("plain").unwrap().1.codec, Codec::None);
+    assert_eq!(decode("lz4+shuffle").unwrap().1.codec, Codec::Lz4 { shuffle: true });
+    assert_eq!(decode("zstd:3").unwrap().1.codec, Codec::Zstd { level: 3, shuffle: false });
+}
+
+#[test]
+fn what_is_produced_is_one_segment_whatever_it_comes_from() {
+    let encoding = Encoding { algorithm: Algorithm::Lz4, shuffled_by: 0 };
+    let unit = |sum| Place::Unit(Unit { chunk: 1, page: 2, packed: Packed { encoding, bytes: 1, sum } });
+    let segments = vec![
+        StoredSegment { first: 0, pages: 3, place: unit(1) },
+        StoredSegment { first: 3, pages: 1, place: unit(2) },
+        StoredSegment::plain(4, Run { chunk: 1, first: 3, pages: 12 }),
+    ];
+    let record = StoredBlock { version: Version(1), pages: 16, segments }.to_record();
+    let at = Origin::Extent((512 + 3) * PAGE as u64);
+    let produced = Segment { pages: 0..4, origin: Origin::Produced };
+    assert_eq!(record.segments, [produced, Segment { pages: 4..16, origin: at }]);
+}
+
+#[test]
+fn compressed_pages_that_cannot_be_are_corrupt() {
+    let key = block_key(ArrayId(1), BlockNo(0));
+    let encoding = Encoding { algorithm: Algorithm::Zstd, shuffled_by: 8 };
+    let decode = |chunk, page, bytes, pages| {
+        let unit = Unit { chunk, page, packed: Packed { encoding, bytes, sum: 1 } };
+        let segments = vec![StoredSegment { first: 0, pages, place: Place::Unit(unit) }];
+        decode_block(&key, &encode_block(&key, &StoredBlock { version: Version(1), pages: 16, segments }))
+    };
+    decode(1, 511, 16 * PAGE as u32, 16).unwrap();
+    // Nothing, more than the block has, outside a chunk, outside a file; none of the block's pages, or too many.
+    for (chunk, page, bytes, pages) in [
+        (1, 0, 0, 16),
+        (1, 0, 16 * PAGE as u32 + 1, 16),
+        (1, 0, u32::MAX, 16),
+        (1, 512, 1, 16),
+        (u64::MAX, 511, 8192, 16),
+        (i64::MAX as u64 / (2 << 20) - 1, 511, 8192, 16),
+        (1, 0, 1, 0),
+        (1, 0, 1, 17),
+    ] {
+        assert!(decode(chunk, page, bytes, pages).unwrap_err().is_corrupt(), "{chunk} {page} {bytes} {pages}");
+    }
 }
 
 #[test]

@@ -1,0 +1,71 @@
+//! Putting the pages of a block together from where they are stored.
+
+use bigarray_core::store::DataFile;
+use bigarray_core::{PAGE, Result};
+
+use crate::codec::Unpacker;
+use crate::data::Data;
+use crate::record::{Place, StoredSegment, Unit, units_of};
+
+/// Fills `buf` with all pages of the block that `segments` are, zeros for holes.
+///
+/// # Errors
+/// [`ErrorKind::Corrupt`](bigarray_core::ErrorKind::Corrupt) for what is compressed and not what was written. What is
+/// not compressed is not compared with its checksums.
+pub(crate) fn read_block(
+    data: &Data,
+    unpacker: &mut Unpacker,
+    segments: &[StoredSegment],
+    buf: &mut [u8],
+) -> Result<()> {
+    let pages = (buf.len() / PAGE) as u32;
+    read_pages(data, unpacker, segments, pages, 0, buf)
+}
+
+/// Fills `buf` with pages of a block of `pages` that `segments` are, those from `first_page` on; otherwise as
+/// [`read_block`].
+pub(crate) fn read_pages(
+    data: &Data,
+    unpacker: &mut Unpacker,
+    segments: &[StoredSegment],
+    pages: u32,
+    first_page: u32,
+    buf: &mut [u8],
+) -> Result<()> {
+    let end_page = first_page + (buf.len() / PAGE) as u32;
+    // What of a segment is asked for.
+    let inside = |s: &StoredSegment| s.first.max(first_page)..s.end().min(end_page);
+    let wanted: Vec<StoredSegment> = segments.iter().filter(|s| !inside(s).is_empty()).copied().collect();
+    let bytes_of = |pages: std::ops::Range<u32>, first: u32| {
+        (pages.start - first) as usize * PAGE..(pages.end - first) as usize * PAGE
+    };
+    let read = |unit: &Unit| {
+        let offset = unit.offset();
+        move |payload: &mut [u8]| data.read_at(offset, payload)
+    };
+
+    // Compressed pages: a whole block goes where it is wanted at once, and the rest is laid over.
+    let units = units_of(&wanted);
+    let is_all = first_page == 0 && end_page == pages;
+    if is_all && let Some(unit) = units.first() {
+        unpacker.unpack(&unit.packed, buf, read(unit))?;
+    }
+    for unit in &units[usize::from(is_all && !units.is_empty())..] {
+        let block = unpacker.unpack_block(&unit.packed, pages as usize * PAGE, read(unit))?;
+        for segment in wanted.iter().filter(|s| s.place == Place::Unit(*unit)) {
+            buf[bytes_of(inside(segment), first_page)].copy_from_slice(&block[bytes_of(inside(segment), 0)]);
+        }
+    }
+    let mut at = first_page;
+    for segment in &wanted {
+        let pages = inside(segment);
+        buf[bytes_of(at..pages.start, first_page)].fill(0);
+        if let Some(run) = segment.run() {
+            let offset = run.offset() + u64::from(pages.start - segment.first) * PAGE as u64;
+            data.read_at(offset, &mut buf[bytes_of(pages.clone(), first_page)])?;
+        }
+        at = pages.end;
+    }
+    buf[bytes_of(at..end_page, first_page)].fill(0);
+    Ok(())
+}

@@ -1,0 +1,290 @@
+//! Arrays with a codec: what is stored compressed and what as it is, what a change of a page costs, and that damage is
+//! never decompressed.
+
+mod support;
+
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+use std::sync::Arc;
+
+use bigarray_core::store::{Origin, Segment, Snapshot, Store as _};
+use bigarray_core::testing::{Edit, array_of, page_of, smooth_page_of};
+use bigarray_core::{BlockNo, BlockSize, Codec, Descriptor, PAGE};
+use bigarray_store_lmdb::{Durability, LmdbStore, Options};
+
+use support::{Db, check, commit, id_of, now};
+
+/// Those that this build has.
+fn codecs(store: &LmdbStore) -> Vec<Codec> {
+    let mut codecs = [true, false].map(|shuffle| Codec::Lz4 { shuffle }).to_vec();
+    codecs.extend([1, 22].map(|level| Codec::Zstd { level, shuffle: true }));
+    codecs.push(Codec::Zstd { level: 3, shuffle: false });
+    codecs.retain(|codec| store.check_codec(*codec).is_ok());
+    codecs
+}
+
+/// Commits that wait for no disk: what they write is the same.
+fn open_unsynced(db: &Db) -> Arc<LmdbStore> {
+    LmdbStore::open(&Options { durability: Durability::NoPowerLossSafety, ..Options::new(&db.path) }).unwrap()
+}
+
+fn array(codec: Codec, size: BlockSize, blocks: usize) -> Descriptor {
+    let shape = vec![blocks * size.bytes() / 8];
+    Descriptor { dtype: "<u8".to_owned(), item_size: 8, shape, block_size: size, codec, ..array_of(1) }
+}
+
+fn segments(snapshot: &dyn Snapshot, block: u64) -> Vec<Segment> {
+    snapshot.block(id_of(snapshot, "a"), BlockNo(block)).unwrap().map_or(Vec::new(), |record| record.segments)
+}
+
+fn is_packed(segments: &[Segment]) -> bool {
+    matches!(segments, [Segment { origin: Origin::Produced, .. }])
+}
+
+/// Every page is the smooth one of its tag, or zero.
+#[track_caller]
+fn assert_smooth(snapshot: &dyn Snapshot, block: u64, tags: &[Option<u64>]) {
+    let mut bytes = vec![0xa5; tags.len() * PAGE];
+    snapshot.read(id_of(snapshot, "a"), BlockNo(block), 0, &mut bytes).expect("reading");
+    for (page, (bytes, tag)) in bytes.chunks(PAGE).zip(tags).enumerate() {
+        let expected = tag.map_or_else(|| vec![0; PAGE], smooth_page_of);
+        assert!(bytes == expected, "page {page} of block {block} is not {tag:?}");
+    }
+}
+
+#[test]
+fn a_block_written_whole_is_compressed_and_a_page_changed_in_it_is_stored_as_a_page() {
+    for size in [BlockSize::MIN, BlockSize::MAX] {
+        let db = Db::new();
+        let store = db.open();
+        for codec in codecs(&store) {
+            let pages = size.pages();
+            commit(&store, |base| Edit::create("a", array(codec, size, 1)).smooth_block(base, 0, 1000));
+            let whole = check(&store);
+            assert!(is_packed(&segments(&*now(&store), 0)), "{codec}");
+            assert!(whole.stored_pages <= u64::from(pages) * 7 / 8, "{codec}: {whole:?}");
+
+            let old = now(&store);
+            commit(&store, |base| Edit::of(base, "a").smooth_page(base, 0, 7, 1));
+            let one = check(&store);
+            assert_eq!((one.stored_pages, one.segments), (whole.stored_pages + 1, 3), "{codec}");
+            let mut tags: Vec<_> = (1000..1000 + u64::from(pages)).map(Some).collect();
+            assert_smooth(&*old, 0, &tags);
+            tags[7] = Some(1);
+            assert_smooth(&*now(&store), 0, &tags);
+            drop(old);
+
+            // A page of zeros takes none, and the compressed block goes only with the last page of it.
+            commit(&store, |base| Edit::of(base, "a").zero(base, 0, 7).zero(base, 0, 9));
+            (tags[7], tags[9]) = (None, None);
+            assert_smooth(&*now(&store), 0, &tags);
+            assert_eq!(check(&store).stored_pages, whole.stored_pages, "{codec}");
+            commit(&store, |base| (0..pages - 1).fold(Edit::of(base, "a"), |edit, page| edit.zero(base, 0, page)));
+            assert_eq!(check(&store).stored_pages, whole.stored_pages, "{codec}");
+            commit(&store, |base| Edit::of(base, "a").zero(base, 0, pages - 1));
+            assert_eq!(check(&store).stored_pages, 0, "{codec}");
+            commit(&store, |base| Edit::of(base, "a").remove(base));
+        }
+    }
+}
+
+#[test]
+fn what_hardly_shrinks_stays_mappable() {
+    let db = Db::new();
+    let store = db.open();
+    for codec in codecs(&store) {
+        commit(&store, |base| {
+            let edit = Edit::create("a", array(codec, BlockSize::MIN, 2)).block(base, 0, 5);
+            // Two pages of 16 can be saved, but not one.
+            (0..16).fold(edit, |edit, page| {
+                if page < 14 {
+                    edit.page(base, 1, page, 77 + u64::from(page))
+                } else {
+                    edit.smooth_page(base, 1, page, 1)
+                }
+            })
+        });
+        let base = now(&store);
+        for block in [0, 1] {
+            let segments = segments(&*base, block);
+            assert!(segments.iter().all(|s| matches!(s.origin, Origin::Extent(_))), "{codec}: {segments:?}");
+        }
+        let mut page = vec![0; PAGE];
+        base.read(id_of(&*base, "a"), BlockNo(0), 3, &mut page).unwrap();
+        assert!(page == page_of(8));
+        commit(&store, |base| Edit::of(base, "a").remove(base));
+    }
+}
+
+#[test]
+fn the_block_that_an_array_ends_in_is_whole_when_all_of_it_is_written() {
+    let db = Db::new();
+    let store = db.open();
+    for codec in codecs(&store) {
+        let descriptor = Descriptor { shape: vec![5 * PAGE / 8 - 3], ..array(codec, BlockSize::MIN, 1) };
+        commit(&store, |base| {
+            (0..5).fold(Edit::create("a", descriptor), |edit, page| edit.smooth_page(base, 0, page, page.into()))
+        });
+        commit(&store, |base| (0..5).fold(Edit::of(base, "a"), |edit, page| edit.smooth_page(base, 0, page, 9)));
+        let base = now(&store);
+        assert!(is_packed(&segments(&*base, 0)), "{codec}");
+        assert_smooth(&*base, 0, &[Some(9), Some(9), Some(9), Some(9), Some(9), None, None]);
+        assert!(check(&store).stored_pages < 4, "{codec}");
+        commit(&store, |base| Edit::of(base, "a").remove(base));
+    }
+}
+
+#[test]
+fn a_compressed_block_in_too_many_pieces_is_compressed_again() {
+    let db = Db::new();
+    let store = open_unsynced(&db);
+    for codec in codecs(&store) {
+        commit(&store, |base| Edit::create("a", array(codec, BlockSize::MAX, 1)).smooth_block(base, 0, 0));
+        let mut tags: Vec<_> = (0..512).map(Some).collect();
+        let mut again = 0;
+        for i in 0..40 {
+            let page = i * 37 % 512;
+            commit(&store, |base| Edit::of(base, "a").smooth_page(base, 0, page, 5000 + u64::from(i)));
+            tags[page as usize] = Some(5000 + u64::from(i));
+            again += usize::from(is_packed(&segments(&*now(&store), 0)));
+        }
+        assert_smooth(&*now(&store), 0, &tags);
+        assert_eq!(again, 2, "{codec}: each page leaves two pieces more, up to 32");
+        check(&store);
+        commit(&store, |base| Edit::of(base, "a").remove(base));
+    }
+}
+
+#[test]
+fn a_block_that_no_longer_shrinks_is_stored_as_it_is() {
+    let db = Db::new();
+    let store = open_unsynced(&db);
+    for codec in codecs(&store) {
+        commit(&store, |base| Edit::create("a", array(codec, BlockSize::MAX, 1)).smooth_block(base, 0, 0));
+        // Noise in as many places as fit, much of it.
+        commit(&store, |base| {
+            (0..512)
+                .filter(|page| page % 24 != 0)
+                .fold(Edit::of(base, "a"), |edit, page| edit.page(base, 0, page, 1000 + u64::from(page)))
+        });
+        let base = now(&store);
+        let segments = segments(&*base, 0);
+        assert!(matches!(segments[..], [Segment { origin: Origin::Extent(_), .. }]), "{codec}: {segments:?}");
+        let mut bytes = vec![0; 512 * PAGE];
+        base.read(id_of(&*base, "a"), BlockNo(0), 0, &mut bytes).unwrap();
+        for (page, bytes) in (0..).zip(bytes.chunks(PAGE)) {
+            assert!(bytes == if page % 24 == 0 { smooth_page_of(page) } else { page_of(1000 + page) }, "page {page}");
+        }
+        check(&store);
+        commit(&store, |base| Edit::of(base, "a").remove(base));
+    }
+}
+
+/// Flips a bit of the data file.
+fn flip(db: &Db, at: u64) {
+    let data = File::options().read(true).write(true).open(db.path.join("data")).unwrap();
+    let mut byte = [0];
+    data.read_exact_at(&mut byte, at).unwrap();
+    data.write_all_at(&[byte[0] ^ 0x10], at).unwrap();
+}
+
+#[test]
+fn a_flipped_bit_of_a_compressed_block_is_reported_by_everyone_who_needs_it() {
+    let db = Db::new();
+    let store = open_unsynced(&db);
+    for codec in codecs(&store) {
+        commit(&store, |base| {
+            Edit::create("a", array(codec, BlockSize::MAX, 2)).smooth_block(base, 0, 0).page(base, 1, 3, 7)
+        });
+        // The pages of the file that hold it: those that are neither free nor of the other block.
+        let before = std::fs::read(db.path.join("data")).unwrap();
+        commit(&store, |base| Edit::of(base, "a").smooth_block(base, 0, 3000));
+        let after = std::fs::read(db.path.join("data")).unwrap();
+        let at = (0..after.len()).find(|at| before.get(*at) != Some(&after[*at])).unwrap() as u64 + 100;
+        flip(&db, at);
+
+        let base = now(&store);
+        let id = id_of(&*base, "a");
+        for (first, pages) in [(0, 512), (5, 1)] {
+            let error = base.read(id, BlockNo(0), first, &mut vec![0; pages * PAGE]).unwrap_err();
+            assert!(error.is_corrupt(), "{codec}: {error}");
+            for part in ["test.bigarray", "block 0", &format!("id {}", id.0), "checksum"] {
+                assert!(error.to_string().contains(part), "{error}");
+            }
+        }
+        base.read(id, BlockNo(1), 0, &mut vec![0; 512 * PAGE]).unwrap();
+        let error = store.check(true).unwrap_err();
+        assert!(error.is_corrupt() && error.to_string().contains("array \"a\", block 0"), "{error}");
+        store.check(false).unwrap();
+        // A commit that has to put the block together fails, and leaves it as it is; others pass.
+        let every_other = |base: &dyn Snapshot| {
+            (0..80).step_by(2).fold(Edit::of(base, "a"), |edit, page| edit.smooth_page(base, 0, page, 1))
+        };
+        let error = Edit::commit(&*store, &*base, &[every_other(&*base)]).unwrap_err();
+        assert!(error.is_corrupt() && error.to_string().contains("block 0"), "{error}");
+        commit(&store, |base| Edit::of(base, "a").page(base, 1, 4, 8));
+        flip(&db, at);
+        commit(&store, every_other);
+        check(&store);
+        commit(&store, |base| Edit::of(base, "a").remove(base));
+    }
+}
+
+#[test]
+fn a_damaged_page_is_not_compressed_as_if_it_were_right() {
+    let db = Db::new();
+    let store = open_unsynced(&db);
+    for codec in codecs(&store) {
+        let pages = |from: u32, to: u32| {
+            move |base: &dyn Snapshot| {
+                (from..to).fold(Edit::of(base, "a"), |edit, page| edit.smooth_page(base, 0, page, page.into()))
+            }
+        };
+        commit(&store, |_| Edit::create("a", array(codec, BlockSize::MIN, 1)));
+        commit(&store, pages(0, 3));
+        let record = segments(&*now(&store), 0);
+        let Origin::Extent(at) = record[0].origin else { panic!("{record:?}") };
+        flip(&db, at + PAGE as u64 + 9);
+        let base = now(&store);
+        let error = Edit::commit(&*store, &*base, &[pages(3, 16)(&*base)]).unwrap_err();
+        assert!(error.is_corrupt() && error.to_string().contains("page 1 of block 0"), "{codec}: {error}");
+        flip(&db, at + PAGE as u64 + 9);
+        commit(&store, pages(3, 16));
+        assert!(is_packed(&segments(&*now(&store), 0)), "{codec}");
+        commit(&store, |base| Edit::of(base, "a").remove(base));
+    }
+}
+
+#[test]
+fn a_codec_that_there_is_not_is_refused_before_anything_is_stored() {
+    let db = Db::new();
+    let store = db.open();
+    let codec = Codec::Zstd { level: 23, shuffle: false };
+    assert!(store.check_codec(codec).unwrap_err().is_invalid());
+    let error =
+        Edit::commit(&*store, &*now(&store), &[Edit::create("a", array(codec, BlockSize::MIN, 1))]).unwrap_err();
+    assert!(error.is_invalid() && error.to_string().contains("\"a\""), "{error}");
+    assert!(now(&store).arrays().unwrap().is_empty());
+}
+
+#[test]
+fn codecs_are_what_they_were_after_reopening() {
+    let db = Db::new();
+    let store = db.open();
+    let codecs = codecs(&store);
+    for (i, codec) in codecs.iter().enumerate() {
+        commit(&store, |base| {
+            Edit::create(&format!("a{i}"), array(*codec, BlockSize::MIN, 1)).smooth_block(base, 0, i as u64)
+        });
+    }
+    drop(store);
+    let store = db.open();
+    for (i, codec) in codecs.iter().enumerate() {
+        let base = now(&store);
+        let found = base.array(&format!("a{i}")).unwrap().unwrap();
+        assert_eq!(found.codec, *codec);
+        let mut bytes = vec![0; 16 * PAGE];
+        base.read(found.id, BlockNo(0), 0, &mut bytes).unwrap();
+        assert!(bytes[PAGE..2 * PAGE] == smooth_page_of(i as u64 + 1));
+    }
+}
