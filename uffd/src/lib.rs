@@ -11,6 +11,7 @@
 //! | `options`, `memory` | what a user of the crate sees |
 //! | `span` | the operations on one reserved range |
 //! | `monitor`, `threads`, `spans` | faults: who reads them, who is told |
+//! | `jobs` | which of the pager's jobs is run next |
 //! | `holding` | writes wait, so that memory may be taken away under its readers |
 //! | `pagemap` | which pages were written |
 //! | `arming` | finding them faster where it is done again and again |
@@ -30,6 +31,7 @@ mod available;
 mod holding;
 #[allow(unsafe_code)]
 mod ioctl;
+mod jobs;
 mod limits;
 #[allow(unsafe_code)]
 mod mapping;

@@ -23,13 +23,13 @@ use std::sync::{Arc, OnceLock};
 
 use bigarray_core::PAGE;
 use bigarray_core::memory::{Faults, Job};
-use crossbeam::channel::Sender;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::EventFd;
 use userfaultfd::{Event, EventBuffer, FaultKind, Uffd};
 
 use crate::alarm::fatal;
+use crate::jobs::Feed;
 use crate::spans::Spans;
 
 /// Faults read at a time.
@@ -102,7 +102,7 @@ impl Shared {
 }
 
 /// Reads faults until the stop event.
-pub(crate) fn run(shared: &Shared, uffd: &Uffd, jobs: &Sender<Job>) {
+pub(crate) fn run(shared: &Shared, uffd: &Uffd, jobs: &Feed) {
     let mut buffer = EventBuffer::new(BATCH);
     loop {
         let mut fds =
@@ -128,10 +128,7 @@ pub(crate) fn run(shared: &Shared, uffd: &Uffd, jobs: &Sender<Job>) {
             let address = addr as usize / PAGE * PAGE;
             // (2) the span; the pager goes on from here.
             let outcome = catch_unwind(AssertUnwindSafe(|| tell(shared, kind, address)));
-            for job in shared.told(outcome) {
-                // Fails only if every resolver is gone, which end after this thread does.
-                let _ = jobs.send(job);
-            }
+            jobs.put(shared.told(outcome));
         }
     }
 }

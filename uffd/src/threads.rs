@@ -6,11 +6,11 @@ use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
 
 use bigarray_core::Result;
-use bigarray_core::memory::Job;
 use bigarray_core::store::DataFile;
 use crossbeam::channel::{Receiver, Sender, unbounded};
 use nix::sys::signal::{SigSet, Signal};
 
+use crate::jobs::Jobs;
 use crate::limits::thread_error;
 use crate::monitor::{self, Shared};
 use crate::read_ahead;
@@ -47,17 +47,19 @@ impl Threads {
         let mut threads = Threads { shared: shared.clone(), running: Some(running) };
         threads.spawn("bigarray-errand", move |shared| run_errands(shared, &queue))?;
         if shared.uffd.is_some() {
-            let (jobs, waiting) = unbounded();
+            let (feed, jobs) = Jobs::new();
             for _ in 0..resolvers {
-                let waiting: Receiver<Job> = waiting.clone();
+                let jobs = jobs.clone();
                 threads.spawn("bigarray-resolver", move |shared| {
-                    waiting.iter().for_each(|job| monitor::resolve(shared, job));
+                    while let Some(job) = jobs.next() {
+                        monitor::resolve(shared, job);
+                    }
                 })?;
             }
-            // The only sender is the monitor's: when it ends, so do the resolvers.
+            // The feed is the monitor's: when it ends, so do the resolvers.
             threads.spawn("bigarray-monitor", move |shared| {
                 if let Some(uffd) = &shared.uffd {
-                    monitor::run(shared, uffd, &jobs);
+                    monitor::run(shared, uffd, &feed);
                 }
             })?;
         }

@@ -1,0 +1,137 @@
+//! Which job a resolver runs next.
+//!
+//! A fault may bring several jobs: the first is what its thread waits for, those behind it will be wanted soon, perhaps.
+//! In order of arrival alone, a fault that comes a moment later would wait for all of these. With two queues, one of them
+//! urgent, whoever meets a block that is in the other one might wait for ever behind threads that go on faulting. So each
+//! job has its turn: that of its fault's arrival, and so many turns later for each place behind the first.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use bigarray_core::memory::Job;
+
+/// Faults that come this much later go before the next job of the same fault.
+const OVERTAKING: u64 = 4;
+
+/// Jobs in the order of their turns. The lock is held to put one in or take one out, by threads of this crate alone.
+pub(crate) struct Jobs {
+    queue: Mutex<Queue>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Queue {
+    /// By turn, the first job of a fault before those behind it, and then by arrival.
+    waiting: BTreeMap<(u64, Reverse<u64>), Job>,
+    arrivals: u64,
+    ended: bool,
+}
+
+/// Where jobs come from. When it is dropped there will be no more.
+pub(crate) struct Feed(Arc<Jobs>);
+
+impl Jobs {
+    pub(crate) fn new() -> (Feed, Arc<Jobs>) {
+        let jobs = Arc::new(Jobs { queue: Mutex::default(), changed: Condvar::new() });
+        (Feed(jobs.clone()), jobs)
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The job whose turn it is; waits for one. `None` when all are done and there will be no more.
+    pub(crate) fn next(&self) -> Option<Job> {
+        let mut queue = self.queue();
+        loop {
+            if let Some((_, job)) = queue.waiting.pop_first() {
+                return Some(job);
+            }
+            if queue.ended {
+                return None;
+            }
+            queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+impl Feed {
+    /// The jobs of one fault, the most urgent first.
+    pub(crate) fn put(&self, jobs: Vec<Job>) {
+        if jobs.is_empty() {
+            return;
+        }
+        let mut queue = self.0.queue();
+        queue.arrivals += 1;
+        let arrival = queue.arrivals;
+        for (place, job) in (0..).zip(jobs) {
+            // Two of one turn are of different faults: the later fault's is closer to the front of its own.
+            queue.waiting.insert((arrival + place * OVERTAKING, Reverse(arrival)), job);
+        }
+        drop(queue);
+        self.0.changed.notify_all();
+    }
+}
+
+impl Drop for Feed {
+    fn drop(&mut self) {
+        self.0.queue().ended = true;
+        self.0.changed.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The order in which jobs are taken out, by fault and place.
+    fn order(faults: &[usize]) -> Vec<(usize, usize)> {
+        let (feed, jobs) = Jobs::new();
+        let log = Arc::new(Mutex::new(Vec::new()));
+        for (fault, &count) in faults.iter().enumerate() {
+            let job = |place: usize| {
+                let log = log.clone();
+                Box::new(move || log.lock().unwrap().push((fault, place))) as Job
+            };
+            feed.put((0..count).map(job).collect());
+        }
+        drop(feed);
+        while let Some(job) = jobs.next() {
+            job();
+        }
+        Arc::into_inner(log).unwrap().into_inner().unwrap()
+    }
+
+    #[test]
+    fn jobs_of_one_fault_are_run_in_their_order_and_faults_by_arrival() {
+        assert_eq!(order(&[4]), [(0, 0), (0, 1), (0, 2), (0, 3)]);
+        assert_eq!(order(&[1, 1, 1]), [(0, 0), (1, 0), (2, 0)]);
+        assert_eq!(order(&[0, 1, 0]), [(1, 0)]);
+    }
+
+    #[test]
+    fn what_a_thread_waits_for_does_not_wait_for_what_is_only_wanted_soon() {
+        assert_eq!(order(&[5, 1, 1])[..3], [(0, 0), (1, 0), (2, 0)]);
+    }
+
+    #[test]
+    fn no_job_waits_for_ever_behind_later_faults() {
+        let order = order(&[&[2][..], &[1; 100]].concat());
+        assert_eq!(order.iter().position(|job| *job == (0, 1)), Some(1 + OVERTAKING as usize));
+        assert_eq!(order.len(), 102);
+    }
+
+    #[test]
+    fn a_thread_waits_for_a_job_and_for_the_end() {
+        let (feed, jobs) = Jobs::new();
+        std::thread::scope(|scope| {
+            let runs = scope.spawn(|| std::iter::from_fn(|| jobs.next()).map(|job| job()).count());
+            for _ in 0..3 {
+                feed.put(vec![Box::new(|| ()), Box::new(|| ())]);
+            }
+            drop(feed);
+            assert_eq!(runs.join().unwrap(), 6);
+        });
+    }
+}
