@@ -23,7 +23,7 @@ struct Model {
     searched: Vec<WrittenTo>,
 }
 
-/// Installing, reading, writing, asking, resetting, in any order.
+/// Installing, reading, writing, asking, resetting, evicting, in any order.
 pub fn any_sequence_of_operations_shows_what_a_model_does(make: MakeMemory<'_>) {
     for seed in 0..8 {
         let mut rng = Rng::new(seed);
@@ -70,7 +70,7 @@ impl Model {
         let start = rng.below(BLOCKS * BLOCK);
         let most = if rng.one_in(4) { 2 * BLOCK } else { 2 * PAGE };
         let range = start..(start + rng.below(most)).min(BLOCKS * BLOCK);
-        match rng.below(7) {
+        match rng.below(8) {
             0 | 1 => self.handler.assert_reads(range.clone(), &self.bytes[range]),
             2 => {
                 let mut bytes = vec![0; range.len()];
@@ -91,6 +91,7 @@ impl Model {
                 self.put(block, any_content(rng));
             }
             5 => self.arm(rng.below(BLOCKS)),
+            6 => self.hold(rng.below(BLOCKS), rng.one_in(3)),
             _ => self.compare_written(rng.below(BLOCKS)),
         }
     }
@@ -108,6 +109,21 @@ impl Model {
             self.handler.read(block * BLOCK..block * BLOCK + 1);
             self.searched[block] = self.handler.arm(block..block + 1);
         }
+    }
+
+    /// If the block is there and may be taken away under its users: holds it, and lets it go or evicts it.
+    fn hold(&mut self, block: usize, let_go: bool) {
+        let mapped = matches!(self.contents[block], Content::File(_));
+        if mapped || !self.lazy || !self.handler.is_there(block) {
+            return;
+        }
+        self.handler.guard(block);
+        if let_go {
+            return self.handler.unguard(block);
+        }
+        assert!(self.handler.evict(block) == self.bytes[block * BLOCK..(block + 1) * BLOCK]);
+        // It comes back as a copy, whatever of.
+        self.contents[block] = Content::Copied(0);
     }
 
     fn compare_written(&self, block: usize) {
