@@ -384,3 +384,52 @@ fn holding_back_and_letting_go_leaves_no_mappings_behind() {
         assert_eq!(mappings_in(&*pager.span, 0..2 * MIB), 1);
     }
 }
+
+/// Splits mappings until the system refuses more, in a process of its own: the limit is one for all of it.
+#[test]
+fn at_the_limit_of_mappings_a_block_that_cannot_be_held_back_is_as_it_was() {
+    const ROLE: &str = "at the limit of mappings";
+    let limit = std::fs::read_to_string("/proc/sys/vm/max_map_count").unwrap();
+    if limit.trim().parse::<usize>().unwrap() > 100_000 {
+        eprintln!("skipped: {} mappings take too long", limit.trim());
+        return;
+    }
+    if !is_child(ROLE) {
+        let output = child(ROLE, &[]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        return;
+    }
+    let _dog = watchdog();
+    for memory in lazy_memories() {
+        let pager = Pager::new(&*memory, 64 * MIB, BLOCK);
+        pager.span.zero(0..64 * MIB).unwrap();
+        pager.table().state.fill(State::Zero);
+        let file = ContentFile::make(PAGE);
+        let others = memory.reserve(1 << 30, Residency::Lazy).unwrap();
+        let full = (0..1 << 30).step_by(2 * PAGE).find_map(|at| others.map(at..at + PAGE, &file, 0, true).err());
+        assert!(full.is_some_and(|error| error.is_too_large()));
+        // Every other block, so that none of them is of one mapping with another.
+        let mut held = Vec::new();
+        let refused = (1..64 * MIB / BLOCK).step_by(2).find_map(|block| match pager.span.guard(pager.range(block)) {
+            Ok(()) => {
+                held.push(block);
+                None
+            }
+            Err(error) => Some((block, error)),
+        });
+        let (block, error) = refused.unwrap();
+        assert!(error.is_too_large() && error.to_string().contains("vm.max_map_count"), "{error}");
+        // Nobody is told of it: a page that was never touched, and one that is written to again.
+        pager.table().state[block] = State::Guarded(false);
+        for at in [pager.range(block).start, pager.range(block).end - 8, pager.range(block).start] {
+            pager.counter(at).fetch_add(1, Ordering::Relaxed);
+        }
+        assert_eq!(pager.counter(pager.range(block).start).load(Ordering::Relaxed), 2);
+        for block in held {
+            pager.span.unguard(pager.range(block)).unwrap();
+        }
+        drop(others);
+        pager.span.guard(pager.range(block)).unwrap();
+        pager.unguard(block);
+    }
+}
