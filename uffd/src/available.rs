@@ -1,10 +1,10 @@
 //! How much memory this process may have: the machine's, or less where a cgroup says so.
 //!
-//! A cgroup's limit holds for all below it, so those of all ancestors count. Where the files of a hierarchy are is told
-//! by `/proc/self/mountinfo`, where this process is in it by `/proc/self/cgroup`. Both paths are as this process's cgroup
-//! namespace sees them; in a container without one of its own, what is mounted may be a part of the hierarchy only (its
-//! root is the mount's root), and a cgroup that lies outside it cannot be seen: then the mount's own root is the closest
-//! that can.
+//! A cgroup's limit holds for all below it, so those of all ancestors count. Where the files of a hierarchy are is
+//! told by `/proc/self/mountinfo`, where this process is in it by `/proc/self/cgroup`. Both paths are as this
+//! process's cgroup namespace sees them; in a container without one of its own, what is mounted may be a part of the
+//! hierarchy only (its root is the mount's root), and a cgroup that lies outside it cannot be seen: then the mount's
+//! own root is the closest that can.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -70,7 +70,7 @@ fn limit_files(cgroup: &str, mountinfo: &str) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for (version, path) in cgroup.lines().filter_map(membership) {
         for mount in mounts.iter().filter(|mount| mount.version == version) {
-            // Outside of what is mounted, or in an unrelated part of it (`/..` where the namespace's root is elsewhere).
+            // Outside of what is mounted, or beside the namespace's root (`/..`).
             let below = path.strip_prefix(&mount.root).unwrap_or(Path::new(""));
             let goes_up = below.components().any(|part| part.as_os_str() == "..");
             let own = mount.at.join(if goes_up { Path::new("") } else { below });

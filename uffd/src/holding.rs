@@ -7,8 +7,8 @@
 //!
 //! What may happen to a page meanwhile, and why no write is lost:
 //!
-//! - *A write began before it was protected.* It went through before the kernel looked at the page's entry, or it faults:
-//!   both hold the lock of the page table, and the processors forget the old entry before protecting returns.
+//! - *A write began before it was protected.* It went through before the kernel looked at the page's entry, or it
+//!   faults: both hold the lock of the page table, and the processors forget the old entry before protecting returns.
 //! - *It is read for the first time in zero memory*, before it is guarded: the kernel's zero page is there, and is
 //!   protected as any other. After: it is missing, and its reader waits.
 //! - *It is a part of a huge page* (the huge zero page too): that is protected whole if all of it is guarded, and is

@@ -1,9 +1,10 @@
 //! Which job a resolver runs next.
 //!
-//! A fault may bring several jobs: the first is what its thread waits for, those behind it will be wanted soon, perhaps.
-//! In order of arrival alone, a fault that comes a moment later would wait for all of these. With two queues, one of them
-//! urgent, whoever meets a block that is in the other one might wait for ever behind threads that go on faulting. So each
-//! job has its turn: that of its fault's arrival, and so many turns later for each place behind the first.
+//! A fault may bring several jobs: the first is what its thread waits for, those behind it will be wanted soon,
+//! perhaps. In order of arrival alone, a fault that comes a moment later would wait for all of these. With two queues,
+//! one of them urgent, whoever meets a block that is in the other one might wait for ever behind threads that go on
+//! faulting. So each job has its turn: that of its fault's arrival, and so many turns later for each place behind the
+//! first.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;

@@ -1,6 +1,6 @@
-//! Memory is taken away and given back under threads that go on using it: a pager of a few lines holds writes to a block
-//! back, saves what is in it, evicts it, and copies it back when it is asked for. Counters that threads increment all
-//! over it lose nothing, whatever the pages are.
+//! Memory is taken away and given back under threads that go on using it: a pager of a few lines holds writes to a
+//! block back, saves what is in it, evicts it, and copies it back when it is asked for. Counters that threads
+//! increment all over it lose nothing, whatever the pages are.
 
 mod common;
 

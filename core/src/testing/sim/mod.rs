@@ -3,6 +3,7 @@
 mod fault;
 mod page;
 mod span;
+mod user;
 mod world;
 
 use std::ops::Range;
@@ -10,8 +11,9 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use self::span::SimSpan;
 use self::span::{Reserved, refuse_unless};
-pub use self::span::{Signal, SimSpan};
+pub use self::user::Signal;
 use self::world::{Shared, World};
 use crate::error::Result;
 use crate::memory::{Memory, Residency, Span};

@@ -14,8 +14,8 @@ pub(super) type Own = Box<[u8; PAGE]>;
 /// A page; one that is not listed is missing (lazy), or zero and untouched (eager).
 #[derive(Debug)]
 pub(super) enum Page {
-    /// Zero memory; not `installed` where an eager span had it from the start. What is `guarded` waits: to be written to
-    /// if it was `touched`, else for anything.
+    /// Zero memory; not `installed` where an eager span had it from the start. What is `guarded` waits to be written to
+    /// if it was `touched`, else for any access.
     Zero { installed: bool, own: Option<Own>, touched: bool, guarded: bool },
     /// A private mapping of the file: read from it at each access, until a write copies it.
     Mapped { offset: u64, own: Option<Own>, resident: bool, armed: bool },

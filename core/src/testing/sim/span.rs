@@ -5,28 +5,19 @@ use std::ptr::NonNull;
 use std::sync::{Arc, MutexGuard, Weak};
 
 use super::SimOp;
-use super::fault::{Role, role};
-use super::page::{Access, Outcome, Page};
-use super::world::{Fault, Shared, SpanState, World};
+use super::page::{Access, Page};
+use super::user::pieces;
+use super::world::{Shared, SpanState, World};
 use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::PAGE;
 use crate::memory::{Faults, Residency, Span, WrittenTo};
 use crate::store::DataFile;
 
-/// How an access ends that cannot end well.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Signal {
-    /// SIGBUS: the page is poisoned, or mapped from behind the end of the file.
-    Bus,
-    /// EFAULT: a system call was handed a page that only a thread of the program may wait for.
-    Efault,
-}
-
 /// The memory of a span of a [`SimMemory`](super::SimMemory), to be used as a program uses it through its pointer.
 pub struct SimSpan {
-    shared: Arc<Shared>,
-    base: usize,
-    len: usize,
+    pub(super) shared: Arc<Shared>,
+    pub(super) base: usize,
+    pub(super) len: usize,
 }
 
 /// The owner of a span; it ends with it.
@@ -70,94 +61,15 @@ impl Drop for Reserved {
 }
 
 impl SimSpan {
-    /// Loads bytes, as a program's reads would, faults included.
-    ///
-    /// # Errors
-    /// [`Signal::Bus`], where the process would have ended.
-    ///
-    /// # Panics
-    /// If the pager broke the contract of memory, or leaves the thread waiting for ever.
-    pub fn load(&self, range: Range<usize>) -> Result<Vec<u8>, Signal> {
-        let mut bytes = vec![0; range.len()];
-        let mut rest = &mut bytes[..];
-        for (at, len) in pieces(range) {
-            let (piece, behind) = std::mem::take(&mut rest).split_at_mut(len);
-            self.access(at, Access::Read(piece))?;
-            rest = behind;
-        }
-        Ok(bytes)
-    }
-
-    /// Stores bytes, as a program's writes would, faults included.
-    ///
-    /// # Errors
-    /// As [`load`](SimSpan::load), with what lies before already stored.
-    ///
-    /// # Panics
-    /// As [`load`](SimSpan::load).
-    pub fn store(&self, at: usize, bytes: &[u8]) -> Result<(), Signal> {
-        let mut rest = bytes;
-        for (at, len) in pieces(at..at + bytes.len()) {
-            let (piece, behind) = rest.split_at(len);
-            self.access(at, Access::Write(piece))?;
-            rest = behind;
-        }
-        Ok(())
-    }
-
-    /// Hands bytes to a system call, as `write(fd, view)` would.
-    ///
-    /// # Errors
-    /// [`Signal::Efault`] where the call cannot wait for a page, else as [`load`](SimSpan::load).
-    ///
-    /// # Panics
-    /// As [`load`](SimSpan::load).
-    pub fn load_in_kernel(&self, range: Range<usize>) -> Result<Vec<u8>, Signal> {
-        if !self.shared.options.delivers_kernel_faults {
-            let world = self.world();
-            let table = &world.spans[&self.base].table;
-            for (at, _) in pieces(range.clone()) {
-                if table.probe(at / PAGE, false) == Outcome::Missing {
-                    return Err(Signal::Efault);
-                }
-            }
-        }
-        self.load(range)
-    }
-
-    /// Whether an access to that byte would go through without a fault.
-    pub fn is_present(&self, offset: usize) -> bool {
-        self.world().spans[&self.base].table.probe(offset / PAGE, false) == Outcome::Done
-    }
-
     /// The world, in which this span lives.
-    fn world(&self) -> MutexGuard<'_, World> {
+    pub(super) fn world(&self) -> MutexGuard<'_, World> {
         let world = self.shared.world();
         let lives = world.spans.contains_key(&self.base);
         refuse_unless(lives, || format!("the span at {:#x} is used after it was given back", self.base));
         world
     }
 
-    fn access(&self, at: usize, mut access: Access<'_>) -> Result<(), Signal> {
-        let as_whom = role();
-        refuse_unless(as_whom != Role::Monitor, || format!("who receives faults touches the span's byte {at}"));
-        refuse_unless(at + access.len() <= self.len, || format!("access to byte {at} of a span of {}", self.len));
-        loop {
-            let mut world = self.world();
-            let table = &mut self.state(&mut world).table;
-            let outcome = table.access(at / PAGE, at % PAGE, &mut access, &*self.shared.file);
-            drop(world);
-            match outcome {
-                Outcome::Done => return Ok(()),
-                Outcome::Bus => return Err(Signal::Bus),
-                what @ (Outcome::Missing | Outcome::Protected) => {
-                    self.shared.fault(Fault { base: self.base, offset: at / PAGE * PAGE, what });
-                }
-            }
-        }
-    }
-
-    fn state<'w>(&self, world: &'w mut World) -> &'w mut SpanState {
+    pub(super) fn state<'w>(&self, world: &'w mut World) -> &'w mut SpanState {
         world.spans.get_mut(&self.base).expect("seen to live when the lock was taken")
     }
 
@@ -246,17 +158,6 @@ impl SimSpan {
 /// A page of the file, as it comes.
 fn mapped(offset: u64) -> Page {
     Page::Mapped { offset, own: None, resident: false, armed: false }
-}
-
-/// Parts of `range` that lie within one page: where each starts, and how long it is.
-fn pieces(range: Range<usize>) -> impl Iterator<Item = (usize, usize)> {
-    let mut at = range.start;
-    std::iter::from_fn(move || {
-        let len = (range.end - at).min(PAGE - at % PAGE);
-        let piece = (at, len);
-        at += len;
-        (len != 0).then_some(piece)
-    })
 }
 
 impl Span for Reserved {
