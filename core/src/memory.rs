@@ -19,7 +19,7 @@ pub trait Memory: Send + Sync {
     /// Reserves `len` bytes of addresses (a multiple of 2 MiB), aligned to 2 MiB. Costs neither memory nor time.
     ///
     /// # Errors
-    /// [`ErrorKind::TooLarge`](crate::ErrorKind::TooLarge) where addresses are short, naming the limit to raise.
+    /// [`ErrorKind::TooLarge`] where addresses are short, naming the limit to raise.
     fn reserve(&self, len: usize, residency: Residency) -> Result<Box<dyn Span>>;
 
     /// Refuses in a process forked from the one that made this memory: it has neither the threads nor the addresses.

@@ -41,7 +41,7 @@ pub struct BlockRecord {
 
 /// The file that extents lie in.
 pub trait DataFile: Send + Sync {
-    /// Fills `buf` from byte `offset` on; a file that ends before is [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt).
+    /// Fills `buf` from byte `offset` on; a file that ends before is [`ErrorKind::Corrupt`].
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()>;
 
     /// The file to map, open for reading only. `None` where there is none (in tests): then only a simulated
@@ -87,7 +87,7 @@ pub trait Snapshot: State + Send + Sync {
     /// holes. What is read is verified against its checksums.
     ///
     /// # Errors
-    /// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) naming the array's id, the block and the page.
+    /// [`ErrorKind::Corrupt`] naming the array's id, the block and the page.
     fn read(&self, array: ArrayId, block: BlockNo, first_page: u32, buf: &mut [u8]) -> Result<()>;
 }
 
