@@ -9,6 +9,7 @@
 //! Payload goes first, to pages of `data` that no snapshot refers to; then one LMDB transaction makes it visible. The
 //! way of a commit is in `commit`, the records in `record`, space in `alloc`, locks and files in `opening`.
 
+mod ahead;
 mod alloc;
 mod check;
 mod codec;

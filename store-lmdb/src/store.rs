@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use bigarray_core::store::{Change, Committed, Snapshot, Store, Turn};
+use bigarray_core::store::{Ahead, Change, Committed, Snapshot, Store, Turn};
 use bigarray_core::{Codec, Error, ErrorKind, Result};
 
+use crate::ahead::LmdbAhead;
 use crate::codec;
 use crate::commit;
 use crate::opening;
@@ -45,6 +46,11 @@ impl Store for LmdbStore {
     fn commit(&self, change: &Change<'_>, turn: Option<&dyn Turn>) -> Result<Committed> {
         self.check_writable()?;
         commit::commit(&self.shared, change, turn)
+    }
+
+    fn ahead(&self) -> Result<Arc<dyn Ahead>> {
+        self.check_writable()?;
+        Ok(Arc::new(LmdbAhead::new(&self.shared)))
     }
 
     fn turn(&self) -> Result<Box<dyn Turn>> {

@@ -79,6 +79,11 @@ impl Owner {
         Owner { process, serial: number(20, 8) }
     }
 
+    /// Whether it is of that process.
+    pub(crate) fn is_of(&self, process: &Process) -> bool {
+        self.process == *process
+    }
+
     /// Number of its process.
     pub(crate) fn pid(&self) -> u32 {
         self.process.pid

@@ -4,12 +4,13 @@ use std::cell::RefCell;
 use std::ops::Range;
 
 use bigarray_core::store::{ArrayChange, BlockChange, PageSource};
-use bigarray_core::{ArrayId, BlockNo, BlockSize, Codec, PAGE, Result, Version};
+use bigarray_core::{ArrayId, BlockNo, BlockSize, Codec, Error, ErrorKind, PAGE, Result, Version};
 use lmdb::Database;
 
 use super::overlay::lay_over;
 use super::payload::{Payload, Piece};
 use super::sums::SumsWriter;
+use crate::ahead::{Claim, Place};
 use crate::alloc::{Run, Space};
 use crate::codec::{Packer, Unpacker};
 use crate::data::Data;
@@ -41,10 +42,12 @@ pub(super) struct Blocks<'c, 't, 'i> {
     pub(super) freed: Vec<Run>,
     /// How many there were in all.
     pub(super) freed_runs: usize,
-    /// Runs of the payload that records refer to.
+    /// Where new pages may have been written ahead.
+    claim: Option<&'t Claim>,
+    /// Runs of the claim that records refer to.
     pub(super) used: Vec<Run>,
-    /// The payload lies in claimed chunks.
-    pub(super) claimed: bool,
+    /// The payload lies in the claim, too.
+    is_payload_claimed: bool,
     /// Checksum of a page of zeros.
     pub(super) sum_of_zeros: u32,
     /// For blocks that are gathered.
@@ -55,7 +58,13 @@ pub(super) struct Blocks<'c, 't, 'i> {
 }
 
 impl<'c, 't, 'i> Blocks<'c, 't, 'i> {
-    pub(super) fn new(txn: &'t RefCell<WriteTxn<'i>>, space: Space<'c>, data: &'t Data, claimed: bool) -> Self {
+    pub(super) fn new(
+        txn: &'t RefCell<WriteTxn<'i>>,
+        space: Space<'c>,
+        data: &'t Data,
+        claim: Option<&'t Claim>,
+        is_payload_claimed: bool,
+    ) -> Self {
         let sum_of_zeros = crc32c::crc32c(&[0; PAGE]);
         let (freed, used) = (Vec::new(), Vec::new());
         Blocks {
@@ -64,8 +73,9 @@ impl<'c, 't, 'i> Blocks<'c, 't, 'i> {
             data,
             freed,
             freed_runs: 0,
+            claim,
             used,
-            claimed,
+            is_payload_claimed,
             sum_of_zeros,
             packer: Packer::default(),
             unpacker: Unpacker::default(),
@@ -176,7 +186,14 @@ impl<'c, 't, 'i> Blocks<'c, 't, 'i> {
         let old = self.txn.borrow().tables().stored_block(array.id, change.block)?;
         let old = old.map_or(Vec::new(), |block| block.segments);
         let changed: Vec<Range<u32>> = change.pages.iter().map(|run| run.pages.clone()).collect();
-        let new: Vec<StoredSegment> = pieces.iter().map(Piece::segment).collect();
+        let ahead = self.written_ahead(change)?;
+        let mut new: Vec<StoredSegment> = pieces.iter().map(Piece::segment).collect();
+        // Chunks that are claimed have nothing else.
+        let mut claimed = if self.is_payload_claimed { runs_of(&new) } else { Vec::new() };
+        new.extend(ahead.iter().map(|(segment, _)| segment));
+        claimed.extend(runs_of(&new[pieces.len()..]));
+        let is_claimed = |run: &Run| claimed.iter().any(|c| c.chunk == run.chunk);
+        new.sort_unstable_by_key(|segment| segment.first);
         let over = lay_over(&old, &changed, &new);
         self.freed.extend(over.freed);
 
@@ -190,16 +207,17 @@ impl<'c, 't, 'i> Blocks<'c, 't, 'i> {
                 new_sums[page] = Some(sum);
             }
         }
+        for (segment, sums) in &ahead {
+            let sums = sums.iter().copied().chain(std::iter::repeat(0));
+            for (page, sum) in (segment.first..segment.end()).zip(sums) {
+                new_sums[page as usize] = Some(sum);
+            }
+        }
 
         let version = Version(self.txn.borrow().id());
         let mut block = StoredBlock { version, pages: array.size.pages(), segments: over.segments };
-        self.gather(&mut block, change, array, &old, &new, &mut new_sums, sums)?;
-        if self.claimed {
-            // Chunks that were claimed have nothing else.
-            let payload = runs_of(&new);
-            let is_payload = |run: &Run| payload.iter().any(|r| r.chunk == run.chunk);
-            self.used.extend(runs_of(&block.segments).into_iter().filter(is_payload));
-        }
+        self.gather(&mut block, change, array, &old, &is_claimed, &mut new_sums, sums)?;
+        self.used.extend(runs_of(&block.segments).into_iter().filter(is_claimed));
         self.store_block(change.block, array, &block, &new_sums, sums)
     }
 
@@ -225,6 +243,21 @@ impl<'c, 't, 'i> Blocks<'c, 't, 'i> {
         } else {
             txn.put(db, &key, &encode_block(&key, block))
         }
+    }
+
+    /// Those of the changed pages that were written ahead: where they are, and their checksums; none if they are
+    /// compressed.
+    fn written_ahead<'p>(&self, change: &'p BlockChange) -> Result<Vec<(StoredSegment, &'p [u32])>> {
+        let mut written = Vec::new();
+        for run in &change.pages {
+            let PageSource::Ahead(pages) = &run.source else { continue };
+            let Some(place) = self.claim.and_then(|claim| Place::of(pages, claim)) else {
+                let text = "pages of a commit were written ahead by another transaction, or elsewhere";
+                return Err(Error::new(ErrorKind::Invalid, text));
+            };
+            written.push((place.segment(&run.pages), place.sums(&run.pages)));
+        }
+        Ok(written)
     }
 
     /// Records what is freed once there is much of it.

@@ -1,6 +1,5 @@
 //! A commit (DESIGN §7). Steps 1, 2 and 8 are core's.
 
-mod ahead;
 mod blocks;
 mod names;
 mod overlay;
@@ -9,31 +8,34 @@ mod payload;
 mod small;
 mod space;
 mod sums;
+mod tidy;
 mod whole;
 
 use std::cell::RefCell;
 use std::error::Error as _;
+use std::sync::Arc;
 
-use bigarray_core::store::{ArrayChange, Change, Committed, Turn};
+use bigarray_core::store::{Ahead, ArrayChange, Change, Committed, PageSource, Turn};
 use bigarray_core::{ArrayId, Error, ErrorKind, PAGE, Result, Version, conflict};
 
+use crate::ahead::{Committing, LmdbAhead};
 use crate::alloc::Space;
 use crate::record::{check_array_name, check_attr_name};
 use crate::shared::Shared;
 use crate::turn::TurnGuard;
 use crate::{codec, crash};
-use ahead::{Ahead, tidy};
 use blocks::Blocks;
 use pack::PackedBlock;
-use payload::pages_of;
-use space::TxnSpace;
+use payload::{Payload, pages_of};
+pub(crate) use space::TxnSpace;
+pub(crate) use tidy::{sweep_at_opening, tidy};
 
 /// A payload of more pages is written before the turn: what it takes to claim chunks for it, a commit of its own, is
 /// then little beside writing it.
 const AHEAD_PAGES: usize = (2 << 20) / PAGE;
 
 /// Makes `change` visible, all or nothing.
-pub(crate) fn commit(shared: &Shared, change: &Change<'_>, turn: Option<&dyn Turn>) -> Result<Committed> {
+pub(crate) fn commit(shared: &Arc<Shared>, change: &Change<'_>, turn: Option<&dyn Turn>) -> Result<Committed> {
     check_input(change)?;
     shared.data.writable()?;
     if change.arrays.iter().all(changes_nothing) {
@@ -43,9 +45,21 @@ pub(crate) fn commit(shared: &Shared, change: &Change<'_>, turn: Option<&dyn Tur
         return Ok(Committed { version: shared.index.newest()?, ids, replaced });
     }
     // (3) A large payload goes ahead, outside every lock.
-    let ahead = (pages_of(change) > AHEAD_PAGES).then(|| Ahead::write(shared, change)).transpose()?;
+    let is_large = pages_of(change) > AHEAD_PAGES;
+    let own = (is_large && change.ahead.is_none()).then(|| LmdbAhead::new(shared));
+    let ahead = change.ahead.map(|ahead| ahead_of(shared, ahead)).transpose()?.or(own.as_ref());
+    let claim = ahead.map(|ahead| ahead.claim.committing()).transpose()?;
+    let large = match &claim {
+        Some(claim) if is_large => Some(Payload::write_ahead(change, claim)?),
+        _ => None,
+    };
+    if claim.as_ref().is_some_and(Committing::has_any) {
+        // What was written ahead, by this commit or before it.
+        shared.data.sync()?;
+        crash::point("payload written");
+    }
     // A small one is at least compressed there.
-    let packed = if ahead.is_none() { pack::pack(change)? } else { Vec::new() };
+    let packed = if is_large { Vec::new() } else { pack::pack(change)? };
     // (4) The turn, then the write transaction, which lives inside one call on this thread.
     let turns = shared.guards.turns();
     let _turn = match turn.map(|turn| turn.as_any().downcast_ref::<TurnGuard>()) {
@@ -53,14 +67,25 @@ pub(crate) fn commit(shared: &Shared, change: &Change<'_>, turn: Option<&dyn Tur
         Some(Some(held)) if held.is_of(turns) => None,
         Some(_) => return Err(Error::new(ErrorKind::Invalid, "the turn of another database was given to a commit")),
     };
-    with_room(shared, || try_commit(shared, change, &packed, ahead.as_ref()))
+    let committed = with_room(shared, || try_commit(shared, change, &packed, claim.as_ref(), large.as_ref()))?;
+    if let Some(claim) = claim {
+        claim.settled();
+    }
+    Ok(committed)
+}
+
+/// The one of this store that core gave back.
+fn ahead_of<'c>(shared: &Arc<Shared>, ahead: &'c dyn Ahead) -> Result<&'c LmdbAhead> {
+    let ours = ahead.as_any().downcast_ref::<LmdbAhead>().filter(|ahead| Arc::ptr_eq(&ahead.claim.shared, shared));
+    ours.ok_or_else(|| Error::new(ErrorKind::Invalid, "a commit of what was written ahead in another database"))
 }
 
 fn try_commit(
     shared: &Shared,
     change: &Change<'_>,
     packed: &[PackedBlock],
-    ahead: Option<&Ahead<'_>>,
+    claim: Option<&Committing<'_>>,
+    large: Option<&Payload>,
 ) -> Result<Committed> {
     let txn = RefCell::new(shared.begin_write()?);
     // (5) Nothing can change any more: whoever committed first has won.
@@ -72,9 +97,9 @@ fn try_commit(
     let mut table = TxnSpace::new(&txn, &shared.data);
     let mut space = Space::new(&mut table);
     let oldest = tidy(shared, &txn, &mut space)?;
-    let small = ahead.is_none().then(|| small::write(shared, change, packed, &mut space)).transpose()?;
+    let small = large.is_none().then(|| small::write(shared, change, packed, &mut space)).transpose()?;
     crash::point("small payload written");
-    let mut blocks = Blocks::new(&txn, space, &shared.data, ahead.is_some());
+    let mut blocks = Blocks::new(&txn, space, &shared.data, claim.map(|c| c.claim), large.is_some());
     for ((at, array), now) in change.arrays.iter().enumerate().zip(&current) {
         let size = array.before.as_ref().map(|(_, d)| d.block_size);
         // A removed array drops everything, whatever else the change says.
@@ -85,14 +110,14 @@ fn try_commit(
         if array.after.is_none() {
             blocks.drop_attrs(now.id)?;
         }
-        if let Some(payload) = ahead.map(|a| &a.payload).or(small.as_ref()) {
+        if let Some(payload) = large.or(small.as_ref()) {
             blocks.lay_over(at, array, now.id, payload)?;
         }
         names::store_attrs(&mut txn.borrow_mut(), array, now.id)?;
     }
     blocks.free_all()?;
-    if let Some(ahead) = ahead {
-        blocks.space.settle(&ahead.owner, &blocks.used)?;
+    if let Some(claim) = claim {
+        blocks.space.settle(&claim.claim.owner, &blocks.used)?;
     }
     blocks.space.reclaim(oldest, 2 * blocks.freed_runs)?;
     names::store_arrays(&mut txn.borrow_mut(), change, &current)?;
@@ -109,9 +134,6 @@ fn try_commit(
     let txn = txn.into_inner();
     let version = Version(txn.id());
     shared.commit_txn(txn)?;
-    if let Some(ahead) = ahead {
-        ahead.settled();
-    }
     crash::point("committed");
     Ok(Committed {
         version,
@@ -121,7 +143,7 @@ fn try_commit(
 }
 
 /// Does `attempt`, a whole write transaction; where the index is full and can be enlarged, again.
-fn with_room<R>(shared: &Shared, mut attempt: impl FnMut() -> Result<R>) -> Result<R> {
+pub(crate) fn with_room<R>(shared: &Shared, mut attempt: impl FnMut() -> Result<R>) -> Result<R> {
     loop {
         let is_full = |e: &Error| e.source().and_then(|s| s.downcast_ref()) == Some(&lmdb::Error::MapFull);
         match attempt() {
@@ -165,6 +187,9 @@ fn check_input(change: &Change<'_>) -> Result<()> {
             for run in &block.pages {
                 if run.pages.is_empty() || run.pages.start < end || run.pages.end > pages {
                     return invalid(&format!("changed pages {:?} of a block of {pages}", run.pages));
+                }
+                if matches!(&run.source, PageSource::Ahead(ahead) if ahead.pages != run.pages) {
+                    return invalid(&format!("for changed pages {:?} others were written ahead", run.pages));
                 }
                 end = run.pages.end;
             }

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::alloc::Run;
-use crate::record::{Place, StoredSegment, Unit, units_of};
+use crate::record::{StoredSegment, Unit, units_of};
 
 /// What a block becomes.
 #[derive(Debug, PartialEq, Eq)]
@@ -54,11 +54,7 @@ fn joins(before: &StoredSegment, next: &StoredSegment) -> bool {
 
 /// Some pages of a segment; `None` if there are none.
 fn part(segment: &StoredSegment, pages: Range<u32>) -> Option<StoredSegment> {
-    let place = match segment.place {
-        Place::Plain { chunk, page } => Place::Plain { chunk, page: page + (pages.start - segment.first) as u16 },
-        unit => unit,
-    };
-    (!pages.is_empty()).then(|| StoredSegment { first: pages.start, pages: pages.len() as u16, place })
+    (!pages.is_empty()).then(|| segment.part(pages))
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use std::thread;
 use bigarray_core::store::{Change, PageSource};
 use bigarray_core::{BlockNo, Error, ErrorKind, PAGE, Result};
 
+use crate::ahead::{Committing, runs_of as runs_of_pages};
 use crate::alloc::Run;
 use crate::data::Data;
 use crate::record::{StoredSegment, Unit};
@@ -101,6 +102,14 @@ impl Payload {
         Ok(Payload { units, pieces, sums: (0..at).map(|_| AtomicU32::new(0)).collect() })
     }
 
+    /// Writes the payload of `change`, which is large, to pages of `claim`.
+    pub(super) fn write_ahead(change: &Change<'_>, claim: &Committing<'_>) -> Result<Payload> {
+        let taken = claim.take_many(pages_of(change) as u64)?;
+        let payload = Payload::place(change, Vec::new(), taken.into_iter().flat_map(runs_of_pages))?;
+        payload.write_in_parallel(change, &claim.claim.shared.data)?;
+        Ok(payload)
+    }
+
     /// Whether there is nothing to write.
     pub(super) fn is_empty(&self) -> bool {
         self.pieces.is_empty() && self.units.is_empty()
@@ -135,7 +144,7 @@ impl Payload {
     }
 
     /// Writes everything, with the help of other threads.
-    pub(super) fn write_in_parallel(&self, change: &Change<'_>, data: &Data) -> Result<()> {
+    fn write_in_parallel(&self, change: &Change<'_>, data: &Data) -> Result<()> {
         let next = AtomicUsize::new(0);
         let helpers = thread::available_parallelism().map_or(2, NonZero::get).clamp(2, MAX_WRITERS) - 1;
         thread::scope(|scope| {

@@ -14,15 +14,15 @@ use crate::record::{
 };
 
 /// Shares the transaction with the rest of the commit; borrows it for the time of each call.
-pub(super) struct TxnSpace<'t, 'i> {
+pub(crate) struct TxnSpace<'t, 'i> {
     txn: &'t RefCell<WriteTxn<'i>>,
     data: &'t Data,
     /// The file became longer, and must be synced before anyone relies on that.
-    pub(super) lengthened: bool,
+    pub(crate) lengthened: bool,
 }
 
 impl<'t, 'i> TxnSpace<'t, 'i> {
-    pub(super) fn new(txn: &'t RefCell<WriteTxn<'i>>, data: &'t Data) -> Self {
+    pub(crate) fn new(txn: &'t RefCell<WriteTxn<'i>>, data: &'t Data) -> Self {
         TxnSpace { txn, data, lengthened: false }
     }
 }

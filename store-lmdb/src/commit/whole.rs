@@ -59,7 +59,7 @@ fn most_pieces_when_full(change: &BlockChange, array: &Target<'_>, old: &[Stored
 
 impl Blocks<'_, '_, '_> {
     /// Copies a block that a commit has just changed to pages of its own, if it is in too many pieces: compressed, if the
-    /// array has a codec and it shrinks. Before it was in `old`; `payload` is where the new pages are, and `new_sums` what
+    /// array has a codec and it shrinks. Before it was in `old`; `is_claimed` says of which runs of it a claim decides, and `new_sums` what
     /// checksums pages have from this commit on, as far as it changes them.
     #[allow(clippy::too_many_arguments, reason = "what there is of one block at this point")]
     pub(super) fn gather(
@@ -68,7 +68,7 @@ impl Blocks<'_, '_, '_> {
         change: &BlockChange,
         array: &Target<'_>,
         old: &[StoredSegment],
-        payload: &[StoredSegment],
+        is_claimed: &dyn Fn(&Run) -> bool,
         new_sums: &mut [Option<u32>],
         sums: &mut SumsWriter,
     ) -> Result<()> {
@@ -105,8 +105,6 @@ impl Blocks<'_, '_, '_> {
         let over = lay_over(&block.segments, std::slice::from_ref(&all), &whole);
         block.segments = over.segments;
         // What was claimed goes back with the claim.
-        let payload = runs_of(payload);
-        let is_claimed = |run: &Run| self.claimed && payload.iter().any(|r| r.chunk == run.chunk);
         self.freed.extend(over.freed.into_iter().filter(|run| !is_claimed(run)));
         Ok(())
     }

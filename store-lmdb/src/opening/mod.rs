@@ -17,6 +17,7 @@ pub(crate) use guards::Guards;
 
 use crate::alloc::CHUNK;
 use crate::check::check;
+use crate::commit::sweep_at_opening;
 use crate::index::{ReadTxn, open_environment};
 use crate::options::Options;
 use crate::record::Meta;
@@ -97,9 +98,16 @@ pub(crate) fn open(options: &Options) -> Result<Arc<Shared>> {
         check(&shared.index, &shared.data, true)
             .map_err(|e| e.context(format_args!("{}: {}", options.path.display(), guards::UNSAFE_CRASH)))?;
     }
-    // (7) Readers that were killed, and what survives a power loss.
+    // (7) Readers that were killed, what survives a power loss, and what writers that were killed had written ahead.
     shared.guards.clear_dead_readers(&shared.index)?;
     shared.guards.agree(&shared.index)?;
+    if !options.read_only
+        && let Err(e) = sweep_at_opening(&shared)
+    {
+        // Write transactions go on with it.
+        let path = options.path.display();
+        tracing::warn!("{path}: what ended processes wrote ahead is not given back yet: {e}");
+    }
     // (8) Others may open it, in this process too.
     registry::publish(&shared.guards.reservation, &shared);
     shared.guards.opened()?;

@@ -5,6 +5,8 @@
 //! ```
 //! What no segment covers is a hole. A block that is a hole all over has no record.
 
+use std::ops::Range;
+
 use bigarray_core::store::{BlockRecord, Origin, Segment};
 use bigarray_core::{BlockSize, Error, ErrorKind, PAGE, Result, Version};
 
@@ -83,6 +85,15 @@ impl StoredSegment {
     /// All pages of a block, compressed.
     pub(crate) fn unit(pages: u32, unit: Unit) -> StoredSegment {
         StoredSegment { first: 0, pages: pages as u16, place: Place::Unit(unit) }
+    }
+
+    /// Some of its pages.
+    pub(crate) fn part(&self, pages: Range<u32>) -> StoredSegment {
+        let place = match self.place {
+            Place::Plain { chunk, page } => Place::Plain { chunk, page: page + (pages.start - self.first) as u16 },
+            unit => unit,
+        };
+        StoredSegment { first: pages.start, pages: pages.len() as u16, place }
     }
 
     /// The page of the block behind its last one.

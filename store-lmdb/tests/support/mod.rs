@@ -7,9 +7,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bigarray_core::store::{Committed, Snapshot, Store};
+use bigarray_core::store::{
+    Ahead, AheadPages, ArrayChange, BlockChange, Change, Committed, PageRun, PageSource, Snapshot, Store,
+};
 use bigarray_core::testing::{Edit, array_of, page_of};
-use bigarray_core::{ArrayId, BlockNo, BlockSize, Descriptor, PAGE};
+use bigarray_core::{ArrayId, BlockNo, BlockSize, Descriptor, PAGE, Result, Version};
 use bigarray_store_lmdb::{CheckReport, LmdbStore, Options};
 
 /// A database that is checked when its test is over.
@@ -81,4 +83,49 @@ pub(crate) fn assert_page(snapshot: &dyn Snapshot, name: &str, block: u64, page:
     snapshot.read(id_of(snapshot, name), BlockNo(block), page, &mut bytes).expect("reading");
     let expected = tag.map_or_else(|| vec![0; PAGE], page_of);
     assert!(bytes == expected, "page {page} of block {block} of {name:?} is not {tag:?}");
+}
+
+/// Pages of a block that were written ahead.
+pub(crate) type Written = (u64, Vec<AheadPages>);
+
+/// Writes pages ahead: `page_of(tag)` and those after it.
+#[track_caller]
+pub(crate) fn write_ahead(ahead: &dyn Ahead, array: &Descriptor, first: u32, pages: u32, tag: u64) -> Vec<AheadPages> {
+    let bytes: Vec<u8> = (tag..tag + u64::from(pages)).flat_map(page_of).collect();
+    ahead.write(array, first, &bytes, false).expect("writing ahead")
+}
+
+/// Commits blocks of array `a` that were written ahead.
+pub(crate) fn commit_ahead(
+    store: &LmdbStore,
+    base: &dyn Snapshot,
+    ahead: &dyn Ahead,
+    written: &[Written],
+) -> Result<Committed> {
+    commit_with_ahead(store, base, Edit::of(base, "a"), ahead, written)
+}
+
+/// The same, with what `edit` does to other blocks of it.
+pub(crate) fn commit_with_ahead(
+    store: &LmdbStore,
+    base: &dyn Snapshot,
+    edit: Edit,
+    ahead: &dyn Ahead,
+    written: &[Written],
+) -> Result<Committed> {
+    Edit::with_change(base, &[edit], |change| {
+        let array = &change.arrays[0];
+        let mut blocks = array.blocks.clone();
+        for (block, runs) in written {
+            let block = BlockNo(*block);
+            let record = base.block(id_of(base, "a"), block).expect("look-up");
+            let run = |p: &AheadPages| PageRun { pages: p.pages.clone(), source: PageSource::Ahead(p.clone()) };
+            let seen = record.map_or(Version(0), |record| record.version);
+            blocks.push(BlockChange { block, seen, pages: runs.iter().map(run).collect() });
+        }
+        blocks.sort_by_key(|block| block.block);
+        let (before, after) = (array.before.clone(), array.after.clone());
+        let array = ArrayChange { before, after, dropped: Vec::new(), blocks, attrs: Vec::new(), ..*array };
+        store.commit(&Change { base: change.base, arrays: vec![array], ahead: Some(ahead) }, None)
+    })
 }

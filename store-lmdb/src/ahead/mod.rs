@@ -1,0 +1,118 @@
+//! Writing ahead of a commit (DESIGN §5 and §6): to chunks that nobody else can have, outside every lock.
+
+mod claim;
+mod place;
+mod unused;
+
+use std::any::Any;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bigarray_core::store::{Ahead, AheadPages};
+use bigarray_core::{Descriptor, Error, ErrorKind, PAGE, Result};
+
+use crate::alloc::{CHUNK_PAGES, Run};
+use crate::codec::{Packed, Packer};
+use crate::crash;
+use crate::record::{StoredSegment, Unit};
+use crate::shared::Shared;
+pub(crate) use claim::{Claim, Committing};
+pub(crate) use place::Place;
+use unused::Pages;
+pub(crate) use unused::runs_of;
+
+/// What one transaction writes ahead. Dropped without a commit it gives the chunks back.
+pub(crate) struct LmdbAhead {
+    pub(crate) claim: Arc<Claim>,
+    /// As many as threads wrote compressed blocks at once: their memory is used again.
+    packers: Mutex<Vec<Packer>>,
+}
+
+impl LmdbAhead {
+    pub(crate) fn new(shared: &Arc<Shared>) -> LmdbAhead {
+        LmdbAhead { claim: Arc::new(Claim::new(shared)), packers: Mutex::default() }
+    }
+
+    /// Writes all of a block compressed; `None` if it does not shrink.
+    fn write_packed(&self, array: &Descriptor, block: &[u8]) -> Result<Option<Vec<AheadPages>>> {
+        let packers = || self.packers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut packer = packers().pop().unwrap_or_default();
+        let pages = array.block_size.pages();
+        let written = match packer.pack(array.codec, array.item_size, block, pages) {
+            Ok(Some((packed, bytes))) => self.write_unit(pages, packed, bytes).map(|place| Some(vec![place])),
+            done => done.map(|_| None),
+        };
+        packers().push(packer);
+        written
+    }
+
+    fn write_unit(&self, pages: u32, packed: Packed, bytes: &[u8]) -> Result<AheadPages> {
+        let writing = self.claim.writing()?;
+        let taken = writing.take(u64::from(packed.pages()))?;
+        let of_chunk = u64::from(CHUNK_PAGES);
+        let unit = Unit { chunk: taken.start / of_chunk, page: (taken.start % of_chunk) as u16, packed };
+        let place = self.place(taken, StoredSegment::unit(pages, unit), Box::default());
+        self.put(unit.offset(), bytes)?;
+        Ok(place)
+    }
+
+    /// Writes pages as they are.
+    fn write_plain(&self, first_page: u32, bytes: &[u8]) -> Result<Vec<AheadPages>> {
+        let writing = self.claim.writing()?;
+        let taken = writing.take((bytes.len() / PAGE) as u64)?;
+        let offset = taken.start * PAGE as u64;
+        let (mut first, mut at, mut rest) = (first_page, taken.start, bytes);
+        let place = |run: Run| {
+            let (now, later) = rest.split_at(usize::from(run.pages) * PAGE);
+            let segment = StoredSegment::plain(first, run);
+            let taken = at..at + u64::from(run.pages);
+            (first, at, rest) = (segment.end(), taken.end, later);
+            self.place(taken, segment, now.chunks_exact(PAGE).map(crc32c::crc32c).collect())
+        };
+        let places = runs_of(taken).map(place).collect();
+        self.put(offset, bytes)?;
+        Ok(places)
+    }
+
+    /// From here on dropping it gives `taken` back.
+    fn place(&self, taken: Pages, segment: StoredSegment, sums: Box<[u32]>) -> AheadPages {
+        let place = Place { claim: Arc::clone(&self.claim), taken, segment, sums };
+        AheadPages { pages: segment.first..segment.end(), place: Arc::new(place) }
+    }
+
+    fn put(&self, offset: u64, bytes: &[u8]) -> Result<()> {
+        let data = &self.claim.shared.data;
+        data.write_at(offset, bytes)?;
+        data.start_writing(offset, bytes.len());
+        crash::point("written ahead");
+        Ok(())
+    }
+}
+
+impl Ahead for LmdbAhead {
+    fn write(&self, array: &Descriptor, first_page: u32, bytes: &[u8], plain: bool) -> Result<Vec<AheadPages>> {
+        self.claim.shared.guards.check_process()?;
+        let of_block = array.block_size.bytes();
+        let end = (first_page as usize * PAGE).checked_add(bytes.len());
+        if bytes.is_empty() || !bytes.len().is_multiple_of(PAGE) || end.is_none_or(|end| end > of_block) {
+            let text = format!("{} bytes from page {first_page} on are no pages of a block of {of_block}", bytes.len());
+            return Err(Error::new(ErrorKind::Invalid, text));
+        }
+        if !plain
+            && bytes.len() == of_block
+            && let Some(written) = self.write_packed(array, bytes)?
+        {
+            return Ok(written);
+        }
+        self.write_plain(first_page, bytes)
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+impl Drop for LmdbAhead {
+    fn drop(&mut self) {
+        self.claim.end();
+    }
+}

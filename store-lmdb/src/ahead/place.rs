@@ -1,0 +1,95 @@
+//! Pages of a block that were written ahead.
+
+use std::any::Any;
+use std::ops::Range;
+use std::sync::Arc;
+
+use bigarray_core::store::{AheadPages, AheadPlace};
+use bigarray_core::{Error, ErrorKind, PAGE, Result};
+
+use super::Claim;
+use super::unused::Pages;
+use crate::reading::read_pages;
+use crate::record::StoredSegment;
+
+/// Where they are. When nobody refers to it any more, its pages may be written over: who reads it, refers to it.
+pub(crate) struct Place {
+    pub(super) claim: Arc<Claim>,
+    /// What it takes of the claim.
+    pub(super) taken: Pages,
+    /// As a commit stores it.
+    pub(super) segment: StoredSegment,
+    /// Checksum of each page; none if they are compressed.
+    pub(super) sums: Box<[u32]>,
+}
+
+impl Place {
+    /// The place behind `pages`, if `claim` has it and it has all of them.
+    pub(crate) fn of<'p>(pages: &'p AheadPages, claim: &Claim) -> Option<&'p Place> {
+        let place: &Place = pages.place.as_any().downcast_ref()?;
+        let has = place.segment.first <= pages.pages.start && pages.pages.end <= place.segment.end();
+        (has && std::ptr::eq(&*place.claim, claim)).then_some(place)
+    }
+
+    /// Some of its pages, as a commit stores them.
+    pub(crate) fn segment(&self, pages: &Range<u32>) -> StoredSegment {
+        self.segment.part(pages.clone())
+    }
+
+    /// The checksums of some of its pages; none if they are compressed.
+    pub(crate) fn sums(&self, pages: &Range<u32>) -> &[u32] {
+        match self.segment.run() {
+            Some(_) => &self.sums[(pages.start - self.segment.first) as usize..][..pages.len()],
+            None => &[],
+        }
+    }
+
+    /// Compares pages read with their checksums.
+    fn verify(&self, pages: &Range<u32>, read: &[u8]) -> Result<()> {
+        let mut each = read.chunks_exact(PAGE).zip(self.sums(pages)).zip(pages.clone());
+        match each.find(|((page, sum), _)| crc32c::crc32c(page) != **sum) {
+            None => Ok(()),
+            Some((_, page)) => {
+                let text = format!("page {page} of a block, written ahead, does not fit its checksum");
+                Err(Error::new(ErrorKind::Corrupt, text))
+            }
+        }
+    }
+}
+
+impl AheadPlace for Place {
+    fn read(&self, first_page: u32, buf: &mut [u8]) -> Result<()> {
+        let shared = &self.claim.shared;
+        shared.guards.check_process()?;
+        let pages = first_page..first_page + (buf.len() / PAGE) as u32;
+        let (first, end) = (self.segment.first, self.segment.end());
+        if !buf.len().is_multiple_of(PAGE) || pages.start < first || pages.end > end {
+            let text = format!("reading pages {pages:?} of a block, of which {first}..{end} were written ahead there");
+            return Err(Error::new(ErrorKind::Invalid, text));
+        }
+        let segment = std::slice::from_ref(&self.segment);
+        // What is compressed is all of the block; of others it does not matter how long that is.
+        shared
+            .unpackers
+            .with(|unpacker| read_pages(&shared.data, unpacker, segment, end, first_page, buf))
+            .and_then(|()| self.verify(&pages, buf))
+            .map_err(|e| {
+                let place = self.taken.start * PAGE as u64;
+                e.context(format_args!("{}: at byte {place} of the data file", shared.dir.display()))
+            })
+    }
+
+    fn extent(&self, page: u32) -> Option<u64> {
+        Some(self.segment.part(page..page + 1).run()?.offset())
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.claim.give_back(self.taken.clone());
+    }
+}

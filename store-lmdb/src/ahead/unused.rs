@@ -1,0 +1,168 @@
+//! Claimed pages that nothing is written to. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+
+use crate::alloc::{CHUNK_PAGES, Run};
+
+/// Pages of the data file, counted from its start.
+pub(crate) type Pages = Range<u64>;
+
+/// Ranges of pages, none beside another: what is given back joins what lies before and behind it.
+#[derive(Debug, Default)]
+pub(super) struct Unused {
+    /// Start → pages.
+    by_start: BTreeMap<u64, u64>,
+    /// (Pages, start): the shortest that fits, and of those the first, is used first. So what was given back is used
+    /// before what is still untouched, and that is filled front to back.
+    by_length: BTreeSet<(u64, u64)>,
+}
+
+impl Unused {
+    /// Adds pages that are not in it.
+    pub(super) fn add(&mut self, mut pages: Pages) {
+        if pages.is_empty() {
+            return;
+        }
+        let before = self.by_start.range(..pages.start).next_back().map(|(start, n)| *start..start + n);
+        if let Some(before) = before.filter(|before| before.end == pages.start) {
+            self.remove(&before);
+            pages.start = before.start;
+        }
+        if let Some(n) = self.by_start.get(&pages.end).copied() {
+            let behind = pages.end..pages.end + n;
+            self.remove(&behind);
+            pages.end = behind.end;
+        }
+        self.insert(&pages);
+    }
+
+    /// Takes `n` pages that follow each other in the file, across the end of a chunk if they lie so.
+    pub(super) fn take(&mut self, n: u64) -> Option<Pages> {
+        let (length, start) = self.by_length.range((n, 0)..).next().copied()?;
+        Some(self.take_front(&(start..start + length), n))
+    }
+
+    /// Takes `n` pages, in ranges of a chunk or longer, the longest first. `None`, and takes none, if there are too few.
+    pub(super) fn take_many(&mut self, mut n: u64) -> Option<Vec<Pages>> {
+        if self.in_whole_chunks() < n {
+            return None;
+        }
+        let mut taken = Vec::new();
+        while n > 0
+            && let Some(&(length, start)) = self.by_length.last()
+        {
+            taken.push(self.take_front(&(start..start + length), n.min(length)));
+            n -= n.min(length);
+        }
+        Some(taken)
+    }
+
+    /// Pages in ranges of a chunk or longer.
+    pub(super) fn in_whole_chunks(&self) -> u64 {
+        self.by_length.range((u64::from(CHUNK_PAGES), 0)..).map(|(length, _)| length).sum()
+    }
+
+    fn take_front(&mut self, of: &Pages, n: u64) -> Pages {
+        self.remove(of);
+        let (taken, rest) = (of.start..of.start + n, of.start + n..of.end);
+        if !rest.is_empty() {
+            self.insert(&rest);
+        }
+        taken
+    }
+
+    fn insert(&mut self, pages: &Pages) {
+        self.by_start.insert(pages.start, pages.end - pages.start);
+        self.by_length.insert((pages.end - pages.start, pages.start));
+    }
+
+    fn remove(&mut self, pages: &Pages) {
+        self.by_start.remove(&pages.start);
+        self.by_length.remove(&(pages.end - pages.start, pages.start));
+    }
+}
+
+/// The runs that pages consist of, one a chunk.
+pub(crate) fn runs_of(pages: Pages) -> impl Iterator<Item = Run> {
+    let of_chunk = u64::from(CHUNK_PAGES);
+    let mut at = pages.start;
+    std::iter::from_fn(move || {
+        let (chunk, first) = (at / of_chunk, at % of_chunk);
+        let n = (of_chunk - first).min(pages.end - at);
+        at += n;
+        (n > 0).then_some(Run { chunk, first: first as u16, pages: n as u16 })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn fresh_pages_are_filled_front_to_back_and_what_was_given_back_is_used_first() {
+        let mut unused = Unused::default();
+        unused.add(512..2048);
+        assert_eq!(
+            (unused.take(100), unused.take(16), unused.take(1)),
+            (Some(512..612), Some(612..628), Some(628..629))
+        );
+        unused.add(612..628);
+        assert_eq!((unused.take(16), unused.take(16)), (Some(612..628), Some(629..645)));
+        // A longer one is split only where none fits.
+        unused.add(512..612);
+        assert_eq!(
+            (unused.take(40), unused.take(60), unused.take(1)),
+            (Some(512..552), Some(552..612), Some(645..646))
+        );
+        assert_eq!(unused.take(2000), None);
+    }
+
+    #[test]
+    fn many_pages_come_in_long_pieces_or_not_at_all() {
+        let mut unused = Unused::default();
+        unused.add(0..100);
+        unused.add(512..1024);
+        unused.add(5120..6144);
+        assert_eq!(unused.take_many(1537), None);
+        assert_eq!(unused.take_many(1100), Some(vec![5120..6144, 512..588]));
+        assert_eq!(unused.take(436), Some(588..1024));
+    }
+
+    #[test]
+    fn runs_end_where_chunks_do() {
+        let runs: Vec<Run> = runs_of(500..1600).collect();
+        let run = |chunk, first, pages| Run { chunk, first, pages };
+        assert_eq!(runs, [run(0, 500, 12), run(1, 0, 512), run(2, 0, 512), run(3, 0, 64)]);
+        assert_eq!(runs_of(7..7).count(), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn no_page_is_given_out_twice_or_lost(ops in proptest::collection::vec((1..600_u64, any::<usize>()), 1..200)) {
+            let mut unused = Unused::default();
+            unused.add(0..4096);
+            unused.add(8192..9000);
+            let mut held: Vec<Pages> = Vec::new();
+            for (n, which) in ops {
+                match unused.take(n) {
+                    Some(pages) if which % 3 > 0 || held.is_empty() => {
+                        prop_assert_eq!(pages.end - pages.start, n);
+                        prop_assert!(held.iter().all(|h| h.end <= pages.start || pages.end <= h.start));
+                        held.push(pages);
+                    }
+                    taken => {
+                        taken.into_iter().for_each(|pages| unused.add(pages));
+                        if !held.is_empty() {
+                            unused.add(held.swap_remove(which % held.len()));
+                        }
+                    }
+                }
+            }
+            held.drain(..).for_each(|pages| unused.add(pages));
+            prop_assert_eq!((unused.take(4096), unused.take(808), unused.take(1)), (Some(0..4096), Some(8192..9000), None));
+        }
+    }
+}

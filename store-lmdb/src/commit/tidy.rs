@@ -1,0 +1,62 @@
+//! What every write transaction does for the space of others.
+
+use std::cell::RefCell;
+use std::sync::PoisonError;
+
+use bigarray_core::Result;
+
+use super::TxnSpace;
+use super::with_room;
+use crate::alloc::{OldestReader, Owner, Space};
+use crate::index::{ReadTxn, WriteTxn};
+use crate::record::parse_owner;
+use crate::shared::Shared;
+
+/// Dead owners whose chunks one transaction gives back.
+const SWEPT_AT_ONCE: usize = 8;
+
+/// Gives back, a bounded part of it, chunks that dead processes and failed transactions claimed, and freed pages that
+/// nobody can see any more. Returns the oldest state that somebody sees.
+pub(crate) fn tidy(shared: &Shared, txn: &RefCell<WriteTxn<'_>>, space: &mut Space<'_>) -> Result<OldestReader> {
+    let abandoned = shared.abandoned.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    space.sweep(SWEPT_AT_ONCE, &mut |owner| Ok(!abandoned.contains(owner) && lives(shared, owner)?))?;
+    let oldest = txn.borrow().oldest_reader()?;
+    space.reclaim(oldest, Space::RECLAIM_RUNS)?;
+    Ok(oldest)
+}
+
+/// Gives back all that dead processes claimed, and all that this one did before it opened the database this time: nobody
+/// in it can have anything claimed yet. A few owners a transaction, so that others can commit between them.
+pub(crate) fn sweep_at_opening(shared: &Shared) -> Result<()> {
+    let is_alive = |owner: &Owner| Ok(!owner.is_of(&shared.process) && lives(shared, owner)?);
+    if !any_is_dead(shared, &is_alive)? {
+        return Ok(());
+    }
+    loop {
+        let swept = with_room(shared, || {
+            let txn = RefCell::new(shared.begin_write()?);
+            let mut table = TxnSpace::new(&txn, &shared.data);
+            let swept = Space::new(&mut table).sweep(SWEPT_AT_ONCE, &mut |owner| is_alive(owner))?;
+            shared.commit_txn(txn.into_inner())?;
+            Ok(swept)
+        })?;
+        if swept < SWEPT_AT_ONCE {
+            return Ok(());
+        }
+    }
+}
+
+fn any_is_dead(shared: &Shared, is_alive: &impl Fn(&Owner) -> Result<bool>) -> Result<bool> {
+    let txn = ReadTxn::begin(&shared.index)?;
+    let tables = txn.tables();
+    let mut found = false;
+    tables.scan(tables.dbs().claims, &[], |key, _| {
+        found = !is_alive(&parse_owner(key)?)?;
+        Ok(!found)
+    })?;
+    Ok(found)
+}
+
+fn lives(shared: &Shared, owner: &Owner) -> Result<bool> {
+    shared.process.sees_alive(owner, &mut |pid| shared.guards.holds_lock(pid))
+}

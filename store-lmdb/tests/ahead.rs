@@ -1,0 +1,307 @@
+//! Writing ahead of a commit: what a killed writer leaves, who may sweep it, where bytes lie, what is refused.
+
+mod outside;
+mod support;
+
+use std::os::unix::fs::FileExt as _;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
+use std::process::Command;
+
+use bigarray_core::store::{Ahead, AheadPages, Snapshot, Store};
+use bigarray_core::testing::{Edit, page_of};
+use bigarray_core::{BlockNo, PAGE};
+use bigarray_store_lmdb::LmdbStore;
+
+use outside::{Other, play, say, wait};
+use support::{Db, Written, assert_page, check, commit, commit_ahead, id_of, large_array_of, now, write_ahead};
+
+/// Blocks of 2 MiB: several claims' worth.
+const BLOCKS: u64 = 9;
+
+fn prepare(db: &Db) {
+    commit(&db.open(), |_| Edit::create("a", large_array_of(40)));
+}
+
+/// Writes blocks ahead, and some pages that lie between them in the file.
+fn ingest(ahead: &dyn Ahead, base: &dyn Snapshot) -> Vec<Written> {
+    let array = base.array("a").unwrap().unwrap();
+    let mut written: Vec<Written> =
+        (0..BLOCKS).map(|block| (block, write_ahead(ahead, &array, 0, 512, 1000 * block))).collect();
+    written.push((30, write_ahead(ahead, &array, 7, 3, 30_000)));
+    written.push((31, write_ahead(ahead, &array, 0, 512, 31_000)));
+    written
+}
+
+fn assert_ingested(base: &dyn Snapshot) {
+    for (block, pages) in (0..BLOCKS).map(|block| (block, [0, 255, 256, 511])).chain([(31, [0, 508, 509, 511])]) {
+        for page in pages {
+            assert_page(base, "a", block, page, Some(1000 * block + u64::from(page)));
+        }
+    }
+    for (page, tag) in [(6, None), (7, Some(30_000)), (9, Some(30_002)), (10, None)] {
+        assert_page(base, "a", 30, page, tag);
+    }
+}
+
+fn assert_empty(store: &LmdbStore) {
+    let report = check(store);
+    assert_eq!((report.blocks, report.stored_pages), (0, 0));
+}
+
+/// All of an ingest, and how long the data file is then.
+fn ingest_again(store: &LmdbStore, path: &Path) -> u64 {
+    let (base, ahead) = (now(store), store.ahead().unwrap());
+    let written = ingest(&*ahead, &*base);
+    commit_ahead(store, &*base, &*ahead, &written).unwrap();
+    drop((ahead, written));
+    assert_ingested(&*now(store));
+    assert_eq!(check(store).claimed_pages, 0);
+    length(path)
+}
+
+fn length(path: &Path) -> u64 {
+    std::fs::metadata(path.join("data")).unwrap().len()
+}
+
+const DATABASE: &str = "BIGARRAY_TEST_DATABASE";
+
+/// Runs as a process of its own, and is killed.
+#[test]
+fn child_ingests() {
+    let Some(path) = std::env::var_os(DATABASE) else { return };
+    let store = support::open(path.as_ref());
+    ingest_again(&store, path.as_ref());
+    panic!("nothing but the kill ends it");
+}
+
+fn kill_at(point: &str, committed: bool) {
+    let db = Db::new();
+    prepare(&db);
+    let child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "child_ingests", "--nocapture"])
+        .env(DATABASE, &db.path)
+        .env("BIGARRAY_CRASH_AT", point)
+        .output()
+        .unwrap();
+    assert_eq!(child.status.signal(), Some(9), "{point}: {}", String::from_utf8_lossy(&child.stdout));
+    // What is dead is swept by the opening, before anything is written.
+    let store = db.open();
+    if committed {
+        assert_eq!(check(&store).claimed_pages, 0, "{point}");
+        return assert_ingested(&*now(&store));
+    }
+    assert_empty(&store);
+    assert_eq!(check(&store).claimed_pages, 0, "{point}");
+    ingest_again(&store, &db.path);
+}
+
+macro_rules! killed {
+    ($($name:ident: $point:literal, committed: $committed:literal;)+) => {
+        $(#[test] fn $name() { kill_at($point, $committed); })+
+    };
+}
+
+killed! {
+    killed_before_its_first_claim_is_committed: "claiming", committed: false;
+    killed_after_its_first_claim: "claimed", committed: false;
+    killed_after_its_first_write: "written ahead", committed: false;
+    killed_after_the_sync_of_all: "payload written", committed: false;
+    killed_inside_the_write_transaction: "checked", committed: false;
+    killed_after_the_records: "records written", committed: false;
+    killed_right_before_the_commit: "data synced", committed: false;
+    killed_after_the_commit: "committed", committed: true;
+}
+
+// A process wrote much ahead and was killed: the next opening gives the space back, and the same ingest fits into it.
+#[test]
+fn the_space_of_a_killed_ingest_is_used_again() {
+    play(|path| {
+        let store = outside::open(path).unwrap();
+        let (base, ahead) = (store.snapshot().unwrap(), store.ahead().unwrap());
+        let _written = ingest(&*ahead, &*base);
+        say("written");
+        wait();
+    });
+    let db = Db::new();
+    prepare(&db);
+    let mut other = Other::start(&db.path);
+    assert_eq!(other.hear(), "written");
+    let before = length(&db.path);
+    other.kill();
+    let store = db.open();
+    assert_empty(&store);
+    assert_eq!(check(&store).claimed_pages, 0);
+    assert!(ingest_again(&store, &db.path) <= before);
+}
+
+// As long as the writer lives, no opening and no commit of others takes what it wrote ahead.
+#[test]
+fn what_a_living_process_wrote_ahead_is_left_alone() {
+    play(|path| {
+        let store = outside::open(path).unwrap();
+        let (base, ahead) = (store.snapshot().unwrap(), store.ahead().unwrap());
+        let written = ingest(&*ahead, &*base);
+        say("written");
+        wait();
+        commit_ahead(&store, &*base, &*ahead, &written).unwrap();
+        say("committed");
+        wait();
+    });
+    let db = Db::new();
+    prepare(&db);
+    let mut other = Other::start(&db.path);
+    assert_eq!(other.hear(), "written");
+    for round in 0..2 {
+        let store = db.open();
+        let claimed = check(&store).claimed_pages;
+        assert!(claimed >= 512 * (BLOCKS + 1), "{claimed}");
+        for n in 0..4 {
+            commit(&store, |base| Edit::of(base, "a").block(base, 35, 100 * round + n));
+        }
+        assert_eq!(check(&store).claimed_pages, claimed);
+    }
+    other.go();
+    assert_eq!(other.hear(), "committed");
+    let store = db.open();
+    assert_ingested(&*now(&store));
+    assert_eq!(check(&store).claimed_pages, 0);
+    other.go();
+    other.finish();
+}
+
+#[test]
+fn what_one_thread_writes_lies_in_one_piece() {
+    let db = Db::new();
+    prepare(&db);
+    let store = db.open();
+    let (base, ahead) = (now(&store), store.ahead().unwrap());
+    let array = base.array("a").unwrap().unwrap();
+    let written: Vec<Written> =
+        (0..BLOCKS).map(|block| (block, write_ahead(&*ahead, &array, 0, 512, 1000 * block))).collect();
+    commit_ahead(&store, &*base, &*ahead, &written).unwrap();
+    let offsets = written.iter().map(|(_, runs)| runs[0].place.extent(0).unwrap());
+    assert!(offsets.is_sorted_by(|one, next| one + (2 << 20) == *next));
+    assert_eq!(check(&store).segments, BLOCKS);
+}
+
+#[test]
+fn what_is_written_over_and_over_takes_no_more_space() {
+    let db = Db::new();
+    prepare(&db);
+    let store = db.open();
+    let (base, ahead) = (now(&store), store.ahead().unwrap());
+    let array = base.array("a").unwrap().unwrap();
+    let mut last = Vec::new();
+    for round in 0..60 {
+        // In turn by block, by page, and by pages that end anywhere.
+        last = match round % 3 {
+            0 => vec![(0, write_ahead(&*ahead, &array, 0, 512, round))],
+            1 => (0..16).map(|n| (n, write_ahead(&*ahead, &array, 0, 1, round + n))).collect::<Vec<Written>>(),
+            _ => vec![(0, write_ahead(&*ahead, &array, 100, 300, round))],
+        };
+    }
+    let claimed = check(&store).claimed_pages;
+    assert!(claimed <= 3 * 512, "{claimed}");
+    commit_ahead(&store, &*base, &*ahead, &last).unwrap();
+    for page in 100..400 {
+        assert_page(&*now(&store), "a", 0, page, Some(59 + u64::from(page) - 100));
+    }
+    assert_eq!(check(&store).claimed_pages, 0);
+}
+
+#[test]
+fn without_a_commit_all_comes_back_at_once() {
+    let db = Db::new();
+    prepare(&db);
+    let store = db.open();
+    let ahead = store.ahead().unwrap();
+    drop(ahead);
+    assert_eq!(length(&db.path), 0, "it costs nothing until it writes");
+    let ahead = store.ahead().unwrap();
+    let written = ingest(&*ahead, &*now(&store));
+    assert!(check(&store).claimed_pages > 0);
+    drop(ahead);
+    let report = check(&store);
+    assert_eq!((report.claimed_pages, report.stored_pages), (0, 0));
+    assert_eq!(report.free_pages, length(&db.path) / PAGE as u64);
+    drop(written);
+    ingest_again(&store, &db.path);
+}
+
+#[test]
+fn a_commit_takes_only_what_its_own_transaction_wrote_ahead_and_only_once() {
+    let db = Db::new();
+    prepare(&db);
+    let store = db.open();
+    let base = now(&store);
+    let array = base.array("a").unwrap().unwrap();
+    let (ahead, other) = (store.ahead().unwrap(), store.ahead().unwrap());
+    let written = vec![(0, write_ahead(&*ahead, &array, 0, 8, 100))];
+    let foreign = vec![(0, write_ahead(&*other, &array, 0, 8, 200))];
+
+    let error = commit_ahead(&store, &*base, &*ahead, &foreign).unwrap_err();
+    assert!(error.is_invalid(), "{error}");
+    let elsewhere = Db::new();
+    prepare(&elsewhere);
+    let error = commit_ahead(&elsewhere.open(), &*base, &*ahead, &written).unwrap_err();
+    assert!(error.is_invalid(), "{error}");
+    assert_empty(&store);
+
+    commit_ahead(&store, &*base, &*ahead, &written).unwrap();
+    let base = now(&store);
+    let error = commit_ahead(&store, &*base, &*ahead, &written).unwrap_err();
+    assert!(error.is_invalid(), "{error}");
+    let error = ahead.write(&array, 0, &page_of(1), false).unwrap_err();
+    assert!(error.is_invalid(), "{error}");
+    let error = other.write(&array, 511, &[0; 2 * PAGE], false).unwrap_err();
+    assert!(error.is_invalid(), "{error}");
+    drop((ahead, written));
+    commit_ahead(&store, &*base, &*other, &foreign).unwrap();
+    assert_page(&*now(&store), "a", 0, 7, Some(207));
+}
+
+#[test]
+fn damage_to_what_was_written_ahead_is_found_when_it_is_read() {
+    let db = Db::new();
+    prepare(&db);
+    let store = db.open();
+    let (base, ahead) = (now(&store), store.ahead().unwrap());
+    let written: Vec<AheadPages> = write_ahead(&*ahead, &base.array("a").unwrap().unwrap(), 4, 3, 100);
+    let place = &written[0].place;
+    let data = std::fs::File::options().write(true).open(db.path.join("data")).unwrap();
+    data.write_all_at(b"x", place.extent(5).unwrap() + 17).unwrap();
+    let mut page = vec![0; PAGE];
+    place.read(4, &mut page).unwrap();
+    assert_eq!(page, page_of(100));
+    let error = place.read(5, &mut page).unwrap_err();
+    assert!(error.is_corrupt() && error.to_string().contains("page 5"), "{error}");
+    let error = place.read(6, &mut [0; 2 * PAGE]).unwrap_err();
+    assert!(error.is_invalid(), "{error}");
+}
+
+// A commit of a few pages beside many that were written ahead, and of many beside a few.
+#[test]
+fn payload_from_memory_joins_what_was_written_ahead() {
+    let db = Db::new();
+    prepare(&db);
+    let store = db.open();
+    for (round, from_memory) in [(0, 3), (1, 900)] {
+        let (base, ahead) = (now(&store), store.ahead().unwrap());
+        let array = base.array("a").unwrap().unwrap();
+        let written = vec![(round, write_ahead(&*ahead, &array, 0, 512, 1000))];
+        let edit = (0..from_memory).fold(Edit::of(&*base, "a"), |edit, n| {
+            edit.page(&*base, 10 + 2 * round + n / 512, (n % 512) as u32, 5000 + n)
+        });
+        support::commit_with_ahead(&store, &*base, edit, &*ahead, &written).unwrap();
+        drop((ahead, written));
+        let base = now(&store);
+        assert_page(&*base, "a", round, 511, Some(1511));
+        for n in 0..from_memory {
+            assert_page(&*base, "a", 10 + 2 * round + n / 512, (n % 512) as u32, Some(5000 + n));
+        }
+        let report = check(&store);
+        assert_eq!(report.claimed_pages, 0);
+        assert!(base.block(id_of(&*base, "a"), BlockNo(round)).unwrap().is_some());
+    }
+}
