@@ -15,7 +15,7 @@ pub mod store;
 pub mod testing;
 
 pub use descriptor::{ArrayId, Codec, Descriptor, Order, Version};
-pub use engine::{Engine, EngineOptions, Reader, Transaction, Writer};
+pub use engine::{Engine, EngineOptions, Reader, Savepoint, Transaction, Writer};
 pub use error::{Error, ErrorKind, Result};
 pub use geometry::{BlockNo, BlockSize, PAGE, page_ceil};
 pub use pager::Access;

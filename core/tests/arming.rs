@@ -19,7 +19,7 @@ fn transact(world: &World, exposed: std::ops::Range<usize>, at: &[usize], byte: 
     let mut writer = transaction.open("a").unwrap();
     let span = world.memory.span_at(writer.base().unwrap());
     span.load(0..LEN).unwrap();
-    writer.expose_mut(exposed);
+    writer.expose_mut(exposed).unwrap();
     for &at in at {
         span.store(at, &[byte]).unwrap();
     }

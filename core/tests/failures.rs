@@ -76,7 +76,7 @@ impl World {
                 Ok(got) => assert!(got == data[at..at + len], "block {block} in round {round} shows wrong bytes"),
                 Err(signal) => killed = Some(signal),
             }
-            writer.expose_mut(at..at + len);
+            writer.expose_mut(at..at + len).unwrap();
             let bytes = vec![(round * 4 + block + 1) as u8; len];
             match span.store(at, &bytes) {
                 Ok(()) => data[at..at + len].copy_from_slice(&bytes),
@@ -253,7 +253,7 @@ fn a_full_store_goes_on_once_there_is_room() {
     let write = |pages: usize, byte| {
         let transaction = engine.begin()?;
         let mut writer = transaction.create("a", array_of(4)).or_else(|_| transaction.open("a"))?;
-        writer.expose_mut(0..pages * 4096);
+        writer.expose_mut(0..pages * 4096).unwrap();
         memory.span_at(writer.base()?).store(0, &vec![byte; pages * 4096]).expect("mapped");
         drop(writer);
         transaction.commit(None)
@@ -278,7 +278,7 @@ fn many_threads_on_one_block_look_it_up_once() {
         let engine = Engine::new(store.clone(), Arc::new(memory.clone()), options);
         let transaction = engine.begin().unwrap();
         let mut writer = transaction.create("a", array_of(1)).or_else(|_| transaction.open("a")).unwrap();
-        writer.expose_mut(0..BLOCK);
+        writer.expose_mut(0..BLOCK).unwrap();
         memory.span_at(writer.base().unwrap()).store(0, &[7; BLOCK]).unwrap();
         drop(writer);
         transaction.commit(None).unwrap();

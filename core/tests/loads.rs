@@ -112,7 +112,7 @@ fn a_slow_load_holds_up_neither_mapped_blocks_nor_other_arrays_nor_commits() {
         }
         let transaction = world.engine.begin().unwrap();
         let mut writer = transaction.open("1").unwrap();
-        writer.expose_mut(BLOCK..2 * BLOCK);
+        writer.expose_mut(BLOCK..2 * BLOCK).unwrap();
         world.memory.span_at(writer.base().unwrap()).store(BLOCK, &page_of(100)).unwrap();
         drop(writer);
         transaction.commit(None).unwrap();

@@ -12,7 +12,7 @@ const BLOCKS: usize = 141;
 
 fn write(memory: &SimMemory, transaction: &Transaction, at: usize, bytes: &[u8]) {
     let mut writer = transaction.open("a").unwrap();
-    writer.expose_mut(at..at + bytes.len());
+    writer.expose_mut(at..at + bytes.len()).unwrap();
     memory.span_at(writer.base().unwrap()).store(at, bytes).unwrap();
 }
 

@@ -29,7 +29,7 @@ fn world(copy: bool, stored: usize) -> World {
 
 impl World {
     fn write(&self, writer: &mut Writer<'_>, at: usize, bytes: &[u8]) {
-        writer.expose_mut(at..at + bytes.len());
+        writer.expose_mut(at..at + bytes.len()).unwrap();
         self.memory.span_at(writer.base().unwrap()).store(at, bytes).unwrap();
     }
 

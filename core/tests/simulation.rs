@@ -127,9 +127,9 @@ impl World {
         }
         // Views are often of the whole, and often of a part.
         if self.rng.one_in(2) {
-            writer.expose_mut(0..data.len())
+            writer.expose_mut(0..data.len()).unwrap();
         } else {
-            writer.expose_mut(at..at + bytes.len())
+            writer.expose_mut(at..at + bytes.len()).unwrap();
         }
         self.memory.span_at(writer.base().unwrap()).store(at, &bytes).unwrap();
         data[at..at + bytes.len()].copy_from_slice(&bytes);

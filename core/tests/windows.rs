@@ -14,7 +14,7 @@ fn world(holes: &[usize]) -> World {
     let mut writer = transaction.create("long", array_of(BLOCKS)).unwrap();
     let span = world.memory.span_at(writer.base().unwrap());
     for block in (0..BLOCKS).filter(|block| !holes.contains(block)) {
-        writer.expose_mut(block * BLOCK..(block + 1) * BLOCK);
+        writer.expose_mut(block * BLOCK..(block + 1) * BLOCK).unwrap();
         span.store(block * BLOCK, &vec![block as u8 + 1; BLOCK]).unwrap();
     }
     drop(writer);

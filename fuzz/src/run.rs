@@ -195,7 +195,7 @@ impl World {
             return Ok(Ok(()));
         }
         let base = writer.base()?;
-        writer.expose_mut(at..at + bytes.len());
+        writer.expose_mut(at..at + bytes.len()).unwrap();
         Ok(self.memory.span_at(base).store(at, bytes))
     }
 

@@ -9,14 +9,14 @@ use ndarray::{ArrayView, ArrayViewMut, Dimension};
 use crate::element::Element;
 use crate::layout::Window;
 
-/// An open array of core: the bytes `0..descriptor().nbytes()` from `base()` on are readable, and stay where they are
-/// and as they are while it is borrowed.
+/// An open array of core: the bytes of `address(bytes)`, which lie inside `0..descriptor().nbytes()`, are readable from
+/// there on, and stay where they are and as they are while it is borrowed.
 ///
 /// Private, and implemented for core's two handles only: the code below relies on that promise, which core keeps.
 pub(crate) trait Source {
     fn name(&self) -> &str;
     fn descriptor(&self) -> &Descriptor;
-    fn base(&self) -> Result<NonNull<u8>>;
+    fn address(&self, bytes: Range<usize>) -> Result<NonNull<u8>>;
     fn prefetch(&self, bytes: Range<usize>) -> Result<()>;
 }
 
@@ -29,8 +29,8 @@ impl Source for Reader {
         Reader::descriptor(self)
     }
 
-    fn base(&self) -> Result<NonNull<u8>> {
-        Reader::base(self)
+    fn address(&self, bytes: Range<usize>) -> Result<NonNull<u8>> {
+        Reader::address(self, bytes)
     }
 
     fn prefetch(&self, bytes: Range<usize>) -> Result<()> {
@@ -47,8 +47,8 @@ impl Source for Writer<'_> {
         Writer::descriptor(self)
     }
 
-    fn base(&self) -> Result<NonNull<u8>> {
-        Writer::base(self)
+    fn address(&self, bytes: Range<usize>) -> Result<NonNull<u8>> {
+        Writer::address(self, bytes)
     }
 
     fn prefetch(&self, bytes: Range<usize>) -> Result<()> {
@@ -74,7 +74,23 @@ pub(crate) fn exclusive<'a, T: Element, D: Dimension>(
     writer: &'a mut Writer<'_>,
     window: &Window<D>,
 ) -> Result<ArrayViewMut<'a, T, D>> {
-    writer.expose_mut(window.bytes.clone());
+    writer.expose_mut(window.bytes.clone())?;
+    exposed(writer, window)
+}
+
+/// The same for who cannot be told of an error of writing ahead: it fails the commit.
+pub(crate) fn exclusive_anyhow<'a, T: Element, D: Dimension>(
+    writer: &'a mut Writer<'_>,
+    window: &Window<D>,
+) -> Result<ArrayViewMut<'a, T, D>> {
+    writer.expose_mut_anyhow(window.bytes.clone());
+    exposed(writer, window)
+}
+
+fn exposed<'a, T: Element, D: Dimension>(
+    writer: &'a mut Writer<'_>,
+    window: &Window<D>,
+) -> Result<ArrayViewMut<'a, T, D>> {
     let start = start::<T, D>(writer, window)?;
     // SAFETY: as in `shared`; and `&mut Writer` is the only handle of the array's only span in this transaction
     // (invariant G, upheld by core, which opens an array once at a time), so nobody else reads or writes these bytes.
@@ -87,9 +103,9 @@ pub(crate) fn bytes(source: &impl Source, range: Range<usize>) -> Result<&[u8]> 
     if range.is_empty() {
         return Ok(&[]);
     }
-    let base = source.base()?;
+    let start = source.address(range.clone())?;
     // SAFETY: inside the array, as asserted; invariants A, C and G as in `shared`.
-    Ok(unsafe { std::slice::from_raw_parts(base.add(range.start).as_ptr(), range.len()) })
+    Ok(unsafe { std::slice::from_raw_parts(start.as_ptr(), range.len()) })
 }
 
 /// Address of the window's first element. An empty window needs no span; its address is only aligned.
@@ -100,9 +116,7 @@ fn start<T: Element, D: Dimension>(source: &impl Source, window: &Window<D>) -> 
     if range.is_empty() {
         return Ok(NonNull::dangling());
     }
-    let base = source.base()?;
-    // SAFETY: offset within the array, as asserted, so within the span.
-    let start = unsafe { base.add(range.start) }.cast::<T>();
+    let start = source.address(range.clone())?.cast::<T>();
     assert!(start.is_aligned(), "a span begins at a page, rows at a whole number of elements");
     Ok(start)
 }

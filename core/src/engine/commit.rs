@@ -34,9 +34,14 @@ pub(super) fn commit(transaction: &Transaction, turn: Option<&dyn Turn>) -> Resu
         }
     }
 
-    // (1) what was written
+    // (1) what was written; from here on nothing is let go of, since that may wait for a lock that is held from (4) on
+    for slot in &mut slots {
+        slot.pin()?;
+    }
     let written = slots.iter().map(|slot| written(slot)).collect::<Result<Vec<_>>>()?;
     let mut change = Change { base: transaction.base(), arrays: Vec::new(), ahead: None };
+    let ahead = transaction.ahead.begun();
+    change.ahead = ahead.as_deref();
     let mut indices = Vec::new();
     for (index, (slot, written)) in slots.iter().zip(&written).enumerate() {
         if let Some(array) = array_change(slot, written, &*transaction.snapshot)? {
@@ -74,16 +79,23 @@ fn written(slot: &Slot) -> Result<Written> {
     match (&slot.after, &slot.pager) {
         (Some((name, _)), Ok(Some(pager))) => {
             let written = pager.written(&slot.exposed).and_then(|w| with_ends(slot, pager, w));
-            written.map_err(|e| e.context(format_args!("array {name:?}")))
+            let written = written.map_err(|e| e.context(format_args!("array {name:?}")))?;
+            Ok(Written { changes: slot.ahead.with(written.changes), ..written })
         }
-        (Some((_, now)), _) => Ok(Written { changes: unseen_ends(slot, now.block_size), touched: Vec::new() }),
+        (Some((_, now)), _) => {
+            let mut changes = unseen_ends(slot, now.block_size);
+            changes.retain(|change| !slot.ahead.has(change.block.0));
+            Ok(Written { changes: slot.ahead.with(changes), touched: Vec::new() })
+        }
         (None, _) => Ok(Written { changes: Vec::new(), touched: Vec::new() }),
     }
 }
 
-/// The same as [`with_ends`] for an array without a span. It could shrink only where storage has holes.
+/// The same as [`with_ends`] for an array without a span. Where it ended in a block that was no hole, a page of that is
+/// written ahead.
 fn unseen_ends(slot: &Slot, block_size: BlockSize) -> Vec<BlockChange> {
-    let mut changes: Vec<BlockChange> = ends(slot, block_size)
+    let mut changes: Vec<BlockChange> = slot
+        .ends_in_blocks(block_size)
         .map(|(block, end)| {
             let page = ((end - block_size.start_of(block)) / PAGE) as u32;
             BlockChange {
@@ -98,16 +110,10 @@ fn unseen_ends(slot: &Slot, block_size: BlockSize) -> Vec<BlockChange> {
     changes
 }
 
-/// Where the array ended for a while, of what the commit does not drop anyway.
-fn ends(slot: &Slot, block_size: BlockSize) -> impl Iterator<Item = (BlockNo, usize)> {
-    let ends = slot.ends.iter().filter(|_| slot.before.is_some());
-    ends.map(move |&end| (block_size.block_at(end), end)).filter(|(block, _)| block.0 < slot.dropped_from)
-}
-
 /// A shrink writes to the block that the array then ends in, whether or not there was anything to clear: who wrote
 /// behind the new end meanwhile must conflict, or his bytes would show when the array grows again.
 fn with_ends(slot: &Slot, pager: &Pager, mut written: Written) -> Result<Written> {
-    for (block, end) in ends(slot, pager.block_size()) {
+    for (block, end) in slot.ends_in_blocks(pager.block_size()) {
         if let Err(at) = written.changes.binary_search_by_key(&block, |change| change.block) {
             written.changes.insert(at, pager.page_as_written(end)?);
         }

@@ -4,8 +4,11 @@ mod commit;
 mod pool;
 mod reader;
 mod resize;
+mod savepoint;
 mod slot;
 mod transaction;
+mod unsearched;
+mod windows;
 mod writer;
 
 use std::fmt;
@@ -13,10 +16,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::error::Result;
 use crate::memory::Memory;
-use crate::pager::Policy;
+use crate::pager::{Budget, Policy};
 use crate::store::{Snapshot, Store, Turn};
 use pool::Pool;
 pub use reader::Reader;
+pub use savepoint::Savepoint;
 pub use transaction::Transaction;
 pub use writer::Writer;
 
@@ -45,14 +49,17 @@ pub struct Engine {
     store: Arc<dyn Store>,
     memory: Arc<dyn Memory>,
     policy: Policy,
+    budget: Arc<Budget>,
     pool: Mutex<Pool>,
 }
 
 impl Engine {
     /// An engine over `store` and `memory`.
     pub fn new(store: Arc<dyn Store>, memory: Arc<dyn Memory>, options: EngineOptions) -> Arc<Engine> {
-        let policy = Policy { copy: options.copy, verify: options.verify };
-        Arc::new(Engine { store, memory, policy, pool: Mutex::new(Pool::default()) })
+        let EngineOptions { copy, verify, budget_bytes, spill_under_views } = options;
+        let policy = Policy { copy, verify, spill_under_views };
+        let budget = Budget::new(budget_bytes);
+        Arc::new(Engine { store, memory, policy, budget, pool: Mutex::new(Pool::default()) })
     }
 
     /// The newest committed state.

@@ -1,7 +1,7 @@
 //! Spans between uses, readers that can be shared, and what this process remembers of its own commits.
 
 use std::collections::{HashMap, VecDeque};
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::sync::{Arc, Weak};
 
 use super::Engine;
@@ -10,7 +10,7 @@ use crate::descriptor::{ArrayId, Descriptor, Version};
 use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::BlockSize;
 use crate::memory::Residency;
-use crate::pager::{Binding, Pager};
+use crate::pager::{Binding, Pager, WrittenAhead};
 use crate::store::Snapshot;
 
 /// Spans that idle, over all arrays. Each holds addresses, and page tables of what it showed.
@@ -91,7 +91,13 @@ impl Pool {
 
 impl Engine {
     /// A span of at least `size_bytes` that shows `array` of `snapshot`: one that idles, or a new one.
-    pub(super) fn acquire(&self, name: &str, array: &Descriptor, snapshot: &Arc<dyn Snapshot>) -> Result<Arc<Pager>> {
+    pub(super) fn acquire(
+        &self,
+        name: &str,
+        array: &Descriptor,
+        snapshot: &Arc<dyn Snapshot>,
+        ahead: Option<&Arc<WrittenAhead>>,
+    ) -> Result<Arc<Pager>> {
         let size = array.nbytes();
         let residency = self.residency(array.id, snapshot)?;
         let binding = || Binding {
@@ -100,10 +106,11 @@ impl Engine {
             snapshot: snapshot.clone(),
             visible: u64::MAX,
             end: array.block_size.blocks_for(size),
+            ahead: ahead.cloned(),
         };
         let known = |id, from, to| self.pool().between(id, from, to);
         let idle = self.pool().take_idle(array.id, |pager| {
-            pager.size_bytes() >= size && pager.residency() == residency && pager.block_size() == array.block_size
+            pager.end_bytes() >= size && pager.residency() == residency && pager.block_size() == array.block_size
         });
         if let Some(pager) = idle {
             pager.advise(crate::Access::Normal);
@@ -123,6 +130,7 @@ impl Engine {
         name: &str,
         array: &Descriptor,
         snapshot: &Arc<dyn Snapshot>,
+        ahead: &Arc<WrittenAhead>,
     ) -> Result<Arc<Pager>> {
         let size = array.nbytes();
         let residency = if self.memory.delivers_faults() && (self.policy.copy || self.memory.delivers_kernel_faults()) {
@@ -132,7 +140,14 @@ impl Engine {
         };
         let pager = self.reserve(name, size, residency, array.block_size)?;
         let end = array.block_size.blocks_for(size);
-        let binding = Binding { name: name.into(), array: None, snapshot: snapshot.clone(), visible: u64::MAX, end };
+        let binding = Binding {
+            name: name.into(),
+            array: None,
+            snapshot: snapshot.clone(),
+            visible: u64::MAX,
+            end,
+            ahead: Some(ahead.clone()),
+        };
         pager.bind(binding, Version(0), &|_, _, _| None)?;
         Ok(pager)
     }
@@ -153,7 +168,7 @@ impl Engine {
         let (mut is_short, mut spans_idle) = (false, true);
         loop {
             let len = size.saturating_add(room).checked_next_multiple_of(unit).unwrap_or(least).max(least);
-            match Pager::new(&self.memory, len, residency, block_size, self.policy) {
+            match Pager::new(&self.memory, 0..len, residency, block_size, self.policy, &self.budget) {
                 Err(error) if error.is_too_large() && spans_idle => {
                     let idle = std::mem::take(&mut self.pool().idle);
                     spans_idle = !idle.is_empty();
@@ -169,6 +184,26 @@ impl Engine {
                     room /= SHARE_OF_SHORT_ADDRESSES;
                 }
                 result => return result.map_err(|e| e.context(format_args!("array {name:?} of {size} bytes"))),
+            }
+        }
+    }
+
+    /// A new span for just `bytes` of an array. Where addresses are short idle spans go first.
+    pub(super) fn reserve_at(
+        &self,
+        bytes: Range<usize>,
+        residency: Residency,
+        block_size: BlockSize,
+    ) -> Result<Arc<Pager>> {
+        loop {
+            match Pager::new(&self.memory, bytes.clone(), residency, block_size, self.policy, &self.budget) {
+                Err(error) if error.is_too_large() => {
+                    let idle = std::mem::take(&mut self.pool().idle);
+                    if idle.is_empty() {
+                        return Err(error);
+                    }
+                }
+                result => return result,
             }
         }
     }

@@ -1,20 +1,31 @@
 use std::fmt;
 use std::ops::Range;
 use std::ptr::NonNull;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::{Map, Value};
 
 use super::Engine;
+use super::windows::Windows;
 use crate::descriptor::{Descriptor, Version};
 use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::Ranges;
-use crate::pager::{Access, Pager};
+use crate::pager::{Access, Binding, Pager};
 use crate::store::Snapshot;
 
 /// An array of one committed state, open for reading. Cloning costs nothing; the last clone lets the state go.
-#[derive(Clone)]
-pub struct Reader(Arc<ReadSpan>);
+pub struct Reader {
+    shared: Arc<ReadSpan>,
+    /// Where it has no span: those over parts of it. A clone has none yet.
+    windows: Windows,
+    access: Mutex<Access>,
+}
+
+impl Clone for Reader {
+    fn clone(&self) -> Reader {
+        Reader::of(self.shared.clone())
+    }
+}
 
 /// What all readers of one array of one state share.
 pub(super) struct ReadSpan {
@@ -32,38 +43,67 @@ impl Reader {
         let Some(descriptor) = snapshot.array(name)? else { return Err(not_found(name)) };
         let key = (descriptor.id, snapshot.version());
         if let Some(shared) = engine.pool().readers.get(&key).and_then(std::sync::Weak::upgrade) {
-            return Ok(Reader(shared));
+            return Ok(Reader::of(shared));
         }
+        engine.store.check_codec(descriptor.codec).map_err(|e| e.context(format_args!("array {name:?}")))?;
         let pager = match descriptor.nbytes() {
             0 => Ok(None),
-            _ => engine.acquire(name, &descriptor, snapshot).map(Some),
+            _ => engine.acquire(name, &descriptor, snapshot, None).map(Some),
         };
         let pager = or_too_large(pager)?;
         let attrs = snapshot.attrs(descriptor.id)?.into_iter().collect();
         let (engine, snapshot) = (engine.clone(), snapshot.clone());
         let span = Arc::new(ReadSpan { name: name.to_owned(), descriptor, attrs, pager, engine, snapshot });
         span.engine.pool().readers.insert(key, Arc::downgrade(&span));
-        Ok(Reader(span))
+        Ok(Reader::of(span))
+    }
+
+    fn of(shared: Arc<ReadSpan>) -> Reader {
+        Reader { shared, windows: Windows::default(), access: Mutex::default() }
+    }
+
+    /// The span, if it has one, or a window over `bytes`.
+    fn span_over(&self, bytes: &Range<usize>) -> Result<Option<Arc<Pager>>> {
+        let ReadSpan { name, descriptor, engine, snapshot, .. } = &*self.shared;
+        match &self.shared.pager {
+            Ok(pager) => Ok(pager.clone()),
+            Err(_) if bytes.is_empty() => Ok(None),
+            Err(_) => {
+                let binding = Binding {
+                    name: name.as_str().into(),
+                    array: Some(descriptor.id),
+                    snapshot: snapshot.clone(),
+                    visible: u64::MAX,
+                    end: descriptor.block_size.blocks_for(descriptor.nbytes()),
+                    ahead: None,
+                };
+                self.windows.over(engine, descriptor, binding, *self.access(), bytes).map(Some)
+            }
+        }
+    }
+
+    fn access(&self) -> MutexGuard<'_, Access> {
+        self.access.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Name of the array in this state.
     pub fn name(&self) -> &str {
-        &self.0.name
+        &self.shared.name
     }
 
     /// What the array is in this state.
     pub fn descriptor(&self) -> &Descriptor {
-        &self.0.descriptor
+        &self.shared.descriptor
     }
 
     /// Its attributes.
     pub fn attrs(&self) -> &Map<String, Value> {
-        &self.0.attrs
+        &self.shared.attrs
     }
 
     /// The state it is of.
     pub fn version(&self) -> Version {
-        self.0.snapshot.version()
+        self.shared.snapshot.version()
     }
 
     /// Address of its first byte, with all its bytes behind; dangling if it has none.
@@ -71,25 +111,36 @@ impl Reader {
     /// # Errors
     /// [`TooLarge`](ErrorKind::TooLarge) where no address range could be had.
     pub fn base(&self) -> Result<NonNull<u8>> {
-        base_of(&self.0.pager)
+        self.address(0..self.descriptor().nbytes())
+    }
+
+    /// Address of the first of `bytes`, with the others behind; dangling if there are none. It stands as long as this
+    /// reader does. Where no address range could be had for all of the array, one is taken for these.
+    ///
+    /// # Errors
+    /// [`TooLarge`](ErrorKind::TooLarge) where none could be had; a clone that is dropped gives back those it took.
+    pub fn address(&self, bytes: Range<usize>) -> Result<NonNull<u8>> {
+        Ok(address_in(self.span_over(&bytes)?.as_deref(), &bytes))
     }
 
     /// Loads the blocks of a byte range, with errors as values.
     pub fn prefetch(&self, bytes: Range<usize>) -> Result<()> {
-        match &self.0.pager {
+        match self.span_over(&bytes) {
             Ok(Some(pager)) => {
                 pager.prefetch(&bytes, false).map_err(|e| e.context(format_args!("array {:?}", self.name())))
             }
             Ok(None) => Ok(()),
-            Err(error) => Err(again(error)),
+            Err(error) => Err(error),
         }
     }
 
     /// What accesses to expect.
     pub fn advise(&self, access: Access) {
-        if let Ok(Some(pager)) = &self.0.pager {
+        *self.access() = access;
+        if let Ok(Some(pager)) = &self.shared.pager {
             pager.advise(access);
         }
+        self.windows.open().iter().for_each(|window| window.advise(access));
     }
 }
 
@@ -129,17 +180,11 @@ pub(super) fn or_too_large<T>(pager: Result<T>) -> Result<Result<T>> {
     }
 }
 
-/// The error that opening met, for each call that needs what is missing.
-pub(super) fn again(error: &Error) -> Error {
-    Error::new(error.kind(), error.to_string())
-}
-
-pub(super) fn base_of(pager: &Result<Option<Arc<Pager>>>) -> Result<NonNull<u8>> {
-    match pager {
-        Ok(Some(pager)) => Ok(pager.base()),
-        // Aligned for any element there is.
-        Ok(None) => Ok(NonNull::<Aligned>::dangling().cast()),
-        Err(error) => Err(again(error)),
+/// The address of the first of `bytes` in their span. Aligned for any element there is, if they need none.
+pub(super) fn address_in(span: Option<&Pager>, bytes: &Range<usize>) -> NonNull<u8> {
+    match span {
+        Some(span) if !bytes.is_empty() => span.address_of(bytes.start),
+        _ => NonNull::<Aligned>::dangling().cast(),
     }
 }
 

@@ -3,6 +3,7 @@
 //! Stored bytes past the end of an array are zero, always, so that growing shows zeros. Shrinking upholds it: blocks
 //! past the end drop, and the tail of the last block is overwritten with zeros.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::slot::Slot;
@@ -19,8 +20,9 @@ impl Writer<'_> {
     ///
     /// # Errors
     /// [`ShapeMismatch`](ErrorKind::ShapeMismatch) if another axis or the dimension differs, and
-    /// [`TooLarge`](ErrorKind::TooLarge); the array stays as it was.
+    /// [`TooLarge`](ErrorKind::TooLarge); the array stays as it was. What [`flush`](Writer::flush) says.
     pub fn set_shape(&mut self, shape: &[usize]) -> Result<()> {
+        self.safe_point()?;
         let now = self.descriptor().clone();
         let grows = now.growth_axis();
         let fits = shape.len() == now.shape.len()
@@ -90,7 +92,7 @@ impl Writer<'_> {
     fn grow(&mut self, new: &Descriptor) -> Result<()> {
         let new_bytes = new.nbytes();
         let Ok(Some(pager)) = &self.slot().pager else { return Ok(()) };
-        if new_bytes <= pager.size_bytes() {
+        if new_bytes <= pager.end_bytes() {
             pager.grow(new.block_size.blocks_for(new_bytes));
             return Ok(());
         }
@@ -98,8 +100,11 @@ impl Writer<'_> {
         let slot = self.slot_mut();
         match larger {
             Ok(larger) => slot.pager = Ok(Some(larger)), // the old span is dropped whole
-            // Nothing was written: the array goes on without a span, as one beyond the address space.
-            Err(error) if error.is_too_large() && slot.exposed.iter().next().is_none() => slot.pager = Err(error),
+            // The array goes on without a span, as one beyond the address space.
+            Err(error) if error.is_too_large() => {
+                slot.write_ahead()?;
+                slot.pager = Err(error);
+            }
             Err(error) => return Err(error),
         }
         Ok(())
@@ -116,8 +121,10 @@ impl Writer<'_> {
             snapshot: snapshot.clone(),
             visible: self.slot().dropped_from,
             end: new.block_size.blocks_for(new.nbytes()),
+            ahead: Some(self.slot().ahead.clone()),
         };
         larger.bind(binding, before.map_or(crate::Version(0), |before| before.changed), &|_, _, _| None)?;
+        pager.pin(); // else what is written ahead of it meanwhile lies below what is copied, or above
         pager.copy_written_to(&larger, &self.slot().exposed)?;
         Ok(larger)
     }
@@ -130,43 +137,33 @@ impl Writer<'_> {
             self.zero_tail(new_bytes..kept_end)?;
             self.slot_mut().ends.push(new_bytes);
         }
-        let Slot { pager, exposed, dropped_from, .. } = self.slot_mut();
+        let Slot { pager, exposed, dropped_from, ahead, .. } = self.slot_mut();
         *dropped_from = blocks.min(*dropped_from);
         // Not at `kept_end`: behind it lie the zeros of an earlier shrink to the middle of the same block.
         exposed.truncate(block_size.start_of(BlockNo(blocks)));
         if let Ok(Some(pager)) = pager {
             pager.cut(blocks, blocks)?;
         }
+        ahead.truncate(blocks);
         Ok(())
     }
 
     /// Zeros the end of the last block that stays, unless it is a hole.
-    fn zero_tail(&mut self, tail: std::ops::Range<usize>) -> Result<()> {
+    fn zero_tail(&mut self, tail: Range<usize>) -> Result<()> {
         let block = self.descriptor().block_size.block_at(tail.start).0;
-        let Ok(Some(pager)) = &self.slot().pager else {
-            if self.is_hole_in_storage(block)? {
-                return Ok(());
-            }
-            let error = format!("array {:?} has no address range in which its tail can be cleared", self.name());
-            return Err(Error::new(ErrorKind::TooLarge, error));
-        };
+        let Some(pager) = self.span_over(&tail)? else { return Ok(()) };
         if pager.is_untouched_hole(block)? {
             return Ok(());
         }
-        let pager = pager.clone();
         pager.prefetch(&tail, true)?; // a failure to load is a value here, not a fault
-        self.expose_mut(tail.clone());
-        pager.fill_zero(tail);
-        Ok(())
-    }
-
-    /// Whether there is nothing to clear in `block`, to which nothing can have been written, as there is no span.
-    fn is_hole_in_storage(&self, block: u64) -> Result<bool> {
-        match &self.slot().before {
-            Some((_, before)) if block < self.slot().dropped_from => {
-                Ok(self.transaction.snapshot.block(before.id, BlockNo(block))?.is_none())
-            }
-            _ => Ok(true),
+        let engine = self.transaction.engine.clone();
+        self.slot_mut().expose(&engine, tail.clone());
+        pager.fill_zero(tail.clone());
+        if self.slot().pager.is_err() {
+            // The window is about to be closed: its page counts as written, whether or not there was anything to clear.
+            let page = pager.page_as_written(tail.start)?;
+            self.slot_mut().write_ahead_with(page)?;
         }
+        Ok(())
     }
 }

@@ -1,14 +1,17 @@
+use std::ops::Range;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
 use super::Engine;
 use super::reader::or_too_large;
+use super::unsearched::Unsearched;
+use super::windows::Windows;
 use crate::descriptor::Descriptor;
 use crate::error::Result;
-use crate::geometry::Ranges;
-use crate::pager::Pager;
-use crate::store::{AttrChange, Snapshot};
+use crate::geometry::{BlockNo, BlockSize, Ranges};
+use crate::pager::{Access, AheadOfCommit, Binding, Pager, WrittenAhead};
+use crate::store::{AttrChange, BlockChange, Snapshot};
 
 /// One array in one transaction: what it was, what it is, and where its bytes are. There is one slot an array, hence
 /// one span (invariant G).
@@ -28,11 +31,21 @@ pub(super) struct Slot {
     /// Attributes in the snapshot and now; loaded when the array is opened.
     pub(super) attrs_before: Map<String, Value>,
     pub(super) attrs: Map<String, Value>,
+    /// What was written ahead of the commit.
+    pub(super) ahead: Arc<WrittenAhead>,
+    unsearched: Unsearched,
+    /// Where it has no span: those over parts of it.
+    pub(super) windows: Windows,
+    pub(super) access: Access,
 }
 
 impl Slot {
-    pub(super) fn created(name: &str, descriptor: Descriptor) -> Slot {
+    pub(super) fn created(name: &str, descriptor: Descriptor, of: &Arc<AheadOfCommit>) -> Slot {
         Slot {
+            ahead: WrittenAhead::new(&descriptor, of),
+            unsearched: Unsearched::default(),
+            windows: Windows::default(),
+            access: Access::Normal,
             before: None,
             after: Some((name.to_owned(), descriptor)),
             pager: Ok(None),
@@ -44,10 +57,20 @@ impl Slot {
         }
     }
 
-    pub(super) fn stored(name: &str, descriptor: Descriptor, snapshot: &dyn Snapshot) -> Result<Slot> {
+    pub(super) fn stored(
+        name: &str,
+        descriptor: Descriptor,
+        snapshot: &dyn Snapshot,
+        of: &Arc<AheadOfCommit>,
+    ) -> Result<Slot> {
         let attrs: Map<String, Value> = snapshot.attrs(descriptor.id)?.into_iter().collect();
+        let ahead = WrittenAhead::new(&descriptor, of);
         let before = (name.to_owned(), descriptor);
         Ok(Slot {
+            ahead,
+            unsearched: Unsearched::default(),
+            windows: Windows::default(),
+            access: Access::Normal,
             after: Some(before.clone()),
             before: Some(before),
             pager: Ok(None),
@@ -69,9 +92,9 @@ impl Slot {
             Some((_, before)) => {
                 // As large as it is now, showing what is stored, which may end before or behind that.
                 let shown = Descriptor { shape: now.shape.clone(), ..before.clone() };
-                engine.acquire(name, &shown, snapshot)
+                engine.acquire(name, &shown, snapshot, Some(&self.ahead))
             }
-            None => engine.acquire_new(name, now, snapshot),
+            None => engine.acquire_new(name, now, snapshot, &self.ahead),
         };
         self.pager = or_too_large(pager.map(Some))?;
         if let Ok(Some(pager)) = &self.pager
@@ -83,6 +106,107 @@ impl Slot {
             pager.grow(blocks);
         }
         Ok(())
+    }
+
+    /// What the array's bytes are: as stored, and what was written ahead over it.
+    pub(super) fn binding(&self, snapshot: &Arc<dyn Snapshot>) -> Option<(Descriptor, Binding)> {
+        let (name, now) = self.after.as_ref()?;
+        let binding = Binding {
+            name: name.as_str().into(),
+            array: self.before.as_ref().map(|(_, before)| before.id),
+            snapshot: snapshot.clone(),
+            visible: self.dropped_from,
+            end: now.block_size.blocks_for(now.nbytes()),
+            ahead: Some(self.ahead.clone()),
+        };
+        Some((now.clone(), binding))
+    }
+
+    /// A span that has all of `bytes`, where the array has one, or a window over them.
+    pub(super) fn span_over(
+        &self,
+        engine: &Engine,
+        snapshot: &Arc<dyn Snapshot>,
+        bytes: &Range<usize>,
+    ) -> Result<Option<Arc<Pager>>> {
+        match &self.pager {
+            Ok(pager) => Ok(pager.clone()),
+            Err(_) if bytes.is_empty() => Ok(None),
+            Err(_) => {
+                let Some((array, binding)) = self.binding(snapshot) else { return Ok(None) };
+                self.windows.over(engine, &array, binding, self.access, bytes).map(Some)
+            }
+        }
+    }
+
+    /// Nothing is let go of until the transaction ends. What windows have is written ahead.
+    pub(super) fn pin(&mut self) -> Result<()> {
+        match &self.pager {
+            Ok(Some(pager)) => pager.pin(),
+            Ok(None) => {}
+            Err(_) => self.write_ahead()?,
+        }
+        Ok(())
+    }
+
+    /// To be called before `bytes` are handed out mutably.
+    pub(super) fn expose(&mut self, engine: &Engine, bytes: Range<usize>) {
+        if let Ok(Some(pager)) = &self.pager
+            && !engine.sees_all_writes(pager, self.before.is_some())
+        {
+            self.unsearched.hand_out(&engine.budget, bytes.clone());
+        }
+        self.exposed.insert(bytes);
+    }
+
+    /// No view lives: what was written and the budget does not see is written ahead, if there may be much of it. So is
+    /// what windows have.
+    pub(super) fn safe_point(&mut self, engine: &Engine) -> Result<()> {
+        let much = match &self.pager {
+            Err(_) => true,
+            Ok(Some(pager)) => self.unsearched.is_much(&engine.budget, pager)?,
+            Ok(None) => false,
+        };
+        if much { self.write_ahead() } else { Ok(()) }
+    }
+
+    /// Writes ahead what is in memory, and gives that back. No view lives.
+    pub(super) fn write_ahead(&mut self) -> Result<()> {
+        let Some((name, now)) = &self.after else { return Ok(()) };
+        let named = |e: crate::Error| e.context(format_args!("array {name:?}"));
+        for window in self.windows.open() {
+            window.write_ahead(&self.ahead, &self.exposed).map_err(named)?;
+        }
+        self.windows.close();
+        if let Ok(Some(pager)) = &self.pager {
+            pager.write_ahead(&self.ahead, &self.exposed).map_err(named)?;
+            // Where it ended for a while counts as written to, also where there was nothing to clear.
+            for (block, end) in self.ends_in_blocks(now.block_size) {
+                if !self.ahead.has(block.0) {
+                    let page = pager.page_as_written(end).map_err(named)?;
+                    pager.write_change_ahead(&self.ahead, &page).map_err(named)?;
+                }
+            }
+        }
+        // What is past its end was cut off.
+        self.ahead.truncate(now.block_size.blocks_for(now.nbytes()));
+        self.exposed = Ranges::default();
+        self.unsearched = Unsearched::default();
+        Ok(())
+    }
+
+    /// Where the array ended for a while, of what the commit does not drop anyway.
+    pub(super) fn ends_in_blocks(&self, block_size: BlockSize) -> impl Iterator<Item = (BlockNo, usize)> {
+        let ends = self.ends.iter().filter(|_| self.before.is_some());
+        ends.map(move |&end| (block_size.block_at(end), end)).filter(|(block, _)| block.0 < self.dropped_from)
+    }
+
+    /// The same, and `page` of a window whether it was written to or not.
+    pub(super) fn write_ahead_with(&mut self, page: BlockChange) -> Result<()> {
+        for window in self.windows.open() {
+            window.write_change_ahead(&self.ahead, &page)?;
+        }
+        self.write_ahead()
     }
 
     /// Attributes that were set or removed.
@@ -101,7 +225,11 @@ impl Slot {
     /// Lets go of the span without keeping anything that was written.
     pub(super) fn abandon(&mut self, engine: &Engine) {
         let exposed = std::mem::take(&mut self.exposed);
+        self.unsearched = Unsearched::default();
+        self.windows.close();
         if let Ok(Some(pager)) = std::mem::replace(&mut self.pager, Ok(None))
+            // Nobody is to write ahead for a table that may be about to go back to an earlier state.
+            && { pager.pin(); true }
             && let Some((_, before)) = &self.before
             && pager.release_aborted(&exposed, Some((before.id, before.changed))).is_ok()
         {

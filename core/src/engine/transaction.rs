@@ -8,6 +8,7 @@ use super::slot::Slot;
 use super::writer::Writer;
 use crate::descriptor::{Descriptor, Version};
 use crate::error::{Error, ErrorKind, Result};
+use crate::pager::AheadOfCommit;
 use crate::store::{Snapshot, Turn};
 
 /// A snapshot and private changes to it, committed as one or not at all. Dropping it aborts.
@@ -15,6 +16,10 @@ pub struct Transaction {
     pub(super) engine: Arc<Engine>,
     pub(super) snapshot: Arc<dyn Snapshot>,
     pub(super) arrays: Mutex<Arrays>,
+    /// Where it writes before its commit. After `arrays`: their spans let go of what they mapped of it first.
+    pub(super) ahead: Arc<AheadOfCommit>,
+    /// Savepoints that it can go back to, ascending.
+    pub(super) savepoints: Vec<u64>,
 }
 
 /// The arrays a transaction has had to do with.
@@ -34,7 +39,8 @@ pub(super) enum Place {
 
 impl Transaction {
     pub(super) fn new(engine: Arc<Engine>, snapshot: Arc<dyn Snapshot>) -> Transaction {
-        Transaction { engine, snapshot, arrays: Mutex::default() }
+        let ahead = AheadOfCommit::new(&engine.store);
+        Transaction { engine, snapshot, arrays: Mutex::default(), ahead, savepoints: Vec::new() }
     }
 
     pub(super) fn arrays_lock(&self) -> MutexGuard<'_, Arrays> {
@@ -81,7 +87,8 @@ impl Transaction {
             ));
         }
         descriptor.check_size(name)?;
-        let mut slot = Box::new(Slot::created(name, descriptor.clone()));
+        self.check_codec(name, &descriptor)?;
+        let mut slot = Box::new(Slot::created(name, descriptor.clone(), &self.ahead));
         slot.ensure_span(&self.engine, &self.snapshot)?;
         let at = arrays.slots.len();
         arrays.slots.push(Place::Open(Box::new((name.to_owned(), descriptor))));
@@ -98,8 +105,9 @@ impl Transaction {
         let mut arrays = self.arrays_lock();
         let at = self.slot(&mut arrays, name)?;
         let Place::Home(slot) = &mut arrays.slots[at] else { return Err(in_use(name, "opened again")) };
-        slot.ensure_span(&self.engine, &self.snapshot)?;
         let Some(now) = slot.after.clone() else { return Err(not_found(name)) };
+        self.check_codec(name, &now.1)?;
+        slot.ensure_span(&self.engine, &self.snapshot)?;
         match std::mem::replace(&mut arrays.slots[at], Place::Open(Box::new(now))) {
             Place::Home(slot) => Ok(Writer::new(self, at, slot)),
             Place::Open(_) => Err(in_use(name, "opened again")),
@@ -117,6 +125,7 @@ impl Transaction {
         slot.abandon(&self.engine);
         slot.after = None;
         slot.dropped_from = 0;
+        slot.ahead.truncate(0);
         arrays.names.insert(name.to_owned(), None);
         Ok(())
     }
@@ -165,6 +174,11 @@ impl Transaction {
     /// Forgets all changes.
     pub fn abort(self) {}
 
+    fn check_codec(&self, name: &str, array: &Descriptor) -> Result<()> {
+        let checked = self.engine.store.check_codec(array.codec);
+        checked.map_err(|e| e.context(format_args!("array {name:?}")))
+    }
+
     fn is_taken(&self, arrays: &Arrays, name: &str) -> Result<bool> {
         Ok(match arrays.names.get(name) {
             Some(slot) => slot.is_some(),
@@ -179,7 +193,7 @@ impl Transaction {
             Some(None) => Err(not_found(name)),
             None => {
                 let Some(descriptor) = self.snapshot.array(name)? else { return Err(not_found(name)) };
-                let slot = Slot::stored(name, descriptor, &*self.snapshot)?;
+                let slot = Slot::stored(name, descriptor, &*self.snapshot, &self.ahead)?;
                 let at = arrays.slots.len();
                 arrays.slots.push(Place::Home(Box::new(slot)));
                 arrays.names.insert(name.to_owned(), Some(at));

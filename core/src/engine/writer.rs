@@ -1,15 +1,16 @@
 use std::fmt;
 use std::ops::Range;
 use std::ptr::NonNull;
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::reader::{again, base_of};
+use super::reader::address_in;
 use super::slot::Slot;
 use super::transaction::{Place, Transaction};
 use crate::descriptor::Descriptor;
 use crate::error::Result;
-use crate::pager::Access;
+use crate::pager::{Access, Pager};
 
 /// An array open in a transaction. Dropping it closes it; what was changed stays with the transaction.
 pub struct Writer<'t> {
@@ -62,31 +63,79 @@ impl<'t> Writer<'t> {
     /// # Errors
     /// [`TooLarge`](crate::ErrorKind::TooLarge) where no address range could be had.
     pub fn base(&self) -> Result<NonNull<u8>> {
-        base_of(&self.slot().pager)
+        self.address(0..self.descriptor().nbytes())
     }
 
-    /// To be called before a byte range is handed out mutably: writes are looked for in such ranges only.
-    pub fn expose_mut(&mut self, bytes: Range<usize>) {
-        self.slot_mut().exposed.insert(bytes);
+    /// Address of the first of `bytes`, with the others behind; dangling if there are none. It stands until the next
+    /// call that takes `&mut self`. Where no address range could be had for all of the array, one is taken for these.
+    ///
+    /// # Errors
+    /// [`TooLarge`](crate::ErrorKind::TooLarge) where none could be had.
+    pub fn address(&self, bytes: Range<usize>) -> Result<NonNull<u8>> {
+        Ok(address_in(self.span_over(&bytes)?.as_deref(), &bytes))
+    }
+
+    pub(super) fn span_over(&self, bytes: &Range<usize>) -> Result<Option<Arc<Pager>>> {
+        self.slot().span_over(&self.transaction.engine, &self.transaction.snapshot, bytes)
+    }
+
+    /// To be called before a byte range is handed out mutably: writes are looked for in such ranges only. Also a safe
+    /// point: what was written before may be written ahead, and the addresses of windows are given back.
+    ///
+    /// # Errors
+    /// Of writing ahead. The range must not be handed out then.
+    pub fn expose_mut(&mut self, bytes: Range<usize>) -> Result<()> {
+        self.safe_point()?;
+        let engine = self.transaction.engine.clone();
+        self.slot_mut().expose(&engine, bytes);
+        Ok(())
+    }
+
+    /// The same for who cannot be told of an error: it fails the commit.
+    pub fn expose_mut_anyhow(&mut self, bytes: Range<usize>) {
+        if let Err(why) = self.safe_point()
+            && let Ok(Some(pager)) = &self.slot().pager
+        {
+            pager.fail_commit(&why);
+        }
+        let engine = self.transaction.engine.clone();
+        self.slot_mut().expose(&engine, bytes);
+    }
+
+    /// Writes all that was changed ahead of the commit, and gives the memory back.
+    ///
+    /// # Errors
+    /// [`StoreFull`](crate::ErrorKind::StoreFull), [`Io`](crate::ErrorKind::Io), and the first failure to load any of
+    /// the array's pages. What was changed is still there.
+    pub fn flush(&mut self) -> Result<()> {
+        self.slot_mut().write_ahead()
+    }
+
+    /// No view lives: windows go, and what was written to the others is written ahead if there may be much of it.
+    pub(super) fn safe_point(&mut self) -> Result<()> {
+        let engine = self.transaction.engine.clone();
+        self.slot_mut().safe_point(&engine)
     }
 
     /// Loads the blocks of a byte range, with errors as values. Where system calls cannot wait for faults, also makes
     /// them writable.
     pub fn prefetch(&self, bytes: Range<usize>) -> Result<()> {
-        match &self.slot().pager {
-            Ok(Some(pager)) => pager
+        match self.span_over(&bytes)? {
+            Some(pager) => pager
                 .prefetch(&bytes, pager.is_user_mode())
                 .map_err(|e| e.context(format_args!("array {:?}", self.name()))),
-            Ok(None) => Ok(()),
-            Err(error) => Err(again(error)),
+            None => Ok(()),
         }
     }
 
     /// What accesses to expect.
     pub fn advise(&mut self, access: Access) {
-        if let Ok(Some(pager)) = &self.slot().pager {
+        let slot = self.slot_mut();
+        slot.access = access;
+        if let Ok(Some(pager)) = &slot.pager {
             pager.advise(access);
         }
+        slot.windows.open().iter().for_each(|window| window.advise(access));
     }
 }
 

@@ -10,7 +10,7 @@ use super::table::{Binding, Entry, Kind, Search};
 use super::{Pager, Residency};
 use crate::descriptor::Version;
 use crate::error::{Error, ErrorKind, Result};
-use crate::geometry::{BlockNo, PAGE, Ranges};
+use crate::geometry::{BlockNo, BlockSize, PAGE, Ranges};
 use crate::memory::WrittenTo;
 use crate::store::{BlockChange, Origin, PageRun, PageSource};
 
@@ -45,7 +45,7 @@ impl Pager {
     /// # Errors
     /// Anything that went wrong in this span so far: nothing of it may be committed.
     pub(crate) fn written(&self, exposed: &Ranges) -> Result<Written> {
-        let mut changes = Changes { pages_per_block: u64::from(self.block_size.pages()), list: Vec::new() };
+        let mut changes = Changes::of(self.block_size);
         let mut touched = Vec::new();
         let mut found = Vec::new();
         for Candidate { bytes, means } in self.candidates(exposed) {
@@ -67,7 +67,7 @@ impl Pager {
         let table = self.lock();
         table.refuse_if_failed()?;
         for change in &mut changes.list {
-            change.seen = table.blocks.get(&change.block.0).map_or(Version(0), Entry::version);
+            change.seen = Pager::version_of(&table, change.block.0);
         }
         touched.sort_unstable();
         touched.dedup();
@@ -86,7 +86,7 @@ impl Pager {
         })?;
         let block = self.block_size.block_at(at);
         let page = ((start - self.block_size.start_of(block)) / PAGE) as u32;
-        let seen = self.lock().blocks.get(&block.0).map_or(Version(0), Entry::version);
+        let seen = Pager::version_of(&self.lock(), block.0);
         Ok(BlockChange { block, seen, pages: vec![PageRun { pages: page..page + 1, source: source_of(zero) }] })
     }
 
@@ -102,7 +102,7 @@ impl Pager {
     }
 
     /// The same as bytes: written pages, and copied blocks that a writer was let through to.
-    fn maybe_written_bytes(&self, exposed: &Ranges) -> Result<Vec<Range<usize>>> {
+    pub(crate) fn maybe_written_bytes(&self, exposed: &Ranges) -> Result<Vec<Range<usize>>> {
         let mut found = Vec::new();
         for Candidate { bytes, means } in self.candidates(exposed) {
             match means {
@@ -135,7 +135,7 @@ impl Pager {
         let table = self.lock();
         let mut list: Vec<Candidate> = Vec::new();
         for range in exposed.iter() {
-            let pages = range.start / PAGE * PAGE..range.end.next_multiple_of(PAGE).min(self.span.size_bytes());
+            let pages = range.start / PAGE * PAGE..range.end.next_multiple_of(PAGE).min(self.end_bytes());
             let mut push = |bytes: Range<usize>, means: Means| {
                 let bytes = bytes.start.max(pages.start)..bytes.end.min(pages.end);
                 match list.last_mut() {
@@ -153,6 +153,7 @@ impl Pager {
                     _ => list.push(Candidate { bytes, means }),
                 }
             };
+            let pages = pages.start.max(self.origin)..pages.end;
             let blocks = self.block_size.blocks_in(&pages);
             let mut at = blocks.start;
             for (&block, entry) in table.blocks.range(blocks.clone()) {
@@ -189,7 +190,7 @@ impl Pager {
         }
     }
 
-    fn collect_scanned(&self, range: &Range<usize>, origin: WrittenTo, changes: &mut Changes) -> Result<()> {
+    pub(super) fn collect_scanned(&self, range: &Range<usize>, origin: WrittenTo, changes: &mut Changes) -> Result<()> {
         self.span.with_bytes(range.clone(), &mut |bytes| {
             for (page, bytes) in (range.start / PAGE..).zip(bytes.chunks(PAGE)) {
                 let zero = bytes == ZEROS;
@@ -202,15 +203,11 @@ impl Pager {
         })
     }
 
-    fn collect_compared(&self, range: &Range<usize>, changes: &mut Changes) -> Result<()> {
+    pub(super) fn collect_compared(&self, range: &Range<usize>, changes: &mut Changes) -> Result<()> {
         let block = self.block_size.block_at(range.start).0;
         let (binding, stored) = self.base_of(block)?;
         with_buffer(self.block_size.bytes(), |base| {
-            if stored {
-                self.read_block(&binding, block, base)?
-            } else {
-                base.fill(0)
-            }
+            self.read_shown(&binding, block, stored, base)?;
             let within = range.start - self.block_size.start_of(BlockNo(block));
             self.span.with_bytes(range.clone(), &mut |bytes| {
                 let pages = bytes.chunks(PAGE).zip(base[within..].chunks(PAGE));
@@ -240,12 +237,16 @@ fn source_of(zero: bool) -> PageSource {
 }
 
 /// Collects changed pages, ascending, into runs.
-struct Changes {
+pub(super) struct Changes {
     pages_per_block: u64,
-    list: Vec<BlockChange>,
+    pub(super) list: Vec<BlockChange>,
 }
 
 impl Changes {
+    pub(super) fn of(block_size: BlockSize) -> Changes {
+        Changes { pages_per_block: u64::from(block_size.pages()), list: Vec::new() }
+    }
+
     fn push(&mut self, page: u64, zero: bool) {
         let block = BlockNo(page / self.pages_per_block);
         let page = (page % self.pages_per_block) as u32;

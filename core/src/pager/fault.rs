@@ -6,6 +6,7 @@ use std::cell::RefCell;
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::budget::Room;
 use super::plan::{Piece, Plan, pieces, window};
 use super::table::{Binding, Entry, Kind, State, Table, is_mappable};
 use super::{Pager, Residency};
@@ -79,19 +80,29 @@ impl Faults for Pager {
                 // Without a binding there is no view, so this is a message that came late and nobody waits.
                 let Some(mut load) = self.start(&mut table, block) else { return Vec::new() }; // (3)
                 drop(table);
-                match load.ask() {
-                    // (4)
-                    // Bytes have to be read: not by the thread that everybody else's faults wait for.
-                    Ok(plan) if self.reads(&plan) => vec![Box::new(move || load.run_or_poison(plan))],
-                    Ok(plan) => {
-                        load.run_or_poison(plan);
-                        Vec::new()
-                    }
+                let plan = match load.ask() {
+                    Ok(plan) => plan, // (4)
                     Err(error) => {
                         load.poison(error);
-                        Vec::new()
+                        return Vec::new();
                     }
+                };
+                let bytes = self.memory_for(load.binding(), &plan);
+                let mut jobs: Vec<Job> = Vec::new();
+                match self.budget.room_left(bytes) {
+                    Some(room) if !self.reads(&plan) => load.run_or_poison(plan, room),
+                    // Bytes have to be read, or others have to give way: not by the thread that everybody else's faults
+                    // wait for.
+                    room => jobs.push(Box::new(move || {
+                        let room = room.unwrap_or_else(|| load.pager.budget.make_room(bytes));
+                        load.run_or_poison(plan, room);
+                    })),
                 }
+                if bytes > 0 && self.budget.is_to_be_trimmed() {
+                    let budget = self.budget.clone();
+                    jobs.push(Box::new(move || budget.trim()));
+                }
+                jobs
             }
         }
     }
@@ -105,12 +116,12 @@ impl Faults for Pager {
 
     fn fail(&self, why: &str) {
         let mut table = self.lock();
-        let blocks = self.span.size_bytes() as u64 / self.block_size.bytes() as u64;
+        let blocks = self.blocks();
         table.raise_generation();
         table.failure.get_or_insert_with(|| why.to_owned());
         table.is_dead = true;
         if self.residency == Residency::Lazy {
-            for gap in table.gaps(0..blocks) {
+            for gap in table.gaps(blocks) {
                 self.span.poison(self.bytes_of(&gap), why);
             }
         }
@@ -133,7 +144,8 @@ impl Load {
     fn ask(&mut self) -> Result<Plan> {
         let plan = Plan::ask(self.binding(), &self.run, self.block, self.pager.block_size)?;
         if !self.pager.reads(&plan) {
-            return Ok(plan);
+            let most = self.pager.most_zero_blocks();
+            return Ok(if plan.is_holes() { plan.at_most(most, self.block) } else { plan });
         }
         let run = std::mem::replace(&mut self.run, self.block..self.block + 1);
         let mut table = self.pager.lock();
@@ -150,12 +162,12 @@ impl Load {
     }
 
     /// Step 5.
-    fn run(&self, plan: Plan) -> Result<()> {
-        if self.pager.copies(&plan) { self.pager.copy(self, plan) } else { self.pager.map(self, plan) }
+    fn run(&self, plan: Plan, room: Room) -> Result<()> {
+        if self.pager.copies(&plan) { self.pager.copy(self, plan, room) } else { self.pager.map(self, plan, room) }
     }
 
-    fn run_or_poison(self, plan: Plan) {
-        if let Err(error) = self.run(plan) {
+    fn run_or_poison(self, plan: Plan, room: Room) {
+        if let Err(error) = self.run(plan, room) {
             self.poison(error);
         }
     }
@@ -177,6 +189,12 @@ impl Pager {
         let pager = self.this.upgrade()?;
         let alone = self.policy.copy || self.is_random();
         let around = if alone { block..block + 1 } else { window(block, self.block_size) };
+        let around = match &binding.ahead {
+            Some(ahead) => ahead.between(block, around),
+            None => around,
+        };
+        let own = self.blocks();
+        let around = around.start.max(own.start)..around.end.min(own.end);
         let run = table.start(block, around);
         Some(Load { pager, run, block, generation: table.generation, binding: Some(binding) })
     }
@@ -184,7 +202,24 @@ impl Pager {
     /// Steps 4 to 6 for a thread that wants errors as values.
     pub(super) fn load(mut load: Load) -> Result<()> {
         let plan = load.ask()?; // (4)
-        load.run(plan)
+        let room = load.pager.budget.make_room(load.pager.memory_for(load.binding(), &plan));
+        load.run(plan, room)
+    }
+
+    /// How much memory of its own what was planned may come to take: copies, and holes that somebody may write to.
+    fn memory_for(&self, binding: &Binding, plan: &Plan) -> usize {
+        let blocks = match plan.is_holes() {
+            _ if self.copies(plan) => 1,
+            true if binding.ahead.is_some() => plan.records.len(),
+            _ => 0,
+        };
+        blocks * self.block_size.bytes()
+    }
+
+    /// Zero memory is laid for so many blocks at once at most, an eighth of the budget.
+    fn most_zero_blocks(&self) -> u64 {
+        let blocks = (self.budget.limit_bytes() / 8 / self.block_size.bytes()).max(1) as u64;
+        1 << blocks.ilog2()
     }
 
     /// Whether bytes have to be read before what was planned can be seen.
@@ -195,17 +230,18 @@ impl Pager {
     /// Whether what was planned is to be copied: as the user chose, as storage demands, or for want of mappings.
     fn copies(&self, plan: &Plan) -> bool {
         self.policy.copy && self.residency == Residency::Lazy
+            || plan.is_ahead
             || plan.records.first().is_some_and(|r| r.as_ref().is_some_and(|r| !is_mappable(r)))
             || !self.memory.has_room_for_mappings(2 * pieces(plan.first, &plan.records, self.block_size).len() + 2)
     }
 
-    fn map(&self, load: &Load, plan: Plan) -> Result<()> {
+    fn map(&self, load: &Load, plan: Plan, mut room: Room) -> Result<()> {
         self.verify(load.binding(), &plan)?;
         let mut table = self.lock();
         if table.generation != load.generation {
             return Ok(());
         }
-        let Err(error) = self.install(&mut table, load.binding(), &plan) else { return Ok(()) };
+        let Err(error) = self.install(&mut table, load.binding(), &plan, &mut room) else { return Ok(()) };
         match table.state(load.block) {
             State::Installed(Kind::Poisoned) => Err(error),
             // Those that are missing still try again by their own faults.
@@ -213,7 +249,8 @@ impl Pager {
             State::Missing | State::Loading => {
                 drop(table);
                 // Which takes no mapping.
-                self.copy(load, plan).map_err(|copying| copying.with_source(error))
+                let room = self.budget.room_anyhow(self.block_size.bytes());
+                self.copy(load, plan, room).map_err(|copying| copying.with_source(error))
             }
         }
     }
@@ -235,7 +272,7 @@ impl Pager {
     /// # Errors
     /// Blocks before the piece that failed are there. One that it tore is poisoned: what was laid of it may have been
     /// read and written since, so it can be neither taken back nor completed. The others are missing.
-    pub(super) fn install(&self, table: &mut Table, binding: &Binding, plan: &Plan) -> Result<()> {
+    pub(super) fn install(&self, table: &mut Table, binding: &Binding, plan: &Plan, room: &mut Room) -> Result<()> {
         let start = self.bytes_of(&(plan.first..plan.next())).start;
         let mut laid = start;
         let mut outcome = Ok(());
@@ -257,7 +294,11 @@ impl Pager {
         let whole = (laid - start) / self.block_size.bytes();
         for (block, record) in (plan.first..).zip(&plan.records[..whole]) {
             let kind = if record.is_some() { Kind::Mapped } else { Kind::Zero };
-            table.blocks.insert(block, Entry::new(kind, record.clone()));
+            let mut entry = Entry::new(kind, record.clone());
+            if kind == Kind::Zero && binding.ahead.is_some() && self.residency == Residency::Lazy {
+                entry.charge = Some(room.charge(self, block, self.block_size.bytes(), true));
+            }
+            table.blocks.insert(block, entry);
         }
         if let Err(error) = &outcome
             && !(laid - start).is_multiple_of(self.block_size.bytes())
@@ -268,17 +309,14 @@ impl Pager {
     }
 
     /// Copies the block that is waited for; the others stay missing.
-    fn copy(&self, load: &Load, plan: Plan) -> Result<()> {
-        let block = load.block;
+    fn copy(&self, load: &Load, plan: Plan, mut room: Room) -> Result<()> {
+        let (block, is_ahead) = (load.block, plan.is_ahead);
         let record = plan.records.into_iter().nth((block - plan.first) as usize).flatten();
         with_buffer(self.block_size.bytes(), |buffer| {
-            match &record {
-                Some(_) => self.read_block(load.binding(), block, buffer)?,
-                None => buffer.fill(0),
-            }
+            self.read_shown(load.binding(), block, record.is_some(), buffer)?;
             let mut table = self.lock();
             if table.generation == load.generation {
-                self.install_copy(&mut table, block, record, buffer)?;
+                self.install_copy(&mut table, block, record, is_ahead, buffer, &mut room)?;
             }
             Ok(())
         })
@@ -289,7 +327,9 @@ impl Pager {
         table: &mut Table,
         block: u64,
         record: Option<BlockRecord>,
+        is_ahead: bool,
         bytes: &[u8],
+        room: &mut Room,
     ) -> Result<()> {
         let range = self.bytes_of(&(block..block + 1));
         self.span.copy(range.start, &bytes[..range.len()])?;
@@ -297,8 +337,21 @@ impl Pager {
             Residency::Lazy => Kind::Clean,
             Residency::Eager => Kind::Filed,
         };
-        table.blocks.insert(block, Entry::new(kind, record));
+        let charge = Some(room.charge(self, block, range.len(), false));
+        table.has_ahead |= is_ahead;
+        table.blocks.insert(block, Entry { is_ahead, charge, ..Entry::new(kind, record) });
         Ok(())
+    }
+
+    /// The bytes that the span shows of a block: those that are `stored`, and over them what is written ahead.
+    pub(super) fn read_shown(&self, binding: &Binding, block: u64, stored: bool, buffer: &mut [u8]) -> Result<()> {
+        let ahead = binding.ahead.as_ref().and_then(|ahead| ahead.block(block));
+        match &ahead {
+            Some(ahead) if ahead.covers(self.block_size.pages()) => {}
+            _ if stored => self.read_block(binding, block, buffer)?,
+            _ => buffer.fill(0),
+        }
+        ahead.map_or(Ok(()), |ahead| ahead.read_over(buffer))
     }
 
     /// The verified bytes of a stored block.
@@ -313,17 +366,23 @@ impl Pager {
     pub(super) fn admit_writer(&self, block: u64) -> Result<()> {
         let mut table = self.lock();
         let bytes = self.bytes_of(&(block..block + 1));
+        if table.spilling.contains(&block) {
+            return Ok(()); // who writes it ahead wakes
+        }
         match table.blocks.get_mut(&block) {
             Some(entry) if entry.kind == Kind::Clean => {
                 self.span.unprotect(bytes)?;
                 entry.kind = Kind::Dirty;
+                if let Some(charge) = &entry.charge {
+                    charge.is_written_to();
+                }
             }
             _ => self.span.wake(bytes),
         }
         Ok(())
     }
 
-    fn poison(&self, table: &mut Table, block: u64, why: &Error) {
+    pub(super) fn poison(&self, table: &mut Table, block: u64, why: &Error) {
         self.span.poison(self.bytes_of(&(block..block + 1)), &why.to_string());
         table.failure.get_or_insert_with(|| why.to_string());
         table.blocks.insert(block, Entry::new(Kind::Poisoned, None));

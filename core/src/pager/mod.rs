@@ -17,12 +17,17 @@
 //!   are given back only afterwards; a message for a re-used address loads a block early, nothing worse.
 //! * *A write races with the search for writes*: the search runs when the borrow checker has seen every view die.
 
+mod ahead;
 mod arm;
+mod budget;
 mod dirty;
+mod evict;
 mod fault;
+mod flush;
 mod plan;
 mod refresh;
 mod settle;
+mod shifted;
 mod table;
 
 use std::ops::Range;
@@ -34,8 +39,11 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::{BlockNo, BlockSize, PAGE, page_ceil};
 use crate::memory::{Memory, Residency, Span};
 use crate::store::Origin;
+pub(crate) use ahead::{AheadBlock, AheadOfCommit, WrittenAhead};
+pub(crate) use budget::{Budget, Room};
 pub(crate) use dirty::Written;
 use plan::page_range;
+use shifted::Shifted;
 pub(crate) use table::Binding;
 use table::{Kind, State, Table};
 
@@ -52,20 +60,27 @@ pub enum Access {
 }
 
 /// How blocks become memory.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Policy {
     /// Copy every block rather than map it.
     pub(crate) copy: bool,
     /// Verify mapped blocks against their checksums.
     pub(crate) verify: bool,
+    /// Write ahead while views live.
+    pub(crate) spill_under_views: bool,
 }
 
 pub(crate) struct Pager {
     span: Box<dyn Span>,
+    /// The byte of the array that the span begins at; 0 but for a window.
+    origin: usize,
     memory: Arc<dyn Memory>,
     residency: Residency,
     block_size: BlockSize,
     policy: Policy,
+    budget: Arc<Budget>,
+    /// Its number in the budget.
+    owner: u64,
     access: AtomicU8,
     /// Whether the memory can arm, as far as is known.
     arms: AtomicBool,
@@ -76,21 +91,28 @@ pub(crate) struct Pager {
 }
 
 impl Pager {
-    /// A pager over a new span of `len` bytes, showing nothing yet.
+    /// A pager over a new span for `bytes` of an array (multiples of 2 MiB), showing nothing yet.
     pub(crate) fn new(
         memory: &Arc<dyn Memory>,
-        len: usize,
+        bytes: Range<usize>,
         residency: Residency,
         block_size: BlockSize,
         policy: Policy,
+        budget: &Arc<Budget>,
     ) -> Result<Arc<Pager>> {
+        let (origin, len) = (bytes.start, bytes.end - bytes.start);
         let span = memory.reserve(len, residency)?;
+        let span = if origin == 0 { span } else { Box::new(Shifted::new(span, origin)) };
+        let owner = budget.new_owner();
         let pager = Arc::new_cyclic(|this| Pager {
             span,
+            origin,
             memory: memory.clone(),
             residency,
             block_size,
             policy,
+            budget: budget.clone(),
+            owner,
             access: AtomicU8::new(Access::Normal as u8),
             arms: AtomicBool::new(true),
             table: Mutex::new(Table::new(residency)),
@@ -101,12 +123,25 @@ impl Pager {
         Ok(pager)
     }
 
-    pub(crate) fn base(&self) -> NonNull<u8> {
-        self.span.base()
+    /// The address of a byte of the array that the span has.
+    pub(crate) fn address_of(&self, byte: usize) -> NonNull<u8> {
+        debug_assert!((self.origin..=self.end_bytes()).contains(&byte));
+        self.span.base().map_addr(|base| base.saturating_add(byte - self.origin))
     }
 
-    pub(crate) fn size_bytes(&self) -> usize {
-        self.span.size_bytes()
+    /// The byte of the array that the span ends at.
+    pub(crate) fn end_bytes(&self) -> usize {
+        self.origin + self.span.size_bytes()
+    }
+
+    /// Whether the span has all of `bytes`.
+    pub(crate) fn has(&self, bytes: &Range<usize>) -> bool {
+        self.origin <= bytes.start && bytes.end <= self.end_bytes()
+    }
+
+    /// The blocks that the span has addresses for.
+    fn blocks(&self) -> Range<u64> {
+        self.block_size.block_at(self.origin).0..self.block_size.block_at(self.end_bytes()).0
     }
 
     pub(crate) fn residency(&self) -> Residency {
@@ -122,7 +157,7 @@ impl Pager {
         let before = self.access.swap(access as u8, Ordering::Relaxed);
         if (before == Access::Random as u8) != (access == Access::Random) {
             // A load looks at `access` under the lock that this takes: it saw the new one, or what it mapped is here.
-            for (at, _) in self.extents_in(&(0..self.span.size_bytes())) {
+            for (at, _) in self.extents_in(&(self.origin..self.end_bytes())) {
                 self.span.advise(at, access == Access::Random);
             }
         }
@@ -137,6 +172,11 @@ impl Pager {
         self.access.load(Ordering::Relaxed) == Access::Random as u8
     }
 
+    /// Nothing of what the span shows will be committed, though all of it is right.
+    pub(crate) fn fail_commit(&self, why: &Error) {
+        self.lock().fail_with(why);
+    }
+
     /// Writes zeros, as the one who owns the array alone.
     pub(crate) fn fill_zero(&self, bytes: Range<usize>) {
         self.span.fill_zero(bytes);
@@ -149,7 +189,7 @@ impl Pager {
     }
 
     fn bytes_of(&self, blocks: &Range<u64>) -> Range<usize> {
-        let end = self.block_size.start_of(BlockNo(blocks.end)).min(self.span.size_bytes());
+        let end = self.block_size.start_of(BlockNo(blocks.end)).min(self.end_bytes());
         self.block_size.start_of(BlockNo(blocks.start))..end
     }
 

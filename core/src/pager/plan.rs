@@ -32,13 +32,18 @@ pub(crate) struct Plan {
     pub(crate) first: u64,
     /// One a block; `None` is a hole.
     pub(crate) records: Vec<Option<BlockRecord>>,
+    /// Bytes that its transaction wrote ahead lie over those of the record; then it is one block.
+    pub(crate) is_ahead: bool,
 }
 
 impl Plan {
     /// Asks storage about `run`, in which `block` is wanted (step 4 of a fault), and decides how much of it to install
     /// at once.
     pub(crate) fn ask(binding: &Binding, run: &Range<u64>, block: u64, block_size: BlockSize) -> Result<Plan> {
-        let mut plan = Plan::ahead(binding, block..run.end, block_size)?;
+        if binding.ahead.as_ref().is_some_and(|ahead| ahead.has(block)) {
+            return Ok(Plan { is_ahead: true, ..Plan::of_one(block, binding.record(block)?) });
+        }
+        let mut plan = Plan::onward(binding, block..run.end, block_size)?;
         while plan.first > run.start {
             let behind = plan.first.saturating_sub(BEHIND).max(run.start)..plan.first;
             let mut records = records(binding, &behind)?;
@@ -60,8 +65,8 @@ impl Plan {
     }
 
     /// From the first block of `run` on.
-    fn ahead(binding: &Binding, run: Range<u64>, block_size: BlockSize) -> Result<Plan> {
-        let mut plan = Plan { first: run.start, records: Vec::new() };
+    fn onward(binding: &Binding, run: Range<u64>, block_size: BlockSize) -> Result<Plan> {
+        let mut plan = Plan { first: run.start, records: Vec::new(), is_ahead: false };
         let mut holes = run.end - run.start;
         if let Some((array, stored)) = binding.stored(&run) {
             binding.snapshot.blocks(array, stored, &mut |BlockNo(block), record| {
@@ -85,7 +90,27 @@ impl Plan {
     /// Of all that was planned, `block` alone.
     pub(crate) fn of(self, block: u64) -> Plan {
         let record = self.records.into_iter().nth((block - self.first) as usize).flatten();
-        Plan { first: block, records: vec![record] }
+        Plan { is_ahead: self.is_ahead, ..Plan::of_one(block, record) }
+    }
+
+    /// One block.
+    pub(crate) fn of_one(block: u64, record: Option<BlockRecord>) -> Plan {
+        Plan { first: block, records: vec![record], is_ahead: false }
+    }
+
+    /// Whether it is holes alone, which take memory only where they are written to.
+    pub(crate) fn is_holes(&self) -> bool {
+        !self.is_ahead && self.records.iter().all(Option::is_none)
+    }
+
+    /// Of all that was planned, at most `most` blocks around `block`, aligned to as many.
+    pub(crate) fn at_most(mut self, most: u64, block: u64) -> Plan {
+        let start = (block / most * most).max(self.first);
+        let end = (block / most * most).saturating_add(most).min(self.next());
+        self.records.truncate((end - self.first) as usize);
+        self.records.drain(..(start - self.first) as usize);
+        self.first = start;
+        self
     }
 
     /// The block behind the last one planned.

@@ -7,12 +7,13 @@
 use std::collections::BTreeMap;
 use std::ops::{ControlFlow, Range};
 
+use super::budget::Room;
 use super::fault::with_buffer;
 use super::plan::{Plan, follows};
 use super::table::{Binding, Entry, Table, is_mappable};
 use super::{Pager, Residency};
 use crate::descriptor::{ArrayId, Version};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::{BlockNo, Ranges};
 use crate::store::BlockRecord;
 
@@ -33,7 +34,8 @@ impl Pager {
     /// # Errors
     /// Then the span shows anything, and its owner drops it whole.
     pub(crate) fn bind(&self, binding: Binding, changed: Version, known: ChangesBetween<'_>) -> Result<()> {
-        let mut table = self.lock();
+        let mut room = self.room_for_produced(&binding)?;
+        let mut table = self.alone();
         table.refuse_if_failed()?; // after its last release, that is
         table.raise_generation();
         let suspects = match (table.right_for.take(), binding.array) {
@@ -62,7 +64,7 @@ impl Pager {
         };
         self.forget(&mut table, &stale)?;
         if self.residency == Residency::Eager {
-            self.install_all(&mut table, &binding)?;
+            self.install_all(&mut table, &binding, &mut room)?;
         }
         table.binding = Some(binding);
         Ok(())
@@ -79,13 +81,20 @@ impl Pager {
         exposed: &Ranges,
         right_for: Option<(ArrayId, Version)>,
     ) -> Result<()> {
-        let mut table = self.lock();
+        let mut table = self.alone();
+        table.is_pinned = false;
         table.raise_generation();
         let binding = table.binding.take();
         if let Some(why) = &table.failure {
-            return Err(crate::Error::new(crate::ErrorKind::Io, why.clone()));
+            return Err(Error::new(ErrorKind::Io, why.clone()));
         }
         self.forget(&mut table, written)?;
+        // What it wrote ahead is of no state, or somewhere else in the new one.
+        if std::mem::take(&mut table.has_ahead) {
+            let ahead: Vec<u64> =
+                table.blocks.iter().filter(|(_, entry)| entry.is_ahead).map(|(&block, _)| block).collect();
+            self.forget(&mut table, &ahead)?;
+        }
         // What a transaction dropped it showed as holes, which says nothing about any state.
         let cut = binding.as_ref().is_some_and(|b| b.visible != u64::MAX);
         if let Some(binding) = binding.as_ref().filter(|_| cut) {
@@ -108,7 +117,7 @@ impl Pager {
     /// The array ends at `blocks` blocks now; `visible` is the least number that it had since the snapshot. Blocks
     /// past the end are gone, whatever was written to them.
     pub(crate) fn cut(&self, blocks: u64, visible: u64) -> Result<()> {
-        let mut table = self.lock();
+        let mut table = self.alone();
         table.raise_generation();
         if let Some(binding) = &mut table.binding {
             binding.end = blocks;
@@ -127,10 +136,10 @@ impl Pager {
         self.forget(table, &beyond)?;
         if self.residency == Residency::Eager {
             // Zero memory has no entry there, and may have been written to.
-            let size = self.span.size_bytes();
-            let start = self.block_size.start_of(BlockNo(blocks)).min(size);
-            if start < size {
-                self.span.reset(start..size)?;
+            let end = self.end_bytes();
+            let start = self.block_size.start_of(BlockNo(blocks)).clamp(self.origin, end);
+            if start < end {
+                self.span.reset(start..end)?;
             }
         }
         Ok(())
@@ -151,11 +160,12 @@ impl Pager {
         }
         let Some(binding) = table.binding.clone() else { return Ok(false) };
         drop(table);
-        Ok(binding.record(block)?.is_none())
+        let is_ahead = binding.ahead.as_ref().is_some_and(|ahead| ahead.has(block));
+        Ok(!is_ahead && binding.record(block)?.is_none())
     }
 
     /// Installed → Missing.
-    fn forget(&self, table: &mut Table, blocks: &[u64]) -> Result<()> {
+    pub(super) fn forget(&self, table: &mut Table, blocks: &[u64]) -> Result<()> {
         let mut runs = runs(blocks);
         // What is emptied in the midst of mappings splits them. Where there is no room for that, what lies between goes
         // too: a later fault, or the next binding of an eager span, brings it back.
@@ -172,30 +182,69 @@ impl Pager {
         Ok(())
     }
 
-    /// Everything stored that an eager span does not have yet.
-    fn install_all(&self, table: &mut Table, binding: &Binding) -> Result<()> {
-        let Some((array, stored)) = binding.stored(&(0..binding.end)) else { return Ok(()) };
+    /// Room for what an eager span has to hold in memory of its own: all that cannot be mapped.
+    fn room_for_produced(&self, binding: &Binding) -> Result<Room> {
+        let mut blocks = 0;
+        if self.residency == Residency::Eager
+            && let Some((array, stored)) = binding.stored(&self.shown(binding))
+        {
+            binding.snapshot.blocks(array, stored, &mut |_, record| {
+                blocks += usize::from(!is_mappable(&record));
+                ControlFlow::Continue(())
+            })?;
+        }
+        let (bytes, limit) = (blocks * self.block_size.bytes(), self.budget.limit_bytes());
+        let room = self.budget.make_room(bytes);
+        if bytes > 0 && self.budget.is_exceeded() {
+            let why = format!(
+                "array {:?}: {bytes} bytes of it are compressed and have to be held in memory where page faults cannot be \
+                 had, which the memory budget of {limit} bytes does not allow",
+                binding.name
+            );
+            return Err(Error::new(ErrorKind::Unsupported, why));
+        }
+        Ok(room)
+    }
+
+    /// The blocks of the array that this span has addresses for.
+    fn shown(&self, binding: &Binding) -> Range<u64> {
+        let blocks = self.blocks();
+        blocks.start.min(binding.end)..blocks.end.min(binding.end)
+    }
+
+    /// Everything stored that an eager span does not have yet, and what is written ahead of it.
+    fn install_all(&self, table: &mut Table, binding: &Binding, room: &mut Room) -> Result<()> {
+        let shown = self.shown(binding);
+        let ahead = binding.ahead.as_ref().map_or(Vec::new(), |ahead| ahead.numbers());
+        let ahead: Vec<u64> = ahead.into_iter().filter(|block| shown.contains(block)).collect();
         let mut plans: Vec<Plan> = Vec::new();
-        binding.snapshot.blocks(array, stored, &mut |BlockNo(block), record| {
-            if table.blocks.contains_key(&block) {
-                return ControlFlow::Continue(());
-            }
-            match plans.last_mut() {
-                Some(plan) if plan.next() == block && joins(plan, &record, self) => plan.records.push(Some(record)),
-                _ => plans.push(Plan { first: block, records: vec![Some(record)] }),
-            }
-            ControlFlow::Continue(())
-        })?;
+        if let Some((array, stored)) = binding.stored(&shown) {
+            binding.snapshot.blocks(array, stored, &mut |BlockNo(block), record| {
+                if table.blocks.contains_key(&block) || ahead.binary_search(&block).is_ok() {
+                    return ControlFlow::Continue(());
+                }
+                match plans.last_mut() {
+                    Some(plan) if plan.next() == block && joins(plan, &record, self) => plan.records.push(Some(record)),
+                    _ => plans.push(Plan::of_one(block, Some(record))),
+                }
+                ControlFlow::Continue(())
+            })?;
+        }
+        for block in ahead {
+            plans.push(Plan { is_ahead: true, ..Plan::of_one(block, binding.record(block)?) });
+        }
         for plan in plans {
             let mappings = 2 * plan.records.iter().flatten().map(|r| r.segments.len()).sum::<usize>();
-            if plan.records.iter().flatten().all(is_mappable) && self.memory.has_room_for_mappings(mappings) {
+            let is_mapped = !plan.is_ahead && plan.records.iter().flatten().all(is_mappable);
+            if is_mapped && self.memory.has_room_for_mappings(mappings) {
                 self.verify(binding, &plan)?;
-                self.install(table, binding, &plan)?;
+                self.install(table, binding, &plan, room)?;
             } else {
+                let is_ahead = plan.is_ahead;
                 for (block, record) in (plan.first..).zip(plan.records) {
                     with_buffer(self.block_size.bytes(), |buffer| {
-                        self.read_block(binding, block, buffer)?;
-                        self.install_copy(table, block, record, buffer)
+                        self.read_shown(binding, block, record.is_some(), buffer)?;
+                        self.install_copy(table, block, record, is_ahead, buffer, room)
                     })?;
                 }
             }

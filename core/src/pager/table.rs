@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::ahead::WrittenAhead;
+use super::budget::Charge;
 use crate::descriptor::{ArrayId, Version};
 use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::BlockNo;
@@ -28,13 +30,17 @@ pub(crate) enum Kind {
 }
 
 /// An installed block.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) kind: Kind,
     /// What storage said when it was installed; `None` for a hole.
     pub(crate) record: Option<BlockRecord>,
     /// How writes to it are searched for.
     pub(crate) search: Search,
+    /// Bytes that its transaction wrote ahead lie over those of the record.
+    pub(crate) is_ahead: bool,
+    /// What it counts in the budget; `None` for what the kernel reclaims by itself.
+    pub(crate) charge: Option<Charge>,
 }
 
 /// How writes to a mapped block are searched for; of other kinds it says nothing.
@@ -48,7 +54,7 @@ pub(crate) enum Search {
 
 impl Entry {
     pub(crate) fn new(kind: Kind, record: Option<BlockRecord>) -> Entry {
-        Entry { kind, record, search: Search::Plain(0) }
+        Entry { kind, record, search: Search::Plain(0), is_ahead: false, charge: None }
     }
 
     /// Version of the block's content.
@@ -58,7 +64,7 @@ impl Entry {
 
     /// Whether the memory still is what `record` says.
     pub(crate) fn is(&self, record: Option<&BlockRecord>) -> bool {
-        self.kind != Kind::Poisoned && self.record.as_ref() == record
+        self.kind != Kind::Poisoned && !self.is_ahead && self.record.as_ref() == record
     }
 }
 
@@ -85,6 +91,8 @@ pub(crate) struct Binding {
     pub(crate) visible: u64,
     /// Blocks of the array as it is now: nothing is loaded ahead past it.
     pub(crate) end: u64,
+    /// What the transaction wrote ahead; `None` for who only reads.
+    pub(crate) ahead: Option<Arc<WrittenAhead>>,
 }
 
 impl Binding {
@@ -117,6 +125,14 @@ pub(crate) struct Table {
     pub(crate) right_for: Option<(ArrayId, Version)>,
     /// The first failure; it sticks until the span is dropped.
     pub(crate) failure: Option<String>,
+    /// What kind it is of: as a commit says it.
+    pub(crate) failure_kind: ErrorKind,
+    /// Blocks that are being written ahead: what is stored to them waits.
+    pub(crate) spilling: Vec<u64>,
+    /// Nothing is let go of.
+    pub(crate) is_pinned: bool,
+    /// Entries that [are ahead](Entry::is_ahead) may be there.
+    pub(crate) has_ahead: bool,
     /// Faults are not delivered any more: what is missing was poisoned.
     pub(crate) is_dead: bool,
 }
@@ -131,12 +147,17 @@ impl Table {
             loading: Vec::new(),
             right_for: None,
             failure: None,
+            failure_kind: ErrorKind::Corrupt,
+            spilling: Vec::new(),
+            is_pinned: false,
+            has_ahead: false,
             is_dead: false,
         }
     }
 
     pub(crate) fn state(&self, block: u64) -> State {
         match self.blocks.get(&block) {
+            Some(_) if self.spilling.contains(&block) => State::Loading,
             Some(entry) => State::Installed(entry.kind),
             None if self.is_dead => State::Installed(Kind::Poisoned),
             None if self.residency == Residency::Eager => State::Installed(Kind::Zero),
@@ -177,8 +198,16 @@ impl Table {
     /// Refuses what would store the span's bytes.
     pub(crate) fn refuse_if_failed(&self) -> Result<()> {
         match &self.failure {
-            Some(why) => Err(Error::new(ErrorKind::Corrupt, format!("nothing is stored after a failure: {why}"))),
+            Some(why) => Err(Error::new(self.failure_kind, format!("nothing is stored after a failure: {why}"))),
             None => Ok(()),
+        }
+    }
+
+    /// The transaction cannot be committed any more, but what it shows is right.
+    pub(crate) fn fail_with(&mut self, why: &Error) {
+        if self.failure.is_none() {
+            self.failure = Some(why.to_string());
+            self.failure_kind = why.kind();
         }
     }
 

@@ -42,7 +42,7 @@ impl World {
 
     pub(crate) fn write(&self, transaction: &Transaction, at: usize, bytes: &[u8]) {
         let mut writer = transaction.open("a").unwrap();
-        writer.expose_mut(at..at + bytes.len());
+        writer.expose_mut(at..at + bytes.len()).unwrap();
         self.memory.span_at(writer.base().unwrap()).store(at, bytes).unwrap();
     }
 

@@ -1,0 +1,115 @@
+//! Savepoints: a savepoint writes ahead what is dirty and remembers the transaction's table; a rollback returns to it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde_json::{Map, Value};
+
+use super::slot::Slot;
+use super::transaction::{Place, Transaction};
+use crate::descriptor::Descriptor;
+use crate::error::{Error, ErrorKind, Result};
+use crate::pager::AheadBlock;
+
+/// No two savepoints of a process have the same number.
+static NEXT: AtomicU64 = AtomicU64::new(1);
+
+/// A state of a transaction that it can go back to. See [`Transaction::savepoint`].
+pub struct Savepoint {
+    number: u64,
+    names: BTreeMap<String, Option<usize>>,
+    slots: Vec<Saved>,
+}
+
+/// What an array was.
+struct Saved {
+    after: Option<(String, Descriptor)>,
+    dropped_from: u64,
+    ends: Vec<usize>,
+    attrs: Map<String, Value>,
+    ahead: BTreeMap<u64, AheadBlock>,
+}
+
+impl Saved {
+    fn of(slot: &Slot) -> Saved {
+        Saved {
+            after: slot.after.clone(),
+            dropped_from: slot.dropped_from,
+            ends: slot.ends.clone(),
+            attrs: slot.attrs.clone(),
+            ahead: slot.ahead.saved(),
+        }
+    }
+
+    fn restore(self, slot: &mut Slot) {
+        slot.after = self.after;
+        slot.dropped_from = self.dropped_from;
+        slot.ends = self.ends;
+        slot.attrs = self.attrs;
+        slot.ahead.restore(self.ahead);
+    }
+}
+
+impl Transaction {
+    /// A state to [go back to](Transaction::rollback). What was written so far is written ahead of the commit, which
+    /// gives its memory back; nobody sees it.
+    ///
+    /// # Errors
+    /// [`StoreFull`](ErrorKind::StoreFull), [`Io`](ErrorKind::Io), and the first failure to load any page of an array;
+    /// [`Invalid`](ErrorKind::Invalid) after an array handle was leaked. The transaction is as it was.
+    pub fn savepoint(&mut self) -> Result<Savepoint> {
+        let mut arrays = self.arrays_lock();
+        let mut slots = Vec::with_capacity(arrays.slots.len());
+        for place in &mut arrays.slots {
+            let Place::Home(slot) = place else { return Err(leaked()) };
+            slot.write_ahead()?;
+            slots.push(Saved::of(slot));
+        }
+        let names = arrays.names.clone();
+        drop(arrays);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        self.savepoints.push(number);
+        Ok(Savepoint { number, names, slots })
+    }
+
+    /// Goes back to `savepoint`: bytes, shapes, attributes, and what was created, removed and renamed since. Later
+    /// savepoints and this one are released.
+    ///
+    /// # Errors
+    /// [`Invalid`](ErrorKind::Invalid) for a savepoint of another transaction, or one that was released; the
+    /// transaction is as it was.
+    pub fn rollback(&mut self, savepoint: Savepoint) -> Result<()> {
+        let Ok(at) = self.savepoints.binary_search(&savepoint.number) else {
+            let why = "the savepoint is of another transaction, or was released by going back to an earlier one";
+            return Err(Error::new(ErrorKind::Invalid, why));
+        };
+        let mut arrays = self.arrays_lock();
+        for place in &mut arrays.slots {
+            let Place::Home(slot) = place else { return Err(leaked()) };
+            slot.abandon(&self.engine);
+        }
+        // What it has had to do with since is as the snapshot has it.
+        arrays.slots.truncate(savepoint.slots.len());
+        for (place, saved) in arrays.slots.iter_mut().zip(savepoint.slots) {
+            if let Place::Home(slot) = place {
+                saved.restore(slot);
+            }
+        }
+        arrays.names = savepoint.names;
+        drop(arrays);
+        self.savepoints.truncate(at);
+        Ok(())
+    }
+}
+
+fn leaked() -> Error {
+    let why = "an array handle of this transaction was leaked (mem::forget): what was written through it is not known";
+    Error::new(ErrorKind::Invalid, why)
+}
+
+impl fmt::Debug for Savepoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Savepoint").field("number", &self.number).field("arrays", &self.slots.len()).finish()
+    }
+}

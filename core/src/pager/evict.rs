@@ -1,0 +1,219 @@
+//! Letting go of blocks while views live, in the four steps of the design:
+//! (1) hold back every write; (2) find what was written and write it ahead; (3) point the block there, Missing; (4) give
+//! the memory back, and wake.
+//!
+//! Why no byte is lost, and none is seen wrong:
+//! * *A store before (1)* is in memory by (2), which reads afterwards. *A store after (1)* waits in its fault, until (4)
+//!   has made the page missing: then it waits for the load of what was written in (2).
+//! * *A store to a page that was never touched* waits as well: (1) registers the block for missing pages. Protection alone
+//!   would let it through unseen.
+//! * *A load* finds the bytes until (4), and from then on waits for a load of the same bytes: (2) wrote all that differs
+//!   from the snapshot and from what was written ahead before.
+//! * *A fault during (1) to (4)* finds the block Loading, and is woken by (4).
+//! * *Who works on the span alone* (bind, release, cut, a safe point) waits for (4) first, see [`Pager::alone`]; a commit
+//!   pins the span, so that nothing is let go of under it: it holds the lock that writing ahead may wait for.
+//! * *If (2) fails* the block is as it was before (1), and the transaction cannot commit any more.
+//!
+//! What is clean is protected since it was copied, and equal to what it is loaded from again: that is (4) alone.
+
+use super::ahead::WrittenAhead;
+use super::dirty::Changes;
+use super::table::{Binding, Kind, Table};
+use super::{Pager, Residency};
+use crate::descriptor::Version;
+use crate::error::{Error, ErrorKind, Result};
+use crate::geometry::BlockNo;
+use crate::memory::WrittenTo;
+use crate::store::PageRun;
+use std::sync::MutexGuard;
+
+/// What became of a block that was to give way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// It has no memory any more.
+    Freed,
+    /// It had none already.
+    Gone,
+    /// Not now.
+    Busy,
+}
+
+impl Pager {
+    /// Lets go of `block` if it is what was charged by `stamp`. No lock of a table may be held, and no buffer.
+    pub(super) fn evict(&self, block: u64, stamp: u64) -> Outcome {
+        let mut table = self.lock();
+        let charged = |entry: &&super::table::Entry| entry.charge.as_ref().is_some_and(|c| c.stamp() == stamp);
+        let Some(entry) = table.blocks.get(&block).filter(charged) else { return Outcome::Gone };
+        if table.is_pinned || table.is_dead || table.spilling.contains(&block) {
+            return Outcome::Busy;
+        }
+        let bytes = self.bytes_of(&(block..block + 1));
+        let freed = match (entry.kind, &table.binding) {
+            (Kind::Poisoned, _) => return Outcome::Busy,
+            // No view lives.
+            (_, None) => self.span.reset(bytes),
+            (Kind::Clean, Some(_)) => self.span.evict(bytes),
+            (Kind::Zero | Kind::Dirty, Some(_)) if self.may_spill(&table) => return self.spill(table, block),
+            _ => return Outcome::Busy,
+        };
+        if freed.is_err() {
+            return Outcome::Busy;
+        }
+        table.blocks.remove(&block);
+        Outcome::Freed
+    }
+
+    fn may_spill(&self, table: &Table) -> bool {
+        // After a failure there is no use in it: nothing will be committed.
+        self.residency == Residency::Lazy && self.policy.spill_under_views && table.failure.is_none()
+    }
+
+    fn spill(&self, mut table: MutexGuard<'_, Table>, block: u64) -> Outcome {
+        let bytes = self.bytes_of(&(block..block + 1));
+        let (Some(binding), Some(entry)) = (table.binding.clone(), table.blocks.get(&block)) else {
+            return Outcome::Gone;
+        };
+        let (kind, seen) = (entry.kind, entry.version());
+        let is_hole = entry.record.is_none() && !entry.is_ahead;
+        // Held back memory is another mapping than its neighbours.
+        if kind == Kind::Zero && !self.memory.has_room_for_mappings(2) {
+            return Outcome::Busy;
+        }
+        if self.span.guard(bytes.clone()).is_err() {
+            return Outcome::Busy;
+        }
+        table.spilling.push(block); // (1)
+        drop(table);
+
+        let written = self.write_spilled(&binding, block, kind, is_hole); // (2)
+
+        let mut table = self.lock();
+        table.spilling.retain(|other| *other != block);
+        // Where faults are not delivered any more what is missing would be so for ever.
+        let done = written.and_then(|runs| match table.is_dead {
+            true => Err(Error::new(ErrorKind::Io, table.failure.clone().unwrap_or_default())),
+            false => Ok(runs),
+        });
+        let outcome = match done {
+            Ok(runs) => {
+                if let Some(ahead) = &binding.ahead {
+                    ahead.lay(block, seen, &runs); // (3)
+                }
+                if let Err(error) = self.span.evict(bytes.clone()) {
+                    // Writers wait, and can be let through neither to these bytes nor to others.
+                    self.poison(&mut table, block, &error);
+                } else {
+                    table.blocks.remove(&block); // (4)
+                }
+                Outcome::Freed
+            }
+            Err(error) => {
+                let undone = match kind {
+                    Kind::Zero => self.span.unguard(bytes.clone()),
+                    _ => self.span.unprotect(bytes.clone()),
+                };
+                let why = error.context(format_args!("array {:?}: writing ahead of its commit", binding.name));
+                table.fail_with(&why);
+                if undone.is_err() {
+                    self.poison(&mut table, block, &why);
+                }
+                Outcome::Busy
+            }
+        };
+        drop(table);
+        self.span.wake(bytes);
+        self.loaded.notify_all();
+        outcome
+    }
+
+    /// Step 2: what was written to the block, which is held back, and where it is now.
+    fn write_spilled(&self, binding: &Binding, block: u64, kind: Kind, is_hole: bool) -> Result<Vec<PageRun>> {
+        let bytes = self.bytes_of(&(block..block + 1));
+        let mut changes = Changes::of(self.block_size);
+        if kind == Kind::Zero {
+            let mut found = Vec::new();
+            self.span.written(bytes, WrittenTo::Zero, &mut found)?;
+            for range in &found {
+                self.collect_scanned(range, WrittenTo::Zero, &mut changes)?;
+            }
+        } else {
+            self.collect_compared(&bytes, &mut changes)?;
+        }
+        let Some(change) = changes.list.pop() else { return Ok(Vec::new()) };
+        match &binding.ahead {
+            Some(ahead) => self.write_ahead_of(ahead, &change.pages, BlockNo(block), is_hole),
+            None => Err(Error::new(ErrorKind::Invalid, "an array that is only read was written to")),
+        }
+    }
+
+    /// Writes changed pages of a block ahead; they must be in memory, and stand still. `is_hole`: the others are zero.
+    pub(super) fn write_ahead_of(
+        &self,
+        ahead: &WrittenAhead,
+        pages: &[PageRun],
+        block: BlockNo,
+        is_hole: bool,
+    ) -> Result<Vec<PageRun>> {
+        use crate::descriptor::Codec;
+        use crate::store::PageSource;
+        let start = self.block_size.start_of(block);
+        let has_bytes = || pages.iter().filter(|run| run.source == PageSource::Memory);
+        // In an eager span what is written ahead is mapped.
+        let plain = self.residency == Residency::Eager || ahead.array().codec == Codec::None;
+        let changed: usize = pages.iter().map(|run| run.pages.len()).sum();
+        let with_bytes: usize = has_bytes().map(|run| run.pages.len()).sum();
+        let block_pages = self.block_size.pages() as usize;
+        if !plain && (changed == block_pages || is_hole) && 2 * with_bytes >= block_pages {
+            // All of the block is known, and worth compressing.
+            return super::fault::with_buffer(self.block_size.bytes(), |buffer| {
+                buffer.fill(0);
+                for run in has_bytes() {
+                    let bytes = super::plan::page_range(start, &run.pages);
+                    self.span.with_bytes(bytes.clone(), &mut |there| {
+                        buffer[bytes.start - start..bytes.end - start].copy_from_slice(there);
+                        Ok(())
+                    })?;
+                }
+                ahead.write(0, buffer, false)
+            });
+        }
+        let mut written = Vec::with_capacity(pages.len());
+        for run in pages {
+            if run.source == PageSource::Memory {
+                self.span.with_bytes(super::plan::page_range(start, &run.pages), &mut |bytes| {
+                    written.extend(ahead.write(run.pages.start, bytes, true)?);
+                    Ok(())
+                })?;
+            } else {
+                written.push(run.clone());
+            }
+        }
+        Ok(written)
+    }
+
+    /// The table, of a span that nobody lets go of blocks of just now.
+    pub(super) fn alone(&self) -> MutexGuard<'_, Table> {
+        let mut table = self.lock();
+        while !table.spilling.is_empty() {
+            table = self.loaded.wait(table).unwrap_or_else(std::sync::PoisonError::into_inner);
+        }
+        table
+    }
+
+    /// Nothing is let go of from here on, until [`unpin`](Pager::unpin) or the next release.
+    pub(crate) fn pin(&self) {
+        let mut table = self.lock();
+        table.is_pinned = true;
+        drop(table);
+        drop(self.alone());
+    }
+
+    pub(crate) fn unpin(&self) {
+        self.lock().is_pinned = false;
+    }
+
+    /// The version of the snapshot's block below `block`.
+    pub(super) fn version_of(table: &Table, block: u64) -> Version {
+        table.blocks.get(&block).map_or(Version(0), super::table::Entry::version)
+    }
+}

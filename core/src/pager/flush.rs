@@ -1,0 +1,76 @@
+//! Writing ahead where no view lives: at a safe point everything that was written can be found, also in what is mapped.
+
+use super::ahead::WrittenAhead;
+use super::plan::page_range;
+use super::table::{Entry, Kind};
+use super::{Pager, Residency};
+use crate::error::Result;
+use crate::geometry::Ranges;
+use crate::store::{BlockChange, PageSource};
+
+impl Pager {
+    /// Writes ahead all that was written to `exposed`, and gives back the memory of its own that the span has. Nobody
+    /// may be using the span.
+    ///
+    /// # Errors
+    /// What was written is in memory still, or written ahead, or both; it may be tried again.
+    pub(crate) fn write_ahead(&self, ahead: &WrittenAhead, exposed: &Ranges) -> Result<()> {
+        self.pin();
+        let done = self.write_ahead_pinned(ahead, exposed);
+        self.unpin();
+        done
+    }
+
+    fn write_ahead_pinned(&self, ahead: &WrittenAhead, exposed: &Ranges) -> Result<()> {
+        let written = self.written(exposed)?;
+        for change in &written.changes {
+            self.write_change_ahead(ahead, change)?;
+        }
+        match self.residency {
+            Residency::Lazy => {
+                let mut table = self.lock();
+                let mut own: Vec<u64> =
+                    table.blocks.iter().filter(|(_, entry)| entry.charge.is_some()).map(|(&block, _)| block).collect();
+                own.extend(&written.touched);
+                own.sort_unstable();
+                own.dedup();
+                self.forget(&mut table, &own)
+            }
+            Residency::Eager => {
+                written.changes.iter().for_each(|change| self.map_ahead(ahead, change.block.0));
+                Ok(())
+            }
+        }
+    }
+
+    /// Writes ahead one change of what is in memory.
+    pub(crate) fn write_change_ahead(&self, ahead: &WrittenAhead, change: &BlockChange) -> Result<()> {
+        let block = change.block.0;
+        let is_hole = !ahead.has(block) && self.lock().blocks.get(&block).is_none_or(|e| e.record.is_none());
+        let runs = self.write_ahead_of(ahead, &change.pages, change.block, is_hole)?;
+        ahead.lay(block, change.seen, &runs);
+        Ok(())
+    }
+
+    /// Maps what is written ahead of a block in place of the memory that it was written from: in an eager span nothing
+    /// can be missing. The pages stay as they are until the transaction ends, and are let go of before that.
+    fn map_ahead(&self, ahead: &WrittenAhead, block: u64) {
+        let Some(there) = ahead.block(block) else { return };
+        let mut table = self.lock();
+        let Some(file) = table.binding.as_ref().map(|binding| binding.snapshot.file().clone()) else { return };
+        let start = self.bytes_of(&(block..block + 1)).start;
+        for run in &there.runs {
+            let PageSource::Ahead(pages) = &run.source else { continue };
+            let Some(offset) = pages.place.extent(run.pages.start) else { continue };
+            // Where it cannot be mapped the bytes are in memory, as before.
+            if self.memory.has_room_for_mappings(2) {
+                let _ = self.span.remap(page_range(start, &run.pages), &file, offset);
+            }
+        }
+        table.has_ahead = true;
+        let entry = table.blocks.entry(block).or_insert_with(|| Entry::new(Kind::Filed, None));
+        // Among its pages are such that were zero memory, and are the file's now: those that are not are written.
+        entry.kind = Kind::Filed;
+        entry.is_ahead = true;
+    }
+}
