@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::budget::Room;
 use super::plan::{Piece, Plan, pieces, window};
-use super::table::{Binding, Entry, Kind, State, Table, is_mappable};
+use super::table::{Binding, Entry, Kind, State, Table};
 use super::{Pager, Residency};
 use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::BlockNo;
@@ -75,7 +75,7 @@ impl Faults for Pager {
                 self.span.wake(self.bytes_of(&(block..block + 1)));
                 Vec::new()
             }
-            State::Loading => Vec::new(), // who loads it wakes
+            State::Loading => self.load_ahead_of_loading(&mut table, block), // who loads it wakes
             State::Missing => {
                 // Without a binding there is no view, so this is a message that came late and nobody waits.
                 let Some(mut load) = self.start(&mut table, block) else { return Vec::new() }; // (3)
@@ -89,6 +89,7 @@ impl Faults for Pager {
                 };
                 let bytes = self.memory_for(load.binding(), &plan);
                 let mut jobs: Vec<Job> = Vec::new();
+                let is_produced = plan.is_produced();
                 match self.budget.room_left(bytes) {
                     Some(room) if !self.reads(&plan) => load.run_or_poison(plan, room),
                     // Bytes have to be read, or others have to give way: not by the thread that everybody else's faults
@@ -97,6 +98,9 @@ impl Faults for Pager {
                         let room = room.unwrap_or_else(|| load.pager.budget.make_room(bytes));
                         load.run_or_poison(plan, room);
                     })),
+                }
+                if is_produced {
+                    jobs.extend(self.load_ahead_of(&mut self.lock(), block));
                 }
                 if bytes > 0 && self.budget.is_to_be_trimmed() {
                     let budget = self.budget.clone();
@@ -172,6 +176,14 @@ impl Load {
         }
     }
 
+    /// A failure is for who comes to need the block: his own fault finds it.
+    pub(super) fn run_ahead(mut self) {
+        if let Ok(plan) = self.ask() {
+            let room = self.pager.budget.make_room(self.pager.memory_for(self.binding(), &plan));
+            let _ = self.run(plan, room);
+        }
+    }
+
     /// A failure never installs zeros or old bytes. Neighbours are missing again: their own faults find out.
     fn poison(self, error: Error) {
         let mut table = self.pager.lock();
@@ -196,6 +208,13 @@ impl Pager {
         let own = self.blocks();
         let around = around.start.max(own.start)..around.end.min(own.end);
         let run = table.start(block, around);
+        Some(Load { pager, run, block, generation: table.generation, binding: Some(binding) })
+    }
+
+    /// The same for `block` alone.
+    pub(super) fn start_one(&self, table: &mut Table, block: u64) -> Option<Load> {
+        let (binding, pager) = (table.binding.clone()?, self.this.upgrade()?);
+        let run = table.start(block, block..block + 1);
         Some(Load { pager, run, block, generation: table.generation, binding: Some(binding) })
     }
 
@@ -230,8 +249,7 @@ impl Pager {
     /// Whether what was planned is to be copied: as the user chose, as storage demands, or for want of mappings.
     fn copies(&self, plan: &Plan) -> bool {
         self.policy.copy && self.residency == Residency::Lazy
-            || plan.is_ahead
-            || plan.records.first().is_some_and(|r| r.as_ref().is_some_and(|r| !is_mappable(r)))
+            || plan.is_produced()
             || !self.memory.has_room_for_mappings(2 * pieces(plan.first, &plan.records, self.block_size).len() + 2)
     }
 

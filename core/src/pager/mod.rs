@@ -25,6 +25,7 @@ mod evict;
 mod fault;
 mod flush;
 mod plan;
+mod read_ahead;
 mod refresh;
 mod settle;
 mod shifted;
@@ -53,7 +54,7 @@ pub enum Access {
     /// Load ahead over what lies together, read ahead from disk.
     #[default]
     Normal,
-    /// The same: data is loaded ahead as far as it goes already.
+    /// The same, also for compressed blocks from the first one on.
     Sequential,
     /// Load the touched block only, read no more from disk than is touched.
     Random,
@@ -168,8 +169,13 @@ impl Pager {
         !self.memory.delivers_kernel_faults()
     }
 
+    fn access(&self) -> Access {
+        let access = self.access.load(Ordering::Relaxed);
+        [Access::Sequential, Access::Random].into_iter().find(|a| *a as u8 == access).unwrap_or_default()
+    }
+
     fn is_random(&self) -> bool {
-        self.access.load(Ordering::Relaxed) == Access::Random as u8
+        self.access() == Access::Random
     }
 
     /// Nothing of what the span shows will be committed, though all of it is right.

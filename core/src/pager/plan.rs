@@ -103,6 +103,11 @@ impl Plan {
         !self.is_ahead && self.records.iter().all(Option::is_none)
     }
 
+    /// Whether its bytes have to be produced, or are read back from where they were written ahead.
+    pub(crate) fn is_produced(&self) -> bool {
+        self.is_ahead || self.records.first().is_some_and(|r| r.as_ref().is_some_and(|r| !is_mappable(r)))
+    }
+
     /// Of all that was planned, at most `most` blocks around `block`, aligned to as many.
     pub(crate) fn at_most(mut self, most: u64, block: u64) -> Plan {
         let start = (block / most * most).max(self.first);

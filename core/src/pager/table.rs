@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::ahead::WrittenAhead;
 use super::budget::Charge;
+use super::read_ahead::Streams;
 use crate::descriptor::{ArrayId, Version};
 use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::BlockNo;
@@ -131,6 +132,8 @@ pub(crate) struct Table {
     pub(crate) spilling: Vec<u64>,
     /// Nothing is let go of.
     pub(crate) is_pinned: bool,
+    /// Who reads what has to be produced.
+    pub(super) streams: Streams,
     /// Entries that [are ahead](Entry::is_ahead) may be there.
     pub(crate) has_ahead: bool,
     /// Faults are not delivered any more: what is missing was poisoned.
@@ -151,6 +154,7 @@ impl Table {
             spilling: Vec::new(),
             is_pinned: false,
             has_ahead: false,
+            streams: Streams::default(),
             is_dead: false,
         }
     }
