@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use bigarray_core::testing::{MemStore, MemStoreOptions, Rng, SimMemory, SimOp, SimOptions};
 use bigarray_core::{
-    ArrayId, BlockSize, Codec, Descriptor, Engine, EngineOptions, Order, Reader, Transaction, Version, Writer,
+    ArrayId, BlockSize, Codec, Descriptor, Engine, EngineOptions, Order, Reader, Savepoint, Transaction, Version,
+    Writer,
 };
 
 const BLOCK: usize = BlockSize::MIN.bytes();
@@ -25,14 +26,26 @@ struct Mode {
     kernel_faults: bool,
     mappings: usize,
     produced: u64,
+    /// Blocks of memory of their own that all spans may have; 0 is any number.
+    budget: usize,
+    compressed: bool,
 }
 
-const MAP: Mode = Mode { copy: false, faults: true, kernel_faults: true, mappings: 60_000, produced: 0 };
+const MAP: Mode = Mode {
+    copy: false,
+    faults: true,
+    kernel_faults: true,
+    mappings: 60_000,
+    produced: 0,
+    budget: 0,
+    compressed: false,
+};
 
 struct World {
     engine: Arc<Engine>,
     store: MemStore,
     memory: SimMemory,
+    mode: Mode,
     rng: Rng,
     committed: Model,
 }
@@ -50,9 +63,19 @@ impl World {
             ..SimOptions::default()
         };
         let memory = SimMemory::with(store.file(), options);
-        let options = EngineOptions { copy: mode.copy, verify: seed.is_multiple_of(5), ..EngineOptions::default() };
+        let options = EngineOptions {
+            copy: mode.copy,
+            verify: seed.is_multiple_of(5),
+            budget_bytes: if mode.budget == 0 { usize::MAX } else { mode.budget * BLOCK },
+            spill_under_views: !seed.is_multiple_of(7),
+        };
         let engine = Engine::new(Arc::new(store.clone()), Arc::new(memory.clone()), options);
-        World { engine, store, memory, rng: Rng::new(seed), committed: Model::new() }
+        World { engine, store, memory, mode, rng: Rng::new(seed), committed: Model::new() }
+    }
+
+    fn array(&self, len: usize) -> Descriptor {
+        let codec = if self.mode.compressed { Codec::Lz4 { shuffle: false } } else { Codec::None };
+        Descriptor { codec, ..bytes_array(len) }
     }
 
     fn length(&mut self) -> usize {
@@ -68,7 +91,7 @@ impl World {
         let name = NAMES[self.rng.below(NAMES.len())];
         let Some((_, data)) = model.get_mut(name) else {
             let len = self.length();
-            drop(transaction.create(name, bytes_array(len)).unwrap());
+            drop(transaction.create(name, self.array(len)).unwrap());
             model.insert(name.to_owned(), (self.rng.draw(), vec![0; len]));
             return;
         };
@@ -108,6 +131,9 @@ impl World {
                 if self.rng.one_in(3) {
                     writer.prefetch(0..data.len()).unwrap();
                 }
+                if self.rng.one_in(6) {
+                    writer.flush().unwrap();
+                }
                 if self.rng.one_in(3) {
                     assert_same(&self.memory, &writer_bytes(&writer, &self.memory), data, "in a transaction");
                 }
@@ -138,10 +164,19 @@ impl World {
     fn run(&mut self, rounds: usize) {
         let mut held: Vec<(BTreeMap<String, Reader>, Model)> = Vec::new();
         for _ in 0..rounds {
-            let transaction = self.engine.begin().unwrap();
+            let mut transaction = self.engine.begin().unwrap();
             let mut model = self.committed.clone();
+            let mut savepoints: Vec<(Savepoint, Model)> = Vec::new();
             for _ in 0..1 + self.rng.below(4) {
                 self.step(&transaction, &mut model);
+                if self.rng.one_in(4) {
+                    savepoints.push((transaction.savepoint().unwrap(), model.clone()));
+                } else if !savepoints.is_empty() && self.rng.one_in(3) {
+                    savepoints.truncate(1 + self.rng.below(savepoints.len()));
+                    let (savepoint, then) = savepoints.pop().unwrap();
+                    transaction.rollback(savepoint).unwrap();
+                    model = then;
+                }
             }
             // Somebody else commits in between, or not.
             let other = self.rng.one_in(3).then(|| self.other());
@@ -300,6 +335,26 @@ fn without_kernel_faults_each_state_shows_its_own_bytes() {
 fn produced_blocks_show_each_state_its_own_bytes() {
     simulate(Mode { produced: 3, ..MAP }, 0..30);
     simulate(Mode { produced: 3, faults: false, ..MAP }, 0..30);
+}
+
+#[test]
+fn within_a_budget_of_a_few_blocks_each_state_shows_its_own_bytes() {
+    for budget in [2, 3, 5] {
+        for mode in [MAP, Mode { copy: true, ..MAP }, Mode { produced: 3, ..MAP }, Mode { faults: false, ..MAP }] {
+            simulate(Mode { budget, ..mode }, 0..30);
+        }
+        simulate(Mode { budget, kernel_faults: false, copy: true, ..MAP }, 0..15);
+        simulate(Mode { budget, mappings: 12, ..MAP }, 0..15);
+    }
+}
+
+#[test]
+fn compressed_blocks_show_each_state_its_own_bytes() {
+    for budget in [0, 3] {
+        simulate(Mode { compressed: true, budget, ..MAP }, 0..30);
+        simulate(Mode { compressed: true, budget, copy: true, ..MAP }, 0..15);
+    }
+    simulate(Mode { compressed: true, faults: false, ..MAP }, 0..30);
 }
 
 #[test]
