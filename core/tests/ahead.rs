@@ -241,4 +241,3 @@ fn windows_follow_each_other_and_show_what_earlier_ones_changed() {
         assert_eq!(world.memory.load_at(address, 8 * PAGE).unwrap(), expected);
     }
 }
-

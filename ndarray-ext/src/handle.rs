@@ -13,10 +13,20 @@ const PIECE: usize = 2 << 20;
 /// meets a page that is not there.
 pub(crate) fn write_to(source: &impl Source, out: &mut (impl Write + ?Sized)) -> Result<()> {
     let end = source.descriptor().nbytes();
+    let mut piece = Vec::new();
     for start in (0..end).step_by(PIECE) {
         let range = start..end.min(start + PIECE);
         source.prefetch(range.clone())?;
-        out.write_all(view::bytes(source, range.clone())?)
+        let bytes = view::bytes(source, range.clone())?;
+        let written = if source.waits_in_system_calls() {
+            out.write_all(bytes)
+        } else {
+            // Where memory is short they may be gone again by the time `out` hands them to the system.
+            piece.clear();
+            piece.extend_from_slice(bytes);
+            out.write_all(&piece)
+        };
+        written
             .map_err(|e| Error::io(format_args!("array {:?}: writing out its bytes {range:?}", source.name()), e))?;
     }
     Ok(())

@@ -18,6 +18,7 @@ pub(crate) trait Source {
     fn descriptor(&self) -> &Descriptor;
     fn address(&self, bytes: Range<usize>) -> Result<NonNull<u8>>;
     fn prefetch(&self, bytes: Range<usize>) -> Result<()>;
+    fn waits_in_system_calls(&self) -> bool;
 }
 
 impl Source for Reader {
@@ -36,6 +37,10 @@ impl Source for Reader {
     fn prefetch(&self, bytes: Range<usize>) -> Result<()> {
         Reader::prefetch(self, bytes)
     }
+
+    fn waits_in_system_calls(&self) -> bool {
+        Reader::waits_in_system_calls(self)
+    }
 }
 
 impl Source for Writer<'_> {
@@ -53,6 +58,10 @@ impl Source for Writer<'_> {
 
     fn prefetch(&self, bytes: Range<usize>) -> Result<()> {
         Writer::prefetch(self, bytes)
+    }
+
+    fn waits_in_system_calls(&self) -> bool {
+        Writer::waits_in_system_calls(self)
     }
 }
 

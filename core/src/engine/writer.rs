@@ -128,6 +128,11 @@ impl<'t> Writer<'t> {
         }
     }
 
+    /// See [`Reader::waits_in_system_calls`](crate::Reader::waits_in_system_calls).
+    pub fn waits_in_system_calls(&self) -> bool {
+        self.transaction.engine.memory.delivers_kernel_faults()
+    }
+
     /// What accesses to expect.
     pub fn advise(&mut self, access: Access) {
         let slot = self.slot_mut();

@@ -64,6 +64,7 @@ impl Pager {
             }
         }
         entry.kind = Kind::Mapped;
+        entry.charge = None; // the kernel reclaims it from here on
         entry.record = Some(record);
         true
     }
