@@ -2,8 +2,8 @@
 
 mod support;
 
-use bigarray_core::testing::{MemStore, SimMemory, SimOp, SimOptions, array_of};
-use bigarray_core::{EngineOptions, PAGE, Reader, Transaction};
+use bigarray_core::testing::{StoreOp, array_of};
+use bigarray_core::{EngineOptions, ErrorKind, PAGE, Reader, Transaction};
 use support::{BLOCK, World};
 
 fn within(blocks: usize) -> EngineOptions {
@@ -73,7 +73,7 @@ fn a_view_larger_than_the_budget_is_written_again_and_again() {
         let span = world.memory.span_at(writer.base().unwrap());
         for round in 1..4 {
             for page in 0..20 * BLOCK / PAGE {
-                span.store(page * PAGE + 100, &[round + page as u8; 8]).unwrap();
+                span.store(page * PAGE + 100, &[(round + page) as u8; 8]).unwrap();
                 assert!(blocks_in_memory(&world) <= 3, "in round {round}: {}", blocks_in_memory(&world));
             }
         }
@@ -81,7 +81,7 @@ fn a_view_larger_than_the_budget_is_written_again_and_again() {
         transaction.commit(None).unwrap();
         let reader = world.engine.reader(&world.engine.snapshot().unwrap(), "b").unwrap();
         for (page, bytes) in bytes(&world, &reader).chunks(PAGE).enumerate() {
-            let expected = (0..PAGE).map(|at| if (100..108).contains(&at) { 3 + page as u8 } else { 0 });
+            let expected = (0..PAGE).map(|at| if (100..108).contains(&at) { (3 + page) as u8 } else { 0 });
             assert!(bytes.iter().copied().eq(expected), "page {page}");
         }
     }
@@ -164,10 +164,10 @@ fn a_disk_that_is_full_fails_the_transaction_and_no_access() {
         let mut writer = transaction.create("b", array_of(9)).unwrap();
         writer.expose_mut(0..9 * BLOCK).unwrap();
         let span = world.memory.span_at(writer.base().unwrap());
-        world.fail_writing_ahead(true);
+        world.failing.fail(StoreOp::WriteAhead, 0, ErrorKind::StoreFull);
         span.store(0, &[3; 9 * BLOCK]).unwrap();
         assert!(span.load(0..9 * BLOCK).unwrap().iter().all(|&b| b == 3));
-        world.fail_writing_ahead(false);
+        assert_eq!(world.failing.pending(), 0);
         let error = writer.flush().unwrap_err();
         assert!(error.is_store_full(), "{error:?}");
         drop(writer);
@@ -219,25 +219,26 @@ fn a_shrink_before_a_savepoint_conflicts_with_a_write_behind_the_end_all_the_sam
 fn windows_follow_each_other_and_show_what_earlier_ones_changed() {
     let world = World::within(EngineOptions::default());
     let transaction = world.engine.begin().unwrap();
-    let mut writer = transaction.create("huge", array_of(1 << 44)).unwrap();
+    let mut writer = transaction.create("huge", array_of(1 << 46)).unwrap();
     assert!(writer.base().unwrap_err().is_too_large());
     let mut expected = vec![0; 8 * PAGE];
-    let start = (1 << 43) * BLOCK + BLOCK - 4 * PAGE;
+    let start = (1 << 45) * BLOCK + BLOCK - 4 * PAGE;
     for (at, value) in [(0, 1u8), (3 * PAGE, 2), (100, 3), (7 * PAGE, 4)] {
         let bytes = start + at..start + at + PAGE;
         writer.expose_mut(bytes.clone()).unwrap();
-        let address = writer.address(bytes).unwrap();
-        world.memory.store_at(address, &[value; PAGE]).unwrap();
+        let (span, offset) = world.memory.span_over(writer.address(bytes).unwrap());
+        span.store(offset, &[value; PAGE]).unwrap();
+        drop(span);
         expected[at..at + PAGE].fill(value);
-        let address = writer.address(start..start + 8 * PAGE).unwrap();
-        assert_eq!(world.memory.load_at(address, 8 * PAGE).unwrap(), expected);
+        let (span, at) = world.memory.span_over(writer.address(start..start + 8 * PAGE).unwrap());
+        assert_eq!(span.load(at..at + 8 * PAGE).unwrap(), expected);
     }
     drop(writer);
     transaction.commit(None).unwrap();
     let reader = world.engine.reader(&world.engine.snapshot().unwrap(), "huge").unwrap();
     let clone = reader.clone();
     for reader in [reader, clone] {
-        let address = reader.address(start..start + 8 * PAGE).unwrap();
-        assert_eq!(world.memory.load_at(address, 8 * PAGE).unwrap(), expected);
+        let (span, at) = world.memory.span_over(reader.address(start..start + 8 * PAGE).unwrap());
+        assert_eq!(span.load(at..at + 8 * PAGE).unwrap(), expected);
     }
 }

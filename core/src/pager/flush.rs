@@ -5,8 +5,8 @@ use super::plan::page_range;
 use super::table::{Entry, Kind};
 use super::{Pager, Residency};
 use crate::error::Result;
-use crate::geometry::Ranges;
-use crate::store::{BlockChange, PageSource};
+use crate::geometry::{BlockSize, PAGE, Ranges};
+use crate::store::{BlockChange, BlockRecord, Origin, PageSource, Segment};
 
 impl Pager {
     /// Writes ahead all that was written to `exposed`, and gives back the memory of its own that the span has. Nobody
@@ -59,18 +59,55 @@ impl Pager {
         let mut table = self.lock();
         let Some(file) = table.binding.as_ref().map(|binding| binding.snapshot.file().clone()) else { return };
         let start = self.bytes_of(&(block..block + 1)).start;
+        let entry = table.blocks.remove(&block);
+        let (kind, record) = entry.map_or((Kind::Zero, None), |entry| (entry.kind, entry.record));
+        let mut origins = origins_of(record.as_ref(), self.block_size);
         for run in &there.runs {
             let PageSource::Ahead(pages) = &run.source else { continue };
             let Some(offset) = pages.place.extent(run.pages.start) else { continue };
             // Where it cannot be mapped the bytes are in memory, as before.
-            if self.memory.has_room_for_mappings(2) {
-                let _ = self.span.remap(page_range(start, &run.pages), &file, offset);
+            if self.memory.has_room_for_mappings(2)
+                && self.span.remap(page_range(start, &run.pages), &file, offset).is_ok()
+            {
+                for (page, n) in run.pages.clone().zip(0..) {
+                    origins[page as usize] = Origin::Extent(offset + n * PAGE as u64);
+                }
             }
         }
+        let record = BlockRecord { version: there.seen, segments: segments_of(&origins) };
+        // All pages of a filed block are a file's, its own or this one.
+        let kind = if kind == Kind::Filed { Kind::Filed } else { Kind::Mapped };
         table.has_ahead = true;
-        let entry = table.blocks.entry(block).or_insert_with(|| Entry::new(Kind::Filed, None));
-        // Among its pages are such that were zero memory, and are the file's now: those that are not are written.
-        entry.kind = Kind::Filed;
-        entry.is_ahead = true;
+        table.blocks.insert(block, Entry { is_ahead: true, ..Entry::new(kind, Some(record)) });
     }
+}
+
+/// Where each page of a block comes from.
+fn origins_of(record: Option<&BlockRecord>, block_size: BlockSize) -> Vec<Origin> {
+    let mut origins = vec![Origin::Hole; block_size.pages() as usize];
+    for segment in record.iter().flat_map(|record| &record.segments) {
+        for (page, n) in segment.pages.clone().zip(0..) {
+            origins[page as usize] = match segment.origin {
+                Origin::Extent(offset) => Origin::Extent(offset + n * PAGE as u64),
+                other => other,
+            };
+        }
+    }
+    origins
+}
+
+/// The fewest segments with these pages.
+fn segments_of(origins: &[Origin]) -> Vec<Segment> {
+    let mut segments: Vec<Segment> = Vec::new();
+    for (page, &origin) in (0..).zip(origins) {
+        let joins = segments.last().is_some_and(|last| match (last.origin, origin) {
+            (Origin::Extent(from), Origin::Extent(at)) => from + (last.pages.len() * PAGE) as u64 == at,
+            (last, origin) => last == origin,
+        });
+        match segments.last_mut() {
+            Some(last) if joins => last.pages.end = page + 1,
+            _ => segments.push(Segment { pages: page..page + 1, origin }),
+        }
+    }
+    segments
 }

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use bigarray_core::testing::{MemStore, SimMemory, SimOptions, array_of};
+use bigarray_core::testing::{Failing, MemStore, SimMemory, SimOptions, array_of};
 use bigarray_core::{BlockSize, Engine, EngineOptions, Reader, Transaction};
 
 pub(crate) const BLOCK: usize = BlockSize::MIN.bytes();
@@ -12,7 +12,9 @@ pub(crate) const BLOCK: usize = BlockSize::MIN.bytes();
 pub(crate) struct World {
     pub(crate) engine: Arc<Engine>,
     pub(crate) memory: SimMemory,
-    store: MemStore,
+    pub(crate) store: MemStore,
+    /// The same as its engine knows it.
+    pub(crate) failing: Arc<Failing<MemStore>>,
 }
 
 impl World {
@@ -21,12 +23,22 @@ impl World {
         World::with(SimOptions::default(), fill)
     }
 
+    /// Holes, for an engine that pages as `options` say.
+    pub(crate) fn within(options: EngineOptions) -> World {
+        World::of(SimOptions::default(), options, |_, _| ())
+    }
+
     /// The same on a memory of another kind.
     pub(crate) fn with(options: SimOptions, fill: impl FnOnce(&World, &Transaction)) -> World {
+        World::of(options, EngineOptions::default(), fill)
+    }
+
+    fn of(memory: SimOptions, options: EngineOptions, fill: impl FnOnce(&World, &Transaction)) -> World {
         let store = MemStore::new();
-        let memory = SimMemory::with(store.file(), options);
-        let engine = Engine::new(Arc::new(store.clone()), Arc::new(memory.clone()), EngineOptions::default());
-        let world = World { engine, memory, store };
+        let memory = SimMemory::with(store.file(), memory);
+        let failing = Arc::new(Failing::new(store.clone()));
+        let engine = Engine::new(failing.clone(), Arc::new(memory.clone()), options);
+        let world = World { engine, memory, store, failing };
         let transaction = world.engine.begin().unwrap();
         drop(transaction.create("a", array_of(3)).unwrap());
         fill(&world, &transaction);
@@ -36,7 +48,7 @@ impl World {
 
     /// The same state seen by an engine that has no span yet.
     pub(crate) fn reopened(self) -> World {
-        let engine = Engine::new(Arc::new(self.store.clone()), Arc::new(self.memory.clone()), EngineOptions::default());
+        let engine = Engine::new(self.failing.clone(), Arc::new(self.memory.clone()), EngineOptions::default());
         World { engine, ..self }
     }
 

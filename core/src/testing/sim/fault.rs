@@ -73,13 +73,13 @@ impl Shared {
         drop(world);
         let _waiting = Waiting { shared: self, ticket };
         for fault in stale.iter().chain([&fault]) {
-            for job in self.deliver(fault) {
-                if runs_now {
-                    self.run(job);
-                } else {
-                    self.world().jobs.push(job);
-                    self.moved.notify_all();
-                }
+            let mut jobs = self.deliver(fault).into_iter();
+            let first = if runs_now { jobs.next() } else { None };
+            // Before the first one, which may take long, so that other threads can run them.
+            self.world().jobs.extend(jobs);
+            self.moved.notify_all();
+            if let Some(job) = first {
+                self.run(job);
             }
         }
         self.wait(ticket, &fault);

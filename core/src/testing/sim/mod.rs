@@ -129,6 +129,23 @@ impl SimMemory {
         span.unwrap_or_else(|| panic!("no simulated span at {base:p}"))
     }
 
+    /// The living span that has `address`, and its byte that is there.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn span_over(&self, address: NonNull<u8>) -> (Arc<SimSpan>, usize) {
+        let address = address.addr().get();
+        let world = self.0.world();
+        let below = world.spans.range(..=address).next_back().filter(|(base, state)| address - *base < state.len);
+        let span = below.and_then(|(base, state)| Some((state.handle.upgrade()?, address - base)));
+        span.unwrap_or_else(|| panic!("no simulated span at {address:#x}"))
+    }
+
+    /// Bytes of memory that the process has for itself: copied, or written to.
+    pub fn own_bytes(&self) -> usize {
+        self.0.world().spans.values().map(|span| span.table.own_pages() * crate::PAGE).sum()
+    }
+
     /// The `nth` call of `op` from now on (0: the next) fails: [`ErrorKind::TooLarge`](crate::ErrorKind::TooLarge) for
     /// [`SimOp::Reserve`], else [`ErrorKind::Io`](crate::ErrorKind::Io). Calls that cannot fail are not affected.
     pub fn fail(&self, op: SimOp, nth: usize) {

@@ -116,6 +116,14 @@ pub(super) struct PageTable {
 }
 
 impl PageTable {
+    /// Pages that are copied, or were written to.
+    pub(super) fn own_pages(&self) -> usize {
+        let is_own = |page: &&Page| {
+            matches!(page, Page::Copied { .. } | Page::Zero { own: Some(_), .. } | Page::Mapped { own: Some(_), .. })
+        };
+        self.pages.values().filter(is_own).count()
+    }
+
     /// Reads or writes inside page `n`, from its byte `at` on.
     pub(super) fn access(&mut self, n: usize, at: usize, access: &mut Access<'_>, file: &dyn DataFile) -> Outcome {
         if self.residency == Residency::Eager {
