@@ -38,7 +38,11 @@ impl Pager {
             }
             Residency::Eager => {
                 written.changes.iter().for_each(|change| self.map_ahead(ahead, change.block.0));
-                Ok(())
+                // Zeros written to zero memory: nothing tells of it from here on.
+                let mut table = self.lock();
+                let bare: Vec<u64> =
+                    written.touched.iter().copied().filter(|block| !table.blocks.contains_key(block)).collect();
+                self.forget(&mut table, &bare)
             }
         }
     }
