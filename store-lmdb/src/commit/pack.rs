@@ -8,6 +8,10 @@ use bigarray_core::{BlockNo, Codec, Descriptor, PAGE, Result, Version};
 
 use crate::codec::{Packed, Packer};
 
+/// Fewer pages than these are stored as they are. So are the first of an array that grows bit by bit: each append writes
+/// all that there is of its last block, until it is longer than the append.
+const LEAST_PAGES: usize = 8;
+
 /// A block that became smaller.
 pub(super) struct PackedBlock {
     /// The entry in [`Change::arrays`].
@@ -45,7 +49,7 @@ pub(super) fn is_whole(array: &ArrayChange<'_>, after: &Descriptor, block: &Bloc
     let pages = bytes.min(after.block_size.bytes()).div_ceil(PAGE);
     let is_empty = block.seen == Version(0) || array.dropped_from.is_some_and(|from| from <= block.block.0);
     let written: usize = block.pages.iter().map(|run| run.pages.len()).sum();
-    (is_empty || written >= pages) && 4 * stored_pages(block) >= pages
+    (is_empty || written >= pages) && stored_pages(block) >= LEAST_PAGES.max(pages / 4)
 }
 
 /// Changed pages with bytes.
