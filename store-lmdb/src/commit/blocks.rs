@@ -170,6 +170,9 @@ impl<'c, 't, 'i> Blocks<'c, 't, 'i> {
         let all = 0..pages;
         let over = lay_over(&old, std::slice::from_ref(&all), &[StoredSegment::unit(pages, unit)]);
         self.freed.extend(over.freed);
+        if self.is_payload_claimed {
+            self.used.extend(unit.runs());
+        }
         let version = Version(self.txn.borrow().id());
         let block = StoredBlock { version, pages, segments: over.segments };
         self.store_block(change.block, array, &block, &vec![Some(0); pages as usize], sums)

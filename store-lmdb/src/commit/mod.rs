@@ -4,6 +4,7 @@ mod blocks;
 mod names;
 mod overlay;
 mod pack;
+mod parallel;
 mod payload;
 mod small;
 mod space;

@@ -3,10 +3,17 @@
 //! A block is compressed as one or not at all, so that a fault decompresses one thing. What changes a part of it later is
 //! laid over as it is, a page at a time.
 
+use std::sync::{Mutex, PoisonError};
+
 use bigarray_core::store::{ArrayChange, BlockChange, Change, PageSource};
 use bigarray_core::{BlockNo, Codec, Descriptor, PAGE, Result, Version};
 
+use super::parallel::in_parallel;
+use super::payload::PlacedUnit;
+use crate::ahead::Committing;
+use crate::alloc::CHUNK_PAGES;
 use crate::codec::{Packed, Packer};
+use crate::record::Unit;
 
 /// Fewer pages than these are stored as they are. So are the first of an array that grows bit by bit: each append writes
 /// all that there is of its last block, until it is longer than the append.
@@ -24,25 +31,110 @@ pub(super) struct PackedBlock {
 
 /// Compresses the blocks of `change` that can be, in order. For a small payload: all are kept in memory.
 pub(super) fn pack(change: &Change<'_>) -> Result<Vec<PackedBlock>> {
-    let (mut packer, mut bytes) = (Packer::default(), Vec::new());
+    let mut own = Own::default();
     let mut blocks = Vec::new();
-    for (at, array) in change.arrays.iter().enumerate() {
-        let Some((name, after)) = &array.after else { continue };
-        for block in array.blocks.iter().filter(|block| is_whole(array, after, block)) {
-            let of = |e: bigarray_core::Error| e.context(format_args!("array {name:?}"));
-            let pages = gather(array, after, block, &mut bytes)?;
-            if let Some((packed, bytes)) = packer.pack(after.codec, after.item_size, &bytes, pages).map_err(of)? {
-                blocks.push(PackedBlock { array: at, block: block.block, packed, bytes: bytes.to_vec() });
-            }
-        }
+    for whole in whole_blocks(change) {
+        whole.pack(&mut own, |packed, bytes| {
+            blocks.push(PackedBlock { array: whole.at, block: whole.block.block, packed, bytes: bytes.to_vec() });
+            Ok(())
+        })?;
     }
     Ok(blocks)
 }
 
+/// Compresses the blocks of `change` that can be, and writes them to pages of `claim`. For a large payload: each of a few
+/// threads has one in memory.
+pub(super) fn write_packed(change: &Change<'_>, claim: &Committing<'_>) -> Result<Vec<PlacedUnit>> {
+    let blocks: Vec<WholeBlock<'_>> = whole_blocks(change).collect();
+    if blocks.is_empty() {
+        return Ok(Vec::new());
+    }
+    // Half of them, as a guess.
+    claim.expect(blocks.iter().map(|whole| stored_pages(whole.block) as u64).sum::<u64>() / 2);
+    let units = Mutex::new(Vec::with_capacity(blocks.len()));
+    in_parallel(blocks.len(), Own::default, |own, at| {
+        let whole = &blocks[at];
+        whole.pack(own, |packed, bytes| {
+            let taken = claim.take(packed.pages().into())?;
+            let of_chunk = u64::from(CHUNK_PAGES);
+            let unit = Unit { chunk: taken.start / of_chunk, page: (taken.start % of_chunk) as u16, packed };
+            let data = &claim.claim.shared.data;
+            data.write_at(unit.offset(), bytes)?;
+            data.start_writing(unit.offset(), bytes.len());
+            let placed = PlacedUnit { array: whole.at, block: whole.block.block, unit };
+            units.lock().unwrap_or_else(PoisonError::into_inner).push(placed);
+            Ok(())
+        })
+    })?;
+    let mut units = units.into_inner().unwrap_or_else(PoisonError::into_inner);
+    units.sort_unstable_by_key(|placed| (placed.array, placed.block));
+    Ok(units)
+}
+
+/// A block that may be compressed.
+struct WholeBlock<'c> {
+    /// The entry in [`Change::arrays`].
+    at: usize,
+    array: &'c ArrayChange<'c>,
+    name: &'c str,
+    after: &'c Descriptor,
+    block: &'c BlockChange,
+}
+
+/// What a thread needs to compress blocks.
+#[derive(Default)]
+struct Own {
+    packer: Packer,
+    block: Vec<u8>,
+}
+
+fn whole_blocks<'c>(change: &'c Change<'_>) -> impl Iterator<Item = WholeBlock<'c>> {
+    change.arrays.iter().enumerate().flat_map(|(at, array)| {
+        let after = array.after.iter().filter(|(_, after)| after.codec != Codec::None);
+        after.flat_map(move |(name, after)| {
+            let blocks = array.blocks.iter().filter(|block| is_whole(array, after, block));
+            blocks.map(move |block| WholeBlock { at, array, name, after, block })
+        })
+    })
+}
+
+impl WholeBlock<'_> {
+    /// Hands `store` the block compressed, if it becomes smaller.
+    fn pack(&self, own: &mut Own, mut store: impl FnMut(Packed, &[u8]) -> Result<()>) -> Result<()> {
+        let WholeBlock { array, after, block, .. } = self;
+        let (packer, pages) = (&mut own.packer, stored_pages(block));
+        let mut pack = |bytes: &[u8]| match packer.pack(after.codec, after.item_size, bytes, pages as u32)? {
+            Some((packed, bytes)) => store(packed, bytes),
+            None => Ok(()),
+        };
+        let start = after.block_size.start_of(block.block);
+        let in_memory = || block.pages.iter().filter(|run| run.source == PageSource::Memory);
+        let done = if pages == after.block_size.pages() as usize && block.pages.len() == 1 {
+            array.bytes.with(start..start + after.block_size.bytes(), &mut pack)
+        } else {
+            // Put together, zeros where it has none.
+            own.block.clear();
+            own.block.resize(after.block_size.bytes(), 0);
+            let mut put_together = in_memory().try_for_each(|run| {
+                let range = run.pages.start as usize * PAGE..run.pages.end as usize * PAGE;
+                array.bytes.with(start + range.start..start + range.end, &mut |new| {
+                    own.block[range.clone()].copy_from_slice(new);
+                    Ok(())
+                })
+            });
+            if put_together.is_ok() {
+                put_together = pack(&own.block);
+            }
+            put_together
+        };
+        done.map_err(|e| e.context(format_args!("array {:?}", self.name)))
+    }
+}
+
 /// Whether nothing of the block remains but what is written, and that is enough of it: of a block that is mostly holes,
 /// pages take less time as they are.
-pub(super) fn is_whole(array: &ArrayChange<'_>, after: &Descriptor, block: &BlockChange) -> bool {
-    if after.codec == Codec::None || block.pages.iter().any(|run| matches!(run.source, PageSource::Ahead(_))) {
+fn is_whole(array: &ArrayChange<'_>, after: &Descriptor, block: &BlockChange) -> bool {
+    if block.pages.iter().any(|run| matches!(run.source, PageSource::Ahead(_))) {
         return false;
     }
     let bytes = after.nbytes().saturating_sub(after.block_size.start_of(block.block));
@@ -55,19 +147,4 @@ pub(super) fn is_whole(array: &ArrayChange<'_>, after: &Descriptor, block: &Bloc
 /// Changed pages with bytes.
 fn stored_pages(block: &BlockChange) -> usize {
     block.pages.iter().filter(|run| run.source == PageSource::Memory).map(|run| run.pages.len()).sum()
-}
-
-/// Puts the block together in `bytes`, zeros where it has none; returns how many pages have some.
-fn gather(array: &ArrayChange<'_>, after: &Descriptor, block: &BlockChange, bytes: &mut Vec<u8>) -> Result<u32> {
-    bytes.clear();
-    bytes.resize(after.block_size.bytes(), 0);
-    let start = after.block_size.start_of(block.block);
-    for run in block.pages.iter().filter(|run| run.source == PageSource::Memory) {
-        let range = run.pages.start as usize * PAGE..run.pages.end as usize * PAGE;
-        array.bytes.with(start + range.start..start + range.end, &mut |new| {
-            bytes[range.clone()].copy_from_slice(new);
-            Ok(())
-        })?;
-    }
-    Ok(stored_pages(block) as u32)
 }

@@ -1,21 +1,17 @@
 //! The bytes of a commit: where each run of changed pages goes in the data file, and getting it there.
 
-use std::num::NonZero;
 use std::ops::Range;
-use std::panic::resume_unwind;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
-use std::thread;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use bigarray_core::store::{Change, PageSource};
 use bigarray_core::{BlockNo, Error, ErrorKind, PAGE, Result};
 
+use super::pack::write_packed;
+use super::parallel::in_parallel;
 use crate::ahead::{Committing, runs_of as runs_of_pages};
 use crate::alloc::Run;
 use crate::data::Data;
 use crate::record::{StoredSegment, Unit};
-
-/// Threads that write a large payload: more do not make a disk faster.
-const MAX_WRITERS: usize = 4;
 
 /// Changed pages of a block, and where they are stored.
 pub(super) struct Piece {
@@ -102,10 +98,12 @@ impl Payload {
         Ok(Payload { units, pieces, sums: (0..at).map(|_| AtomicU32::new(0)).collect() })
     }
 
-    /// Writes the payload of `change`, which is large, to pages of `claim`.
+    /// Writes the payload of `change`, which is large, to pages of `claim`: blocks that become smaller by that compressed.
     pub(super) fn write_ahead(change: &Change<'_>, claim: &Committing<'_>) -> Result<Payload> {
-        let taken = claim.take_many(pages_of(change) as u64)?;
-        let payload = Payload::place(change, Vec::new(), taken.into_iter().flat_map(runs_of_pages))?;
+        let units = write_packed(change, claim)?;
+        let plain: usize = runs_of(change, &units).map(|(_, _, pages)| pages.len()).sum();
+        let taken = if plain > 0 { claim.take_many(plain as u64)? } else { Vec::new() };
+        let payload = Payload::place(change, units, taken.into_iter().flat_map(runs_of_pages))?;
         payload.write_in_parallel(change, &claim.claim.shared.data)?;
         Ok(payload)
     }
@@ -135,42 +133,12 @@ impl Payload {
 
     /// Writes everything, in this thread.
     pub(super) fn write(&self, change: &Change<'_>, data: &Data) -> Result<()> {
-        self.pieces.iter().try_for_each(|piece| {
-            self.write_piece(piece, change, data)?;
-            let run = &piece.run;
-            data.start_writing(run.offset(), usize::from(run.pages) * PAGE);
-            Ok(())
-        })
+        self.pieces.iter().try_for_each(|piece| self.write_piece(piece, change, data))
     }
 
     /// Writes everything, with the help of other threads.
     fn write_in_parallel(&self, change: &Change<'_>, data: &Data) -> Result<()> {
-        let next = AtomicUsize::new(0);
-        let helpers = thread::available_parallelism().map_or(2, NonZero::get).clamp(2, MAX_WRITERS) - 1;
-        thread::scope(|scope| {
-            // A thread that cannot be had leaves its work to the others.
-            let helpers: Vec<_> = (0..helpers)
-                .filter_map(|_| {
-                    thread::Builder::new().spawn_scoped(scope, || self.write_from(&next, change, data)).ok()
-                })
-                .collect();
-            let written = self.write_from(&next, change, data);
-            helpers.into_iter().fold(written, |all, h| all.and(h.join().unwrap_or_else(|panic| resume_unwind(panic))))
-        })
-    }
-
-    /// Writes the pieces from `next` on, one by one as they are free to be taken.
-    fn write_from(&self, next: &AtomicUsize, change: &Change<'_>, data: &Data) -> Result<()> {
-        while let Some(piece) = self.pieces.get(next.fetch_add(1, Ordering::Relaxed)) {
-            if let Err(e) = self.write_piece(piece, change, data) {
-                // No use in going on.
-                next.store(self.pieces.len(), Ordering::Relaxed);
-                return Err(e);
-            }
-            let run = &piece.run;
-            data.start_writing(run.offset(), usize::from(run.pages) * PAGE);
-        }
-        Ok(())
+        in_parallel(self.pieces.len(), || (), |(), at| self.write_piece(&self.pieces[at], change, data))
     }
 
     fn write_piece(&self, piece: &Piece, change: &Change<'_>, data: &Data) -> Result<()> {
@@ -183,7 +151,9 @@ impl Payload {
             for (sum, page) in self.sums[piece.at..].iter().zip(bytes.chunks_exact(PAGE)) {
                 sum.store(crc32c::crc32c(page), Ordering::Relaxed);
             }
-            data.write_at(piece.run.offset(), bytes).map_err(of)
+            data.write_at(piece.run.offset(), bytes).map_err(of)?;
+            data.start_writing(piece.run.offset(), len);
+            Ok(())
         })
     }
 }

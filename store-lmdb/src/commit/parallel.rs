@@ -1,0 +1,43 @@
+//! Work of a commit that several threads share.
+
+use std::num::NonZero;
+use std::panic::resume_unwind;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use bigarray_core::Result;
+
+/// Threads at most: more do not make a disk faster, and each has memory of its own.
+const MAX_THREADS: usize = 4;
+
+/// Does `task` for each number below `tasks`, in this thread and in helpers, one by one as they are free to be taken. Each
+/// thread has something of its own, which `own` makes. Ends with the first error.
+pub(super) fn in_parallel<S>(
+    tasks: usize,
+    own: impl Fn() -> S + Sync,
+    task: impl Fn(&mut S, usize) -> Result<()> + Sync,
+) -> Result<()> {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut own = own();
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            if at >= tasks {
+                return Ok(());
+            }
+            if let Err(e) = task(&mut own, at) {
+                // No use in going on.
+                next.store(tasks, Ordering::Relaxed);
+                return Err(e);
+            }
+        }
+    };
+    let helpers = thread::available_parallelism().map_or(2, NonZero::get).clamp(2, MAX_THREADS).min(tasks.max(1)) - 1;
+    thread::scope(|scope| {
+        // A thread that cannot be had leaves its work to the others.
+        let helpers: Vec<_> =
+            (0..helpers).filter_map(|_| thread::Builder::new().spawn_scoped(scope, work).ok()).collect();
+        let done = work();
+        helpers.into_iter().fold(done, |all, h| all.and(h.join().unwrap_or_else(|panic| resume_unwind(panic))))
+    })
+}
