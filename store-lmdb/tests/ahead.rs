@@ -14,7 +14,9 @@ use bigarray_core::{BlockNo, PAGE};
 use bigarray_store_lmdb::LmdbStore;
 
 use outside::{Other, play, say, wait};
-use support::{Db, Written, assert_page, check, commit, commit_ahead, id_of, large_array_of, now, write_ahead};
+use support::{
+    Db, Written, assert_page, check, commit, commit_ahead, commit_with_ahead, id_of, large_array_of, now, write_ahead,
+};
 
 /// Blocks of 2 MiB: several claims' worth.
 const BLOCKS: u64 = 9;
@@ -293,7 +295,7 @@ fn payload_from_memory_joins_what_was_written_ahead() {
         let edit = (0..from_memory).fold(Edit::of(&*base, "a"), |edit, n| {
             edit.page(&*base, 10 + 2 * round + n / 512, (n % 512) as u32, 5000 + n)
         });
-        support::commit_with_ahead(&store, &*base, edit, &*ahead, &written).unwrap();
+        commit_with_ahead(&store, &*base, edit, "a", &*ahead, &written).unwrap();
         drop((ahead, written));
         let base = now(&store);
         assert_page(&*base, "a", round, 511, Some(1511));
@@ -304,4 +306,26 @@ fn payload_from_memory_joins_what_was_written_ahead() {
         assert_eq!(report.claimed_pages, 0);
         assert!(base.block(id_of(&*base, "a"), BlockNo(round)).unwrap().is_some());
     }
+}
+
+// Whoever keeps losing with the same transaction does not fill the disk.
+#[test]
+fn a_payload_whose_commit_failed_gives_its_pages_back_to_its_transaction() {
+    let db = Db::new();
+    prepare(&db);
+    let store = db.open();
+    let (base, ahead) = (now(&store), store.ahead().unwrap());
+    let written = vec![(0, write_ahead(&*ahead, &base.array("a").unwrap().unwrap(), 0, 512, 1000))];
+    commit(&store, |base| Edit::of(base, "a").page(base, 0, 0, 1));
+    let edit = Edit::of(&*base, "a").block(&*base, 5, 5000).block(&*base, 6, 6000);
+    for _ in 0..10 {
+        let error = commit_with_ahead(&store, &*base, edit.clone(), "a", &*ahead, &written).unwrap_err();
+        assert!(error.is_conflict(), "{error}");
+    }
+    let claimed = check(&store).claimed_pages;
+    assert!(claimed <= 4 * 512, "{claimed}");
+    let base = now(&store);
+    commit_with_ahead(&store, &*base, Edit::of(&*base, "a").block(&*base, 5, 5000), "a", &*ahead, &written).unwrap();
+    assert_page(&*now(&store), "a", 0, 511, Some(1511));
+    assert_page(&*now(&store), "a", 5, 511, Some(5511));
 }

@@ -1,18 +1,22 @@
 //! The store against a model that knows every page of every state: what a snapshot shows never changes, whatever is
 //! committed, fails half-way, is refused or reopened, and the check passes after each step.
 
+mod support;
+
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use bigarray_core::store::{ArrayChange, Bytes, Change, Origin, Snapshot, Store};
+use bigarray_core::store::{AheadPages, ArrayChange, Bytes, Change, Origin, Snapshot, Store};
 use bigarray_core::testing::{Edit, array_of, page_of, smooth_page_of};
 use bigarray_core::{BlockNo, BlockSize, Codec, Descriptor, Error, ErrorKind, PAGE, Result, Version};
 use bigarray_store_lmdb::{CheckReport, LmdbStore, Options};
 use proptest::prelude::*;
 use serde_json::{Value, json};
+
+use support::{Written, commit_with_ahead};
 
 const NAMES: [&str; 3] = ["heat", "rain", "wind"];
 
@@ -106,6 +110,14 @@ enum Op {
         name: usize,
         page: Place,
     },
+    /// Writes all of some blocks and a few pages of others ahead, some of it twice; commits it, perhaps with a page from
+    /// memory, or drops it.
+    Ahead {
+        name: usize,
+        blocks: Vec<(usize, bool)>,
+        page: Place,
+        commits: bool,
+    },
     Remove {
         name: usize,
     },
@@ -191,6 +203,7 @@ impl World {
                 let place = array.place(*page);
                 world.write(base, edit.drop_from(base, 0), array, place)
             }),
+            Op::Ahead { name, blocks, page, commits } => self.ahead(NAMES[*name], blocks, *page, *commits),
             Op::Remove { name } => {
                 if self.now.remove(NAMES[*name]).is_some() {
                     let base = self.store().snapshot().unwrap();
@@ -258,6 +271,37 @@ impl World {
         };
         Edit::commit(self.store(), &*base, &[Edit::create(name, descriptor)]).unwrap();
         self.now.insert(name.to_owned(), array);
+    }
+
+    /// What is written ahead is committed, all of it that is still wanted, or leaves no trace.
+    fn ahead(&mut self, name: &str, blocks: &[(usize, bool)], page: Place, commits: bool) {
+        let Some(mut array) = self.now.get(name).cloned() else { return };
+        let base = self.store().snapshot().unwrap();
+        let descriptor = base.array(name).unwrap().unwrap();
+        let ahead = self.store().ahead().unwrap();
+        let mut written: BTreeMap<u64, (Range<u32>, u64, Vec<AheadPages>)> = BTreeMap::new();
+        for (block, whole) in blocks {
+            let pages = if *whole { 0..array.size.pages() } else { 3..9 };
+            let first = self.last_number + 1;
+            self.last_number += u64::from(pages.end - pages.start);
+            let bytes: Vec<u8> = (first..=self.last_number).flat_map(|tag| array.page_of(tag)).collect();
+            let runs = ahead.write(&descriptor, pages.start, &bytes, false).unwrap();
+            // What was written of the block before is dropped, and its place used again.
+            written.insert(*block as u64 % array.blocks, (pages, first, runs));
+        }
+        for (block, (pages, first, _)) in &written {
+            array.pages.extend(pages.clone().zip(*first..).map(|(page, tag)| ((*block, page), tag)));
+        }
+        let (block, page) = array.place(page);
+        let mut edit = Edit::of(&*base, name);
+        if !written.contains_key(&block) {
+            edit = self.write(&*base, edit, &mut array, (block, page));
+        }
+        if commits {
+            let written: Vec<Written> = written.into_iter().map(|(block, (_, _, runs))| (block, runs)).collect();
+            commit_with_ahead(self.store(), &*base, edit, name, &*ahead, &written).unwrap();
+            self.now.insert(name.to_owned(), array);
+        }
     }
 
     /// A commit whose bytes cannot be had to the end leaves no trace.
@@ -418,6 +462,8 @@ fn op() -> impl Strategy<Value = Op> {
             .prop_map(|(name, pages)| Op::Scatter { name, pages }),
         4 => (name(), place(), many()).prop_map(|(name, from, pages)| Op::Fill { name, from, pages }),
         1 => (name(), place()).prop_map(|(name, page)| Op::Replace { name, page }),
+        4 => (name(), prop::collection::vec((any::<usize>(), any::<bool>()), 1..5), place(), any::<bool>())
+            .prop_map(|(name, blocks, page, commits)| Op::Ahead { name, blocks, page, commits }),
         1 => name().prop_map(|name| Op::Remove { name }),
         1 => (name(), name()).prop_map(|(one, other)| Op::Swap { one, other }),
         1 => (name(), any::<Option<u8>>()).prop_map(|(name, value)| Op::Attr { name, value }),

@@ -50,6 +50,8 @@ pub(crate) struct Writing<'c> {
 pub(crate) struct Committing<'c> {
     pub(crate) claim: &'c Claim,
     stage: RwLockWriteGuard<'c, Stage>,
+    /// For its payload. Given back when it is over, which means nothing if it took place.
+    taken: Mutex<Vec<Pages>>,
 }
 
 impl Claim {
@@ -74,7 +76,7 @@ impl Claim {
     pub(crate) fn committing(&self) -> Result<Committing<'_>> {
         let stage = self.stage.write().unwrap_or_else(PoisonError::into_inner);
         check_open(*stage)?;
-        Ok(Committing { claim: self, stage })
+        Ok(Committing { claim: self, stage, taken: Mutex::default() })
     }
 
     /// Nobody refers to `pages` any more.
@@ -208,7 +210,9 @@ impl Committing<'_> {
     /// Takes `n` pages in as few pieces as can be had.
     pub(crate) fn take_many(&self, n: u64) -> Result<Vec<Pages>> {
         let missing = |unused: &Unused| (n - unused.in_whole_chunks().min(n)).div_ceil(u64::from(CHUNK_PAGES));
-        self.claim.take(|unused| unused.take_many(n), missing)
+        let taken = self.claim.take(|unused| unused.take_many(n), missing)?;
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner).extend(taken.iter().cloned());
+        Ok(taken)
     }
 
     /// Whether anything was claimed.
@@ -219,5 +223,12 @@ impl Committing<'_> {
     /// The commit took place, or may have.
     pub(crate) fn settled(mut self) {
         *self.stage = Stage::Settled;
+    }
+}
+
+impl Drop for Committing<'_> {
+    fn drop(&mut self) {
+        let taken = self.taken.get_mut().unwrap_or_else(PoisonError::into_inner);
+        taken.drain(..).for_each(|pages| self.claim.give_back(pages));
     }
 }

@@ -102,14 +102,15 @@ pub(crate) fn commit_ahead(
     ahead: &dyn Ahead,
     written: &[Written],
 ) -> Result<Committed> {
-    commit_with_ahead(store, base, Edit::of(base, "a"), ahead, written)
+    commit_with_ahead(store, base, Edit::of(base, "a"), "a", ahead, written)
 }
 
-/// The same, with what `edit` does to other blocks of it.
+/// The same of any array, with what `edit` does to other blocks of it.
 pub(crate) fn commit_with_ahead(
     store: &LmdbStore,
     base: &dyn Snapshot,
     edit: Edit,
+    name: &str,
     ahead: &dyn Ahead,
     written: &[Written],
 ) -> Result<Committed> {
@@ -118,7 +119,7 @@ pub(crate) fn commit_with_ahead(
         let mut blocks = array.blocks.clone();
         for (block, runs) in written {
             let block = BlockNo(*block);
-            let record = base.block(id_of(base, "a"), block).expect("look-up");
+            let record = base.block(id_of(base, name), block).expect("look-up");
             let run = |p: &AheadPages| PageRun { pages: p.pages.clone(), source: PageSource::Ahead(p.clone()) };
             let seen = record.map_or(Version(0), |record| record.version);
             blocks.push(BlockChange { block, seen, pages: runs.iter().map(run).collect() });
