@@ -198,7 +198,9 @@ impl Committing<'_> {
     /// Takes `n` pages as [`Writing::take`] does.
     pub(crate) fn take(&self, n: u64) -> Result<Pages> {
         debug_assert!((1..=u64::from(CHUNK_PAGES)).contains(&n));
-        self.claim.take(|unused| unused.take(n), |_| 1)
+        let taken = self.claim.take(|unused| unused.take(n), |_| 1)?;
+        self.keep([taken.clone()]);
+        Ok(taken)
     }
 
     /// About so many pages are going to be taken one after the other: they are claimed many at a time.
@@ -211,8 +213,12 @@ impl Committing<'_> {
     pub(crate) fn take_many(&self, n: u64) -> Result<Vec<Pages>> {
         let missing = |unused: &Unused| (n - unused.in_whole_chunks().min(n)).div_ceil(u64::from(CHUNK_PAGES));
         let taken = self.claim.take(|unused| unused.take_many(n), missing)?;
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner).extend(taken.iter().cloned());
+        self.keep(taken.iter().cloned());
         Ok(taken)
+    }
+
+    fn keep(&self, taken: impl IntoIterator<Item = Pages>) {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner).extend(taken);
     }
 
     /// Whether anything was claimed.
