@@ -10,10 +10,12 @@ use serde_json::json;
 
 use super::CheckReport;
 use crate::alloc::{Bitmap, CHUNK, FreedKey, Process, Run};
+use crate::codec::{Algorithm, Encoding, Packed};
 use crate::index::{Dbs, WriteTxn};
 use crate::record::{
-    Meta, SUMS, StoredBlock, StoredSegment, attr_key, block_key, chunk_key, encode_array, encode_attr, encode_bitmap,
-    encode_block, encode_claim, encode_fit, encode_freed, encode_sums, fit_key, freed_key, numbered_key, seal,
+    Meta, Place, SUMS, StoredBlock, StoredSegment, Unit, attr_key, block_key, chunk_key, encode_array, encode_attr,
+    encode_bitmap, encode_block, encode_claim, encode_fit, encode_freed, encode_sums, fit_key, freed_key, numbered_key,
+    seal,
 };
 use crate::{LmdbStore, Options};
 
@@ -315,6 +317,53 @@ fn a_chunk_listed_under_another_run_than_it_has_is_found() {
         txn.put(txn.dbs().fits, &key, &encode_fit(&key)).unwrap();
     });
     finds(&["chunk 2 is recorded, but none of its pages is free"], |txn| put_bitmap(txn, 2, &Bitmap::EMPTY));
+}
+
+/// A record of block 1 that is compressed to one page, which is the 21st of chunk 0.
+fn put_unit(txn: &mut WriteTxn<'_>, sum: u32, bytes: u32, pages: &[(u32, u16)]) {
+    let encoding = Encoding { algorithm: Algorithm::Lz4, shuffled_by: 8 };
+    let unit = Unit { chunk: 0, page: 21, packed: Packed { encoding, bytes, sum } };
+    let segments = pages.iter().map(|(first, n)| StoredSegment { first: *first, pages: *n, place: Place::Unit(unit) });
+    let key = block_key(A, BlockNo(1));
+    let block = StoredBlock { version: Version(2), pages: 16, segments: segments.collect() };
+    txn.put(txn.dbs().blocks, &key, &encode_block(&key, &block)).unwrap();
+    let mut free = Bitmap::EMPTY;
+    free.add(&run(0, 22, 490));
+    put_bitmap(txn, 0, &free);
+}
+
+#[test]
+fn a_compressed_block_is_counted_once_and_its_bytes_are_looked_at() {
+    // What is no LZ4, under a checksum that fits or does not.
+    let bytes = [0xff; 100];
+    let sum = crc32c::crc32c(&bytes);
+    for (told, words) in [(sum ^ 1, "do not fit their checksum"), (sum, "cannot be decompressed")] {
+        let sound = Sound::new();
+        sound.store.shared.data.write_at(21 * PAGE as u64, &bytes).unwrap();
+        sound.write(|txn| put_unit(txn, told, 100, &[(0, 3), (7, 9)]));
+        let report = sound.store.check(false).unwrap();
+        assert_eq!((report.blocks, report.segments, report.stored_pages), (3, 4, 18));
+        match sound.store.check(true) {
+            // Without the codec, the checksum is all that can be seen of it.
+            Ok(_) => assert!(told == sum && !cfg!(feature = "lz4")),
+            Err(e) => {
+                assert!(e.is_corrupt() && e.to_string().contains(words) && e.to_string().contains("block 1"), "{e}")
+            }
+        }
+    }
+}
+
+#[test]
+fn compressed_pages_with_another_use_or_a_checksum_are_found() {
+    finds(&["pages 21..23 of chunk 0 are free and part of array \"a\", block 1", "at the same time"], |txn| {
+        put_unit(txn, 1, 2 * PAGE as u32, &[(0, 16)]);
+    });
+    finds(&["page 16 has a checksum, but is not stored as it is"], |txn| {
+        put_unit(txn, 1, 5, &[(0, 16)]);
+        let mut sums = txn.tables().sums(A, 0).unwrap();
+        sums[16] = 9;
+        put_sums(txn, 0, &sums);
+    });
 }
 
 #[test]
