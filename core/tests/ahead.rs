@@ -2,7 +2,7 @@
 
 mod support;
 
-use bigarray_core::testing::{StoreOp, array_of};
+use bigarray_core::testing::{SimOptions, StoreOp, array_of};
 use bigarray_core::{EngineOptions, ErrorKind, PAGE, Reader, Transaction};
 use support::{BLOCK, World};
 
@@ -241,4 +241,57 @@ fn windows_follow_each_other_and_show_what_earlier_ones_changed() {
         let (span, at) = world.memory.span_over(reader.address(start..start + 8 * PAGE).unwrap());
         assert_eq!(span.load(at..at + 8 * PAGE).unwrap(), expected);
     }
+}
+
+/// What was written ahead before the disk was full is in memory still, where it may be overwritten with zeros.
+#[test]
+fn zeros_written_after_a_flush_that_failed_are_committed() {
+    for delivers_faults in [true, false] {
+        let world = World::with(SimOptions { delivers_faults, ..SimOptions::default() }, |_, _| ());
+        let transaction = world.engine.begin().unwrap();
+        world.write(&transaction, 0, &[7; 2 * BLOCK]);
+        world.failing.fail(StoreOp::WriteAhead, 1, ErrorKind::StoreFull);
+        assert!(transaction.open("a").unwrap().flush().unwrap_err().is_store_full());
+        world.write(&transaction, 0, &[0; PAGE]);
+        transaction.commit(None).unwrap();
+        let got = bytes(&world, &world.reader());
+        assert_eq!((got[0], got[PAGE], got[BLOCK]), (0, 7, 7), "faults: {delivers_faults}");
+    }
+}
+
+#[test]
+fn what_was_written_where_the_array_ended_for_a_while_is_there_after_a_rollback() {
+    for delivers_faults in [true, false] {
+        let options = SimOptions { delivers_faults, ..SimOptions::default() };
+        let world = World::with(options, |world, transaction| world.write(transaction, 0, &[1; 3 * BLOCK]));
+        let mut transaction = world.engine.begin().unwrap();
+        for blocks in [1, 3] {
+            transaction.open("a").unwrap().set_shape(&[blocks * BLOCK]).unwrap();
+        }
+        world.write(&transaction, 2 * BLOCK, &[7; PAGE]);
+        let savepoint = transaction.savepoint().unwrap();
+        world.write(&transaction, 2 * BLOCK, &[8; PAGE]);
+        transaction.rollback(savepoint).unwrap();
+        let expected = [[1; BLOCK].as_slice(), &[0; BLOCK], &[7; PAGE], &[0; BLOCK - PAGE]].concat();
+        assert!(bytes_in(&world, &transaction) == expected, "faults: {delivers_faults}");
+        transaction.commit(None).unwrap();
+        assert!(bytes(&world, &world.reader()) == expected, "faults: {delivers_faults}");
+    }
+}
+
+/// Zero memory costs a reader nothing; a transaction that then has his span must be charged with what it writes there.
+#[test]
+fn holes_that_somebody_read_before_count_in_the_budget_of_who_writes_to_them() {
+    let world = World::within(within(2));
+    let transaction = world.engine.begin().unwrap();
+    drop(transaction.create("b", array_of(20)).unwrap());
+    transaction.commit(None).unwrap();
+    let reader = world.engine.reader(&world.engine.snapshot().unwrap(), "b").unwrap();
+    assert!(bytes(&world, &reader).iter().all(|&b| b == 0));
+    drop(reader);
+    let transaction = world.engine.begin().unwrap();
+    let mut writer = transaction.open("b").unwrap();
+    writer.expose_mut(0..20 * BLOCK).unwrap();
+    world.memory.span_at(writer.base().unwrap()).store(0, &[3; 20 * BLOCK]).unwrap();
+    assert!(blocks_in_memory(&world) <= 3, "{}", blocks_in_memory(&world));
 }

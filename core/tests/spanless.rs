@@ -2,8 +2,10 @@
 
 mod support;
 
-use bigarray_core::testing::SimOp;
-use bigarray_core::{PAGE, Reader};
+use std::ops::Range;
+
+use bigarray_core::testing::{SimOp, SimOptions, array_of};
+use bigarray_core::{PAGE, Reader, Writer};
 use support::{BLOCK, World};
 
 /// More reservations than one attempt makes, each with less room to grow.
@@ -81,4 +83,53 @@ fn an_array_that_shrank_without_a_span_shows_zeros_when_it_gets_one_that_idled()
     let got = world.memory.span_at(writer.base().unwrap()).load(0..3 * BLOCK).unwrap();
     assert!(got[..BLOCK].iter().all(|&byte| byte == 1));
     assert!(got[BLOCK..].iter().all(|&byte| byte == 0));
+}
+
+fn store(world: &World, writer: &mut Writer<'_>, at: usize, bytes: &[u8]) {
+    writer.expose_mut(at..at + bytes.len()).unwrap();
+    let (span, offset) = world.memory.span_over(writer.address(at..at + bytes.len()).unwrap());
+    span.store(offset, bytes).unwrap();
+}
+
+fn load(world: &World, writer: &Writer<'_>, bytes: Range<usize>) -> Vec<u8> {
+    let (span, offset) = world.memory.span_over(writer.address(bytes.clone()).unwrap());
+    span.load(offset..offset + bytes.len()).unwrap()
+}
+
+/// Both have the block that was written to, and the first lives as long as nothing else is handed out mutably.
+#[test]
+fn a_window_shows_what_was_written_to_another_that_it_overlaps() {
+    for delivers_faults in [true, false] {
+        let world = World::with(SimOptions { delivers_faults, ..SimOptions::default() }, |_, _| ());
+        let transaction = world.engine.begin().unwrap();
+        let mut writer = transaction.create("huge", array_of(1 << 46)).unwrap();
+        let start = (1 << 45) * BLOCK;
+        for value in [7, 8] {
+            store(&world, &mut writer, start, &[value; PAGE]);
+            for bytes in [start - 5..start + 2 * PAGE, start..start + 40 * BLOCK, start - 40 * BLOCK..start + PAGE] {
+                let got = load(&world, &writer, bytes.clone());
+                let written = start - bytes.start..start - bytes.start + PAGE;
+                assert!(got[written.clone()].iter().all(|&byte| byte == value), "faults: {delivers_faults}");
+                assert_eq!(got.iter().filter(|&&byte| byte != 0).count(), PAGE, "faults: {delivers_faults}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_was_written_to_a_window_is_there_once_addresses_can_be_had_for_the_whole() {
+    let world = world(0).reopened();
+    exhaust(&world);
+    let transaction = world.engine.begin().unwrap();
+    let mut writer = transaction.open("a").unwrap();
+    assert!(writer.base().unwrap_err().is_too_large());
+    use_up_failures(&world);
+    store(&world, &mut writer, 100, &[7; PAGE]);
+    drop(writer);
+    let writer = transaction.open("a").unwrap();
+    writer.base().unwrap();
+    assert_eq!(load(&world, &writer, 99..102), [0, 7, 7]);
+    drop(writer);
+    transaction.commit(None).unwrap();
+    assert_eq!(bytes(&world, &world.reader())[99..102], [0, 7, 7]);
 }

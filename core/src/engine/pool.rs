@@ -90,12 +90,13 @@ impl Pool {
 }
 
 impl Engine {
-    /// A span of at least `size_bytes` that shows `array` of `snapshot`: one that idles, or a new one.
+    /// A span that shows `array` of `snapshot`, whose blocks from `visible` on are holes: one that idles, or a new one.
     pub(super) fn acquire(
         &self,
         name: &str,
         array: &Descriptor,
         snapshot: &Arc<dyn Snapshot>,
+        visible: u64,
         ahead: Option<&Arc<WrittenAhead>>,
     ) -> Result<Arc<Pager>> {
         let size = array.nbytes();
@@ -104,7 +105,7 @@ impl Engine {
             name: name.into(),
             array: Some(array.id),
             snapshot: snapshot.clone(),
-            visible: u64::MAX,
+            visible,
             end: array.block_size.blocks_for(size),
             ahead: ahead.cloned(),
         };

@@ -48,7 +48,7 @@ impl Reader {
         engine.store.check_codec(descriptor.codec).map_err(|e| e.context(format_args!("array {name:?}")))?;
         let pager = match descriptor.nbytes() {
             0 => Ok(None),
-            _ => engine.acquire(name, &descriptor, snapshot, None).map(Some),
+            _ => engine.acquire(name, &descriptor, snapshot, u64::MAX, None).map(Some),
         };
         let pager = or_too_large(pager)?;
         let attrs = snapshot.attrs(descriptor.id)?.into_iter().collect();
@@ -77,7 +77,7 @@ impl Reader {
                     end: descriptor.block_size.blocks_for(descriptor.nbytes()),
                     ahead: None,
                 };
-                self.windows.over(engine, descriptor, binding, *self.access(), bytes).map(Some)
+                self.windows.over(engine, descriptor, binding, *self.access(), bytes, &|_| Ok(())).map(Some)
             }
         }
     }

@@ -84,27 +84,22 @@ impl Slot {
 
     /// Gives the slot a span if it needs one and has none.
     pub(super) fn ensure_span(&mut self, engine: &Engine, snapshot: &Arc<dyn Snapshot>) -> Result<()> {
-        let Some((name, now)) = &self.after else { return Ok(()) };
-        if now.nbytes() == 0 || matches!(self.pager, Ok(Some(_))) {
+        let is_empty = self.after.as_ref().is_none_or(|(_, now)| now.nbytes() == 0);
+        if is_empty || matches!(self.pager, Ok(Some(_))) {
             return Ok(());
         }
+        // What windows have, a span for all of it must show.
+        self.write_ahead()?;
+        let Some((name, now)) = &self.after else { return Ok(()) };
         let pager = match &self.before {
             Some((_, before)) => {
                 // As large as it is now, showing what is stored, which may end before or behind that.
                 let shown = Descriptor { shape: now.shape.clone(), ..before.clone() };
-                engine.acquire(name, &shown, snapshot, Some(&self.ahead))
+                engine.acquire(name, &shown, snapshot, self.dropped_from, Some(&self.ahead))
             }
             None => engine.acquire_new(name, now, snapshot, &self.ahead),
         };
         self.pager = or_too_large(pager.map(Some))?;
-        if let Ok(Some(pager)) = &self.pager
-            && self.dropped_from != u64::MAX
-        {
-            let blocks = now.block_size.blocks_for(now.nbytes());
-            // As if the array had shrunk and grown with this span: one that idled may show what was dropped since.
-            pager.cut(blocks.min(self.dropped_from), self.dropped_from)?;
-            pager.grow(blocks);
-        }
         Ok(())
     }
 
@@ -134,7 +129,8 @@ impl Slot {
             Err(_) if bytes.is_empty() => Ok(None),
             Err(_) => {
                 let Some((array, binding)) = self.binding(snapshot) else { return Ok(None) };
-                self.windows.over(engine, &array, binding, self.access, bytes).map(Some)
+                let share = |window: &Pager| window.write_ahead_and_keep(&self.ahead, &self.exposed);
+                self.windows.over(engine, &array, binding, self.access, bytes, &share).map(Some)
             }
         }
     }
@@ -156,6 +152,7 @@ impl Slot {
         {
             self.unsearched.hand_out(&engine.budget, bytes.clone());
         }
+        self.windows.are_written_to();
         self.exposed.insert(bytes);
     }
 

@@ -1,7 +1,7 @@
 //! Windows: spans for a part of an array that has no addresses for all of it.
 
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Engine;
 use crate::descriptor::Descriptor;
@@ -12,10 +12,22 @@ use crate::pager::{Access, Binding, Pager};
 
 /// The windows of one handle. They live as long as it does, or until they are closed.
 #[derive(Default)]
-pub(super) struct Windows(Mutex<Vec<Arc<Pager>>>);
+pub(super) struct Windows(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    open: Vec<Arc<Pager>>,
+    /// Those that are open may have been written to, which a window that overlaps them would not show.
+    is_written_to: bool,
+}
 
 impl Windows {
-    /// A window that has all of `bytes`: one that is open, or a new one.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A window that has all of `bytes`: one that is open, or a new one. `share` writes ahead what was written to a window,
+    /// so that others show it; nobody may be writing.
     pub(super) fn over(
         &self,
         engine: &Engine,
@@ -23,25 +35,36 @@ impl Windows {
         binding: Binding,
         access: Access,
         bytes: &Range<usize>,
+        share: &dyn Fn(&Pager) -> Result<()>,
     ) -> Result<Arc<Pager>> {
-        let mut windows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(window) = windows.iter().find(|window| window.has(bytes)) {
+        let mut windows = self.lock();
+        if let Some(window) = windows.open.iter().find(|window| window.has(bytes)) {
             return Ok(window.clone());
+        }
+        // The first window since something was handed out mutably is about to be written to itself.
+        if windows.is_written_to && !windows.open.is_empty() {
+            windows.open.iter().try_for_each(|window| share(window))?;
+            windows.is_written_to = false;
         }
         let window = engine.window(array, binding, bytes)?;
         window.advise(access);
-        windows.push(window.clone());
+        windows.open.push(window.clone());
         Ok(window)
+    }
+
+    /// Something is handed out mutably.
+    pub(super) fn are_written_to(&self) {
+        self.lock().is_written_to = true;
     }
 
     /// The windows that are open.
     pub(super) fn open(&self) -> Vec<Arc<Pager>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.lock().open.clone()
     }
 
     /// Gives their addresses back. No view of theirs may live.
     pub(super) fn close(&self) {
-        let windows = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        let windows = std::mem::take(&mut *self.lock()).open;
         // Nobody is to write ahead for a table that may be about to go back to an earlier state.
         windows.iter().for_each(|window| window.pin());
     }

@@ -78,6 +78,13 @@ impl WrittenAhead {
         self.lock().contains_key(&block)
     }
 
+    /// Whether `page` of `block` is written ahead, and is not zero there.
+    pub(crate) fn has_bytes(&self, block: u64, page: u32) -> bool {
+        let blocks = self.lock();
+        let mut runs = blocks.get(&block).into_iter().flat_map(|there| &there.runs);
+        runs.any(|run| run.pages.contains(&page) && run.source != PageSource::Zero)
+    }
+
     /// The blocks of `range` around `block` up to the next ones that are written ahead; `block` alone if it is.
     pub(crate) fn between(&self, block: u64, range: Range<u64>) -> Range<u64> {
         let blocks = self.lock();

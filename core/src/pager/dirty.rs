@@ -191,11 +191,18 @@ impl Pager {
     }
 
     pub(super) fn collect_scanned(&self, range: &Range<usize>, origin: WrittenTo, changes: &mut Changes) -> Result<()> {
+        let ahead = self.lock().binding.as_ref().and_then(|binding| binding.ahead.clone());
+        let pages_per_block = self.block_size.pages() as usize;
+        // What is written ahead and in memory still, as after a failure, counts as well.
+        let has_bytes = |page: usize| {
+            let (block, page) = (page / pages_per_block, page % pages_per_block);
+            ahead.as_ref().is_some_and(|ahead| ahead.has_bytes(block as u64, page as u32))
+        };
         self.span.with_bytes(range.clone(), &mut |bytes| {
             for (page, bytes) in (range.start / PAGE..).zip(bytes.chunks(PAGE)) {
                 let zero = bytes == ZEROS;
                 // A zero page over a hole is what it was.
-                if !(zero && origin == WrittenTo::Zero) {
+                if !zero || origin != WrittenTo::Zero || has_bytes(page) {
                     changes.push(page as u64, zero);
                 }
             }

@@ -313,8 +313,12 @@ impl Pager {
         for (block, record) in (plan.first..).zip(&plan.records[..whole]) {
             let kind = if record.is_some() { Kind::Mapped } else { Kind::Zero };
             let mut entry = Entry::new(kind, record.clone());
-            if kind == Kind::Zero && binding.ahead.is_some() && self.residency == Residency::Lazy {
-                entry.charge = Some(room.charge(self, block, self.block_size.bytes(), true));
+            if kind == Kind::Zero && self.residency == Residency::Lazy {
+                if binding.ahead.is_some() {
+                    entry.charge = Some(room.charge(self, block, self.block_size.bytes(), true));
+                } else {
+                    table.has_uncharged_zeros = true;
+                }
             }
             table.blocks.insert(block, entry);
         }

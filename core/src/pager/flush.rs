@@ -21,6 +21,17 @@ impl Pager {
         done
     }
 
+    /// Writes ahead all that was written to `exposed`, and keeps it: so another span over the same blocks shows it. Nobody
+    /// may be writing.
+    pub(crate) fn write_ahead_and_keep(&self, ahead: &WrittenAhead, exposed: &Ranges) -> Result<()> {
+        self.pin();
+        let done = self
+            .written(exposed)
+            .and_then(|written| written.changes.iter().try_for_each(|change| self.write_change_ahead(ahead, change)));
+        self.unpin();
+        done
+    }
+
     fn write_ahead_pinned(&self, ahead: &WrittenAhead, exposed: &Ranges) -> Result<()> {
         let written = self.written(exposed)?;
         for change in &written.changes {

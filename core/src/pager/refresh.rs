@@ -10,7 +10,7 @@ use std::ops::{ControlFlow, Range};
 use super::budget::Room;
 use super::fault::with_buffer;
 use super::plan::{Plan, follows};
-use super::table::{Binding, Entry, Table, is_mappable};
+use super::table::{Binding, Entry, Kind, Table, is_mappable};
 use super::{Pager, Residency};
 use crate::descriptor::{ArrayId, Version};
 use crate::error::{Error, ErrorKind, Result};
@@ -48,7 +48,7 @@ impl Pager {
             }
             _ => Suspects::All,
         };
-        let stale = match suspects {
+        let mut stale = match suspects {
             Suspects::None => Vec::new(),
             Suspects::These(blocks) => {
                 let mut stale = Vec::new();
@@ -62,6 +62,14 @@ impl Pager {
             }
             Suspects::All => stale_blocks(&table.blocks, &binding)?,
         };
+        // What was dropped is holes, whatever a span that idled has there.
+        stale.extend(table.blocks.range(binding.visible..).map(|(&block, _)| block));
+        if binding.ahead.is_some() && std::mem::take(&mut table.has_uncharged_zeros) {
+            let uncharged = |(_, entry): &(&u64, &Entry)| entry.kind == Kind::Zero && entry.charge.is_none();
+            stale.extend(table.blocks.iter().filter(uncharged).map(|(&block, _)| block));
+        }
+        stale.sort_unstable();
+        stale.dedup();
         self.forget(&mut table, &stale)?;
         if self.residency == Residency::Eager {
             self.install_all(&mut table, &binding, &mut room)?;

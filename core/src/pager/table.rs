@@ -136,6 +136,8 @@ pub(crate) struct Table {
     pub(super) streams: Streams,
     /// Entries that [are ahead](Entry::is_ahead) may be there.
     pub(crate) has_ahead: bool,
+    /// Zero memory that only readers had, so that it counts nothing in the budget, may be there.
+    pub(crate) has_uncharged_zeros: bool,
     /// Faults are not delivered any more: what is missing was poisoned.
     pub(crate) is_dead: bool,
 }
@@ -154,6 +156,7 @@ impl Table {
             spilling: Vec::new(),
             is_pinned: false,
             has_ahead: false,
+            has_uncharged_zeros: false,
             streams: Streams::default(),
             is_dead: false,
         }
