@@ -336,3 +336,25 @@ fn a_large_payload_is_compressed_block_by_block_and_what_it_does_not_take_is_giv
         }
     }
 }
+
+/// Zeros behind the new end were once counted as if they were pages of what is left.
+#[test]
+fn a_block_that_a_shrink_cuts_keeps_the_pages_that_were_not_written() {
+    let db = Db::new();
+    let store = db.open();
+    for codec in codecs(&store) {
+        commit(&store, |base| Edit::create("a", array(codec, BlockSize::MAX, 1)).smooth_block(base, 0, 1000));
+        commit(&store, |base| {
+            let edit = Edit::of(base, "a").reshape(&[100 * PAGE / 8]);
+            let edit = (0..50).fold(edit, |edit, page| edit.smooth_page(base, 0, page, page.into()));
+            (100..512).fold(edit, |edit, page| edit.zero(base, 0, page))
+        });
+        let tag = |page: u64| match page {
+            0..50 => Some(page),
+            50..100 => Some(1000 + page),
+            _ => None,
+        };
+        assert_smooth(&*now(&store), 0, &(0..512).map(tag).collect::<Vec<_>>());
+        commit(&store, |base| Edit::of(base, "a").remove(base));
+    }
+}

@@ -140,7 +140,9 @@ fn is_whole(array: &ArrayChange<'_>, after: &Descriptor, block: &BlockChange) ->
     let bytes = after.nbytes().saturating_sub(after.block_size.start_of(block.block));
     let pages = bytes.min(after.block_size.bytes()).div_ceil(PAGE);
     let is_empty = block.seen == Version(0) || array.dropped_from.is_some_and(|from| from <= block.block.0);
-    let written: usize = block.pages.iter().map(|run| run.pages.len()).sum();
+    // Not those behind the end that a shrink made zero.
+    let inside = |page: u32| (page as usize).min(pages);
+    let written: usize = block.pages.iter().map(|run| inside(run.pages.end) - inside(run.pages.start)).sum();
     (is_empty || written >= pages) && stored_pages(block) >= LEAST_PAGES.max(pages / 4)
 }
 
