@@ -12,12 +12,15 @@ use super::parallel::in_parallel;
 use super::payload::PlacedUnit;
 use crate::ahead::Committing;
 use crate::alloc::CHUNK_PAGES;
-use crate::codec::{Packed, Packer};
+use crate::codec::{Packed, Packer, packing_bytes};
 use crate::record::Unit;
 
 /// Fewer pages than these are stored as they are. So are the first of an array that grows bit by bit: each append writes
 /// all that there is of its last block, until it is longer than the append.
 const LEAST_PAGES: usize = 8;
+
+/// Memory that all threads of a commit take together to compress: with what else a commit needs, it stays below 64 MiB.
+const MOST_BYTES: usize = 56 << 20;
 
 /// A block that became smaller.
 pub(super) struct PackedBlock {
@@ -52,7 +55,9 @@ pub(super) fn write_packed(change: &Change<'_>, claim: &Committing<'_>) -> Resul
     // Half of them, as a guess.
     claim.expect(blocks.iter().map(|whole| stored_pages(whole.block) as u64).sum::<u64>() / 2);
     let units = Mutex::new(Vec::with_capacity(blocks.len()));
-    in_parallel(blocks.len(), Own::default, |own, at| {
+    let bytes = blocks.iter().map(|whole| packing_bytes(whole.after.codec, whole.after.block_size.bytes()));
+    let threads = MOST_BYTES / bytes.max().unwrap_or(MOST_BYTES);
+    in_parallel(blocks.len(), threads.max(1), Own::default, |own, at| {
         let whole = &blocks[at];
         whole.pack(own, |packed, bytes| {
             let taken = claim.take(packed.pages().into())?;

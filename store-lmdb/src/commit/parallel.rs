@@ -7,13 +7,14 @@ use std::thread;
 
 use bigarray_core::Result;
 
-/// Threads at most: more do not make a disk faster, and each has memory of its own.
-const MAX_THREADS: usize = 4;
+/// Threads at most: more do not make a disk faster.
+pub(super) const MAX_THREADS: usize = 4;
 
-/// Does `task` for each number below `tasks`, in this thread and in helpers, one by one as they are free to be taken. Each
-/// thread has something of its own, which `own` makes. Ends with the first error.
+/// Does `task` for each number below `tasks`, in this thread and in helpers, `threads` in all or fewer, one by one as
+/// they are free to be taken. Each thread has something of its own, which `own` makes. Ends with the first error.
 pub(super) fn in_parallel<S>(
     tasks: usize,
+    threads: usize,
     own: impl Fn() -> S + Sync,
     task: impl Fn(&mut S, usize) -> Result<()> + Sync,
 ) -> Result<()> {
@@ -32,7 +33,9 @@ pub(super) fn in_parallel<S>(
             }
         }
     };
-    let helpers = thread::available_parallelism().map_or(2, NonZero::get).clamp(2, MAX_THREADS).min(tasks.max(1)) - 1;
+    let helpers =
+        thread::available_parallelism().map_or(2, NonZero::get).clamp(2, MAX_THREADS).min(threads).min(tasks).max(1)
+            - 1;
     thread::scope(|scope| {
         // A thread that cannot be had leaves its work to the others.
         let helpers: Vec<_> =

@@ -7,7 +7,7 @@ use bigarray_core::store::{Change, PageSource};
 use bigarray_core::{BlockNo, Error, ErrorKind, PAGE, Result};
 
 use super::pack::write_packed;
-use super::parallel::in_parallel;
+use super::parallel::{MAX_THREADS, in_parallel};
 use crate::ahead::{Committing, runs_of as runs_of_pages};
 use crate::alloc::Run;
 use crate::data::Data;
@@ -138,7 +138,7 @@ impl Payload {
 
     /// Writes everything, with the help of other threads.
     fn write_in_parallel(&self, change: &Change<'_>, data: &Data) -> Result<()> {
-        in_parallel(self.pieces.len(), || (), |(), at| self.write_piece(&self.pieces[at], change, data))
+        in_parallel(self.pieces.len(), MAX_THREADS, || (), |(), at| self.write_piece(&self.pieces[at], change, data))
     }
 
     fn write_piece(&self, piece: &Piece, change: &Change<'_>, data: &Data) -> Result<()> {
