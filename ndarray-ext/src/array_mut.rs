@@ -115,6 +115,51 @@ impl<'t, T: Element, D: Dimension> BigArrayMut<'t, T, D> {
         crate::view::exclusive(&mut self.source, &window)
     }
 
+    /// Writes what was changed ahead of the commit, and gives its memory back. Nobody sees it before the transaction has
+    /// committed; if it aborts, or its process is killed, the room is used for something else.
+    ///
+    /// Never needed for what is written to come back: it is loaded again when it is touched. It keeps memory small
+    /// between two steps of a job whose changes are to *stored* blocks, which otherwise stay in memory as long as a view
+    /// of them lives (see [`memory_budget`](crate::OpenOptions::memory_budget)), and makes the commit short.
+    ///
+    /// ```
+    /// use bigarray::{Database, ndarray::Ix2};
+    ///
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let db = Database::open(dir.path().join("a.bigarray"))?;
+    /// # db.transact(|txn| { txn.create::<f32, _>("in", (100_000, 32))?.view_mut().fill(0.5); Ok(()) })?;
+    /// let txn = db.begin()?;
+    /// let input = txn.array::<f32, Ix2>("in")?;
+    /// let mut out = txn.create::<f32, _>("out", (100_000, 32))?;
+    /// for (n, rows) in input.blocks().enumerate() {
+    ///     out.rows_mut(rows.clone())?.zip_mut_with(&input.rows(rows)?, |out, x| *out = x * 2.0);
+    ///     if n % 64 == 63 {
+    ///         out.flush()?;
+    ///     }
+    /// }
+    /// drop((input, out));
+    /// txn.commit()?;
+    /// # Ok::<(), bigarray::Error>(())
+    /// ```
+    ///
+    /// A view cannot outlive it:
+    ///
+    /// ```compile_fail,E0499
+    /// # let db = bigarray::Database::open("a.bigarray").unwrap();
+    /// let txn = db.begin().unwrap();
+    /// let mut a = txn.create::<f64, _>("A", 10).unwrap();
+    /// let mut view = a.view_mut();
+    /// a.flush().unwrap();
+    /// view[0] = 1.0;
+    /// ```
+    ///
+    /// # Errors
+    /// [`StoreFull`](crate::ErrorKind::StoreFull) and whatever else storage reports, also of a page that could not be
+    /// loaded earlier. What was changed is still there.
+    pub fn flush(&mut self) -> Result<()> {
+        self.source.flush()
+    }
+
     /// Says how the array will be read, until the transaction ends; see [`BigArray::advise`](crate::BigArray::advise).
     pub fn advise(&mut self, access: Access) {
         self.source.advise(access);

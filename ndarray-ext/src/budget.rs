@@ -13,7 +13,7 @@ pub(crate) fn resolved(asked: Option<usize>) -> Result<usize> {
         Some(bytes) => checked(bytes).map_err(|e| e.context("memory_budget")),
         None => match std::env::var_os(VARIABLE) {
             Some(text) if !text.is_empty() => from_variable(&text.to_string_lossy()),
-            _ => Ok(of_machine(None)),
+            _ => Ok(of_machine(bigarray_uffd::memory_limit_bytes())),
         },
     }
 }

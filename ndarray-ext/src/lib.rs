@@ -89,6 +89,37 @@
 //! read ahead: right for what reads on, much too much for rows here and there. [`advise`](BigArray::advise) says which.
 //! [`blocks`](BigArray::blocks) gives ranges of rows that match the blocks.
 //!
+//! # Beyond memory
+//!
+//! Arrays may be larger than memory, and so may what one transaction changes: beyond the
+//! [`memory_budget`](OpenOptions::memory_budget) what was written goes to the data file ahead of the commit, unseen, and
+//! comes back when it is touched. A subset of a large matrix, copied in batches:
+//!
+//! ```
+//! use bigarray::Database;
+//! use bigarray::ndarray::{Axis, Ix2, s};
+//!
+//! # let dir = tempfile::tempdir().unwrap();
+//! # let path = dir.path().join("a.bigarray");
+//! let db = Database::options().memory_budget(64 << 20).open(path)?;
+//! # db.transact(|txn| { txn.create::<f32, _>("cells", (20_000, 50))?.view_mut().fill(0.5); Ok(()) })?;
+//! let txn = db.begin()?;
+//! let cells = txn.array::<f32, Ix2>("cells")?;
+//! let mut subset = txn.create::<f32, _>("subset", (0, cells.shape()[1]))?;
+//! const BATCH: usize = 3 * 4096;
+//! for start in (0..cells.shape()[0]).step_by(BATCH) {
+//!     let window = cells.rows(start..cells.shape()[0].min(start + BATCH))?;
+//!     subset.append(Axis(0), window.slice(s![..;3, ..]))?; // every third row
+//! }
+//! assert_eq!(subset.shape(), [20_000_usize.div_ceil(3), 50]);
+//! drop((cells, subset));
+//! txn.commit()?;
+//! # Ok::<(), bigarray::Error>(())
+//! ```
+//!
+//! [`flush`](BigArrayMut::flush) writes ahead at once; [`savepoint`](Transaction::savepoint) does, too, and gives a
+//! state to go back to.
+//!
 //! # Codecs
 //!
 //! Blocks are stored as they are unless [`ArrayOptions::codec`] says otherwise:
@@ -107,7 +138,7 @@
 //!
 //! LZ4 and Zstandard are the cargo features `lz4` and `zstd`, both on by default.
 //!
-//! ```no_run
+//! ```
 //! use bigarray::{ArrayOptions, Codec, Database};
 //!
 //! # let dir = tempfile::tempdir().unwrap();
@@ -162,7 +193,7 @@ mod view;
 
 pub use array::BigArray;
 pub use array_mut::BigArrayMut;
-pub use bigarray_core::{Access, Codec, Error, ErrorKind, Result};
+pub use bigarray_core::{Access, Codec, Error, ErrorKind, Result, Savepoint};
 pub use bigarray_store_lmdb::Durability;
 pub use blocks::{Blocks, ParBlocks};
 pub use database::Database;

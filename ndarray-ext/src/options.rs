@@ -243,11 +243,6 @@ impl ArrayOptions {
     }
 
     pub(crate) fn checked(&self) -> Result<(bigarray_core::Order, BlockSize, Codec)> {
-        if let Codec::Zstd { level, .. } = self.codec
-            && !(1..=22).contains(&level)
-        {
-            return Err(Error::new(ErrorKind::Invalid, format!("Zstandard has the levels 1 to 22, not {level}")));
-        }
         Ok((crate::info::from_ndarray(self.order), BlockSize::new(self.block_bytes)?, self.codec))
     }
 }

@@ -2,7 +2,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bigarray_core::store::Turn;
-use bigarray_core::{ArrayId, Descriptor, Result, Version};
+use bigarray_core::{ArrayId, Descriptor, Result, Savepoint, Version};
 use bigarray_store_lmdb::check_array_name;
 use ndarray::{Dimension, IntoDimension};
 
@@ -132,6 +132,76 @@ impl Transaction {
     pub fn arrays(&self) -> Result<Vec<ArrayInfo>> {
         self.home.check_process()?;
         Ok(self.inner.arrays()?.iter().map(|(name, descriptor)| ArrayInfo::new(name, descriptor)).collect())
+    }
+
+    /// The state that the transaction is in now, to [go back to](Transaction::rollback): bytes, shapes and attributes of
+    /// all arrays, and which there are. No array may be open, which the borrow checker sees to.
+    ///
+    /// What was changed so far is written ahead of the commit, to where nobody sees it, and leaves memory. So a savepoint
+    /// costs what was written since the last one, and a transaction may have many. They nest: going back to one releases
+    /// it and those that were made after it. One that is dropped is released too.
+    ///
+    /// ```
+    /// use bigarray::{Database, ndarray::Ix1};
+    ///
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let db = Database::open(dir.path().join("a.bigarray"))?;
+    /// let mut txn = db.begin()?;
+    /// txn.create::<i32, _>("A", 10)?.view_mut()[0] = 1;
+    /// let savepoint = txn.savepoint()?;
+    /// let mut a = txn.array::<i32, Ix1>("A")?;
+    /// a.view_mut()[0] = 2;
+    /// a.resize(20)?;
+    /// drop(a);
+    /// txn.create::<i32, _>("B", 5)?;
+    ///
+    /// txn.rollback(savepoint)?;
+    /// let a = txn.array::<i32, Ix1>("A")?;
+    /// assert_eq!((a.len(), a.view()[0]), (10, 1));
+    /// assert!(txn.array::<i32, Ix1>("B").unwrap_err().is_not_found());
+    /// drop(a);
+    /// txn.commit()?;
+    /// # Ok::<(), bigarray::Error>(())
+    /// ```
+    ///
+    /// An array that is open, or a view of one, rules it out:
+    ///
+    /// ```compile_fail,E0502
+    /// # let db = bigarray::Database::open("a.bigarray").unwrap();
+    /// let mut txn = db.begin().unwrap();
+    /// let mut a = txn.create::<f64, _>("A", 10).unwrap();
+    /// txn.savepoint().unwrap();
+    /// a.view_mut()[0] = 1.0;
+    /// ```
+    ///
+    /// # Errors
+    /// [`StoreFull`](crate::ErrorKind::StoreFull) and whatever else storage reports, also of a page that could not be
+    /// loaded earlier; [`Invalid`](crate::ErrorKind::Invalid) after an array was leaked (`mem::forget`). What was
+    /// changed is still there.
+    pub fn savepoint(&mut self) -> Result<Savepoint> {
+        self.home.check_process()?;
+        self.inner.savepoint()
+    }
+
+    /// Goes back to `savepoint`: what was changed since is as it was, and arrays that were created, removed or renamed
+    /// are not.
+    ///
+    /// ```compile_fail,E0502
+    /// # let db = bigarray::Database::open("a.bigarray").unwrap();
+    /// let mut txn = db.begin().unwrap();
+    /// let savepoint = txn.savepoint().unwrap();
+    /// let a = txn.create::<f64, _>("A", 10).unwrap();
+    /// let view = a.view();
+    /// txn.rollback(savepoint).unwrap(); // no view outlives it
+    /// println!("{}", view[0]);
+    /// ```
+    ///
+    /// # Errors
+    /// [`Invalid`](crate::ErrorKind::Invalid) for a savepoint of another transaction, or one that was released by going
+    /// back to an earlier one. The transaction is as it was then.
+    pub fn rollback(&mut self, savepoint: Savepoint) -> Result<()> {
+        self.home.check_process()?;
+        self.inner.rollback(savepoint)
     }
 
     /// Makes the changes visible and durable, all of them or none.
