@@ -42,3 +42,7 @@ compare:
 # Builds the benches.
 benches:
     bash .ci/run benches
+
+# Jobs beyond RAM, in short.
+jobs:
+    bash .ci/run jobs
