@@ -3,24 +3,14 @@
 mod support;
 
 use std::fs::{self, File};
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bigarray::ndarray::{Array1, Axis, Ix1};
 use bigarray::{Database, Error, Result, Transaction};
-use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, unshare};
 use support::child::{alone, this_test};
+use support::disk::small_disk;
 use support::random::{Random, hash};
 use support::{BLOCK, TestDb, check, is_root, small_blocks};
-
-/// A file system of 24 MiB that only this process sees, gone with it.
-fn small_disk(at: &Path) {
-    let nothing = None::<&str>;
-    unshare(CloneFlags::CLONE_NEWNS).unwrap();
-    mount(nothing, "/", nothing, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nothing).unwrap();
-    mount(Some("tmpfs"), at, Some("tmpfs"), MsFlags::empty(), Some("size=24m")).unwrap();
-}
 
 fn append(db: &Database, value: u8) -> Result<()> {
     db.transact(|txn| txn.array::<u8, Ix1>("A")?.append(Axis(0), Array1::from_elem(1 << 20, value).view()))
@@ -32,7 +22,7 @@ fn a_full_disk_is_an_error_and_the_database_goes_on() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
-    small_disk(dir.path());
+    small_disk(dir.path(), 24);
     let ballast = dir.path().join("ballast");
     fs::write(&ballast, vec![1; 4 << 20]).unwrap();
     let path = dir.path().join("a.bigarray");
@@ -90,7 +80,7 @@ fn a_database_that_finds_no_room_is_not_created() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
-    small_disk(dir.path());
+    small_disk(dir.path(), 24);
     let ballast = dir.path().join("ballast");
     let path = dir.path().join("a.bigarray");
     // Fills all but what is asked for.

@@ -1,4 +1,4 @@
-//! What comes from the disk: bytes read, and the kernel's page cache.
+//! What comes from the disk: bytes read, and the kernel's page cache; a disk that is soon full.
 
 use std::fs::{self, File};
 use std::num::NonZeroUsize;
@@ -6,6 +6,8 @@ use std::path::Path;
 
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use nix::libc;
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 
 use super::PAGE;
@@ -54,4 +56,12 @@ pub(crate) fn cached_bytes(file: &File) -> usize {
     };
     assert_eq!(asked, 0, "mincore: {}", std::io::Error::last_os_error());
     pages.iter().filter(|page| **page & 1 != 0).count() * PAGE
+}
+
+/// A file system of so many MiB that only this process sees, gone with it. Needs root.
+pub(crate) fn small_disk(at: &Path, mib: usize) {
+    let nothing = None::<&str>;
+    unshare(CloneFlags::CLONE_NEWNS).unwrap();
+    mount(nothing, "/", nothing, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nothing).unwrap();
+    mount(Some("tmpfs"), at, Some("tmpfs"), MsFlags::empty(), Some(format!("size={mib}m").as_str())).unwrap();
 }

@@ -9,7 +9,7 @@ pub(crate) mod ballast;
 pub(crate) mod child;
 pub(crate) mod cold;
 pub(crate) mod disk;
-
+pub(crate) mod memory;
 pub(crate) mod process;
 pub(crate) mod random;
 

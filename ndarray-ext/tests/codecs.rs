@@ -1,0 +1,366 @@
+//! Arrays that are stored compressed: whatever the codec, the elements and the way blocks come into memory, they are the
+//! same arrays.
+
+mod support;
+
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+
+use bigarray::bytemuck::{Pod, Zeroable};
+use bigarray::ndarray::parallel::prelude::*;
+use bigarray::ndarray::{Array1, ArrayView1, ArrayViewMut1, Axis, Ix1};
+use bigarray::{ArrayOptions, Codec, Database, Durability, Element, Pager};
+use bigarray_store_lmdb::{LmdbStore, Options};
+use nix::libc;
+use support::arrays::says;
+use support::child::{command, role, this_test};
+use support::random::Random;
+use support::{BLOCK, Faults, PAGE, TestDb, check, faults, runs_if, small_blocks};
+
+const CODECS: [Codec; 5] = [
+    Codec::None,
+    Codec::Lz4 { shuffle: false },
+    Codec::Lz4 { shuffle: true },
+    Codec::Zstd { level: 1, shuffle: false },
+    Codec::Zstd { level: 9, shuffle: true },
+];
+const COMPRESSING: [Codec; 2] = [CODECS[1], CODECS[4]];
+
+#[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable)]
+#[repr(C)]
+struct Tick {
+    time: [u32; 2],
+    price: f32,
+}
+
+bigarray::impl_element!(Tick { time: [u32; 2], price: f32 });
+
+/// Pages that the database's arrays take.
+fn stored_pages(path: &Path) -> u64 {
+    LmdbStore::open(&Options::new(path)).unwrap().check(true).unwrap().stored_pages
+}
+
+fn assert_same<T: Element + PartialEq>(view: ArrayView1<'_, T>, expected: &[T], what: &str) {
+    assert_eq!(view.len(), expected.len(), "{what}");
+    let wrong = view.iter().zip(expected).position(|(x, y)| x != y);
+    assert!(wrong.is_none(), "{what}: element {} is wrong", wrong.unwrap());
+}
+
+/// Stores `expected`, reads it, changes it here and there, and reads that.
+fn round_trip<T: Element + PartialEq>(mut expected: Vec<T>, other: T) {
+    for codec in CODECS {
+        for pager in [Pager::Map, Pager::Copy] {
+            let what = format!("{codec}, {pager:?}, {}", std::any::type_name::<T>());
+            let mut db = TestDb::with(Database::options().pager(pager).durability(Durability::NoPowerLossSafety));
+            let open = |path: &Path| {
+                Database::options().pager(pager).durability(Durability::NoPowerLossSafety).open(path).unwrap()
+            };
+            let path = db.path().to_owned();
+            db.commit(|txn| {
+                let mut a = txn.create_with::<T, _>("A", expected.len(), &small_blocks().codec(codec)).unwrap();
+                assert_eq!(a.info().codec, codec);
+                a.view_mut().assign(&ArrayView1::from(&expected));
+                assert_same(a.view(), &expected, &what);
+            });
+            assert_same(db.array("A").unwrap().view(), &expected, &what);
+            db.close();
+            let cold = open(&path);
+            let a = cold.array::<T, Ix1>("A").unwrap();
+            assert_eq!(a.info().codec, codec);
+            a.prefetch(a.len() / 2..).unwrap();
+            assert_same(a.view(), &expected, &what);
+            // By several threads, each page for the first time.
+            let cold = open(&path);
+            let a = cold.array::<T, Ix1>("A").unwrap();
+            a.blocks().into_par_iter().for_each(|rows| {
+                assert_same(a.rows(rows.clone()).unwrap(), &expected[rows], &what);
+            });
+
+            let mut changed = expected.clone();
+            let mut random = Random::new(3);
+            cold.transact(|txn| {
+                let mut b = txn.array::<T, Ix1>("A")?;
+                let mut view = b.view_mut();
+                for _ in 0..20 {
+                    let at = random.below(changed.len());
+                    (view[at], changed[at]) = (other, other);
+                }
+                assert_same(view.view(), &changed, &what);
+                Ok(())
+            })
+            .unwrap();
+            assert_same(a.view(), &expected, &what);
+            assert_same(open(&path).array("A").unwrap().view(), &changed, &what);
+            // Shorter, longer, and more of it.
+            cold.transact(|txn| {
+                let mut b = txn.array::<T, Ix1>("A")?;
+                b.resize(changed.len() / 3)?;
+                b.resize(changed.len() / 2)?;
+                b.append(Axis(0), ArrayView1::from(&expected))
+            })
+            .unwrap();
+            changed.truncate(changed.len() / 3);
+            changed.resize(expected.len() / 2, T::zeroed());
+            changed.extend(&expected);
+            assert_same(open(&path).array("A").unwrap().view(), &changed, &what);
+        }
+    }
+    expected.clear();
+}
+
+#[test]
+fn smooth_numbers_come_back() {
+    round_trip((0..70_000).map(|n| (n as f32 * 1e-3).sin()).collect(), 7.5f32);
+}
+
+#[test]
+fn bytes_without_any_pattern_come_back() {
+    round_trip(Random::new(1).bytes(5 * BLOCK + 77), 9u8);
+}
+
+#[test]
+fn holes_and_patterns_in_turns_come_back() {
+    let mut random = Random::new(2);
+    let number = |n: usize| match n / 3000 % 4 {
+        0 => 0,
+        1 => n as u64 / 100,
+        2 => 7,
+        _ => random.next(),
+    };
+    round_trip((0..60_000).map(number).collect(), 1 << 60);
+}
+
+/// 12 bytes each, so that some of them are in two blocks, and two pages.
+#[test]
+fn elements_that_fit_no_block_come_back() {
+    let tick = |n: u32| Tick { time: [n / 7, n / 1000], price: 100.0 + (n / 50) as f32 };
+    round_trip((0..40_000).map(tick).collect(), tick(123_456_789));
+}
+
+#[test]
+fn a_large_block_comes_back() {
+    round_trip((0..300_000).map(|n| n as u64 / 3).collect(), 5);
+}
+
+#[test]
+fn what_can_be_compressed_takes_less_room_and_what_cannot_no_more() {
+    let mut random = Random::new(4);
+    let noise: Vec<u64> = (0..8 * BLOCK / 8).map(|_| random.next()).collect();
+    let smooth: Vec<u64> = (0..8 * BLOCK as u64 / 8).map(|n| 1_000_000 + n / 16).collect();
+    let pages = |content: &[u64], codec| {
+        let mut db = TestDb::new();
+        db.commit(|txn| {
+            let mut a = txn.create_with::<u64, _>("A", content.len(), &small_blocks().codec(codec)).unwrap();
+            a.view_mut().assign(&ArrayView1::from(content));
+        });
+        db.close();
+        stored_pages(db.path())
+    };
+    let plain = pages(&smooth, Codec::None);
+    assert_eq!(plain, (8 * BLOCK / PAGE) as u64);
+    for codec in &CODECS[1..] {
+        assert!(pages(&smooth, *codec) <= plain / 2, "{codec}");
+        assert_eq!(pages(&noise, *codec), plain, "{codec}");
+    }
+}
+
+#[test]
+fn a_changed_page_of_a_compressed_block_is_stored_alone() {
+    for codec in COMPRESSING {
+        for pager in [Pager::Map, Pager::Copy] {
+            let mut db = TestDb::with(Database::options().pager(pager));
+            let content: Vec<u64> = (0..(4 << 20) / 8).map(|n| n / 16).collect();
+            db.commit(|txn| {
+                let options = ArrayOptions::new().codec(codec);
+                let mut a = txn.create_with::<u64, _>("A", content.len(), &options).unwrap();
+                a.view_mut().assign(&ArrayView1::from(&content));
+            });
+            db.close();
+            let before = stored_pages(db.path());
+            db.reopen();
+            db.commit(|txn| txn.array::<u64, Ix1>("A").unwrap().view_mut()[1000] = 5);
+            db.commit(|txn| txn.array::<u64, Ix1>("A").unwrap().rows_mut(300_000..300_001).unwrap().fill(6));
+            db.close();
+            assert_eq!(stored_pages(db.path()), before + 2, "{codec}, {pager:?}");
+            db.reopen();
+            let a = db.array::<u64, Ix1>("A").unwrap();
+            let expected = |n: usize| match n {
+                1000 => 5,
+                300_000 => 6,
+                n => n as u64 / 16,
+            };
+            assert!(a.view().iter().enumerate().all(|(n, &x)| x == expected(n)), "{codec}, {pager:?}");
+        }
+    }
+}
+
+/// Sensors append a few values at a time (W10).
+#[test]
+fn appending_a_hundred_bytes_to_a_compressed_array_stores_a_page() {
+    const N: usize = 300;
+    for codec in COMPRESSING {
+        let mut db = TestDb::with(Database::options().durability(Durability::NoPowerLossSafety));
+        let content: Vec<u8> = (0..10 << 20).map(|n: u32| (n >> 10) as u8).collect();
+        db.commit(|txn| {
+            let mut a = txn.create_with::<u8, _>("A", 0, &ArrayOptions::new().codec(codec)).unwrap();
+            a.append(Axis(0), ArrayView1::from(&content)).unwrap();
+        });
+        db.close();
+        let before = stored_pages(db.path());
+        let len = |path: &Path| fs::metadata(path.join("data")).unwrap().len();
+        let data = len(db.path());
+        let unsynced = Database::options().durability(Durability::NoPowerLossSafety).open(db.path()).unwrap();
+        for n in 0..N {
+            let more = Array1::from_elem(100, n as u8);
+            unsynced.transact(|txn| txn.array::<u8, Ix1>("A")?.append(Axis(0), more.view())).unwrap();
+        }
+        let a = unsynced.array::<u8, Ix1>("A").unwrap();
+        let view = a.view();
+        assert!(view.iter().zip(&content).all(|(x, y)| x == y), "{codec}");
+        assert!(view.iter().skip(content.len()).enumerate().all(|(at, &x)| x == (at / 100) as u8), "{codec}");
+        drop((a, unsynced));
+        // 30 kB, in the pages that they fill.
+        let pages = stored_pages(db.path()) - before;
+        assert!(pages <= (N * 100 / PAGE) as u64 + 2, "{codec}: {pages} pages");
+        assert!(len(db.path()) <= data + (8 << 20), "{codec}");
+    }
+}
+
+fn fill_smooth(view: &mut ArrayViewMut1<'_, u64>) {
+    view.iter_mut().enumerate().for_each(|(n, x)| *x = 1_000_000 + n as u64 / 16);
+}
+
+/// Three blocks of smooth numbers, of which nothing is stored plain.
+fn smooth(codec: Codec, pager: Pager) -> TestDb {
+    let db = TestDb::with(Database::options().pager(pager));
+    db.commit(|txn| {
+        let mut a = txn.create_with::<u64, _>("A", 3 * BLOCK / 8, &small_blocks().codec(codec)).unwrap();
+        fill_smooth(&mut a.view_mut());
+    });
+    db
+}
+
+/// Changes a byte of each page of the data file that has something in it; doing it again undoes it.
+fn damage(path: &Path) {
+    let file = File::options().read(true).write(true).open(path.join("data")).unwrap();
+    let mut page = vec![0; PAGE];
+    for at in (0..file.metadata().unwrap().len()).step_by(PAGE) {
+        file.read_exact_at(&mut page, at).unwrap();
+        if page.iter().any(|&byte| byte != 0) {
+            file.write_all_at(&[page[0] ^ 0x40], at).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_damaged_block_is_an_error_of_prefetch() {
+    for codec in COMPRESSING {
+        for pager in [Pager::Map, Pager::Copy] {
+            let mut db = smooth(codec, pager);
+            db.close();
+            damage(db.path());
+            let cold = Database::options().pager(pager).open(db.path()).unwrap();
+            let txn = cold.begin().unwrap();
+            // Where all is loaded when it is opened, it is that which says so.
+            let prefetch = |rows: std::ops::Range<usize>| match cold.array::<u64, Ix1>("A") {
+                Ok(a) => a.prefetch(rows),
+                Err(error) => Err(error),
+            };
+            for rows in [0..1, 2 * BLOCK / 8..3 * BLOCK / 8] {
+                let error = prefetch(rows).unwrap_err();
+                assert!(error.is_corrupt(), "{codec}, {pager:?}: {error:?}");
+                says(&error, &["block"]);
+            }
+            let error = txn.array::<u64, Ix1>("A").and_then(|a| a.prefetch(..)).unwrap_err();
+            assert!(error.is_corrupt(), "{codec}, {pager:?}: {error:?}");
+            drop((txn, cold));
+            damage(db.path());
+            db.reopen();
+            let a = db.array::<u64, Ix1>("A").unwrap();
+            a.prefetch(..).unwrap();
+            assert_eq!(a.view()[16 * 1000], 1_001_000);
+        }
+    }
+}
+
+/// What was loaded is compared with what is stored, to find what was changed: that is not what it was.
+#[test]
+fn a_damaged_block_is_an_error_of_commit() {
+    if !runs_if(faults() != Faults::None, "blocks that are loaded at once are not compared") {
+        return;
+    }
+    for codec in COMPRESSING {
+        for pager in [Pager::Map, Pager::Copy] {
+            let db = smooth(codec, pager);
+            let txn = Database::options().pager(pager).open(db.path()).unwrap().begin().unwrap();
+            let mut a = txn.array::<u64, Ix1>("A").unwrap();
+            a.view_mut()[7] = 1;
+            damage(db.path());
+            drop(a);
+            let error = txn.commit().unwrap_err();
+            assert!(error.is_corrupt(), "{codec}, {pager:?}: {error:?}");
+            says(&error, &["\"A\"", "block"]);
+            damage(db.path());
+            assert_eq!(db.array::<u64, Ix1>("A").unwrap().view()[7], 1_000_000);
+        }
+    }
+}
+
+/// There is no value to return an error in: the process ends, and says why.
+#[test]
+fn a_damaged_block_ends_a_process_that_touches_it() {
+    if let Some(path) = role() {
+        let db = Database::open(path).unwrap();
+        let a = db.array::<u64, Ix1>("A").unwrap();
+        println!("it is {}", a.view()[BLOCK / 8 + 5]);
+        return;
+    }
+    for codec in COMPRESSING {
+        let mut db = smooth(codec, Pager::Map);
+        db.close();
+        damage(db.path());
+        let output = command(this_test!(), db.path().to_str().unwrap()).output().unwrap();
+        let (out, message) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(!out.contains("it is"), "{codec}: {out}");
+        assert!(message.contains("\"A\"") || message.contains("block"), "{codec}: {message:?}");
+        if faults() == Faults::None {
+            assert!(!output.status.success(), "{codec}: it was loaded when it was opened");
+        } else {
+            assert_eq!(output.status.signal(), Some(libc::SIGBUS), "{codec}: {message}");
+        }
+        damage(db.path());
+        check(db.path());
+    }
+}
+
+#[test]
+fn compressed_arrays_many_times_the_budget_are_written_read_and_rewritten() {
+    if !runs_if(faults() != Faults::None, "without faults compressed arrays are held in memory") {
+        return;
+    }
+    let len = 8 * 48 * BLOCK / 8;
+    for codec in COMPRESSING {
+        for pager in [Pager::Map, Pager::Copy] {
+            let db = TestDb::with(Database::options().memory_budget(4 << 20).pager(pager));
+            db.commit(|txn| {
+                let mut a = txn.create_with::<u64, _>("A", len, &small_blocks().codec(codec)).unwrap();
+                fill_smooth(&mut a.view_mut());
+            });
+            let right = |a: ArrayView1<'_, u64>, change: u64| {
+                a.iter().enumerate().all(|(n, &x)| x == 1_000_000 + n as u64 / 16 + change)
+            };
+            assert!(right(db.array("A").unwrap().view(), 0), "{codec}, {pager:?}");
+            db.commit(|txn| {
+                let mut a = txn.array::<u64, Ix1>("A").unwrap();
+                for rows in a.blocks() {
+                    a.rows_mut(rows).unwrap().mapv_inplace(|x| x + 1);
+                }
+                assert!(right(a.view(), 1), "{codec}, {pager:?}");
+                a.view_mut().mapv_inplace(|x| x + 1);
+            });
+            assert!(right(db.array("A").unwrap().view(), 2), "{codec}, {pager:?}");
+        }
+    }
+}
