@@ -2,8 +2,11 @@
 
 mod support;
 
-use bigarray_core::testing::{SimOptions, StoreOp, array_of};
-use bigarray_core::{EngineOptions, ErrorKind, PAGE, Reader, Transaction};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use bigarray_core::testing::{Adapter, MemStore, SimMemory, SimOptions, StoreOp, Watch, array_of};
+use bigarray_core::{Codec, Descriptor, Engine, EngineOptions, ErrorKind, PAGE, Reader, Result, Transaction};
 use support::{BLOCK, World};
 
 fn within(blocks: usize) -> EngineOptions {
@@ -294,4 +297,69 @@ fn holes_that_somebody_read_before_count_in_the_budget_of_who_writes_to_them() {
     writer.expose_mut(0..20 * BLOCK).unwrap();
     world.memory.span_at(writer.base().unwrap()).store(0, &[3; 20 * BLOCK]).unwrap();
     assert!(blocks_in_memory(&world) <= 3, "{}", blocks_in_memory(&world));
+}
+
+/// Readers and transactions each leave a span that idles; which of them the transaction gets again is not known.
+#[test]
+fn after_a_rollback_a_span_that_a_reader_left_shows_what_is_written_ahead() {
+    for copy in [false, true] {
+        let world = World::within(EngineOptions { copy, ..EngineOptions::default() });
+        let transaction = world.engine.begin().unwrap();
+        world.write(&transaction, 0, &[1; 3 * BLOCK]);
+        transaction.commit(None).unwrap();
+        let mut transaction = world.engine.begin().unwrap();
+        let reader = world.reader();
+        assert!(bytes(&world, &reader).iter().all(|&b| b == 1));
+        world.write(&transaction, BLOCK, &[7; PAGE]);
+        let savepoint = transaction.savepoint().unwrap();
+        world.write(&transaction, BLOCK, &[8; PAGE]);
+        transaction.rollback(savepoint).unwrap();
+        drop(reader);
+        assert_eq!(bytes_in(&world, &transaction)[BLOCK], 7);
+        transaction.commit(None).unwrap();
+        assert_eq!(bytes(&world, &world.reader())[BLOCK], 7);
+    }
+}
+
+/// Such an array cannot be held in memory as a whole, as one of plain extents is mapped.
+#[test]
+fn compressed_arrays_beyond_the_budget_open_where_system_calls_cannot_wait() {
+    let options = SimOptions { delivers_kernel_faults: false, ..SimOptions::default() };
+    let world = World::of(options, within(2), |world, transaction| {
+        let codec = Codec::Lz4 { shuffle: false };
+        let mut writer = transaction.create("b", Descriptor { codec, ..array_of(9) }).unwrap();
+        writer.expose_mut(0..9 * BLOCK).unwrap();
+        world.memory.span_at(writer.base().unwrap()).store(0, &[3; 9 * BLOCK]).unwrap();
+    });
+    let reader = world.engine.reader(&world.engine.snapshot().unwrap(), "b").unwrap();
+    assert!(bytes(&world, &reader).iter().all(|&b| b == 3));
+    assert!(blocks_in_memory(&world) <= 2);
+}
+
+/// Panics when something is written ahead.
+struct Panicking;
+
+impl Watch for Panicking {
+    fn before(&self, op: StoreOp, _: usize) -> Result<()> {
+        assert_ne!(op, StoreOp::WriteAhead, "as the test asks");
+        Ok(())
+    }
+}
+
+#[test]
+fn a_panic_while_a_block_gives_way_fails_the_commit_and_nobody_waits_for_ever() {
+    let store = MemStore::new();
+    let memory = SimMemory::new(store.file());
+    let store = Arc::new(Adapter::wrap(store, Panicking));
+    let engine = Engine::new(store, Arc::new(memory.clone()), within(2));
+    let transaction = engine.begin().unwrap();
+    let mut writer = transaction.create("b", array_of(9)).unwrap();
+    writer.expose_mut(0..9 * BLOCK).unwrap();
+    let span = memory.span_at(writer.base().unwrap());
+    let stored = catch_unwind(AssertUnwindSafe(|| span.store(0, &[3; 9 * BLOCK])));
+    stored.expect_err("a panic of the store, in a thread that stands in for a resolver");
+    assert_eq!(span.load(0..1).unwrap(), [3]);
+    drop(writer);
+    let error = transaction.commit(None).unwrap_err();
+    assert!(error.is_io() && error.to_string().contains("panicked"), "{error:?}");
 }

@@ -29,6 +29,8 @@ struct Mode {
     /// Blocks of memory of their own that all spans may have; 0 is any number.
     budget: usize,
     compressed: bool,
+    /// Steps of a transaction at most.
+    steps: usize,
 }
 
 const MAP: Mode = Mode {
@@ -39,6 +41,7 @@ const MAP: Mode = Mode {
     produced: 0,
     budget: 0,
     compressed: false,
+    steps: 4,
 };
 
 struct World {
@@ -170,7 +173,7 @@ impl World {
             let mut transaction = self.engine.begin().unwrap();
             let mut model = self.committed.clone();
             let mut savepoints: Vec<(Savepoint, Model)> = Vec::new();
-            for _ in 0..1 + self.rng.below(4) {
+            for _ in 0..1 + self.rng.below(self.mode.steps) {
                 self.step(&transaction, &mut model);
                 self.memory.run_jobs();
                 if self.rng.one_in(4) {
@@ -354,6 +357,21 @@ fn within_a_budget_of_a_few_blocks_each_state_shows_its_own_bytes() {
         }
         simulate(Mode { budget, kernel_faults: false, copy: true, ..MAP }, 0..15);
         simulate(Mode { budget, mappings: 12, ..MAP }, 0..15);
+    }
+}
+
+#[test]
+fn long_transactions_within_a_budget_show_their_own_bytes() {
+    let long = Mode { steps: 16, budget: 3, ..MAP };
+    for mode in [long, Mode { copy: true, ..long }, Mode { faults: false, ..long }, Mode { compressed: true, ..long }] {
+        simulate(mode, 0..8);
+        simulate(Mode { mappings: 12, ..mode }, 0..8);
+        simulate(Mode { kernel_faults: false, ..mode }, 0..8);
+        if mode.faults {
+            simulate(Mode { kernel_faults: false, produced: 3, ..mode }, 0..8);
+        }
+        simulate(Mode { kernel_faults: false, mappings: 12, ..mode }, 0..8);
+        simulate(Mode { budget: 0, ..mode }, 0..8);
     }
 }
 

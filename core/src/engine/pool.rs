@@ -6,12 +6,12 @@ use std::sync::{Arc, Weak};
 
 use super::Engine;
 use super::reader::ReadSpan;
-use crate::descriptor::{ArrayId, Descriptor, Version};
+use crate::descriptor::{ArrayId, Codec, Descriptor, Version};
 use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::BlockSize;
 use crate::memory::Residency;
 use crate::pager::{Binding, Pager, WrittenAhead};
-use crate::store::Snapshot;
+use crate::store::{Origin, Snapshot};
 
 /// Spans that idle, over all arrays. Each holds addresses, and page tables of what it showed.
 const IDLE_SPANS: usize = 64;
@@ -100,7 +100,7 @@ impl Engine {
         ahead: Option<&Arc<WrittenAhead>>,
     ) -> Result<Arc<Pager>> {
         let size = array.nbytes();
-        let residency = self.residency(array.id, snapshot)?;
+        let residency = self.residency(array, 0..u64::MAX, Some((array.id, snapshot)))?;
         let binding = || Binding {
             name: name.into(),
             array: Some(array.id),
@@ -134,11 +134,7 @@ impl Engine {
         ahead: &Arc<WrittenAhead>,
     ) -> Result<Arc<Pager>> {
         let size = array.nbytes();
-        let residency = if self.memory.delivers_faults() && (self.policy.copy || self.memory.delivers_kernel_faults()) {
-            Residency::Lazy
-        } else {
-            Residency::Eager
-        };
+        let residency = self.residency(array, 0..0, None)?;
         let pager = self.reserve(name, size, residency, array.block_size)?;
         let end = array.block_size.blocks_for(size);
         let binding = Binding {
@@ -218,19 +214,32 @@ impl Engine {
         drop(surplus); // unmapping takes a while
     }
 
-    fn residency(&self, array: ArrayId, snapshot: &Arc<dyn Snapshot>) -> Result<Residency> {
+    /// How a span over `blocks` of `array` is to be, that shows what is `stored`.
+    pub(super) fn residency(
+        &self,
+        array: &Descriptor,
+        blocks: Range<u64>,
+        stored: Option<(ArrayId, &Arc<dyn Snapshot>)>,
+    ) -> Result<Residency> {
         if !self.memory.delivers_faults() {
             return Ok(Residency::Eager);
         }
-        if self.policy.copy || self.memory.delivers_kernel_faults() {
+        // What has to be produced would be held in memory, all of it; and what is written ahead would not be compressed.
+        if self.policy.copy || self.memory.delivers_kernel_faults() || array.codec != Codec::None {
             return Ok(Residency::Lazy);
         }
-        let mut segments = 0;
-        snapshot.blocks(array, 0..u64::MAX, &mut |_, record| {
-            segments += record.segments.len();
-            if segments > EAGER_SEGMENTS { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        })?;
-        let fits = segments <= EAGER_SEGMENTS && self.memory.has_room_for_mappings(2 * segments);
+        let (mut segments, mut is_mappable) = (0, true);
+        if let Some((array, snapshot)) = stored {
+            snapshot.blocks(array, blocks, &mut |_, record| {
+                segments += record.segments.len();
+                is_mappable &= record.segments.iter().all(|segment| segment.origin != Origin::Produced);
+                if segments > EAGER_SEGMENTS || !is_mappable {
+                    return ControlFlow::Break(());
+                }
+                ControlFlow::Continue(())
+            })?;
+        }
+        let fits = segments <= EAGER_SEGMENTS && is_mappable && self.memory.has_room_for_mappings(2 * segments);
         Ok(if fits { Residency::Eager } else { Residency::Lazy })
     }
 }

@@ -7,7 +7,6 @@ use super::Engine;
 use crate::descriptor::Descriptor;
 use crate::error::Result;
 use crate::geometry::BlockSize;
-use crate::memory::Residency;
 use crate::pager::{Access, Binding, Pager};
 
 /// The windows of one handle. They live as long as it does, or until they are closed.
@@ -77,11 +76,8 @@ impl Engine {
         let start = bytes.start / unit * unit;
         let end = bytes.end.checked_next_multiple_of(unit).unwrap_or(usize::MAX / unit * unit);
         let name = binding.name.clone();
-        let residency = if self.memory.delivers_faults() && (self.policy.copy || self.memory.delivers_kernel_faults()) {
-            Residency::Lazy
-        } else {
-            Residency::Eager
-        };
+        let blocks = array.block_size.blocks_in(&(start..end));
+        let residency = self.residency(array, blocks, binding.array.map(|id| (id, &binding.snapshot)))?;
         let pager = self.reserve_at(start..end, residency, array.block_size);
         let pager = pager.map_err(|e| e.context(format_args!("array {name:?}: a window of its bytes {bytes:?}")))?;
         pager.bind(binding, array.changed, &|_, _, _| None)?;

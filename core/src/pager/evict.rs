@@ -74,7 +74,7 @@ impl Pager {
             return Outcome::Gone;
         };
         let (kind, seen) = (entry.kind, entry.version());
-        let is_hole = entry.record.is_none() && !entry.is_ahead;
+        let is_hole = entry.record.is_none() && binding.ahead.as_ref().is_none_or(|ahead| !ahead.has(block));
         // Held back memory is another mapping than its neighbours.
         if kind == Kind::Zero && !self.memory.has_room_for_mappings(2) {
             return Outcome::Busy;
@@ -84,46 +84,9 @@ impl Pager {
         }
         table.spilling.push(block); // (1)
         drop(table);
-
-        let written = self.write_spilled(&binding, block, kind, is_hole); // (2)
-
-        let mut table = self.lock();
-        table.spilling.retain(|other| *other != block);
-        // Where faults are not delivered any more what is missing would be so for ever.
-        let done = written.and_then(|runs| match table.is_dead {
-            true => Err(Error::new(ErrorKind::Io, table.failure.clone().unwrap_or_default())),
-            false => Ok(runs),
-        });
-        let outcome = match done {
-            Ok(runs) => {
-                if let Some(ahead) = &binding.ahead {
-                    ahead.lay(block, seen, &runs); // (3)
-                }
-                if let Err(error) = self.span.evict(bytes.clone()) {
-                    // Writers wait, and can be let through neither to these bytes nor to others.
-                    self.poison(&mut table, block, &error);
-                } else {
-                    table.blocks.remove(&block); // (4)
-                }
-                Outcome::Freed
-            }
-            Err(error) => {
-                let undone = match kind {
-                    Kind::Zero => self.span.unguard(bytes.clone()),
-                    _ => self.span.unprotect(bytes.clone()),
-                };
-                let why = error.context(format_args!("array {:?}: writing ahead of its commit", binding.name));
-                table.fail_with(&why);
-                if undone.is_err() {
-                    self.poison(&mut table, block, &why);
-                }
-                Outcome::Busy
-            }
-        };
-        drop(table);
-        self.span.wake(bytes);
-        self.loaded.notify_all();
-        outcome
+        let held = HeldBack { pager: self, binding: Some(binding), block, kind, seen };
+        let written = self.write_spilled(held.binding(), block, kind, is_hole); // (2)
+        held.let_go(written)
     }
 
     /// Step 2: what was written to the block, which is held back, and where it is now.
@@ -215,5 +178,78 @@ impl Pager {
     /// The version of the snapshot's block below `block`.
     pub(super) fn version_of(table: &Table, block: u64) -> Version {
         table.blocks.get(&block).map_or(Version(0), super::table::Entry::version)
+    }
+}
+
+/// A block between (1) and (4). Who waits for it is woken on every way out, a panic of the store included.
+struct HeldBack<'p> {
+    pager: &'p Pager,
+    /// `None` once the end has come.
+    binding: Option<Binding>,
+    block: u64,
+    kind: Kind,
+    /// Its version in the snapshot.
+    seen: Version,
+}
+
+impl HeldBack<'_> {
+    fn binding(&self) -> &Binding {
+        self.binding.as_ref().expect("it is held back until it is let go")
+    }
+
+    /// Steps 3 and 4, if step 2 went well.
+    fn let_go(mut self, written: Result<Vec<PageRun>>) -> Outcome {
+        self.end(written)
+    }
+
+    fn end(&mut self, written: Result<Vec<PageRun>>) -> Outcome {
+        let Some(binding) = self.binding.take() else { return Outcome::Gone };
+        let HeldBack { pager, block, kind, seen, .. } = *self;
+        let bytes = pager.bytes_of(&(block..block + 1));
+        let mut table = pager.lock();
+        table.spilling.retain(|other| *other != block);
+        // Where faults are not delivered any more what is missing would be so for ever.
+        let done = written.and_then(|runs| match table.is_dead {
+            true => Err(Error::new(ErrorKind::Io, table.failure.clone().unwrap_or_default())),
+            false => Ok(runs),
+        });
+        let outcome = match done {
+            Ok(runs) => {
+                if let Some(ahead) = &binding.ahead {
+                    ahead.lay(block, seen, &runs); // (3)
+                }
+                if let Err(error) = pager.span.evict(bytes.clone()) {
+                    // Writers wait, and can be let through neither to these bytes nor to others.
+                    pager.poison(&mut table, block, &error);
+                } else {
+                    table.blocks.remove(&block); // (4)
+                }
+                Outcome::Freed
+            }
+            Err(error) => {
+                let undone = match kind {
+                    Kind::Zero => pager.span.unguard(bytes.clone()),
+                    _ => pager.span.unprotect(bytes.clone()),
+                };
+                let why = error.context(format_args!("array {:?}: writing ahead of its commit", binding.name));
+                table.fail_with(&why);
+                if undone.is_err() {
+                    pager.poison(&mut table, block, &why);
+                }
+                Outcome::Busy
+            }
+        };
+        drop(table);
+        // Who is woken may let go of the snapshot, and count on its end.
+        drop(binding);
+        pager.span.wake(bytes);
+        pager.loaded.notify_all();
+        outcome
+    }
+}
+
+impl Drop for HeldBack<'_> {
+    fn drop(&mut self) {
+        self.end(Err(Error::new(ErrorKind::Io, "it panicked")));
     }
 }

@@ -122,7 +122,7 @@ impl Faults for Pager {
         let mut table = self.lock();
         let blocks = self.blocks();
         table.raise_generation();
-        table.failure.get_or_insert_with(|| why.to_owned());
+        table.fail_with(&Error::new(ErrorKind::Io, why));
         table.is_dead = true;
         if self.residency == Residency::Lazy {
             for gap in table.gaps(blocks) {
@@ -312,7 +312,8 @@ impl Pager {
         let whole = (laid - start) / self.block_size.bytes();
         for (block, record) in (plan.first..).zip(&plan.records[..whole]) {
             let kind = if record.is_some() { Kind::Mapped } else { Kind::Zero };
-            let mut entry = Entry::new(kind, record.clone());
+            let mut entry = Entry { is_ahead: plan.is_ahead, ..Entry::new(kind, record.clone()) };
+            table.has_ahead |= plan.is_ahead;
             if kind == Kind::Zero && self.residency == Residency::Lazy {
                 if binding.ahead.is_some() {
                     entry.charge = Some(room.charge(self, block, self.block_size.bytes(), true));
@@ -406,7 +407,7 @@ impl Pager {
 
     pub(super) fn poison(&self, table: &mut Table, block: u64, why: &Error) {
         self.span.poison(self.bytes_of(&(block..block + 1)), &why.to_string());
-        table.failure.get_or_insert_with(|| why.to_string());
+        table.fail_with(why);
         table.blocks.insert(block, Entry::new(Kind::Poisoned, None));
     }
 }

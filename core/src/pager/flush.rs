@@ -1,7 +1,10 @@
 //! Writing ahead where no view lives: at a safe point everything that was written can be found, also in what is mapped.
 
-use super::ahead::WrittenAhead;
+use std::ops::Range;
+
+use super::ahead::{AheadBlock, WrittenAhead};
 use super::plan::page_range;
+use super::refresh::runs;
 use super::table::{Entry, Kind};
 use super::{Pager, Residency};
 use crate::error::Result;
@@ -48,12 +51,22 @@ impl Pager {
                 self.forget(&mut table, &own)
             }
             Residency::Eager => {
-                written.changes.iter().for_each(|change| self.map_ahead(ahead, change.block.0));
-                // Zeros written to zero memory: nothing tells of it from here on.
+                written.changes.iter().try_for_each(|change| self.map_ahead(ahead, change.block.0))?;
+                // Zeros written to zero memory: nothing tells of it from here on. Where there is no room to split mappings
+                // it stays until the transaction ends: all between would go too, and no fault brings that back.
                 let mut table = self.lock();
                 let bare: Vec<u64> =
                     written.touched.iter().copied().filter(|block| !table.blocks.contains_key(block)).collect();
-                self.forget(&mut table, &bare)
+                for run in runs(&bare) {
+                    if self.memory.has_room_for_mappings(2) {
+                        self.span.reset(self.bytes_of(&run))?;
+                        continue;
+                    }
+                    table.has_ahead = true;
+                    let zeros = || Entry { is_ahead: true, ..Entry::new(Kind::Zero, None) };
+                    table.blocks.extend(run.map(|block| (block, zeros())));
+                }
+                Ok(())
             }
         }
     }
@@ -69,46 +82,74 @@ impl Pager {
 
     /// Maps what is written ahead of a block in place of the memory that it was written from: in an eager span nothing
     /// can be missing. The pages stay as they are until the transaction ends, and are let go of before that.
-    fn map_ahead(&self, ahead: &WrittenAhead, block: u64) {
-        let Some(there) = ahead.block(block) else { return };
+    fn map_ahead(&self, ahead: &WrittenAhead, block: u64) -> Result<()> {
+        let Some(there) = ahead.block(block) else { return Ok(()) };
         let mut table = self.lock();
-        let Some(file) = table.binding.as_ref().map(|binding| binding.snapshot.file().clone()) else { return };
+        let Some(file) = table.binding.as_ref().map(|binding| binding.snapshot.file().clone()) else { return Ok(()) };
         let start = self.bytes_of(&(block..block + 1)).start;
-        let entry = table.blocks.remove(&block);
-        let (kind, record) = entry.map_or((Kind::Zero, None), |entry| (entry.kind, entry.record));
+        let Entry { kind, record, charge, .. } =
+            table.blocks.remove(&block).unwrap_or_else(|| Entry::new(Kind::Zero, None));
         let mut origins = origins_of(record.as_ref(), self.block_size);
         for run in &there.runs {
             let PageSource::Ahead(pages) = &run.source else { continue };
             let Some(offset) = pages.place.extent(run.pages.start) else { continue };
-            // Where it cannot be mapped the bytes are in memory, as before.
-            if self.memory.has_room_for_mappings(2)
-                && self.span.remap(page_range(start, &run.pages), &file, offset).is_ok()
-            {
-                for (page, n) in run.pages.clone().zip(0..) {
-                    origins[page as usize] = Origin::Extent(offset + n * PAGE as u64);
-                }
+            if !self.memory.has_room_for_mappings(2) {
+                continue; // the bytes are in memory, as before
             }
+            if let Err(error) = self.span.remap(page_range(start, &run.pages), &file, offset) {
+                // They are written ahead, but what is in memory may be anything now.
+                self.poison(&mut table, block, &error);
+                return Err(error);
+            }
+            set_origins(&mut origins, &run.pages, Origin::Extent(offset));
         }
-        let record = BlockRecord { version: there.seen, segments: segments_of(&origins) };
-        // All pages of a filed block are a file's, its own or this one.
-        let kind = if kind == Kind::Filed { Kind::Filed } else { Kind::Mapped };
+        let record = Some(BlockRecord { version: there.seen, segments: segments_of(&origins) });
+        let entry = match kind {
+            // All pages of a filed block are a file's, its own or this one.
+            Kind::Filed => Entry { is_ahead: true, charge, ..Entry::new(Kind::Filed, record) },
+            _ => Entry { is_ahead: true, ..Entry::new(Kind::Mapped, record) },
+        };
         table.has_ahead = true;
-        table.blocks.insert(block, Entry { is_ahead: true, ..Entry::new(kind, Some(record)) });
+        table.blocks.insert(block, entry);
+        Ok(())
     }
+}
+
+/// What a block consists of if what is written ahead of it lies over what is `stored`; `None` if that cannot be mapped.
+pub(super) fn laid_over(
+    stored: Option<&BlockRecord>,
+    ahead: &AheadBlock,
+    block_size: BlockSize,
+) -> Option<BlockRecord> {
+    let mut origins = origins_of(stored, block_size);
+    for run in &ahead.runs {
+        let origin = match &run.source {
+            PageSource::Ahead(pages) => Origin::Extent(pages.place.extent(run.pages.start)?),
+            PageSource::Zero | PageSource::Memory => Origin::Hole,
+        };
+        set_origins(&mut origins, &run.pages, origin);
+    }
+    let is_mappable = origins.iter().all(|origin| *origin != Origin::Produced);
+    is_mappable.then(|| BlockRecord { version: ahead.seen, segments: segments_of(&origins) })
 }
 
 /// Where each page of a block comes from.
 fn origins_of(record: Option<&BlockRecord>, block_size: BlockSize) -> Vec<Origin> {
     let mut origins = vec![Origin::Hole; block_size.pages() as usize];
     for segment in record.iter().flat_map(|record| &record.segments) {
-        for (page, n) in segment.pages.clone().zip(0..) {
-            origins[page as usize] = match segment.origin {
-                Origin::Extent(offset) => Origin::Extent(offset + n * PAGE as u64),
-                other => other,
-            };
-        }
+        set_origins(&mut origins, &segment.pages, segment.origin);
     }
     origins
+}
+
+/// `pages` come from `origin`, the first from where it begins.
+fn set_origins(origins: &mut [Origin], pages: &Range<u32>, origin: Origin) {
+    for (page, n) in pages.clone().zip(0..) {
+        origins[page as usize] = match origin {
+            Origin::Extent(offset) => Origin::Extent(offset + n * PAGE as u64),
+            other => other,
+        };
+    }
 }
 
 /// The fewest segments with these pages.

@@ -250,7 +250,7 @@ impl Pager {
             match table.state(block) {
                 State::Installed(Kind::Poisoned) => {
                     let why = table.failure.clone().unwrap_or_default();
-                    return Err(Error::new(ErrorKind::Corrupt, format!("block {block} could not be loaded: {why}")));
+                    return Err(Error::new(table.failure_kind, format!("block {block} could not be loaded: {why}")));
                 }
                 State::Installed(_) => return Ok(()),
                 State::Loading => table = self.loaded.wait(table).unwrap_or_else(PoisonError::into_inner),

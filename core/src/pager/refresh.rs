@@ -9,6 +9,7 @@ use std::ops::{ControlFlow, Range};
 
 use super::budget::Room;
 use super::fault::with_buffer;
+use super::flush::laid_over;
 use super::plan::{Plan, follows};
 use super::table::{Binding, Entry, Kind, Table, is_mappable};
 use super::{Pager, Residency};
@@ -64,6 +65,9 @@ impl Pager {
         };
         // What was dropped is holes, whatever a span that idled has there.
         stale.extend(table.blocks.range(binding.visible..).map(|(&block, _)| block));
+        // And what is written ahead is that, whatever is stored.
+        let ahead = binding.ahead.as_ref().map_or(Vec::new(), |ahead| ahead.numbers());
+        stale.extend(ahead.into_iter().filter(|block| table.blocks.contains_key(block)));
         if binding.ahead.is_some() && std::mem::take(&mut table.has_uncharged_zeros) {
             let uncharged = |(_, entry): &(&u64, &Entry)| entry.kind == Kind::Zero && entry.charge.is_none();
             stale.extend(table.blocks.iter().filter(uncharged).map(|(&block, _)| block));
@@ -134,7 +138,8 @@ impl Pager {
         let cut = self.forget_beyond(&mut table, blocks);
         if let Err(error) = &cut {
             // Some blocks may be gone, so what is left is no state of the array.
-            table.failure.get_or_insert_with(|| format!("the array could not be cut to {blocks} blocks: {error}"));
+            let why = format!("the array could not be cut to {blocks} blocks: {error}");
+            table.fail_with(&Error::new(error.kind(), why));
         }
         cut
     }
@@ -238,26 +243,48 @@ impl Pager {
                 ControlFlow::Continue(())
             })?;
         }
-        for block in ahead {
-            plans.push(Plan { is_ahead: true, ..Plan::of_one(block, binding.record(block)?) });
-        }
         for plan in plans {
             let mappings = 2 * plan.records.iter().flatten().map(|r| r.segments.len()).sum::<usize>();
-            let is_mapped = !plan.is_ahead && plan.records.iter().flatten().all(is_mappable);
-            if is_mapped && self.memory.has_room_for_mappings(mappings) {
+            if plan.records.iter().flatten().all(is_mappable) && self.memory.has_room_for_mappings(mappings) {
                 self.verify(binding, &plan)?;
                 self.install(table, binding, &plan, room)?;
             } else {
-                let is_ahead = plan.is_ahead;
                 for (block, record) in (plan.first..).zip(plan.records) {
-                    with_buffer(self.block_size.bytes(), |buffer| {
-                        self.read_shown(binding, block, record.is_some(), buffer)?;
-                        self.install_copy(table, block, record, is_ahead, buffer, room)
-                    })?;
+                    self.install_shown(table, binding, block, record, false, room)?;
                 }
             }
         }
-        Ok(())
+        ahead.into_iter().try_for_each(|block| self.install_ahead(table, binding, block, room))
+    }
+
+    /// A block that is written ahead: mapped, which costs no memory, unless it is to be verified, or cannot be.
+    fn install_ahead(&self, table: &mut Table, binding: &Binding, block: u64, room: &mut Room) -> Result<()> {
+        let stored = binding.record(block)?;
+        let there = binding.ahead.as_ref().and_then(|ahead| ahead.block(block)).filter(|_| !self.policy.verify);
+        let shown = there.and_then(|there| laid_over(stored.as_ref(), &there, self.block_size));
+        match shown {
+            Some(shown) if self.memory.has_room_for_mappings(2 * shown.segments.len()) => {
+                let plan = Plan { is_ahead: true, ..Plan::of_one(block, Some(shown)) };
+                self.install(table, binding, &plan, room)
+            }
+            _ => self.install_shown(table, binding, block, stored, true, room),
+        }
+    }
+
+    /// Copies what is shown of a block, `stored` and what lies over it.
+    fn install_shown(
+        &self,
+        table: &mut Table,
+        binding: &Binding,
+        block: u64,
+        stored: Option<BlockRecord>,
+        is_ahead: bool,
+        room: &mut Room,
+    ) -> Result<()> {
+        with_buffer(self.block_size.bytes(), |buffer| {
+            self.read_shown(binding, block, stored.is_some(), buffer)?;
+            self.install_copy(table, block, stored, is_ahead, buffer, room)
+        })
     }
 }
 

@@ -154,7 +154,8 @@ impl Watch for Counts {
 }
 
 impl<S, W> Adapter<S, W> {
-    pub(super) fn wrap(store: S, watch: W) -> Adapter<S, W> {
+    /// Wraps `store`, so that `watch` sees every call.
+    pub fn wrap(store: S, watch: W) -> Adapter<S, W> {
         Adapter { store, watch: Arc::new(watch), snapshot: Mutex::new(Weak::new()) }
     }
 }

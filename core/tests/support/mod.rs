@@ -33,7 +33,8 @@ impl World {
         World::of(options, EngineOptions::default(), fill)
     }
 
-    fn of(memory: SimOptions, options: EngineOptions, fill: impl FnOnce(&World, &Transaction)) -> World {
+    /// Both.
+    pub(crate) fn of(memory: SimOptions, options: EngineOptions, fill: impl FnOnce(&World, &Transaction)) -> World {
         let store = MemStore::new();
         let memory = SimMemory::with(store.file(), memory);
         let failing = Arc::new(Failing::new(store.clone()));
