@@ -44,7 +44,7 @@ fn run(ground: &Ground) -> Outcome<()> {
 
 /// Seconds to fill a new array, to scan it when it is stored, and to change each element, commits included.
 fn once(ground: &Ground, pager: Pager, budget: usize, bytes: usize) -> Outcome<[f64; 3]> {
-    let path = ground.path("job.bigarray");
+    let path = ground.database();
     let open = || -> Outcome<Database> {
         let options = Database::options().pager(pager).memory_budget(budget);
         Ok(options.durability(Durability::NoPowerLossSafety).open(&path)?)

@@ -33,14 +33,14 @@ fn run(ground: &Ground) -> Outcome<()> {
     let fields: [(&str, Field); 2] = [("of 1/128 degrees", measured), ("of all 24 bits", wave)];
     for (field, value) in fields {
         for (name, codec) in [("plain", Codec::None), ("LZ4, shuffled", LZ4), ("Zstandard 3, shuffled", ZSTD)] {
-            let path = ground.path("job.bigarray");
+            let path = ground.database();
             let stored = store(&path, rows, value, codec)?;
             let mut seconds: Vec<f64> = (0..3).map(|_| scan(&path, value)).collect::<Outcome<_>>()?;
             seconds.sort_by(f64::total_cmp);
             let bytes = rows * COLUMNS * 4;
             let share = 100.0 * stored as f64 / bytes as f64;
             let label = format!("{name}, {field}");
-            figure(&label, format_args!("{}, stored in {share:.0} %", speed(bytes, seconds[1])));
+            figure(&label, format_args!("{}, data file {share:.0} % of it", speed(bytes, seconds[1])));
             if codec == LZ4 {
                 against("    of which GB/s", bytes as f64 / seconds[1] / 1e9, "", 1.2, true);
             }

@@ -71,7 +71,7 @@ fn create(db: &Database, bytes: usize) -> Outcome<()> {
 
 fn killed(ground: &Ground) -> Outcome<()> {
     let bytes = bytes(ground.quick);
-    let path = ground.path("job.bigarray");
+    let path = ground.database();
     let watch = Watch::begin();
     create(&ground.open(budget(ground.quick))?, bytes)?;
     let before = std::fs::metadata(path.join("data"))?.len();

@@ -32,9 +32,14 @@ impl Ground {
         self.dir.path().join(name)
     }
 
-    /// Opens the job's database with a budget.
+    /// Where the job's database is.
+    pub(crate) fn database(&self) -> PathBuf {
+        self.path("job.bigarray")
+    }
+
+    /// Opens it with a budget.
     pub(crate) fn open(&self, budget_bytes: usize) -> Outcome<Database> {
-        Ok(Database::options().memory_budget(budget_bytes).open(self.path("job.bigarray"))?)
+        Ok(Database::options().memory_budget(budget_bytes).open(self.database())?)
     }
 }
 

@@ -38,6 +38,8 @@ fn run(ground: &Ground) -> Outcome<()> {
     let db = ground.open(budget)?;
     verify(&db.array::<u64, Ix1>("a")?, |_| 0)?;
     watch.end_within(budget)?;
+    drop(db);
+    std::fs::remove_dir_all(ground.database())?;
     let after = write_file(&ground.path("after"), bytes)?;
     figure("filled, committed", speed(bytes, seconds));
     figure("of which filling", format_args!("{filled:.2} s"));

@@ -53,14 +53,14 @@ fn share(part: usize, whole: usize) -> f64 {
     100.0 * part as f64 / whole as f64
 }
 
-/// Reads so many elements, each of which must be right; how many blocks had to be waited for. A page that was waited for
-/// is a major fault of the thread that did.
+/// Reads so many elements, each of which must be right; how many blocks had to be waited for: a page fault of this thread
+/// each, since all pages of a block come at once.
 fn read(array: &BigArray<u32, Ix2>, reads: usize) -> Outcome<usize> {
     array.advise(Access::Random);
     let view = array.view();
     let rows = view.nrows();
     let mut random = Rng::with_seed(11);
-    let before = getrusage(UsageWho::RUSAGE_THREAD)?.major_page_faults();
+    let before = faults()?;
     for _ in 0..reads {
         // The row of rank k is read about 1 / k as often as the first. Ranks are strewn over the array: the number of
         // rows is a power of two, the factor is odd.
@@ -69,5 +69,11 @@ fn read(array: &BigArray<u32, Ix2>, reads: usize) -> Outcome<usize> {
         let column = random.usize(..ROW);
         ensure(view[[row, column]] == value(row, column), || format!("element [{row}, {column}] is wrong"))?;
     }
-    Ok((getrusage(UsageWho::RUSAGE_THREAD)?.major_page_faults() - before) as usize)
+    Ok(faults()? - before)
+}
+
+/// Page faults of this thread.
+fn faults() -> Outcome<usize> {
+    let usage = getrusage(UsageWho::RUSAGE_THREAD)?;
+    Ok(usize::try_from(usage.minor_page_faults() + usage.major_page_faults())?)
 }

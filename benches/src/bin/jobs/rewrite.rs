@@ -22,7 +22,7 @@ fn stored(ground: &Ground) -> Outcome<()> {
     let watch = Watch::begin();
     let open = || -> Outcome<Database> {
         let options = Database::options().pager(Pager::Copy).memory_budget(budget(ground));
-        Ok(options.open(ground.path("job.bigarray"))?)
+        Ok(options.open(ground.database())?)
     };
     let db = open()?;
     let txn = db.begin()?;
