@@ -18,4 +18,4 @@ pub use descriptor::{ArrayId, Codec, Descriptor, Order, Version};
 pub use engine::{Engine, EngineOptions, Reader, Savepoint, Transaction, Writer};
 pub use error::{Error, ErrorKind, Result};
 pub use geometry::{BlockNo, BlockSize, PAGE, page_ceil};
-pub use pager::Access;
+pub use pager::{Access, MemoryUse};

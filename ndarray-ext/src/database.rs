@@ -2,7 +2,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bigarray_core::{Engine, EngineOptions, Error, ErrorKind, Result};
+use bigarray_core::{Engine, EngineOptions, Error, ErrorKind, MemoryUse, Result};
 use bigarray_store_lmdb::LmdbStore;
 use bigarray_uffd::{MemoryOptions, UffdMemory};
 use ndarray::Dimension;
@@ -104,6 +104,22 @@ impl Database {
     pub fn snapshot(&self) -> Result<Snapshot> {
         self.home.check_process()?;
         Ok(Snapshot::new(self.home.clone(), self.home.engine.snapshot()?))
+    }
+
+    /// How much memory of its own this database has for arrays, and what it took to stay within the
+    /// [budget](OpenOptions::memory_budget): how many blocks were copied in, let go of, and written ahead of a commit.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// let db = bigarray::Database::options().memory_budget(8 << 20).open(dir.path().join("a.bigarray"))?;
+    /// db.transact(|txn| { txn.create::<f64, _>("A", (4, 1000, 1000))?.view_mut().fill(1.5); Ok(()) })?;
+    /// let memory = db.memory_use();
+    /// assert_eq!(memory.budget_bytes, 8 << 20);
+    /// assert!(memory.used_bytes <= memory.budget_bytes);
+    /// # Ok::<(), bigarray::Error>(())
+    /// ```
+    pub fn memory_use(&self) -> MemoryUse {
+        self.home.engine.memory_use()
     }
 
     /// The array `name` of the newest snapshot.

@@ -193,7 +193,7 @@ mod view;
 
 pub use array::BigArray;
 pub use array_mut::BigArrayMut;
-pub use bigarray_core::{Access, Codec, Error, ErrorKind, Result, Savepoint};
+pub use bigarray_core::{Access, Codec, Error, ErrorKind, MemoryUse, Result, Savepoint};
 pub use bigarray_store_lmdb::Durability;
 pub use blocks::{Blocks, ParBlocks};
 pub use database::Database;

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::error::Result;
 use crate::memory::Memory;
-use crate::pager::{Budget, Policy};
+use crate::pager::{Budget, MemoryUse, Policy};
 use crate::store::{Snapshot, Store, Turn};
 use pool::Pool;
 pub use reader::Reader;
@@ -78,6 +78,11 @@ impl Engine {
     /// Begins a transaction on the newest committed state.
     pub fn begin(self: &Arc<Self>) -> Result<Transaction> {
         Ok(Transaction::new(self.clone(), self.snapshot()?))
+    }
+
+    /// What its spans have of memory of their own.
+    pub fn memory_use(&self) -> MemoryUse {
+        self.budget.in_use()
     }
 
     /// Waits for the right to commit next; see [`Store::turn`].

@@ -29,6 +29,21 @@ const MOST_BUSY: usize = 64;
 /// Blocks let go of that are remembered, beside as many as are in memory.
 const REMEMBERED: usize = 1024;
 
+/// What the spans of an engine have of memory of their own, and what it took to stay within the budget.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemoryUse {
+    /// The budget in bytes; `usize::MAX` if there is none.
+    pub budget_bytes: usize,
+    /// Charged to it at present: copied blocks whole, zero memory as if all of it were written to.
+    pub used_bytes: usize,
+    /// Blocks copied into memory so far: produced, or read back from where they were written ahead.
+    pub blocks_copied: u64,
+    /// Blocks let go of so far that were not written to.
+    pub blocks_evicted: u64,
+    /// Blocks let go of so far that were written to; what of them had changed was written ahead.
+    pub blocks_spilled: u64,
+}
+
 /// What all spans of one engine share.
 pub(crate) struct Budget {
     limit_bytes: usize,
@@ -39,6 +54,7 @@ pub(crate) struct Budget {
 
 #[derive(Default)]
 struct State {
+    counts: MemoryUse,
     /// Charged, or about to be.
     used_bytes: usize,
     next: u64,
@@ -117,6 +133,17 @@ impl Budget {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn in_use(&self) -> MemoryUse {
+        let state = self.lock();
+        MemoryUse { budget_bytes: self.limit_bytes, used_bytes: state.used_bytes, ..state.counts }
+    }
+
+    /// A block was let go of.
+    pub(super) fn count(&self, is_written_to: bool) {
+        let counts = &mut self.lock().counts;
+        *(if is_written_to { &mut counts.blocks_spilled } else { &mut counts.blocks_evicted }) += 1;
     }
 
     /// A number for a pager.
@@ -279,6 +306,7 @@ impl Room {
     /// Charges `block` of `pager` with `bytes` of this room. `dirty`: to let go of it takes a write.
     pub(super) fn charge(&mut self, pager: &Pager, block: u64, bytes: usize, dirty: bool) -> Charge {
         let mut state = self.budget.lock();
+        state.counts.blocks_copied += u64::from(!dirty);
         let taken = bytes.min(self.bytes);
         self.bytes -= taken;
         state.used_bytes += bytes - taken;

@@ -60,6 +60,8 @@ impl Pager {
             return Outcome::Busy;
         }
         table.blocks.remove(&block);
+        drop(table);
+        self.budget.count(false);
         Outcome::Freed
     }
 
@@ -215,6 +217,7 @@ impl HeldBack<'_> {
         });
         let outcome = match done {
             Ok(runs) => {
+                pager.budget.count(!runs.is_empty());
                 if let Some(ahead) = &binding.ahead {
                     ahead.lay(block, seen, &runs); // (3)
                 }

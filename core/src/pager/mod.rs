@@ -41,6 +41,7 @@ use crate::geometry::{BlockNo, BlockSize, PAGE, page_ceil};
 use crate::memory::{Memory, Residency, Span};
 use crate::store::Origin;
 pub(crate) use ahead::{AheadBlock, AheadOfCommit, WrittenAhead};
+pub use budget::MemoryUse;
 pub(crate) use budget::{Budget, Room};
 pub(crate) use dirty::Written;
 use plan::page_range;

@@ -3,7 +3,6 @@
 use bigarray::ndarray::Ix2;
 use bigarray::{Access, ArrayOptions, BigArray, Codec};
 use fastrand::Rng;
-use nix::sys::resource::{UsageWho, getrusage};
 
 use crate::ground::{GIB, Ground, MIB, ensure, figure, timed};
 use crate::memory::Watch;
@@ -36,31 +35,33 @@ fn run(ground: &Ground) -> Outcome<()> {
     drop(db);
 
     let db = ground.open(budget)?;
-    let (loads, seconds) = timed(|| read(&db.array("a")?, reads))?;
+    let ((), seconds) = timed(|| read(&db.array("a")?, reads))?;
     watch.end_within(budget)?;
     figure("reads", format_args!("{reads} in {seconds:.2} s, {:.2} µs each", seconds * 1e6 / reads as f64));
-    figure("hit rate", format_args!("{:.1} %, {loads} blocks were waited for", 100.0 - share(loads, reads)));
+    let memory = db.memory_use();
+    let loads = memory.blocks_copied;
+    figure("hit rate", format_args!("{:.1} %, {loads} blocks were loaded", 100.0 - share(loads, reads)));
+    ensure(memory.blocks_evicted > 0, || format!("nothing had to give way: {memory:?}"))?;
     drop(db);
 
     let db = ground.open(usize::MAX)?;
-    let (loads, unlimited) = timed(|| read(&db.array("a")?, reads))?;
+    let ((), unlimited) = timed(|| read(&db.array("a")?, reads))?;
+    let loads = db.memory_use().blocks_copied;
     figure("the same without a budget", format_args!("{unlimited:.2} s, {:.1} % hits", 100.0 - share(loads, reads)));
     figure("ratio", format_args!("{:.2} ×", seconds / unlimited));
     Ok(())
 }
 
-fn share(part: usize, whole: usize) -> f64 {
+fn share(part: u64, whole: usize) -> f64 {
     100.0 * part as f64 / whole as f64
 }
 
-/// Reads so many elements, each of which must be right; how many blocks had to be waited for: a page fault of this thread
-/// each, since all pages of a block come at once.
-fn read(array: &BigArray<u32, Ix2>, reads: usize) -> Outcome<usize> {
+/// Reads so many elements, each of which must be right.
+fn read(array: &BigArray<u32, Ix2>, reads: usize) -> Outcome<()> {
     array.advise(Access::Random);
     let view = array.view();
     let rows = view.nrows();
     let mut random = Rng::with_seed(11);
-    let before = faults()?;
     for _ in 0..reads {
         // The row of rank k is read about 1 / k as often as the first. Ranks are strewn over the array: the number of
         // rows is a power of two, the factor is odd.
@@ -69,11 +70,5 @@ fn read(array: &BigArray<u32, Ix2>, reads: usize) -> Outcome<usize> {
         let column = random.usize(..ROW);
         ensure(view[[row, column]] == value(row, column), || format!("element [{row}, {column}] is wrong"))?;
     }
-    Ok(faults()? - before)
-}
-
-/// Page faults of this thread.
-fn faults() -> Outcome<usize> {
-    let usage = getrusage(UsageWho::RUSAGE_THREAD)?;
-    Ok(usize::try_from(usage.minor_page_faults() + usage.major_page_faults())?)
+    Ok(())
 }
