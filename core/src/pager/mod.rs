@@ -30,6 +30,7 @@ mod refresh;
 mod settle;
 mod shifted;
 mod table;
+mod victims;
 
 use std::ops::Range;
 use std::ptr::NonNull;

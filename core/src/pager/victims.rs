@@ -1,0 +1,405 @@
+//! Who gives way where memory is short.
+//!
+//! No access to a block that is in memory can be seen, only the fault that brings it in. What a policy can go by is how
+//! soon a block comes back after it was let go of. So there is a queue for blocks that came once (a scan passes through
+//! it and disturbs nobody else, as in 2Q, Johnson and Shasha 1994), one for those that came back, which are passed over
+//! the more often the sooner they did, and a memory of those that were let go of lately. Blocks that were written to cost
+//! a write, and go in the order in which they came.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Weak;
+
+use super::Pager;
+use super::budget::MemoryUse;
+
+/// The queue of blocks that came once may have this part of the budget before others than it give way: more than is
+/// loaded ahead of a reader, and little enough to leave most of it to those that come back.
+const FRESH_PART: usize = 6;
+
+/// Clean blocks give way first, until this part of the budget is left to them: whoever reads must be able to go on
+/// while others write.
+const CLEAN_PART: usize = 8;
+
+/// A block that came back is passed over so often for each time that it is used while all of memory is replaced once.
+const CREDIT: f32 = 8.0;
+
+/// But no more often than this: what it was used for may be over.
+const MOST_CREDIT: f32 = 64.0;
+
+/// Blocks let go of that are remembered, beside as many as are in memory.
+const REMEMBERED: usize = 1024;
+
+/// What is charged, in the order in which it is to go.
+#[derive(Default)]
+pub(super) struct Queues {
+    pub(super) counts: MemoryUse,
+    /// Charged, or about to be.
+    pub(super) used_bytes: usize,
+    next: u64,
+    /// How many blocks came: the clock that the policy goes by.
+    came: u64,
+    charged: HashMap<u64, Charged>,
+    fresh: Queue,
+    returned: Queue,
+    dirty: Queue,
+    gone: Gone,
+}
+
+/// Stamps in the order in which they go. Those of what has left the queue stay, and are passed over.
+#[derive(Default)]
+struct Queue {
+    stamps: VecDeque<u64>,
+    bytes: usize,
+    blocks: usize,
+}
+
+/// Memory of one block.
+struct Charged {
+    pager: Weak<Pager>,
+    owner: u64,
+    block: u64,
+    bytes: usize,
+    place: Place,
+    /// To let go of it takes a write.
+    is_dirty: bool,
+    /// How often it is used, by what is known, while all of memory is replaced once; 0 if it never came back.
+    uses: f32,
+    /// How often it is passed over yet.
+    credit: u8,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Fresh,
+    Returned,
+    Dirty,
+    /// Somebody tries to let go of it.
+    InHand,
+}
+
+/// Blocks let go of lately.
+#[derive(Default)]
+struct Gone {
+    blocks: HashMap<(u64, u64), Past>,
+    /// In the order in which they went. Those that came back, or went again, stay, and are passed over.
+    order: VecDeque<((u64, u64), u64)>,
+}
+
+/// What is known of a block that was let go of.
+#[derive(Clone, Copy)]
+struct Past {
+    uses: f32,
+    /// How many blocks had come when it went.
+    at: u64,
+}
+
+impl Gone {
+    /// Forgets a block that came back.
+    fn take(&mut self, block: (u64, u64)) -> Option<Past> {
+        self.blocks.remove(&block)
+    }
+
+    fn insert(&mut self, block: (u64, u64), past: Past, most: usize) {
+        self.blocks.insert(block, past);
+        self.order.push_back((block, past.at));
+        let Gone { blocks, order } = self;
+        if order.len() > 2 * most {
+            order.retain(|(block, at)| blocks.get(block).is_some_and(|past| past.at == *at));
+        }
+        while blocks.len() > most
+            && let Some((oldest, at)) = order.pop_front()
+        {
+            if blocks.get(&oldest).is_some_and(|past| past.at == at) {
+                blocks.remove(&oldest);
+            }
+        }
+    }
+}
+
+/// Who is to give way.
+pub(super) struct Victim {
+    pub(super) stamp: u64,
+    pub(super) pager: Weak<Pager>,
+    pub(super) block: u64,
+}
+
+impl Queues {
+    /// A number that was never given before.
+    pub(super) fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    /// What it takes a write to let go of.
+    pub(super) fn dirty_bytes(&self) -> usize {
+        self.dirty.bytes
+    }
+
+    pub(super) fn dirty_victim(&mut self) -> Option<Victim> {
+        self.pop(Place::Dirty)
+    }
+
+    fn queue(&mut self, place: Place) -> Option<&mut Queue> {
+        match place {
+            Place::Fresh => Some(&mut self.fresh),
+            Place::Returned => Some(&mut self.returned),
+            Place::Dirty => Some(&mut self.dirty),
+            Place::InHand => None,
+        }
+    }
+
+    fn enter(&mut self, place: Place, stamp: u64, bytes: usize) {
+        let Queues { fresh, returned, dirty, charged, .. } = self;
+        let queue = match place {
+            Place::Fresh => fresh,
+            Place::Returned => returned,
+            Place::Dirty => dirty,
+            Place::InHand => return,
+        };
+        queue.bytes += bytes;
+        queue.blocks += 1;
+        queue.stamps.push_back(stamp);
+        if queue.stamps.len() > 2 * queue.blocks + REMEMBERED {
+            queue.stamps.retain(|stamp| charged.get(stamp).is_some_and(|c| c.place == place));
+        }
+    }
+
+    fn leave(&mut self, place: Place, bytes: usize) {
+        if let Some(queue) = self.queue(place) {
+            queue.bytes -= bytes;
+            queue.blocks -= 1;
+        }
+    }
+
+    /// A block is in memory.
+    pub(super) fn charge(&mut self, pager: Weak<Pager>, owner: u64, block: u64, bytes: usize, is_dirty: bool) -> u64 {
+        let stamp = self.number();
+        self.came += 1;
+        let uses = self.gone.take((owner, block)).map_or(0.0, |past| {
+            let now = self.charged.len().max(1) as f32 / (self.came - past.at) as f32;
+            if past.uses > 0.0 { f32::midpoint(past.uses, now) } else { now }
+        });
+        let charged = Charged {
+            pager,
+            owner,
+            block,
+            bytes,
+            place: Place::InHand,
+            is_dirty,
+            uses,
+            credit: (uses * CREDIT).min(MOST_CREDIT) as u8,
+        };
+        self.charged.insert(stamp, charged);
+        self.put_back(stamp);
+        stamp
+    }
+
+    /// It is no more.
+    pub(super) fn uncharge(&mut self, stamp: u64) {
+        let Some(charged) = self.charged.remove(&stamp) else { return };
+        self.used_bytes -= charged.bytes;
+        self.leave(charged.place, charged.bytes);
+        if charged.place == Place::InHand {
+            // Let go of, not given back: it may be wanted again.
+            let most = self.charged.len() + REMEMBERED;
+            let past = Past { uses: charged.uses, at: self.came };
+            self.gone.insert((charged.owner, charged.block), past, most);
+        }
+    }
+
+    /// From here on, to let go of it takes a write.
+    pub(super) fn is_written_to(&mut self, stamp: u64) {
+        let Some(charged) = self.charged.get_mut(&stamp) else { return };
+        let (before, bytes) = (charged.place, charged.bytes);
+        charged.is_dirty = true;
+        if matches!(before, Place::Fresh | Place::Returned) {
+            charged.place = Place::InHand;
+            self.leave(before, bytes);
+            self.put_back(stamp);
+        }
+    }
+
+    /// The next one to give way, of a memory of `limit_bytes`. It is the caller's to uncharge it, or to put it back.
+    pub(super) fn victim(&mut self, limit_bytes: usize) -> Option<Victim> {
+        let clean_bytes = self.fresh.bytes + self.returned.bytes;
+        if clean_bytes <= limit_bytes / CLEAN_PART
+            && let Some(victim) = self.pop(Place::Dirty)
+        {
+            return Some(victim);
+        }
+        let fresh_first = self.fresh.bytes > limit_bytes / FRESH_PART;
+        let order = if fresh_first { [Place::Fresh, Place::Returned] } else { [Place::Returned, Place::Fresh] };
+        order.into_iter().chain([Place::Dirty]).find_map(|place| self.pop(place))
+    }
+
+    /// Takes the next one of a queue in hand.
+    fn pop(&mut self, place: Place) -> Option<Victim> {
+        while let Some(stamp) = self.queue(place)?.stamps.pop_front() {
+            let Some(charged) = self.charged.get_mut(&stamp).filter(|c| c.place == place) else { continue };
+            let bytes = charged.bytes;
+            if charged.credit > 0 && place == Place::Returned {
+                charged.credit -= 1;
+                self.queue(place)?.stamps.push_back(stamp);
+                continue;
+            }
+            charged.place = Place::InHand;
+            let victim = Victim { stamp, pager: charged.pager.clone(), block: charged.block };
+            self.leave(place, bytes);
+            return Some(victim);
+        }
+        None
+    }
+
+    /// To the end of the queue that it belongs to.
+    pub(super) fn put_back(&mut self, stamp: u64) {
+        if let Some(charged) = self.charged.get_mut(&stamp).filter(|c| c.place == Place::InHand) {
+            charged.place = match charged.uses > 0.0 {
+                _ if charged.is_dirty => Place::Dirty,
+                true => Place::Returned,
+                false => Place::Fresh,
+            };
+            let (place, bytes) = (charged.place, charged.bytes);
+            self.enter(place, stamp, bytes);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Rng;
+
+    /// What would be in memory, of blocks that are one byte each, and how many loads that took.
+    struct Memory {
+        state: Queues,
+        limit: usize,
+        there: HashMap<u64, u64>,
+        loads: usize,
+    }
+
+    impl Memory {
+        fn new(limit: usize) -> Memory {
+            Memory { state: Queues::default(), limit, there: HashMap::new(), loads: 0 }
+        }
+
+        fn read(&mut self, block: u64) {
+            if self.there.contains_key(&block) {
+                return; // nobody sees that
+            }
+            self.loads += 1;
+            self.state.used_bytes += 1;
+            while self.state.used_bytes > self.limit {
+                let victim = self.state.victim(self.limit).expect("somebody can give way");
+                assert_eq!(self.there.remove(&victim.block), Some(victim.stamp));
+                self.state.uncharge(victim.stamp);
+            }
+            self.there.insert(block, self.state.charge(Weak::new(), 1, block, 1, false));
+        }
+    }
+
+    /// Loads of a first-in, first-out memory.
+    fn fifo(limit: usize, reads: &[u64]) -> usize {
+        let (mut order, mut there, mut loads) = (VecDeque::new(), std::collections::HashSet::new(), 0);
+        for &block in reads {
+            if there.insert(block) {
+                loads += 1;
+                order.push_back(block);
+                if order.len() > limit {
+                    there.remove(&order.pop_front().unwrap());
+                }
+            }
+        }
+        loads
+    }
+
+    fn loads(limit: usize, reads: &[u64]) -> usize {
+        let mut memory = Memory::new(limit);
+        reads.iter().for_each(|&block| memory.read(block));
+        memory.loads
+    }
+
+    /// Zipf-distributed numbers below `n`, the most frequent ones anywhere among them.
+    fn zipf(n: u64, exponent: f64, count: usize, seed: u64) -> Vec<u64> {
+        let mut sums = Vec::new();
+        let mut sum = 0.0;
+        for rank in 1..=n {
+            sum += (rank as f64).powf(-exponent);
+            sums.push(sum);
+        }
+        let mut rng = Rng::new(seed);
+        (0..count)
+            .map(|_| {
+                let drawn = (rng.draw() >> 11) as f64 / (1u64 << 53) as f64 * sum;
+                sums.partition_point(|sum| *sum < drawn) as u64 * 7919 % n
+            })
+            .collect()
+    }
+
+    #[test]
+    fn zipf_distributed_reads_need_clearly_fewer_loads_than_first_in_first_out() {
+        for (n, limit) in [(2048, 64), (2048, 256), (65536, 2048)] {
+            for exponent in [0.8, 1.0, 1.2] {
+                let reads = zipf(n, exponent, 60_000, 1);
+                let (plain, ours) = (fifo(limit, &reads), loads(limit, &reads));
+                let most = plain * if exponent < 1.0 { 93 } else { 88 } / 100;
+                assert!(ours <= most, "{limit} of {n}, exponent {exponent}: {ours} loads, by plain FIFO {plain}");
+            }
+        }
+    }
+
+    /// Half of the reads are of few blocks, the others go through many, again and again.
+    #[test]
+    fn a_scan_does_not_push_out_what_comes_back_again_and_again() {
+        for (hot, limit, scan) in [(32, 64, 3000), (48, 64, 1000), (400, 512, 5000)] {
+            let mut rng = Rng::new(3);
+            let reads: Vec<u64> =
+                (0..3 * scan).flat_map(|at| [1000 + at % scan, rng.below(hot as usize) as u64]).collect();
+            let by_the_scan = 3 * scan as usize;
+            let (plain, ours) = (fifo(limit, &reads) - by_the_scan, loads(limit, &reads));
+            let others = ours.saturating_sub(by_the_scan);
+            assert!(others <= plain / 4, "{hot} hot of {limit}, scan of {scan}: {others} loads, by plain FIFO {plain}");
+        }
+    }
+
+    #[test]
+    fn who_needs_other_blocks_now_gets_them() {
+        let mut memory = Memory::new(64);
+        for round in 0..10 {
+            let mut rng = Rng::new(round);
+            for _ in 0..5000 {
+                memory.read(round * 100 + rng.below(48) as u64);
+            }
+        }
+        assert!(memory.loads <= 10 * 48 * 2, "{}", memory.loads);
+    }
+
+    #[test]
+    fn what_is_remembered_does_not_grow_with_what_was_read() {
+        let mut memory = Memory::new(16);
+        let mut rng = Rng::new(1);
+        for _ in 0..50_000 {
+            memory.read(rng.below(4000) as u64);
+            if let Some(stamp) = memory.there.get(&(rng.below(4000) as u64)) {
+                memory.state.is_written_to(*stamp);
+            }
+        }
+        let Queues { charged, fresh, returned, dirty, gone, .. } = &memory.state;
+        assert!(charged.len() <= 16 && gone.blocks.len() <= 16 + REMEMBERED);
+        let queued = [fresh, returned, dirty].iter().map(|queue| queue.stamps.len()).max();
+        assert!(queued <= Some(2 * 16 + REMEMBERED + 1), "{queued:?}");
+        assert!(gone.order.len() <= 2 * (16 + REMEMBERED) + 1, "{}", gone.order.len());
+        assert_eq!(fresh.blocks + returned.blocks + dirty.blocks, charged.len());
+    }
+
+    #[test]
+    fn what_cannot_be_let_go_of_goes_back_to_where_it_was_unless_it_was_written_to_meanwhile() {
+        let mut state = Queues::default();
+        let stamps: Vec<u64> = (0..2).map(|block| state.charge(Weak::new(), 1, block, 1, false)).collect();
+        for _ in 0..2 {
+            state.pop(Place::Fresh).unwrap();
+        }
+        state.is_written_to(stamps[1]);
+        stamps.iter().for_each(|stamp| state.put_back(*stamp));
+        assert_eq!((state.fresh.blocks, state.dirty.blocks), (1, 1));
+    }
+}
