@@ -137,7 +137,8 @@ fn array_change<'a>(slot: &'a Slot, written: &Written, snapshot: &dyn Snapshot) 
         Ok(Some(pager)) => &**pager,
         _ => &Nothing,
     };
-    let attrs = slot.attr_changes();
+    // The attributes of a removed array go with it.
+    let attrs = if slot.after.is_some() { slot.attr_changes() } else { Vec::new() };
     let change = ArrayChange {
         before: slot.before.clone(),
         after: slot.after.clone(),

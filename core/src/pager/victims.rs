@@ -20,6 +20,9 @@ const FRESH_PART: usize = 6;
 /// while others write.
 const CLEAN_PART: usize = 8;
 
+/// Or this many bytes, if they are no more than half of it: a few blocks for as many readers.
+const LEAST_CLEAN: usize = 16 << 20;
+
 /// A block that came back is passed over so often for each time that it is used while all of memory is replaced once.
 const CREDIT: f32 = 8.0;
 
@@ -222,7 +225,8 @@ impl Queues {
     /// The next one to give way, of a memory of `limit_bytes`. It is the caller's to uncharge it, or to put it back.
     pub(super) fn victim(&mut self, limit_bytes: usize) -> Option<Victim> {
         let clean_bytes = self.fresh.bytes + self.returned.bytes;
-        if clean_bytes <= limit_bytes / CLEAN_PART
+        let kept_clean = (limit_bytes / CLEAN_PART).max(LEAST_CLEAN.min(limit_bytes / 2));
+        if clean_bytes <= kept_clean
             && let Some(victim) = self.pop(Place::Dirty)
         {
             return Some(victim);
