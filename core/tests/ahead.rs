@@ -363,3 +363,14 @@ fn a_panic_while_a_block_gives_way_fails_the_commit_and_nobody_waits_for_ever() 
     let error = transaction.commit(None).unwrap_err();
     assert!(error.is_io() && error.to_string().contains("panicked"), "{error:?}");
 }
+
+#[test]
+fn a_new_array_beyond_the_budget_gives_way_where_system_calls_cannot_wait() {
+    let options = SimOptions { delivers_kernel_faults: false, ..SimOptions::default() };
+    let world = World::of(options, within(2), |_, _| ());
+    let transaction = world.engine.begin().unwrap();
+    let mut writer = transaction.create("b", array_of(9)).unwrap();
+    writer.expose_mut(0..9 * BLOCK).unwrap();
+    world.memory.span_at(writer.base().unwrap()).store(0, &[3; 9 * BLOCK]).unwrap();
+    assert!(blocks_in_memory(&world) <= 3, "{}", blocks_in_memory(&world));
+}

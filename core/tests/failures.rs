@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bigarray_core::testing::{
     Counted, Failing, MemStore, MemStoreOptions, Signal, SimMemory, SimOp, SimOptions, StoreOp, array_of,
 };
-use bigarray_core::{BlockSize, Engine, EngineOptions, Error, ErrorKind, Reader, Result};
+use bigarray_core::{BlockSize, Engine, EngineOptions, Error, ErrorKind, Reader, Result, Transaction};
 
 const BLOCK: usize = BlockSize::MIN.bytes();
 const LEN: usize = 4 * BLOCK;
@@ -16,16 +16,26 @@ struct Mode {
     copy: bool,
     faults: bool,
     produced: u64,
+    /// With memory for two blocks; transactions flush, and go back to savepoints.
+    ahead: bool,
 }
 
 const MODES: [Mode; 4] = [
-    Mode { copy: false, faults: true, produced: 0 },
-    Mode { copy: true, faults: true, produced: 0 },
-    Mode { copy: false, faults: true, produced: 2 },
-    Mode { copy: false, faults: false, produced: 2 },
+    Mode { copy: false, faults: true, produced: 0, ahead: false },
+    Mode { copy: true, faults: true, produced: 0, ahead: false },
+    Mode { copy: false, faults: true, produced: 2, ahead: false },
+    Mode { copy: false, faults: false, produced: 2, ahead: false },
+];
+
+const AHEAD: [Mode; 4] = [
+    Mode { copy: false, faults: true, produced: 0, ahead: true },
+    Mode { copy: true, faults: true, produced: 0, ahead: true },
+    Mode { copy: false, faults: true, produced: 2, ahead: true },
+    Mode { copy: false, faults: false, produced: 0, ahead: true },
 ];
 
 struct World {
+    mode: Mode,
     engine: Arc<Engine>,
     store: Arc<Failing<MemStore>>,
     plain: MemStore,
@@ -41,9 +51,10 @@ impl World {
         let store = Arc::new(Failing::new(plain.clone()));
         let options = SimOptions { seed, delivers_faults: mode.faults, ..SimOptions::default() };
         let memory = SimMemory::with(plain.file(), options);
-        let options = EngineOptions { copy: mode.copy, ..EngineOptions::default() };
+        let budget_bytes = if mode.ahead { 2 * BLOCK } else { usize::MAX };
+        let options = EngineOptions { copy: mode.copy, budget_bytes, ..EngineOptions::default() };
         let engine = Engine::new(store.clone(), Arc::new(memory.clone()), options);
-        World { engine, store, plain, memory, committed: None, failures: 0 }
+        World { mode, engine, store, plain, memory, committed: None, failures: 0 }
     }
 
     /// Reads and changes one page of each block and all of the last, and commits, or sees that it did not.
@@ -61,7 +72,7 @@ impl World {
     }
 
     fn try_transact(&self, round: usize) -> Result<Vec<u8>> {
-        let transaction = self.engine.begin()?;
+        let mut transaction = self.engine.begin()?;
         let mut data = self.committed.clone().unwrap_or_else(|| vec![0; LEN]);
         let mut writer = match self.committed {
             None => transaction.create("a", array_of(4))?,
@@ -76,7 +87,7 @@ impl World {
                 Ok(got) => assert!(got == data[at..at + len], "block {block} in round {round} shows wrong bytes"),
                 Err(signal) => killed = Some(signal),
             }
-            writer.expose_mut(at..at + len).unwrap();
+            writer.expose_mut(at..at + len)?;
             let bytes = vec![(round * 4 + block + 1) as u8; len];
             match span.store(at, &bytes) {
                 Ok(()) => data[at..at + len].copy_from_slice(&bytes),
@@ -84,10 +95,46 @@ impl World {
             }
         }
         drop(writer);
+        if self.mode.ahead && killed.is_none() {
+            killed = self.goes_back(&mut transaction, &mut data, round)?;
+        }
         let outcome = transaction.commit(None);
         // A process that got the signal is no more; should it have caught it, nothing of this may land.
         assert!(killed.is_none() || outcome.is_err(), "a transaction that saw {killed:?} was committed");
         outcome.map(|()| data)
+    }
+
+    /// Flushes, whether or not that can be done; overwrites a part with zeros; goes on behind a savepoint, and back.
+    fn goes_back(&self, transaction: &mut Transaction, data: &mut [u8], round: usize) -> Result<Option<Signal>> {
+        let write = |transaction: &Transaction, data: &mut [u8], at: usize, bytes: &[u8]| {
+            let mut writer = transaction.open("a")?;
+            writer.expose_mut(at..at + bytes.len())?;
+            let span = self.memory.span_at(writer.base()?);
+            if let Err(signal) = span.store(at, bytes) {
+                return Ok(Some(signal));
+            }
+            data[at..at + bytes.len()].copy_from_slice(bytes);
+            for block in 0..4 {
+                match span.load(block * BLOCK..(block + 1) * BLOCK) {
+                    Ok(got) => assert!(got == data[block * BLOCK..][..BLOCK], "block {block} shows wrong bytes"),
+                    Err(signal) => return Ok(Some(signal)),
+                }
+            }
+            Ok(None)
+        };
+        if let Err(error) = transaction.open("a")?.flush() {
+            assert!(is_told(&error), "{error:?}");
+        }
+        let at = round * 4096;
+        if let Some(signal) = write(transaction, data, at, &[0; 4096])? {
+            return Ok(Some(signal));
+        }
+        let savepoint = transaction.savepoint()?;
+        let mut later = data.to_vec();
+        // Whatever went wrong here is given up with what was written.
+        write(transaction, &mut later, at + 5, &vec![9; 2 * BLOCK])?;
+        transaction.rollback(savepoint)?;
+        write(transaction, data, 3 * BLOCK, &[7; 3])
     }
 
     fn reader(&mut self) -> Option<(Reader, Vec<u8>)> {
@@ -237,6 +284,27 @@ fn a_scan_that_fails_fails_the_commit() {
 #[test]
 fn memory_that_cannot_be_reset_is_not_used_again() {
     sweep_memory(SimOp::Reset, &MODES);
+}
+
+#[test]
+fn what_cannot_be_written_ahead_or_read_back_is_never_shown_wrong() {
+    for op in [StoreOp::Ahead, StoreOp::WriteAhead] {
+        sweep(&AHEAD, |world, nth| world.store.fail(op, nth, ErrorKind::StoreFull));
+    }
+    sweep(&AHEAD, |world, nth| world.store.fail(StoreOp::ReadAhead, nth, ErrorKind::Corrupt));
+    for op in [StoreOp::Read, StoreOp::Blocks] {
+        sweep(&AHEAD, |world, nth| world.store.fail(op, nth, ErrorKind::Io));
+    }
+}
+
+#[test]
+fn memory_that_cannot_be_held_back_or_taken_away_loses_nothing() {
+    for op in [SimOp::Guard, SimOp::Evict, SimOp::Unprotect] {
+        sweep_memory(op, &AHEAD[..3]);
+    }
+    for op in [SimOp::Written, SimOp::Reset, SimOp::Copy, SimOp::Map, SimOp::Zero, SimOp::Remap] {
+        sweep_memory(op, &AHEAD);
+    }
 }
 
 #[test]

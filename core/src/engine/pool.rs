@@ -23,6 +23,9 @@ const REMEMBERED_BLOCKS: usize = 4096;
 /// Where system calls cannot wait for a fault, an array of at most this many segments is mapped whole when opened.
 const EAGER_SEGMENTS: usize = 1024;
 
+/// And a new one of at most this part of the budget is zero memory from the start.
+const EAGER_PART: usize = 4;
+
 /// Addresses reserved beyond the present size, so that the array can grow in place.
 const ROOM_TO_GROW_BYTES: usize = 16 << 30;
 
@@ -226,6 +229,10 @@ impl Engine {
         }
         // What has to be produced would be held in memory, all of it; and what is written ahead would not be compressed.
         if self.policy.copy || self.memory.delivers_kernel_faults() || array.codec != Codec::None {
+            return Ok(Residency::Lazy);
+        }
+        // A new array of which little fits has to give way while it is filled through one view, which takes faults.
+        if stored.is_none() && array.nbytes() > self.budget.limit_bytes() / EAGER_PART {
             return Ok(Residency::Lazy);
         }
         let (mut segments, mut is_mappable) = (0, true);
