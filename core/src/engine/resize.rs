@@ -125,8 +125,9 @@ impl Writer<'_> {
         };
         larger.bind(binding, before.map_or(crate::Version(0), |before| before.changed), &|_, _, _| None)?;
         pager.pin(); // else what is written ahead of it meanwhile lies below what is copied, or above
-        pager.copy_written_to(&larger, &self.slot().exposed)?;
-        Ok(larger)
+        let copied = pager.copy_written_to(&larger, &self.slot().exposed);
+        pager.unpin();
+        copied.map(|()| larger)
     }
 
     fn shrink(&mut self, old_bytes: usize, new_bytes: usize) -> Result<()> {
@@ -161,8 +162,8 @@ impl Writer<'_> {
         pager.fill_zero(tail.clone());
         if self.slot().pager.is_err() {
             // The window is about to be closed: its page counts as written, whether or not there was anything to clear.
-            let page = pager.page_as_written(tail.start)?;
-            self.slot_mut().write_ahead_with(page)?;
+            pager.write_page_ahead(&self.slot().ahead, tail.start)?;
+            self.slot_mut().write_ahead()?;
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ use crate::descriptor::Descriptor;
 use crate::error::Result;
 use crate::geometry::{BlockNo, BlockSize, Ranges};
 use crate::pager::{Access, AheadOfCommit, Binding, Pager, WrittenAhead};
-use crate::store::{AttrChange, BlockChange, Snapshot};
+use crate::store::{AttrChange, Snapshot};
 
 /// One array in one transaction: what it was, what it is, and where its bytes are. There is one slot an array, hence
 /// one span (invariant G).
@@ -180,8 +180,7 @@ impl Slot {
             // Where it ended for a while counts as written to, also where there was nothing to clear.
             for (block, end) in self.ends_in_blocks(now.block_size) {
                 if !self.ahead.has(block.0) {
-                    let page = pager.page_as_written(end).map_err(named)?;
-                    pager.write_change_ahead(&self.ahead, &page).map_err(named)?;
+                    pager.write_page_ahead(&self.ahead, end).map_err(named)?;
                 }
             }
         }
@@ -196,14 +195,6 @@ impl Slot {
     pub(super) fn ends_in_blocks(&self, block_size: BlockSize) -> impl Iterator<Item = (BlockNo, usize)> {
         let ends = self.ends.iter().filter(|_| self.before.is_some());
         ends.map(move |&end| (block_size.block_at(end), end)).filter(|(block, _)| block.0 < self.dropped_from)
-    }
-
-    /// The same, and `page` of a window whether it was written to or not.
-    pub(super) fn write_ahead_with(&mut self, page: BlockChange) -> Result<()> {
-        for window in self.windows.open() {
-            window.write_change_ahead(&self.ahead, &page)?;
-        }
-        self.write_ahead()
     }
 
     /// Attributes that were set or removed.

@@ -71,8 +71,16 @@ impl Pager {
         }
     }
 
+    /// Writes the page at byte `at` ahead, whether it was written to or not.
+    pub(crate) fn write_page_ahead(&self, ahead: &WrittenAhead, at: usize) -> Result<()> {
+        self.pin(); // else it may be let go of before it is read
+        let done = self.page_as_written(at).and_then(|page| self.write_change_ahead(ahead, &page));
+        self.unpin();
+        done
+    }
+
     /// Writes ahead one change of what is in memory.
-    pub(crate) fn write_change_ahead(&self, ahead: &WrittenAhead, change: &BlockChange) -> Result<()> {
+    fn write_change_ahead(&self, ahead: &WrittenAhead, change: &BlockChange) -> Result<()> {
         let block = change.block.0;
         let is_hole = !ahead.has(block) && self.lock().blocks.get(&block).is_none_or(|e| e.record.is_none());
         let runs = self.write_ahead_of(ahead, &change.pages, change.block, is_hole)?;
