@@ -16,16 +16,19 @@
 //!
 //! What is clean is protected since it was copied, and equal to what it is loaded from again: that is (4) alone.
 
+use std::sync::{MutexGuard, PoisonError};
+
 use super::ahead::WrittenAhead;
 use super::dirty::Changes;
-use super::table::{Binding, Kind, Table};
+use super::fault::with_buffer;
+use super::plan::page_range;
+use super::table::{Binding, Entry, Kind, Table};
 use super::{Pager, Residency};
-use crate::descriptor::Version;
+use crate::descriptor::{Codec, Version};
 use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::BlockNo;
 use crate::memory::WrittenTo;
-use crate::store::PageRun;
-use std::sync::MutexGuard;
+use crate::store::{PageRun, PageSource};
 
 /// What became of a block that was to give way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +45,7 @@ impl Pager {
     /// Lets go of `block` if it is what was charged by `stamp`. No lock of a table may be held, and no buffer.
     pub(super) fn evict(&self, block: u64, stamp: u64) -> Outcome {
         let mut table = self.lock();
-        let charged = |entry: &&super::table::Entry| entry.charge.as_ref().is_some_and(|c| c.stamp() == stamp);
+        let charged = |entry: &&Entry| entry.charge.as_ref().is_some_and(|c| c.stamp() == stamp);
         let Some(entry) = table.blocks.get(&block).filter(charged) else { return Outcome::Gone };
         if table.is_pinned || table.is_dead || table.spilling.contains(&block) {
             return Outcome::Busy;
@@ -119,8 +122,6 @@ impl Pager {
         block: BlockNo,
         is_hole: bool,
     ) -> Result<Vec<PageRun>> {
-        use crate::descriptor::Codec;
-        use crate::store::PageSource;
         let start = self.block_size.start_of(block);
         let has_bytes = || pages.iter().filter(|run| run.source == PageSource::Memory);
         // In an eager span what is written ahead is mapped.
@@ -130,10 +131,10 @@ impl Pager {
         let block_pages = self.block_size.pages() as usize;
         if !plain && (changed == block_pages || is_hole) && 2 * with_bytes >= block_pages {
             // All of the block is known, and worth compressing.
-            return super::fault::with_buffer(self.block_size.bytes(), |buffer| {
+            return with_buffer(self.block_size.bytes(), |buffer| {
                 buffer.fill(0);
                 for run in has_bytes() {
-                    let bytes = super::plan::page_range(start, &run.pages);
+                    let bytes = page_range(start, &run.pages);
                     self.span.with_bytes(bytes.clone(), &mut |there| {
                         buffer[bytes.start - start..bytes.end - start].copy_from_slice(there);
                         Ok(())
@@ -145,7 +146,7 @@ impl Pager {
         let mut written = Vec::with_capacity(pages.len());
         for run in pages {
             if run.source == PageSource::Memory {
-                self.span.with_bytes(super::plan::page_range(start, &run.pages), &mut |bytes| {
+                self.span.with_bytes(page_range(start, &run.pages), &mut |bytes| {
                     written.extend(ahead.write(run.pages.start, bytes, true)?);
                     Ok(())
                 })?;
@@ -160,7 +161,7 @@ impl Pager {
     pub(super) fn alone(&self) -> MutexGuard<'_, Table> {
         let mut table = self.lock();
         while !table.spilling.is_empty() {
-            table = self.loaded.wait(table).unwrap_or_else(std::sync::PoisonError::into_inner);
+            table = self.loaded.wait(table).unwrap_or_else(PoisonError::into_inner);
         }
         table
     }
@@ -179,7 +180,7 @@ impl Pager {
 
     /// The version of the snapshot's block below `block`.
     pub(super) fn version_of(table: &Table, block: u64) -> Version {
-        table.blocks.get(&block).map_or(Version(0), super::table::Entry::version)
+        table.blocks.get(&block).map_or(Version(0), Entry::version)
     }
 }
 

@@ -178,6 +178,9 @@ impl Load {
 
     /// A failure is for who comes to need the block: his own fault finds it.
     pub(super) fn run_ahead(mut self) {
+        if self.pager.lock().generation != self.generation {
+            return; // nobody needs it any more
+        }
         if let Ok(plan) = self.ask() {
             let room = self.pager.budget.make_room(self.pager.memory_for(self.binding(), &plan));
             let _ = self.run(plan, room);
