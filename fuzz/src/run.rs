@@ -194,9 +194,9 @@ impl World {
         if bytes.is_empty() {
             return Ok(Ok(()));
         }
-        let base = writer.base()?;
-        writer.expose_mut(at..at + bytes.len()).unwrap();
-        Ok(self.memory.span_at(base).store(at, bytes))
+        // First: it closes the windows of an array that no addresses are left for.
+        writer.expose_mut(at..at + bytes.len())?;
+        Ok(self.memory.span_at(writer.base()?).store(at, bytes))
     }
 
     fn read(
