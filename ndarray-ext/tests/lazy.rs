@@ -121,7 +121,8 @@ fn handles_views_and_slices_of_a_tebibyte_load_and_allocate_next_to_nothing() {
             })
             .unwrap();
         });
-        assert!(bytes < 4 * MIB, "a commit of one element allocates {bytes} bytes");
+        // A block is put together in a buffer that each thread keeps: this one's and two resolvers' may be their first.
+        assert!(bytes < 7 * MIB, "a commit of one element allocates {bytes} bytes");
     }
     let grown = stored_bytes(db.path()) - before;
     assert!(grown <= 10 * (64 << 10), "ten elements grew the files by {grown} bytes");
