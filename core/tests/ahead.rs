@@ -374,3 +374,15 @@ fn a_new_array_beyond_the_budget_gives_way_where_system_calls_cannot_wait() {
     world.memory.span_at(writer.base().unwrap()).store(0, &[3; 9 * BLOCK]).unwrap();
     assert!(blocks_in_memory(&world) <= 3, "{}", blocks_in_memory(&world));
 }
+
+/// What the leaked handle wrote is not known, so the transaction cannot commit; but nothing of the others is given up.
+#[test]
+fn a_rollback_after_a_handle_was_leaked_is_refused_and_changes_nothing() {
+    let world = World::within(EngineOptions::default());
+    let mut transaction = world.engine.begin().unwrap();
+    let savepoint = transaction.savepoint().unwrap();
+    world.write(&transaction, 0, &[7; PAGE]);
+    std::mem::forget(transaction.create("b", array_of(1)).unwrap());
+    assert!(transaction.rollback(savepoint).unwrap_err().is_invalid());
+    assert_eq!(bytes_in(&world, &transaction)[..PAGE], [7; PAGE]);
+}

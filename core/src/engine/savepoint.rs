@@ -77,17 +77,21 @@ impl Transaction {
     /// savepoints and this one are released.
     ///
     /// # Errors
-    /// [`Invalid`](ErrorKind::Invalid) for a savepoint of another transaction, or one that was released; the
-    /// transaction is as it was.
+    /// [`Invalid`](ErrorKind::Invalid) for a savepoint of another transaction, or one that was released, and after an
+    /// array handle was leaked; the transaction is as it was.
     pub fn rollback(&mut self, savepoint: Savepoint) -> Result<()> {
         let Ok(at) = self.savepoints.binary_search(&savepoint.number) else {
             let why = "the savepoint is of another transaction, or was released by going back to an earlier one";
             return Err(Error::new(ErrorKind::Invalid, why));
         };
         let mut arrays = self.arrays_lock();
+        if arrays.slots.iter().any(|place| matches!(place, Place::Open(_))) {
+            return Err(leaked()); // before anything is given up
+        }
         for place in &mut arrays.slots {
-            let Place::Home(slot) = place else { return Err(leaked()) };
-            slot.abandon(&self.engine);
+            if let Place::Home(slot) = place {
+                slot.abandon(&self.engine);
+            }
         }
         // What it has had to do with since is as the snapshot has it.
         arrays.slots.truncate(savepoint.slots.len());

@@ -104,7 +104,7 @@ impl Slot {
     }
 
     /// What the array's bytes are: as stored, and what was written ahead over it.
-    pub(super) fn binding(&self, snapshot: &Arc<dyn Snapshot>) -> Option<(Descriptor, Binding)> {
+    fn binding(&self, snapshot: &Arc<dyn Snapshot>) -> Option<(Descriptor, Binding)> {
         let (name, now) = self.after.as_ref()?;
         let binding = Binding {
             name: name.as_str().into(),
@@ -215,10 +215,10 @@ impl Slot {
         let exposed = std::mem::take(&mut self.exposed);
         self.unsearched = Unsearched::default();
         self.windows.close();
-        if let Ok(Some(pager)) = std::mem::replace(&mut self.pager, Ok(None))
-            // Nobody is to write ahead for a table that may be about to go back to an earlier state.
-            && { pager.pin(); true }
-            && let Some((_, before)) = &self.before
+        let Ok(Some(pager)) = std::mem::replace(&mut self.pager, Ok(None)) else { return };
+        // Nobody is to write ahead for a table that may be about to go back to an earlier state.
+        pager.pin();
+        if let Some((_, before)) = &self.before
             && pager.release_aborted(&exposed, Some((before.id, before.changed))).is_ok()
         {
             engine.put_idle(before.id, pager);
