@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bigarray_core::store::Store;
 use bigarray_core::testing::{Edit, Gated, MemStore, MemStoreOptions, SimMemory, SimOptions, array_of, page_of};
-use bigarray_core::{BlockSize, Engine, EngineOptions, PAGE, Reader};
+use bigarray_core::{Access, BlockSize, Engine, EngineOptions, PAGE, Reader};
 
 const BLOCK: usize = BlockSize::MIN.bytes();
 const THREADS: usize = 8;
@@ -21,14 +21,27 @@ impl World {
     /// Arrays "0", "1", … of which the first page of block n is `page_of(n)`. Blocks of even numbers must be read, the
     /// others can be mapped. Reads wait until `opens_at` of them are under way.
     fn new(arrays: usize, opens_at: usize, options: EngineOptions, delivers_faults: bool) -> World {
-        let store = MemStore::with(MemStoreOptions { produced_every: 2, ..MemStoreOptions::default() });
+        let sim = SimOptions { delivers_faults, ..SimOptions::default() };
+        World::with(arrays, opens_at, options, 2, sim)
+    }
+
+    /// An array "0" of which every block must be read, and what is read ahead stays queued. The gate is open.
+    fn read_ahead() -> World {
+        let sim = SimOptions { leaves_jobs: true, ..SimOptions::default() };
+        let world = World::with(1, usize::MAX, MAPS, 1, sim);
+        world.store.open();
+        world
+    }
+
+    fn with(arrays: usize, opens_at: usize, options: EngineOptions, produced_every: u64, sim: SimOptions) -> World {
+        let store = MemStore::with(MemStoreOptions { produced_every, ..MemStoreOptions::default() });
         let base = store.snapshot().unwrap();
         for name in 0..arrays {
             let edit = Edit::create(&name.to_string(), array_of(BLOCKS));
             let edit = (0..BLOCKS as u64).fold(edit, |edit, n| edit.page(&*base, n, 0, n));
             Edit::commit(&store, &*base, &[edit]).unwrap();
         }
-        let sim = SimOptions { delivers_faults, patience: Duration::from_secs(60), ..SimOptions::default() };
+        let sim = SimOptions { patience: Duration::from_secs(60), ..sim };
         let memory = SimMemory::with(store.file(), sim);
         let store = Arc::new(Gated::new(store, opens_at));
         let engine = Engine::new(store.clone(), Arc::new(memory.clone()), options);
@@ -122,4 +135,40 @@ fn a_slow_load_holds_up_neither_mapped_blocks_nor_other_arrays_nor_commits() {
         slow.join().unwrap();
     });
     assert_eq!(world.store.most_reads(), 1);
+}
+
+#[test]
+fn what_stands_in_a_queue_keeps_no_state() {
+    let world = World::read_ahead();
+    let snapshot = world.engine.snapshot().unwrap();
+    let reader = world.engine.reader(&snapshot, "0").unwrap();
+    reader.advise(Access::Sequential);
+    world.check(&reader, 0, 0);
+    assert_ne!(world.memory.jobs(), 0);
+    let state = Arc::downgrade(&snapshot);
+    drop((reader, snapshot));
+    assert_eq!(state.strong_count(), 0);
+    world.memory.run_jobs();
+}
+
+#[test]
+fn who_lets_go_of_a_state_waits_for_the_loads_of_it_that_run() {
+    let world = World::read_ahead();
+    let snapshot = world.engine.snapshot().unwrap();
+    let reader = world.engine.reader(&snapshot, "0").unwrap();
+    reader.advise(Access::Sequential);
+    world.check(&reader, 0, 0);
+    assert_ne!(world.memory.jobs(), 0);
+    world.store.hold();
+    std::thread::scope(|scope| {
+        scope.spawn(|| world.memory.run_jobs());
+        world.store.wait_for(1);
+        scope.spawn(|| {
+            std::thread::sleep(Duration::from_millis(50)); // so that it is let go of meanwhile
+            world.store.open();
+        });
+        let state = Arc::downgrade(&snapshot);
+        drop((reader, snapshot));
+        assert_eq!(state.strong_count(), 0);
+    });
 }

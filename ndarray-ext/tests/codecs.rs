@@ -364,3 +364,23 @@ fn compressed_arrays_many_times_the_budget_are_written_read_and_rewritten() {
         }
     }
 }
+
+#[test]
+fn a_database_that_is_closed_while_blocks_are_loaded_ahead_can_be_opened_in_another_way_at_once() {
+    let mut db = TestDb::new();
+    let len = 12 << 18;
+    let options = ArrayOptions::new().block_size(2 << 20).codec(Codec::Zstd { level: 1, shuffle: false });
+    db.commit(|txn| {
+        let mut a = txn.create_with::<u64, _>("A", len, &options).unwrap();
+        a.view_mut().indexed_iter_mut().for_each(|(at, x)| *x = at as u64 / 3);
+    });
+    db.close();
+    for n in 0..40 {
+        let durability = if n % 2 == 0 { Durability::NoPowerLossSafety } else { Durability::Full };
+        let db = Database::options().durability(durability).open(db.path()).unwrap();
+        let a = db.array::<u64, Ix1>("A").unwrap();
+        // Two blocks in order, and a wait for the second.
+        assert_eq!(a.view()[5], 1);
+        assert_eq!(a.view()[(1 << 18) + 2], ((1 << 18) + 2) / 3);
+    }
+}

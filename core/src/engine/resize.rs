@@ -99,11 +99,11 @@ impl Writer<'_> {
         let larger = self.move_to_larger_span(pager, new);
         let slot = self.slot_mut();
         match larger {
-            Ok(larger) => slot.pager = Ok(Some(larger)), // the old span is dropped whole
+            Ok(larger) => slot.replace_span(Ok(Some(larger))),
             // The array goes on without a span, as one beyond the address space.
             Err(error) if error.is_too_large() => {
                 slot.write_ahead()?;
-                slot.pager = Err(error);
+                slot.replace_span(Err(error));
             }
             Err(error) => return Err(error),
         }

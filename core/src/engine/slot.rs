@@ -103,6 +103,13 @@ impl Slot {
         Ok(())
     }
 
+    /// In place of the span that it has, which is dropped whole.
+    pub(super) fn replace_span(&mut self, new: Result<Option<Arc<Pager>>>) {
+        if let Ok(Some(old)) = std::mem::replace(&mut self.pager, new) {
+            old.unbind();
+        }
+    }
+
     /// What the array's bytes are: as stored, and what was written ahead over it.
     fn binding(&self, snapshot: &Arc<dyn Snapshot>) -> Option<(Descriptor, Binding)> {
         let (name, now) = self.after.as_ref()?;
@@ -222,6 +229,8 @@ impl Slot {
             && pager.release_aborted(&exposed, Some((before.id, before.changed))).is_ok()
         {
             engine.put_idle(before.id, pager);
+        } else {
+            pager.unbind();
         }
     }
 }

@@ -65,7 +65,13 @@ impl Windows {
     pub(super) fn close(&self) {
         let windows = std::mem::take(&mut *self.lock()).open;
         // Nobody is to write ahead for a table that may be about to go back to an earlier state.
-        windows.iter().for_each(|window| window.pin());
+        windows.iter().for_each(|window| window.unbind());
+    }
+}
+
+impl Drop for Windows {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 

@@ -159,8 +159,16 @@ impl Pager {
 
     /// The table, of a span that nobody lets go of blocks of just now.
     pub(super) fn alone(&self) -> MutexGuard<'_, Table> {
-        let mut table = self.lock();
-        while !table.spilling.is_empty() {
+        self.wait_while(self.lock(), |table| !table.spilling.is_empty())
+    }
+
+    pub(super) fn wait_while<'t>(
+        &self,
+        mut table: MutexGuard<'t, Table>,
+        others: impl Fn(&Table) -> bool,
+    ) -> MutexGuard<'t, Table> {
+        // In a forked child there are no others that could come to an end.
+        while others(&table) && self.memory.check_process().is_ok() {
             table = self.loaded.wait(table).unwrap_or_else(PoisonError::into_inner);
         }
         table
@@ -243,9 +251,9 @@ impl HeldBack<'_> {
                 Outcome::Busy
             }
         };
-        drop(table);
-        // Who is woken may let go of the snapshot, and count on its end.
+        // The snapshot first: who is woken may let go of it, and count on its end. The table still has its own.
         drop(binding);
+        drop(table);
         pager.span.wake(bytes);
         pager.loaded.notify_all();
         outcome

@@ -36,21 +36,43 @@ pub(super) struct Load {
     /// The one of them that somebody waits for.
     block: u64,
     generation: u64,
-    /// `None` only while being dropped.
+    /// What it shows, lent by the table; `None` while it waits for its turn.
     binding: Option<Binding>,
 }
 
 impl Load {
     fn binding(&self) -> &Binding {
-        self.binding.as_ref().expect("a load shows something until it is dropped")
+        self.binding.as_ref().expect("a load that is not parked shows something")
+    }
+
+    /// Gives back what it shows until it is its turn: who lets go of the span waits for the loads that run, and not for all
+    /// that stand in a queue.
+    fn park(mut self) -> Load {
+        let lent = self.binding.take();
+        let mut table = self.pager.lock();
+        table.take_back(lent);
+        let is_let_go = table.binding.is_none();
+        drop(table);
+        if is_let_go {
+            self.pager.loaded.notify_all();
+        }
+        self
+    }
+
+    /// Its turn has come. `false` if nobody needs it any more.
+    fn resume(&mut self) -> bool {
+        let mut table = self.pager.lock();
+        self.binding = if table.generation == self.generation { table.lend() } else { None };
+        self.binding.is_some()
     }
 }
 
 impl Drop for Load {
     fn drop(&mut self) {
-        // The snapshot first: who is woken may let go of it, and count on its end.
-        self.binding = None;
+        let lent = self.binding.take();
         let mut table = self.pager.lock();
+        // The snapshot first: who is woken may let go of it, and count on its end.
+        table.take_back(lent);
         if table.generation == self.generation {
             table.finish(&self.run);
         }
@@ -94,10 +116,15 @@ impl Faults for Pager {
                     Some(room) if !self.reads(&plan) => load.run_or_poison(plan, room),
                     // Bytes have to be read, or others have to give way: not by the thread that everybody else's faults
                     // wait for.
-                    room => jobs.push(Box::new(move || {
-                        let room = room.unwrap_or_else(|| load.pager.budget.make_room(bytes));
-                        load.run_or_poison(plan, room);
-                    })),
+                    room => {
+                        let mut load = load.park();
+                        jobs.push(Box::new(move || {
+                            if load.resume() {
+                                let room = room.unwrap_or_else(|| load.pager.budget.make_room(bytes));
+                                load.run_or_poison(plan, room);
+                            }
+                        }));
+                    }
                 }
                 if is_produced {
                     jobs.extend(self.load_ahead_of(&mut self.lock(), block));
@@ -178,10 +205,9 @@ impl Load {
 
     /// A failure is for who comes to need the block: his own fault finds it.
     pub(super) fn run_ahead(mut self) {
-        if self.pager.lock().generation != self.generation {
-            return; // nobody needs it any more
-        }
-        if let Ok(plan) = self.ask() {
+        if self.resume()
+            && let Ok(plan) = self.ask()
+        {
             let room = self.pager.budget.make_room(self.pager.memory_for(self.binding(), &plan));
             let _ = self.run(plan, room);
         }
@@ -200,8 +226,8 @@ impl Load {
 impl Pager {
     /// (3) Missing → Loading for the run at `block`. `None` if the span shows nothing.
     pub(super) fn start(&self, table: &mut Table, block: u64) -> Option<Load> {
-        let binding = table.binding.clone()?;
         let pager = self.this.upgrade()?;
+        let binding = table.lend()?;
         let alone = self.policy.copy || self.is_random();
         let around = if alone { block..block + 1 } else { window(block, self.block_size) };
         let around = match &binding.ahead {
@@ -214,11 +240,12 @@ impl Pager {
         Some(Load { pager, run, block, generation: table.generation, binding: Some(binding) })
     }
 
-    /// The same for `block` alone.
-    pub(super) fn start_one(&self, table: &mut Table, block: u64) -> Option<Load> {
-        let (binding, pager) = (table.binding.clone()?, self.this.upgrade()?);
+    /// The same for `block` alone, when its turn comes.
+    pub(super) fn start_parked(&self, table: &mut Table, block: u64) -> Option<Load> {
+        table.binding.as_ref()?;
+        let pager = self.this.upgrade()?;
         let run = table.start(block, block..block + 1);
-        Some(Load { pager, run, block, generation: table.generation, binding: Some(binding) })
+        Some(Load { pager, run, block, generation: table.generation, binding: None })
     }
 
     /// Steps 4 to 6 for a thread that wants errors as values.

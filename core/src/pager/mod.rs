@@ -11,8 +11,9 @@
 //! * *Two threads fault on one block*: the first makes it Loading; the message of the second finds that and is
 //!   dropped; the wake that follows the load (step 6) covers the whole run that was Loading.
 //! * *A load outlives what it was for* (refresh, abort, shrink): each of these raises the generation under the lock,
-//!   and step 5 compares it under the same lock before it installs anything. The load keeps its own `Arc` of the
-//!   snapshot, so what it reads stays readable until it lets go.
+//!   and step 5 compares it under the same lock before it installs anything. The load has the snapshot lent by the
+//!   table, so what it reads stays readable; who lets go of the span waits until it is given back, so that no state
+//!   outlives its last handle, and a database that is closed is. A load that stands in a queue has nothing lent.
 //! * *A message outlives its span*: the fault thread holds an `Arc` of the pager while it handles one, so addresses
 //!   are given back only afterwards; a message for a re-used address loads a block early, nothing worse.
 //! * *A write races with the search for writes*: the search runs when the borrow checker has seen every view die.

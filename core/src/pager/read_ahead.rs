@@ -59,7 +59,7 @@ impl Pager {
         let mut jobs: Vec<Job> = Vec::new();
         for next in wanted.start..wanted.end.min(end) {
             if table.state(next) == State::Missing
-                && let Some(load) = self.start_one(table, next)
+                && let Some(load) = self.start_parked(table, next)
             {
                 jobs.push(Box::new(move || load.run_ahead()));
             }

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::{ControlFlow, Range};
+use std::sync::MutexGuard;
 
 use super::budget::Room;
 use super::fault::with_buffer;
@@ -93,10 +94,8 @@ impl Pager {
         exposed: &Ranges,
         right_for: Option<(ArrayId, Version)>,
     ) -> Result<()> {
-        let mut table = self.alone();
+        let (mut table, binding) = self.take_binding();
         table.is_pinned = false;
-        table.raise_generation();
-        let binding = table.binding.take();
         if let Some(why) = &table.failure {
             return Err(Error::new(ErrorKind::Io, why.clone()));
         }
@@ -118,6 +117,24 @@ impl Pager {
         drop(table);
         drop(binding); // the snapshot, last of all and outside the lock
         Ok(())
+    }
+
+    /// Shows nothing any more, and will not be bound again.
+    pub(crate) fn unbind(&self) {
+        let (table, binding) = self.take_binding();
+        drop(table);
+        drop(binding);
+    }
+
+    /// The only reference to what the span showed, as far as its loads go: where the state it is of ends, it does so with
+    /// this. None of them waits for a lock that a caller holds: for a commit's, if they write ahead for room, but a commit
+    /// lets go of spans after it.
+    fn take_binding(&self) -> (MutexGuard<'_, Table>, Option<Binding>) {
+        let mut table = self.alone();
+        table.raise_generation();
+        let binding = table.binding.take();
+        // Those that begin now find nothing to load, and those in a queue have nothing to give back.
+        (self.wait_while(table, |table| table.lent > 0), binding)
     }
 
     /// The same after an abort: finds by itself what was written.

@@ -118,6 +118,8 @@ pub(crate) struct Table {
     /// Raised whenever what the span shows changes. A load that began under an older one is dropped.
     pub(crate) generation: u64,
     pub(crate) binding: Option<Binding>,
+    /// How many loads have it as well.
+    pub(crate) lent: usize,
     /// Installed blocks. Of an eager span, those that are not zero memory.
     pub(crate) blocks: BTreeMap<u64, Entry>,
     /// Runs being loaded, apart from each other and from `blocks`.
@@ -148,6 +150,7 @@ impl Table {
             residency,
             generation: 0,
             binding: None,
+            lent: 0,
             blocks: BTreeMap::new(),
             loading: Vec::new(),
             right_for: None,
@@ -171,6 +174,18 @@ impl Table {
             None if self.loading.iter().any(|run| run.contains(&block)) => State::Loading,
             None => State::Missing,
         }
+    }
+
+    /// What the span shows, for a load that runs. It goes [back](Table::take_back).
+    pub(crate) fn lend(&mut self) -> Option<Binding> {
+        let binding = self.binding.clone();
+        self.lent += usize::from(binding.is_some());
+        binding
+    }
+
+    pub(crate) fn take_back(&mut self, lent: Option<Binding>) {
+        // Never the last of its kind: who unbinds the span keeps its own until all are back.
+        self.lent -= usize::from(lent.is_some());
     }
 
     /// Missing → Loading for `block` and its missing neighbours on both sides, as far as `around` reaches.

@@ -38,6 +38,11 @@ impl<S> Gated<S> {
         self.watch.change(|state| state.is_open = true);
     }
 
+    /// Holds reads back from here on, and counts them anew.
+    pub fn hold(&self) {
+        self.watch.change(|state| (state.is_open, state.most) = (false, state.under_way));
+    }
+
     /// Waits until so many reads have been under way at once.
     ///
     /// # Panics
