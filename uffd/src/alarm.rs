@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 /// How long a message may take to get out before what it is about happens all the same.
-const PATIENCE: Duration = Duration::from_millis(300);
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Writes a line to standard error with one system call and no lock: a user's thread may hold the lock of std's handle
 /// while it waits for the page that this is about.

@@ -5,7 +5,6 @@
 mod common;
 
 use std::ops::Range;
-use std::time::{Duration, Instant};
 
 use bigarray_core::PAGE;
 use bigarray_core::memory::{Memory, Residency, Span, WrittenTo};
@@ -85,10 +84,9 @@ fn terabytes_that_nobody_touched_take_no_time() {
     let span = memory.reserve(8 << 40, Residency::Eager).unwrap();
     span.write(0, &[1]);
     span.write((8 << 40) - 1, &[1]);
-    let start = Instant::now();
+    let _dog = watchdog(); // page by page it would take minutes
     let found = pages(&written(&*span, 0..8 << 40, WrittenTo::Zero));
     assert!(found.contains(&0) && found.contains(&((8 << 40) - PAGE)));
-    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
 }
 
 #[test]
