@@ -4,9 +4,7 @@ mod outside;
 mod support;
 
 use std::os::unix::fs::FileExt as _;
-use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
-use std::process::Command;
 
 use bigarray_core::store::{Ahead, AheadPages, Snapshot, Store};
 use bigarray_core::testing::{Edit, page_of};
@@ -14,6 +12,7 @@ use bigarray_core::{BlockNo, PAGE};
 use bigarray_store_lmdb::LmdbStore;
 
 use outside::{Other, play, say, wait};
+use support::crash::{in_child, kill_at, killed};
 use support::{
     Db, Written, assert_page, check, commit, commit_ahead, commit_with_ahead, id_of, large_array_of, now, write_ahead,
 };
@@ -66,27 +65,19 @@ fn length(path: &Path) -> u64 {
     std::fs::metadata(path.join("data")).unwrap().len()
 }
 
-const DATABASE: &str = "BIGARRAY_TEST_DATABASE";
-
 /// Runs as a process of its own, and is killed.
 #[test]
 fn child_ingests() {
-    let Some(path) = std::env::var_os(DATABASE) else { return };
-    let store = support::open(path.as_ref());
-    ingest_again(&store, path.as_ref());
+    let Some((path, _)) = in_child() else { return };
+    let store = support::open(&path);
+    ingest_again(&store, &path);
     panic!("nothing but the kill ends it");
 }
 
-fn kill_at(point: &str, committed: bool) {
+fn after_a_kill_at(point: &str, committed: bool) {
     let db = Db::new();
     prepare(&db);
-    let child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "child_ingests", "--nocapture"])
-        .env(DATABASE, &db.path)
-        .env("BIGARRAY_CRASH_AT", point)
-        .output()
-        .unwrap();
-    assert_eq!(child.status.signal(), Some(9), "{point}: {}", String::from_utf8_lossy(&child.stdout));
+    kill_at(point, "child_ingests", &db, "");
     // What is dead is swept by the opening, before anything is written.
     let store = db.open();
     if committed {
@@ -96,12 +87,6 @@ fn kill_at(point: &str, committed: bool) {
     assert_empty(&store);
     assert_eq!(check(&store).claimed_pages, 0, "{point}");
     ingest_again(&store, &db.path);
-}
-
-macro_rules! killed {
-    ($($name:ident: $point:literal, committed: $committed:literal;)+) => {
-        $(#[test] fn $name() { kill_at($point, $committed); })+
-    };
 }
 
 killed! {

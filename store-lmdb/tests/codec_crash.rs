@@ -3,19 +3,13 @@
 
 mod support;
 
-use std::os::unix::process::ExitStatusExt as _;
-use std::process::Command;
-
 use bigarray_core::store::{Origin, Snapshot, Store as _};
 use bigarray_core::testing::{Edit, array_of, smooth_page_of};
 use bigarray_core::{BlockNo, BlockSize, Codec, Descriptor, PAGE};
 use bigarray_store_lmdb::LmdbStore;
 
+use support::crash::{in_child, kill_at, killed};
 use support::{Db, check, commit, id_of, now};
-
-const DATABASE: &str = "BIGARRAY_TEST_DATABASE";
-const PAYLOAD: &str = "BIGARRAY_TEST_PAYLOAD";
-const CRASH_AT: &str = "BIGARRAY_CRASH_AT";
 
 /// One that this build has.
 fn codec(store: &LmdbStore) -> Option<Codec> {
@@ -65,14 +59,13 @@ fn assert_state(base: &dyn Snapshot, payload: &str, is_new: bool) {
 /// Runs as a process of its own, and is killed.
 #[test]
 fn child_commits() {
-    let Some(path) = std::env::var_os(DATABASE) else { return };
-    let store = support::open(path.as_ref());
+    let Some((path, payload)) = in_child() else { return };
+    let store = support::open(&path);
     let base = now(&store);
-    let payload = std::env::var(PAYLOAD).unwrap();
     Edit::commit(&*store, &*base, &[change(&*base, &payload)]).expect("nothing but the kill ends the commit");
 }
 
-fn kill_at(point: &str, payload: &str, committed: bool) {
+fn after_a_kill_at(point: &str, payload: &str, committed: bool) {
     let db = Db::new();
     let store = db.open();
     let Some(codec) = codec(&store) else { return };
@@ -87,14 +80,7 @@ fn kill_at(point: &str, payload: &str, committed: bool) {
         commit(&store, |base| Edit::of(base, "a").smooth_page(base, 48, page, 9000 + u64::from(page)));
     }
     drop(store);
-    let child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "child_commits", "--nocapture"])
-        .env(DATABASE, &db.path)
-        .env(PAYLOAD, payload)
-        .env(CRASH_AT, point)
-        .output()
-        .unwrap();
-    assert_eq!(child.status.signal(), Some(9), "{point}: {}", String::from_utf8_lossy(&child.stdout));
+    kill_at(point, "child_commits", &db, payload);
 
     let store = db.open();
     check(&store);
@@ -104,12 +90,6 @@ fn kill_at(point: &str, payload: &str, committed: bool) {
         assert_state(&*now(&store), payload, true);
     }
     assert_eq!(check(&store).claimed_pages, 0, "{point}");
-}
-
-macro_rules! killed {
-    ($($name:ident: $point:literal, $payload:literal, committed: $committed:literal;)+) => {
-        $(#[test] fn $name() { kill_at($point, $payload, $committed); })+
-    };
 }
 
 killed! {

@@ -3,8 +3,6 @@
 
 mod support;
 
-use std::os::unix::process::ExitStatusExt as _;
-use std::process::Command;
 use std::sync::Arc;
 
 use bigarray_core::store::Snapshot;
@@ -12,11 +10,8 @@ use bigarray_core::testing::{Edit, array_of};
 use bigarray_store_lmdb::LmdbStore;
 use serde_json::json;
 
+use support::crash::{in_child, kill_at, killed};
 use support::{Db, assert_page, check, commit, id_of, large_array_of, now};
-
-const DATABASE: &str = "BIGARRAY_TEST_DATABASE";
-const PAYLOAD: &str = "BIGARRAY_TEST_PAYLOAD";
-const CRASH_AT: &str = "BIGARRAY_CRASH_AT";
 
 /// How the database is before: what the commit touches in every way.
 fn prepare(store: &LmdbStore) {
@@ -65,24 +60,17 @@ fn assert_new(base: &dyn Snapshot, is_large: bool) {
 /// Runs as a process of its own, and is killed.
 #[test]
 fn child_commits() {
-    let Some(path) = std::env::var_os(DATABASE) else { return };
-    let store = support::open(path.as_ref());
+    let Some((path, payload)) = in_child() else { return };
+    let store = support::open(&path);
     let base = now(&store);
-    let is_large = std::env::var(PAYLOAD).unwrap() == "large";
+    let is_large = payload == "large";
     Edit::commit(&*store, &*base, &change(&*base, is_large)).expect("nothing but the kill ends the commit");
 }
 
-fn kill_at(point: &str, payload: &str, committed: bool) {
+fn after_a_kill_at(point: &str, payload: &str, committed: bool) {
     let db = Db::new();
     prepare(&db.open());
-    let child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "child_commits", "--nocapture"])
-        .env(DATABASE, &db.path)
-        .env(PAYLOAD, payload)
-        .env(CRASH_AT, point)
-        .output()
-        .unwrap();
-    assert_eq!(child.status.signal(), Some(9), "{point}: {}", String::from_utf8_lossy(&child.stdout));
+    kill_at(point, "child_commits", &db, payload);
 
     let store: Arc<LmdbStore> = db.open();
     check(&store);
@@ -101,12 +89,6 @@ fn kill_at(point: &str, payload: &str, committed: bool) {
     }
     commit(&store, |base| Edit::of(base, "a").page(base, 0, 7, 1));
     assert_eq!(check(&store).claimed_pages, 0, "{point}");
-}
-
-macro_rules! killed {
-    ($($name:ident: $point:literal, $payload:literal, committed: $committed:literal;)+) => {
-        $(#[test] fn $name() { kill_at($point, $payload, $committed); })+
-    };
 }
 
 killed! {

@@ -2,8 +2,6 @@
 
 mod support;
 
-use std::os::unix::process::ExitStatusExt as _;
-use std::process::Command;
 use std::sync::Arc;
 
 use bigarray_core::store::{Origin, Segment, Snapshot};
@@ -11,6 +9,7 @@ use bigarray_core::testing::{Edit, Rng, array_of};
 use bigarray_core::{BlockNo, BlockSize, Descriptor, PAGE};
 use bigarray_store_lmdb::{Durability, LmdbStore, Options};
 
+use support::crash::{in_child, kill_at};
 use support::{Db, assert_page, check, commit, id_of, large_array_of, now};
 
 /// Commits that wait for no disk: what they write is the same.
@@ -201,29 +200,20 @@ fn a_block_that_a_large_payload_leaves_in_many_pieces_is_copied_and_the_claim_gi
     assert_eq!((report.stored_pages, report.claimed_pages), (3 * 512, 0));
 }
 
-const DATABASE: &str = "BIGARRAY_TEST_DATABASE";
-const CRASH_AT: &str = "BIGARRAY_CRASH_AT";
-
 /// Runs as a process of its own, and is killed.
 #[test]
 fn child_appends() {
-    let Some(path) = std::env::var_os(DATABASE) else { return };
-    append(&support::open(path.as_ref()), PAGE, 2 * (64 << 10), |_| 3000);
+    let Some((path, _)) = in_child() else { return };
+    append(&support::open(&path), PAGE, 2 * (64 << 10), |_| 3000);
     panic!("nothing but the kill ends the commits");
 }
 
-fn kill_at(point: &str) {
+fn after_a_kill_at(point: &str) {
     let db = Db::new();
     let store = db.open();
     commit(&store, |base| Edit::create("a", Descriptor { shape: vec![PAGE], ..array_of(1) }).page(base, 0, 0, 7));
     drop(store);
-    let child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "child_appends", "--nocapture"])
-        .env(DATABASE, &db.path)
-        .env(CRASH_AT, point)
-        .output()
-        .unwrap();
-    assert_eq!(child.status.signal(), Some(9), "{point}: {}", String::from_utf8_lossy(&child.stdout));
+    kill_at(point, "child_appends", &db, "");
 
     // Every commit before the one that was killed is there, whole, and nothing of that one.
     let store = db.open();
@@ -251,10 +241,10 @@ fn kill_at(point: &str) {
 
 #[test]
 fn killed_after_pages_were_made_ready_for_later_commits() {
-    kill_at("next pages made ready");
+    after_a_kill_at("next pages made ready");
 }
 
 #[test]
 fn killed_after_a_block_was_copied() {
-    kill_at("block copied");
+    after_a_kill_at("block copied");
 }

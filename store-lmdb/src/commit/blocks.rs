@@ -33,6 +33,15 @@ pub(super) struct Target<'c> {
     pub(super) grown: Range<usize>,
 }
 
+/// A block that a commit changes, and what becomes of it.
+pub(super) struct ChangedBlock<'c> {
+    pub(super) array: &'c Target<'c>,
+    pub(super) change: &'c BlockChange,
+    pub(super) stored: StoredBlock,
+    /// The checksums that its pages have from this commit on, as far as it changes them.
+    pub(super) sums: Vec<Option<u32>>,
+}
+
 /// The blocks of a commit: what all of it works on.
 pub(super) struct Blocks<'c, 't, 'i> {
     pub(super) txn: &'t RefCell<WriteTxn<'i>>,
@@ -173,9 +182,8 @@ impl<'c, 't, 'i> Blocks<'c, 't, 'i> {
         if self.is_payload_claimed {
             self.used.extend(unit.runs());
         }
-        let version = Version(self.txn.borrow().id());
-        let block = StoredBlock { version, pages, segments: over.segments };
-        self.store_block(change.block, array, &block, &vec![Some(0); pages as usize], sums)
+        let stored = StoredBlock { version: Version(self.txn.borrow().id()), pages, segments: over.segments };
+        self.store_block(&ChangedBlock { array, change, stored, sums: vec![Some(0); pages as usize] }, sums)
     }
 
     fn lay_over_block(
@@ -218,33 +226,28 @@ impl<'c, 't, 'i> Blocks<'c, 't, 'i> {
         }
 
         let version = Version(self.txn.borrow().id());
-        let mut block = StoredBlock { version, pages: array.size.pages(), segments: over.segments };
-        self.gather(&mut block, change, array, &old, &is_claimed, &mut new_sums, sums)?;
-        self.used.extend(runs_of(&block.segments).into_iter().filter(is_claimed));
-        self.store_block(change.block, array, &block, &new_sums, sums)
+        let stored = StoredBlock { version, pages: array.size.pages(), segments: over.segments };
+        let mut block = ChangedBlock { array, change, stored, sums: new_sums };
+        self.gather(&mut block, &old, &is_claimed, sums)?;
+        self.used.extend(runs_of(&block.stored.segments).into_iter().filter(is_claimed));
+        self.store_block(&block, sums)
     }
 
     /// Stores the record of a block, and the checksums of those of its pages that have new ones.
-    fn store_block(
-        &mut self,
-        number: BlockNo,
-        array: &Target<'_>,
-        block: &StoredBlock,
-        new_sums: &[Option<u32>],
-        sums: &mut SumsWriter,
-    ) -> Result<()> {
+    fn store_block(&mut self, block: &ChangedBlock<'_>, sums: &mut SumsWriter) -> Result<()> {
+        let ChangedBlock { array, change, stored, .. } = block;
         let mut txn = self.txn.borrow_mut();
-        let first_page = number.0 * u64::from(block.pages);
-        for (page, sum) in (first_page..).zip(new_sums) {
+        let first_page = change.block.0 * u64::from(stored.pages);
+        for (page, sum) in (first_page..).zip(&block.sums) {
             if let Some(sum) = sum {
                 sums.set(&mut txn, page, *sum)?;
             }
         }
-        let (key, db) = (block_key(array.id, number), txn.dbs().blocks);
-        if block.segments.is_empty() {
+        let (key, db) = (block_key(array.id, change.block), txn.dbs().blocks);
+        if stored.segments.is_empty() {
             txn.delete(db, &key).map(drop)
         } else {
-            txn.put(db, &key, &encode_block(&key, block))
+            txn.put(db, &key, &encode_block(&key, stored))
         }
     }
 

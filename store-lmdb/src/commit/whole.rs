@@ -3,7 +3,7 @@
 use bigarray_core::store::{BlockChange, PageSource};
 use bigarray_core::{BlockNo, Codec, Error, ErrorKind, PAGE, Result};
 
-use super::blocks::{Blocks, Target};
+use super::blocks::{Blocks, ChangedBlock, Target};
 use super::overlay::lay_over;
 use super::sums::SumsWriter;
 use crate::alloc::{CHUNK_PAGES, Run};
@@ -59,29 +59,25 @@ fn most_pieces_when_full(change: &BlockChange, array: &Target<'_>, old: &[Stored
 
 impl Blocks<'_, '_, '_> {
     /// Copies a block that a commit has just changed to pages of its own, if it is in too many pieces: compressed, if the
-    /// array has a codec and it shrinks. Before it was in `old`; `is_claimed` says of which runs of it a claim decides, and `new_sums` what
-    /// checksums pages have from this commit on, as far as it changes them.
-    #[allow(clippy::too_many_arguments, reason = "what there is of one block at this point")]
+    /// array has a codec and it shrinks. Before it was in `old`; `is_claimed` says of which runs of it a claim decides.
     pub(super) fn gather(
         &mut self,
-        block: &mut StoredBlock,
-        change: &BlockChange,
-        array: &Target<'_>,
+        block: &mut ChangedBlock<'_>,
         old: &[StoredSegment],
         is_claimed: &dyn Fn(&Run) -> bool,
-        new_sums: &mut [Option<u32>],
         sums: &mut SumsWriter,
     ) -> Result<()> {
-        let full = most_pieces_when_full(change, array, old).filter(|_| 2 * stored_pages(block) >= block.pages);
-        let most = full.unwrap_or(usize::MAX).min(most_pieces(block));
-        let is_fine = block.to_record().segments.len() <= most && block.segments.len() <= MAX_SEGMENTS;
+        let ChangedBlock { array, change, stored, .. } = &*block;
+        let full = most_pieces_when_full(change, array, old).filter(|_| 2 * stored_pages(stored) >= stored.pages);
+        let most = full.unwrap_or(usize::MAX).min(most_pieces(stored));
+        let is_fine = stored.to_record().segments.len() <= most && stored.segments.len() <= MAX_SEGMENTS;
         // What was compressed when it was written whole, or did not shrink then, is as good as it gets.
         let could_shrink = array.codec != Codec::None
             && full.is_some()
-            && stored_pages(block) > 1
-            && !matches!(block.segments[..], [StoredSegment { place: Place::Unit(_), .. }])
-            && change.pages.iter().map(|run| run.pages.len()).sum::<usize>() < block.pages as usize;
-        if block.segments.is_empty() || (is_fine && !could_shrink) {
+            && stored_pages(stored) > 1
+            && !matches!(stored.segments[..], [StoredSegment { place: Place::Unit(_), .. }])
+            && change.pages.iter().map(|run| run.pages.len()).sum::<usize>() < stored.pages as usize;
+        if stored.segments.is_empty() || (is_fine && !could_shrink) {
             return Ok(());
         }
         let of = |e: Error| {
@@ -89,44 +85,40 @@ impl Blocks<'_, '_, '_> {
             e.context(format_args!("{dir}: array {:?} (id {}), block {number}", array.name, array.id.0))
         };
         let mut bytes = vec![0; array.size.bytes()];
-        read_block(self.data, &mut self.unpacker, &block.segments, &mut bytes).map_err(of)?;
+        read_block(self.data, &mut self.unpacker, &stored.segments, &mut bytes).map_err(of)?;
 
-        let whole = match self.pack(block, change, array, full.is_some(), &bytes, new_sums, sums)? {
+        let all = 0..stored.pages;
+        let whole = match self.pack(block, full.is_some(), &bytes, sums)? {
             Some(unit) => {
-                new_sums.fill(Some(0));
-                vec![StoredSegment::unit(block.pages, unit)]
+                block.sums.fill(Some(0));
+                vec![StoredSegment::unit(all.end, unit)]
             }
             None if is_fine => return Ok(()),
-            None => self.copy(block, change, array, full.is_some(), &bytes, new_sums)?,
+            None => self.copy(block, full.is_some(), &bytes)?,
         };
         self.wrote = true;
         crash::point("block copied");
-        let all = 0..block.pages;
-        let over = lay_over(&block.segments, std::slice::from_ref(&all), &whole);
-        block.segments = over.segments;
+        let over = lay_over(&block.stored.segments, std::slice::from_ref(&all), &whole);
+        block.stored.segments = over.segments;
         // What was claimed goes back with the claim.
         self.freed.extend(over.freed.into_iter().filter(|run| !is_claimed(run)));
         Ok(())
     }
 
     /// Stores a block, whose bytes are given, compressed; `None` if it does not shrink, or has no room in one piece.
-    #[allow(clippy::too_many_arguments, reason = "as of `gather`")]
     fn pack(
         &mut self,
-        block: &StoredBlock,
-        change: &BlockChange,
-        array: &Target<'_>,
+        block: &ChangedBlock<'_>,
         is_full: bool,
         bytes: &[u8],
-        new_sums: &[Option<u32>],
         sums: &mut SumsWriter,
     ) -> Result<Option<Unit>> {
         let mut packer = std::mem::take(&mut self.packer);
-        let packed = packer.pack(array.codec, array.item_bytes, bytes, stored_pages(block));
+        let packed = packer.pack(block.array.codec, block.array.item_bytes, bytes, stored_pages(&block.stored));
         let stored = match packed {
             Ok(Some((packed, payload))) => {
-                self.verify(block, change, array, bytes, new_sums, sums)?;
-                self.store_unit(change, array, is_full, packed, payload)
+                self.verify(block, bytes, sums)?;
+                self.store_unit(block, is_full, packed, payload)
             }
             done => done.map(|_| None),
         };
@@ -136,15 +128,13 @@ impl Blocks<'_, '_, '_> {
 
     fn store_unit(
         &mut self,
-        change: &BlockChange,
-        array: &Target<'_>,
+        block: &ChangedBlock<'_>,
         is_full: bool,
         packed: Packed,
         payload: &[u8],
     ) -> Result<Option<Unit>> {
         let pages = packed.pages() as u16;
-        let runs = if is_full { self.place_full(array, change.block, pages)? } else { None };
-        let runs = match runs {
+        let runs = match self.place_full(block, is_full, pages)? {
             Some(runs) => runs,
             None => self.space.allocate_piece(pages, pages)?.into_iter().collect(),
         };
@@ -156,21 +146,14 @@ impl Blocks<'_, '_, '_> {
     }
 
     /// Sees that pages which are to be compressed are what was written: from then on, their own checksums are gone.
-    fn verify(
-        &self,
-        block: &StoredBlock,
-        change: &BlockChange,
-        array: &Target<'_>,
-        bytes: &[u8],
-        new_sums: &[Option<u32>],
-        sums: &mut SumsWriter,
-    ) -> Result<()> {
-        let plain = block.segments.iter().filter(|s| s.run().is_some());
+    fn verify(&self, block: &ChangedBlock<'_>, bytes: &[u8], sums: &mut SumsWriter) -> Result<()> {
+        let ChangedBlock { array, change, stored, .. } = block;
+        let plain = stored.segments.iter().filter(|s| s.run().is_some());
         for page in plain.flat_map(|s| s.first..s.end()) {
-            let sum = match new_sums[page as usize] {
+            let sum = match block.sums[page as usize] {
                 Some(sum) => sum,
                 None => {
-                    let at = change.block.0 * u64::from(block.pages) + u64::from(page);
+                    let at = change.block.0 * u64::from(stored.pages) + u64::from(page);
                     sums.get(&mut self.txn.borrow_mut(), at)?
                 }
             };
@@ -190,31 +173,23 @@ impl Blocks<'_, '_, '_> {
 
     /// Stores a block, whose bytes are given, as it is: from its first stored page to its last, holes between them as
     /// zeros.
-    fn copy(
-        &mut self,
-        block: &StoredBlock,
-        change: &BlockChange,
-        array: &Target<'_>,
-        is_full: bool,
-        bytes: &[u8],
-        new_sums: &mut [Option<u32>],
-    ) -> Result<Vec<StoredSegment>> {
-        let (Some(first), Some(last)) = (block.segments.first(), block.segments.last()) else { return Ok(Vec::new()) };
+    fn copy(&mut self, block: &mut ChangedBlock<'_>, is_full: bool, bytes: &[u8]) -> Result<Vec<StoredSegment>> {
+        let segments = &block.stored.segments;
+        let (Some(first), Some(last)) = (segments.first(), segments.last()) else { return Ok(Vec::new()) };
         let span = first.first..last.end();
         // What had no checksum of its own gets one.
         let mut at = span.start;
-        for segment in &block.segments {
-            new_sums[at as usize..segment.first as usize].fill(Some(self.sum_of_zeros));
+        for segment in segments {
+            block.sums[at as usize..segment.first as usize].fill(Some(self.sum_of_zeros));
             at = segment.end();
             if segment.run().is_none() {
                 for page in segment.first as usize..at as usize {
-                    new_sums[page] = Some(crc32c::crc32c(&bytes[page * PAGE..][..PAGE]));
+                    block.sums[page] = Some(crc32c::crc32c(&bytes[page * PAGE..][..PAGE]));
                 }
             }
         }
         let pages = span.len() as u16;
-        let runs = if is_full { self.place_full(array, change.block, pages)? } else { None };
-        let runs = match runs {
+        let runs = match self.place_full(block, is_full, pages)? {
             Some(runs) => runs,
             None => self.space.allocate_whole(pages, pages)?,
         };
@@ -235,12 +210,16 @@ impl Blocks<'_, '_, '_> {
     }
 
     /// Room for a block that is full: behind the block before, so that both are one mapping, or are read in one go. In
-    /// one run, or in two that follow each other; `None` if the file cannot grow.
-    fn place_full(&mut self, array: &Target<'_>, block: BlockNo, pages: u16) -> Result<Option<Vec<Run>>> {
+    /// one run, or in two that follow each other; `None` if the block is not full, or the file cannot grow.
+    fn place_full(&mut self, block: &ChangedBlock<'_>, is_full: bool, pages: u16) -> Result<Option<Vec<Run>>> {
+        if !is_full {
+            return Ok(None);
+        }
+        let (array, number) = (block.array, block.change.block.0);
         let stored = |block: u64| self.txn.borrow().tables().stored_block(array.id, BlockNo(block));
-        let before = block.0.checked_sub(1).map(stored).transpose()?.flatten();
+        let before = number.checked_sub(1).map(stored).transpose()?.flatten();
         let last = before.and_then(|before| before.segments.last().copied());
-        let is_last = stored(block.0 + 1)?.is_none();
+        let is_last = stored(number + 1)?.is_none();
         if let Some(last) = last.filter(|s| s.end() == array.size.pages())
             && let Some(run) = runs_of(&[last]).last()
             && let Some(runs) = self.space.allocate_behind(run, pages)?
@@ -248,7 +227,7 @@ impl Blocks<'_, '_, '_> {
             return Ok(Some(runs));
         }
         // Those to come are to lie behind it, if there are some: more of them the more there are before it.
-        let room = u64::from(pages).saturating_mul(if is_last { block.0 + 1 } else { 1 });
+        let room = u64::from(pages).saturating_mul(if is_last { number + 1 } else { 1 });
         let run = self.space.allocate_piece(pages, room.min(u64::from(CHUNK_PAGES) / 2) as u16)?;
         Ok(run.map(|run| vec![run]))
     }

@@ -1,6 +1,8 @@
 //! What the tests of the store share.
 
-#![allow(dead_code, reason = "each test file uses a part")]
+#![allow(dead_code, unused_imports, unused_macros, reason = "each test file uses a part")]
+
+pub(crate) mod crash;
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
