@@ -98,8 +98,6 @@ impl World {
             model.insert(name.to_owned(), (self.rng.draw(), vec![0; len]));
             return;
         };
-        // Who waits for a load ahead without a fault relies on others to run it.
-        self.memory.run_jobs();
         match self.rng.below(12) {
             0 => {
                 transaction.remove(name).unwrap();
@@ -133,7 +131,6 @@ impl World {
                 for _ in 0..self.rng.below(4) {
                     self.write(&mut writer, data);
                 }
-                self.memory.run_jobs();
                 if self.rng.one_in(3) {
                     writer.prefetch(0..data.len()).unwrap();
                 }
@@ -175,7 +172,6 @@ impl World {
             let mut savepoints: Vec<(Savepoint, Model)> = Vec::new();
             for _ in 0..1 + self.rng.below(self.mode.steps) {
                 self.step(&transaction, &mut model);
-                self.memory.run_jobs();
                 if self.rng.one_in(4) {
                     savepoints.push((transaction.savepoint().unwrap(), model.clone()));
                 } else if !savepoints.is_empty() && self.rng.one_in(3) {
@@ -189,7 +185,7 @@ impl World {
             let other = self.rng.one_in(3).then(|| self.other());
             match self.rng.below(4) {
                 0 => transaction.abort(),
-                _ => match (self.commit(transaction), other) {
+                _ => match (transaction.commit(None), other) {
                     (Ok(()), None) => self.committed = model,
                     (Ok(()), Some(None)) => self.committed = model,
                     (Ok(()), Some(Some(name))) => self.merge(model, &name),
@@ -215,11 +211,6 @@ impl World {
         }
     }
 
-    fn commit(&self, transaction: Transaction) -> bigarray_core::Result<()> {
-        self.memory.run_jobs();
-        transaction.commit(None)
-    }
-
     /// Another transaction writes somewhere and commits; says where, if that changed anything.
     fn other(&mut self) -> Option<String> {
         let transaction = self.engine.begin().unwrap();
@@ -236,7 +227,7 @@ impl World {
         let mut writer = transaction.open(&name).unwrap();
         self.write(&mut writer, data);
         drop(writer);
-        self.commit(transaction).unwrap();
+        transaction.commit(None).unwrap();
         let changed = self.committed.get(&name) != model.get(&name);
         self.committed = model;
         changed.then_some(name)

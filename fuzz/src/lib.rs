@@ -6,4 +6,4 @@ mod run;
 mod scenario;
 
 pub use run::run;
-pub use scenario::{Call, Change, Op, Paging, Place, Scenario, Setup, Size};
+pub use scenario::{Call, Change, MemoryBudget, Op, Paging, Place, Scenario, Setup, Size};

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use bigarray_core::store::{Snapshot, Store};
 use bigarray_core::testing::{MemStore, MemStoreOptions, Signal, SimMemory, SimOp, SimOptions, SimSpan, array_of};
-use bigarray_core::{Engine, EngineOptions, Error, Reader, Result, Transaction, Writer};
+use bigarray_core::{Codec, Descriptor, Engine, EngineOptions, Error, Reader, Result, Savepoint, Transaction, Writer};
 
 use crate::model::{Draft, Model, Verdict};
-use crate::scenario::{Change, Op, Paging, Place, Scenario, Setup, pattern};
+use crate::scenario::{Change, MemoryBudget, Op, Paging, Place, Scenario, Setup, pattern};
 
 /// Name of the array.
 const NAME: &str = "A";
@@ -49,6 +49,8 @@ struct World {
 struct Open {
     transaction: Transaction,
     draft: Draft,
+    /// Oldest first, each with what was there.
+    savepoints: Vec<(Savepoint, Draft)>,
     /// An access ended in a signal: it cannot commit.
     poisoned: bool,
 }
@@ -81,12 +83,18 @@ impl World {
             },
         );
         let copy = matches!(setup.paging, Paging::Copy | Paging::UserModeCopy);
-        let options = EngineOptions { copy, verify: setup.verify, ..EngineOptions::default() };
+        let options = EngineOptions {
+            copy,
+            verify: setup.verify,
+            budget_bytes: setup.budget.bytes(),
+            spill_under_views: !setup.spares_views,
+        };
         let engine = Engine::new(Arc::new(store.clone()), Arc::new(memory.clone()), options);
         let transaction = engine.begin().expect("a transaction");
-        drop(transaction.create(NAME, array_of(2)).expect("a new array"));
+        let array = array(setup, array_of(2).nbytes());
+        let bytes = vec![0; array.nbytes()];
+        drop(transaction.create(NAME, array).expect("a new array"));
         transaction.commit(None).expect("the first commit");
-        let bytes = vec![0; array_of(2).nbytes()];
         World { setup, store, memory, engine, model: Model::new(bytes), open: None, held: Vec::new(), failures: false }
     }
 
@@ -96,6 +104,9 @@ impl World {
             Op::Elsewhere(change) => self.elsewhere(change),
             Op::Read(place) => self.read(place, |span, range| span.load(range)),
             Op::ReadInKernel(place) => self.read(place, |span, range| span.load_in_kernel(range)),
+            Op::Flush => self.flush(),
+            Op::Savepoint => self.savepoint(),
+            Op::Rollback(which) => self.roll_back(usize::from(which)),
             Op::Commit => self.commit(),
             Op::Abort => self.open = None,
             Op::Hold if self.held.len() < HELD => {
@@ -133,7 +144,36 @@ impl World {
 
     fn begin(&self) -> Open {
         let transaction = self.engine.begin().expect("a transaction");
-        Open { transaction, draft: self.model.begin(), poisoned: false }
+        Open { transaction, draft: self.model.begin(), savepoints: Vec::new(), poisoned: false }
+    }
+
+    fn flush(&mut self) {
+        if let Some(open) = &self.open
+            && let Err(error) = open.transaction.open(NAME).and_then(|mut writer| writer.flush())
+        {
+            self.allow(&error);
+        }
+    }
+
+    fn savepoint(&mut self) {
+        let Some(open) = &mut self.open else { return };
+        match open.transaction.savepoint() {
+            Ok(savepoint) => {
+                assert!(!open.poisoned, "a savepoint of what could not be loaded");
+                open.savepoints.push((savepoint, open.draft.clone()));
+            }
+            Err(error) => self.allow(&error),
+        }
+    }
+
+    /// Whatever failed since, this does not.
+    fn roll_back(&mut self, which: usize) {
+        let Some(open) = self.open.as_mut().filter(|open| !open.savepoints.is_empty()) else { return };
+        let at = which % open.savepoints.len();
+        let (savepoint, draft) = open.savepoints.swap_remove(at);
+        open.savepoints.truncate(at);
+        open.transaction.rollback(savepoint).expect("a savepoint of this transaction");
+        (open.draft, open.poisoned) = (draft, false);
     }
 
     fn commit(&mut self) {
@@ -147,7 +187,11 @@ impl World {
         let mut draft = open.draft.clone();
         draft.apply(change);
         match self.apply_to_array(&open.transaction, &open.draft, change) {
-            Ok(Ok(())) => open.draft = draft,
+            Ok(Ok(())) => {
+                open.draft = draft;
+                // What could not be loaded is removed.
+                open.poisoned &= !matches!(change, Change::Recreate(_));
+            }
             Ok(Err(signal)) => {
                 self.allow_signal(signal);
                 open.poisoned = true;
@@ -183,9 +227,7 @@ impl World {
             }
             Change::Recreate(size) => {
                 transaction.remove(NAME)?;
-                let mut array = array_of(0);
-                array.shape = vec![size.bytes()];
-                transaction.create(NAME, array).map(|_| Ok(()))
+                transaction.create(NAME, array(self.setup, size.bytes())).map(|_| Ok(()))
             }
         }
     }
@@ -215,6 +257,8 @@ impl World {
         });
         match loaded {
             Ok(Ok(bytes)) => assert_same(&bytes, &open.draft.bytes[range.clone()], range.start, "the transaction"),
+            // What was prefetched may have been let go of again.
+            Ok(Err(Signal::Efault)) if self.setup.budget != MemoryBudget::Unlimited => {}
             Ok(Err(signal)) => {
                 self.allow_signal(signal);
                 open.poisoned = true;
@@ -291,13 +335,21 @@ impl World {
 
     fn allow(&self, error: &Error) {
         let full = self.setup.small_store && error.is_store_full();
-        assert!(self.failures || full, "nothing failed, but: {error}");
+        // Without faults all that cannot be mapped has to be in memory.
+        let is_held = self.setup.paging == Paging::Eager && (self.setup.compressed || self.setup.produced);
+        let too_much = is_held && self.setup.budget != MemoryBudget::Unlimited && error.is_unsupported();
+        assert!(self.failures || full || too_much, "nothing failed, but: {error}");
     }
 
     fn allow_signal(&self, signal: Signal) {
         assert!(signal == Signal::Bus, "a system call met a missing page after a prefetch");
         assert!(self.failures, "nothing failed, but an access ended in a signal");
     }
+}
+
+fn array(setup: Setup, len: usize) -> Descriptor {
+    let codec = if setup.compressed { Codec::Lz4 { shuffle: false } } else { Codec::None };
+    Descriptor { codec, shape: vec![len], ..array_of(0) }
 }
 
 fn assert_same(found: &[u8], expected: &[u8], start: usize, whose: &str) {

@@ -48,6 +48,31 @@ pub struct Setup {
     pub reports_read_zero_pages: bool,
     /// Loads may be late.
     pub leaves_jobs: bool,
+    /// Memory of their own that all spans may have.
+    pub budget: MemoryBudget,
+    /// What is over the budget waits until no view lives, where it was written to.
+    pub spares_views: bool,
+    /// The array has a codec.
+    pub compressed: bool,
+}
+
+/// Memory of their own that all spans together may have.
+#[derive(Arbitrary, Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "named as what they are")]
+pub enum MemoryBudget {
+    Unlimited,
+    TwoBlocks,
+    FourBlocks,
+}
+
+impl MemoryBudget {
+    pub(crate) fn bytes(self) -> usize {
+        match self {
+            MemoryBudget::Unlimited => usize::MAX,
+            MemoryBudget::TwoBlocks => 2 * BLOCK,
+            MemoryBudget::FourBlocks => 4 * BLOCK,
+        }
+    }
 }
 
 /// How blocks become memory.
@@ -76,6 +101,12 @@ pub enum Op {
     Read(Place),
     /// The same by a system call, after a prefetch.
     ReadInKernel(Place),
+    /// Writes ahead what the transaction wrote.
+    Flush,
+    /// Takes a savepoint of it.
+    Savepoint,
+    /// Goes back to one of its savepoints.
+    Rollback(u8),
     /// Commits the transaction.
     Commit,
     /// Aborts it.
@@ -161,6 +192,10 @@ pub enum Call {
     Map,
     Copy,
     Unprotect,
+    Guard,
+    Unguard,
+    Evict,
+    Remap,
     Reset,
     Written,
 }
@@ -173,6 +208,10 @@ impl From<Call> for SimOp {
             Call::Map => SimOp::Map,
             Call::Copy => SimOp::Copy,
             Call::Unprotect => SimOp::Unprotect,
+            Call::Guard => SimOp::Guard,
+            Call::Unguard => SimOp::Unguard,
+            Call::Evict => SimOp::Evict,
+            Call::Remap => SimOp::Remap,
             Call::Reset => SimOp::Reset,
             Call::Written => SimOp::Written,
         }

@@ -8,7 +8,7 @@ use bigarray_core::testing::Rng;
 use bigarray_fuzz::{Op, Paging, Scenario, run};
 
 /// Programs a mode of paging.
-const PROGRAMS: u64 = 60;
+const PROGRAMS: u64 = 200;
 
 fn scenario(paging: Paging, seed: u64) -> Scenario {
     let mut rng = Rng::new(seed);

@@ -46,11 +46,14 @@ impl Load {
     }
 
     /// Gives back what it shows until it is its turn: who lets go of the span waits for the loads that run, and not for all
-    /// that stand in a queue.
+    /// that stand in a queue. Meanwhile others may take it over.
     fn park(mut self) -> Load {
         let lent = self.binding.take();
         let mut table = self.pager.lock();
         table.take_back(lent);
+        if table.generation == self.generation {
+            table.park(&self.run);
+        }
         let is_let_go = table.binding.is_none();
         drop(table);
         if is_let_go {
@@ -59,10 +62,12 @@ impl Load {
         self
     }
 
-    /// Its turn has come. `false` if nobody needs it any more.
+    /// Its turn has come. `false` if nobody needs it any more, or somebody took it over.
     fn resume(&mut self) -> bool {
         let mut table = self.pager.lock();
-        self.binding = if table.generation == self.generation { table.lend() } else { None };
+        if table.generation == self.generation && table.binding.is_some() && table.resume(&self.run) {
+            self.binding = table.lend();
+        }
         self.binding.is_some()
     }
 }
@@ -70,11 +75,12 @@ impl Load {
 impl Drop for Load {
     fn drop(&mut self) {
         let lent = self.binding.take();
+        let is_parked = lent.is_none();
         let mut table = self.pager.lock();
         // The snapshot first: who is woken may let go of it, and count on its end.
         table.take_back(lent);
         if table.generation == self.generation {
-            table.finish(&self.run);
+            table.finish(&self.run, is_parked);
         }
         drop(table);
         self.pager.loaded.notify_all();
@@ -245,7 +251,16 @@ impl Pager {
         table.binding.as_ref()?;
         let pager = self.this.upgrade()?;
         let run = table.start(block, block..block + 1);
+        table.park(&run);
         Some(Load { pager, run, block, generation: table.generation, binding: None })
+    }
+
+    /// The load of `block`, which is loading, if that waits for its turn.
+    pub(super) fn take_over(&self, table: &mut Table, block: u64) -> Option<Load> {
+        let run = table.waiting(block)?;
+        let (pager, binding) = (self.this.upgrade()?, table.lend()?);
+        table.resume(&run);
+        Some(Load { pager, run, block, generation: table.generation, binding: Some(binding) })
     }
 
     /// Steps 4 to 6 for a thread that wants errors as values.

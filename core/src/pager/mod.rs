@@ -250,22 +250,26 @@ impl Pager {
     fn load_and_wait(&self, block: u64) -> Result<()> {
         let mut table = self.lock();
         loop {
-            match table.state(block) {
+            let load = match table.state(block) {
                 State::Installed(Kind::Poisoned) => {
                     let why = table.failure.clone().unwrap_or_default();
                     return Err(Error::new(table.failure_kind, format!("block {block} could not be loaded: {why}")));
                 }
                 State::Installed(_) => return Ok(()),
-                State::Loading => table = self.loaded.wait(table).unwrap_or_else(PoisonError::into_inner),
-                State::Missing => {
-                    let Some(load) = self.start(&mut table, block) else {
-                        return Err(Error::new(ErrorKind::Invalid, "the array is not open any more"));
-                    };
+                State::Loading => self.take_over(&mut table, block),
+                State::Missing => Some(
+                    self.start(&mut table, block)
+                        .ok_or_else(|| Error::new(ErrorKind::Invalid, "the array is not open any more"))?,
+                ),
+            };
+            table = match load {
+                Some(load) => {
                     drop(table);
                     Pager::load(load)?;
-                    table = self.lock();
+                    self.lock()
                 }
-            }
+                None => self.loaded.wait(table).unwrap_or_else(PoisonError::into_inner),
+            };
         }
     }
 }

@@ -226,9 +226,10 @@ impl Pager {
         let (bytes, limit) = (blocks * self.block_size.bytes(), self.budget.limit_bytes());
         let room = self.budget.make_room(bytes);
         if bytes > 0 && self.budget.is_exceeded() {
+            let others = self.budget.in_use().used_bytes.saturating_sub(bytes);
             let why = format!(
                 "array {:?}: {bytes} bytes of it are compressed and have to be held in memory where page faults cannot be \
-                 had, which the memory budget of {limit} bytes does not allow",
+                 had; the memory budget is {limit} bytes, and others hold {others} of it",
                 binding.name
             );
             return Err(Error::new(ErrorKind::Unsupported, why));

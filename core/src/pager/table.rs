@@ -69,6 +69,13 @@ impl Entry {
     }
 }
 
+/// Blocks that are being loaded.
+struct Run {
+    blocks: Range<u64>,
+    /// The load waits for its turn: whoever needs one of the blocks may do it himself.
+    waits: bool,
+}
+
 /// What a fault finds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
@@ -123,7 +130,7 @@ pub(crate) struct Table {
     /// Installed blocks. Of an eager span, those that are not zero memory.
     pub(crate) blocks: BTreeMap<u64, Entry>,
     /// Runs being loaded, apart from each other and from `blocks`.
-    loading: Vec<Range<u64>>,
+    loading: Vec<Run>,
     /// For which `changed` of its array the clean entries are right, after a binding ended.
     pub(crate) right_for: Option<(ArrayId, Version)>,
     /// The first failure; it sticks until the span is dropped.
@@ -171,7 +178,7 @@ impl Table {
             Some(entry) => State::Installed(entry.kind),
             None if self.is_dead => State::Installed(Kind::Poisoned),
             None if self.residency == Residency::Eager => State::Installed(Kind::Zero),
-            None if self.loading.iter().any(|run| run.contains(&block)) => State::Loading,
+            None if self.loading.iter().any(|run| run.blocks.contains(&block)) => State::Loading,
             None => State::Missing,
         }
     }
@@ -194,21 +201,38 @@ impl Table {
         let end = self.binding.as_ref().map_or(block + 1, |b| b.end.max(block + 1)).min(around.end);
         let end = self.blocks.range(block..end).next().map_or(end, |(&next, _)| next);
         let start = self.blocks.range(around.start..block).next_back().map_or(around.start, |(&last, _)| last + 1);
-        let run = self.loading.iter().fold(start..end, |run, other| {
+        let run = self.loading.iter().map(|other| &other.blocks).fold(start..end, |run, other| {
             if other.start > block { run.start..run.end.min(other.start) } else { run.start.max(other.end)..run.end }
         });
-        self.loading.push(run.clone());
+        self.loading.push(Run { blocks: run.clone(), waits: false });
         run
     }
 
-    /// Loading → Missing, for what was not installed meanwhile.
-    pub(crate) fn finish(&mut self, run: &Range<u64>) {
-        self.loading.retain(|other| other != run);
+    /// The load of `run` waits for its turn from here on.
+    pub(crate) fn park(&mut self, run: &Range<u64>) {
+        self.loading.iter_mut().filter(|other| other.blocks == *run).for_each(|run| run.waits = true);
+    }
+
+    /// The load of `run` waits no more. `false` if it did not: somebody took it over.
+    pub(crate) fn resume(&mut self, run: &Range<u64>) -> bool {
+        let waiting = self.loading.iter_mut().find(|other| other.waits && other.blocks == *run);
+        waiting.map(|run| run.waits = false).is_some()
+    }
+
+    /// The run that `block` is loaded with, if that waits for its turn.
+    pub(crate) fn waiting(&self, block: u64) -> Option<Range<u64>> {
+        self.loading.iter().find(|run| run.waits && run.blocks.contains(&block)).map(|run| run.blocks.clone())
+    }
+
+    /// Loading → Missing, for what was not installed meanwhile. Of a run that `waits`, or one that does not: it may have
+    /// been taken over.
+    pub(crate) fn finish(&mut self, run: &Range<u64>, waits: bool) {
+        self.loading.retain(|other| other.waits != waits || other.blocks != *run);
     }
 
     /// Loading → Missing for all of `run` but `kept`.
     pub(crate) fn narrow(&mut self, run: &Range<u64>, kept: &Range<u64>) {
-        self.loading.iter_mut().filter(|other| *other == run).for_each(|run| *run = kept.clone());
+        self.loading.iter_mut().filter(|other| other.blocks == *run).for_each(|run| run.blocks = kept.clone());
     }
 
     /// Takes the ground from under every load in flight.
@@ -270,7 +294,7 @@ mod tests {
         assert_eq!(table.start(3, 3..4), 3..4);
         assert_eq!(table.state(3), State::Loading);
         assert_eq!(table.state(9), State::Installed(Kind::Zero));
-        table.finish(&(3..4));
+        table.finish(&(3..4), false);
         assert_eq!(table.state(3), State::Missing);
     }
 
@@ -279,6 +303,21 @@ mod tests {
         let mut table = Table::new(Residency::Lazy);
         table.start(3, 0..64);
         table.raise_generation();
+        assert_eq!(table.state(3), State::Missing);
+    }
+
+    #[test]
+    fn what_waits_for_its_turn_is_taken_over_once() {
+        let mut table = Table::new(Residency::Lazy);
+        let run = table.start(3, 3..4);
+        assert_eq!(table.waiting(3), None);
+        table.park(&run);
+        assert_eq!(table.waiting(3), Some(3..4));
+        assert!(table.resume(&run) && !table.resume(&run));
+        // Who was to do it gives nothing up that he does not have.
+        table.finish(&run, true);
+        assert_eq!(table.state(3), State::Loading);
+        table.finish(&run, false);
         assert_eq!(table.state(3), State::Missing);
     }
 
