@@ -7,6 +7,7 @@ use ndarray::Dimension;
 use crate::element::Element;
 use crate::handle::{debug, reading};
 use crate::layout::Layout;
+use crate::process::OfProcess;
 
 /// An array of a [`Snapshot`](crate::Snapshot), for reading.
 ///
@@ -33,7 +34,7 @@ use crate::layout::Layout;
 /// }
 /// ```
 pub struct BigArray<T, D> {
-    source: Reader,
+    source: OfProcess<Reader>,
     layout: Layout<D>,
     element: PhantomData<T>,
 }
@@ -41,7 +42,7 @@ pub struct BigArray<T, D> {
 impl<T: Element, D: Dimension> BigArray<T, D> {
     pub(crate) fn new(source: Reader) -> Result<BigArray<T, D>> {
         let layout = Layout::of_stored::<T>(source.name(), source.descriptor())?;
-        Ok(BigArray { source, layout, element: PhantomData })
+        Ok(BigArray { source: OfProcess::new(source), layout, element: PhantomData })
     }
 
     reading!();

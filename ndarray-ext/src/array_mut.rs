@@ -8,6 +8,7 @@ use ndarray::{ArrayViewMut, Dimension};
 use crate::element::Element;
 use crate::handle::{debug, reading};
 use crate::layout::Layout;
+use crate::process::OfProcess;
 
 /// An array open in a [`Transaction`](crate::Transaction), for reading and writing.
 ///
@@ -79,7 +80,7 @@ use crate::layout::Layout;
 /// write[0] = read[0];
 /// ```
 pub struct BigArrayMut<'t, T, D> {
-    pub(crate) source: Writer<'t>,
+    pub(crate) source: OfProcess<Writer<'t>>,
     pub(crate) layout: Layout<D>,
     element: PhantomData<T>,
 }
@@ -87,7 +88,7 @@ pub struct BigArrayMut<'t, T, D> {
 impl<'t, T: Element, D: Dimension> BigArrayMut<'t, T, D> {
     pub(crate) fn new(source: Writer<'t>) -> Result<BigArrayMut<'t, T, D>> {
         let layout = Layout::of_stored::<T>(source.name(), source.descriptor())?;
-        Ok(BigArrayMut { source, layout, element: PhantomData })
+        Ok(BigArrayMut { source: OfProcess::new(source), layout, element: PhantomData })
     }
 
     /// The same array seen in another shape.

@@ -10,6 +10,7 @@ use ndarray::Dimension;
 use crate::array::BigArray;
 use crate::element::Element;
 use crate::options::{OpenOptions, Pager};
+use crate::process::OfProcess;
 use crate::snapshot::Snapshot;
 use crate::transaction::Transaction;
 
@@ -24,22 +25,21 @@ pub struct Database {
 
 /// What every handle of a database keeps.
 pub(crate) struct Home {
-    pub(crate) engine: Arc<Engine>,
+    pub(crate) engine: OfProcess<Arc<Engine>>,
     pub(crate) dir: PathBuf,
     read_only: bool,
-    pid: u32,
 }
 
 impl Home {
     /// Refuses in a process forked from the one that opened the database: it has neither the threads nor the memory.
     pub(crate) fn check_process(&self) -> Result<()> {
-        let pid = std::process::id();
-        if pid == self.pid {
+        let (pid, owner) = (std::process::id(), self.engine.pid());
+        if pid == owner {
             return Ok(());
         }
         let why = format!(
-            "database {:?} was opened by process {} and cannot be used in process {pid}, forked from it; open it there",
-            self.dir, self.pid
+            "database {:?} was opened by process {owner} and cannot be used in process {pid}, forked from it; open it there",
+            self.dir
         );
         Err(Error::new(ErrorKind::InUse, why))
     }
@@ -81,7 +81,7 @@ impl Database {
         let store = LmdbStore::open(&store_options(dir, &options))?;
         let OpenOptions { verify, spill_under_views, .. } = options;
         let engine = Engine::new(store, memory, EngineOptions { copy, verify, budget_bytes, spill_under_views });
-        let home = Home { engine, dir: dir.into(), read_only: options.read_only, pid: std::process::id() };
+        let home = Home { engine: OfProcess::new(engine), dir: dir.into(), read_only: options.read_only };
         Ok(Database { home: Arc::new(home) })
     }
 
@@ -108,6 +108,7 @@ impl Database {
 
     /// How much memory of its own this database has for arrays, and what it took to stay within the
     /// [budget](OpenOptions::memory_budget): how many blocks were copied in, let go of, and written ahead of a commit.
+    /// All zero in a forked process.
     ///
     /// ```
     /// # let dir = tempfile::tempdir().unwrap();
@@ -119,7 +120,7 @@ impl Database {
     /// # Ok::<(), bigarray::Error>(())
     /// ```
     pub fn memory_use(&self) -> MemoryUse {
-        self.home.engine.memory_use()
+        self.home.check_process().map_or_else(|_| MemoryUse::default(), |()| self.home.engine.memory_use())
     }
 
     /// The array `name` of the newest snapshot.

@@ -85,7 +85,7 @@ macro_rules! reading {
         /// # Panics
         /// If no address range of that size can be had ([`rows`](Self::rows) says so as an error).
         pub fn view(&self) -> ndarray::ArrayView<'_, T, D> {
-            crate::view::shared(&self.source, &self.layout.whole()).unwrap_or_else(|error| panic!("{error}"))
+            crate::view::shared(&*self.source, &self.layout.whole()).unwrap_or_else(|error| panic!("{error}"))
         }
 
         /// The rows `range`: consecutive slices along the growth axis, which is the first of a row-major array and the
@@ -97,7 +97,7 @@ macro_rules! reading {
         /// [`ShapeMismatch`](crate::ErrorKind::ShapeMismatch) for rows that are not there,
         /// [`TooLarge`](crate::ErrorKind::TooLarge) if no address range can be had.
         pub fn rows(&self, range: impl std::ops::RangeBounds<usize>) -> crate::Result<ndarray::ArrayView<'_, T, D>> {
-            crate::view::shared(&self.source, &self.layout.window(self.source.name(), range)?)
+            crate::view::shared(&*self.source, &self.layout.window(self.source.name(), range)?)
         }
 
         /// Ranges of the growth axis, each about a block of storage, for [`rows`](Self::rows).
@@ -124,7 +124,7 @@ macro_rules! reading {
         /// # Errors
         /// Whatever storage or `out` reports.
         pub fn write_to(&self, out: &mut (impl std::io::Write + ?Sized)) -> crate::Result<()> {
-            crate::handle::write_to(&self.source, out)
+            crate::handle::write_to(&*self.source, out)
         }
     };
 }

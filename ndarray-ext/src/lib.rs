@@ -186,6 +186,7 @@ mod handle;
 mod info;
 mod layout;
 mod options;
+mod process;
 mod snapshot;
 mod transact;
 mod transaction;

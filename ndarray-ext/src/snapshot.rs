@@ -9,6 +9,7 @@ use crate::array::BigArray;
 use crate::database::Home;
 use crate::element::Element;
 use crate::info::ArrayInfo;
+use crate::process::OfProcess;
 
 /// One committed state of a database, for reading.
 ///
@@ -17,12 +18,12 @@ use crate::info::ArrayInfo;
 #[derive(Clone)]
 pub struct Snapshot {
     home: Arc<Home>,
-    state: Arc<dyn store::Snapshot>,
+    state: OfProcess<Arc<dyn store::Snapshot>>,
 }
 
 impl Snapshot {
     pub(crate) fn new(home: Arc<Home>, state: Arc<dyn store::Snapshot>) -> Snapshot {
-        Snapshot { home, state }
+        Snapshot { home, state: OfProcess::new(state) }
     }
 
     /// The array `name`, whose elements are of type `T` and which has the dimension `D`; `IxDyn` opens any.

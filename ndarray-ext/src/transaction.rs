@@ -12,6 +12,7 @@ use crate::element::Element;
 use crate::info::ArrayInfo;
 use crate::layout::Layout;
 use crate::options::ArrayOptions;
+use crate::process::OfProcess;
 
 /// A snapshot with private changes on top, which become visible all at once or not at all.
 ///
@@ -35,12 +36,12 @@ use crate::options::ArrayOptions;
 /// ```
 pub struct Transaction {
     home: Arc<Home>,
-    inner: bigarray_core::Transaction,
+    inner: OfProcess<bigarray_core::Transaction>,
 }
 
 impl Transaction {
     pub(crate) fn new(home: Arc<Home>, inner: bigarray_core::Transaction) -> Transaction {
-        Transaction { home, inner }
+        Transaction { home, inner: OfProcess::new(inner) }
     }
 
     /// Creates a row-major array of zeros. It costs no storage until it is written to.
@@ -216,12 +217,12 @@ impl Transaction {
     /// Commits while holding `turn`, if any.
     pub(crate) fn commit_in(self, turn: Option<&dyn Turn>) -> Result<()> {
         self.home.check_process()?;
-        self.inner.commit(turn)
+        self.inner.into_inner().commit(turn)
     }
 
     /// Discards the changes, as dropping does.
     pub fn abort(self) {
-        self.inner.abort();
+        drop(self);
     }
 
     fn check_change(&self, what: fmt::Arguments<'_>) -> Result<()> {

@@ -2,26 +2,46 @@
 
 mod support;
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
 use bigarray::ndarray::Ix1;
-use bigarray::{Database, Result};
+use bigarray::{Database, Pager, Result};
 use nix::sys::resource::{Resource, setrlimit};
-use nix::sys::signal::Signal;
-use nix::sys::wait::{WaitStatus, waitpid};
-use nix::unistd::{ForkResult, fork};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{ForkResult, Pid, fork};
 use support::child::{alone, this_test};
+use support::random::Random;
 use support::{BLOCK, TestDb, small_blocks};
 
 /// Runs `child` in a forked process, which ends with the status that it returns.
 fn forked(child: impl FnOnce() -> i32) -> WaitStatus {
-    // SAFETY: nothing else of this process runs user code, see `alone`: locks that the child may need are free.
+    // SAFETY: nothing else of this process runs user code, see `alone`: locks that the child may need are free. (Where
+    // threads of the test do, the child needs none: that is what the test shows.)
     match unsafe { fork() }.unwrap() {
-        ForkResult::Parent { child } => waitpid(child, None).unwrap(),
+        ForkResult::Parent { child } => ended(child),
         ForkResult::Child => {
             // What it is expected to die of leaves no core behind.
             let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
             let status = child();
             // SAFETY: ends the process without running anything of the parent's.
             unsafe { nix::libc::_exit(status) }
+        }
+    }
+}
+
+/// How the child ended; one that hangs is killed.
+fn ended(child: Pid) -> WaitStatus {
+    let start = Instant::now();
+    loop {
+        match waitpid(child, Some(WaitPidFlag::WNOHANG)).unwrap() {
+            WaitStatus::StillAlive if start.elapsed() > Duration::from_secs(30) => {
+                kill(child, Signal::SIGKILL).unwrap();
+                return waitpid(child, None).unwrap();
+            }
+            WaitStatus::StillAlive => std::thread::sleep(Duration::from_micros(500)),
+            status => return status,
         }
     }
 }
@@ -105,6 +125,57 @@ fn handles_dropped_by_the_child_stay_whole_in_the_parent() {
     assert_eq!(db.array::<u8, Ix1>("A").unwrap().view()[0], 9);
     assert_eq!(snapshot.array::<u8, Ix1>("A").unwrap().view()[0], 1);
     parent_goes_on(&db);
+}
+
+/// Other threads hold locks when the process forks, which nobody in the child gives back.
+#[test]
+fn handles_dropped_by_a_child_that_was_forked_while_others_load_do_not_hold_it_up() {
+    if !alone(this_test!(), |_| ()) {
+        return;
+    }
+    let db = TestDb::with(Database::options().pager(Pager::Copy).memory_budget(4 << 20));
+    let blocks = 128;
+    db.transact(|txn| {
+        txn.create_with::<u8, _>("A", blocks * BLOCK, &small_blocks())?.view_mut().fill(1);
+        Ok(())
+    })
+    .unwrap();
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for thread in 0..3 {
+            let (db, is_over) = (&db, &is_over);
+            scope.spawn(move || {
+                let mut random = Random::new(thread);
+                let a = db.array::<u8, Ix1>("A").unwrap();
+                while !is_over.load(Ordering::Relaxed) {
+                    assert_eq!(a.view()[random.below(blocks) * BLOCK], 1);
+                }
+            });
+        }
+        let _over = Over(&is_over);
+        for round in 0..100 {
+            let (txn, spare) = (db.begin().unwrap(), db.begin().unwrap());
+            let mut open = txn.array::<u8, Ix1>("A").unwrap();
+            (0..4).for_each(|block| open.view_mut()[block * BLOCK] = 2);
+            drop(open);
+            let mut handles = Some((db.clone(), db.snapshot().unwrap(), db.array::<u8, Ix1>("A").unwrap(), txn));
+            let mut spare = Some(spare);
+            let status = forked(|| {
+                drop(handles.take());
+                spare.take().unwrap().commit().is_ok().into()
+            });
+            assert!(matches!(status, WaitStatus::Exited(_, 0)), "round {round}: {status:?}");
+        }
+    });
+}
+
+/// Ends the threads of a test, also when it fails.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 #[test]
