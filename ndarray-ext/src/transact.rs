@@ -4,6 +4,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Duration;
 
 use bigarray_core::Result;
+use bigarray_store_lmdb::is_index_full;
 
 use crate::database::Database;
 use crate::transaction::Transaction;
@@ -39,12 +40,18 @@ impl Database {
     /// What `change` returns, which aborts the transaction, and what [`commit`](Transaction::commit) reports other than
     /// a conflict.
     pub fn transact<R>(&self, mut change: impl FnMut(&mut Transaction) -> Result<R>) -> Result<R> {
+        let mut index_may_grow = true;
         for attempt in 0..OPTIMISTIC_ATTEMPTS {
             let mut txn = self.begin()?;
             let value = change(&mut txn)?;
             match txn.commit() {
-                // In use is an index that another process enlarged: it is adopted when this transaction is gone.
-                Err(error) if error.is_conflict() || error.is_in_use() => {
+                // In use is an index that another process enlarged: it is adopted when this transaction is gone. So is one
+                // enlarged that another process filled, which this transaction alone may have kept from growing.
+                Err(error)
+                    if error.is_conflict()
+                        || error.is_in_use()
+                        || (is_index_full(&error) && std::mem::take(&mut index_may_grow)) =>
+                {
                     tracing::debug!(attempt, %error, "transaction runs again");
                     std::thread::sleep(back_off(attempt));
                 }

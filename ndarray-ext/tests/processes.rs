@@ -363,6 +363,48 @@ fn two_processes_fill_and_enlarge_a_small_index_together() {
     assert_eq!(pieces, (1..=2 * PIECES).collect::<Vec<_>>());
 }
 
+/// Another process fills the index while a transaction is open, whose own snapshot is all that keeps it from growing.
+#[test]
+fn a_transaction_lands_in_an_index_that_another_process_filled_meanwhile() {
+    let open = |path: &str| Database::options().map_size(1 << 20).open(path).unwrap();
+    let set = |txn: &mut Transaction, who: &str, n: usize| {
+        txn.array::<u8, Ix1>(who)?.set_attr(&n.to_string(), format!("{who}{n}").repeat(2_000).into())
+    };
+    if role().is_some() {
+        say("ready");
+        loop {
+            let line = hear();
+            let (many, path) = line.split_once(' ').unwrap();
+            let db = open(path);
+            (0..many.parse().unwrap()).for_each(|n| db.transact(|txn| set(txn, "theirs", n)).unwrap());
+            say("done");
+        }
+    }
+    let mut child = Child::start(command(this_test!(), "filler"));
+    assert_eq!(child.hear(), "ready");
+    // How much the index holds without growing is LMDB's business: one of these is just that.
+    for many in 20..50 {
+        let db = TestDb::with(Database::options().map_size(1 << 20));
+        db.transact(|txn| {
+            txn.create::<u8, _>("theirs", 1)?;
+            txn.create::<u8, _>("mine", 1).map(drop)
+        })
+        .unwrap();
+        let mut is_first = true;
+        db.transact(|txn| {
+            set(txn, "mine", 0)?;
+            if std::mem::take(&mut is_first) {
+                assert_eq!(child.ask(format_args!("{many} {}", db.path().display())), "done");
+            }
+            Ok(())
+        })
+        .unwrap_or_else(|error| panic!("{many}: {error}"));
+        assert_eq!(db.array::<u8, Ix1>("theirs").unwrap().attrs().len(), many);
+        assert_eq!(db.array::<u8, Ix1>("mine").unwrap().attrs().len(), 1);
+    }
+    child.kill();
+}
+
 /// The same with an index that overflows many times: it holds attributes, as payload does not.
 #[test]
 fn growth_of_the_index_by_another_process_is_adopted() {

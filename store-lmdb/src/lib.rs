@@ -28,6 +28,7 @@ mod store;
 mod turn;
 
 pub use check::CheckReport;
+pub use index::is_index_full;
 pub use options::{Durability, Options};
 pub use record::{check_array_name, check_attr_name};
 pub use store::LmdbStore;

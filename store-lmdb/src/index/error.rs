@@ -6,6 +6,13 @@ use std::path::Path;
 
 use bigarray_core::{Error, ErrorKind};
 
+/// Whether `error` says that the index has no room left: it may have, once no snapshot of this process keeps it from
+/// growing.
+pub fn is_index_full(error: &Error) -> bool {
+    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref());
+    matches!(source, Some(lmdb::Error::MapFull))
+}
+
 /// Turns `error`, met while doing `what` to the index in `dir`, into one a program can act on.
 pub(crate) fn lmdb_error(dir: &Path, what: impl Display, error: lmdb::Error) -> Error {
     let of = |kind, hint: &str| {

@@ -16,6 +16,7 @@ use lmdb::{Database, Environment};
 
 use crate::record::Meta;
 
+pub use error::is_index_full;
 pub(crate) use error::lmdb_error;
 pub(crate) use map::open_environment;
 pub(crate) use structure::Structure;
