@@ -7,6 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::thread;
 
 use bigarray_core::store::DataFile;
 use bigarray_core::{Error, ErrorKind, Result};
@@ -66,7 +67,10 @@ impl Data {
 
     /// Forbids all further writing: what the disk holds is not known any more.
     pub(crate) fn fail(&self, why: &str) {
-        tracing::error!("{}: {why}; nothing is written until the database is opened again", self.dir.display());
+        let event = format!("{}: {why}; nothing is written until the database is opened again", self.dir.display());
+        // By a thread of its own: a subscriber may take a lock that somebody has who waits for a page, and this thread may be
+        // the one that loads it.
+        let _ = thread::Builder::new().spawn(move || tracing::error!("{event}"));
         self.failed().get_or_insert_with(|| why.to_owned());
     }
 
