@@ -6,7 +6,9 @@
 //! hierarchy only (its root is the mount's root), and a cgroup that lies outside it cannot be seen: then the mount's
 //! own root is the closest that can.
 
+use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
 /// Bytes of memory that this process may use, together with whatever else is in its cgroup: the machine's, or the least
@@ -20,9 +22,9 @@ use std::path::{Path, PathBuf};
 /// assert!(bigarray_uffd::memory_limit_bytes().is_none_or(|bytes| bytes > 1 << 20));
 /// ```
 pub fn memory_limit_bytes() -> Option<u64> {
-    let text = |path: &str| fs::read_to_string(path).unwrap_or_default();
-    let machine = total(&text("/proc/meminfo"));
-    let files = limit_files(&text("/proc/self/cgroup"), &text("/proc/self/mountinfo"));
+    let file = |path: &str| fs::read(path).unwrap_or_default();
+    let machine = total(&String::from_utf8_lossy(&file("/proc/meminfo")));
+    let files = limit_files(&file("/proc/self/cgroup"), &file("/proc/self/mountinfo"));
     let cgroups = files.iter().filter_map(|file| limit(&fs::read_to_string(file).ok()?));
     machine.into_iter().chain(cgroups).min()
 }
@@ -65,10 +67,12 @@ struct Mount {
 }
 
 /// The files that may hold a limit of this process, from its own cgroup upwards, of every hierarchy that has memory.
-fn limit_files(cgroup: &str, mountinfo: &str) -> Vec<PathBuf> {
-    let mounts: Vec<Mount> = mountinfo.lines().filter_map(mount).collect();
+///
+/// Names of cgroups and mount points, also of mounts that have nothing to do with it, are any bytes.
+fn limit_files(cgroup: &[u8], mountinfo: &[u8]) -> Vec<PathBuf> {
+    let mounts: Vec<Mount> = lines(mountinfo).filter_map(mount).collect();
     let mut files = Vec::new();
-    for (version, path) in cgroup.lines().filter_map(membership) {
+    for (version, path) in lines(cgroup).filter_map(membership) {
         for mount in mounts.iter().filter(|mount| mount.version == version) {
             // Outside of what is mounted, or beside the namespace's root (`/..`).
             let below = path.strip_prefix(&mount.root).unwrap_or(Path::new(""));
@@ -81,52 +85,60 @@ fn limit_files(cgroup: &str, mountinfo: &str) -> Vec<PathBuf> {
     files
 }
 
+fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    text.split(|&byte| byte == b'\n')
+}
+
 /// A line of `/proc/self/cgroup`, `ID:CONTROLLERS:PATH`, if it is of a hierarchy that may limit memory.
-fn membership(line: &str) -> Option<(Version, &Path)> {
-    let mut fields = line.splitn(3, ':');
+fn membership(line: &[u8]) -> Option<(Version, &Path)> {
+    let mut fields = line.splitn(3, |&byte| byte == b':');
     let (_, controllers, path) = (fields.next()?, fields.next()?, fields.next()?);
+    let path = Path::new(OsStr::from_bytes(path));
     match controllers {
-        "" => Some((Version::Two, Path::new(path))),
-        _ if controllers.split(',').any(|it| it == "memory") => Some((Version::One, Path::new(path))),
+        b"" => Some((Version::Two, path)),
+        _ if has_memory(controllers) => Some((Version::One, path)),
         _ => None,
     }
 }
 
 /// A line of `/proc/self/mountinfo`, if a hierarchy that may limit memory is mounted there:
 /// `36 35 98:0 ROOT MOUNT-POINT OPTIONS [TAGS…] - TYPE SOURCE SUPER-OPTIONS`.
-fn mount(line: &str) -> Option<Mount> {
-    let (place, kind) = line.split_once(" - ")?;
-    let mut place = place.split(' ').skip(3);
-    let (root, at) = (unescaped(place.next()?), unescaped(place.next()?));
-    let mut kind = kind.split(' ');
+fn mount(line: &[u8]) -> Option<Mount> {
+    let mut fields = line.split(|&byte| byte == b' ').skip(3);
+    let (root, at) = (unescaped(fields.next()?), unescaped(fields.next()?));
+    let mut kind = fields.skip_while(|field| *field != b"-").skip(1);
     let (name, options) = (kind.next()?, kind.nth(1)?);
     let version = match name {
-        "cgroup2" => Version::Two,
-        "cgroup" if options.split(',').any(|it| it == "memory") => Version::One,
+        b"cgroup2" => Version::Two,
+        b"cgroup" if has_memory(options) => Version::One,
         _ => return None,
     };
-    Some(Mount { version, root: root.into(), at: at.into() })
+    Some(Mount { version, root, at })
+}
+
+/// Whether `memory` is one of these, which are separated by commas.
+fn has_memory(list: &[u8]) -> bool {
+    list.split(|&byte| byte == b',').any(|it| it == b"memory")
 }
 
 /// Spaces, tabs, newlines and backslashes are written as `\040` and so on.
-fn unescaped(field: &str) -> String {
-    let mut text = String::new();
-    let mut parts = field.split('\\');
-    text.push_str(parts.next().unwrap_or_default());
-    for part in parts {
-        let code = part.get(..3).and_then(|digits| u8::from_str_radix(digits, 8).ok());
-        match code {
+fn unescaped(field: &[u8]) -> PathBuf {
+    let mut path = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let [byte, behind @ ..] = rest {
+        let code = behind.get(..3).filter(|_| *byte == b'\\');
+        match code.and_then(|code| u8::from_str_radix(str::from_utf8(code).ok()?, 8).ok()) {
             Some(code) => {
-                text.push(code.into());
-                text.push_str(&part[3..]);
+                path.push(code);
+                rest = &behind[3..];
             }
             None => {
-                text.push('\\');
-                text.push_str(part);
+                path.push(*byte);
+                rest = behind;
             }
         }
     }
-    text
+    OsString::from_vec(path).into()
 }
 
 #[cfg(test)]
@@ -134,7 +146,7 @@ mod tests {
     use super::*;
 
     fn files(cgroup: &str, mountinfo: &str) -> Vec<String> {
-        limit_files(cgroup, mountinfo).iter().map(|file| file.display().to_string()).collect()
+        limit_files(cgroup.as_bytes(), mountinfo.as_bytes()).iter().map(|file| file.display().to_string()).collect()
     }
 
     #[test]
@@ -205,7 +217,15 @@ mod tests {
     fn mount_points_may_have_spaces() {
         let mountinfo = "35 24 0:30 / /my\\040mounts/c\\134g rw - cgroup2 cgroup2 rw\n";
         assert_eq!(files("0::/a b\n", mountinfo), ["/my mounts/c\\g/a b/memory.max", "/my mounts/c\\g/memory.max"]);
-        assert_eq!(unescaped("a\\9b\\"), "a\\9b\\");
+        assert_eq!(unescaped(b"a\\9b\\"), Path::new("a\\9b\\"));
+    }
+
+    #[test]
+    fn names_may_be_any_bytes() {
+        let mountinfo = b"33 24 0:28 / /mnt/\xff rw - tmpfs t rw\n35 24 0:30 / /c\xfe rw - cgroup2 cgroup2 rw\n";
+        let expected = [&b"/c\xfe/j\xfdb/memory.max"[..], b"/c\xfe/memory.max"];
+        let found = limit_files(b"0::/j\xfdb\n", mountinfo);
+        assert_eq!(found, expected.map(|path| Path::new(OsStr::from_bytes(path))));
     }
 
     #[test]
