@@ -179,7 +179,11 @@ impl Faults for Pager {
 impl Load {
     /// Step 4. Where bytes have to be read, others may load the rest of the run meanwhile, each block by itself.
     fn ask(&mut self) -> Result<Plan> {
-        let plan = Plan::ask(self.binding(), &self.run, self.block, self.pager.block_size)?;
+        let mut plan = Plan::ask(self.binding(), &self.run, self.block, self.pager.block_size)?;
+        if plan.check(self.pager.block_size).is_err() {
+            plan = plan.of(self.block); // which may be right
+            plan.check(self.pager.block_size)?;
+        }
         if !self.pager.reads(&plan) {
             let most = self.pager.most_zero_blocks();
             return Ok(if plan.is_holes() { plan.at_most(most, self.block) } else { plan });

@@ -2,7 +2,7 @@
 
 use std::ops::{ControlFlow, Range};
 
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::{BlockNo, BlockSize};
 use crate::pager::table::{Binding, is_mappable};
 use crate::store::{BlockRecord, Origin};
@@ -85,6 +85,21 @@ impl Plan {
             plan.records.resize(holes as usize, None);
         }
         Ok(plan)
+    }
+
+    /// # Errors
+    /// [`Corrupt`](ErrorKind::Corrupt) for a record that is not of all pages of a block, or of more: what is mapped by it
+    /// would lie over others, or leave a thread waiting for ever.
+    pub(crate) fn check(&self, block_size: BlockSize) -> Result<()> {
+        for (block, record) in (self.first..).zip(&self.records) {
+            let pages = record.as_ref().map_or(block_size.pages(), |r| r.segments.last().map_or(0, |s| s.pages.end));
+            if pages != block_size.pages() {
+                let text =
+                    format!("the record of block {block} is of {pages} pages, and blocks have {}", block_size.pages());
+                return Err(Error::new(ErrorKind::Corrupt, text));
+            }
+        }
+        Ok(())
     }
 
     /// Of all that was planned, `block` alone.

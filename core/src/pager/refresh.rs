@@ -228,9 +228,8 @@ impl Pager {
         if bytes > 0 && self.budget.is_exceeded() {
             let others = self.budget.in_use().used_bytes.saturating_sub(bytes);
             let why = format!(
-                "array {:?}: {bytes} bytes of it are compressed and have to be held in memory where page faults cannot be \
-                 had; the memory budget is {limit} bytes, and others hold {others} of it",
-                binding.name
+                "{bytes} bytes of it are compressed and have to be held in memory where page faults cannot be had; the \
+                 memory budget is {limit} bytes, and others hold {others} of it"
             );
             return Err(Error::new(ErrorKind::Unsupported, why));
         }
@@ -262,6 +261,7 @@ impl Pager {
             })?;
         }
         for plan in plans {
+            plan.check(self.block_size)?;
             let mappings = 2 * plan.records.iter().flatten().map(|r| r.segments.len()).sum::<usize>();
             if plan.records.iter().flatten().all(is_mappable) && self.memory.has_room_for_mappings(mappings) {
                 self.verify(binding, &plan)?;
@@ -278,6 +278,7 @@ impl Pager {
     /// A block that is written ahead: mapped, which costs no memory, unless it is to be verified, or cannot be.
     fn install_ahead(&self, table: &mut Table, binding: &Binding, block: u64, room: &mut Room) -> Result<()> {
         let stored = binding.record(block)?;
+        Plan::of_one(block, stored.clone()).check(self.block_size)?;
         let there = binding.ahead.as_ref().and_then(|ahead| ahead.block(block)).filter(|_| !self.policy.verify);
         let shown = there.and_then(|there| laid_over(stored.as_ref(), &there, self.block_size));
         match shown {
