@@ -324,7 +324,7 @@ fn a_damaged_block_ends_a_process_that_touches_it() {
         let output = command(this_test!(), db.path().to_str().unwrap()).output().unwrap();
         let (out, message) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         assert!(!out.contains("it is"), "{codec}: {out}");
-        assert!(message.contains("\"A\"") || message.contains("block"), "{codec}: {message:?}");
+        assert!(message.contains("\"A\"") && message.contains("block"), "{codec}: {message:?}");
         if faults() == Faults::None {
             assert!(!output.status.success(), "{codec}: it was loaded when it was opened");
         } else {
@@ -383,5 +383,26 @@ fn a_database_that_is_closed_while_blocks_are_loaded_ahead_can_be_opened_in_anot
         assert_eq!(a.view()[5], 1);
         let second = (2 << 20) / 8 + 2;
         assert_eq!(a.view()[second], second as u64 / 3);
+    }
+}
+
+/// Wherever it is met first: who reads the error knows which array it is.
+#[test]
+fn the_error_of_a_damaged_block_names_its_array() {
+    for codec in COMPRESSING {
+        let mut db = smooth(codec, Pager::Map);
+        db.close();
+        damage(db.path());
+        let own = Database::open(db.path()).unwrap();
+        let met = own.array::<u64, Ix1>("A").and_then(|a| a.prefetch(..));
+        says(&met.unwrap_err(), &["\"A\"", "block"]);
+        let txn = own.begin().unwrap();
+        // The array then ends in the damaged block, whose tail has to be cleared.
+        let met = txn.array::<u64, Ix1>("A").and_then(|mut a| {
+            let len = a.len();
+            (1..len / (BLOCK / 8)).try_for_each(|n| a.resize(len - n * (BLOCK / 8) - 5))
+        });
+        says(&met.unwrap_err(), &["\"A\"", "block"]);
+        damage(db.path());
     }
 }

@@ -124,7 +124,8 @@ impl Engine {
             }
         }
         let pager = self.reserve(name, size, residency, array.block_size)?;
-        pager.bind(binding(), array.changed, &known)?;
+        let bound = pager.bind(binding(), array.changed, &known);
+        bound.map_err(|e| e.context(format_args!("array {name:?}")))?;
         Ok(pager)
     }
 

@@ -123,11 +123,16 @@ impl Writer<'_> {
             end: new.block_size.blocks_for(new.nbytes()),
             ahead: Some(self.slot().ahead.clone()),
         };
-        larger.bind(binding, before.map_or(crate::Version(0), |before| before.changed), &|_, _, _| None)?;
+        let changed = before.map_or(crate::Version(0), |before| before.changed);
+        larger.bind(binding, changed, &|_, _, _| None).map_err(|e| self.named(e))?;
         pager.pin(); // else what is written ahead of it meanwhile lies below what is copied, or above
         let copied = pager.copy_written_to(&larger, &self.slot().exposed);
         pager.unpin();
-        copied.map(|()| larger)
+        copied.map(|()| larger).map_err(|e| self.named(e))
+    }
+
+    fn named(&self, error: Error) -> Error {
+        error.context(format_args!("array {:?}", self.name()))
     }
 
     fn shrink(&mut self, old_bytes: usize, new_bytes: usize) -> Result<()> {
@@ -138,14 +143,14 @@ impl Writer<'_> {
             self.zero_tail(new_bytes..kept_end)?;
             self.slot_mut().ends.push(new_bytes);
         }
-        let Slot { pager, exposed, dropped_from, ahead, .. } = self.slot_mut();
+        let Slot { exposed, dropped_from, .. } = self.slot_mut();
         *dropped_from = blocks.min(*dropped_from);
         // Not at `kept_end`: behind it lie the zeros of an earlier shrink to the middle of the same block.
         exposed.truncate(block_size.start_of(BlockNo(blocks)));
-        if let Ok(Some(pager)) = pager {
-            pager.cut(blocks, blocks)?;
+        if let Ok(Some(pager)) = &self.slot().pager {
+            pager.cut(blocks, blocks).map_err(|e| self.named(e))?;
         }
-        ahead.truncate(blocks);
+        self.slot().ahead.truncate(blocks);
         Ok(())
     }
 
@@ -153,16 +158,16 @@ impl Writer<'_> {
     fn zero_tail(&mut self, tail: Range<usize>) -> Result<()> {
         let block = self.descriptor().block_size.block_at(tail.start).0;
         let Some(pager) = self.span_over(&tail)? else { return Ok(()) };
-        if pager.is_untouched_hole(block)? {
+        if pager.is_untouched_hole(block).map_err(|e| self.named(e))? {
             return Ok(());
         }
-        pager.prefetch(&tail, true)?; // a failure to load is a value here, not a fault
+        pager.prefetch(&tail, true).map_err(|e| self.named(e))?; // a failure to load is a value here, not a fault
         let engine = self.transaction.engine.clone();
         self.slot_mut().expose(&engine, tail.clone());
         pager.fill_zero(tail.clone());
         if self.slot().pager.is_err() {
             // The window is about to be closed: its page counts as written, whether or not there was anything to clear.
-            pager.write_page_ahead(&self.slot().ahead, tail.start)?;
+            pager.write_page_ahead(&self.slot().ahead, tail.start).map_err(|e| self.named(e))?;
             self.slot_mut().write_ahead()?;
         }
         Ok(())

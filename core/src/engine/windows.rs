@@ -86,7 +86,8 @@ impl Engine {
         let residency = self.residency(array, blocks, binding.array.map(|id| (id, &binding.snapshot)))?;
         let pager = self.reserve_at(start..end, residency, array.block_size);
         let pager = pager.map_err(|e| e.context(format_args!("array {name:?}: a window of its bytes {bytes:?}")))?;
-        pager.bind(binding, array.changed, &|_, _, _| None)?;
+        let bound = pager.bind(binding, array.changed, &|_, _, _| None);
+        bound.map_err(|e| e.context(format_args!("array {name:?}")))?;
         Ok(pager)
     }
 }
