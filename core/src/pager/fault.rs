@@ -32,6 +32,8 @@ pub(super) fn with_buffer<R>(len: usize, f: impl FnOnce(&mut [u8]) -> R) -> R {
 /// out, a panic of the store included: what was not installed is missing again, and whoever waits tries again.
 pub(super) struct Load {
     pager: Arc<Pager>,
+    /// Its number in the table.
+    number: u64,
     run: Range<u64>,
     /// The one of them that somebody waits for.
     block: u64,
@@ -51,9 +53,7 @@ impl Load {
         let lent = self.binding.take();
         let mut table = self.pager.lock();
         table.take_back(lent);
-        if table.generation == self.generation {
-            table.park(&self.run);
-        }
+        table.park(self.number);
         let is_let_go = table.binding.is_none();
         drop(table);
         if is_let_go {
@@ -65,7 +65,7 @@ impl Load {
     /// Its turn has come. `false` if nobody needs it any more, or somebody took it over.
     fn resume(&mut self) -> bool {
         let mut table = self.pager.lock();
-        if table.generation == self.generation && table.binding.is_some() && table.resume(&self.run) {
+        if table.resume(self.number) {
             self.binding = table.lend();
         }
         self.binding.is_some()
@@ -75,13 +75,10 @@ impl Load {
 impl Drop for Load {
     fn drop(&mut self) {
         let lent = self.binding.take();
-        let is_parked = lent.is_none();
         let mut table = self.pager.lock();
         // The snapshot first: who is woken may let go of it, and count on its end.
         table.take_back(lent);
-        if table.generation == self.generation {
-            table.finish(&self.run, is_parked);
-        }
+        table.finish(self.number);
         drop(table);
         self.pager.loaded.notify_all();
         self.pager.span.wake(self.pager.bytes_of(&self.run)); // (6)
@@ -189,11 +186,7 @@ impl Load {
             return Ok(if plan.is_holes() { plan.at_most(most, self.block) } else { plan });
         }
         let run = std::mem::replace(&mut self.run, self.block..self.block + 1);
-        let mut table = self.pager.lock();
-        if table.generation == self.generation {
-            table.narrow(&run, &self.run);
-        }
-        drop(table);
+        self.pager.lock().narrow(self.number, &self.run);
         self.pager.loaded.notify_all();
         // Whoever waits there tries again.
         for rest in [run.start..self.run.start, self.run.end..run.end].iter().filter(|rest| !rest.is_empty()) {
@@ -246,25 +239,24 @@ impl Pager {
         };
         let own = self.blocks();
         let around = around.start.max(own.start)..around.end.min(own.end);
-        let run = table.start(block, around);
-        Some(Load { pager, run, block, generation: table.generation, binding: Some(binding) })
+        let (number, run) = table.start(block, around);
+        Some(Load { pager, number, run, block, generation: table.generation, binding: Some(binding) })
     }
 
     /// The same for `block` alone, when its turn comes.
     pub(super) fn start_parked(&self, table: &mut Table, block: u64) -> Option<Load> {
         table.binding.as_ref()?;
         let pager = self.this.upgrade()?;
-        let run = table.start(block, block..block + 1);
-        table.park(&run);
-        Some(Load { pager, run, block, generation: table.generation, binding: None })
+        let (number, run) = table.start(block, block..block + 1);
+        table.park(number);
+        Some(Load { pager, number, run, block, generation: table.generation, binding: None })
     }
 
     /// The load of `block`, which is loading, if that waits for its turn.
     pub(super) fn take_over(&self, table: &mut Table, block: u64) -> Option<Load> {
-        let run = table.waiting(block)?;
-        let (pager, binding) = (self.this.upgrade()?, table.lend()?);
-        table.resume(&run);
-        Some(Load { pager, run, block, generation: table.generation, binding: Some(binding) })
+        let pager = self.this.upgrade()?;
+        let (number, run) = table.take_over(block)?;
+        Some(Load { pager, number, run, block, generation: table.generation, binding: table.lend() })
     }
 
     /// Steps 4 to 6 for a thread that wants errors as values.

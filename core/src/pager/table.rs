@@ -69,8 +69,9 @@ impl Entry {
     }
 }
 
-/// Blocks that are being loaded.
+/// Blocks that are being loaded, and the number of the load. Another that takes over has another number.
 struct Run {
+    load: u64,
     blocks: Range<u64>,
     /// The load waits for its turn: whoever needs one of the blocks may do it himself.
     waits: bool,
@@ -131,6 +132,8 @@ pub(crate) struct Table {
     pub(crate) blocks: BTreeMap<u64, Entry>,
     /// Runs being loaded, apart from each other and from `blocks`.
     loading: Vec<Run>,
+    /// Loads there were so far.
+    loads: u64,
     /// For which `changed` of its array the clean entries are right, after a binding ended.
     pub(crate) right_for: Option<(ArrayId, Version)>,
     /// The first failure; it sticks until the span is dropped.
@@ -160,6 +163,7 @@ impl Table {
             lent: 0,
             blocks: BTreeMap::new(),
             loading: Vec::new(),
+            loads: 0,
             right_for: None,
             failure: None,
             failure_kind: ErrorKind::Corrupt,
@@ -195,44 +199,56 @@ impl Table {
         self.lent -= usize::from(lent.is_some());
     }
 
-    /// Missing → Loading for `block` and its missing neighbours on both sides, as far as `around` reaches.
-    pub(crate) fn start(&mut self, block: u64, around: Range<u64>) -> Range<u64> {
+    /// Missing → Loading for `block` and its missing neighbours on both sides, as far as `around` reaches. Returns the
+    /// number of the load, and what it is to load.
+    pub(crate) fn start(&mut self, block: u64, around: Range<u64>) -> (u64, Range<u64>) {
         debug_assert_eq!(self.state(block), State::Missing);
         let end = self.binding.as_ref().map_or(block + 1, |b| b.end.max(block + 1)).min(around.end);
         let end = self.blocks.range(block..end).next().map_or(end, |(&next, _)| next);
         let start = self.blocks.range(around.start..block).next_back().map_or(around.start, |(&last, _)| last + 1);
-        let run = self.loading.iter().map(|other| &other.blocks).fold(start..end, |run, other| {
+        let blocks = self.loading.iter().map(|other| &other.blocks).fold(start..end, |run, other| {
             if other.start > block { run.start..run.end.min(other.start) } else { run.start.max(other.end)..run.end }
         });
-        self.loading.push(Run { blocks: run.clone(), waits: false });
-        run
+        self.loads += 1;
+        self.loading.push(Run { load: self.loads, blocks: blocks.clone(), waits: false });
+        (self.loads, blocks)
     }
 
-    /// The load of `run` waits for its turn from here on.
-    pub(crate) fn park(&mut self, run: &Range<u64>) {
-        self.loading.iter_mut().filter(|other| other.blocks == *run).for_each(|run| run.waits = true);
+    fn run_of(&mut self, load: u64) -> Option<&mut Run> {
+        self.loading.iter_mut().find(|run| run.load == load)
     }
 
-    /// The load of `run` waits no more. `false` if it did not: somebody took it over.
-    pub(crate) fn resume(&mut self, run: &Range<u64>) -> bool {
-        let waiting = self.loading.iter_mut().find(|other| other.waits && other.blocks == *run);
-        waiting.map(|run| run.waits = false).is_some()
+    /// The load waits for its turn from here on.
+    pub(crate) fn park(&mut self, load: u64) {
+        if let Some(run) = self.run_of(load) {
+            run.waits = true;
+        }
     }
 
-    /// The run that `block` is loaded with, if that waits for its turn.
-    pub(crate) fn waiting(&self, block: u64) -> Option<Range<u64>> {
-        self.loading.iter().find(|run| run.waits && run.blocks.contains(&block)).map(|run| run.blocks.clone())
+    /// The load waits no more. `false` if there is nothing for it to do: nobody needs it, or somebody took it over.
+    pub(crate) fn resume(&mut self, load: u64) -> bool {
+        self.run_of(load).map(|run| run.waits = false).is_some()
     }
 
-    /// Loading → Missing, for what was not installed meanwhile. Of a run that `waits`, or one that does not: it may have
-    /// been taken over.
-    pub(crate) fn finish(&mut self, run: &Range<u64>, waits: bool) {
-        self.loading.retain(|other| other.waits != waits || other.blocks != *run);
+    /// Another load in place of the one of `block`, if that waits for its turn. What that one was told by storage may not
+    /// be so any more by the time it resumes: the block may have been written ahead, and be loading again.
+    pub(crate) fn take_over(&mut self, block: u64) -> Option<(u64, Range<u64>)> {
+        let run = self.loading.iter_mut().find(|run| run.waits && run.blocks.contains(&block))?;
+        self.loads += 1;
+        (run.load, run.waits) = (self.loads, false);
+        Some((run.load, run.blocks.clone()))
     }
 
-    /// Loading → Missing for all of `run` but `kept`.
-    pub(crate) fn narrow(&mut self, run: &Range<u64>, kept: &Range<u64>) {
-        self.loading.iter_mut().filter(|other| other.blocks == *run).for_each(|run| run.blocks = kept.clone());
+    /// Loading → Missing, for what was not installed meanwhile.
+    pub(crate) fn finish(&mut self, load: u64) {
+        self.loading.retain(|run| run.load != load);
+    }
+
+    /// Loading → Missing for all of the load's blocks but `kept`.
+    pub(crate) fn narrow(&mut self, load: u64, kept: &Range<u64>) {
+        if let Some(run) = self.run_of(load) {
+            run.blocks = kept.clone();
+        }
     }
 
     /// Takes the ground from under every load in flight.
@@ -291,10 +307,11 @@ mod tests {
     fn a_run_ends_before_what_is_installed_or_loading() {
         let mut table = Table::new(Residency::Lazy);
         table.blocks.insert(9, entry(Kind::Zero));
-        assert_eq!(table.start(3, 3..4), 3..4);
+        let (load, blocks) = table.start(3, 3..4);
+        assert_eq!(blocks, 3..4);
         assert_eq!(table.state(3), State::Loading);
         assert_eq!(table.state(9), State::Installed(Kind::Zero));
-        table.finish(&(3..4), false);
+        table.finish(load);
         assert_eq!(table.state(3), State::Missing);
     }
 
@@ -309,15 +326,20 @@ mod tests {
     #[test]
     fn what_waits_for_its_turn_is_taken_over_once() {
         let mut table = Table::new(Residency::Lazy);
-        let run = table.start(3, 3..4);
-        assert_eq!(table.waiting(3), None);
-        table.park(&run);
-        assert_eq!(table.waiting(3), Some(3..4));
-        assert!(table.resume(&run) && !table.resume(&run));
-        // Who was to do it gives nothing up that he does not have.
-        table.finish(&run, true);
+        let (load, blocks) = table.start(3, 3..4);
+        assert_eq!(table.take_over(3), None);
+        table.park(load);
+        let (taken, same) = table.take_over(3).unwrap();
+        assert_eq!((same, table.take_over(3)), (blocks, None));
+        // Who was to do it neither does it too, nor gives it up, also when it is to be done once more.
+        assert!(!table.resume(load));
+        table.finish(load);
         assert_eq!(table.state(3), State::Loading);
-        table.finish(&run, false);
+        table.finish(taken);
+        let (again, _) = table.start(3, 3..4);
+        table.park(again);
+        assert!(!table.resume(load) && table.resume(again));
+        table.finish(again);
         assert_eq!(table.state(3), State::Missing);
     }
 
