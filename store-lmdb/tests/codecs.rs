@@ -337,6 +337,24 @@ fn a_large_payload_is_compressed_block_by_block_and_what_it_does_not_take_is_giv
     }
 }
 
+/// Half of what it would take uncompressed was once claimed for it at once, and the file stayed as long as that.
+#[test]
+fn the_data_file_grows_by_about_what_a_large_payload_takes_compressed() {
+    for codec in codecs(&Db::new().open()) {
+        let db = Db::new();
+        let store = open_unsynced(&db);
+        let blocks = 24;
+        commit(&store, |base| {
+            let edit = Edit::create("a", array(codec, BlockSize::MAX, blocks as usize));
+            (0..blocks).fold(edit, |edit, block| edit.smooth_block(base, block, 1000 * block))
+        });
+        let stored = check(&store).stored_pages.div_ceil(512);
+        let chunks = db.data_length() >> 21;
+        // Twice as many chunks are claimed each time, and only once those before are taken.
+        assert!(chunks < 2 * stored, "{codec}: {stored} of {chunks} chunks");
+    }
+}
+
 /// Zeros behind the new end were once counted as if they were pages of what is left.
 #[test]
 fn a_block_that_a_shrink_cuts_keeps_the_pages_that_were_not_written() {

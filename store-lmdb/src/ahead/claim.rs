@@ -203,12 +203,6 @@ impl Committing<'_> {
         Ok(taken)
     }
 
-    /// About so many pages are going to be taken one after the other: they are claimed many at a time.
-    pub(crate) fn expect(&self, pages: u64) {
-        let mut batch = self.claim.claiming();
-        batch.chunks = batch.chunks.max(pages.div_ceil(u64::from(CHUNK_PAGES))).min(MOST_AT_ONCE);
-    }
-
     /// Takes `n` pages in as few pieces as can be had.
     pub(crate) fn take_many(&self, n: u64) -> Result<Vec<Pages>> {
         let missing = |unused: &Unused| (n - unused.in_whole_chunks().min(n)).div_ceil(u64::from(CHUNK_PAGES));

@@ -32,6 +32,11 @@ impl Db {
         open(&self.path)
     }
 
+    /// How long the data file is.
+    pub(crate) fn data_length(&self) -> u64 {
+        fs::metadata(self.path.join("data")).expect("the data file").len()
+    }
+
     /// Bytes that the data file takes on disk.
     pub(crate) fn data_bytes(&self) -> u64 {
         fs::metadata(self.path.join("data")).expect("the data file").blocks() * 512
