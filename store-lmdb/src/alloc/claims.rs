@@ -105,7 +105,8 @@ impl Space<'_> {
     /// if that can be had, and what is missing from the end of the file. They come behind what it claimed before.
     ///
     /// # Errors
-    /// [`ErrorKind::StoreFull`]: nothing has changed, the transaction may go on.
+    /// [`ErrorKind::StoreFull`]: nothing has changed, the transaction may go on. [`ErrorKind::Corrupt`]: a chunk is
+    /// listed as free and is not.
     pub(crate) fn claim(&mut self, owner: &Owner, chunks: u64) -> Result<Vec<Range<u64>>> {
         let mut got = self.free_chunks(chunks)?;
         let missing = chunks - got.iter().map(|range| range.end - range.start).sum::<u64>();
@@ -117,7 +118,8 @@ impl Space<'_> {
             self.table.extend_file(new_end)?;
         }
         for chunk in got.iter().cloned().flatten() {
-            self.put(chunk, Bitmap::FULL, Bitmap::EMPTY)?;
+            // As listed, they are free; what their bitmaps say decides.
+            self.take(&Run::whole(chunk))?;
         }
         push_chunks(&mut got, end..end + missing);
         let mut claimed = self.table.claim(owner)?.unwrap_or_default();

@@ -1,5 +1,7 @@
 //! A database with something in every table, damaged in one place after the other.
 
+mod unfit;
+
 use std::ops::Range;
 use std::sync::Arc;
 
