@@ -175,7 +175,11 @@ fn check_input(change: &Change<'_>) -> Result<()> {
         if array.before.as_ref().is_some_and(|(_, before)| before.block_size != after.block_size) {
             return invalid("its block size cannot change");
         }
-        codec::check(after.codec).map_err(|e| e.context(format_args!("array {name:?}")))?;
+        // To rename an array takes no codec.
+        let is_codec_new = array.before.as_ref().is_none_or(|(_, before)| before.codec != after.codec);
+        if is_codec_new || !array.blocks.is_empty() {
+            codec::check(after.codec).map_err(|e| e.context(format_args!("array {name:?}")))?;
+        }
         let pages = after.block_size.pages();
         let mut last = None;
         for block in &array.blocks {

@@ -1,12 +1,28 @@
-//! What readers and commits make of records that do not fit each other.
+//! What readers and commits make of records that do not fit each other, or this build.
 
 use bigarray_core::store::Store as _;
 use bigarray_core::testing::{Edit, array_of};
-use bigarray_core::{BlockNo, BlockSize, Descriptor, PAGE};
+use bigarray_core::{BlockNo, BlockSize, Codec, Descriptor, PAGE};
 
-use super::{A, Sound, page_bytes};
+use super::{A, Sound, descriptor, page_bytes, put_array};
 use crate::alloc::Bitmap;
 use crate::record::{encode_fit, fit_key};
+
+/// docs/format.md, `arrays`: "such an array can be listed, renamed and removed".
+#[test]
+fn an_array_with_a_codec_that_is_not_compiled_in_can_be_listed_renamed_and_removed() {
+    for codec in [Codec::Lz4 { shuffle: true }, Codec::Zstd { level: 3, shuffle: false }] {
+        let sound = Sound::new();
+        sound.write(|txn| put_array(txn, "a", &Descriptor { codec, ..descriptor(txn, A) }));
+        let base = sound.store.snapshot().unwrap();
+        Edit::commit(&*sound.store, &*base, &[Edit::of(&*base, "a").rename("b")]).unwrap();
+        let base = sound.store.snapshot().unwrap();
+        let listed: Vec<_> = base.arrays().unwrap().into_iter().map(|(name, array)| (name, array.codec)).collect();
+        assert_eq!(listed, [("b".to_owned(), codec)]);
+        Edit::commit(&*sound.store, &*base, &[Edit::of(&*base, "b").remove(&*base)]).unwrap();
+        sound.store.check(true).unwrap();
+    }
+}
 
 /// A list that contradicts the bitmaps: nothing that is stored is written over.
 #[test]
