@@ -290,7 +290,7 @@ impl<'c> Check<'c> {
                 self.findings
                     .note(format!("array {name:?}: MiB {mib} has checksums, but nothing of it is stored as it is"));
             } else if let Some(page) = (0..SUMS).find(|i| !stored[*i] && sums[*i] != 0) {
-                let at = first + page as u64;
+                let at = first.saturating_add(page as u64);
                 self.findings.note(format!("array {name:?}: page {at} has a checksum, but is not stored as it is"));
             }
             Ok(true)

@@ -423,3 +423,13 @@ fn many_findings_are_counted() {
         }
     });
 }
+
+/// A number that no array can have in a key, under a checksum that fits.
+#[test]
+fn checksums_of_pages_that_cannot_be_are_found() {
+    finds(&["array \"a\"", "has a checksum, but is not stored as it is"], |txn| {
+        // The last number there is lies in the middle of its MiB.
+        put_block(txn, u64::MAX / 16, &[(15, run(0, 20, 1))]);
+        put_sums(txn, u64::MAX, &[7; SUMS]);
+    });
+}
