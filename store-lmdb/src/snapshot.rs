@@ -67,6 +67,15 @@ impl LmdbSnapshot {
         Ok(())
     }
 
+    /// Refuses a record of another size than the blocks of its array: pages that it lacks are no mistake of who reads.
+    /// It takes a look through all arrays, which are found by name, and is for where something is wrong already.
+    fn check_size(&self, array: ArrayId, block: BlockNo, stored: &StoredBlock) -> Result<()> {
+        let arrays = self.arrays()?;
+        let Some((name, found)) = arrays.iter().find(|(_, found)| found.id == array) else { return Ok(()) };
+        let checked = stored.check_size(name, array, block, found.block_size);
+        checked.map_err(|e| e.context(self.shared.dir.display()))
+    }
+
     fn corrupt(&self, array: ArrayId, block: BlockNo, page: u32, why: &str) -> Error {
         let dir = self.shared.dir.display();
         let text =
@@ -142,6 +151,7 @@ impl Snapshot for LmdbSnapshot {
         };
         let end = buf.len() / PAGE + first_page as usize;
         if !buf.len().is_multiple_of(PAGE) || end > stored.pages as usize {
+            self.check_size(array, block, &stored)?;
             let text = format!(
                 "reading {} bytes from page {first_page} on of block {} of the array with id {}, which has {} pages",
                 buf.len(),

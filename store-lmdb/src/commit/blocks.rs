@@ -173,8 +173,7 @@ impl<'c, 't, 'i> Blocks<'c, 't, 'i> {
         unit: Unit,
         sums: &mut SumsWriter,
     ) -> Result<()> {
-        let old = self.txn.borrow().tables().stored_block(array.id, change.block)?;
-        let old = old.map_or(Vec::new(), |block| block.segments);
+        let old = self.segments_of(array, change.block)?;
         let pages = array.size.pages();
         let all = 0..pages;
         let over = lay_over(&old, std::slice::from_ref(&all), &[StoredSegment::unit(pages, unit)]);
@@ -194,8 +193,7 @@ impl<'c, 't, 'i> Blocks<'c, 't, 'i> {
         pieces: &[Piece],
         sums: &mut SumsWriter,
     ) -> Result<()> {
-        let old = self.txn.borrow().tables().stored_block(array.id, change.block)?;
-        let old = old.map_or(Vec::new(), |block| block.segments);
+        let old = self.segments_of(array, change.block)?;
         let changed: Vec<Range<u32>> = change.pages.iter().map(|run| run.pages.clone()).collect();
         let ahead = self.written_ahead(change)?;
         let mut new: Vec<StoredSegment> = pieces.iter().map(Piece::segment).collect();
@@ -231,6 +229,14 @@ impl<'c, 't, 'i> Blocks<'c, 't, 'i> {
         self.gather(&mut block, &old, &is_claimed, sums)?;
         self.used.extend(runs_of(&block.stored.segments).into_iter().filter(is_claimed));
         self.store_block(&block, sums)
+    }
+
+    /// What is stored of a block before this commit.
+    fn segments_of(&self, array: &Target<'_>, block: BlockNo) -> Result<Vec<StoredSegment>> {
+        let Some(old) = self.txn.borrow().tables().stored_block(array.id, block)? else { return Ok(Vec::new()) };
+        let checked = old.check_size(array.name, array.id, block, array.size);
+        checked.map_err(|e| e.context(self.data.dir().display()))?;
+        Ok(old.segments)
     }
 
     /// Stores the record of a block, and the checksums of those of its pages that have new ones.

@@ -8,7 +8,7 @@
 use std::ops::Range;
 
 use bigarray_core::store::{BlockRecord, Origin, Segment};
-use bigarray_core::{BlockSize, Error, ErrorKind, PAGE, Result, Version};
+use bigarray_core::{ArrayId, BlockNo, BlockSize, Error, ErrorKind, PAGE, Result, Version};
 
 use super::{Reader, seal};
 use crate::alloc::{CHUNK_PAGES, Run};
@@ -141,6 +141,21 @@ pub(crate) struct StoredBlock {
 }
 
 impl StoredBlock {
+    /// Refuses what is no record of a block of array `name`, whose blocks are of `size`.
+    pub(crate) fn check_size(&self, name: &str, array: ArrayId, block: BlockNo, size: BlockSize) -> Result<()> {
+        if self.pages == size.pages() {
+            return Ok(());
+        }
+        let text = format!(
+            "block {} of array {name:?} (id {}) is corrupt: its record is of {} pages, and its array has blocks of {}",
+            block.0,
+            array.0,
+            self.pages,
+            size.pages()
+        );
+        Err(Error::new(ErrorKind::Corrupt, text))
+    }
+
     /// As core sees it: with the holes, and as one what follows each other in the file, or must be produced.
     pub(crate) fn to_record(&self) -> BlockRecord {
         let mut segments: Vec<Segment> = Vec::with_capacity(2 * self.segments.len() + 1);

@@ -8,6 +8,35 @@ use super::{A, Sound, descriptor, page_bytes, put_array};
 use crate::alloc::Bitmap;
 use crate::record::{encode_fit, fit_key};
 
+/// The record is to blame, not who asks for a page that the array's blocks have.
+#[test]
+fn a_record_of_fewer_pages_than_the_blocks_of_its_array_have_is_corrupt_when_it_is_read() {
+    let sound = Sound::new();
+    let read = |page| {
+        let snapshot = sound.store.snapshot().unwrap();
+        snapshot.read(A, BlockNo(0), page, &mut [0; PAGE])
+    };
+    assert!(read(16).unwrap_err().is_invalid());
+    sound.write(|txn| put_array(txn, "a", &Descriptor { block_size: BlockSize::MAX, ..descriptor(txn, A) }));
+    let error = read(16).unwrap_err();
+    assert!(error.is_corrupt(), "{error:?}");
+    for value in ["block 0", "id 1", "of 16 pages", "of 512"] {
+        assert!(error.to_string().contains(value), "{error} does not tell of {value}");
+    }
+}
+
+#[test]
+fn a_record_of_fewer_pages_than_the_blocks_of_its_array_have_is_corrupt_when_pages_are_laid_over_it() {
+    let sound = Sound::new();
+    sound.write(|txn| put_array(txn, "a", &Descriptor { block_size: BlockSize::MAX, ..descriptor(txn, A) }));
+    let base = sound.store.snapshot().unwrap();
+    let error = Edit::commit(&*sound.store, &*base, &[Edit::of(&*base, "a").page(&*base, 0, 40, 7)]).unwrap_err();
+    assert!(error.is_corrupt(), "{error:?}");
+    for value in ["block 0", "\"a\"", "of 16 pages", "of 512"] {
+        assert!(error.to_string().contains(value), "{error} does not tell of {value}");
+    }
+}
+
 /// docs/format.md, `arrays`: "such an array can be listed, renamed and removed".
 #[test]
 fn an_array_with_a_codec_that_is_not_compiled_in_can_be_listed_renamed_and_removed() {
