@@ -331,9 +331,7 @@ fn a_disk_that_is_full_while_spilling_fails_the_transaction_alone() {
     }
     let dir = tempfile::tempdir().unwrap();
     small_disk(dir.path(), 48);
-    let ballast = dir.path().join("ballast");
     for step in ["view", "flush", "savepoint", "append"] {
-        fs::write(&ballast, vec![1; 8 * MIB]).unwrap();
         let path = dir.path().join("a.bigarray");
         let db = Database::options().memory_budget(BUDGET).open(&path).unwrap();
         db.transact(|txn| txn.create::<u64, _>("A", MIB / 8).map(|mut a| a.view_mut().fill(7))).unwrap();
@@ -366,9 +364,8 @@ fn a_disk_that_is_full_while_spilling_fails_the_transaction_alone() {
         assert_eq!(snapshot.arrays().unwrap().len(), 1);
         assert!(snapshot.array::<u64, Ix1>("A").unwrap().view().iter().all(|&x| x == 7));
         drop(snapshot);
-        // With some room for the index the database is as usable as before: what had been written ahead is free, and far
-        // more than the budget is stored and removed again.
-        fs::remove_file(&ballast).unwrap();
+        // The database is as usable as before: what had been written ahead is free, also for the index, and far more than
+        // the budget is stored and removed again.
         let len = 20 * MIB / 8;
         db.transact(|txn| txn.create::<u64, _>("C", len).map(|mut c| fill(&mut c.view_mut()))).unwrap();
         assert_numbers(&db.array("C").unwrap(), |_| 0);

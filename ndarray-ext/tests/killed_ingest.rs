@@ -3,13 +3,14 @@
 
 mod support;
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::Path;
 
 use bigarray::Database;
-use bigarray::ndarray::Ix1;
-use support::check;
-use support::child::{Child, command, hear, role, say, this_test};
+use bigarray::ndarray::{Array1, Axis, Ix1};
+use support::child::{Child, alone, command, hear, role, say, this_test};
+use support::disk::small_disk;
+use support::{check, is_root};
 
 const BUDGET: usize = 8 << 20;
 const LEN: usize = (64 << 20) / 8;
@@ -100,4 +101,41 @@ fn an_ingest_killed_at_any_moment_leaves_nothing() {
         check(&path);
     }
     assert!(data_bytes(&path) <= 3 * 8 * LEN as u64, "{} MiB", data_bytes(&path) >> 20);
+}
+
+/// What it had written ahead comes back although the index finds no room to note that.
+#[test]
+fn an_ingest_killed_when_it_had_filled_the_disk_leaves_a_database_that_can_be_written() {
+    if let Some(path) = role().filter(|role| role != "alone") {
+        let db = open(Path::new(&path));
+        let txn = db.begin().unwrap();
+        let mut a = txn.create::<u64, _>("killed", 0).unwrap();
+        let rows = Array1::from_elem(1 << 17, 9);
+        let error = loop {
+            if let Err(error) = a.append(Axis(0), rows.view()).and_then(|()| a.flush()) {
+                break error;
+            }
+        };
+        say(error.is_store_full());
+        hear();
+    }
+    if !is_root() || !alone(this_test!(), |_| ()) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    small_disk(dir.path(), 40);
+    let path = dir.path().join("a.bigarray");
+    open(&path).transact(|txn| txn.create::<u8, _>("small", 10).map(|mut a| a.view_mut().fill(7))).unwrap();
+    let mut child = Child::start(command(this_test!(), path.to_str().unwrap()));
+    assert_eq!(child.hear(), "true");
+    // Not a page is left, wherever the child left some.
+    let mut ballast = File::create(dir.path().join("ballast")).unwrap();
+    let _ = std::io::copy(&mut std::io::repeat(1), &mut ballast);
+    child.kill();
+    let db = open(&path);
+    db.transact(|txn| txn.create::<u64, _>("after", 1 << 20).map(|mut a| a.view_mut().fill(1))).unwrap();
+    assert_eq!(db.array::<u64, Ix1>("after").unwrap().view().sum(), 1 << 20);
+    assert_eq!(db.array::<u8, Ix1>("small").unwrap().view().sum(), 70);
+    drop(db);
+    check(&path);
 }

@@ -1,9 +1,10 @@
 //! The data file: reading, writing, lengthening, syncing.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
+use std::ops::Range;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -86,6 +87,21 @@ impl Data {
     /// Writes pages that no snapshot sees.
     pub(crate) fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
         self.writable()?.write_all_at(bytes, offset).map_err(|e| self.io("writing", e))
+    }
+
+    /// Has the file system take back the room of `chunks`: they read as zeros, and writing to them takes room again. Not
+    /// every file system can; then nothing changes.
+    pub(crate) fn give_to_disk(&self, chunks: &Range<u64>) {
+        let flags = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
+        let (start, end) = (chunks.start.saturating_mul(CHUNK), chunks.end.saturating_mul(CHUNK));
+        if let Some(file) = self.writable.as_ref().filter(|_| start < end && end <= i64::MAX as u64) {
+            let _ = fallocate(file, flags, start as i64, (end - start) as i64);
+        }
+    }
+
+    /// Bytes that the file takes on disk.
+    pub(crate) fn stored_bytes(&self) -> Result<u64> {
+        Ok(512 * self.metadata()?.blocks())
     }
 
     /// Whether a commit waits for the disk.
@@ -171,8 +187,13 @@ impl Data {
         Ok(())
     }
 
-    fn length(&self) -> Result<u64> {
-        Ok(self.read_only.metadata().map_err(|e| self.io("asking for the length of", e))?.len())
+    /// Bytes from its first to its last.
+    pub(crate) fn length(&self) -> Result<u64> {
+        Ok(self.metadata()?.len())
+    }
+
+    fn metadata(&self) -> Result<Metadata> {
+        self.read_only.metadata().map_err(|e| self.io("asking for the length of", e))
     }
 
     fn io(&self, what: &str, e: io::Error) -> Error {

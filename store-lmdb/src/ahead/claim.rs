@@ -7,7 +7,7 @@ use bigarray_core::{Error, ErrorKind, Result};
 
 use super::unused::{Pages, Unused};
 use crate::alloc::{CHUNK_PAGES, Owner, Space};
-use crate::commit::{TxnSpace, tidy, with_room};
+use crate::commit::{TxnSpace, give_to_disk, tidy, with_room};
 use crate::crash;
 use crate::shared::Shared;
 
@@ -98,7 +98,13 @@ impl Claim {
         }
         let abandoned = || self.shared.abandoned.lock().unwrap_or_else(PoisonError::into_inner);
         abandoned().push(self.owner);
-        match self.release() {
+        let released = match self.release() {
+            Err(e) if e.is_store_full() => {
+                give_to_disk(&self.shared, &mut |owner| Ok(*owner == self.owner)).and_then(|_| self.release())
+            }
+            released => released,
+        };
+        match released {
             Ok(()) => abandoned().retain(|owner| *owner != self.owner),
             // A later transaction will.
             Err(e) => {

@@ -1,6 +1,7 @@
 //! A commit (DESIGN §7). Steps 1, 2 and 8 are core's.
 
 mod blocks;
+mod full_disk;
 mod names;
 mod overlay;
 mod pack;
@@ -13,7 +14,6 @@ mod tidy;
 mod whole;
 
 use std::cell::RefCell;
-use std::error::Error as _;
 use std::sync::Arc;
 
 use bigarray_core::store::{Ahead, ArrayChange, Change, Committed, PageSource, Turn};
@@ -21,11 +21,13 @@ use bigarray_core::{ArrayId, Error, ErrorKind, PAGE, Result, Version, conflict};
 
 use crate::ahead::{Committing, LmdbAhead};
 use crate::alloc::Space;
+use crate::index::is_index_full;
 use crate::record::{check_array_name, check_attr_name};
 use crate::shared::Shared;
 use crate::turn::TurnGuard;
 use crate::{codec, crash};
 use blocks::Blocks;
+pub(crate) use full_disk::give_to_disk;
 use pack::PackedBlock;
 use payload::{Payload, pages_of};
 pub(crate) use space::TxnSpace;
@@ -143,12 +145,18 @@ fn try_commit(
     })
 }
 
-/// Does `attempt`, a whole write transaction; where the index is full and can be enlarged, again.
+/// Does `attempt`, a whole write transaction; where the index is full and can be enlarged, again. Where the disk is full, once
+/// more with room that is free in the data file.
 pub(crate) fn with_room<R>(shared: &Shared, mut attempt: impl FnMut() -> Result<R>) -> Result<R> {
+    let mut may_give = true;
     loop {
-        let is_full = |e: &Error| e.source().and_then(|s| s.downcast_ref()) == Some(&lmdb::Error::MapFull);
         match attempt() {
-            Err(e) if is_full(&e) => shared.index.grow_full(e)?,
+            Err(e) if is_index_full(&e) => shared.index.grow_full(e)?,
+            Err(e) if e.is_store_full() && std::mem::take(&mut may_give) => {
+                if !give_to_disk(shared, &mut |_| Ok(false))? {
+                    return Err(e);
+                }
+            }
             done => return done,
         }
     }

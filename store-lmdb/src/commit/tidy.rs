@@ -5,8 +5,7 @@ use std::sync::PoisonError;
 
 use bigarray_core::Result;
 
-use super::TxnSpace;
-use super::with_room;
+use super::{TxnSpace, give_to_disk, with_room};
 use crate::alloc::{OldestReader, Owner, Space};
 use crate::index::{ReadTxn, WriteTxn};
 use crate::record::parse_owner;
@@ -32,6 +31,15 @@ pub(crate) fn sweep_at_opening(shared: &Shared) -> Result<()> {
     if !any_is_dead(shared, &is_alive)? {
         return Ok(());
     }
+    match sweep_all(shared, &is_alive) {
+        Err(e) if e.is_store_full() && give_to_disk(shared, &mut |owner| Ok(!is_alive(owner)?))? => {
+            sweep_all(shared, &is_alive)
+        }
+        swept => swept,
+    }
+}
+
+fn sweep_all(shared: &Shared, is_alive: &impl Fn(&Owner) -> Result<bool>) -> Result<()> {
     loop {
         let swept = with_room(shared, || {
             let txn = RefCell::new(shared.begin_write()?);
