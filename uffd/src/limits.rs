@@ -4,7 +4,7 @@
 use std::fmt::Display;
 use std::fs::File;
 use std::io::Read;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use bigarray_core::{Error, ErrorKind};
 use nix::errno::Errno;
@@ -16,7 +16,8 @@ const DEFAULT_MAX_MAP_COUNT: usize = 65530;
 /// Near the limit, mappings are counted exactly once in so many changes: counting reads a line each.
 const RECOUNT_NEAR: usize = 64;
 
-/// Far from it too, now and then: other code of the process maps as well.
+/// Far from it too, now and then, and when so often was said that there is no room: other code of the process maps and
+/// unmaps as well.
 const RECOUNT_FAR: usize = 4096;
 
 /// Knows about how many mappings the process has.
@@ -28,13 +29,43 @@ pub(crate) struct MappingCount {
 /// About how many mappings there are. Atomic numbers rather than a lock, which a fork might leave locked in the child. Who
 /// counts while others map may count theirs twice; if two count at once, a few may be forgotten until the next count,
 /// which the room above the limit allows for.
+///
+/// What may not happen is that the number stays too high: then blocks are copied instead of mapped, which changes nothing
+/// that is counted here, and so it would be for ever. Three things see to that:
+///
+/// - A count is not known to be right if mappings went after it had begun: it may have seen them. So whoever takes
+///   mappings away raises `doubts` when they are gone, and a count carries the `doubts` from before it began. Only if
+///   these are still the same is it believed when it says that nothing fits. That holds for any number of counts at once,
+///   in whatever order they are published, as a count and its doubts are one word.
+/// - Who counts goes by what he counted, even if an older count is published over it at once.
+/// - What is mapped and given back by others is told to nobody: what says that nothing fits is counted again after so
+///   many questions.
 struct Estimate {
-    /// When last counted.
-    counted: AtomicUsize,
+    /// The last count, and the doubts from before it: see [`Count`].
+    counted: AtomicU64,
     /// Operations since that may have added two mappings each: the new one, and the rest of the one it splits.
     installs: AtomicUsize,
-    /// Whether the number may be far from the truth: ranges were given back since, or the system refused.
-    doubted: AtomicBool,
+    /// Questions since that were answered with no.
+    refusals: AtomicUsize,
+    /// How many times a count became doubtful: ranges were given back, or the system refused.
+    doubts: AtomicU32,
+}
+
+/// A number of mappings, and how many doubts there had been before it was counted.
+#[derive(Clone, Copy)]
+struct Count {
+    mappings: u32,
+    doubts: u32,
+}
+
+impl Count {
+    fn to_word(self) -> u64 {
+        u64::from(self.mappings) << 32 | u64::from(self.doubts)
+    }
+
+    fn of_word(word: u64) -> Count {
+        Count { mappings: (word >> 32) as u32, doubts: word as u32 }
+    }
 }
 
 /// One for all memories, since the limit is one: each on its own, several would go past it together.
@@ -42,18 +73,50 @@ static PROCESS: Estimate = Estimate::new();
 
 impl Estimate {
     const fn new() -> Estimate {
-        Estimate { counted: AtomicUsize::new(0), installs: AtomicUsize::new(0), doubted: AtomicBool::new(false) }
+        Estimate {
+            counted: AtomicU64::new(0),
+            installs: AtomicUsize::new(0),
+            refusals: AtomicUsize::new(0),
+            doubts: AtomicU32::new(0),
+        }
     }
 
-    fn count(&self) {
-        self.doubted.store(false, Ordering::Relaxed);
+    /// Counts, and publishes that.
+    fn count(&self) -> Count {
+        let doubts = self.doubts.load(Ordering::SeqCst);
         self.installs.store(0, Ordering::Relaxed);
-        self.counted.store(mappings(), Ordering::Relaxed);
+        self.refusals.store(0, Ordering::Relaxed);
+        let count = Count { mappings: u32::try_from(mappings()).unwrap_or(u32::MAX), doubts };
+        self.publish(count);
+        count
     }
 
-    fn fits(&self, n: usize, limit: usize) -> bool {
+    fn publish(&self, count: Count) {
+        self.counted.store(count.to_word(), Ordering::SeqCst);
+    }
+
+    fn last(&self) -> Count {
+        Count::of_word(self.counted.load(Ordering::SeqCst))
+    }
+
+    /// The doubts until now; there is another one from here on.
+    fn doubt(&self) -> u32 {
+        self.doubts.fetch_add(1, Ordering::SeqCst)
+    }
+
+    fn fits(&self, count: Count, n: usize, limit: usize) -> bool {
         let installs = self.installs.load(Ordering::Relaxed);
-        self.counted.load(Ordering::Relaxed).saturating_add(2 * installs).saturating_add(n) <= limit
+        (count.mappings as usize).saturating_add(2 * installs).saturating_add(n) <= limit
+    }
+
+    /// Whether to count again, as it `fits` or not by this count.
+    fn must_recount(&self, count: Count, fits: bool) -> bool {
+        let installs = self.installs.load(Ordering::Relaxed);
+        if fits {
+            return installs >= RECOUNT_FAR;
+        }
+        let is_doubted = count.doubts != self.doubts.load(Ordering::SeqCst);
+        is_doubted || installs >= RECOUNT_NEAR || self.refusals.fetch_add(1, Ordering::Relaxed) >= RECOUNT_FAR
     }
 }
 
@@ -72,28 +135,25 @@ impl MappingCount {
         self.estimate.installs.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Many mappings may have gone.
+    /// Many mappings may have gone: to be called when they have, not before.
     pub(crate) fn released(&self) {
-        self.estimate.doubted.store(true, Ordering::Relaxed);
+        self.estimate.doubt();
     }
 
     /// The system refused a mapping: others have taken more than was thought.
     pub(crate) fn refused(&self) {
-        self.estimate.counted.store(usize::MAX, Ordering::Relaxed);
-        self.estimate.doubted.store(true, Ordering::Relaxed);
+        let doubts = self.estimate.doubt();
+        self.estimate.publish(Count { mappings: u32::MAX, doubts });
     }
 
     /// Whether about `n` more fit.
     pub(crate) fn has_room_for(&self, n: usize) -> bool {
-        let installs = self.estimate.installs.load(Ordering::Relaxed);
-        let is_stale = match self.estimate.fits(n, self.limit) {
-            true => installs >= RECOUNT_FAR,
-            false => installs >= RECOUNT_NEAR || self.estimate.doubted.load(Ordering::Relaxed),
-        };
-        if is_stale {
-            self.estimate.count();
+        let last = self.estimate.last();
+        let fits = self.estimate.fits(last, n, self.limit);
+        match self.estimate.must_recount(last, fits) {
+            true => self.estimate.fits(self.estimate.count(), n, self.limit),
+            false => fits,
         }
-        self.estimate.fits(n, self.limit)
     }
 }
 
@@ -119,21 +179,26 @@ fn mappings() -> usize {
     }
 }
 
+/// The limit of this process's addresses, in words.
+fn rlimit_as() -> String {
+    match getrlimit(Resource::RLIMIT_AS) {
+        Ok((soft, _)) if soft != RLIM_INFINITY => format!("{soft} bytes"),
+        _ => "unlimited".to_owned(),
+    }
+}
+
 /// An error of the operating system while `what`; where it is short of addresses or mappings,
 /// [`ErrorKind::TooLarge`] with what to raise.
 pub(crate) fn os_error(what: impl Display, errno: Errno) -> Error {
     if errno != Errno::ENOMEM {
         return Error::io(what, errno.into());
     }
-    let rlimit_as = match getrlimit(Resource::RLIMIT_AS) {
-        Ok((soft, _)) if soft != RLIM_INFINITY => format!("{soft} bytes"),
-        _ => "unlimited".to_owned(),
-    };
     let overcommit = std::fs::read_to_string("/proc/sys/vm/overcommit_memory").unwrap_or_default();
     let message = format!(
         "{what}: {errno}: out of addresses, memory or mappings. Limits that forbid it: RLIMIT_AS (`ulimit -v`), \
-         which is {rlimit_as}; vm.overcommit_memory, which is {} and must not be 2; vm.max_map_count, which is {} and \
+         which is {}; vm.overcommit_memory, which is {} and must not be 2; vm.max_map_count, which is {} and \
          of which this process uses {}; and the 128 TiB of addresses that a process has",
+        rlimit_as(),
         overcommit.trim(),
         max_map_count(),
         mappings()
@@ -196,8 +261,41 @@ mod tests {
     fn a_refusal_is_believed_until_the_next_count_says_otherwise() {
         let count = count(mappings() + 10_000);
         count.refused();
-        assert!(!count.estimate.fits(1, count.limit));
+        assert!(!count.estimate.fits(count.estimate.last(), 1, count.limit));
         assert!(count.has_room_for(1));
+    }
+
+    /// It stayed too high, and all that was loaded from then on was copied: a span was on its way out when another memory
+    /// counted its mappings.
+    #[test]
+    fn mappings_that_go_while_another_counts_are_not_held_against_anyone() {
+        let count = count(mappings() + 10_000);
+        let of_doubts = |doubts| Count { mappings: u32::MAX - 1, doubts };
+        // The other has begun, and counts what is given back before it has ended.
+        let begun = count.estimate.doubts.load(Ordering::SeqCst);
+        count.released();
+        count.estimate.publish(of_doubts(begun));
+        assert!(count.has_room_for(1000));
+        // The same, where a third counts in between: its count is right, and overwritten.
+        let begun = count.estimate.doubts.load(Ordering::SeqCst);
+        count.released();
+        count.estimate.count();
+        count.estimate.publish(of_doubts(begun));
+        assert!(count.has_room_for(1000));
+        // One that began when they were gone is believed.
+        count.estimate.publish(of_doubts(count.estimate.doubts.load(Ordering::SeqCst)));
+        assert!(!count.has_room_for(1000));
+        count.released();
+        assert!(count.has_room_for(1000));
+    }
+
+    /// They do not say when they unmap.
+    #[test]
+    fn room_that_others_give_back_is_found_after_a_while() {
+        let count = count(mappings() + 10_000);
+        count.estimate.publish(Count { mappings: u32::MAX, doubts: 0 });
+        let refused = (0..2 * RECOUNT_FAR).take_while(|_| !count.has_room_for(1000)).count();
+        assert_eq!(refused, RECOUNT_FAR);
     }
 
     #[test]
@@ -205,7 +303,7 @@ mod tests {
         let estimate = Box::leak(Box::new(Estimate::new()));
         let [one, other] = [(); 2].map(|()| MappingCount::with(mappings() + 10_000, estimate));
         (0..4000).for_each(|_| one.installed());
-        assert!(!other.estimate.fits(5000, other.limit));
+        assert!(!other.estimate.fits(other.estimate.last(), 5000, other.limit));
     }
 
     #[test]

@@ -51,12 +51,29 @@ pub(crate) struct UffdSpan {
     residency: Residency,
     /// Of an eager span: where copied bytes are, at the same offsets, once there are any.
     copies: OnceLock<File>,
+    // After `range`: who counts while its mappings go may count them.
+    _release: Release,
     inner: Arc<Inner>,
+}
+
+/// Says when it is dropped that many mappings may have gone.
+struct Release(Arc<Inner>);
+
+impl Drop for Release {
+    fn drop(&mut self) {
+        self.0.mappings.released();
+    }
 }
 
 impl UffdSpan {
     pub(crate) fn reserve(inner: &Arc<Inner>, len: usize, residency: Residency) -> Result<UffdSpan, Errno> {
-        let span = UffdSpan { range: Reservation::new(len)?, residency, copies: OnceLock::new(), inner: inner.clone() };
+        let span = UffdSpan {
+            range: Reservation::new(len)?,
+            residency,
+            copies: OnceLock::new(),
+            _release: Release(inner.clone()),
+            inner: inner.clone(),
+        };
         if residency == Residency::Lazy {
             span.register(&(0..len))?;
             inner.shared.spans.insert(span.start(), len);
@@ -458,6 +475,5 @@ impl Drop for UffdSpan {
         if self.residency == Residency::Lazy {
             self.inner.shared.spans.remove(self.start());
         }
-        self.inner.mappings.released();
     }
 }

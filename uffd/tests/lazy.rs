@@ -374,20 +374,61 @@ fn mapping_with_read_ahead_brings_all_of_the_range_into_the_page_cache() {
     }
 }
 
-#[test]
-fn room_for_mappings_ends_at_the_limit_and_comes_back() {
+/// A memory that finds room for so many mappings more, and a span of it that has 2500.
+fn with_mappings(room: usize, file: &Arc<dyn DataFile>) -> (Arc<UffdMemory>, Box<dyn Span>) {
     let used = std::fs::read_to_string("/proc/self/maps").unwrap().lines().count();
-    let max_mappings = Some(used + 3000);
+    let max_mappings = Some(used + room);
     let options = MemoryOptions { max_mappings, userfaultfd: Userfaultfd::Auto, ..MemoryOptions::default() };
     let memory = UffdMemory::new(options).unwrap();
     assert!(memory.has_room_for_mappings(100));
-    assert!(!memory.has_room_for_mappings(6000));
+    assert!(!memory.has_room_for_mappings(2 * room));
     let span = memory.reserve(512 * MIB, Residency::Eager).unwrap();
-    let file = ContentFile::make(PAGE);
     for n in 0..2500 {
-        span.map(2 * n * PAGE..(2 * n + 1) * PAGE, &file, 0, true).unwrap();
+        span.map(2 * n * PAGE..(2 * n + 1) * PAGE, file, 0, true).unwrap();
     }
+    (memory, span)
+}
+
+/// Whether this is the process to look at the room for mappings: other tests have some as well. If not, one is started.
+fn is_alone(role: &str) -> bool {
+    if !is_child(role) {
+        let output = child(role, &[]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        return false;
+    }
+    true
+}
+
+#[test]
+fn room_for_mappings_ends_at_the_limit_and_comes_back() {
+    if !is_alone("room") {
+        return;
+    }
+    let (memory, span) = with_mappings(3000, &ContentFile::make(PAGE));
     assert!(!memory.has_room_for_mappings(100));
     drop(span);
     assert!(memory.has_room_for_mappings(100));
+}
+
+/// Who counted while a span went held its mappings against all others from then on.
+#[test]
+fn room_for_mappings_comes_back_while_others_count() {
+    if !is_alone("room while others count") {
+        return;
+    }
+    let _dog = watchdog();
+    let file = ContentFile::make(PAGE);
+    let finds_room = |_: &usize| {
+        let (memory, span) = with_mappings(3000, &file);
+        drop(span);
+        memory.has_room_for_mappings(100)
+    };
+    thread::scope(|scope| {
+        let rounds = scope.spawn(|| (0..200).filter(finds_room).count());
+        while !rounds.is_finished() {
+            // A new memory counts.
+            drop(memory(Userfaultfd::Auto));
+        }
+        assert_eq!(rounds.join().unwrap(), 200);
+    });
 }
