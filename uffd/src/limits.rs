@@ -210,7 +210,9 @@ pub(crate) fn os_error(what: impl Display, errno: Errno) -> Error {
 pub(crate) fn thread_error(name: &str, error: std::io::Error) -> Error {
     let what = format!(
         "starting the thread {name}. Limits that may forbid it: RLIMIT_NPROC (`ulimit -u`), kernel.threads-max, pids.max \
-         of the cgroup, vm.max_map_count, which is {} and of which this process uses {}",
+         of the cgroup, RLIMIT_AS (`ulimit -v`), which is {}, vm.max_map_count, which is {} and of which this process \
+         uses {}",
+        rlimit_as(),
         max_map_count(),
         mappings()
     );
@@ -309,7 +311,7 @@ mod tests {
     #[test]
     fn a_thread_that_cannot_be_started_names_every_limit_to_raise() {
         let error = thread_error("bigarray-monitor", Errno::EAGAIN.into());
-        for part in ["bigarray-monitor", "RLIMIT_NPROC", "pids.max", "vm.max_map_count"] {
+        for part in ["bigarray-monitor", "RLIMIT_NPROC", "pids.max", "RLIMIT_AS (`ulimit -v`)", "vm.max_map_count"] {
             assert!(error.to_string().contains(part), "{error}");
         }
     }
