@@ -41,7 +41,8 @@ impl World {
             let edit = (0..BLOCKS as u64).fold(edit, |edit, n| edit.page(&*base, n, 0, n));
             Edit::commit(&store, &*base, &[edit]).unwrap();
         }
-        let sim = SimOptions { patience: Duration::from_secs(60), ..sim };
+        // Longer than the gate's, whose reads go on at last.
+        let sim = SimOptions { patience: Duration::from_secs(120), ..sim };
         let memory = SimMemory::with(store.file(), sim);
         let store = Arc::new(Gated::new(store, opens_at));
         let engine = Engine::new(store.clone(), Arc::new(memory.clone()), options);

@@ -4,7 +4,6 @@ mod common;
 
 use std::os::unix::process::ExitStatusExt;
 use std::sync::{Arc, Mutex, Weak};
-use std::time::Duration;
 
 use bigarray_core::memory::{Faults, Job, Memory, Residency, Span};
 use bigarray_uffd::Userfaultfd;
@@ -117,7 +116,7 @@ fn poison_is_also_traced_but_by_a_thread_that_may_wait_for_locks() {
         assert!(output.status.success(), "{output:?}");
         return;
     }
-    let _dog = Watchdog::new(Duration::from_secs(20));
+    let _dog = watchdog();
     let recorder = Recorder::default();
     tracing::subscriber::set_global_default(recorder.clone()).unwrap();
     let span = memory(Userfaultfd::Auto).reserve(2 * MIB, Residency::Eager).unwrap();

@@ -7,7 +7,7 @@ use super::adapter::{Adapter, StoreOp, Watch};
 use crate::error::Result;
 
 /// Long enough for anything but a hang.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A store whose reads wait for each other.
 pub type Gated<S> = Adapter<S, Gate>;

@@ -11,8 +11,8 @@ const ROLE: &str = "BIGARRAY_TEST_ROLE";
 /// What marks a line as meant for the parent, among those of the test harness.
 const MARK: &str = "> ";
 
-/// Long enough for anything but a hang.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Long enough for anything but a hang: a child may run a whole test, on a machine that does a lot else.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// The name of the test that this stands in, as the harness knows it.
 #[allow(unused_macros)]

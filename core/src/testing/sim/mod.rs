@@ -64,7 +64,7 @@ impl Default for SimOptions {
             most_mappings: 60_000,
             reports_read_zero_pages: false,
             leaves_jobs: false,
-            patience: Duration::from_secs(5),
+            patience: Duration::from_secs(60),
         }
     }
 }
