@@ -2,18 +2,21 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bigarray::ndarray::{Array, ArrayRef, ArrayView, Dimension, IntoDimension};
 use bigarray::{Access, ArrayOptions, BigArray};
 
 use super::child::say;
-use super::disk::{bytes_read, cached_bytes, drop_page_cache, is_on_disk};
+use super::disk::{bytes_read, cached_bytes, drop_page_cache, is_on_disk, read_in_the_program};
 use super::process::behind;
 use super::{Faults, PAGE, TestDb, copies, faults};
 
 /// What may be read of the index for a look at an array: a few of its pages.
 const INDEX: u64 = 128 << 10;
+
+/// How long pages may take to leave the page cache, before they count as held there by somebody.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A database and the means to look at its arrays without any of it in memory. To be used in a process of its own, since
 /// all that a process reads is counted.
@@ -25,6 +28,7 @@ pub(crate) struct Cold {
 
 impl Cold {
     pub(crate) fn new() -> Cold {
+        read_in_the_program();
         let db = TestDb::new();
         let counts = is_on_disk(db.path());
         if !counts {
@@ -51,7 +55,10 @@ impl Cold {
     ) -> Option<u64> {
         self.db.close();
         drop_page_cache(self.db.path());
+        let since = Instant::now();
         while self.counts && self.cached_bytes() > 0 {
+            let left = self.cached_bytes();
+            assert!(since.elapsed() < PATIENCE, "{left} bytes of the data file do not leave the page cache");
             // What was being read ahead when the database was closed stays until it has arrived.
             std::thread::sleep(Duration::from_millis(5));
             drop_page_cache(self.db.path());
