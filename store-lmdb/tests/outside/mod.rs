@@ -10,12 +10,14 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
-use std::{env, fs, io, process};
+use std::time::{Duration, Instant};
+use std::{env, fs, io, process, thread};
 
 use bigarray_core::store::{Snapshot, Store};
 use bigarray_core::testing::{Edit, array_of, page_of};
 use bigarray_core::{BlockNo, PAGE, Result};
 use bigarray_store_lmdb::{LmdbStore, Options};
+use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 /// Opens `path` with the default options.
@@ -205,6 +207,9 @@ pub(crate) fn unprivileged(dir: &Path) -> Command {
     command
 }
 
+/// How long a mount may be busy because of what other tests do.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// A file system in a place of its own, unmounted when dropped.
 pub(crate) struct Mount {
     pub(crate) at: PathBuf,
@@ -226,7 +231,7 @@ impl Mount {
         let bound = Mount::new(|at| mount(Some(what), at, none, MsFlags::MS_BIND, none)).expect("mounting");
         if read_only {
             let flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY;
-            mount(none, &bound.at, none, flags, none).expect("remounting");
+            remount(&bound.at, flags);
         }
         bound
     }
@@ -240,8 +245,20 @@ impl Mount {
 
     /// Makes it read-only.
     pub(crate) fn make_read_only(&self) {
-        let none = None::<&str>;
-        mount(none, &self.at, none, MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY, none).expect("remounting");
+        remount(&self.at, MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY);
+    }
+}
+
+/// Makes a mount read-only, which nobody may have open to write. Until it has become another program, a child that a test
+/// beside this one starts has whatever is open in this process.
+fn remount(at: &Path, flags: MsFlags) {
+    let since = Instant::now();
+    let none = None::<&str>;
+    loop {
+        match mount(none, at, none, flags, none) {
+            Err(Errno::EBUSY) if since.elapsed() < PATIENCE => thread::sleep(Duration::from_millis(5)),
+            outcome => return outcome.expect("remounting"),
+        }
     }
 }
 
