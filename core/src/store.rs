@@ -135,15 +135,23 @@ pub trait Store: Send + Sync {
 ///
 /// Nothing may be mapped from its places any more when it is dropped.
 pub trait Ahead: Send + Sync {
-    /// Writes whole pages of a block, those from `first_page` on, of an array that `array` describes. They are stored as
-    /// the array's codec says if they are all of a block, unless `plain`. Several threads may write at once.
+    /// Writes whole pages of a block as they are, those from `first_page` on, of an array that `array` describes. Several
+    /// threads may write at once.
     ///
     /// Returns where they are: runs, ascending, that cover what was given. A place whose last reference goes before the
     /// commit is written over.
     ///
     /// # Errors
     /// [`StoreFull`](crate::ErrorKind::StoreFull): nothing was written; what was before is there.
-    fn write(&self, array: &Descriptor, first_page: u32, bytes: &[u8], plain: bool) -> Result<Vec<AheadPages>>;
+    fn write(&self, array: &Descriptor, first_page: u32, bytes: &[u8]) -> Result<Vec<AheadPages>>;
+
+    /// Writes all of a block as the codec of its array says; otherwise as [`write`](Ahead::write). `None`, and nothing is
+    /// written, where that is not worth it: as they are, its pages take `plain_pages`, those that are no holes.
+    ///
+    /// # Errors
+    /// As [`write`](Ahead::write), and [`Unsupported`](crate::ErrorKind::Unsupported) for a codec that this build does not
+    /// have.
+    fn write_packed(&self, array: &Descriptor, block: &[u8], plain_pages: u32) -> Result<Option<AheadPages>>;
 
     /// The concrete value, for its store to recognise.
     fn as_any(&self) -> &dyn std::any::Any;

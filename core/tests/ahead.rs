@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use bigarray_core::testing::{Adapter, MemStore, SimMemory, SimOptions, StoreOp, Watch, array_of};
-use bigarray_core::{Codec, Descriptor, Engine, EngineOptions, ErrorKind, PAGE, Reader, Result, Transaction};
+use bigarray_core::{Engine, EngineOptions, ErrorKind, PAGE, Reader, Result, Transaction};
 use support::{BLOCK, World};
 
 fn within(blocks: usize) -> EngineOptions {
@@ -319,21 +319,6 @@ fn after_a_rollback_a_span_that_a_reader_left_shows_what_is_written_ahead() {
         transaction.commit(None).unwrap();
         assert_eq!(bytes(&world, &world.reader())[BLOCK], 7);
     }
-}
-
-/// Such an array cannot be held in memory as a whole, as one of plain extents is mapped.
-#[test]
-fn compressed_arrays_beyond_the_budget_open_where_system_calls_cannot_wait() {
-    let options = SimOptions { delivers_kernel_faults: false, ..SimOptions::default() };
-    let world = World::of(options, within(2), |world, transaction| {
-        let codec = Codec::Lz4 { shuffle: false };
-        let mut writer = transaction.create("b", Descriptor { codec, ..array_of(9) }).unwrap();
-        writer.expose_mut(0..9 * BLOCK).unwrap();
-        world.memory.span_at(writer.base().unwrap()).store(0, &[3; 9 * BLOCK]).unwrap();
-    });
-    let reader = world.engine.reader(&world.engine.snapshot().unwrap(), "b").unwrap();
-    assert!(bytes(&world, &reader).iter().all(|&b| b == 3));
-    assert!(blocks_in_memory(&world) <= 2);
 }
 
 /// Panics when something is written ahead.

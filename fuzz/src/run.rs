@@ -66,6 +66,7 @@ impl World {
     fn new(setup: Setup) -> World {
         let store = MemStore::with(MemStoreOptions {
             produced_every: if setup.produced { 3 } else { 0 },
+            never_shrinks: setup.seed % 2 == 1,
             capacity_pages: if setup.small_store { 120 } else { 0 },
         });
         let user_mode = matches!(setup.paging, Paging::UserMode | Paging::UserModeCopy);

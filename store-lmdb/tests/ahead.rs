@@ -239,9 +239,9 @@ fn a_commit_takes_only_what_its_own_transaction_wrote_ahead_and_only_once() {
     let base = now(&store);
     let error = commit_ahead(&store, &*base, &*ahead, &written).unwrap_err();
     assert!(error.is_invalid(), "{error}");
-    let error = ahead.write(&array, 0, &page_of(1), false).unwrap_err();
+    let error = ahead.write(&array, 0, &page_of(1)).unwrap_err();
     assert!(error.is_invalid(), "{error}");
-    let error = other.write(&array, 511, &[0; 2 * PAGE], false).unwrap_err();
+    let error = other.write(&array, 511, &[0; 2 * PAGE]).unwrap_err();
     assert!(error.is_invalid(), "{error}");
     drop((ahead, written));
     commit_ahead(&store, &*base, &*other, &foreign).unwrap();

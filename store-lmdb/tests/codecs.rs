@@ -355,6 +355,26 @@ fn the_data_file_grows_by_about_what_a_large_payload_takes_compressed() {
     }
 }
 
+#[test]
+fn a_block_that_does_not_take_less_room_than_its_pages_is_not_written_ahead_compressed() {
+    let db = Db::new();
+    let store = open_unsynced(&db);
+    for codec in codecs(&store) {
+        commit(&store, |_| Edit::create("a", array(codec, BlockSize::MIN, 1)));
+        let descriptor = now(&store).array("a").unwrap().unwrap();
+        let ahead = store.ahead().unwrap();
+        // Noise of eight pages compresses to nine, holes as zeros.
+        let block: Vec<u8> = (0..16).flat_map(|page| if page < 8 { page_of(page) } else { vec![0; PAGE] }).collect();
+        assert_eq!(ahead.write_packed(&descriptor, &block, 8).unwrap(), None, "{codec}");
+        assert_eq!(check(&store).claimed_pages, 0, "{codec}: nothing is claimed for it");
+        assert!(ahead.write_packed(&descriptor, &block, 16).unwrap().is_some(), "{codec}");
+        for (bytes, pages) in [(&block[PAGE..], 15), (&block[..], 17)] {
+            assert!(ahead.write_packed(&descriptor, bytes, pages).unwrap_err().is_invalid(), "{codec}");
+        }
+        commit(&store, |base| Edit::of(base, "a").remove(base));
+    }
+}
+
 /// Zeros behind the new end were once counted as if they were pages of what is left.
 #[test]
 fn a_block_that_a_shrink_cuts_keeps_the_pages_that_were_not_written() {

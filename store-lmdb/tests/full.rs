@@ -80,20 +80,20 @@ fn writing_ahead_fails_and_goes_on() {
     let block: Vec<u8> = (0..512).flat_map(page_of).collect();
     let mut written: Vec<Written> = Vec::new();
     let error = loop {
-        match ahead.write(&array, 0, &block, false) {
+        match ahead.write(&array, 0, &block) {
             Ok(runs) => written.push((written.len() as u64, runs)),
             Err(e) => break e,
         }
     };
     assert!(error.is_store_full(), "{error}");
     assert_eq!((written.len(), check(&store).claimed_pages), (6, 6 * 512));
-    assert!(ahead.write(&array, 9, &page_of(1), false).unwrap_err().is_store_full());
+    assert!(ahead.write(&array, 9, &page_of(1)).unwrap_err().is_store_full());
     commit(&store, |base| Edit::of(base, "a").attr(base, "unit", Some("K".into())));
 
     written.truncate(5);
     written.push((7, write_ahead(&*ahead, &array, 9, 1, 7)));
     written.push((8, write_ahead(&*ahead, &array, 0, 511, 8000)));
-    assert!(ahead.write(&array, 9, &page_of(1), false).unwrap_err().is_store_full());
+    assert!(ahead.write(&array, 9, &page_of(1)).unwrap_err().is_store_full());
     let base = now(&store);
     commit_ahead(&store, &*base, &*ahead, &written).unwrap();
     drop((ahead, written));

@@ -285,7 +285,11 @@ impl World {
             let first = self.last_number + 1;
             self.last_number += u64::from(pages.end - pages.start);
             let bytes: Vec<u8> = (first..=self.last_number).flat_map(|tag| array.page_of(tag)).collect();
-            let runs = ahead.write(&descriptor, pages.start, &bytes, false).unwrap();
+            let packed = if *whole { ahead.write_packed(&descriptor, &bytes, pages.end).unwrap() } else { None };
+            let runs = match packed {
+                Some(run) => vec![run],
+                None => ahead.write(&descriptor, pages.start, &bytes).unwrap(),
+            };
             // What was written of the block before is dropped, and its place used again.
             written.insert(*block as u64 % array.blocks, (pages, first, runs));
         }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::descriptor::{Descriptor, Version};
 use crate::error::Result;
 use crate::geometry::{BlockNo, PAGE};
-use crate::store::{Ahead, BlockChange, PageRun, PageSource, Store};
+use crate::store::{Ahead, AheadPages, BlockChange, PageRun, PageSource, Store};
 
 /// Where one transaction writes ahead; nothing until it does.
 pub(crate) struct AheadOfCommit {
@@ -64,10 +64,14 @@ impl WrittenAhead {
         &self.array
     }
 
-    /// Writes pages of a block, from `first_page` on.
-    pub(crate) fn write(&self, first_page: u32, bytes: &[u8], plain: bool) -> Result<Vec<PageRun>> {
-        let written = self.of.begin()?.write(&self.array, first_page, bytes, plain)?;
-        Ok(written.into_iter().map(|a| PageRun { pages: a.pages.clone(), source: PageSource::Ahead(a) }).collect())
+    /// Writes pages of a block as they are, from `first_page` on.
+    pub(crate) fn write(&self, first_page: u32, bytes: &[u8]) -> Result<Vec<PageRun>> {
+        Ok(self.of.begin()?.write(&self.array, first_page, bytes)?.into_iter().map(run_of).collect())
+    }
+
+    /// Writes all of a block compressed; `None` if it takes `plain_pages` as it is and does not shrink.
+    pub(crate) fn write_packed(&self, block: &[u8], plain_pages: usize) -> Result<Option<PageRun>> {
+        Ok(self.of.begin()?.write_packed(&self.array, block, plain_pages as u32)?.map(run_of))
     }
 
     pub(crate) fn block(&self, block: u64) -> Option<AheadBlock> {
@@ -156,6 +160,10 @@ impl WrittenAhead {
         }
         all.into_values().collect()
     }
+}
+
+fn run_of(written: AheadPages) -> PageRun {
+    PageRun { pages: written.pages.clone(), source: PageSource::Ahead(written) }
 }
 
 impl AheadBlock {

@@ -131,7 +131,7 @@ impl Pager {
         let block_pages = self.block_size.pages() as usize;
         if !plain && (changed == block_pages || is_hole) && 2 * with_bytes >= block_pages {
             // All of the block is known, and worth compressing.
-            return with_buffer(self.block_size.bytes(), |buffer| {
+            let packed = with_buffer(self.block_size.bytes(), |buffer| {
                 buffer.fill(0);
                 for run in has_bytes() {
                     let bytes = page_range(start, &run.pages);
@@ -140,14 +140,17 @@ impl Pager {
                         Ok(())
                     })?;
                 }
-                ahead.write(0, buffer, false)
-            });
+                ahead.write_packed(buffer, with_bytes)
+            })?;
+            if let Some(run) = packed {
+                return Ok(vec![run]);
+            }
         }
         let mut written = Vec::with_capacity(pages.len());
         for run in pages {
             if run.source == PageSource::Memory {
                 self.span.with_bytes(page_range(start, &run.pages), &mut |bytes| {
-                    written.extend(ahead.write(run.pages.start, bytes, true)?);
+                    written.extend(ahead.write(run.pages.start, bytes)?);
                     Ok(())
                 })?;
             } else {

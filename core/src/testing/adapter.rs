@@ -31,7 +31,7 @@ pub enum StoreOp {
     Read,
     /// [`Store::ahead`].
     Ahead,
-    /// [`Ahead::write`].
+    /// [`Ahead::write`] and [`Ahead::write_packed`].
     WriteAhead,
     /// [`AheadPlace::read`].
     ReadAhead,
@@ -122,7 +122,7 @@ impl<S> Counted<S> {
         self.watch.pages.load(Ordering::Relaxed)
     }
 
-    /// Pages that were written ahead.
+    /// Pages that were written ahead; those of a block that turned out not to shrink, too.
     pub fn pages_written_ahead(&self) -> usize {
         self.watch.written_ahead.load(Ordering::Relaxed)
     }
@@ -200,15 +200,23 @@ struct WatchedAhead<W> {
     watch: Arc<W>,
 }
 
+impl<W: Watch> WatchedAhead<W> {
+    fn watched(&self, pages: AheadPages) -> AheadPages {
+        let place = Arc::new(WatchedPlace { inner: pages.place, watch: self.watch.clone() });
+        AheadPages { pages: pages.pages, place }
+    }
+}
+
 impl<W: Watch> Ahead for WatchedAhead<W> {
-    fn write(&self, array: &Descriptor, first_page: u32, bytes: &[u8], plain: bool) -> Result<Vec<AheadPages>> {
+    fn write(&self, array: &Descriptor, first_page: u32, bytes: &[u8]) -> Result<Vec<AheadPages>> {
         self.watch.before(StoreOp::WriteAhead, bytes.len() / PAGE)?;
-        let written = self.inner.write(array, first_page, bytes, plain)?;
-        let watched = |pages: AheadPages| {
-            let place = Arc::new(WatchedPlace { inner: pages.place, watch: self.watch.clone() });
-            AheadPages { pages: pages.pages, place }
-        };
-        Ok(written.into_iter().map(watched).collect())
+        let written = self.inner.write(array, first_page, bytes)?;
+        Ok(written.into_iter().map(|pages| self.watched(pages)).collect())
+    }
+
+    fn write_packed(&self, array: &Descriptor, block: &[u8], plain_pages: u32) -> Result<Option<AheadPages>> {
+        self.watch.before(StoreOp::WriteAhead, block.len() / PAGE)?;
+        Ok(self.inner.write_packed(array, block, plain_pages)?.map(|pages| self.watched(pages)))
     }
 
     fn as_any(&self) -> &dyn Any {

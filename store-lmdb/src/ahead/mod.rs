@@ -32,19 +32,6 @@ impl LmdbAhead {
         LmdbAhead { claim: Arc::new(Claim::new(shared)), packers: Mutex::default() }
     }
 
-    /// Writes all of a block compressed; `None` if it does not shrink.
-    fn write_packed(&self, array: &Descriptor, block: &[u8]) -> Result<Option<Vec<AheadPages>>> {
-        let packers = || self.packers.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut packer = packers().pop().unwrap_or_default();
-        let pages = array.block_size.pages();
-        let written = match packer.pack(array.codec, array.item_size, block, pages) {
-            Ok(Some((packed, bytes))) => self.write_unit(pages, packed, bytes).map(|place| Some(vec![place])),
-            done => done.map(|_| None),
-        };
-        packers().push(packer);
-        written
-    }
-
     fn write_unit(&self, pages: u32, packed: Packed, bytes: &[u8]) -> Result<AheadPages> {
         let writing = self.claim.writing()?;
         let taken = writing.take(u64::from(packed.pages()))?;
@@ -89,7 +76,7 @@ impl LmdbAhead {
 }
 
 impl Ahead for LmdbAhead {
-    fn write(&self, array: &Descriptor, first_page: u32, bytes: &[u8], plain: bool) -> Result<Vec<AheadPages>> {
+    fn write(&self, array: &Descriptor, first_page: u32, bytes: &[u8]) -> Result<Vec<AheadPages>> {
         self.claim.shared.guards.check_process()?;
         let of_block = array.block_size.bytes();
         let end = (first_page as usize * PAGE).checked_add(bytes.len());
@@ -97,13 +84,24 @@ impl Ahead for LmdbAhead {
             let text = format!("{} bytes from page {first_page} on are no pages of a block of {of_block}", bytes.len());
             return Err(Error::new(ErrorKind::Invalid, text));
         }
-        if !plain
-            && bytes.len() == of_block
-            && let Some(written) = self.write_packed(array, bytes)?
-        {
-            return Ok(written);
-        }
         self.write_plain(first_page, bytes)
+    }
+
+    fn write_packed(&self, array: &Descriptor, block: &[u8], plain_pages: u32) -> Result<Option<AheadPages>> {
+        self.claim.shared.guards.check_process()?;
+        let (pages, of_block) = (array.block_size.pages(), array.block_size.bytes());
+        if block.len() != of_block || plain_pages > pages {
+            let text = format!("{} bytes, of {plain_pages} pages, are no block of {of_block}", block.len());
+            return Err(Error::new(ErrorKind::Invalid, text));
+        }
+        let packers = || self.packers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut packer = packers().pop().unwrap_or_default();
+        let written = match packer.pack(array.codec, array.item_size, block, plain_pages) {
+            Ok(Some((packed, bytes))) => self.write_unit(pages, packed, bytes).map(Some),
+            done => done.map(|_| None),
+        };
+        packers().push(packer);
+        written
     }
 
     fn as_any(&self) -> &dyn Any {

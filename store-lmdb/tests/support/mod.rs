@@ -99,7 +99,7 @@ pub(crate) type Written = (u64, Vec<AheadPages>);
 #[track_caller]
 pub(crate) fn write_ahead(ahead: &dyn Ahead, array: &Descriptor, first: u32, pages: u32, tag: u64) -> Vec<AheadPages> {
     let bytes: Vec<u8> = (tag..tag + u64::from(pages)).flat_map(page_of).collect();
-    ahead.write(array, first, &bytes, false).expect("writing ahead")
+    ahead.write(array, first, &bytes).expect("writing ahead")
 }
 
 /// Commits blocks of array `a` that were written ahead.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::Inner;
 use super::state::PageAt;
-use crate::descriptor::{Codec, Descriptor};
+use crate::descriptor::Descriptor;
 use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::PAGE;
 use crate::store::{Ahead, AheadPages, AheadPlace, Change, PageSource};
@@ -35,6 +35,10 @@ impl MemAhead {
         Ok(self.place(first_page, pages.map(PageAt::File).collect(), bytes))
     }
 
+    fn assert_open(&self) {
+        assert!(!self.store.ledger().over.contains(&self.id.0), "a write ahead of a commit that is over");
+    }
+
     fn place(&self, first_page: u32, at: Vec<PageAt>, bytes: &[u8]) -> AheadPages {
         let pages = first_page..first_page + at.len() as u32;
         let place = MemPlace { store: self.store.clone(), id: self.id, first_page, at, written: bytes.into() };
@@ -43,21 +47,29 @@ impl MemAhead {
 }
 
 impl Ahead for MemAhead {
-    fn write(&self, array: &Descriptor, first_page: u32, bytes: &[u8], plain: bool) -> Result<Vec<AheadPages>> {
+    fn write(&self, array: &Descriptor, first_page: u32, bytes: &[u8]) -> Result<Vec<AheadPages>> {
         let pages = (bytes.len() / PAGE) as u32;
         assert!(!bytes.is_empty() && bytes.len().is_multiple_of(PAGE), "{} bytes are not whole pages", bytes.len());
         let of_block = array.block_size.pages();
         assert!(first_page + pages <= of_block, "{pages} pages from {first_page} on, in a block of {of_block}");
-        assert!(!self.store.ledger().over.contains(&self.id.0), "a write ahead of a commit that is over");
-        if is_produced(array, bytes) && !plain {
-            let at = bytes.chunks_exact(PAGE).map(|page| PageAt::Produced(page.into())).collect();
-            return Ok(vec![self.place(first_page, at, bytes)]);
-        }
+        self.assert_open();
         if pages <= MOST_IN_ONE_RUN {
             return Ok(vec![self.write_run(first_page, bytes)?]);
         }
         let (front, back) = bytes.split_at((pages / 2) as usize * PAGE);
         Ok(vec![self.write_run(first_page, front)?, self.write_run(first_page + pages / 2, back)?])
+    }
+
+    fn write_packed(&self, array: &Descriptor, block: &[u8], plain_pages: u32) -> Result<Option<AheadPages>> {
+        assert_eq!(block.len(), array.block_size.bytes(), "bytes of a block that is to be compressed");
+        let with_bytes = block.chunks_exact(PAGE).filter(|page| page.iter().any(|byte| *byte != 0)).count();
+        assert!(plain_pages as usize >= with_bytes, "{plain_pages} pages of a block of which {with_bytes} have bytes");
+        self.assert_open();
+        if !self.store.is_packed(array, block) {
+            return Ok(None);
+        }
+        let at = block.chunks_exact(PAGE).map(|page| PageAt::Produced(page.into())).collect();
+        Ok(Some(self.place(0, at, block)))
     }
 
     fn as_any(&self) -> &dyn Any {
@@ -72,11 +84,6 @@ impl Drop for MemAhead {
         ledger.over.insert(self.id.0);
         ledger.pages.let_go(&self.store.file, self.id, &BTreeSet::new());
     }
-}
-
-/// Whether such bytes of a block of `array` are stored so that they must be produced.
-pub(super) fn is_produced(array: &Descriptor, bytes: &[u8]) -> bool {
-    array.codec != Codec::None && bytes.len() == array.block_size.bytes()
 }
 
 pub(super) struct MemPlace {

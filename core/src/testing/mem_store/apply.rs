@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::Inner;
-use super::ahead::{is_produced, pages_at};
+use super::ahead::pages_at;
 use super::state::{Block, Committed, PageAt};
 use crate::descriptor::{ArrayId, Descriptor, Version};
 use crate::error::Result;
@@ -151,7 +151,7 @@ impl<'a> Draft<'a> {
     }
 
     fn store(&mut self, array: &Descriptor, block: BlockNo, bytes: &[u8]) -> Result<Vec<PageAt>> {
-        if self.store.is_produced(block) || is_produced(array, bytes) {
+        if self.store.is_produced(block) || self.store.is_packed(array, bytes) {
             return Ok(bytes.chunks_exact(PAGE).map(|page| PageAt::Produced(page.into())).collect());
         }
         let start = self.store.store_pages(bytes)?;

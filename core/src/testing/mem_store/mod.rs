@@ -42,6 +42,8 @@ pub struct MemStore(Arc<Inner>);
 pub struct MemStoreOptions {
     /// Every so many-th block is [`Origin::Produced`](crate::store::Origin::Produced); 0: none.
     pub produced_every: u64,
+    /// Blocks that are written whole do not shrink, whatever the codec: they are stored as they are.
+    pub never_shrinks: bool,
     /// Pages the data file may have before a commit is [`ErrorKind::StoreFull`]; 0: no limit.
     pub capacity_pages: usize,
 }
@@ -116,6 +118,11 @@ impl Inner {
 
     fn is_produced(&self, block: BlockNo) -> bool {
         self.options.produced_every != 0 && block.0.is_multiple_of(self.options.produced_every)
+    }
+
+    /// Whether such bytes of a block of `array` are stored so that they must be produced.
+    fn is_packed(&self, array: &Descriptor, bytes: &[u8]) -> bool {
+        array.codec != Codec::None && bytes.len() == array.block_size.bytes() && !self.options.never_shrinks
     }
 
     /// Writes whole pages of `bytes` to pages that no snapshot can see, and gives the first.

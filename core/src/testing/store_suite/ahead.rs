@@ -18,7 +18,7 @@ fn bytes_of(tags: impl Iterator<Item = u64>) -> Vec<u8> {
 #[track_caller]
 fn write(ahead: &dyn Ahead, array: &Descriptor, first: u32, pages: u32, tag: u64) -> Vec<AheadPages> {
     let bytes = bytes_of(tag..tag + u64::from(pages));
-    let written = ahead.write(array, first, &bytes, false).expect("room");
+    let written = ahead.write(array, first, &bytes).expect("room");
     let mut at = first;
     for run in &written {
         assert!(run.pages.start == at && at < run.pages.end, "{written:?} of {pages} pages from {first} on");
@@ -316,7 +316,7 @@ pub fn an_extent_written_ahead_is_where_it_says(make: MakeStore<'_>) {
     let base = store.with_array(1);
     let ahead = store.ahead().expect("ahead");
     let bytes = bytes_of(100..116);
-    let written = ahead.write(&array(&*base), 0, &bytes, true).expect("room");
+    let written = ahead.write(&array(&*base), 0, &bytes).expect("room");
     let mut extents = Vec::new();
     for run in &written {
         for page in run.pages.clone() {
@@ -350,9 +350,10 @@ pub fn blocks_with_a_codec_read_as_they_were_written(make: MakeStore<'_>) {
     let ahead = store.ahead().expect("ahead");
     // Bytes that shrink.
     let block: Vec<u8> = (0..BlockSize::MIN.bytes()).map(|at| (at / 1000) as u8 + 1).collect();
-    let whole = ahead.write(&array, 0, &block, false).expect("room");
-    let plain = ahead.write(&array, 0, &block, true).expect("room");
-    let part = ahead.write(&array, 2, &block[2 * PAGE..7 * PAGE], false).expect("room");
+    let whole: Vec<AheadPages> = ahead.write_packed(&array, &block, 16).expect("room").into_iter().collect();
+    assert!(matches!(&whole[..], [all] if all.pages == (0..16)), "{whole:?}");
+    let plain = ahead.write(&array, 0, &block).expect("room");
+    let part = ahead.write(&array, 2, &block[2 * PAGE..7 * PAGE]).expect("room");
     let is_mapped = |run: &AheadPages| run.place.extent(run.pages.start).is_some();
     assert!(!whole.iter().any(is_mapped) && plain.iter().chain(&part).all(is_mapped), "{whole:?} {plain:?} {part:?}");
     for run in whole.iter().chain(&plain).chain(&part) {
