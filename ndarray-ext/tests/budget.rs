@@ -323,6 +323,29 @@ fn three_arrays_share_the_budget() {
     watch.stayed_within(2 * BUDGET);
 }
 
+/// Each of them takes little, and none is used again.
+#[test]
+fn many_arrays_made_and_changed_one_after_the_other_in_one_transaction_share_the_budget() {
+    if !alone(this_test!(), |_| ()) {
+        return;
+    }
+    let names: Vec<String> = (0..60).map(|n| format!("column {n}")).collect();
+    let len = BUDGET / 4 / 8;
+    for pager in [Pager::Map, Pager::Copy] {
+        let watch = Watch::begin();
+        let db = tight(pager);
+        db.commit(|txn| names.iter().for_each(|name| fill(&mut txn.create(name, len).unwrap().view_mut())));
+        watch.stayed_within(BUDGET);
+        db.commit(|txn| {
+            for name in &names {
+                txn.array::<u64, Ix1>(name).unwrap().view_mut().mapv_inplace(|x| x.wrapping_add(1));
+            }
+        });
+        watch.stayed_within(BUDGET);
+        names.iter().for_each(|name| assert_numbers(&db.array(name).unwrap(), |_| 1));
+    }
+}
+
 /// The disk is full while memory is short: the transaction is lost, and nothing else.
 #[test]
 fn a_disk_that_is_full_while_spilling_fails_the_transaction_alone() {

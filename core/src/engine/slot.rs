@@ -33,7 +33,7 @@ pub(super) struct Slot {
     pub(super) attrs: Map<String, Value>,
     /// What was written ahead of the commit.
     pub(super) ahead: Arc<WrittenAhead>,
-    unsearched: Unsearched,
+    pub(super) unsearched: Unsearched,
     /// Where it has no span: those over parts of it.
     pub(super) windows: Windows,
     pub(super) access: Access,

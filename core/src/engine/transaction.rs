@@ -77,7 +77,8 @@ impl Transaction {
     /// Creates an array of zeros and opens it.
     ///
     /// # Errors
-    /// [`AlreadyExists`](ErrorKind::AlreadyExists).
+    /// [`AlreadyExists`](ErrorKind::AlreadyExists); [`StoreFull`](ErrorKind::StoreFull) and others of writing ahead what is
+    /// in memory of the arrays before.
     pub fn create(&self, name: &str, descriptor: Descriptor) -> Result<Writer<'_>> {
         let mut arrays = self.arrays_lock();
         if self.is_taken(&arrays, name)? {
@@ -88,6 +89,7 @@ impl Transaction {
         }
         descriptor.check_size(name)?;
         self.check_codec(name, &descriptor)?;
+        self.relieve(&mut arrays)?;
         let mut slot = Box::new(Slot::created(name, descriptor.clone(), &self.ahead));
         slot.ensure_span(&self.engine, &self.snapshot)?;
         let at = arrays.slots.len();
@@ -100,13 +102,16 @@ impl Transaction {
     /// Opens an array. Several may be open, each once.
     ///
     /// # Errors
-    /// [`NotFound`](ErrorKind::NotFound), [`InUse`](ErrorKind::InUse) if it is open.
+    /// [`NotFound`](ErrorKind::NotFound), [`InUse`](ErrorKind::InUse) if it is open; as [`create`](Transaction::create) of
+    /// writing ahead.
     pub fn open(&self, name: &str) -> Result<Writer<'_>> {
         let mut arrays = self.arrays_lock();
         let at = self.slot(&mut arrays, name)?;
         let Place::Home(slot) = &mut arrays.slots[at] else { return Err(in_use(name, "opened again")) };
         let Some(now) = slot.after.clone() else { return Err(not_found(name)) };
         self.check_codec(name, &now.1)?;
+        self.relieve(&mut arrays)?;
+        let Place::Home(slot) = &mut arrays.slots[at] else { return Err(in_use(name, "opened again")) };
         slot.ensure_span(&self.engine, &self.snapshot)?;
         match std::mem::replace(&mut arrays.slots[at], Place::Open(Box::new(now))) {
             Place::Home(slot) => Ok(Writer::new(self, at, slot)),

@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::Engine;
+use super::transaction::{Arrays, Place, Transaction};
 use crate::error::Result;
 use crate::geometry::{PAGE, Ranges, page_ceil};
 use crate::memory::Residency;
@@ -16,6 +17,9 @@ const HANDED_OUT_PART: usize = 4;
 
 /// This part of it may be written to and stay in memory.
 const KEPT_PART: usize = 8;
+
+/// And this part, of all arrays that are closed in a transaction together.
+const CLOSED_PART: usize = 4;
 
 /// Views of more than may be handed out are searched each time at first; where nothing is found ever more seldom.
 const MOST_SKIPPED: u32 = 64;
@@ -41,7 +45,12 @@ impl Unsearched {
         self.bytes = self.bytes.saturating_add(pages).min(most);
         self.ranges.insert(bytes);
         self.room = None;
-        self.room = Some(budget.make_room(self.bytes + self.kept_bytes));
+        self.room = Some(budget.make_room(self.bytes()));
+    }
+
+    /// What it may have in memory.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes + self.kept_bytes
     }
 
     /// Whether so much was written that it is to be written ahead. No view of `pager` may live.
@@ -69,6 +78,31 @@ impl Unsearched {
         self.bytes = 0;
         self.ranges = Ranges::default();
         Ok(self.kept_bytes >= budget.limit_bytes() / KEPT_PART)
+    }
+}
+
+impl Transaction {
+    /// To be called before another array is opened: of those that are closed some are written ahead if together they may
+    /// have much in memory. Each of them alone is searched when it is used again, which may never be.
+    ///
+    /// # Errors
+    /// Of writing ahead.
+    pub(super) fn relieve(&self, arrays: &mut Arrays) -> Result<()> {
+        let most = self.engine.budget.limit_bytes() / CLOSED_PART;
+        let bytes = |place: &Place| if let Place::Home(slot) = place { slot.unsearched.bytes() } else { 0 };
+        let mut all = arrays.slots.iter().map(bytes).fold(0, usize::saturating_add);
+        for place in &mut arrays.slots {
+            if all <= most {
+                break;
+            }
+            all = all.saturating_sub(bytes(place));
+            if let Place::Home(slot) = place
+                && slot.unsearched.bytes() > 0
+            {
+                slot.write_ahead()?;
+            }
+        }
+        Ok(())
     }
 }
 
