@@ -162,7 +162,8 @@ impl<'t, T: Element, D: Dimension> BigArrayMut<'t, T, D> {
     }
 
     /// Says how the array will be read, until the transaction ends; see [`BigArray::advise`](crate::BigArray::advise).
-    pub fn advise(&mut self, access: Access) {
+    /// Views may live.
+    pub fn advise(&self, access: Access) {
         self.source.advise(access);
     }
 

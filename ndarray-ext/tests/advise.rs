@@ -126,9 +126,10 @@ fn a_hint_counts_for_what_was_mapped_before_it_and_not_for_the_next_who_opens_th
     drop(a);
     // The same in a transaction.
     let txn = db.begin().unwrap();
-    let mut a = txn.array::<f32, Ix2>("A").unwrap();
-    assert_eq!(a.view()[[0, 0]], 1.0);
+    let a = txn.array::<f32, Ix2>("A").unwrap();
+    let view = a.view();
+    assert_eq!(view[[0, 0]], 1.0);
     a.advise(Access::Random);
-    let behind = behind(&a.view());
+    let behind = behind(&view);
     assert_eq!((behind.mapped_bytes > 0, behind.random_bytes), (!copies(), behind.mapped_bytes));
 }

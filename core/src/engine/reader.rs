@@ -1,7 +1,7 @@
 use std::fmt;
 use std::ops::Range;
 use std::ptr::NonNull;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
@@ -18,7 +18,6 @@ pub struct Reader {
     shared: Arc<ReadSpan>,
     /// Where it has no span: those over parts of it. A clone has none yet.
     windows: Windows,
-    access: Mutex<Access>,
 }
 
 impl Clone for Reader {
@@ -59,7 +58,7 @@ impl Reader {
     }
 
     fn of(shared: Arc<ReadSpan>) -> Reader {
-        Reader { shared, windows: Windows::default(), access: Mutex::default() }
+        Reader { shared, windows: Windows::default() }
     }
 
     /// The span, if it has one, or a window over `bytes`.
@@ -77,13 +76,9 @@ impl Reader {
                     end: descriptor.block_size.blocks_for(descriptor.nbytes()),
                     ahead: None,
                 };
-                self.windows.over(engine, descriptor, binding, *self.access(), bytes, &|_| Ok(())).map(Some)
+                self.windows.over(engine, descriptor, binding, bytes, &|_| Ok(())).map(Some)
             }
         }
-    }
-
-    fn access(&self) -> MutexGuard<'_, Access> {
-        self.access.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Name of the array in this state.
@@ -142,11 +137,10 @@ impl Reader {
 
     /// What accesses to expect.
     pub fn advise(&self, access: Access) {
-        *self.access() = access;
         if let Ok(Some(pager)) = &self.shared.pager {
             pager.advise(access);
         }
-        self.windows.open().iter().for_each(|window| window.advise(access));
+        self.windows.advise(access);
     }
 }
 

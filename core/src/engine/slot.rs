@@ -10,7 +10,7 @@ use super::windows::Windows;
 use crate::descriptor::Descriptor;
 use crate::error::Result;
 use crate::geometry::{BlockNo, BlockSize, Ranges};
-use crate::pager::{Access, AheadOfCommit, Binding, Pager, WrittenAhead};
+use crate::pager::{AheadOfCommit, Binding, Pager, WrittenAhead};
 use crate::store::{AttrChange, Snapshot};
 
 /// One array in one transaction: what it was, what it is, and where its bytes are. There is one slot an array, hence
@@ -36,7 +36,6 @@ pub(super) struct Slot {
     pub(super) unsearched: Unsearched,
     /// Where it has no span: those over parts of it.
     pub(super) windows: Windows,
-    pub(super) access: Access,
 }
 
 impl Slot {
@@ -45,7 +44,6 @@ impl Slot {
             ahead: WrittenAhead::new(&descriptor, of),
             unsearched: Unsearched::default(),
             windows: Windows::default(),
-            access: Access::Normal,
             before: None,
             after: Some((name.to_owned(), descriptor)),
             pager: Ok(None),
@@ -70,7 +68,6 @@ impl Slot {
             ahead,
             unsearched: Unsearched::default(),
             windows: Windows::default(),
-            access: Access::Normal,
             after: Some(before.clone()),
             before: Some(before),
             pager: Ok(None),
@@ -137,7 +134,7 @@ impl Slot {
             Err(_) => {
                 let Some((array, binding)) = self.binding(snapshot) else { return Ok(None) };
                 let share = |window: &Pager| window.write_ahead_and_keep(&self.ahead, &self.exposed);
-                self.windows.over(engine, &array, binding, self.access, bytes, &share).map(Some)
+                self.windows.over(engine, &array, binding, bytes, &share).map(Some)
             }
         }
     }

@@ -16,6 +16,8 @@ pub(super) struct Windows(Mutex<State>);
 #[derive(Default)]
 struct State {
     open: Vec<Arc<Pager>>,
+    /// What accesses to expect, in those to come as well.
+    access: Access,
     /// Those that are open may have been written to, which a window that overlaps them would not show.
     is_written_to: bool,
 }
@@ -32,7 +34,6 @@ impl Windows {
         engine: &Engine,
         array: &Descriptor,
         binding: Binding,
-        access: Access,
         bytes: &Range<usize>,
         share: &dyn Fn(&Pager) -> Result<()>,
     ) -> Result<Arc<Pager>> {
@@ -46,9 +47,16 @@ impl Windows {
             windows.is_written_to = false;
         }
         let window = engine.window(array, binding, bytes)?;
-        window.advise(access);
+        window.advise(windows.access);
         windows.open.push(window.clone());
         Ok(window)
+    }
+
+    /// What accesses to expect from now on.
+    pub(super) fn advise(&self, access: Access) {
+        let mut windows = self.lock();
+        windows.access = access;
+        windows.open.iter().for_each(|window| window.advise(access));
     }
 
     /// Something is handed out mutably.

@@ -134,13 +134,11 @@ impl<'t> Writer<'t> {
     }
 
     /// What accesses to expect.
-    pub fn advise(&mut self, access: Access) {
-        let slot = self.slot_mut();
-        slot.access = access;
-        if let Ok(Some(pager)) = &slot.pager {
+    pub fn advise(&self, access: Access) {
+        if let Ok(Some(pager)) = &self.slot().pager {
             pager.advise(access);
         }
-        slot.windows.open().iter().for_each(|window| window.advise(access));
+        self.slot().windows.advise(access);
     }
 }
 
