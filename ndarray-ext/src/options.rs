@@ -107,7 +107,7 @@ impl OpenOptions {
     }
 
     /// Bytes of memory that the arrays of this database, all that are open together, may take of their own: at least
-    /// 4 MiB, two blocks. Default: what the environment variable `BIGARRAY_MEMORY_BUDGET` says (bytes, or a number with
+    /// 4 MiB, two blocks. Each opening has its own; clones share it. Default: what the environment variable `BIGARRAY_MEMORY_BUDGET` says (bytes, or a number with
     /// the suffix K, M or G), else half of what the machine or the process's cgroup has.
     ///
     /// What counts: blocks that were copied ([`Pager::Copy`]) or produced (those of a [`Codec`]), and memory of new data:
@@ -119,10 +119,13 @@ impl OpenOptions {
     /// may write many times the budget, through one view if it likes. One thing needs care: pages of stored, *mapped*
     /// blocks that were written to can be let go of only where no view lives, in [`flush`](crate::BigArrayMut::flush),
     /// [`savepoint`](crate::Transaction::savepoint), [`append`](crate::BigArrayMut::append) and the next
-    /// [`rows_mut`](crate::BigArrayMut::rows_mut). Who rewrites more stored data than there is memory goes by windows, or
+    /// [`rows_mut`](crate::BigArrayMut::rows_mut), and in arrays that are closed, when the next one is opened. Who rewrites more stored data than there is memory goes by windows, or
     /// opens the database with [`Pager::Copy`].
     ///
-    /// A few blocks that are in use by several threads at one moment may exceed it for that moment. Where no faults can
+    /// A few blocks that are in use by several threads at one moment may exceed it for that moment. Where the disk is full
+    /// what was written can only stay in memory: the transaction has failed by then, which [`flush`](crate::BigArrayMut::flush) and
+    /// the commit say ([`StoreFull`](crate::ErrorKind::StoreFull)), so whoever fills an array much larger than memory had
+    /// better flush now and then. Where no faults can
     /// be had (see the [crate's page](crate#linux)) only what is written is let go of, and only where no view lives.
     ///
     /// ```

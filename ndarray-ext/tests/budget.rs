@@ -323,6 +323,33 @@ fn three_arrays_share_the_budget() {
     watch.stayed_within(2 * BUDGET);
 }
 
+/// The transaction has failed, but its view lives on, and so does the process.
+#[test]
+fn memory_is_bounded_again_once_a_full_disk_has_room() {
+    if !is_root() || !takes_back() || !alone(this_test!(), |_| ()) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    small_disk(dir.path(), 256);
+    let ballast = dir.path().join("ballast");
+    fs::write(&ballast, vec![1; 244 * MIB]).unwrap();
+    let watch = Watch::begin();
+    let db = Database::options().memory_budget(BUDGET).open(dir.path().join("a.bigarray")).unwrap();
+    let txn = db.begin().unwrap();
+    let mut a = txn.create::<u64, _>("A", LEN).unwrap();
+    let mut view = a.view_mut();
+    for (n, x) in view.iter_mut().enumerate() {
+        if n == 50 * MIB / 8 {
+            fs::remove_file(&ballast).unwrap();
+        }
+        *x = number(n);
+    }
+    assert!(view.iter().enumerate().all(|(n, &x)| x == number(n)));
+    watch.stayed_within(BUDGET);
+    drop(a);
+    assert!(txn.commit().unwrap_err().is_store_full());
+}
+
 /// Each of them takes little, and none is used again.
 #[test]
 fn many_arrays_made_and_changed_one_after_the_other_in_one_transaction_share_the_budget() {

@@ -30,6 +30,10 @@ use crate::geometry::BlockNo;
 use crate::memory::WrittenTo;
 use crate::store::{PageRun, PageSource};
 
+/// After one failed to be written so many blocks are not tried, each of which a thread would wait for: the disk may be full
+/// for long. Then one is, since there may be room again.
+const REFUSED_AFTER_FAILURE: u32 = 1024;
+
 /// What became of a block that was to give way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
@@ -51,12 +55,12 @@ impl Pager {
             return Outcome::Busy;
         }
         let bytes = self.bytes_of(&(block..block + 1));
-        let freed = match (entry.kind, &table.binding) {
+        let freed = match (entry.kind, table.binding.is_some()) {
             (Kind::Poisoned, _) => return Outcome::Busy,
             // No view lives.
-            (_, None) => self.span.reset(bytes),
-            (Kind::Clean, Some(_)) => self.span.evict(bytes),
-            (Kind::Zero | Kind::Dirty, Some(_)) if self.may_spill(&table) => return self.spill(table, block),
+            (_, false) => self.span.reset(bytes),
+            (Kind::Clean, true) => self.span.evict(bytes),
+            (Kind::Zero | Kind::Dirty, true) if self.may_spill(&mut table) => return self.spill(table, block),
             _ => return Outcome::Busy,
         };
         if freed.is_err() {
@@ -68,9 +72,11 @@ impl Pager {
         Outcome::Freed
     }
 
-    fn may_spill(&self, table: &Table) -> bool {
-        // After a failure there is no use in it: nothing will be committed.
-        self.residency == Residency::Lazy && self.policy.spill_under_views && table.failure.is_none()
+    /// Also if nothing will be committed any more: memory is bounded as long as there is room to write to.
+    fn may_spill(&self, table: &mut Table) -> bool {
+        let waits = table.refused_spills > 0;
+        table.refused_spills = table.refused_spills.saturating_sub(1);
+        self.residency == Residency::Lazy && self.policy.spill_under_views && !waits
     }
 
     fn spill(&self, mut table: MutexGuard<'_, Table>, block: u64) -> Outcome {
@@ -248,6 +254,7 @@ impl HeldBack<'_> {
                 };
                 let why = error.context(format_args!("array {:?}: writing ahead of its commit", binding.name));
                 table.fail_with(&why);
+                table.refused_spills = REFUSED_AFTER_FAILURE;
                 if undone.is_err() {
                     pager.poison(&mut table, block, &why);
                 }

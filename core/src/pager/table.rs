@@ -142,6 +142,8 @@ pub(crate) struct Table {
     pub(crate) failure_kind: ErrorKind,
     /// Blocks that are being written ahead: what is stored to them waits.
     pub(crate) spilling: Vec<u64>,
+    /// So many blocks are not to be written ahead, as the last one could not be.
+    pub(crate) refused_spills: u32,
     /// Nothing is let go of.
     pub(crate) is_pinned: bool,
     /// Who reads what has to be produced.
@@ -168,6 +170,7 @@ impl Table {
             failure: None,
             failure_kind: ErrorKind::Corrupt,
             spilling: Vec::new(),
+            refused_spills: 0,
             is_pinned: false,
             has_ahead: false,
             has_uncharged_zeros: false,
