@@ -9,6 +9,14 @@ use crate::geometry::{BlockNo, BlockSize, PAGE};
 use crate::pager::{Pager, Written};
 use crate::store::{ArrayChange, BlockChange, Bytes, Change, Committed, PageRun, PageSource, Snapshot, Turn};
 
+/// Blocks of one array that a commit is about.
+struct Blocks {
+    /// It stores them.
+    stored: Vec<u64>,
+    /// They were written to in memory.
+    touched: Vec<u64>,
+}
+
 /// Bytes of an array that nothing was written to.
 struct Nothing;
 
@@ -42,11 +50,13 @@ pub(super) fn commit(transaction: &Transaction, turn: Option<&dyn Turn>) -> Resu
     let mut change = Change { base: transaction.base(), arrays: Vec::new(), ahead: None };
     let ahead = transaction.ahead.begun();
     change.ahead = ahead.as_deref();
-    let mut indices = Vec::new();
-    for (index, (slot, written)) in slots.iter().zip(&written).enumerate() {
-        if let Some(array) = array_change(slot, written, &*transaction.snapshot)? {
+    let (mut indices, mut blocks) = (Vec::new(), Vec::new());
+    for (index, (slot, Written { changes, touched })) in slots.iter().zip(written).enumerate() {
+        let stored = changes.iter().map(|change| change.block.0).collect();
+        if let Some(array) = array_change(slot, changes, &*transaction.snapshot)? {
             change.arrays.push(array);
             indices.push(index);
+            blocks.push(Blocks { stored, touched });
         }
     }
     if change.arrays.is_empty() {
@@ -68,7 +78,7 @@ pub(super) fn commit(transaction: &Transaction, turn: Option<&dyn Turn>) -> Resu
     let newest = transaction.engine.snapshot().ok();
     for (index, slot) in slots.iter_mut().enumerate() {
         match indices.iter().position(|&i| i == index) {
-            Some(at) => settle(transaction, slot, &written[index], &committed, at, newest.as_deref()),
+            Some(at) => settle(transaction, slot, &mut blocks[at], &committed, at, newest.as_deref()),
             None => slot.abandon(&transaction.engine),
         }
     }
@@ -121,7 +131,11 @@ fn with_ends(slot: &Slot, pager: &Pager, mut written: Written) -> Result<Written
     Ok(written)
 }
 
-fn array_change<'a>(slot: &'a Slot, written: &Written, snapshot: &dyn Snapshot) -> Result<Option<ArrayChange<'a>>> {
+fn array_change<'a>(
+    slot: &'a Slot,
+    blocks: Vec<BlockChange>,
+    snapshot: &dyn Snapshot,
+) -> Result<Option<ArrayChange<'a>>> {
     let mut dropped = Vec::new();
     let mut dropped_from = None;
     if let Some((_, before)) = &slot.before
@@ -144,7 +158,7 @@ fn array_change<'a>(slot: &'a Slot, written: &Written, snapshot: &dyn Snapshot) 
         after: slot.after.clone(),
         dropped_from,
         dropped,
-        blocks: written.changes.clone(),
+        blocks,
         attrs,
         bytes,
     };
@@ -156,7 +170,7 @@ fn array_change<'a>(slot: &'a Slot, written: &Written, snapshot: &dyn Snapshot) 
 fn settle(
     transaction: &Transaction,
     slot: &mut Slot,
-    written: &Written,
+    blocks: &mut Blocks,
     committed: &Committed,
     at: usize,
     newest: Option<&dyn Snapshot>,
@@ -169,9 +183,9 @@ fn settle(
         return;
     }
     // Dropped blocks are more than anybody wants to list: after such a commit a refresh looks for itself.
-    if !written.changes.is_empty() && slot.before.is_some() && slot.dropped_from == u64::MAX {
-        let blocks = written.changes.iter().map(|change| change.block.0).collect();
-        engine.pool().remember(id, committed.replaced[at], committed.version, blocks);
+    if !blocks.stored.is_empty() && slot.before.is_some() && slot.dropped_from == u64::MAX {
+        let stored = std::mem::take(&mut blocks.stored);
+        engine.pool().remember(id, committed.replaced[at], committed.version, stored);
     }
     let before = slot.before.as_ref().map(|(_, before)| before.changed);
     // What was written may show the new state where clean blocks do too: if nobody else committed to the array between
@@ -184,9 +198,9 @@ fn settle(
     // Else clean blocks are as the snapshot had them, whatever others committed since; those of a new array are holes.
     let right_for = before.filter(|_| newest.is_none()).unwrap_or(committed.version);
     if let Ok(Some(pager)) = std::mem::replace(&mut slot.pager, Ok(None)) {
-        let rest = match newest.map(|newest| pager.settle(&written.touched, id, newest)) {
+        let rest = match newest.map(|newest| pager.settle(&blocks.touched, id, newest)) {
             Some(Ok(rest)) => rest,
-            _ => written.touched.clone(),
+            _ => std::mem::take(&mut blocks.touched),
         };
         if pager.release(&rest, &slot.exposed, Some((id, right_for))).is_ok() {
             engine.put_idle(id, pager);
