@@ -104,7 +104,8 @@ impl<'t, T: Element, D: Dimension> BigArrayMut<'t, T, D> {
     /// # Panics
     /// If no address range of that size can be had ([`rows_mut`](Self::rows_mut) says so as an error).
     pub fn view_mut(&mut self) -> ArrayViewMut<'_, T, D> {
-        crate::view::exclusive_anyhow(&mut self.source, &self.layout.whole()).unwrap_or_else(|error| panic!("{error}"))
+        crate::view::exclusive_anyhow(&mut self.source, &self.layout.whole())
+            .unwrap_or_else(|error| crate::view::no_view(&error))
     }
 
     /// The rows `range`, to change; see [`rows`](Self::rows). Commit looks for changes in such ranges only.

@@ -85,7 +85,8 @@ macro_rules! reading {
         /// # Panics
         /// If no address range of that size can be had ([`rows`](Self::rows) says so as an error).
         pub fn view(&self) -> ndarray::ArrayView<'_, T, D> {
-            crate::view::shared(&*self.source, &self.layout.whole()).unwrap_or_else(|error| panic!("{error}"))
+            crate::view::shared(&*self.source, &self.layout.whole())
+                .unwrap_or_else(|error| crate::view::no_view(&error))
         }
 
         /// The rows `range`: consecutive slices along the growth axis, which is the first of a row-major array and the
@@ -110,7 +111,8 @@ macro_rules! reading {
         ///
         /// Needed before a system call is handed a view's memory (`file.write_all(bytes_of_a_view)`) in a process that
         /// may not receive the kernel's own faults; see the crate's page. [`write_to`](Self::write_to) does it by
-        /// itself.
+        /// itself. What is loaded so counts against the memory budget: where that is short, blocks of a few prefetched rows
+        /// may be gone again by the time of the call, which then fails with EFAULT and can be tried again.
         ///
         /// # Errors
         /// [`ShapeMismatch`](crate::ErrorKind::ShapeMismatch) for rows that are not there, and whatever storage

@@ -133,8 +133,9 @@
 //!
 //! Compressed blocks are decompressed when they are touched, into memory that counts against the
 //! [`memory_budget`](OpenOptions::memory_budget), with every byte compared with its checksum; who reads on in order
-//! has the next ones decompressed meanwhile. A block that does not shrink by an eighth is stored plain and mapped. So
-//! are pages that change later: a transaction that changes one page of a compressed block stores that page.
+//! has the next ones decompressed meanwhile. A block that does not shrink by an eighth is stored plain and mapped, and so
+//! is one of which less than 32 KiB, or less than a quarter, has been written. So are pages that change later: a
+//! transaction that changes one page of a compressed block stores that page.
 //!
 //! LZ4 and Zstandard are the cargo features `lz4` and `zstd`, both on by default.
 //!

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::ptr::NonNull;
 
-use bigarray_core::{Descriptor, Reader, Result, Writer};
+use bigarray_core::{Descriptor, Error, Reader, Result, Writer};
 use ndarray::{ArrayView, ArrayViewMut, Dimension};
 
 use crate::element::Element;
@@ -63,6 +63,13 @@ impl Source for Writer<'_> {
     fn waits_in_system_calls(&self) -> bool {
         Writer::waits_in_system_calls(self)
     }
+}
+
+/// There is no view of all of an array, and no way to say so but a panic.
+#[track_caller]
+pub(crate) fn no_view(error: &Error) -> ! {
+    let instead = if error.is_too_large() { "; rows and rows_mut need addresses for a part of it only" } else { "" };
+    panic!("{error}{instead}")
 }
 
 /// A view for reading, as long as `source` stays borrowed.
