@@ -11,6 +11,8 @@ use bigarray_core::testing::{Edit, page_of};
 use bigarray_core::{BlockNo, PAGE};
 use bigarray_store_lmdb::LmdbStore;
 
+use nix::libc::{self, c_int};
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use outside::{Other, play, say, wait};
 use support::crash::{in_child, kill_at, killed};
 use support::{
@@ -100,9 +102,8 @@ killed! {
     killed_after_the_commit: "committed", committed: true;
 }
 
-// A process wrote much ahead and was killed: the next opening gives the space back, and the same ingest fits into it.
-#[test]
-fn the_space_of_a_killed_ingest_is_used_again() {
+/// Writes much ahead, and waits for the end.
+fn play_an_ingest() {
     play(|path| {
         let store = outside::open(path).unwrap();
         let (base, ahead) = (store.snapshot().unwrap(), store.ahead().unwrap());
@@ -110,6 +111,12 @@ fn the_space_of_a_killed_ingest_is_used_again() {
         say("written");
         wait();
     });
+}
+
+// A process wrote much ahead and was killed: the next opening gives the space back, and the same ingest fits into it.
+#[test]
+fn the_space_of_a_killed_ingest_is_used_again() {
+    play_an_ingest();
     let db = Db::new();
     prepare(&db);
     let mut other = Other::start(&db.path);
@@ -120,6 +127,55 @@ fn the_space_of_a_killed_ingest_is_used_again() {
     assert_empty(&store);
     assert_eq!(check(&store).claimed_pages, 0);
     assert!(ingest_again(&store, &db.path) <= before);
+}
+
+// Killed writers whose parent does not ask for them, as in a container without an init, stay in the list of processes: they
+// are dead all the same.
+#[test]
+fn the_space_of_killed_ingests_that_nobody_waited_for_is_used_again() {
+    play_an_ingest();
+    let db = Db::new();
+    prepare(&db);
+    let mut longest = 0;
+    let _zombies: Vec<Other> = (0..3)
+        .map(|round| {
+            let mut other = Other::start(&db.path);
+            assert_eq!(other.hear(), "written");
+            longest = if round == 0 { length(&db.path) } else { longest };
+            assert_eq!(length(&db.path), longest, "round {round}");
+            other.kill_unreaped();
+            assert_eq!(check(&db.open()).claimed_pages, 0, "round {round}");
+            other
+        })
+        .collect();
+    assert!(ingest_again(&db.open(), &db.path) <= longest);
+}
+
+// The same without an opening: a process that has the database open all the while sweeps when it claims for itself, or
+// when it commits.
+#[test]
+fn the_space_of_a_killed_ingest_is_used_again_by_who_has_the_database_open() {
+    play_an_ingest();
+    for commits_first in [false, true] {
+        let db = Db::new();
+        prepare(&db);
+        let store = db.open();
+        let mut other = Other::start(&db.path);
+        assert_eq!(other.hear(), "written");
+        let mut most = length(&db.path);
+        assert!(check(&store).claimed_pages > 0);
+        if commits_first {
+            other.kill();
+            // What it commits stays, in a chunk of its own.
+            most += 2 << 20;
+            commit(&store, |base| Edit::of(base, "a").block(base, 35, 1));
+            assert_eq!(check(&store).claimed_pages, 0);
+        } else {
+            other.kill_unreaped();
+        }
+        let length = ingest_again(&store, &db.path);
+        assert!(length <= most, "commits first: {commits_first}: {length} bytes, and {most} were enough");
+    }
 }
 
 // As long as the writer lives, no opening and no commit of others takes what it wrote ahead.
@@ -155,6 +211,59 @@ fn what_a_living_process_wrote_ahead_is_left_alone() {
     assert_eq!(check(&store).claimed_pages, 0);
     other.go();
     other.finish();
+}
+
+/// Ends the thread that gets the signal, and no other.
+extern "C" fn end_thread(_: c_int) {
+    // SAFETY: the call touches no memory. What the thread's stack holds is never dropped, and stays.
+    unsafe { libc::syscall(libc::SYS_exit, 0) };
+}
+
+/// Ends the first thread of this process, which is then told as a zombie, while the others go on.
+fn end_first_thread() {
+    let action = SigAction::new(SigHandler::Handler(end_thread), SaFlags::empty(), SigSet::empty());
+    // SAFETY: the handler makes one system call, which is all right at any point of a thread.
+    unsafe { sigaction(Signal::SIGUSR1, &action) }.unwrap();
+    let pid = std::process::id() as c_int;
+    // SAFETY: the call touches no memory. The first thread has the number of the process.
+    assert_eq!(unsafe { libc::syscall(libc::SYS_tgkill, pid, pid, Signal::SIGUSR1 as c_int) }, 0);
+}
+
+// A process whose first thread has ended looks like a dead one, and is not: its other threads have its files, and write.
+#[test]
+fn what_a_process_without_its_first_thread_wrote_ahead_is_left_alone() {
+    play(|path| {
+        let work = || {
+            let store = outside::open(path).unwrap();
+            let (base, ahead) = (store.snapshot().unwrap(), store.ahead().unwrap());
+            let written = ingest(&*ahead, &*base);
+            end_first_thread();
+            say("written");
+            wait();
+            commit_ahead(&store, &*base, &*ahead, &written).unwrap();
+            std::process::exit(0);
+        };
+        std::thread::scope(|scope| scope.spawn(work).join().unwrap())
+    });
+    let db = Db::new();
+    prepare(&db);
+    let mut other = Other::start(&db.path);
+    assert_eq!(other.hear(), "written");
+    while other.state() != "Z" {
+        std::thread::yield_now();
+    }
+    for round in 0..2 {
+        let store = db.open();
+        let claimed = check(&store).claimed_pages;
+        assert!(claimed >= 512 * (BLOCKS + 1), "{claimed}");
+        commit(&store, |base| Edit::of(base, "a").block(base, 35, round));
+        assert_eq!(check(&store).claimed_pages, claimed);
+    }
+    other.go();
+    other.finish();
+    let store = db.open();
+    assert_ingested(&*now(&store));
+    assert_eq!(check(&store).claimed_pages, 0);
 }
 
 #[test]

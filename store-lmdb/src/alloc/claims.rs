@@ -32,7 +32,7 @@ impl Process {
     pub(crate) fn current() -> Process {
         let pid = std::process::id();
         let boot = std::fs::read("/proc/sys/kernel/random/boot_id").map_or(0, |id| u64::from(crc32c::crc32c(&id)) + 1);
-        Process { boot, pid, start: start_time(pid).unwrap_or(0) }
+        Process { boot, pid, start: Stat::of(pid).map_or(0, |stat| stat.start) }
     }
 
     /// An owner that no other transaction of any process is.
@@ -43,7 +43,8 @@ impl Process {
     }
 
     /// Whether the process behind `owner` lives, for all that can be told from this one. `holds_lock` says whether
-    /// any process has the database open under that process id, which also sees into other PID namespaces.
+    /// any process has the database open under that process id, which also sees into other PID namespaces, and tells a
+    /// process whose first thread alone has ended, and whose files are open, from one that nobody waited for yet.
     pub(crate) fn sees_alive(&self, owner: &Owner, holds_lock: &mut dyn FnMut(u32) -> Result<bool>) -> Result<bool> {
         let other = owner.process;
         let differ = |a: u64, b: u64| a != 0 && b != 0 && a != b;
@@ -53,7 +54,8 @@ impl Process {
         if self.pid == other.pid {
             return Ok(!differ(self.start, other.start));
         }
-        Ok(start_time(other.pid).is_some_and(|start| !differ(start, other.start)) || holds_lock(other.pid)?)
+        let is_running = |stat: Stat| !stat.has_ended && !differ(stat.start, other.start);
+        Ok(Stat::of(other.pid).is_some_and(is_running) || holds_lock(other.pid)?)
     }
 }
 
@@ -90,14 +92,27 @@ impl Owner {
     }
 }
 
-/// When the process with that number started, in clock ticks since boot; `None` if there is none.
-fn start_time(pid: u32) -> Option<u64> {
-    parse_start_time(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+/// What the system tells of a process.
+#[derive(Debug, PartialEq, Eq)]
+struct Stat {
+    /// Its first thread has, and mostly all of it: it is listed until its parent waits for it.
+    has_ended: bool,
+    /// When it started, in clock ticks since boot.
+    start: u64,
 }
 
-/// The 22nd field. The second, the program's name in parentheses, may hold anything.
-fn parse_start_time(stat: &str) -> Option<u64> {
-    stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(19)?.parse().ok()
+impl Stat {
+    /// Of the process with that number; `None` if there is none.
+    fn of(pid: u32) -> Option<Stat> {
+        Stat::parse(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+    }
+
+    /// The 3rd field and the 22nd. The second, the program's name in parentheses, may hold anything.
+    fn parse(stat: &str) -> Option<Stat> {
+        let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
+        let has_ended = matches!(fields.next()?, "Z" | "X" | "x");
+        Some(Stat { has_ended, start: fields.nth(18)?.parse().ok()? })
+    }
 }
 
 impl Space<'_> {
@@ -209,13 +224,17 @@ mod tests {
     }
 
     #[test]
-    fn the_start_time_is_found_behind_any_program_name() {
-        let rest = "S 1 7 7 0 -1 4194560 5 0 0 0 0 0 0 0 20 0 1 0 98765 1 2 3";
-        for name in ["sh", "a b", ") 1 2 (", ""] {
-            assert_eq!(parse_start_time(&format!("7 ({name}) {rest}")), Some(98765), "{name:?}");
+    fn state_and_start_time_are_found_behind_any_program_name() {
+        let rest = "1 7 7 0 -1 4194560 5 0 0 0 0 0 0 0 20 0 1 0 98765 1 2 3";
+        for name in ["sh", "a b", ") Z 2 (", ""] {
+            for (state, has_ended) in [("R", false), ("S", false), ("D", false), ("T", false), ("Z", true), ("X", true)]
+            {
+                let stat = Stat::parse(&format!("7 ({name}) {state} {rest}"));
+                assert_eq!(stat, Some(Stat { has_ended, start: 98765 }), "{name:?} {state}");
+            }
         }
         for bad in ["", "7 sh S 1", "7 (sh) S 1 2 3", "7 (sh) S 1 7 7 0 -1 4194560 5 0 0 0 0 0 0 0 20 0 1 0 x"] {
-            assert_eq!(parse_start_time(bad), None, "{bad:?}");
+            assert_eq!(Stat::parse(bad), None, "{bad:?}");
         }
     }
 
@@ -229,7 +248,7 @@ mod tests {
         assert!(!alive(owner_of(me.boot, me.pid, me.start - 1), true));
         assert!(!alive(owner_of(me.boot + 1, me.pid, me.start), true));
         // Process 1 lives, but not since then; a process of another namespace is known by its lock alone.
-        let init = start_time(1).unwrap();
+        let init = Stat::of(1).unwrap().start;
         assert!(alive(owner_of(me.boot, 1, init), false));
         assert!(!alive(owner_of(me.boot, 1, init + 1), false));
         assert!(alive(owner_of(me.boot, 1, init + 1), true));
@@ -237,6 +256,24 @@ mod tests {
         assert!(alive(owner_of(0, me.pid, 0), false));
         assert!(alive(owner_of(0, 1, 0), false));
         assert!(!alive(owner_of(me.boot, u32::MAX, 1), false));
+    }
+
+    #[test]
+    fn a_process_that_has_ended_and_that_nobody_waited_for_is_dead_unless_it_holds_its_lock() {
+        let me = Process::current();
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let pid = child.id();
+        let ended = loop {
+            match Stat::of(pid).unwrap() {
+                stat if stat.has_ended => break stat,
+                _ => std::thread::yield_now(),
+            }
+        };
+        let alive = |start, locked| me.sees_alive(&owner_of(me.boot, pid, start), &mut |_| Ok(locked)).unwrap();
+        for start in [ended.start, 0, ended.start + 1] {
+            assert!(!alive(start, false) && alive(start, true), "{start}");
+        }
+        child.wait().unwrap();
     }
 
     #[test]

@@ -19,6 +19,8 @@ use bigarray_core::{BlockNo, PAGE, Result};
 use bigarray_store_lmdb::{LmdbStore, Options};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
+use nix::unistd::Pid;
 
 /// Opens `path` with the default options.
 pub(crate) fn open(path: &Path) -> Result<Arc<LmdbStore>> {
@@ -141,6 +143,20 @@ impl Other {
     pub(crate) fn kill(mut self) {
         self.child.kill().expect("killing");
         self.child.wait().expect("waiting");
+    }
+
+    /// Kills it and waits until it is dead, but does not take notice: it is left as a zombie until it is dropped.
+    pub(crate) fn kill_unreaped(&mut self) {
+        self.child.kill().expect("killing");
+        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
+        waitid(Id::Pid(Pid::from_raw(self.child.id() as i32)), flags).expect("waiting");
+        assert_eq!(self.state(), "Z");
+    }
+
+    /// The letter by which the system tells what its first thread does.
+    pub(crate) fn state(&self) -> String {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("a process");
+        stat.rsplit_once(") ").expect("a name in parentheses").1[..1].to_owned()
     }
 }
 
