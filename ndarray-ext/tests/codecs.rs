@@ -3,8 +3,6 @@
 
 mod support;
 
-use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 
@@ -15,8 +13,9 @@ use bigarray::{ArrayOptions, Codec, Database, Durability, Element, Pager};
 use nix::libc;
 use support::arrays::says;
 use support::child::{command, role, this_test};
+use support::disk::damage;
 use support::random::Random;
-use support::{BLOCK, Faults, PAGE, TestDb, check, faults, runs_if, small_blocks};
+use support::{BLOCK, Faults, TestDb, check, faults, runs_if, small_blocks};
 
 const CODECS: [Codec; 5] = [
     Codec::None,
@@ -150,18 +149,6 @@ fn smooth(codec: Codec, pager: Pager) -> TestDb {
         fill_smooth(&mut a.view_mut());
     });
     db
-}
-
-/// Changes a byte of each page of the data file that has something in it; doing it again undoes it.
-fn damage(path: &Path) {
-    let file = File::options().read(true).write(true).open(path.join("data")).unwrap();
-    let mut page = vec![0; PAGE];
-    for at in (0..file.metadata().unwrap().len()).step_by(PAGE) {
-        file.read_exact_at(&mut page, at).unwrap();
-        if page.iter().any(|&byte| byte != 0) {
-            file.write_all_at(&[page[0] ^ 0x40], at).unwrap();
-        }
-    }
 }
 
 #[test]

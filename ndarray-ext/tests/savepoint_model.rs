@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use bigarray::ndarray::{ArrayView1, Axis, Ix1};
 use bigarray::serde_json::{Map, Value, json};
-use bigarray::{Database, Savepoint, Transaction};
+use bigarray::{Codec, Database, Savepoint, Transaction};
 use support::random::Random;
 use support::{BLOCK, TestDb, small_blocks};
 
@@ -22,7 +22,9 @@ fn change(txn: &Transaction, model: &mut Model, random: &mut Random) {
     let name = names[random.below(names.len())];
     let Some((numbers, attrs)) = model.get_mut(name) else {
         let numbers: Vec<i64> = (0..random.below(LONGEST)).map(|n| n as i64).collect();
-        let mut a = txn.create_with::<i64, _>(name, numbers.len(), &small_blocks()).unwrap();
+        let codecs = [Codec::None, Codec::Lz4 { shuffle: true }, Codec::Zstd { level: 1, shuffle: false }];
+        let options = small_blocks().codec(codecs[random.below(codecs.len())]);
+        let mut a = txn.create_with::<i64, _>(name, numbers.len(), &options).unwrap();
         a.view_mut().assign(&ArrayView1::from(&numbers));
         model.insert(name.into(), (numbers, Map::new()));
         return;

@@ -5,10 +5,11 @@ mod support;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bigarray::ndarray::{Array1, Array2, Ix1, Ix2, Order};
-use bigarray::{ArrayOptions, BigArray, Database};
+use bigarray::{ArrayOptions, BigArray, Codec, Database, Pager, Result};
 use support::arrays::says;
 use support::child::{alone, this_test};
-use support::{BLOCK, TestDb, small_blocks};
+use support::disk::damage;
+use support::{BLOCK, Faults, TestDb, faults, small_blocks};
 
 /// Rows of an array of 2⁶² bytes; a row is a page.
 const ROWS: usize = 1 << 50;
@@ -21,39 +22,47 @@ fn rows(from: usize, n: usize) -> Array2<f64> {
     Array2::from_shape_fn((n, ROW), |(row, column)| ((from + row) % 1000 * ROW + column) as f64)
 }
 
-fn huge(db: &Database) -> bigarray::Result<()> {
-    db.transact(|txn| txn.create_with::<f64, _>("A", (ROWS, ROW), &small_blocks()).map(drop))
+fn huge(db: &Database) -> Result<()> {
+    huge_with(db, Codec::None)
 }
+
+fn huge_with(db: &Database, codec: Codec) -> Result<()> {
+    db.transact(|txn| txn.create_with::<f64, _>("A", (ROWS, ROW), &small_blocks().codec(codec)).map(drop))
+}
+
+const CODECS: [Codec; 3] = [Codec::None, Codec::Lz4 { shuffle: true }, Codec::Zstd { level: 1, shuffle: false }];
 
 /// Where windows begin: at both ends, in the middle, and not at a block's edge.
 const PLACES: [usize; 5] = [0, 5, ROWS / 2 - 3, ROWS - 3 * BLOCK_ROWS - 1, ROWS - 40];
 
 #[test]
 fn windows_show_what_was_written_before_and_after_the_commit() {
-    let mut db = TestDb::new();
-    huge(&db).unwrap();
-    let txn = db.begin().unwrap();
-    let mut a = txn.array::<f64, Ix2>("A").unwrap();
-    for at in PLACES {
-        a.rows_mut(at..at + 40).unwrap().assign(&rows(at, 40));
-    }
-    // Each was given up for the next: what was written to it is still there.
-    for at in PLACES {
-        assert_eq!(a.rows(at + 5..at + 40).unwrap(), rows(at + 5, 35), "{at}");
-    }
-    drop(a);
-    let a = txn.array::<f64, Ix2>("A").unwrap();
-    assert_eq!(a.rows(ROWS - 40..).unwrap(), rows(ROWS - 40, 40));
-    drop(a);
-    txn.commit().unwrap();
-    for reopened in [false, true] {
-        let a = db.array::<f64, Ix2>("A").unwrap();
+    for codec in CODECS {
+        let mut db = TestDb::new();
+        huge_with(&db, codec).unwrap();
+        let txn = db.begin().unwrap();
+        let mut a = txn.array::<f64, Ix2>("A").unwrap();
         for at in PLACES {
-            assert_eq!(a.rows(at + 5..at + 40).unwrap(), rows(at + 5, 35), "{at}, reopened: {reopened}");
+            a.rows_mut(at..at + 40).unwrap().assign(&rows(at, 40));
         }
-        assert_eq!(a.rows(ROWS / 4..ROWS / 4 + 100).unwrap().sum(), 0.0);
+        // Each was given up for the next: what was written to it is still there.
+        for at in PLACES {
+            assert_eq!(a.rows(at + 5..at + 40).unwrap(), rows(at + 5, 35), "{at}");
+        }
         drop(a);
-        db.reopen();
+        let a = txn.array::<f64, Ix2>("A").unwrap();
+        assert_eq!(a.rows(ROWS - 40..).unwrap(), rows(ROWS - 40, 40));
+        drop(a);
+        txn.commit().unwrap();
+        for reopened in [false, true] {
+            let a = db.array::<f64, Ix2>("A").unwrap();
+            for at in PLACES {
+                assert_eq!(a.rows(at + 5..at + 40).unwrap(), rows(at + 5, 35), "{at}, reopened: {reopened}");
+            }
+            assert_eq!(a.rows(ROWS / 4..ROWS / 4 + 100).unwrap().sum(), 0.0);
+            drop(a);
+            db.reopen();
+        }
     }
 }
 
@@ -81,31 +90,66 @@ fn overlapping_windows_one_after_the_other_are_one_array() {
 
 #[test]
 fn many_windows_are_read_at_once_by_many_threads() {
-    let db = TestDb::new();
-    huge(&db).unwrap();
-    db.transact(|txn| {
-        let mut a = txn.array::<f64, Ix2>("A")?;
-        PLACES.iter().try_for_each(|&at| a.rows_mut(at..at + 40).map(|mut window| window.assign(&rows(at, 40))))
-    })
-    .unwrap();
-    let a = db.array::<f64, Ix2>("A").unwrap();
-    std::thread::scope(|scope| {
-        for thread in 0..8 {
-            let a: &BigArray<f64, Ix2> = &a;
-            scope.spawn(move || {
-                // All of them live at once.
-                let windows: Vec<_> = (0..20)
-                    .map(|n| {
-                        let at = PLACES[(thread + n) % PLACES.len()] + n;
-                        (at, a.rows(at..at + 15).unwrap())
-                    })
-                    .collect();
-                for (at, window) in windows.iter().rev() {
-                    assert_eq!(window, rows(*at, 15));
-                }
-            });
+    for codec in CODECS {
+        let db = TestDb::new();
+        huge_with(&db, codec).unwrap();
+        db.transact(|txn| {
+            let mut a = txn.array::<f64, Ix2>("A")?;
+            PLACES.iter().try_for_each(|&at| a.rows_mut(at..at + 40).map(|mut window| window.assign(&rows(at, 40))))
+        })
+        .unwrap();
+        let a = db.array::<f64, Ix2>("A").unwrap();
+        std::thread::scope(|scope| {
+            for thread in 0..8 {
+                let a: &BigArray<f64, Ix2> = &a;
+                scope.spawn(move || {
+                    // All of them live at once.
+                    let windows: Vec<_> = (0..20)
+                        .map(|n| {
+                            let at = PLACES[(thread + n) % PLACES.len()] + n;
+                            (at, a.rows(at..at + 15).unwrap())
+                        })
+                        .collect();
+                    for (at, window) in windows.iter().rev() {
+                        assert_eq!(window, rows(*at, 15));
+                    }
+                });
+            }
+        });
+    }
+}
+
+#[test]
+fn a_damaged_block_that_a_window_shows_is_an_error_that_names_its_array() {
+    for codec in CODECS {
+        let mut db = TestDb::new();
+        huge_with(&db, codec).unwrap();
+        let at = ROWS / 2;
+        db.transact(|txn| txn.array::<f64, Ix2>("A")?.rows_mut(at..at + 40).map(|mut w| w.assign(&rows(at, 40))))
+            .unwrap();
+        db.close();
+        damage(db.path());
+        let cold = Database::options().pager(Pager::Copy).open(db.path()).unwrap();
+        let reader = cold.array::<f64, Ix2>("A").unwrap();
+        let txn = cold.begin().unwrap();
+        let mut writer = txn.array::<f64, Ix2>("A").unwrap();
+        // Where all of a window is loaded when it is opened, that is what fails; what is plain is mapped then.
+        if !(faults() == Faults::None && codec == Codec::None) {
+            let errors =
+                [reader.prefetch(at..at + 1), writer.rows_mut(at..at + 1).map(drop), writer.prefetch(at..at + 1)];
+            for error in errors.into_iter().filter_map(Result::err) {
+                assert!(error.is_corrupt(), "{codec}: {error:?}");
+                says(&error, &["\"A\"", "block"]);
+            }
+            eprintln!("{:?} {:?}", reader.prefetch(at..at + 1), writer.prefetch(at..at + 1));
+            assert!(reader.prefetch(at..at + 1).is_err() && writer.prefetch(at..at + 1).is_err(), "{codec}");
         }
-    });
+        // What lies elsewhere is as it was.
+        assert_eq!(reader.rows(5..10).unwrap().sum(), 0.0);
+        drop(writer);
+        drop((reader, txn, cold));
+        damage(db.path());
+    }
 }
 
 /// 16 TiB: not many of them can be had at once.
@@ -154,7 +198,7 @@ fn what_cannot_be_seen_whole_says_so() {
     says(&error, &["\"A\""]);
     let panic = catch_unwind(AssertUnwindSafe(|| a.view().len())).unwrap_err();
     let message = panic.downcast_ref::<String>().unwrap();
-    assert!(message.contains("\"A\""), "{message}");
+    assert!(message.contains("\"A\"") && message.contains("rows_mut"), "{message}");
     #[expect(clippy::reversed_empty_ranges, reason = "what a caller may get wrong")]
     for range in [0..ROWS + 1, ROWS + 1..ROWS + 1, 5..3, 0..usize::MAX] {
         let error = a.rows(range.clone()).unwrap_err();

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::num::NonZeroUsize;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::ptr::NonNull;
 
@@ -81,4 +82,16 @@ pub(crate) fn small_disk(at: &Path, mib: usize) {
     unshare(CloneFlags::CLONE_NEWNS).unwrap();
     mount(nothing, "/", nothing, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nothing).unwrap();
     mount(Some("tmpfs"), at, Some("tmpfs"), MsFlags::empty(), Some(format!("size={mib}m").as_str())).unwrap();
+}
+
+/// Changes a byte of each page of the data file that has something in it; doing it again undoes it.
+pub(crate) fn damage(path: &Path) {
+    let file = File::options().read(true).write(true).open(path.join("data")).unwrap();
+    let mut page = vec![0; PAGE];
+    for at in (0..file.metadata().unwrap().len()).step_by(PAGE) {
+        file.read_exact_at(&mut page, at).unwrap();
+        if page.iter().any(|&byte| byte != 0) {
+            file.write_all_at(&[page[0] ^ 0x40], at).unwrap();
+        }
+    }
 }
