@@ -133,16 +133,13 @@ fn a_damaged_block_that_a_window_shows_is_an_error_that_names_its_array() {
         let reader = cold.array::<f64, Ix2>("A").unwrap();
         let txn = cold.begin().unwrap();
         let mut writer = txn.array::<f64, Ix2>("A").unwrap();
-        // Where all of a window is loaded when it is opened, that is what fails; what is plain is mapped then.
-        if !(faults() == Faults::None && codec == Codec::None) {
-            let errors =
-                [reader.prefetch(at..at + 1), writer.rows_mut(at..at + 1).map(drop), writer.prefetch(at..at + 1)];
-            for error in errors.into_iter().filter_map(Result::err) {
+        // Without faults what windows had is stored plain, and mapped.
+        if faults() != Faults::None {
+            assert!(writer.rows_mut(at..at + 1).is_ok(), "{codec}: it is loaded when it is touched");
+            for error in [reader.prefetch(at..at + 1), writer.prefetch(at..at + 1)].map(Result::unwrap_err) {
                 assert!(error.is_corrupt(), "{codec}: {error:?}");
                 says(&error, &["\"A\"", "block"]);
             }
-            eprintln!("{:?} {:?}", reader.prefetch(at..at + 1), writer.prefetch(at..at + 1));
-            assert!(reader.prefetch(at..at + 1).is_err() && writer.prefetch(at..at + 1).is_err(), "{codec}");
         }
         // What lies elsewhere is as it was.
         assert_eq!(reader.rows(5..10).unwrap().sum(), 0.0);
