@@ -7,7 +7,7 @@ use bigarray_core::store::Snapshot as _;
 use bigarray_core::{Error, ErrorKind, Result};
 
 use crate::alloc::{Owner, Process};
-use crate::codec::Unpackers;
+use crate::codec::{Packers, Unpackers};
 use crate::data::Data;
 use crate::index::{Index, WriteTxn, lmdb_error};
 use crate::opening::{Guards, Opened};
@@ -27,6 +27,8 @@ pub(crate) struct Shared {
     pub(crate) abandoned: Mutex<Vec<Owner>>,
     /// The chunk that small commits of this process fill.
     pub(crate) open_chunk: Mutex<Option<u64>>,
+    /// For compressing blocks, ahead of commits and for them.
+    pub(crate) packers: Packers,
     /// For reading blocks that are compressed.
     pub(crate) unpackers: Unpackers,
     /// The newest committed state, as long as someone looks at it.
@@ -48,6 +50,7 @@ impl Shared {
             process: Process::current(),
             abandoned: Mutex::default(),
             open_chunk: Mutex::default(),
+            packers: Packers::default(),
             unpackers: Unpackers::default(),
             newest: Mutex::default(),
             guards,

@@ -396,3 +396,38 @@ fn a_block_that_a_shrink_cuts_keeps_the_pages_that_were_not_written() {
         commit(&store, |base| Edit::of(base, "a").remove(base));
     }
 }
+
+// Of those who compress only a few find memory for it at a time. All come to an end, though some write ahead and some
+// commit, and all wait for LMDB's writer mutex in between.
+#[cfg(feature = "zstd")]
+#[test]
+fn many_threads_that_compress_at_a_high_level_wait_for_each_other_and_not_for_ever() {
+    let db = Db::new();
+    let store = open_unsynced(&db);
+    let codecs = [Codec::Zstd { level: 19, shuffle: true }, Codec::Zstd { level: 12, shuffle: false }];
+    const BLOCKS: u64 = 2;
+    let name = |n: usize| format!("array {n}");
+    std::thread::scope(|scope| {
+        for n in 0..6 {
+            let (store, codec) = (&store, codecs[n % 2]);
+            scope.spawn(move || {
+                let base = now(store);
+                let edit = Edit::create(&name(n), array(codec, BlockSize::new(2 << 20).unwrap(), BLOCKS as usize));
+                let edit = (0..BLOCKS).fold(edit, |edit, block| edit.block(&*base, block, block));
+                Edit::commit(&**store, &*base, &[edit]).unwrap();
+                let ahead = store.ahead().unwrap();
+                let descriptor = now(store).array(&name(n)).unwrap().unwrap();
+                let block = vec![n as u8; descriptor.block_size.bytes()];
+                std::thread::scope(|scope| {
+                    for _ in 0..3 {
+                        scope.spawn(|| assert!(ahead.write_packed(&descriptor, &block, 512).unwrap().is_some()));
+                    }
+                });
+            });
+        }
+    });
+    for n in 0..6 {
+        assert!(now(&store).array(&name(n)).unwrap().is_some());
+    }
+    assert_eq!(check(&store).claimed_pages, 0);
+}

@@ -5,16 +5,17 @@ mod place;
 mod unused;
 
 use std::any::Any;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use bigarray_core::store::{Ahead, AheadPages};
 use bigarray_core::{Descriptor, Error, ErrorKind, PAGE, Result};
 
 use crate::alloc::{CHUNK_PAGES, Run};
-use crate::codec::{Packed, Packer};
+use crate::codec::Packed;
 use crate::crash;
 use crate::record::{StoredSegment, Unit};
 use crate::shared::Shared;
+use claim::Writing;
 pub(crate) use claim::{Claim, Committing};
 pub(crate) use place::Place;
 use unused::Pages;
@@ -23,17 +24,14 @@ pub(crate) use unused::runs_of;
 /// What one transaction writes ahead. Dropped without a commit it gives the chunks back.
 pub(crate) struct LmdbAhead {
     pub(crate) claim: Arc<Claim>,
-    /// As many as threads wrote compressed blocks at once: their memory is used again.
-    packers: Mutex<Vec<Packer>>,
 }
 
 impl LmdbAhead {
     pub(crate) fn new(shared: &Arc<Shared>) -> LmdbAhead {
-        LmdbAhead { claim: Arc::new(Claim::new(shared)), packers: Mutex::default() }
+        LmdbAhead { claim: Arc::new(Claim::new(shared)) }
     }
 
-    fn write_unit(&self, pages: u32, packed: Packed, bytes: &[u8]) -> Result<AheadPages> {
-        let writing = self.claim.writing()?;
+    fn write_unit(&self, writing: &Writing<'_>, pages: u32, packed: Packed, bytes: &[u8]) -> Result<AheadPages> {
         let taken = writing.take(u64::from(packed.pages()))?;
         let of_chunk = u64::from(CHUNK_PAGES);
         let unit = Unit { chunk: taken.start / of_chunk, page: (taken.start % of_chunk) as u16, packed };
@@ -94,14 +92,14 @@ impl Ahead for LmdbAhead {
             let text = format!("{} bytes, of {plain_pages} pages, are no block of {of_block}", block.len());
             return Err(Error::new(ErrorKind::Invalid, text));
         }
-        let packers = || self.packers.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut packer = packers().pop().unwrap_or_default();
-        let written = match packer.pack(array.codec, array.item_size, block, plain_pages) {
-            Ok(Some((packed, bytes))) => self.write_unit(pages, packed, bytes).map(Some),
-            done => done.map(|_| None),
-        };
-        packers().push(packer);
-        written
+        // Before the packer: a commit that waits for packers, as this does, lets nobody begin to write to its claim.
+        let writing = self.claim.writing()?;
+        self.claim.shared.packers.with(array.codec, of_block, |packer| {
+            match packer.pack(array.codec, array.item_size, block, plain_pages)? {
+                Some((packed, bytes)) => self.write_unit(&writing, pages, packed, bytes).map(Some),
+                None => Ok(None),
+            }
+        })
     }
 
     fn as_any(&self) -> &dyn Any {
@@ -112,5 +110,8 @@ impl Ahead for LmdbAhead {
 impl Drop for LmdbAhead {
     fn drop(&mut self) {
         self.claim.end();
+        if self.claim.shared.guards.check_process().is_ok() {
+            self.claim.shared.packers.forget_idle();
+        }
     }
 }

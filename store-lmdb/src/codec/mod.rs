@@ -7,6 +7,7 @@
 #[cfg(feature = "lz4")]
 mod lz4;
 mod pack;
+mod packers;
 mod shuffle;
 #[cfg(test)]
 mod tests;
@@ -17,6 +18,7 @@ mod zstandard;
 use bigarray_core::{Codec, Error, ErrorKind, PAGE, Result};
 
 pub(crate) use pack::Packer;
+pub(crate) use packers::{MOST_BYTES, Packers};
 pub(crate) use unpack::{Unpacker, Unpackers};
 
 /// Levels of Zstandard. It has others, below 0, that compress less than LZ4.

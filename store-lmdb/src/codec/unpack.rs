@@ -1,6 +1,6 @@
 //! Decompressing a block.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bigarray_core::{Error, ErrorKind, Result};
 
@@ -74,6 +74,11 @@ impl Unpacker {
         self.unpack_block(packed, len, read).map(drop)
     }
 
+    /// Memory that it keeps, but for little.
+    fn bytes(&self) -> usize {
+        self.payload.capacity() + self.shuffled.capacity() + self.block.capacity()
+    }
+
     /// Takes the payload at hand.
     fn load(&mut self, packed: &Packed, read: impl FnOnce(&mut [u8]) -> Result<()>) -> Result<()> {
         self.payload.resize(packed.bytes as usize, 0);
@@ -113,16 +118,27 @@ impl Unpacker {
 pub(crate) struct Unpackers(Mutex<Vec<Unpacker>>);
 
 impl Unpackers {
-    /// As many as threads that resolve faults.
+    /// As many as threads that resolve faults,
     const KEPT: usize = 8;
+    /// but no more memory than this, all together.
+    const KEPT_BYTES: usize = 16 << 20;
+
+    /// Gives their memory back to the system.
+    pub(crate) fn forget(&self) {
+        self.kept().clear();
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Vec<Unpacker>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 
     /// Lends one to `f`.
     pub(crate) fn with<R>(&self, f: impl FnOnce(&mut Unpacker) -> R) -> R {
-        let kept = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut unpacker = kept().pop().unwrap_or_default();
+        let mut unpacker = self.kept().pop().unwrap_or_default();
         let result = f(&mut unpacker);
-        let mut kept = kept();
-        if kept.len() < Unpackers::KEPT {
+        let mut kept = self.kept();
+        let bytes: usize = kept.iter().chain([&unpacker]).map(Unpacker::bytes).sum();
+        if kept.len() < Unpackers::KEPT && bytes <= Unpackers::KEPT_BYTES {
             kept.push(unpacker);
         }
         result

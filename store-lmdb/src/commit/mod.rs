@@ -53,7 +53,11 @@ pub(crate) fn commit(shared: &Arc<Shared>, change: &Change<'_>, turn: Option<&dy
     let ahead = change.ahead.map(|ahead| ahead_of(shared, ahead)).transpose()?.or(own.as_ref());
     let claim = ahead.map(|ahead| ahead.claim.committing()).transpose()?;
     let large = match &claim {
-        Some(claim) if is_large => Some(Payload::write_ahead(change, claim)?),
+        Some(claim) if is_large => {
+            // Memory for compressing comes instead of theirs.
+            shared.unpackers.forget();
+            Some(Payload::write_ahead(change, claim)?)
+        }
         _ => None,
     };
     if claim.as_ref().is_some_and(Committing::has_any) {
@@ -62,7 +66,9 @@ pub(crate) fn commit(shared: &Arc<Shared>, change: &Change<'_>, turn: Option<&dy
         crash::point("payload written");
     }
     // A small one is at least compressed there.
-    let packed = if is_large { Vec::new() } else { pack::pack(change)? };
+    let packed = if is_large { Vec::new() } else { pack::pack(change, &shared.packers)? };
+    // What else is to be compressed takes a packer of its own, instead of these.
+    shared.packers.forget_idle();
     // (4) The turn, then the write transaction, which lives inside one call on this thread.
     let turns = shared.guards.turns();
     let _turn = match turn.map(|turn| turn.as_any().downcast_ref::<TurnGuard>()) {

@@ -12,15 +12,12 @@ use super::parallel::in_parallel;
 use super::payload::PlacedUnit;
 use crate::ahead::Committing;
 use crate::alloc::CHUNK_PAGES;
-use crate::codec::{Packed, Packer, packing_bytes};
+use crate::codec::{MOST_BYTES, Packed, Packers, packing_bytes};
 use crate::record::Unit;
 
 /// Fewer pages than these are stored as they are. So are the first of an array that grows bit by bit: each append writes
 /// all that there is of its last block, until it is longer than the append.
 const LEAST_PAGES: usize = 8;
-
-/// Memory that all threads of a commit take together to compress: with what else a commit needs, it stays below 64 MiB.
-const MOST_BYTES: usize = 56 << 20;
 
 /// A block that became smaller.
 pub(super) struct PackedBlock {
@@ -33,11 +30,11 @@ pub(super) struct PackedBlock {
 }
 
 /// Compresses the blocks of `change` that can be, in order. For a small payload: all are kept in memory.
-pub(super) fn pack(change: &Change<'_>) -> Result<Vec<PackedBlock>> {
-    let mut own = Own::default();
+pub(super) fn pack(change: &Change<'_>, packers: &Packers) -> Result<Vec<PackedBlock>> {
+    let mut buffer = Vec::new();
     let mut blocks = Vec::new();
     for whole in whole_blocks(change) {
-        whole.pack(&mut own, |packed, bytes| {
+        whole.pack(packers, &mut buffer, |packed, bytes| {
             blocks.push(PackedBlock { array: whole.at, block: whole.block.block, packed, bytes: bytes.to_vec() });
             Ok(())
         })?;
@@ -56,9 +53,10 @@ pub(super) fn write_packed(change: &Change<'_>, claim: &Committing<'_>) -> Resul
     let units = Mutex::new(Vec::with_capacity(blocks.len()));
     let bytes = blocks.iter().map(|whole| packing_bytes(whole.after.codec, whole.after.block_size.bytes()));
     let threads = MOST_BYTES / bytes.max().unwrap_or(MOST_BYTES);
-    in_parallel(blocks.len(), threads.max(1), Own::default, |own, at| {
+    let packers = &claim.claim.shared.packers;
+    in_parallel(blocks.len(), threads.max(1), Vec::new, |buffer, at| {
         let whole = &blocks[at];
-        whole.pack(own, |packed, bytes| {
+        whole.pack(packers, buffer, |packed, bytes| {
             let taken = claim.take(packed.pages().into())?;
             let of_chunk = u64::from(CHUNK_PAGES);
             let unit = Unit { chunk: taken.start / of_chunk, page: (taken.start % of_chunk) as u16, packed };
@@ -85,13 +83,6 @@ struct WholeBlock<'c> {
     block: &'c BlockChange,
 }
 
-/// What a thread needs to compress blocks.
-#[derive(Default)]
-struct Own {
-    packer: Packer,
-    block: Vec<u8>,
-}
-
 fn whole_blocks<'c>(change: &'c Change<'_>) -> impl Iterator<Item = WholeBlock<'c>> {
     change.arrays.iter().enumerate().flat_map(|(at, array)| {
         let after = array.after.iter().filter(|(_, after)| after.codec != Codec::None);
@@ -103,13 +94,22 @@ fn whole_blocks<'c>(change: &'c Change<'_>) -> impl Iterator<Item = WholeBlock<'
 }
 
 impl WholeBlock<'_> {
-    /// Hands `store` the block compressed, if it becomes smaller.
-    fn pack(&self, own: &mut Own, mut store: impl FnMut(Packed, &[u8]) -> Result<()>) -> Result<()> {
+    /// Hands `store` the block compressed, if it becomes smaller. In `buffer` it is put together, if it has to be.
+    fn pack(
+        &self,
+        packers: &Packers,
+        buffer: &mut Vec<u8>,
+        mut store: impl FnMut(Packed, &[u8]) -> Result<()>,
+    ) -> Result<()> {
         let WholeBlock { array, after, block, .. } = self;
-        let (packer, pages) = (&mut own.packer, stored_pages(block));
-        let mut pack = |bytes: &[u8]| match packer.pack(after.codec, after.item_size, bytes, pages as u32)? {
-            Some((packed, bytes)) => store(packed, bytes),
-            None => Ok(()),
+        let pages = stored_pages(block);
+        let mut pack = |bytes: &[u8]| {
+            packers.with(after.codec, bytes.len(), |packer| {
+                match packer.pack(after.codec, after.item_size, bytes, pages as u32)? {
+                    Some((packed, bytes)) => store(packed, bytes),
+                    None => Ok(()),
+                }
+            })
         };
         let start = after.block_size.start_of(block.block);
         let in_memory = || block.pages.iter().filter(|run| run.source == PageSource::Memory);
@@ -117,17 +117,17 @@ impl WholeBlock<'_> {
             array.bytes.with(start..start + after.block_size.bytes(), &mut pack)
         } else {
             // Put together, zeros where it has none.
-            own.block.clear();
-            own.block.resize(after.block_size.bytes(), 0);
+            buffer.clear();
+            buffer.resize(after.block_size.bytes(), 0);
             let mut put_together = in_memory().try_for_each(|run| {
                 let range = run.pages.start as usize * PAGE..run.pages.end as usize * PAGE;
                 array.bytes.with(start + range.start..start + range.end, &mut |new| {
-                    own.block[range.clone()].copy_from_slice(new);
+                    buffer[range.clone()].copy_from_slice(new);
                     Ok(())
                 })
             });
             if put_together.is_ok() {
-                put_together = pack(&own.block);
+                put_together = pack(buffer);
             }
             put_together
         };
