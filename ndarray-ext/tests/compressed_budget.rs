@@ -79,11 +79,6 @@ fn what_is_spilled_and_committed_at_level_12_stays_within_its_budget() {
 }
 
 #[test]
-fn what_several_threads_spill_at_level_19_stays_within_its_budget() {
-    stays_within_its_budget(this_test!(), 19, 4);
-}
-
-#[test]
 fn what_several_threads_spill_at_level_3_stays_within_its_budget() {
     stays_within_its_budget(this_test!(), 3, 4);
 }
