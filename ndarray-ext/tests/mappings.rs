@@ -3,7 +3,9 @@
 
 mod support;
 
+use std::fs;
 use std::sync::Barrier;
+use std::time::{Duration, Instant};
 
 use bigarray::ndarray::Ix1;
 use bigarray::{BigArray, Database, Error, Transaction};
@@ -60,15 +62,22 @@ fn change_each_block(txn: &Transaction, blocks: usize, mut and: impl FnMut()) {
     }
 }
 
-/// Starts threads that all live at once.
+/// Starts threads that all live at once, and waits until they are gone.
 fn start_threads() {
     const THREADS: usize = 64;
+    let threads = || fs::read_dir("/proc/self/task").unwrap().count();
+    let before = threads();
     let all_live = Barrier::new(THREADS);
     std::thread::scope(|scope| {
         for _ in 0..THREADS {
             std::thread::Builder::new().spawn_scoped(scope, || all_live.wait()).unwrap();
         }
     });
+    // A scope ends a little before its threads do, whose stacks are mapped until then.
+    let start = Instant::now();
+    while threads() > before && start.elapsed() < Duration::from_secs(60) {
+        std::thread::yield_now();
+    }
 }
 
 #[test]
