@@ -1,0 +1,22 @@
+#![deny(unsafe_code)]
+//! Forks: which process made a value, and what a child of it must not keep.
+//!
+//! | module | subject |
+//! |---|---|
+//! | `origin` | [`Origin`]: the process that made a value |
+//! | `unshared` | [`Unshared`]: a descriptor that children of `fork` lose |
+//! | `word` | a word of memory that is zero in every new child |
+//! | `handlers` | what is done in `fork` |
+
+#[cfg(not(target_os = "linux"))]
+compile_error!("bigarray needs Linux");
+
+#[allow(unsafe_code)]
+mod handlers;
+mod origin;
+mod unshared;
+#[allow(unsafe_code)]
+mod word;
+
+pub use origin::Origin;
+pub use unshared::Unshared;
