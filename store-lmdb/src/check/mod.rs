@@ -29,7 +29,7 @@ use crate::record::{
 pub struct CheckReport {
     /// Arrays.
     pub arrays: u64,
-    /// Blocks that are not holes.
+    /// Records of blocks: holes that once were none have one, too.
     pub blocks: u64,
     /// Their segments.
     pub segments: u64,

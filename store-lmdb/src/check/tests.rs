@@ -356,6 +356,14 @@ fn a_compressed_block_is_counted_once_and_its_bytes_are_looked_at() {
 }
 
 #[test]
+fn a_block_that_became_a_hole_passes() {
+    let sound = Sound::new();
+    sound.write(|txn| put_block(txn, 1, &[]));
+    let report = sound.store.check(true).unwrap();
+    assert_eq!((report.blocks, report.segments, report.stored_pages), (3, 2, 17));
+}
+
+#[test]
 fn compressed_pages_with_another_use_or_a_checksum_are_found() {
     finds(&["pages 21..23 of chunk 0 are free and part of array \"a\", block 1", "at the same time"], |txn| {
         put_unit(txn, 1, 2 * PAGE as u32, &[(0, 16)]);

@@ -3,7 +3,8 @@
 //! ```text
 //! version u64, pages of a block of this array u16, then for each segment: first page u16, pages u16, codec u8, stored length u32, chunk u64, page in chunk u16; if compressed also: shuffled by u16, checksum u32
 //! ```
-//! What no segment covers is a hole. A block that is a hole all over has no record.
+//! What no segment covers is a hole. A block that is a hole all over has no segments; one that never was anything else
+//! has no record.
 
 use std::ops::Range;
 
@@ -136,7 +137,7 @@ pub(crate) struct StoredBlock {
     pub(crate) version: Version,
     /// How many it has.
     pub(crate) pages: u32,
-    /// What is not a hole: ascending, apart, at least one.
+    /// What is not a hole: ascending, apart, at most [`MAX_SEGMENTS`].
     pub(crate) segments: Vec<StoredSegment>,
 }
 
@@ -226,8 +227,8 @@ pub(crate) fn decode_block(key: &[u8], value: &[u8]) -> Result<StoredBlock> {
         }
         segments.push(segment);
     }
-    if segments.is_empty() || segments.len() > MAX_SEGMENTS {
-        return Err(reader.bad("it has no segments, or too many"));
+    if segments.len() > MAX_SEGMENTS {
+        return Err(reader.bad("it has too many segments"));
     }
     Ok(StoredBlock { version, pages: pages_of_block, segments })
 }

@@ -33,12 +33,12 @@ fn unit() -> impl Strategy<Value = Unit> {
     )
 }
 
-/// A block of any size with up to 16 segments.
+/// A block of any size with none to 16 segments.
 fn block() -> impl Strategy<Value = StoredBlock> {
     let cuts = proptest::collection::btree_set(0u32..=512, 2..33);
     let places = proptest::collection::vec(proptest::option::of(unit()), 16);
     let block = (4u32..=9, any::<u64>(), cuts, 0..1u64 << 40, places);
-    block.prop_filter_map("a hole all over", |(log, version, cuts, chunk, places)| {
+    block.prop_map(|(log, version, cuts, chunk, places)| {
         let pages = 1 << log;
         let cuts: Vec<u32> = cuts.into_iter().filter(|cut| *cut <= pages).collect();
         let segments: Vec<StoredSegment> = cuts
@@ -49,7 +49,7 @@ fn block() -> impl Strategy<Value = StoredBlock> {
                 place.map_or(plain, |unit| StoredSegment { place: Place::Unit(unit), ..plain })
             })
             .collect();
-        (!segments.is_empty()).then_some(StoredBlock { version: Version(version), pages, segments })
+        StoredBlock { version: Version(version), pages, segments }
     })
 }
 
@@ -170,6 +170,17 @@ proptest! {
         prop_assert_eq!(decode_sums(&key, &encode_sums(&key, &sums)).unwrap(), sums);
         prop_assert_eq!(Meta::decode(Meta::NEXT_ARRAY, &Meta::encode(Meta::NEXT_ARRAY, number)).unwrap(), number);
     }
+}
+
+#[test]
+fn a_block_that_became_a_hole_keeps_its_version() {
+    let key = block_key(ArrayId(1), BlockNo(2));
+    let hole = StoredBlock { version: Version(9), pages: 32, segments: Vec::new() };
+    let stored = decode_block(&key, &encode_block(&key, &hole)).unwrap();
+    assert_eq!(stored, hole);
+    let record = stored.to_record();
+    assert_eq!(record.version, Version(9));
+    assert_eq!(record.segments, [Segment { pages: 0..32, origin: Origin::Hole }]);
 }
 
 #[test]
