@@ -1,6 +1,7 @@
 //! How a database is to be opened.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// How a database is to be opened. A process that opens a directory again shares what is open: then `map_size` is not
 /// looked at, and `durability` must be the same.
@@ -19,6 +20,10 @@ pub struct Options {
     pub durability: Durability,
     /// Open it though it lies on a network file system: the caller knows that locks and mappings work there.
     pub allow_network_fs: bool,
+    /// How long to wait for what another process holds, at most: the right to open, to create and to commit; past it is
+    /// [`ErrorKind::InUse`](bigarray_core::ErrorKind::InUse). As long as it takes by default, with a warning event now and
+    /// then. Of several openings in one process the shortest counts.
+    pub wait_timeout: Option<Duration>,
 }
 
 impl Options {
@@ -31,6 +36,7 @@ impl Options {
             map_size: None,
             durability: Durability::Full,
             allow_network_fs: false,
+            wait_timeout: None,
         }
     }
 }

@@ -55,7 +55,8 @@ impl Store for LmdbStore {
 
     fn turn(&self) -> Result<Box<dyn Turn>> {
         self.check_writable()?;
-        Ok(Box::new(self.shared.guards.turns().take()?))
+        let guards = &self.shared.guards;
+        Ok(Box::new(guards.turns().take(guards.limit())?))
     }
 
     fn check_codec(&self, codec: Codec) -> Result<()> {

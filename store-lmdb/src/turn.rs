@@ -2,103 +2,52 @@
 
 use std::any::Any;
 use std::fs::File;
-use std::marker::PhantomData;
-use std::path::PathBuf;
-use std::process;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, ThreadId};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
+use bigarray_core::Result;
 use bigarray_core::store::Turn;
-use bigarray_core::{Error, ErrorKind, Result};
+use bigarray_process::Unshared;
 
-use crate::opening::locks::{self, TURN};
+use crate::opening::exclusive::{Exclusive, Held};
+use crate::opening::locks::TURN;
+use crate::opening::waiting::Waiting;
 
-/// What turns are taken from: a lock among processes, and one among the threads of this one.
+/// Where turns are taken.
 pub(crate) struct Turns {
-    /// `data`, opened for this alone: the lock belongs to the open file.
-    data: File,
+    exclusive: Arc<Exclusive>,
     dir: PathBuf,
-    pid: u32,
-    holder: Mutex<Option<ThreadId>>,
-    free: Condvar,
 }
 
 impl Turns {
-    /// Turns at the database in `dir`, by locks on its file `data`.
-    pub(crate) fn new(data: File, dir: PathBuf) -> Arc<Turns> {
-        Arc::new(Turns { data, dir, pid: process::id(), holder: Mutex::new(None), free: Condvar::new() })
+    /// Turns at the database in `dir`, by locks on its file `data`, opened for this alone.
+    pub(crate) fn new(data: Unshared<File>, dir: &Path) -> Turns {
+        Turns { exclusive: Exclusive::new(data, TURN), dir: dir.to_owned() }
     }
 
-    /// Waits for the turn.
+    /// Waits for the turn, as long as `limit` says.
     ///
     /// # Errors
-    /// [`ErrorKind::InUse`] if this thread has it already: it would wait for itself for ever; and in a forked child,
-    /// where its parent's turn would pass for its own.
-    pub(crate) fn take(self: &Arc<Self>) -> Result<TurnGuard> {
-        if self.pid != process::id() {
-            let dir = self.dir.display();
-            let text = format!("{dir}: process {} opened it, this is {}; open it again here", self.pid, process::id());
-            return Err(Error::new(ErrorKind::InUse, text));
-        }
-        let me = thread::current().id();
-        let mut holder = self.holder();
-        loop {
-            match *holder {
-                None => break,
-                Some(other) if other == me => {
-                    let dir = self.dir.display();
-                    return Err(Error::new(
-                        ErrorKind::InUse,
-                        format!("{dir}: this thread holds the turn for another transaction; commit that one first"),
-                    ));
-                }
-                Some(_) => holder = self.free.wait(holder).unwrap_or_else(PoisonError::into_inner),
-            }
-        }
-        *holder = Some(me);
-        drop(holder);
-        // From here on dropping the guard gives back whatever was taken.
-        let guard = TurnGuard { turns: Arc::clone(self), this_thread_only: PhantomData };
-        locks::wait_exclusive(&self.data, TURN)
-            .map_err(|e| Error::io(format!("{}: waiting for the turn to commit", self.dir.display()), e))?;
-        Ok(guard)
-    }
-
-    fn holder(&self) -> MutexGuard<'_, Option<ThreadId>> {
-        self.holder.lock().unwrap_or_else(PoisonError::into_inner)
+    /// [`ErrorKind::InUse`](bigarray_core::ErrorKind::InUse) if this thread has it already, past the limit, and in a
+    /// forked child, where its parent's turn would pass for its own.
+    pub(crate) fn take(&self, limit: Option<Duration>) -> Result<TurnGuard> {
+        self.exclusive.take(&Waiting::new(&self.dir, "the turn to commit", limit)).map(TurnGuard)
     }
 }
 
 /// The turn, until dropped.
-pub(crate) struct TurnGuard {
-    turns: Arc<Turns>,
-    // `take` knows its holder by its thread, so the guard stays there.
-    this_thread_only: PhantomData<*const ()>,
-}
+pub(crate) struct TurnGuard(Held);
 
 impl TurnGuard {
     /// Whether it is the turn of that database.
-    pub(crate) fn is_of(&self, turns: &Arc<Turns>) -> bool {
-        Arc::ptr_eq(&self.turns, turns)
+    pub(crate) fn is_of(&self, turns: &Turns) -> bool {
+        self.0.is_of(&turns.exclusive)
     }
 }
 
 impl Turn for TurnGuard {
     fn as_any(&self) -> &dyn Any {
         self
-    }
-}
-
-impl Drop for TurnGuard {
-    fn drop(&mut self) {
-        // A forked child shares the open file: unlocking would take the turn from its parent.
-        if self.turns.pid != process::id() {
-            return;
-        }
-        if let Err(e) = locks::unlock(&self.turns.data, TURN) {
-            tracing::error!("{}: giving back the turn to commit: {e}", self.turns.dir.display());
-        }
-        *self.turns.holder() = None;
-        self.turns.free.notify_one();
     }
 }

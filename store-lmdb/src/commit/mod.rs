@@ -72,7 +72,7 @@ pub(crate) fn commit(shared: &Arc<Shared>, change: &Change<'_>, turn: Option<&dy
     // (4) The turn, then the write transaction, which lives inside one call on this thread.
     let turns = shared.guards.turns();
     let _turn = match turn.map(|turn| turn.as_any().downcast_ref::<TurnGuard>()) {
-        None => Some(turns.take()?),
+        None => Some(turns.take(shared.guards.limit())?),
         Some(Some(held)) if held.is_of(turns) => None,
         Some(_) => return Err(Error::new(ErrorKind::Invalid, "the turn of another database was given to a commit")),
     };

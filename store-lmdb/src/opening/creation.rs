@@ -13,11 +13,14 @@
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::sync::Arc;
 
 use bigarray_core::{Error, ErrorKind, Result};
-use nix::fcntl::{Flock, FlockArg};
+use bigarray_process::Unshared;
 
 use super::files::{Directory, FILE_MODE, failed};
+use super::locks::Lock;
+use super::waiting::{Waiting, wait};
 use super::{DATA, INDEX, LOCK_TABLE, flags};
 use crate::index::{Index, lmdb_error, open_environment};
 use crate::options::Options;
@@ -39,9 +42,10 @@ pub(crate) fn complete(dir: &Directory, options: &Options) -> Result<()> {
         return Ok(());
     }
     let path = dir.path.display();
-    let again = File::open(&dir.path).map_err(|e| failed(&dir.path, "opening the directory", e))?;
-    let _lock = Flock::lock(again, FlockArg::LockExclusive)
-        .map_err(|(_, e)| failed(&dir.path, "locking the directory, to create a database in it", e.into()))?;
+    let again = Unshared::open(|| File::open(&dir.path)).map_err(|e| failed(&dir.path, "opening the directory", e))?;
+    let again = Arc::new(again);
+    wait(&again, Lock::Directory, &Waiting::new(&dir.path, "the right to create the database", options.wait_timeout))?;
+    let _locked = Locked(&again);
     // Another process may have done it meanwhile.
     if is_whole(dir)? {
         return Ok(());
@@ -69,6 +73,17 @@ pub(crate) fn complete(dir: &Directory, options: &Options) -> Result<()> {
         .and_then(|data| data.sync_all())
         .map_err(|e| failed(&dir.path.join(DATA), "creating it", e))?;
     dir.sync()
+}
+
+/// The lock on the directory, until dropped.
+struct Locked<'f>(&'f File);
+
+impl Drop for Locked<'_> {
+    fn drop(&mut self) {
+        if let Err(e) = Lock::Directory.release(self.0) {
+            tracing::warn!("giving back the lock on the directory of a database: {e}");
+        }
+    }
 }
 
 /// Whether both files are there.

@@ -8,12 +8,14 @@ use std::time::Duration;
 use std::{mem, process, thread};
 
 use bigarray_core::{Error, ErrorKind, Result};
+use bigarray_process::Unshared;
 use lmdb::{Environment, EnvironmentFlags};
 use nix::fcntl::{FallocateFlags, fallocate};
 
 use super::files::{Directory, failed};
-use super::locks::{self, LIVE, LOCKLESS, LockTable, OPENING, WRITER, process_byte};
+use super::locks::{self, LIVE, LOCKLESS, Lock, LockTable, OPENING, WRITER, process_byte};
 use super::registry::Reservation;
+use super::waiting::{Limit, Waiting, wait};
 use super::{DATA, INDEX, LOCK_TABLE};
 use crate::durability;
 use crate::index::{Index, Structure, lmdb_error, readers};
@@ -30,6 +32,16 @@ const DYING: Duration = Duration::from_millis(500);
 /// Why a check was needed.
 pub(super) const UNSAFE_CRASH: &str = "the system went down while it was written to without power-loss safety";
 
+/// For messages: "waiting for …".
+const OPENED: &str = "the right to open the database, which is being opened or closed";
+const CLOSED: &str = "the right to close the database, which is being opened or closed by another process";
+
+/// One opening or closing at a time. Readers who may not write can only share it, which keeps out whoever could change
+/// something.
+fn opening(exclusive: bool) -> Lock {
+    if exclusive { Lock::Exclusive(OPENING) } else { Lock::Shared(OPENING) }
+}
+
 /// What must be kept while a database is open. Gives everything back when dropped, which must come after LMDB closed.
 pub(crate) struct Guards {
     pid: u32,
@@ -37,11 +49,13 @@ pub(crate) struct Guards {
     durability: Durability,
     /// The level was agreed on: closing has to see to it.
     agreed: AtomicBool,
+    /// How long to wait for others.
+    limit: Limit,
     /// `data`, opened for its locks alone.
-    data: File,
+    data: Arc<Unshared<File>>,
     /// `None`: it cannot be written, so nobody may write to the database.
     table: Option<LockTable>,
-    turns: Arc<Turns>,
+    turns: Turns,
     /// `data` can be written: whether locks on it may be exclusive.
     exclusive: bool,
     dir: Directory,
@@ -60,22 +74,21 @@ impl Guards {
             let kind = e.kind();
             options.read_only && matches!(kind, io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
         };
-        let open = |write| dir.open(DATA, OpenOptions::new().read(true).write(write));
+        let open = |write| Unshared::open(|| dir.open(DATA, OpenOptions::new().read(true).write(write)));
         let (data, exclusive) = match open(true) {
             Err(e) if may_fail(&e) => (open(false), false),
             opened => (opened, true),
         };
-        let data = data.map_err(|e| failed(&path, "opening it", e))?;
-        // Readers who may not write can only share it, which keeps out whoever could change something.
-        if exclusive { locks::wait_exclusive(&data, OPENING) } else { locks::wait_shared(&data, OPENING) }
-            .map_err(|e| failed(&path, "locking it, to open the database", e))?;
+        let data = Arc::new(data.map_err(|e| failed(&path, "opening it", e))?);
+        wait(&data, opening(exclusive), &Waiting::new(&dir.path, OPENED, options.wait_timeout))?;
         let table = match dir.open(LOCK_TABLE, OpenOptions::new().read(true).write(true).create(true)) {
             Err(e) if may_fail(&e) => None,
             opened => Some(LockTable(opened.map_err(|e| failed(&dir.path.join(LOCK_TABLE), "opening it", e))?)),
         };
-        let turns = Turns::new(open(exclusive).map_err(|e| failed(&path, "opening it", e))?, dir.path.clone());
+        let turns = Turns::new(open(exclusive).map_err(|e| failed(&path, "opening it", e))?, &dir.path);
         let guards = Guards {
             pid: process::id(),
+            limit: Limit::default(),
             read_only: options.read_only,
             durability: options.durability,
             agreed: AtomicBool::new(false),
@@ -86,6 +99,7 @@ impl Guards {
             dir,
             reservation,
         };
+        guards.limit.shorten(options.wait_timeout);
         guards.look_around()?;
         Ok(guards)
     }
@@ -189,6 +203,7 @@ impl Guards {
                 self.durability, options.durability
             )));
         }
+        self.limit.shorten(options.wait_timeout);
         Ok(())
     }
 
@@ -266,8 +281,13 @@ impl Guards {
         Ok(pid == self.pid || self.is_held(process_byte(pid))?)
     }
 
+    /// How long to wait for others, at most.
+    pub(crate) fn limit(&self) -> Option<Duration> {
+        self.limit.get()
+    }
+
     /// Where the turn is taken.
-    pub(crate) fn turns(&self) -> &Arc<Turns> {
+    pub(crate) fn turns(&self) -> &Turns {
         &self.turns
     }
 
@@ -326,8 +346,7 @@ impl Guards {
 
     fn try_close(&self, index: &Arc<Index>, failed: bool) -> Result<()> {
         // (1) Nobody opens it meanwhile; given back by `drop`, after LMDB closed.
-        let waited = if self.exclusive { locks::wait_exclusive } else { locks::wait_shared };
-        waited(&self.data, OPENING).map_err(|e| self.failed("locking it, to close the database", e))?;
+        wait(&self.data, opening(self.exclusive), &Waiting::new(&self.dir.path, CLOSED, self.limit.get()))?;
         // (2) The last writer leaves it settled.
         if !self.read_only && !failed && !self.others_write()? {
             self.lengthen_index(index.env())?;

@@ -8,10 +8,10 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, fcntl};
+use nix::fcntl::{FcntlArg, FlockArg, fcntl};
 use nix::libc::{self, c_int};
 
 const BASE: i64 = 1 << 62;
@@ -54,14 +54,74 @@ fn uninterrupted(file: impl AsFd, lock: &libc::flock, arg: fn(&libc::flock) -> F
     }
 }
 
-/// Waits for an exclusive lock; the file must be open for writing.
-pub(crate) fn wait_exclusive(data: &File, at: i64) -> io::Result<()> {
-    uninterrupted(data, &byte(libc::F_WRLCK, at), |l| FcntlArg::F_OFD_SETLKW(l))
+/// A lock that may have to be waited for. It belongs to the open file.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Lock {
+    /// Of a byte; the file must be open for writing.
+    Exclusive(i64),
+    /// Of a byte.
+    Shared(i64),
+    /// `flock`, of a directory, which cannot be opened for writing.
+    Directory,
 }
 
-/// Waits for a shared lock.
-pub(crate) fn wait_shared(data: &File, at: i64) -> io::Result<()> {
-    uninterrupted(data, &byte(libc::F_RDLCK, at), |l| FcntlArg::F_OFD_SETLKW(l))
+impl Lock {
+    /// Takes it if it is free.
+    pub(crate) fn take(self, file: &File) -> io::Result<bool> {
+        let taken = match self.of_byte(false) {
+            Some(lock) => uninterrupted(file, &lock, |l| FcntlArg::F_OFD_SETLK(l)),
+            None => directory(file, FlockArg::LockExclusiveNonblock),
+        };
+        match taken {
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(false),
+            taken => taken.map(|()| true),
+        }
+    }
+
+    /// Waits for it in the kernel.
+    pub(crate) fn wait(self, file: &File) -> io::Result<()> {
+        match self.of_byte(false) {
+            Some(lock) => uninterrupted(file, &lock, |l| FcntlArg::F_OFD_SETLKW(l)),
+            None => directory(file, FlockArg::LockExclusive),
+        }
+    }
+
+    /// Gives it back, for everyone who shares the open file.
+    pub(crate) fn release(self, file: &File) -> io::Result<()> {
+        match self.of_byte(true) {
+            Some(lock) => uninterrupted(file, &lock, |l| FcntlArg::F_OFD_SETLK(l)),
+            None => directory(file, FlockArg::Unlock),
+        }
+    }
+
+    /// Whether a lock that `/proc` describes so keeps this one from being taken.
+    pub(crate) fn is_kept_by(self, kind: &str, access: &str, start: &str) -> bool {
+        match self {
+            Lock::Exclusive(at) => kind == "OFDLCK" && start.parse() == Ok(at),
+            Lock::Shared(at) => kind == "OFDLCK" && start.parse() == Ok(at) && access == "WRITE",
+            Lock::Directory => kind == "FLOCK",
+        }
+    }
+
+    fn of_byte(self, unlock: bool) -> Option<libc::flock> {
+        let (kind, at) = match self {
+            Lock::Exclusive(at) => (libc::F_WRLCK, at),
+            Lock::Shared(at) => (libc::F_RDLCK, at),
+            Lock::Directory => return None,
+        };
+        Some(byte(if unlock { libc::F_UNLCK } else { kind }, at))
+    }
+}
+
+/// `flock`, until no signal interrupts it.
+fn directory(file: &File, arg: FlockArg) -> io::Result<()> {
+    loop {
+        #[allow(deprecated, reason = "its successor owns the file, which is in an `Unshared` here")]
+        match nix::fcntl::flock(file.as_raw_fd(), arg) {
+            Err(Errno::EINTR) => {}
+            done => return done.map_err(io::Error::from),
+        }
+    }
 }
 
 /// Takes a shared lock that nobody ever holds exclusively.

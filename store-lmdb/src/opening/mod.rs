@@ -1,10 +1,13 @@
 //! Opening and closing a database (DESIGN §6, Locks).
 
 mod creation;
+pub(crate) mod exclusive;
 mod files;
 mod guards;
+mod holders;
 pub(crate) mod locks;
 mod registry;
+pub(crate) mod waiting;
 
 use std::fs::{File, OpenOptions};
 use std::path::PathBuf;

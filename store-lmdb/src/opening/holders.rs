@@ -1,0 +1,79 @@
+//! Who holds a lock of a file. The kernel says no more of an open file's lock than that there is one: it may be of
+//! several processes, or of none that can be seen. But `/proc/PID/fdinfo` lists, for each descriptor, the locks of its
+//! open file; and the numbers of processes there are those of the reader's own PID namespace.
+
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use super::locks::Lock;
+
+/// Named at most.
+const NAMED: usize = 4;
+
+/// The processes that have a lock which keeps `lock` from being taken, in words.
+pub(super) fn holders(file: &File, lock: Lock) -> String {
+    let found = file.metadata().map_or_else(|_| Vec::new(), |file| find((file.dev(), file.ino()), lock));
+    match found.as_slice() {
+        [] => "a process that cannot be seen from here: another user's, or of another PID namespace".to_owned(),
+        [one] => format!("process {one}"),
+        several => format!("processes {}", several.join(", ")),
+    }
+}
+
+fn find(id: (u64, u64), lock: Lock) -> Vec<String> {
+    let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
+    let numbers = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    numbers.filter(|pid| has_lock(*pid, id, lock)).take(NAMED).map(named).collect()
+}
+
+/// Whether a descriptor of the process is of an open file with such a lock.
+fn has_lock(pid: u32, id: (u64, u64), lock: Lock) -> bool {
+    let of_process = Path::new("/proc").join(pid.to_string());
+    let Ok(descriptors) = fs::read_dir(of_process.join("fdinfo")) else { return false };
+    descriptors.flatten().any(|descriptor| {
+        let listed = fs::read_to_string(descriptor.path()).is_ok_and(|info| lists(&info, id.1, lock));
+        // File systems number their files each for itself, so that it may be another's. Looked at last: to ask a file
+        // that hangs would hang too.
+        listed
+            && fs::metadata(of_process.join("fd").join(descriptor.file_name()))
+                .map_or(true, |file| (file.dev(), file.ino()) == id)
+    })
+}
+
+/// Whether the text of a descriptor lists a lock of the file `inode` that keeps `lock` from being taken.
+fn lists(info: &str, inode: u64, lock: Lock) -> bool {
+    info.lines().filter_map(|line| line.strip_prefix("lock:")).any(|line| {
+        // 1: OFDLCK ADVISORY  WRITE -1 00:1b:1234 4611686018427387908 4611686018427387908
+        let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+        let [_, kind, _, access, _, of, start, ..] = fields[..] else { return false };
+        of.rsplit(':').next().is_some_and(|found| found.parse() == Ok(inode)) && lock.is_kept_by(kind, access, start)
+    })
+}
+
+/// Its number, and the name of its program.
+fn named(pid: u32) -> String {
+    match fs::read_to_string(format!("/proc/{pid}/comm")) {
+        Ok(name) => format!("{pid} ({})", name.trim_end()),
+        Err(_) => pid.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::locks::TURN;
+    use super::*;
+
+    #[test]
+    fn locks_of_open_files_are_found_in_a_descriptors_text() {
+        let line = |rest: &str| format!("pos:\t0\nflags:\t0100002\nino:\t1234\nlock:\t1: {rest}\n");
+        let turn = line(&format!("OFDLCK ADVISORY  WRITE -1 00:1b:1234 {TURN} {TURN}"));
+        assert!(lists(&turn, 1234, Lock::Exclusive(TURN)) && lists(&turn, 1234, Lock::Shared(TURN)));
+        assert!(!lists(&turn, 1235, Lock::Exclusive(TURN)) && !lists(&turn, 1234, Lock::Exclusive(TURN + 1)));
+        let shared = line(&format!("OFDLCK ADVISORY  READ -1 00:1b:1234 {TURN} {TURN}"));
+        assert!(lists(&shared, 1234, Lock::Exclusive(TURN)) && !lists(&shared, 1234, Lock::Shared(TURN)));
+        let directory = line("FLOCK  ADVISORY  WRITE 77 00:1b:1234 0 EOF");
+        assert!(lists(&directory, 1234, Lock::Directory) && !lists(&turn, 1234, Lock::Directory));
+        assert!(!lists("lock:\n", 1234, Lock::Directory) && !lists("pos:\t0\n", 1234, Lock::Directory));
+    }
+}

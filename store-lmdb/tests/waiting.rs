@@ -1,0 +1,244 @@
+//! Waiting for other processes: nobody waits for the dead, no wait is silent, and one with a limit ends.
+
+mod outside;
+
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bigarray_core::store::Store;
+use bigarray_store_lmdb::{LmdbStore, Options};
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::libc;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{ForkResult, Pid, fork};
+use outside::*;
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Metadata, Subscriber};
+
+const SHORT: Duration = Duration::from_millis(200);
+
+fn database(dir: &Path) -> std::path::PathBuf {
+    let path = dir.join("a.bigarray");
+    create(&open(&path).unwrap(), "a", 1).unwrap();
+    path
+}
+
+fn open_with_limit(path: &Path, limit: Duration) -> bigarray_core::Result<Arc<LmdbStore>> {
+    LmdbStore::open(&Options { wait_timeout: Some(limit), ..Options::new(path) })
+}
+
+/// Where locks on `data` begin, and what the first two for which one waits are for.
+const OPENING: i64 = 1 << 62;
+const TURN: i64 = OPENING + 4;
+
+/// Takes a lock as another process of this version would; it is free again when the file is closed.
+fn hold(path: &Path, at: i64) -> File {
+    let file = File::options().read(true).write(true).open(path.join("data")).unwrap();
+    lock(&file, at).unwrap();
+    file
+}
+
+fn lock(file: impl AsFd, at: i64) -> nix::Result<i32> {
+    let (l_type, l_whence) = (libc::F_WRLCK as libc::c_short, libc::SEEK_SET as libc::c_short);
+    fcntl(file, FcntlArg::F_OFD_SETLK(&libc::flock { l_type, l_whence, l_start: at, l_len: 1, l_pid: 0 }))
+}
+
+/// The texts of all events of this thread.
+#[derive(Clone, Default)]
+struct Recorder(Arc<Mutex<Vec<String>>>);
+
+impl Recorder {
+    fn heard(&self, what: &[&str]) -> bool {
+        self.0.lock().unwrap().iter().any(|text| what.iter().all(|what| text.contains(what)))
+    }
+}
+
+impl Visit for Recorder {
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        if field.name() == "message" {
+            self.0.lock().unwrap().push(format!("{value:?}"));
+        }
+    }
+}
+
+impl Subscriber for Recorder {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        event.record(&mut self.clone());
+    }
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
+/// A server forks workers after it opened the database, and is killed while it writes. Its workers live on.
+#[test]
+fn what_a_killed_process_held_is_free_though_its_forked_child_lives() {
+    play(|path| {
+        let store = open(path).unwrap();
+        let _turn = store.turn().unwrap();
+        // SAFETY: the child makes system calls only.
+        match unsafe { fork() }.unwrap() {
+            ForkResult::Child => loop {
+                nix::unistd::pause();
+            },
+            ForkResult::Parent { child } => say(child),
+        }
+        wait();
+    });
+    let dir = tempfile::tempdir().unwrap();
+    let path = database(dir.path());
+    let mut other = Other::start(&path);
+    let child = Pid::from_raw(other.hear().parse().unwrap());
+    let store = open_with_limit(&path, Duration::from_secs(20)).unwrap();
+    other.kill();
+    let written = write(&store, "a", 2);
+    let again = open(&path).and_then(|store| write(&store, "a", 3));
+    kill(child, None).expect("the child lives");
+    kill(child, Signal::SIGKILL).unwrap();
+    written.and(again).unwrap();
+    assert!(shows_now(&store, "a", 3));
+}
+
+#[test]
+fn a_commit_ends_at_its_limit_and_names_who_holds_the_turn() {
+    play(|path| {
+        let store = open(path).unwrap();
+        let turn = store.turn().unwrap();
+        say("holding");
+        wait();
+        drop(turn);
+        say("given back");
+        wait();
+    });
+    let dir = tempfile::tempdir().unwrap();
+    let path = database(dir.path());
+    let mut other = Other::start(&path);
+    assert_eq!(other.hear(), "holding");
+    let pid = other.child.id().to_string();
+    let store = open_with_limit(&path, SHORT).unwrap();
+    for _ in 0..3 {
+        let error = refused(write(&store, "a", 2));
+        let text = error.to_string();
+        assert!(error.is_in_use(), "{error:?}");
+        for named in [path.to_str().unwrap(), "the turn to commit", "200ms", "wait_timeout", &pid] {
+            assert!(text.contains(named), "{named} in {text}");
+        }
+    }
+    other.go();
+    assert_eq!(other.hear(), "given back");
+    // The thread that still waited in the kernel gives the turn to whoever wants it next, and to other processes.
+    write(&store, "a", 3).unwrap();
+    write(&open(&path).unwrap(), "a", 4).unwrap();
+    other.go();
+    other.finish();
+    assert!(shows_now(&store, "a", 4));
+    let held = hold(&path, TURN);
+    let error = refused(write(&store, "a", 5));
+    assert!(error.is_in_use(), "{error:?}");
+    drop(held);
+    write(&store, "a", 5).unwrap();
+}
+
+#[test]
+fn opening_ends_at_its_limit() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = database(dir.path());
+    let held = hold(&path, OPENING);
+    let error = refused(open_with_limit(&path, SHORT));
+    let text = error.to_string();
+    assert!(error.is_in_use() && text.contains("open the database") && text.contains(path.to_str().unwrap()), "{text}");
+    assert!(text.contains(&std::process::id().to_string()), "{text}");
+    drop(held);
+    write(&open_with_limit(&path, Duration::from_secs(30)).unwrap(), "a", 2).unwrap();
+}
+
+#[test]
+fn closing_ends_at_its_limit() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = database(dir.path());
+    let store = open_with_limit(&path, SHORT).unwrap();
+    write(&store, "a", 2).unwrap();
+    let held = hold(&path, OPENING);
+    let heard = Recorder::default();
+    tracing::subscriber::with_default(heard.clone(), || drop(store));
+    assert!(heard.heard(&["closing the database", "wait_timeout"]), "{:?}", heard.0);
+    drop(held);
+    let store = open_with_limit(&path, Duration::from_secs(30)).unwrap();
+    assert!(shows_now(&store, "a", 2));
+}
+
+#[test]
+fn creation_ends_at_its_limit() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("new.bigarray");
+    std::fs::create_dir(&path).unwrap();
+    let held = nix::fcntl::Flock::lock(File::open(&path).unwrap(), nix::fcntl::FlockArg::LockExclusive).unwrap();
+    let error = refused(open_with_limit(&path, SHORT));
+    let text = error.to_string();
+    assert!(error.is_in_use() && text.contains("create the database"), "{text}");
+    assert!(text.contains(&std::process::id().to_string()), "{text}");
+    drop(held);
+    create(&open_with_limit(&path, Duration::from_secs(30)).unwrap(), "a", 1).unwrap();
+}
+
+/// Nothing but this says for what a job waits that makes no headway.
+#[test]
+fn a_wait_without_a_limit_is_told_with_its_holder() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = database(dir.path());
+    let store = open(&path).unwrap();
+    let held = hold(&path, TURN);
+    let heard = Recorder::default();
+    std::thread::scope(|scope| {
+        let writing = scope.spawn(|| tracing::subscriber::with_default(heard.clone(), || write(&store, "a", 2)));
+        let pid = std::process::id().to_string();
+        while !heard.heard(&["the turn to commit", &pid, path.to_str().unwrap()]) {
+            assert!(!writing.is_finished(), "{:?}", writing.join());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        drop(held);
+        writing.join().unwrap().unwrap();
+    });
+    assert!(shows_now(&store, "a", 2));
+}
+
+/// A thread of the program that holds the turn waits for one that wants it.
+#[test]
+fn a_wait_for_another_thread_is_told_with_its_name_and_ends_at_the_limit() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = database(dir.path());
+    let store = open_with_limit(&path, Duration::from_secs(2)).unwrap();
+    std::thread::scope(|scope| {
+        let holding = std::thread::Builder::new().name("holds-it".to_owned());
+        let holding = holding.spawn_scoped(scope, || {
+            let _turn = store.turn().unwrap();
+            let heard = Recorder::default();
+            let inner = scope.spawn({
+                let (heard, store) = (heard.clone(), &store);
+                move || tracing::subscriber::with_default(heard, || write(store, "a", 2))
+            });
+            let error = refused(inner.join().unwrap());
+            assert!(error.is_in_use() && error.to_string().contains("holds-it"), "{error:?}");
+            assert!(heard.heard(&["the turn to commit", "holds-it"]), "{:?}", heard.0);
+        });
+        holding.unwrap().join().unwrap();
+    });
+    write(&store, "a", 2).unwrap();
+}
