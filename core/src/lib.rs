@@ -13,9 +13,11 @@ mod pager;
 pub mod store;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod verify;
 
 pub use descriptor::{ArrayId, Codec, Descriptor, Order, Version};
 pub use engine::{Engine, EngineOptions, Reader, Savepoint, Transaction, Writer};
 pub use error::{Error, ErrorKind, Result};
 pub use geometry::{BlockNo, BlockSize, PAGE, page_ceil};
 pub use pager::{Access, MemoryUse};
+pub use verify::{Damage, Progress, Report};

@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::descriptor::{ArrayId, Codec, Descriptor, Version};
 use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::BlockNo;
+use crate::verify::{Progress, Report};
 
 /// Where the bytes of a run of pages come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,6 +117,16 @@ pub trait Store: Send + Sync {
     /// Where a transaction writes before its commit. Costs nothing until it does.
     fn ahead(&self) -> Result<Arc<dyn Ahead>> {
         Err(Error::new(ErrorKind::Unsupported, "this store cannot write ahead of a commit"))
+    }
+
+    /// Looks at everything that the newest committed state consists of, and goes on after what is damaged. Others read and
+    /// commit meanwhile. `progress` is told how far it is, again and again, by the calling thread.
+    ///
+    /// # Errors
+    /// What keeps it from looking; damage is none.
+    fn verify(&self, progress: &mut dyn FnMut(Progress)) -> Result<Report> {
+        let _ = progress;
+        Err(Error::new(ErrorKind::Unsupported, "this store cannot verify what it holds"))
     }
 
     /// Refuses a codec that this build does not have.

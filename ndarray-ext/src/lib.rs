@@ -195,7 +195,7 @@ mod view;
 
 pub use array::BigArray;
 pub use array_mut::BigArrayMut;
-pub use bigarray_core::{Access, Codec, Error, ErrorKind, MemoryUse, Result, Savepoint};
+pub use bigarray_core::{Access, Codec, Damage, Error, ErrorKind, MemoryUse, Progress, Report, Result, Savepoint};
 pub use bigarray_store_lmdb::Durability;
 pub use blocks::{Blocks, ParBlocks};
 pub use database::Database;

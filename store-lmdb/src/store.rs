@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use bigarray_core::store::{Ahead, Change, Committed, Snapshot, Store, Turn};
-use bigarray_core::{Codec, Error, ErrorKind, Result};
+use bigarray_core::{Codec, Error, ErrorKind, Progress, Report, Result};
 
 use crate::ahead::LmdbAhead;
+use crate::check;
 use crate::codec;
 use crate::commit;
 use crate::opening;
@@ -57,6 +58,10 @@ impl Store for LmdbStore {
         self.check_writable()?;
         let guards = &self.shared.guards;
         Ok(Box::new(guards.turns().take(guards.limit())?))
+    }
+
+    fn verify(&self, progress: &mut dyn FnMut(Progress)) -> Result<Report> {
+        check::verify(&self.shared, progress)
     }
 
     fn check_codec(&self, codec: Codec) -> Result<()> {

@@ -18,6 +18,7 @@ use crate::error::Result;
 use crate::memory::Memory;
 use crate::pager::{Budget, MemoryUse, Policy};
 use crate::store::{Snapshot, Store, Turn};
+use crate::verify::{Progress, Report};
 use pool::Pool;
 pub use reader::Reader;
 pub use savepoint::Savepoint;
@@ -78,6 +79,14 @@ impl Engine {
     /// Begins a transaction on the newest committed state.
     pub fn begin(self: &Arc<Self>) -> Result<Transaction> {
         Ok(Transaction::new(self.clone(), self.snapshot()?))
+    }
+
+    /// Looks at everything that is stored; see [`Store::verify`].
+    ///
+    /// # Errors
+    /// What keeps it from looking; damage is none.
+    pub fn verify(&self, progress: &mut dyn FnMut(Progress)) -> Result<Report> {
+        self.store.verify(progress)
     }
 
     /// What its spans have of memory of their own.

@@ -13,6 +13,7 @@ use crate::geometry::{BlockNo, PAGE};
 use crate::store::{
     Ahead, AheadPages, AheadPlace, BlockRecord, Change, Committed, DataFile, Snapshot, State, Store, Turn,
 };
+use crate::verify::{Progress, Report};
 
 /// What a store and its snapshots are asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -187,6 +188,10 @@ impl<S: Store, W: Watch> Store for Adapter<S, W> {
     fn ahead(&self) -> Result<Arc<dyn Ahead>> {
         self.watch.before(StoreOp::Ahead, 1)?;
         Ok(Arc::new(WatchedAhead { inner: self.store.ahead()?, watch: self.watch.clone() }))
+    }
+
+    fn verify(&self, progress: &mut dyn FnMut(Progress)) -> Result<Report> {
+        self.store.verify(progress)
     }
 
     fn check_codec(&self, codec: Codec) -> Result<()> {

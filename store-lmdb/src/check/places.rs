@@ -1,10 +1,13 @@
 //! Every page of the data file is in exactly one place: free, claimed, freed, or part of a block.
 
-use bigarray_core::store::DataFile;
-use bigarray_core::{ArrayId, Error, ErrorKind, Result};
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use bigarray_core::{ArrayId, Damage, Result};
 use lmdb::RoTransaction;
 
-use super::{Check, Findings};
+use super::findings::Findings;
+use super::{Check, is_damage};
 use crate::alloc::{Bitmap, CHUNK, Run};
 use crate::index::Tables;
 use crate::record::{
@@ -21,57 +24,94 @@ enum Place {
     Block { array: ArrayId, block: u64 },
 }
 
+/// Pages that are where they should not be.
+struct Odd {
+    place: Place,
+    run: Run,
+    /// They are in another place too, the first of which is looked for afterwards.
+    clashes: bool,
+    first: Option<Place>,
+}
+
 impl Check<'_> {
     /// Pages that are nowhere, in two places, or outside the file.
     pub(super) fn places(&mut self) -> Result<()> {
-        let tables = self.tables;
         let chunks = self.chunks()?;
-        let mut taken = vec![Bitmap::EMPTY; chunks as usize];
-        let mut clashes = Vec::new();
-        each_place(&tables, chunks, &mut |found| {
-            let Some((place, run)) = self.findings.take(found)? else { return Ok(true) };
+        let mut from = 0;
+        loop {
+            let end = chunks.min(from + self.limits.chunks);
+            self.places_of(from..end, chunks)?;
+            from = end;
+            if from == chunks {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The same for some of the file's `chunks`; with the first ones, for what lies outside.
+    fn places_of(&mut self, some: Range<u64>, chunks: u64) -> Result<()> {
+        let tables = self.tables;
+        let is_first = some.start == 0;
+        let mut taken = vec![Bitmap::EMPTY; (some.end - some.start) as usize];
+        let mut odd = Vec::new();
+        each_place(&tables, &some, chunks, &mut |found| {
+            self.visit();
+            let (place, run) = match found {
+                Ok(found) => found,
+                Err(e) if is_damage(&e) => {
+                    if is_first {
+                        self.findings.note(Damage::new(e.to_string()));
+                    }
+                    return Ok(());
+                }
+                Err(e) => return Err(e),
+            };
+            let clashes = if run.chunk >= chunks {
+                if !is_first {
+                    return Ok(());
+                }
+                false
+            } else {
+                let Some(taken) = run.chunk.checked_sub(some.start).and_then(|i| taken.get_mut(i as usize)) else {
+                    return Ok(());
+                };
+                let clashes = taken.has_any(&run);
+                taken.add(&run);
+                clashes
+            };
+            if clashes || run.chunk >= chunks {
+                if odd.len() < Findings::KEPT {
+                    odd.push(Odd { place, run, clashes, first: None });
+                } else {
+                    self.findings.count(1);
+                }
+            }
+            if let Place::Freed { txn } = place
+                && txn > self.state
+            {
+                let what = format!("{} are freed by {txn}, and the last commit is {}", pages(&run), self.state);
+                self.findings.note(Damage::new(what));
+            }
             *match place {
                 Place::Free => &mut self.report.free_pages,
                 Place::Claimed { .. } => &mut self.report.claimed_pages,
                 Place::Freed { .. } => &mut self.report.freed_pages,
                 Place::Block { .. } => &mut self.report.stored_pages,
             } += u64::from(run.pages);
-            match taken.get_mut(run.chunk as usize) {
-                Some(taken) => {
-                    if taken.has_any(&run) {
-                        clashes.push((place, run));
-                    }
-                    taken.add(&run);
-                }
-                None => {
-                    let place = self.name_of(place);
-                    self.findings.note(format!("{} are {place}, but lie outside the file", pages(&run)));
-                }
-            }
-            if let Place::Freed { txn } = place
-                && txn > self.state
-            {
-                self.findings.note(format!(
-                    "{} are freed by {txn}, and the last commit is {}",
-                    pages(&run),
-                    self.state
-                ));
-            }
-            // An index that is wrong all over need not be known in full.
-            Ok(clashes.len() <= Findings::TOLD)
+            Ok(())
         })?;
-        for (place, run) in clashes {
-            let both = (self.name_of(self.first_place(chunks, run)?), self.name_of(place));
-            self.findings.note(format!("{} are {} and {} at the same time", pages(&run), both.0, both.1));
+        if !odd.is_empty() {
+            self.find_first(&some, chunks, &mut odd)?;
+            self.note_odd(&odd)?;
         }
-        for (chunk, taken) in (0..).zip(taken) {
+        for (chunk, taken) in some.zip(taken) {
             let mut nowhere = Bitmap::FULL;
             for (first, pages) in taken.runs() {
                 nowhere.remove(&Run { chunk, first, pages });
             }
             for (first, n) in nowhere.runs() {
                 let run = Run { chunk, first, pages: n };
-                self.findings.note(format!("{} are neither free nor used", pages(&run)));
+                self.findings.note(Damage::new(format!("{} are neither free nor used", pages(&run))));
             }
         }
         Ok(())
@@ -79,120 +119,149 @@ impl Check<'_> {
 
     /// How many chunks were ever handed out, no more than the file has.
     fn chunks(&mut self) -> Result<u64> {
-        let end = self.tables.meta(Meta::CHUNKS_END)?.unwrap_or(0);
-        let Some(file) = self.data.as_file() else { return Ok(end) };
-        let bytes = file.metadata().map_err(|e| Error::io("the length of the data file", e))?.len();
+        let end = self.findings.take(self.tables.meta(Meta::CHUNKS_END), Damage::new)?.flatten().unwrap_or(0);
+        let bytes = self.data_bytes()?;
         if end > bytes / CHUNK {
-            self.findings.note(format!("the data file has {bytes} bytes, too few for {end} chunks of {CHUNK}"));
+            let what = format!("the data file has {bytes} bytes, too few for {end} chunks of {CHUNK}");
+            self.findings.note(Damage::new(what));
         }
         Ok(end.min(bytes / CHUNK))
     }
 
-    /// The place in which a page of `run` is found first.
-    fn first_place(&self, chunks: u64, run: Run) -> Result<Place> {
-        let mut wanted = Bitmap::EMPTY;
-        wanted.add(&run);
-        let mut first = None;
-        each_place(&self.tables, chunks, &mut |found| {
-            if let Ok((place, other)) = found
-                && other.chunk == run.chunk
-                && wanted.has_any(&other)
-            {
-                first = Some(place);
+    /// The places in which pages that are in two are found first.
+    fn find_first(&self, some: &Range<u64>, chunks: u64, odd: &mut [Odd]) -> Result<()> {
+        let mut by_chunk: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
+        for (i, odd) in odd.iter().enumerate().filter(|(_, odd)| odd.clashes) {
+            by_chunk.entry(odd.run.chunk).or_default().push(i);
+        }
+        each_place(&self.tables, some, chunks, &mut |found| {
+            let Ok((place, run)) = found else { return Ok(()) };
+            for &i in by_chunk.get(&run.chunk).into_iter().flatten() {
+                let odd = &mut odd[i];
+                if odd.first.is_none() && odd.run.first < run.end() && run.first < odd.run.end() {
+                    odd.first = Some(place);
+                }
             }
-            Ok(first.is_none())
-        })?;
-        first.ok_or_else(|| Error::new(ErrorKind::Corrupt, format!("{} were found, and then not", pages(&run))))
+            Ok(())
+        })
     }
 
-    fn name_of(&self, place: Place) -> String {
-        match place {
+    fn note_odd(&mut self, odd: &[Odd]) -> Result<()> {
+        let ids = odd.iter().flat_map(|odd| [Some(odd.place), odd.first]).flatten().filter_map(|place| match place {
+            Place::Block { array, .. } => Some(array),
+            _ => None,
+        });
+        let names = self.names_of(ids.collect())?;
+        let name_of = |place| match place {
             Place::Free => "free".to_owned(),
             Place::Claimed { pid } => format!("claimed by process {pid}"),
             Place::Freed { txn } => format!("freed by commit {txn}"),
-            Place::Block { array, block } => match self.arrays.get(&array) {
-                Some((name, _)) => format!("part of array {name:?}, block {block}"),
+            Place::Block { array, block } => match names.get(&array) {
+                Some(name) => format!("part of array {name:?}, block {block}"),
                 None => format!("part of block {block} of no array (id {})", array.0),
             },
+        };
+        for odd in odd {
+            let (pages, place) = (pages(&odd.run), name_of(odd.place));
+            let what = match odd.first {
+                Some(first) => format!("{pages} are {} and {place} at the same time", name_of(first)),
+                None => format!("{pages} are {place}, but lie outside the file"),
+            };
+            // Whatever has them besides, the block shows what may be another's.
+            let block = [Some(odd.place), odd.first].into_iter().flatten().find_map(|place| match place {
+                Place::Block { array, block } => Some((names.get(&array)?, block)),
+                _ => None,
+            });
+            self.findings.note(match block {
+                Some((name, block)) => Damage::of_block(name, block, what),
+                None => Damage::new(what),
+            });
         }
+        Ok(())
     }
 
     /// Chunks with free pages are listed by their longest run, and no others.
     pub(super) fn fits(&mut self) -> Result<()> {
         let tables = self.tables;
         tables.scan(tables.dbs().chunks, &[], |key, value| {
+            self.visit();
             let (Ok(chunk), Ok(bitmap)) = (parse_chunk_key(key), decode_bitmap(key, value)) else { return Ok(true) };
             match bitmap.class() {
-                None => self.findings.note(format!("chunk {chunk} is recorded, but none of its pages is free")),
+                None => {
+                    let what = format!("chunk {chunk} is recorded, but none of its pages is free");
+                    self.findings.note(Damage::new(what));
+                }
                 Some(class) => {
                     if tables.get(tables.dbs().fits, &fit_key(class, chunk))?.is_none() {
-                        self.findings.note(format!("chunk {chunk} is not listed by its longest free run"));
+                        let what = format!("chunk {chunk} is not listed by its longest free run");
+                        self.findings.note(Damage::new(what));
                     }
                 }
             }
             Ok(true)
         })?;
         tables.scan(tables.dbs().fits, &[], |key, value| {
+            self.visit();
             let decoded = parse_fit_key(key).and_then(|fit| decode_fit(key, value).map(|()| fit));
-            let Some((class, chunk)) = self.findings.take(decoded)? else { return Ok(true) };
+            let Some((class, chunk)) = self.findings.take(decoded, Damage::new)? else { return Ok(true) };
             let key = chunk_key(chunk);
             let bitmap = tables.get(tables.dbs().chunks, &key)?.map(|value| decode_bitmap(&key, value)).transpose();
             // Records that do not decode are noted as such.
             if let Ok(bitmap) = bitmap
                 && bitmap.and_then(|b| b.class()) != Some(class)
             {
-                self.findings
-                    .note(format!("chunk {chunk} is listed under {class}, where its longest free run does not belong"));
+                let what = format!("chunk {chunk} is listed under {class}, where its longest free run does not belong");
+                self.findings.note(Damage::new(what));
             }
             Ok(true)
         })
     }
 }
 
-/// Visits where pages are said to be, until `visit` says `false`; of chunks outside the first `chunks`, one a claim.
+/// Visits where pages are said to be: of claimed chunks those in `some` of the file's `chunks`, and one a range that
+/// lies outside. Records of blocks that do not decode are left to who knows their arrays.
 fn each_place(
     tables: &Tables<'_, RoTransaction<'static>>,
+    some: &Range<u64>,
     chunks: u64,
-    visit: &mut dyn FnMut(Result<(Place, Run)>) -> Result<bool>,
+    visit: &mut dyn FnMut(Result<(Place, Run)>) -> Result<()>,
 ) -> Result<()> {
-    let mut go_on = true;
     // One record's pages, in one kind of place.
-    let mut visit_all = |decoded: Result<(Place, Vec<Run>)>| -> Result<bool> {
-        match decoded {
-            Ok((place, runs)) => {
-                for run in runs {
-                    if go_on {
-                        go_on = visit(Ok((place, run)))?;
-                    }
-                }
-            }
-            Err(e) => go_on = visit(Err(e))?,
-        }
-        Ok(go_on)
+    let mut visit_all = |decoded: Result<(Place, Vec<Run>)>| match decoded {
+        Ok((place, runs)) => runs.into_iter().try_for_each(|run| visit(Ok((place, run)))),
+        Err(e) => visit(Err(e)),
     };
     let dbs = tables.dbs();
     tables.scan(dbs.chunks, &[], |key, value| {
         visit_all(parse_chunk_key(key).and_then(|chunk| {
             let free = decode_bitmap(key, value)?;
             Ok((Place::Free, free.runs().map(|(first, pages)| Run { chunk, first, pages }).collect()))
-        }))
+        }))?;
+        Ok(true)
     })?;
     tables.scan(dbs.claims, &[], |key, value| {
         visit_all(parse_owner(key).and_then(|owner| {
             let ranges = decode_claim(key, value)?;
-            let inside = ranges.iter().flat_map(|range| range.start..range.end.min(chunks));
+            let inside = ranges.iter().flat_map(|range| range.start.max(some.start)..range.end.min(some.end));
             let outside = ranges.iter().filter(|range| range.end > chunks).map(|range| range.end - 1);
             let runs = inside.chain(outside).map(Run::whole).collect();
             Ok((Place::Claimed { pid: owner.pid() }, runs))
-        }))
+        }))?;
+        Ok(true)
     })?;
     tables.scan(dbs.freed, &[], |key, value| {
-        visit_all(parse_freed_key(key).and_then(|at| Ok((Place::Freed { txn: at.txn }, decode_freed(key, value)?))))
+        visit_all(parse_freed_key(key).and_then(|at| Ok((Place::Freed { txn: at.txn }, decode_freed(key, value)?))))?;
+        Ok(true)
     })?;
     tables.scan(dbs.blocks, &[], |key, value| {
-        visit_all(parse_numbered_key("blocks", key).and_then(|(array, block)| {
+        let runs = parse_numbered_key("blocks", key).and_then(|(array, block)| {
             Ok((Place::Block { array, block }, runs_of(&decode_block(key, value)?.segments)))
-        }))
+        });
+        match runs {
+            Err(e) if is_damage(&e) => {}
+            runs => visit_all(runs)?,
+        }
+        Ok(true)
     })
 }
 

@@ -5,12 +5,13 @@ mod unfit;
 use std::ops::Range;
 use std::sync::Arc;
 
+use bigarray_core::store::{DataFile as _, Store as _};
 use bigarray_core::testing::Rng;
-use bigarray_core::{ArrayId, BlockNo, BlockSize, Codec, Descriptor, Order, PAGE, Version};
+use bigarray_core::{ArrayId, BlockNo, BlockSize, Codec, Damage, Descriptor, Order, PAGE, Progress, Report, Version};
 use lmdb::Database;
 use serde_json::json;
 
-use super::CheckReport;
+use super::{CheckReport, Limits, look};
 use crate::alloc::{Bitmap, CHUNK, FreedKey, Process, Run};
 use crate::codec::{Algorithm, Encoding, Packed};
 use crate::index::{Dbs, WriteTxn};
@@ -68,6 +69,13 @@ impl Sound {
             put_claim(txn, 2..3);
         });
         sound
+    }
+
+    /// Looks at everything, payload too.
+    fn look(&self, limits: Limits) -> (CheckReport, Report) {
+        let shared = &self.store.shared;
+        let (counts, findings) = look(&shared.index, &shared.data, true, limits, &mut |_| {}).unwrap();
+        (counts, findings.into_report(0))
     }
 
     fn write(&self, edit: impl FnOnce(&mut WriteTxn<'_>)) {
@@ -132,7 +140,7 @@ fn put_claim(txn: &mut WriteTxn<'_>, chunks: Range<u64>) {
     txn.put(txn.dbs().claims, &key, &encode_claim(&key, std::slice::from_ref(&chunks))).unwrap();
 }
 
-/// Damages a sound database; the check finds it and says all of `words`.
+/// Damages a sound database; the check finds it and says all of `words`, also where it keeps next to nothing in memory.
 #[track_caller]
 fn finds(words: &[&str], damage: impl FnOnce(&mut WriteTxn<'_>)) {
     let sound = Sound::new();
@@ -142,6 +150,17 @@ fn finds(words: &[&str], damage: impl FnOnce(&mut WriteTxn<'_>)) {
     let text = error.to_string();
     assert!(words.iter().all(|word| text.contains(word)), "{text}");
     assert!(text.contains("checked.bigarray"), "{text}");
+    let (counts, report) = sound.look(Limits::default());
+    assert!(!report.is_sound());
+    let (counts_in_parts, in_parts) = sound.look(Limits { arrays: 1, chunks: 1, pieces: 1 });
+    assert_eq!((counts_in_parts, sorted(&in_parts)), (counts, sorted(&report)));
+}
+
+/// All that is told of the damages.
+fn sorted(report: &Report) -> Vec<String> {
+    let mut damages: Vec<String> = report.damages().iter().map(Damage::to_string).collect();
+    damages.sort();
+    damages
 }
 
 #[test]
@@ -368,7 +387,7 @@ fn compressed_pages_with_another_use_or_a_checksum_are_found() {
     finds(&["pages 21..23 of chunk 0 are free and part of array \"a\", block 1", "at the same time"], |txn| {
         put_unit(txn, 1, 2 * PAGE as u32, &[(0, 16)]);
     });
-    finds(&["page 16 has a checksum, but is not stored as it is"], |txn| {
+    finds(&["page 16 of the array has a checksum, but is not stored as it is"], |txn| {
         put_unit(txn, 1, 5, &[(0, 16)]);
         let mut sums = txn.tables().sums(A, 0).unwrap();
         sums[16] = 9;
@@ -378,11 +397,11 @@ fn compressed_pages_with_another_use_or_a_checksum_are_found() {
 
 #[test]
 fn arrays_that_contradict_their_ids_are_found() {
-    finds(&["arrays \"a\" and \"b\" have the same id 1"], |txn| put_array(txn, "b", &descriptor(txn, A)));
-    finds(&["array \"b\" has id 2, and 2 is the next to be given"], |txn| {
+    finds(&["array \"b\": has the same id 1 as array \"a\""], |txn| put_array(txn, "b", &descriptor(txn, A)));
+    finds(&["array \"b\": has id 2, and 2 is the next to be given"], |txn| {
         put_array(txn, "b", &descriptor(txn, ArrayId(2)));
     });
-    finds(&["array \"a\" was changed by commit 99, and 3 is the last"], |txn| {
+    finds(&["array \"a\": was changed by commit 99, and 3 is the last"], |txn| {
         put_array(txn, "a", &Descriptor { changed: Version(99), ..descriptor(txn, A) });
     });
 }
@@ -417,15 +436,17 @@ fn checksums_that_do_not_suit_what_is_stored_are_found() {
     finds(&["array \"a\", block 0: page 0 has checksum", "instead of 00000000"], |txn| {
         assert!(txn.delete(txn.dbs().sums, &numbered_key(A, 0)).unwrap());
     });
-    finds(&["array \"a\": MiB 1 has checksums, but nothing of it is stored as it is"], |txn| {
+    finds(&["array \"a\": blocks 16..32: MiB 1 has checksums, but nothing of it is stored as it is"], |txn| {
         put_sums(txn, 1, &[0; SUMS])
     });
-    finds(&["array \"a\": page 16 has a checksum, but is not stored as it is"], |txn| put_sums(txn, 0, &[5; SUMS]));
+    finds(&["array \"a\": blocks 0..16: page 16 of the array has a checksum, but is not stored as it is"], |txn| {
+        put_sums(txn, 0, &[5; SUMS])
+    });
 }
 
 #[test]
 fn many_findings_are_counted() {
-    finds(&["array \"a00\" has id 100", "array \"a07\" has id 107", "and 12 more"], |txn| {
+    finds(&["array \"a00\": has id 100", "array \"a07\": has id 107", "and 12 more"], |txn| {
         for i in 0..20 {
             put_array(txn, &format!("a{i:02}"), &descriptor(txn, ArrayId(100 + i)));
         }
@@ -440,4 +461,99 @@ fn checksums_of_pages_that_cannot_be_are_found() {
         put_block(txn, u64::MAX / 16, &[(15, run(0, 20, 1))]);
         put_sums(txn, u64::MAX, &[7; SUMS]);
     });
+}
+
+#[test]
+fn each_damaged_byte_of_payload_is_told_with_its_array_and_block_and_the_rest_is_looked_at() {
+    let sound = Sound::new();
+    let data = &sound.store.shared.data;
+    let stored: Vec<(u64, u64)> = (0..16).map(|page| (page, 0)).chain([(20, 2)]).collect();
+    for &(page, block) in &stored {
+        let at = page * PAGE as u64 + 13 * page;
+        let mut byte = [0];
+        data.read_at(at, &mut byte).unwrap();
+        data.write_at(at, &[byte[0] ^ 4]).unwrap();
+        let report = sound.store.verify(&mut |_| {}).unwrap();
+        let damages = report.damages();
+        assert_eq!(damages.len(), 1, "{damages:?}");
+        assert_eq!((damages[0].array.as_deref(), damages[0].block), (Some("a"), Some(block)));
+        assert!(damages[0].what.contains("has checksum"), "{}", damages[0]);
+        data.write_at(at, &byte).unwrap();
+    }
+    // All at once.
+    for (page, _) in stored {
+        data.write_at(page * PAGE as u64, b"xyz").unwrap();
+    }
+    let report = sound.store.verify(&mut |_| {}).unwrap();
+    let blocks: Vec<_> = report.damages().iter().map(|damage| damage.block).collect();
+    assert_eq!(blocks, [Some(0), Some(2)]);
+    assert!(report.damages()[0].what.contains("and 15 more of its pages"), "{}", report.damages()[0]);
+}
+
+#[test]
+fn damage_of_a_record_names_the_array_and_the_block_that_it_is_of() {
+    let sound = Sound::new();
+    sound.write(|txn| {
+        for (_, table) in TABLES {
+            let db = table(txn.dbs());
+            let (key, mut value) = first_record(txn, db);
+            *value.last_mut().unwrap() ^= 1;
+            txn.put(db, &key, &value).unwrap();
+        }
+        // The array itself is known still.
+        put_array(txn, "a", &descriptor(txn, A));
+    });
+    let report = sound.store.verify(&mut |_| {}).unwrap();
+    let found = |array: Option<&str>, block, words: &str| {
+        let is_it = |d: &Damage| d.array.as_deref() == array && d.block == block && d.what.contains(words);
+        assert!(report.damages().iter().any(is_it), "{words} in {report:?}");
+    };
+    found(Some("a"), None, "of table attrs is corrupt");
+    found(Some("a"), Some(0), "of table blocks is corrupt");
+    found(Some("a"), None, "of table sums is corrupt");
+    for table in ["chunks", "fits", "freed", "claims"] {
+        found(None, None, &format!("of table {table} is corrupt"));
+    }
+}
+
+#[test]
+fn more_damages_than_a_report_keeps_are_counted() {
+    let sound = Sound::new();
+    sound.write(|txn| {
+        for i in 0..1234 {
+            put_array(txn, &format!("a{i:04}"), &descriptor(txn, ArrayId(100 + i)));
+        }
+    });
+    let report = sound.store.verify(&mut |_| {}).unwrap();
+    assert_eq!((report.damages().len(), report.more_damages()), (1000, 234));
+    assert!(!report.is_sound());
+}
+
+#[test]
+fn progress_is_told_up_to_the_end() {
+    let sound = Sound::new();
+    let mut told = Vec::new();
+    let report = sound.store.verify(&mut |progress| told.push(progress)).unwrap();
+    assert!(report.is_sound(), "{report:?}");
+    assert_eq!(report.verified_bytes(), 17 * PAGE as u64);
+    assert_eq!(told.first(), Some(&Progress::default()));
+    assert_eq!(told.last(), Some(&Progress::new(17 * PAGE as u64, 17 * PAGE as u64)));
+    assert!(told.is_sorted_by_key(|progress| progress.done_bytes));
+}
+
+/// Arrays that are gone through a few at a time are each looked at once.
+#[test]
+fn a_sound_database_of_many_arrays_passes_in_parts() {
+    let sound = Sound::new();
+    sound.write(|txn| {
+        // Names in another order than ids.
+        for i in 0..50 {
+            put_array(txn, &format!("b{:02}", i * 7 % 50), &descriptor(txn, ArrayId(2 + i)));
+        }
+        txn.put_meta(Meta::NEXT_ARRAY, 52).unwrap();
+    });
+    let (counts, report) = sound.look(Limits { arrays: 3, chunks: 2, pieces: 1 });
+    assert!(report.is_sound(), "{report:?}");
+    assert_eq!((counts.arrays, counts.blocks, counts.verified_pages), (51, 2, 17));
+    assert_eq!(sound.look(Limits::default()).0, counts);
 }

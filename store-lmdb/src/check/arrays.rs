@@ -1,0 +1,146 @@
+//! Arrays and their attributes. Arrays lie in the index by name and all else by their ids, so they are gone through by
+//! ranges of ids: each time through all names.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bigarray_core::{ArrayId, BlockSize, Damage, Descriptor, Result, Version};
+use lmdb::{Database, RoTransaction};
+
+use super::Check;
+use crate::index::Tables;
+use crate::record::{Meta, attr_name, decode_array, decode_attr};
+
+/// What is to be known of an array when its records are looked at.
+pub(super) struct Known {
+    pub(super) name: String,
+    pub(super) block_size: BlockSize,
+    pub(super) changed: Version,
+    /// How many blocks it has.
+    pub(super) blocks: u64,
+}
+
+impl Known {
+    fn new(name: String, array: &Descriptor) -> Known {
+        let blocks = array.block_size.blocks_for(array.nbytes());
+        Known { name, block_size: array.block_size, changed: array.changed, blocks }
+    }
+}
+
+/// All arrays with ids of a range.
+pub(super) struct Arrays {
+    from: u64,
+    /// The first id behind the range; `None` if there is none.
+    end: Option<u64>,
+    by_id: BTreeMap<ArrayId, Known>,
+}
+
+impl Arrays {
+    pub(super) fn end(&self) -> Option<u64> {
+        self.end
+    }
+
+    pub(super) fn get(&self, id: ArrayId) -> Option<&Known> {
+        self.by_id.get(&id)
+    }
+
+    /// Damage of what a record of `id` tells of.
+    pub(super) fn damage(&self, id: ArrayId, what: String) -> Damage {
+        match self.get(id) {
+            Some(array) => Damage::of_array(&array.name, what),
+            None => Damage::new(what),
+        }
+    }
+
+    /// Visits the records of `db`, whose keys begin with an id, of this range. Keys that are none are of some range.
+    pub(super) fn scan<'t>(
+        &self,
+        tables: Tables<'t, RoTransaction<'static>>,
+        db: Database,
+        mut visit: impl FnMut(&'t [u8], &'t [u8]) -> Result<()>,
+    ) -> Result<()> {
+        let (from, end) = (self.from.to_be_bytes(), self.end.map(u64::to_be_bytes));
+        let from: &[u8] = if self.from == 0 { &[] } else { &from };
+        tables.scan(db, from, |key, value| {
+            if end.is_some_and(|end| key >= &end[..]) {
+                return Ok(false);
+            }
+            visit(key, value).map(|()| true)
+        })
+    }
+}
+
+impl Check<'_> {
+    /// Arrays: what they say of themselves.
+    pub(super) fn arrays(&mut self) -> Result<()> {
+        let tables = self.tables;
+        let next = self.findings.take(tables.meta(Meta::NEXT_ARRAY), Damage::new)?.flatten();
+        tables.scan(tables.dbs().arrays, &[], |key, value| {
+            self.visit();
+            let decoded = self.findings.take(decode_array(key, value), Damage::new)?;
+            let Some((name, array)) = decoded else { return Ok(true) };
+            let (id, changed) = (array.id.0, array.changed.0);
+            if let Some(next) = next.filter(|next| id >= *next) {
+                let what = format!("has id {id}, and {next} is the next to be given");
+                self.findings.note(Damage::of_array(&name, what));
+            }
+            if changed > self.state {
+                let what = format!("was changed by commit {changed}, and {} is the last", self.state);
+                self.findings.note(Damage::of_array(&name, what));
+            }
+            self.report.arrays += 1;
+            Ok(true)
+        })
+    }
+
+    /// Arrays with ids from `from` on, so many as may be kept. Ids are unique.
+    pub(super) fn arrays_from(&mut self, from: u64) -> Result<Arrays> {
+        let tables = self.tables;
+        let mut arrays = Arrays { from, end: None, by_id: BTreeMap::new() };
+        tables.scan(tables.dbs().arrays, &[], |key, value| {
+            self.visit();
+            // Records that do not decode were noted as such.
+            let Ok((name, array)) = decode_array(key, value) else { return Ok(true) };
+            let id = array.id;
+            if id.0 < from || arrays.end.is_some_and(|end| id.0 >= end) {
+                return Ok(true);
+            }
+            if let Some(other) = arrays.by_id.insert(id, Known::new(name.clone(), &array)) {
+                let what = format!("has the same id {} as array {:?}", id.0, other.name);
+                self.findings.note(Damage::of_array(&name, what));
+            }
+            if arrays.by_id.len() > self.limits.arrays {
+                arrays.end = arrays.by_id.pop_last().map(|(last, _)| last.0);
+            }
+            Ok(true)
+        })?;
+        Ok(arrays)
+    }
+
+    /// Attributes: of arrays that are there.
+    pub(super) fn attrs(&mut self, arrays: &Arrays) -> Result<()> {
+        let tables = self.tables;
+        arrays.scan(tables, tables.dbs().attrs, |key, value| {
+            self.visit();
+            let Some((id, name)) = self.findings.take(attr_name(key), Damage::new)? else { return Ok(()) };
+            if arrays.get(id).is_none() {
+                self.findings.note(Damage::new(format!("attribute {name:?} belongs to no array (id {})", id.0)));
+            }
+            self.findings.take(decode_attr(key, value), |what| arrays.damage(id, what)).map(drop)
+        })
+    }
+
+    /// The names of arrays.
+    pub(super) fn names_of(&self, mut ids: BTreeSet<ArrayId>) -> Result<BTreeMap<ArrayId, String>> {
+        let mut names = BTreeMap::new();
+        let tables = self.tables;
+        tables.scan(tables.dbs().arrays, &[], |key, value| {
+            if let Ok((name, array)) = decode_array(key, value)
+                && ids.remove(&array.id)
+            {
+                names.insert(array.id, name);
+            }
+            Ok(!ids.is_empty())
+        })?;
+        Ok(names)
+    }
+}

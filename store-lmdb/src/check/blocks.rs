@@ -1,0 +1,156 @@
+//! Blocks and their checksums: records that suit their array and each other, and the bytes that they tell of.
+
+use bigarray_core::{ArrayId, BlockNo, Damage, PAGE, Result};
+
+use super::Check;
+use super::arrays::{Arrays, Known};
+use super::payload::Batch;
+use crate::record::{SUMS, StoredBlock, Sums, block_key, decode_block, decode_sums, parse_numbered_key, units_of};
+
+impl Check<'_> {
+    /// Blocks: of arrays that are there, inside them, no younger than the array's last change.
+    pub(super) fn blocks(&mut self, arrays: &Arrays) -> Result<()> {
+        let tables = self.tables;
+        let mut batch = Batch::default();
+        arrays.scan(tables, tables.dbs().blocks, |key, value| {
+            self.visit();
+            let parsed = parse_numbered_key("blocks", key);
+            let Some((id, block)) = self.findings.take(parsed, Damage::new)? else { return Ok(()) };
+            let damage = |what| match arrays.get(id) {
+                Some(array) => Damage::of_block(&array.name, block, what),
+                None => Damage::new(what),
+            };
+            let Some(stored) = self.findings.take(decode_block(key, value), damage)? else { return Ok(()) };
+            self.report.blocks += 1;
+            self.report.segments += stored.segments.len() as u64;
+            let Some(array) = arrays.get(id) else {
+                self.findings.note(Damage::new(format!("block {block} belongs to no array (id {})", id.0)));
+                return Ok(());
+            };
+            self.suits(array, block, &stored);
+            self.add_payload(&mut batch, id, block, &stored)?;
+            if batch.len() >= self.limits.pieces {
+                self.payload(arrays, &mut batch)?;
+            }
+            Ok(())
+        })?;
+        self.payload(arrays, &mut batch)
+    }
+
+    /// Sees that the record of a block is one of its array.
+    fn suits(&mut self, array: &Known, block: u64, stored: &StoredBlock) {
+        let mut note = |what| self.findings.note(Damage::of_block(&array.name, block, what));
+        if block >= array.blocks {
+            note(format!("lies behind the end, the array has {} blocks", array.blocks));
+        }
+        if stored.pages != array.block_size.pages() {
+            note(format!("has {} pages instead of {}", stored.pages, array.block_size.pages()));
+        }
+        if stored.version > array.changed || stored.version.0 == 0 {
+            note(format!("of commit {}, while the array's last is {}", stored.version.0, array.changed.0));
+        }
+    }
+
+    /// Has the bytes of a block looked at. Each page that is stored as it is has a checksum; what is compressed has its
+    /// own, and gives a block.
+    fn add_payload(&mut self, batch: &mut Batch, id: ArrayId, block: u64, stored: &StoredBlock) -> Result<()> {
+        let first = block.saturating_mul(u64::from(stored.pages));
+        for segment in &stored.segments {
+            let Some(run) = segment.run() else { continue };
+            match self.sums_of(id, first.saturating_add(u64::from(segment.first)), segment.pages) {
+                // Records that do not decode are noted as such.
+                Err(e) if super::is_damage(&e) => {}
+                Err(e) => return Err(e),
+                // A page whose checksum is 0 looks like one without: then its bytes tell.
+                Ok(sums) if self.payload || sums.contains(&0) => {
+                    batch.add_pages((id, block), run.offset(), segment.first, &sums);
+                }
+                Ok(_) => {}
+            }
+        }
+        if self.payload {
+            for unit in units_of(&stored.segments) {
+                batch.add_unit((id, block), unit.offset(), unit.packed, stored.pages as usize * PAGE);
+            }
+        }
+        Ok(())
+    }
+
+    /// The checksums of pages of an array.
+    fn sums_of(&self, id: ArrayId, first: u64, pages: u16) -> Result<Vec<u32>> {
+        let mut found = Vec::with_capacity(usize::from(pages));
+        while found.len() < usize::from(pages) {
+            let at = first.saturating_add(found.len() as u64);
+            let (mib, within) = (at / SUMS as u64, at as usize % SUMS);
+            let missing = usize::from(pages) - found.len();
+            found.extend(self.tables.sums(id, mib)?[within..].iter().take(missing));
+        }
+        Ok(found)
+    }
+
+    /// Checksums: of arrays that are there, only for pages that are stored, no record for none.
+    pub(super) fn sums(&mut self, arrays: &Arrays) -> Result<()> {
+        let tables = self.tables;
+        arrays.scan(tables, tables.dbs().sums, |key, value| {
+            self.visit();
+            let parsed = parse_numbered_key("sums", key);
+            let Some((id, mib)) = self.findings.take(parsed, Damage::new)? else { return Ok(()) };
+            let Some(array) = arrays.get(id) else {
+                let what = format!("checksums of MiB {mib} belong to no array (id {})", id.0);
+                self.findings.note(Damage::new(what));
+                return self.findings.take(decode_sums(key, value), Damage::new).map(drop);
+            };
+            let damage = |what: String| of_mib(array, mib, what);
+            let Some(sums) = self.findings.take(decode_sums(key, value), damage)? else { return Ok(()) };
+            if let Some(what) = self.unfit_sums(id, array, mib, &sums)? {
+                self.findings.note(of_mib(array, mib, what));
+            }
+            Ok(())
+        })
+    }
+
+    /// What of the checksums of a MiB belongs to no page that is stored as it is.
+    fn unfit_sums(&self, id: ArrayId, array: &Known, mib: u64, sums: &Sums) -> Result<Option<String>> {
+        let tables = self.tables;
+        let mut stored = [false; SUMS];
+        let first = mib.saturating_mul(SUMS as u64);
+        let pages = u64::from(array.block_size.pages());
+        for block in first / pages..first.saturating_add(SUMS as u64).div_ceil(pages) {
+            let key = block_key(id, BlockNo(block));
+            let record = tables.get(tables.dbs().blocks, &key)?.map(|value| decode_block(&key, value));
+            let record = match record {
+                Some(Ok(record)) => record,
+                // Noted as such; nothing can be said of its checksums.
+                Some(Err(_)) => return Ok(None),
+                None => continue,
+            };
+            let plain = record.segments.iter().filter(|segment| segment.run().is_some());
+            for page in plain.flat_map(|segment| segment.first..segment.end()) {
+                let at = block.saturating_mul(pages).saturating_add(u64::from(page));
+                if let Some(flag) = at.checked_sub(first).and_then(|i| stored.get_mut(i as usize)) {
+                    *flag = true;
+                }
+            }
+        }
+        if stored == [false; SUMS] {
+            return Ok(Some(format!("MiB {mib} has checksums, but nothing of it is stored as it is")));
+        }
+        Ok((0..SUMS).find(|i| !stored[*i] && sums[*i] != 0).map(|page| {
+            let at = first.saturating_add(page as u64);
+            format!("page {at} of the array has a checksum, but is not stored as it is")
+        }))
+    }
+}
+
+/// Damage of what tells of a MiB of an array: of its block, if it is part of one.
+fn of_mib(array: &Known, mib: u64, what: String) -> Damage {
+    let pages = u64::from(array.block_size.pages());
+    let first = mib.saturating_mul(SUMS as u64) / pages;
+    match pages >= SUMS as u64 {
+        true => Damage::of_block(&array.name, first, what),
+        false => {
+            let blocks = first..first.saturating_add(SUMS as u64 / pages);
+            Damage::of_array(&array.name, format!("blocks {blocks:?}: {what}"))
+        }
+    }
+}

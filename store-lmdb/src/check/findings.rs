@@ -1,0 +1,62 @@
+//! What does not fit, collected up to a number.
+
+use bigarray_core::{Damage, Error, ErrorKind, Report, Result};
+
+use super::is_damage;
+
+/// What does not fit.
+#[derive(Default)]
+pub(super) struct Findings {
+    damages: Vec<Damage>,
+    more: u64,
+}
+
+impl Findings {
+    /// How many are kept; the rest is counted. [`Report::damages`] says so.
+    pub(super) const KEPT: usize = 1000;
+    /// How many an error tells.
+    const TOLD: usize = 8;
+
+    pub(super) fn note(&mut self, damage: Damage) {
+        if self.damages.len() < Findings::KEPT {
+            self.damages.push(damage);
+        } else {
+            self.more += 1;
+        }
+    }
+
+    /// So many that are not told one by one.
+    pub(super) fn count(&mut self, more: u64) {
+        self.more += more;
+    }
+
+    /// What was decoded. Corruption is noted as `damage` makes it; other errors end the check.
+    pub(super) fn take<T>(&mut self, decoded: Result<T>, damage: impl FnOnce(String) -> Damage) -> Result<Option<T>> {
+        match decoded {
+            Ok(value) => Ok(Some(value)),
+            Err(e) if is_damage(&e) => {
+                self.note(damage(e.to_string()));
+                Ok(None)
+            }
+            Err(e) => Err(e),
+        }
+    }
+
+    pub(super) fn into_report(mut self, verified_bytes: u64) -> Report {
+        self.damages.sort_by(|a, b| (&a.array, a.block).cmp(&(&b.array, b.block)));
+        Report::new(self.damages, self.more, verified_bytes)
+    }
+
+    pub(super) fn into_result(self) -> Result<()> {
+        if self.damages.is_empty() {
+            return Ok(());
+        }
+        let told: Vec<String> = self.damages.iter().take(Findings::TOLD).map(Damage::to_string).collect();
+        let mut text = told.join("; ");
+        let more = self.more + (self.damages.len() - told.len()) as u64;
+        if more > 0 {
+            text += &format!("; and {more} more");
+        }
+        Err(Error::new(ErrorKind::Corrupt, text))
+    }
+}
