@@ -31,8 +31,8 @@ use std::ops::Range;
 use nix::errno::Errno;
 use userfaultfd::{RegisterMode, Uffd};
 
-use crate::limits::errno_of;
 use crate::pagemap::PageTable;
+use crate::shortage::errno_of;
 
 /// Arms mapped pages; those that were written to already are found as well. If it fails nothing was protected, and an
 /// ordinary search goes on being right.

@@ -24,7 +24,7 @@ use nix::errno::Errno;
 use userfaultfd::{RegisterMode, Uffd};
 
 use crate::alarm::fatal;
-use crate::limits::errno_of;
+use crate::shortage::errno_of;
 
 /// Asks for missing pages of `addresses` and for protection to be told of. Nothing is protected yet.
 pub(crate) fn register(uffd: &Uffd, addresses: &Range<usize>) -> Result<(), Errno> {

@@ -18,7 +18,8 @@
 //! | `read_ahead` | files into the page cache |
 //! | `probe` | what this kernel lets this process do |
 //! | `available` | how much memory there is: the machine's, or a cgroup's |
-//! | `limits` | the number of mappings; errors that name the limit to raise |
+//! | `limits` | the number of mappings |
+//! | `shortage` | errors that name the limit to raise, and whether it helps to try again |
 //! | `mapping`, `ioctl` | system calls |
 //! | `alarm` | last words |
 
@@ -41,6 +42,7 @@ mod options;
 mod pagemap;
 mod probe;
 mod read_ahead;
+mod shortage;
 mod span;
 mod spans;
 mod threads;

@@ -1,14 +1,8 @@
-//! The limits of the system that memory runs into: how many mappings a process has, and errors that say which one to
-//! raise.
+//! How many mappings a process has, and may have.
 
-use std::fmt::Display;
 use std::fs::File;
 use std::io::Read;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
-
-use bigarray_core::{Error, ErrorKind};
-use nix::errno::Errno;
-use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
 
 /// What the kernel allows where it does not say.
 const DEFAULT_MAX_MAP_COUNT: usize = 65530;
@@ -158,7 +152,7 @@ impl MappingCount {
 }
 
 /// `vm.max_map_count`.
-fn max_map_count() -> usize {
+pub(crate) fn max_map_count() -> usize {
     std::fs::read_to_string("/proc/sys/vm/max_map_count")
         .ok()
         .and_then(|text| text.trim().parse().ok())
@@ -167,7 +161,7 @@ fn max_map_count() -> usize {
 
 /// The mappings of this process: lines of `/proc/self/maps`. Where that cannot be read nothing is known, and nothing
 /// is held against more of them.
-fn mappings() -> usize {
+pub(crate) fn mappings() -> usize {
     let Ok(mut maps) = File::open("/proc/self/maps") else { return 0 };
     let mut buffer = vec![0; 64 << 10];
     let mut lines = 0;
@@ -176,57 +170,6 @@ fn mappings() -> usize {
             Ok(0) | Err(_) => return lines,
             Ok(n) => lines += buffer[..n].iter().filter(|&&byte| byte == b'\n').count(),
         }
-    }
-}
-
-/// The limit of this process's addresses, in words.
-fn rlimit_as() -> String {
-    match getrlimit(Resource::RLIMIT_AS) {
-        Ok((soft, _)) if soft != RLIM_INFINITY => format!("{soft} bytes"),
-        _ => "unlimited".to_owned(),
-    }
-}
-
-/// An error of the operating system while `what`; where it is short of addresses or mappings,
-/// [`ErrorKind::TooLarge`] with what to raise.
-pub(crate) fn os_error(what: impl Display, errno: Errno) -> Error {
-    if errno != Errno::ENOMEM {
-        return Error::io(what, errno.into());
-    }
-    let overcommit = std::fs::read_to_string("/proc/sys/vm/overcommit_memory").unwrap_or_default();
-    let message = format!(
-        "{what}: {errno}: out of addresses, memory or mappings. Limits that forbid it: RLIMIT_AS (`ulimit -v`), \
-         which is {}; vm.overcommit_memory, which is {} and must not be 2; vm.max_map_count, which is {} and \
-         of which this process uses {}; and the 128 TiB of addresses that a process has",
-        rlimit_as(),
-        overcommit.trim(),
-        max_map_count(),
-        mappings()
-    );
-    Error::new(ErrorKind::TooLarge, message).with_source(std::io::Error::from(errno))
-}
-
-/// An error of starting a thread, whose stack takes mappings: the system says "try again" whatever is short.
-pub(crate) fn thread_error(name: &str, error: std::io::Error) -> Error {
-    let what = format!(
-        "starting the thread {name}. Limits that may forbid it: RLIMIT_NPROC (`ulimit -u`), kernel.threads-max, pids.max \
-         of the cgroup, RLIMIT_AS (`ulimit -v`), which is {}, vm.max_map_count, which is {} and of which this process \
-         uses {}",
-        rlimit_as(),
-        max_map_count(),
-        mappings()
-    );
-    Error::io(what, error)
-}
-
-/// The error number in an error of the crate `userfaultfd`, whose nix is an older one than ours.
-pub(crate) fn errno_of(error: &userfaultfd::Error) -> Errno {
-    match error {
-        userfaultfd::Error::SystemError(errno) | userfaultfd::Error::CopyFailed(errno) => {
-            Errno::from_raw(*errno as i32)
-        }
-        userfaultfd::Error::OpenDevUserfaultfd(error) => error.raw_os_error().map_or(Errno::EIO, Errno::from_raw),
-        _ => Errno::EIO,
     }
 }
 
@@ -306,23 +249,5 @@ mod tests {
         let [one, other] = [(); 2].map(|()| MappingCount::with(mappings() + 10_000, estimate));
         (0..4000).for_each(|_| one.installed());
         assert!(!other.estimate.fits(other.estimate.last(), 5000, other.limit));
-    }
-
-    #[test]
-    fn a_thread_that_cannot_be_started_names_every_limit_to_raise() {
-        let error = thread_error("bigarray-monitor", Errno::EAGAIN.into());
-        for part in ["bigarray-monitor", "RLIMIT_NPROC", "pids.max", "RLIMIT_AS (`ulimit -v`)", "vm.max_map_count"] {
-            assert!(error.to_string().contains(part), "{error}");
-        }
-    }
-
-    #[test]
-    fn a_shortage_names_every_limit_to_raise() {
-        let error = os_error("reserving", Errno::ENOMEM);
-        assert!(error.is_too_large());
-        for limit in ["RLIMIT_AS", "vm.overcommit_memory", "vm.max_map_count"] {
-            assert!(error.to_string().contains(limit), "{error}");
-        }
-        assert!(os_error("reserving", Errno::EIO).is_io());
     }
 }

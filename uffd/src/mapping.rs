@@ -16,7 +16,7 @@ use bigarray_core::PAGE;
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::mman::{
-    MRemapFlags, MapFlags, MmapAdvise, ProtFlags, madvise, mmap, mmap_anonymous, mprotect, mremap, munmap,
+    MRemapFlags, MapFlags, MmapAdvise, ProtFlags, madvise, mmap, mmap_anonymous, mprotect, mremap, munlock, munmap,
 };
 
 use crate::alarm::log_raw;
@@ -58,6 +58,43 @@ unsafe fn unmap(at: NonNull<c_void>, len: usize) -> Result<(), Errno> {
     if len == 0 { Ok(()) } else { unsafe { munmap(at, len) } }
 }
 
+/// A new private mapping that is inaccessible and not locked: of `file` from a byte on, or anonymous. At an address of the
+/// kernel's choice; or at `place`, if nothing is mapped there.
+///
+/// One that is too large to be locked, if only for a moment, begins as one page. It is unlocked and grows: what a mapping
+/// grows by is as locked as the mapping is.
+fn map_inaccessible(
+    place: Option<NonZeroUsize>,
+    len: usize,
+    file: Option<(BorrowedFd<'_>, libc::off_t)>,
+) -> Result<NonNull<c_void>, Errno> {
+    let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_NORESERVE;
+    // A kernel too old for it (4.17, older than any that has write protection) would take the address as a hint.
+    let flags = if place.is_some() { flags | MapFlags::MAP_FIXED_NOREPLACE } else { flags };
+    // SAFETY: a new mapping where nothing is touches nothing that exists. What a file's bytes may do under one is
+    // invariant A, upheld by the store: an extent is not reused while a snapshot that refers to it lives.
+    let map = |len| unsafe {
+        match file {
+            Some((file, offset)) => mmap(place, non_zero(len)?, ProtFlags::PROT_NONE, flags, file, offset),
+            None => mmap_anonymous(place, non_zero(len)?, ProtFlags::PROT_NONE, flags),
+        }
+    };
+    let (at, mapped) = match map(len) {
+        Err(Errno::EAGAIN) if len > PAGE => (map(PAGE)?, PAGE),
+        other => (other?, len),
+    };
+    let may_move = if place.is_some() { MRemapFlags::empty() } else { MRemapFlags::MREMAP_MAYMOVE };
+    // SAFETY: nobody but this function knows of the mapping. To unlock changes no byte.
+    let done = unsafe {
+        munlock(at, mapped).and_then(|()| if mapped < len { mremap(at, mapped, len, may_move, None) } else { Ok(at) })
+    };
+    if done.is_err() {
+        // SAFETY: as above; if it was to move, it is where it was.
+        let _ = unsafe { unmap(at, mapped) };
+    }
+    done
+}
+
 /// Keeps the range out of forked children and of core dumps.
 fn keep_private(at: NonNull<c_void>, len: usize) -> Result<(), Errno> {
     // SAFETY: both advices change what fork and core dumps see, never the memory of this process.
@@ -76,29 +113,26 @@ pub(crate) struct Scratch {
 impl Scratch {
     /// Zero memory.
     ///
-    /// Made inaccessible first and opened up once it is kept private. Where it comes to lie next to other anonymous
-    /// memory of the process, the kernel would else make one mapping of both; what is then moved out of that keeps
-    /// traces of it, and never merges with its new neighbours.
+    /// Opened up once it is kept private. Where it comes to lie next to other anonymous memory of the process, the kernel
+    /// would else make one mapping of both; what is then moved out of that keeps traces of it, and never merges with its
+    /// new neighbours.
     pub(crate) fn anonymous(len: usize, access: Access) -> Result<Scratch, Errno> {
-        let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_NORESERVE;
-        // SAFETY: a new mapping at an address of the kernel's choice touches nothing that exists.
-        let at = unsafe { mmap_anonymous(None, non_zero(len)?, Access::Nothing.flags(), flags) }?;
-        let scratch = Scratch { at, len }.private()?;
-        if access == Access::ReadWrite {
-            // SAFETY: nobody but this value knows of the mapping.
-            unsafe { mprotect(at, len, access.flags()) }?;
-        }
-        Ok(scratch)
+        Scratch { at: map_inaccessible(None, len, None)?, len }.private()?.accessible(access)
     }
 
     /// `file` from byte `offset` on, copied on write.
     pub(crate) fn file(file: BorrowedFd<'_>, offset: u64, len: usize) -> Result<Scratch, Errno> {
-        let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_NORESERVE;
         let offset = libc::off_t::try_from(offset).map_err(|_| Errno::EOVERFLOW)?;
-        // SAFETY: as above. What the file's bytes may do under the mapping is invariant A, upheld by the store: an
-        // extent is not reused while a snapshot that refers to it lives.
-        let at = unsafe { mmap(None, non_zero(len)?, Access::ReadWrite.flags(), flags, file, offset) }?;
-        Scratch { at, len }.private()
+        let at = map_inaccessible(None, len, Some((file, offset)))?;
+        Scratch { at, len }.private()?.accessible(Access::ReadWrite)
+    }
+
+    fn accessible(self, access: Access) -> Result<Scratch, Errno> {
+        if access == Access::ReadWrite {
+            // SAFETY: nobody but this value knows of the mapping.
+            unsafe { mprotect(self.at, self.len, access.flags()) }?;
+        }
+        Ok(self)
     }
 
     fn private(self) -> Result<Scratch, Errno> {
@@ -165,12 +199,11 @@ unsafe impl Send for Reservation {}
 unsafe impl Sync for Reservation {}
 
 impl Reservation {
-    /// Reserves `len` bytes of zero memory, aligned to [`HUGE`].
-    pub(crate) fn new(len: usize) -> Result<Reservation, Errno> {
+    /// Reserves `len` bytes of zero memory, aligned to [`HUGE`]. What is to be registered first is opened up after that:
+    /// else what locks all memory of the process just then would fill it with zeros.
+    pub(crate) fn new(len: usize, access: Access) -> Result<Reservation, Errno> {
         let room = len.checked_add(HUGE + PAGE).ok_or(Errno::ENOMEM)?;
-        let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_NORESERVE;
-        // SAFETY: a new mapping at an address of the kernel's choice touches nothing that exists.
-        let start = unsafe { mmap_anonymous(None, non_zero(room)?, Access::Nothing.flags(), flags) }?;
+        let start = map_inaccessible(None, room, None)?;
         let first = (start.as_ptr() as usize + PAGE).next_multiple_of(HUGE) - start.as_ptr() as usize;
         // SAFETY: `first` is between PAGE and HUGE, so guard page, range and guard page lie in the mapping just made,
         // which nobody else knows of; what is beyond them is given back.
@@ -181,7 +214,9 @@ impl Reservation {
         };
         let (guard, whole) = reservation.with_guards();
         keep_private(guard, whole)?;
-        reservation.open_up(&(0..len))?;
+        if access == Access::ReadWrite {
+            reservation.open_up(&(0..len))?;
+        }
         Ok(reservation)
     }
 
@@ -244,13 +279,9 @@ impl Reservation {
 
     /// Fills a hole, if `range` is one.
     fn plug(&self, range: &Range<usize>) {
-        let target = self.at(range);
-        let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_NORESERVE | MapFlags::MAP_FIXED_NOREPLACE;
-        let (address, len) = (NonZeroUsize::new(target.as_ptr() as usize), NonZeroUsize::new(range.end - range.start));
-        if let (Some(address), Some(len)) = (address, len) {
-            // SAFETY: NOREPLACE leaves alone whatever is mapped. A kernel too old for it (4.17, older than any that
-            // has write protection) would take the address as a hint.
-            let _ = unsafe { mmap_anonymous(Some(address), len, ProtFlags::PROT_NONE, flags) };
+        let place = NonZeroUsize::new(self.at(range).as_ptr() as usize);
+        if place.is_some() && !range.is_empty() {
+            let _ = map_inaccessible(place, range.end - range.start, None);
         }
     }
 
@@ -261,10 +292,28 @@ impl Reservation {
     }
 
     /// Gives back the memory of an anonymous range: missing again where it is registered, else zero.
+    ///
+    /// The kernel stops at the first mapping that is locked, with a part of the range gone. Then this goes on over locked
+    /// pages too; where the kernel cannot (before 5.18), they are unlocked.
+    ///
+    /// # Errors
+    /// Then any part may be gone.
     pub(crate) fn discard(&self, range: &Range<usize>) -> Result<(), Errno> {
+        let (start, len) = (self.at(range), range.end - range.start);
         // SAFETY: within the reservation. That no view sees the bytes go is invariant A, upheld by the pager: it
         // discards what nobody uses, or what the next access loads again.
-        unsafe { madvise(self.at(range), range.end - range.start, MmapAdvise::MADV_DONTNEED) }
+        unsafe {
+            match madvise(start, len, MmapAdvise::MADV_DONTNEED) {
+                Err(Errno::EINVAL) => {}
+                other => return other,
+            }
+            match Errno::result(libc::madvise(start.as_ptr(), len, libc::MADV_DONTNEED_LOCKED)) {
+                Err(Errno::EINVAL) => {}
+                other => return other.map(drop),
+            }
+            munlock(start, len)?;
+            madvise(start, len, MmapAdvise::MADV_DONTNEED)
+        }
     }
 
     /// Advice; whether it is taken changes speed only.
@@ -274,15 +323,18 @@ impl Reservation {
     }
 
     /// Maps `empty`, a file without a byte, over the range, in place and at once: from here on any access is beyond
-    /// the end of a file, SIGBUS. In a forked child too, so that no detour by a scratch address is needed.
+    /// the end of a file, SIGBUS. In a forked child too, so that no detour by a scratch address is needed; it is made
+    /// where a new mapping would be locked and must not be.
     pub(crate) fn cover(&self, range: &Range<usize>, empty: BorrowedFd<'_>) -> Result<(), Errno> {
         let target = self.at(range);
         let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_NORESERVE | MapFlags::MAP_FIXED;
-        let address = NonZeroUsize::new(target.as_ptr() as usize);
+        let (address, len) = (NonZeroUsize::new(target.as_ptr() as usize), range.end - range.start);
         let offset = range.start as libc::off_t;
         // SAFETY: replaces a range of the reservation. A view over it sees no other bytes, it sees none (invariant E).
-        unsafe { mmap(address, non_zero(range.end - range.start)?, Access::ReadWrite.flags(), flags, empty, offset) }
-            .map(drop)
+        match unsafe { mmap(address, non_zero(len)?, Access::ReadWrite.flags(), flags, empty, offset) } {
+            Err(Errno::EAGAIN) => self.install(range.start, Scratch::file(empty, range.start as u64, len)?),
+            other => other.map(drop),
+        }
     }
 
     /// The bytes of a range. A page that is missing makes the caller wait, as any access does.

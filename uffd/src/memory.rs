@@ -9,12 +9,13 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use userfaultfd::Uffd;
 
 use crate::ioctl::{ASYNCHRONOUS, SYNCHRONOUS};
-use crate::limits::{MappingCount, os_error};
-use crate::mapping::{HUGE, Reservation};
+use crate::limits::MappingCount;
+use crate::mapping::HUGE;
 use crate::monitor::Shared;
 use crate::options::MemoryOptions;
 use crate::pagemap::{PageTable, Reader};
 use crate::probe::{self, Probe, Source};
+use crate::shortage::{io_error, os_error};
 use crate::span::UffdSpan;
 use crate::threads::Threads;
 
@@ -63,20 +64,18 @@ impl UffdMemory {
     pub fn new(options: MemoryOptions) -> Result<Arc<UffdMemory>> {
         let options = options.resolved()?;
         probe::page_size()?;
-        // Where not even this can be had, the self-tests would take that for what the kernel refuses, for good.
-        Reservation::new(HUGE).map_err(|errno| os_error("reserving addresses for self-tests", errno))?;
-        let probe = probe::userfaultfd(options.userfaultfd);
+        let probe = probe::userfaultfd(options.userfaultfd)?;
         let reader = probe::page_table(options.pagemap)?;
         let open = |source: Source, features| {
-            source.open(features).map_err(|why| Error::new(ErrorKind::Io, format!("{}: {why}", source.name())))
+            source.open(features).map_err(|errno| os_error(format!("opening a {}", source.name()), errno))
         };
         let uffd = probe.source.map(|source| open(source, SYNCHRONOUS)).transpose()?;
         // Marks in the page table are searched for by PAGEMAP_SCAN alone.
         let arms = probe.arms.is_ok() && reader == Reader::Scan;
         let arming = probe.source.filter(|_| arms).map(|source| open(source, ASYNCHRONOUS)).transpose()?;
-        let page_table = PageTable::open(reader).map_err(|error| Error::io("opening /proc/self/pagemap", error))?;
+        let page_table = PageTable::open(reader).map_err(|error| io_error("opening /proc/self/pagemap", error))?;
         let stop = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
-            .map_err(|errno| Error::io("creating an eventfd", errno.into()))?;
+            .map_err(|errno| os_error("creating an eventfd", errno))?;
         let empty = memory_file("bigarray-poison")?;
         let shared = Arc::new(Shared::new(uffd, stop));
         let threads = Threads::start(&shared, options.resolvers)?;
@@ -120,7 +119,7 @@ impl fmt::Debug for UffdMemory {
 /// An anonymous file in memory.
 pub(crate) fn memory_file(name: &str) -> Result<File> {
     let fd = memfd_create(name, MFdFlags::MFD_CLOEXEC)
-        .map_err(|errno| Error::io("creating a file in memory (memfd_create)", errno.into()))?;
+        .map_err(|errno| os_error("creating a file in memory (memfd_create)", errno))?;
     Ok(File::from(fd))
 }
 

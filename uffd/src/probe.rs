@@ -2,29 +2,37 @@
 //!
 //! Versions say little: a container's seccomp filter, a sysctl, the mode of a device or a back-ported patch decide. So
 //! every way to a userfaultfd is tried in turn with what spans need of it, and so are arming and PAGEMAP_SCAN.
+//!
+//! What is refused for good is remembered. What only was short (descriptors, memory, threads) is the error of who asked,
+//! and tried again by the next.
 
+use std::io;
 use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use bigarray_core::memory::WrittenTo;
 use bigarray_core::{Error, ErrorKind, PAGE, Result};
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::{SysconfVar, sysconf};
 use std::os::fd::AsFd;
 use userfaultfd::{Event, FaultKind, FeatureFlags, IoctlFlags, RegisterMode, Uffd, UffdBuilder};
 
 use crate::arming::arm;
-use crate::ioctl;
-use crate::limits::errno_of;
 use crate::mapping::{Access, HUGE, HarmlessAdvice, Reservation, Scratch};
 use crate::memory::memory_file;
 use crate::options::{Pagemap, Userfaultfd};
 use crate::pagemap::{PageTable, Reader};
+use crate::shortage::{Failure, errno_of, thread_error};
+use crate::{holding, ioctl};
 
 /// How long the self-test waits for a fault before it counts as not delivered. Only a machine in trouble, or a kernel
 /// that does not do what it says, needs so long.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What the self-tests do, for errors.
+const SELF_TEST: &str = "trying out what this kernel allows";
 
 /// Ways to a userfaultfd, the best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +54,7 @@ impl Source {
         }
     }
 
-    pub(crate) fn open(self, features: FeatureFlags) -> Result<Uffd, String> {
+    pub(crate) fn open(self, features: FeatureFlags) -> Result<Uffd, Errno> {
         match self {
             Source::Device => UffdBuilder::new()
                 .close_on_exec(true)
@@ -54,10 +62,14 @@ impl Source {
                 .user_mode_only(false)
                 .require_features(features)
                 .create()
-                .map_err(|error| errno_of(&error).desc().to_owned()),
-            Source::Call => ioctl::userfaultfd(false, features).map_err(|errno| errno.desc().to_owned()),
-            Source::UserMode => ioctl::userfaultfd(true, features).map_err(|errno| errno.desc().to_owned()),
+                .map_err(|error| errno_of(&error)),
+            Source::Call => ioctl::userfaultfd(false, features),
+            Source::UserMode => ioctl::userfaultfd(true, features),
         }
+    }
+
+    fn tried(self, features: FeatureFlags) -> Result<Uffd, Failure> {
+        self.open(features).map_err(|errno| Failure::of(&format!("trying out {}", self.name()), errno))
     }
 }
 
@@ -73,28 +85,44 @@ pub(crate) struct Probe {
 }
 
 /// Tries the ways that `choice` allows; once a process and choice.
-pub(crate) fn userfaultfd(choice: Userfaultfd) -> &'static Probe {
+///
+/// # Errors
+/// Something was too short to find out.
+pub(crate) fn userfaultfd(choice: Userfaultfd) -> Result<&'static Probe> {
     static AUTO: OnceLock<Probe> = OnceLock::new();
     static USER_MODE: OnceLock<Probe> = OnceLock::new();
     static NONE: Probe = Probe { source: None, refused: String::new(), arms: Err(String::new()) };
     match choice {
         Userfaultfd::Auto | Userfaultfd::Environment => {
-            AUTO.get_or_init(|| first_of(&[Source::Device, Source::Call, Source::UserMode]))
+            once(&AUTO, || first_of(&[Source::Device, Source::Call, Source::UserMode]))
         }
-        Userfaultfd::UserMode => USER_MODE.get_or_init(|| first_of(&[Source::UserMode])),
-        Userfaultfd::None => &NONE,
+        Userfaultfd::UserMode => once(&USER_MODE, || first_of(&[Source::UserMode])),
+        Userfaultfd::None => Ok(&NONE),
     }
 }
 
-fn first_of(sources: &[Source]) -> Probe {
+/// What was found out before, or is now; an error is not remembered.
+fn once<T>(known: &'static OnceLock<T>, find_out: impl FnOnce() -> Result<T>) -> Result<&'static T> {
+    match known.get() {
+        Some(known) => Ok(known),
+        None => find_out().map(|found| known.get_or_init(|| found)),
+    }
+}
+
+fn first_of(sources: &[Source]) -> Result<Probe> {
     let mut refused = Vec::new();
     for &source in sources {
-        match source.open(ioctl::SYNCHRONOUS).and_then(delivers_faults) {
+        match source.tried(ioctl::SYNCHRONOUS).and_then(delivers_faults) {
             Ok(()) => {
-                let arms = source.open(ioctl::ASYNCHRONOUS).and_then(arms);
-                return Probe { source: Some(source), refused: refused.join("; "), arms };
+                let arms = match source.tried(ioctl::ASYNCHRONOUS).and_then(arms) {
+                    Ok(()) => Ok(()),
+                    Err(Failure::Refused(why)) => Err(why),
+                    Err(Failure::Short(error)) => return Err(error),
+                };
+                return Ok(Probe { source: Some(source), refused: refused.join("; "), arms });
             }
-            Err(why) => refused.push(format!("{}: {why}", source.name())),
+            Err(Failure::Refused(why)) => refused.push(format!("{}: {why}", source.name())),
+            Err(Failure::Short(error)) => return Err(error),
         }
     }
     let probe = Probe { source: None, refused: refused.join("; "), arms: Err("no page faults".to_owned()) };
@@ -103,7 +131,7 @@ fn first_of(sources: &[Source]) -> Probe {
          in memory. {KNOBS}",
         probe.refused
     );
-    probe
+    Ok(probe)
 }
 
 /// What to change where no way works.
@@ -111,36 +139,44 @@ pub(crate) const KNOBS: &str = "To change that, set the sysctl vm.unprivileged_u
                                 access to /dev/userfaultfd, or let the container's seccomp filter pass userfaultfd";
 
 /// Two faults, as spans have them: a missing page that a moved mapping resolves, and a write to a copied page.
-fn delivers_faults(uffd: Uffd) -> Result<(), String> {
-    let text = |error: nix::Error| error.desc().to_owned();
-    let range = Reservation::new(HUGE).map_err(text)?;
+fn delivers_faults(uffd: Uffd) -> Result<(), Failure> {
+    let range = Reservation::new(HUGE, Access::Nothing).map_err(failed)?;
     let base = range.addresses(&(0..HUGE)).start;
     let mode = RegisterMode::MISSING | RegisterMode::WRITE_PROTECT;
-    let ioctls =
-        uffd.register_with_mode(base as *mut _, HUGE, mode).map_err(|error| errno_of(&error).desc().to_owned())?;
+    let ioctls = uffd.register_with_mode(base as *mut _, HUGE, mode).map_err(|error| failed(errno_of(&error)))?;
     if !ioctls.contains(IoctlFlags::COPY | IoctlFlags::WRITE_PROTECT | IoctlFlags::WAKE) {
-        return Err(format!("lacks calls that are needed, has {ioctls:?}"));
+        return Err(Failure::Refused(format!("lacks calls that are needed, has {ioctls:?}")));
     }
+    range.open_up(&(0..HUGE)).map_err(failed)?;
     let (_, copied) = ioctl::copy_protected(&uffd, base + PAGE, &[7; PAGE]);
-    copied.map_err(text)?;
+    copied.map_err(failed)?;
 
     thread::scope(|scope| {
         // A user: reads the missing page, then writes to the copied one.
-        let user = scope.spawn(|| {
+        let user = thread::Builder::new().name("bigarray-probe".to_owned()).spawn_scoped(scope, || {
             let read = range.with_bytes(&(0..PAGE), |bytes| bytes[0]);
             range.write(PAGE + 1, &[read + 8]);
             range.with_bytes(&(PAGE..2 * PAGE), |bytes| (bytes[0], bytes[1]))
         });
+        let user = user.map_err(|error| Failure::Short(thread_error("bigarray-probe", error)))?;
         let outcome = resolve_both(&uffd, &range, base);
         // Whoever still waits goes on, over zero memory.
         drop(uffd);
-        let seen = user.join().map_err(|_| "the self-test panicked".to_owned())?;
+        let seen = user.join().map_err(|_| Failure::Refused("the self-test panicked".to_owned()))?;
         outcome?;
-        if seen == (7, 8) { Ok(()) } else { Err(format!("the self-test saw {seen:?}")) }
+        if seen == (7, 8) { Ok(()) } else { Err(Failure::Refused(format!("the self-test saw {seen:?}"))) }
     })
 }
 
-fn resolve_both(uffd: &Uffd, range: &Reservation, base: usize) -> Result<(), String> {
+fn failed(errno: Errno) -> Failure {
+    Failure::of(SELF_TEST, errno)
+}
+
+fn failed_io(error: io::Error) -> Failure {
+    Failure::of_io(SELF_TEST, &error)
+}
+
+fn resolve_both(uffd: &Uffd, range: &Reservation, base: usize) -> Result<(), Failure> {
     let deadline = Instant::now() + PATIENCE;
     let mut resolved_missing = false;
     loop {
@@ -148,48 +184,53 @@ fn resolve_both(uffd: &Uffd, range: &Reservation, base: usize) -> Result<(), Str
         let mut fds = [PollFd::new(uffd.as_fd(), PollFlags::POLLIN)];
         let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
         let _ = poll(&mut fds, timeout);
-        let event = uffd.read_event().map_err(|error| error.to_string())?;
+        let event = uffd.read_event().map_err(|error| failed(errno_of(&error)))?;
         match event {
-            None if left.is_zero() => return Err("faults are not delivered".to_owned()),
+            None if left.is_zero() => {
+                let why = format!(
+                    "{SELF_TEST}: no fault was delivered in {} s. If this system never delivers any, do without them \
+                     (BIGARRAY_USERFAULTFD=none)",
+                    PATIENCE.as_secs()
+                );
+                return Err(Failure::Short(Error::new(ErrorKind::Io, why)));
+            }
             Some(Event::Pagefault { kind: FaultKind::Missing, addr, .. }) if addr as usize == base => {
-                let zeros = Scratch::anonymous(PAGE, Access::ReadWrite).map_err(|errno| errno.desc().to_owned())?;
-                range.install(0, zeros).map_err(|errno| errno.desc().to_owned())?;
-                uffd.wake(base as *mut _, PAGE).map_err(|error| error.to_string())?;
+                let zeros = Scratch::anonymous(PAGE, Access::ReadWrite).map_err(failed)?;
+                range.install(0, zeros).map_err(failed)?;
+                uffd.wake(base as *mut _, PAGE).map_err(|error| failed(errno_of(&error)))?;
                 resolved_missing = true;
             }
             Some(Event::Pagefault { kind: FaultKind::WriteProtected, addr, .. })
                 if addr as usize == base + PAGE && resolved_missing =>
             {
-                uffd.remove_write_protection((base + PAGE) as *mut _, PAGE, true).map_err(|error| error.to_string())?;
-                return Ok(());
+                return holding::let_through(uffd, &(base + PAGE..base + 2 * PAGE)).map_err(failed);
             }
             None => {}
-            Some(event) => return Err(format!("unexpected {event:?}")),
+            Some(event) => return Err(Failure::Refused(format!("unexpected {event:?}"))),
         }
     }
 }
 
 /// A private mapping of a file, armed: pages written before, written after, given back by the system, first read and
 /// first written after, never touched; and one where not even a page table was.
-fn arms(uffd: Uffd) -> Result<(), String> {
+fn arms(uffd: Uffd) -> Result<(), Failure> {
     const LEN: usize = 2 * HUGE;
     const AFAR: usize = HUGE + 7 * PAGE;
-    let text = |error: &dyn std::fmt::Display| error.to_string();
-    let table = PageTable::open(Reader::Scan).map_err(|error| text(&error))?;
-    let file = memory_file("bigarray-probe").map_err(|error| text(&error))?;
-    file.set_len(LEN as u64).map_err(|error| text(&error))?;
-    let range = Reservation::new(LEN).map_err(|errno| text(&errno))?;
-    let scratch = Scratch::file(file.as_fd(), 0, LEN).map_err(|errno| text(&errno))?;
+    let table = PageTable::open(Reader::Scan).map_err(failed_io)?;
+    let file = memory_file("bigarray-probe").map_err(Failure::Short)?;
+    file.set_len(LEN as u64).map_err(failed_io)?;
+    let range = Reservation::new(LEN, Access::ReadWrite).map_err(failed)?;
+    let scratch = Scratch::file(file.as_fd(), 0, LEN).map_err(failed)?;
     scratch.advise(HarmlessAdvice::SmallPages);
-    range.install(0, scratch).map_err(|errno| text(&errno))?;
+    range.install(0, scratch).map_err(failed)?;
     let read = |page: usize| range.with_bytes(&(page..page + 1), |bytes| std::hint::black_box(bytes[0]));
 
     for page in 0..3 {
         read(page * PAGE);
     }
     range.write(5 * PAGE, &[1]);
-    arm(&uffd, &table, range.addresses(&(0..LEN))).map_err(|errno| text(&errno))?;
-    range.discard(&(2 * PAGE..3 * PAGE)).map_err(|errno| text(&errno))?;
+    arm(&uffd, &table, range.addresses(&(0..LEN))).map_err(failed)?;
+    range.discard(&(2 * PAGE..3 * PAGE)).map_err(failed)?;
     range.write(PAGE, &[1]);
     read(3 * PAGE);
     range.write(4 * PAGE, &[1]);
@@ -200,49 +241,63 @@ fn arms(uffd: Uffd) -> Result<(), String> {
         .written(addresses.clone(), WrittenTo::Armed, |run| {
             found.extend(run.step_by(PAGE).map(|page| page - addresses.start));
         })
-        .map_err(|error| text(&error))?;
+        .map_err(failed_io)?;
     if found != [PAGE, 4 * PAGE, 5 * PAGE] {
-        return Err(format!("found {found:?} to be written"));
+        return Err(Failure::Refused(format!("found {found:?} to be written")));
     }
     // And it was not for nothing.
     for (page, expected) in [(0, true), (PAGE, false), (2 * PAGE, true), (3 * PAGE, true), (AFAR, true)] {
-        let is_protected = table.is_protected(range.addresses(&(page..page + PAGE))).map_err(|error| text(&error))?;
+        let is_protected = table.is_protected(range.addresses(&(page..page + PAGE))).map_err(failed_io)?;
         if is_protected != expected {
-            return Err(format!("found page {page} to be protected: {is_protected}"));
+            return Err(Failure::Refused(format!("found page {page} to be protected: {is_protected}")));
         }
     }
     Ok(())
 }
 
 /// The best way to find written pages that works and that `choice` allows.
+///
+/// # Errors
+/// None works, or something was too short to find out.
 pub(crate) fn page_table(choice: Pagemap) -> Result<Reader> {
     static SCANS: OnceLock<bool> = OnceLock::new();
-    if choice != Pagemap::Legacy && *SCANS.get_or_init(|| finds_written_pages(Reader::Scan).is_ok()) {
+    let scans = || match finds_written_pages(Reader::Scan) {
+        Ok(()) => Ok(true),
+        Err(Failure::Refused(_)) => Ok(false),
+        Err(Failure::Short(error)) => Err(error),
+    };
+    if choice != Pagemap::Legacy && *once(&SCANS, scans)? {
         return Ok(Reader::Scan);
     }
-    finds_written_pages(Reader::Entries).map(|()| Reader::Entries).map_err(|why| {
-        let message = format!(
-            "written pages cannot be found by /proc/self/pagemap: {why}. /proc must be mounted, and a process that changed \
-             its user must be dumpable again (prctl PR_SET_DUMPABLE)"
-        );
-        Error::new(ErrorKind::Unsupported, message)
-    })
+    match finds_written_pages(Reader::Entries) {
+        Ok(()) => Ok(Reader::Entries),
+        Err(Failure::Short(error)) => Err(error),
+        Err(Failure::Refused(why)) => {
+            let message = format!(
+                "written pages cannot be found by /proc/self/pagemap: {why}. /proc must be mounted, and a process that \
+                 changed its user must be dumpable again (prctl PR_SET_DUMPABLE)"
+            );
+            Err(Error::new(ErrorKind::Unsupported, message))
+        }
+    }
 }
 
 /// A page written, one only read, one untouched.
-fn finds_written_pages(reader: Reader) -> Result<(), String> {
-    let table = PageTable::open(reader).map_err(|error| error.to_string())?;
-    let range = Reservation::new(HUGE).map_err(|errno| errno.desc().to_owned())?;
+fn finds_written_pages(reader: Reader) -> Result<(), Failure> {
+    let table = PageTable::open(reader).map_err(failed_io)?;
+    let range = Reservation::new(HUGE, Access::ReadWrite).map_err(failed)?;
     range.advise(&(0..HUGE), HarmlessAdvice::SmallPages);
     range.write(0, &[1]);
     let _ = range.with_bytes(&(PAGE..2 * PAGE), |bytes| std::hint::black_box(bytes[0]));
     let addresses = range.addresses(&(0..HUGE));
     let mut pages = Vec::new();
-    table
-        .written(addresses.clone(), WrittenTo::Zero, |run| pages.extend(run.step_by(PAGE)))
-        .map_err(|error| error.to_string())?;
+    table.written(addresses.clone(), WrittenTo::Zero, |run| pages.extend(run.step_by(PAGE))).map_err(failed_io)?;
     pages.retain(|page| *page != addresses.start + PAGE || reader == Reader::Scan);
-    if pages == [addresses.start] { Ok(()) } else { Err(format!("found {} pages instead of 1", pages.len())) }
+    if pages == [addresses.start] {
+        Ok(())
+    } else {
+        Err(Failure::Refused(format!("found {} pages instead of 1", pages.len())))
+    }
 }
 
 /// Whether this machine has the pages that everything else takes for granted.

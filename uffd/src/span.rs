@@ -33,10 +33,10 @@ use crate::alarm::{fatal, log_raw};
 use crate::arming::arm;
 use crate::holding;
 use crate::ioctl::copy_protected;
-use crate::limits::os_error;
 use crate::mapping::{Access, HUGE, HarmlessAdvice, Reservation, Scratch, is_whole_pages, populate};
 use crate::memory::{Inner, memory_file};
 use crate::read_ahead;
+use crate::shortage::os_error;
 
 /// Where the whole of a range is too much at once, it is emptied in steps, not smaller than this.
 const SMALLEST_STEP: usize = 64 << 20;
@@ -68,7 +68,7 @@ impl Drop for Release {
 impl UffdSpan {
     pub(crate) fn reserve(inner: &Arc<Inner>, len: usize, residency: Residency) -> Result<UffdSpan, Errno> {
         let span = UffdSpan {
-            range: Reservation::new(len)?,
+            range: Reservation::new(len, Access::Nothing)?,
             residency,
             copies: OnceLock::new(),
             _release: Release(inner.clone()),
@@ -78,6 +78,7 @@ impl UffdSpan {
             span.register(&(0..len))?;
             inner.shared.spans.insert(span.start(), len);
         }
+        span.range.open_up(&(0..len))?;
         inner.mappings.installed();
         Ok(span)
     }

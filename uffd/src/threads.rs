@@ -11,9 +11,9 @@ use crossbeam::channel::{Receiver, Sender, unbounded};
 use nix::sys::signal::{SigSet, Signal};
 
 use crate::jobs::Jobs;
-use crate::limits::thread_error;
 use crate::monitor::{self, Shared};
 use crate::read_ahead;
+use crate::shortage::thread_error;
 
 /// Read-aheads that may be waiting; more than that are dropped: they come too late anyway.
 const READ_AHEADS: usize = 32;

@@ -267,6 +267,12 @@ pub(crate) fn eventually(what: &str, condition: impl Fn() -> bool) {
     }
 }
 
+/// Says that a means of the test is missing here; fails where that is not allowed.
+pub(crate) fn skip(why: &str) {
+    println!("SKIPPED: {why}");
+    assert!(std::env::var_os("BIGARRAY_TEST_NO_SKIP").is_none(), "may not be skipped here: {why}");
+}
+
 /// Remembers the level of each event and the thread it came from.
 #[derive(Clone, Default)]
 pub(crate) struct Recorder(pub(crate) Arc<Mutex<Vec<Recorded>>>);
