@@ -13,11 +13,12 @@ use std::thread;
 use bigarray_core::store::DataFile;
 use bigarray_core::{Error, ErrorKind, Result};
 use nix::errno::Errno;
-use nix::fcntl::{FallocateFlags, fallocate};
+use nix::fcntl::FallocateFlags;
 use nix::libc;
 use nix::unistd::{Whence, lseek};
 
 use crate::alloc::CHUNK;
+use crate::calls::{allocate, uninterrupted};
 
 /// A file of this many chunks and more is really allocated when it is lengthened, and by more than is needed. Below it
 /// stays sparse, so that a small database takes little.
@@ -95,7 +96,7 @@ impl Data {
         let flags = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
         let (start, end) = (chunks.start.saturating_mul(CHUNK), chunks.end.saturating_mul(CHUNK));
         if let Some(file) = self.writable.as_ref().filter(|_| start < end && end <= i64::MAX as u64) {
-            let _ = fallocate(file, flags, start as i64, (end - start) as i64);
+            let _ = allocate(file, flags, start as i64, (end - start) as i64);
         }
     }
 
@@ -113,7 +114,7 @@ impl Data {
     /// but those bytes. True where it cannot tell.
     pub(crate) fn has_bytes_at(&self, offset: u64) -> bool {
         // Nobody uses the position that this moves: all reading and writing says where.
-        match lseek(&self.read_only, offset as i64, Whence::SeekData) {
+        match uninterrupted(|| lseek(&self.read_only, offset as i64, Whence::SeekData)) {
             Ok(next) => next == offset as i64,
             Err(errno) => errno != Errno::ENXIO,
         }
@@ -145,7 +146,7 @@ impl Data {
         if chunks >= PREALLOCATED_FROM {
             let ahead = bytes.saturating_add((chunks / AHEAD_PART).min(AHEAD) * CHUNK);
             for end in [ahead, bytes] {
-                match fallocate(file, FallocateFlags::empty(), length as i64, (end - length) as i64) {
+                match allocate(file, FallocateFlags::empty(), length as i64, (end - length) as i64) {
                     Ok(()) => return Ok(true),
                     Err(Errno::ENOSPC | Errno::EDQUOT | Errno::EFBIG) if end > bytes => {}
                     Err(Errno::EOPNOTSUPP | Errno::ENOSYS) => break,

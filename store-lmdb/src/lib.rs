@@ -11,6 +11,7 @@
 
 mod ahead;
 mod alloc;
+mod calls;
 mod check;
 mod codec;
 mod commit;

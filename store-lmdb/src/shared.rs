@@ -67,6 +67,7 @@ impl Shared {
         {
             return Ok(Arc::clone(known));
         }
+        self.guards.check_files(&self.index)?;
         let snapshot = LmdbSnapshot::begin(self)?;
         // A commit shows in the index a little before it can be begun on.
         if let Some(known) = known.filter(|known| known.version() == snapshot.version()) {
@@ -80,6 +81,7 @@ impl Shared {
     /// Begins the write transaction.
     pub(crate) fn begin_write(&self) -> Result<WriteTxn<'_>> {
         self.data.writable()?;
+        self.guards.check_files(&self.index)?;
         self.guards.before_write(&self.index)?;
         self.guards.clear_dead_readers(&self.index)?;
         WriteTxn::begin(&self.index)

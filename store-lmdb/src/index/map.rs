@@ -2,14 +2,19 @@
 //! are counted here.
 
 use std::num::NonZero;
+use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use bigarray_core::{Error, ErrorKind, Result};
 use lmdb::{Environment, EnvironmentFlags};
+use nix::errno::Errno;
 use nix::sys::mman::{self, MapFlags, ProtFlags};
+use nix::sys::stat::fstat;
 
 use super::{Index, MAX_DBS, lmdb_error};
+use crate::calls::uninterrupted;
+use crate::opening::files::{Directory, FILE_MODE, FileId};
 
 /// Address space for the index unless the caller says otherwise: more than any index of ours will need, at no cost.
 const DEFAULT_BYTES: usize = 1 << 40;
@@ -18,14 +23,31 @@ const LEAST_BYTES: usize = 16 << 20;
 /// Slots of the reader table: one a committed state and process that someone looks at.
 const MAX_READERS: u32 = 4096;
 
-/// Opens LMDB on the file `index` with `map_bytes` of address space, by default 1 TiB, and less by halves where a
+/// Opens LMDB on the file `name` of `dir` with `map_bytes` of address space, by default 1 TiB, and less by halves where a
 /// limit forbids that.
+///
+/// LMDB takes a path and follows links. So the path leads through the descriptor of the directory, and what was opened is
+/// compared with what the directory has.
 pub(crate) fn open_environment(
-    index: &Path,
+    dir: &Directory,
+    name: &str,
     flags: EnvironmentFlags,
     map_bytes: Option<usize>,
-    mode: u32,
 ) -> Result<Environment> {
+    let path = dir.path.join(name);
+    let id = || dir.id_of(name).map_err(|e| Error::io(format_args!("looking at {}", path.display()), e));
+    let replaced = || {
+        let text = format!("{} was removed or replaced while it was opened: open it again", path.display());
+        Error::new(ErrorKind::InUse, text)
+    };
+    // LMDB would make a file that is not there.
+    let before = id()?.ok_or_else(replaced)?;
+    let env = open_by_path(&dir.reach(name), &path, flags, map_bytes)?;
+    let opened = file_id(&env).map_err(|e| Error::io(format_args!("looking at {}", path.display()), e.into()))?;
+    if before == opened && id()? == Some(opened) { Ok(env) } else { Err(replaced()) }
+}
+
+fn open_by_path(reach: &Path, path: &Path, flags: EnvironmentFlags, map_bytes: Option<usize>) -> Result<Environment> {
     let mut bytes = map_bytes.unwrap_or(DEFAULT_BYTES).next_multiple_of(super::PAGE_BYTES);
     loop {
         let opened = Environment::new()
@@ -33,23 +55,42 @@ pub(crate) fn open_environment(
             .set_max_readers(MAX_READERS)
             .set_max_dbs(MAX_DBS)
             .set_map_size(bytes)
-            .open_with_permissions(index, mode);
+            .open_with_permissions(reach, FILE_MODE);
         match opened {
-            Err(lmdb::Error::Other(errno)) if errno == nix::errno::Errno::ENOMEM as i32 => {
+            // A signal; LMDB gave back what it had.
+            Err(lmdb::Error::Other(errno)) if errno == Errno::EINTR as i32 => {}
+            Err(lmdb::Error::Other(errno)) if errno == Errno::ENOENT as i32 => {
+                let text = format!("opening the index {}: /proc must be mounted to reach it", path.display());
+                return Err(Error::io(text, Errno::ENOENT.into()));
+            }
+            Err(lmdb::Error::Other(errno)) if errno == Errno::ENOMEM as i32 => {
                 if map_bytes.is_some() || bytes / 2 < LEAST_BYTES {
                     return Err(Error::new(
                         ErrorKind::TooLarge,
                         format!(
                             "the index {} does not find {bytes} bytes of address space: raise the limit (ulimit -v)",
-                            index.display()
+                            path.display()
                         ),
                     ));
                 }
                 bytes /= 2;
             }
-            opened => return opened.map_err(|e| lmdb_error(index.parent().unwrap_or(index), "opening", e)),
+            opened => return opened.map_err(|e| lmdb_error(path.parent().unwrap_or(path), "opening", e)),
         }
     }
+}
+
+/// Which file LMDB has open.
+pub(super) fn file_id(env: &Environment) -> nix::Result<FileId> {
+    let mut fd = -1;
+    // SAFETY: the environment is open, and `fd` lives as long as the call.
+    match unsafe { lmdb_sys::mdb_env_get_fd(env.env(), &mut fd) } {
+        lmdb_sys::MDB_SUCCESS => {}
+        _ => return Err(Errno::EBADF),
+    }
+    // SAFETY: the environment keeps the descriptor open, and lives as long as the borrow.
+    let file = unsafe { BorrowedFd::borrow_raw(fd) };
+    Ok(FileId::from(&uninterrupted(|| fstat(file))?))
 }
 
 /// Transactions of this process, counted.

@@ -9,11 +9,13 @@ mod structure;
 mod tables;
 mod txn;
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use bigarray_core::{Error, ErrorKind, Result, Version};
 use lmdb::{Database, Environment};
 
+use crate::opening::files::FileId;
 use crate::record::Meta;
 
 pub use error::is_index_full;
@@ -108,6 +110,11 @@ impl Index {
         let _unmoved = self.usable()?;
         let info = self.env.info().map_err(|e| lmdb_error(&self.dir, "asking for the newest state", e))?;
         Ok(Version(info.last_txnid() as u64))
+    }
+
+    /// Which file it is.
+    pub(crate) fn file(&self) -> io::Result<FileId> {
+        Ok(map::file_id(&self.env)?)
     }
 
     /// The environment, for what only its reader table and descriptor say.

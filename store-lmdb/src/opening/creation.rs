@@ -11,14 +11,14 @@
 //! opening. A lock on the directory (`flock`, which needs no file in it) lets one process at a time create.
 
 use std::ffi::OsStr;
-use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::fs::File;
 use std::sync::Arc;
 
-use bigarray_core::{Error, ErrorKind, Result};
+use bigarray_core::{Error, ErrorKind, Result, Version};
 use bigarray_process::Unshared;
+use nix::fcntl::OFlag;
 
-use super::files::{Directory, FILE_MODE, failed};
+use super::files::{Directory, failed};
 use super::locks::Lock;
 use super::waiting::{Waiting, wait};
 use super::{DATA, INDEX, LOCK_TABLE, flags};
@@ -42,7 +42,7 @@ pub(crate) fn complete(dir: &Directory, options: &Options) -> Result<()> {
         return Ok(());
     }
     let path = dir.path.display();
-    let again = Unshared::open(|| File::open(&dir.path)).map_err(|e| failed(&dir.path, "opening the directory", e))?;
+    let again = Unshared::open(|| dir.open_again()).map_err(|e| failed(&dir.path, "opening the directory", e))?;
     let again = Arc::new(again);
     wait(&again, Lock::Directory, &Waiting::new(&dir.path, "the right to create the database", options.wait_timeout))?;
     let _locked = Locked(&again);
@@ -69,10 +69,16 @@ pub(crate) fn complete(dir: &Directory, options: &Options) -> Result<()> {
         let text = format!("the creation of {path} was cut short: open it to write once, which completes it");
         return Err(Error::new(ErrorKind::NotFound, text));
     }
-    dir.open(DATA, OpenOptions::new().write(true).create_new(true))
+    dir.open(DATA, OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL)
         .and_then(|data| data.sync_all())
         .map_err(|e| failed(&dir.path.join(DATA), "creating it", e))?;
     dir.sync()
+}
+
+/// Makes the names of the files survive a power loss, where nothing was committed yet: who created them may have been
+/// killed before it did. So they are on disk before anything that is committed is. `newest` is the state of the index.
+pub(crate) fn settle(dir: &Directory, newest: Version) -> Result<()> {
+    if newest.0 > FIRST_TXN as u64 { Ok(()) } else { dir.sync() }
 }
 
 /// The lock on the directory, until dropped.
@@ -116,22 +122,19 @@ fn refuse_foreign(dir: &Directory) -> Result<()> {
 /// Steps 2 and 3.
 fn make_index(dir: &Directory) -> Result<()> {
     let unfinished = dir.path.join(UNFINISHED);
-    match fs::remove_file(&unfinished) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(failed(&unfinished, "removing it", e)),
-        _ => {}
-    }
-    let env = open_environment(&unfinished, flags() | lmdb::EnvironmentFlags::NO_LOCK, Some(MAP_BYTES), FILE_MODE)?;
+    dir.remove(UNFINISHED).map_err(|e| failed(&unfinished, "removing it", e))?;
+    // Made here, since LMDB would follow a link.
+    let file = dir.open(UNFINISHED, OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL);
+    let file = file.map_err(|e| failed(&unfinished, "creating it", e))?;
+    let env = open_environment(dir, UNFINISHED, flags() | lmdb::EnvironmentFlags::NO_LOCK, Some(MAP_BYTES))?;
     drop(Index::new(env, &dir.path, true, false)?);
-    File::open(&unfinished)
-        .and_then(|file| file.sync_all())
-        .and_then(|()| fs::rename(&unfinished, dir.path.join(INDEX)))
-        .map_err(|e| failed(&unfinished, "finishing it", e))?;
+    file.sync_all().and_then(|()| dir.rename(UNFINISHED, INDEX)).map_err(|e| failed(&unfinished, "finishing it", e))?;
     dir.file.sync_all().map_err(|e| failed(&dir.path, "syncing the directory", e))
 }
 
 /// Number of the last transaction of an index that nobody can have open, since `data` is missing.
 fn last_txn(dir: &Directory) -> Result<usize> {
     let flags = flags() | lmdb::EnvironmentFlags::NO_LOCK | lmdb::EnvironmentFlags::READ_ONLY;
-    let env = open_environment(&dir.path.join(INDEX), flags, Some(MAP_BYTES), FILE_MODE)?;
+    let env = open_environment(dir, INDEX, flags, Some(MAP_BYTES))?;
     Ok(env.info().map_err(|e| lmdb_error(&dir.path, "asking for the last transaction", e))?.last_txnid())
 }

@@ -1,18 +1,48 @@
 //! The directory and its files: finding them, and saying what is wrong with the path.
+//!
+//! The path is resolved once. Every file is reached through the descriptor that this gave, LMDB's files too, so all of
+//! them are of one directory, whatever happens to the path meanwhile.
 
-use std::fs::{self, File, OpenOptions};
+use std::ffi::OsString;
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use bigarray_core::{Error, ErrorKind, Result};
-use nix::fcntl::OFlag;
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, openat, renameat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstatat};
 use nix::sys::statfs::fstatfs;
+use nix::unistd::{UnlinkatFlags, unlinkat};
 
+use crate::calls::uninterrupted;
 use crate::options::Options;
 
 /// Permissions of new files, before the umask: as any program's.
 pub(crate) const FILE_MODE: u32 = 0o666;
+
+/// Which file it is, on this machine.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct FileId {
+    device: u64,
+    inode: u64,
+}
+
+impl FileId {
+    /// Of an open file.
+    pub(crate) fn of(file: &File) -> io::Result<FileId> {
+        let found = file.metadata()?;
+        Ok(FileId { device: found.dev(), inode: found.ino() })
+    }
+}
+
+impl From<&FileStat> for FileId {
+    fn from(found: &FileStat) -> FileId {
+        FileId { device: found.st_dev, inode: found.st_ino }
+    }
+}
 
 /// The directory of a database. Holding it open keeps its inode from being given to another.
 pub(crate) struct Directory {
@@ -28,26 +58,50 @@ impl Directory {
         if path.as_os_str().is_empty() {
             return Err(Error::new(ErrorKind::Invalid, "the path of the database is empty"));
         }
-        match fs::metadata(path) {
-            Ok(found) if found.is_dir() => {}
-            Ok(_) => {
-                let text = format!("{} is not a directory; a database is one", path.display());
-                return Err(Error::new(ErrorKind::Invalid, text));
+        let opened = match open_directory(path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                make(options)?;
+                open_directory(path)
             }
-            Err(e) if e.kind() == io::ErrorKind::NotFound => make(options)?,
-            Err(e) => return Err(failed(path, "looking for the database", e)),
-        }
-        let file = File::open(path).map_err(|e| failed(path, "opening the directory", e))?;
-        let magic =
-            fstatfs(&file).map_err(|e| failed(path, "asking for the file system", e.into()))?.filesystem_type().0;
-        refuse_network(path, magic as u64, options.allow_network_fs)?;
-        Ok(Directory { file, path: path.clone() })
+            opened => opened,
+        };
+        let file = opened.map_err(|e| match e.raw_os_error() {
+            Some(nix::libc::ENOTDIR) if fs::metadata(path).is_ok() => {
+                let text = format!("{} is not a directory; a database is one", path.display());
+                Error::new(ErrorKind::Invalid, text)
+            }
+            _ => failed(path, "opening the directory", e),
+        })?;
+        let dir = Directory { file, path: path.clone() };
+        refuse_network(path, dir.file_system()?, options.allow_network_fs)?;
+        Ok(dir)
+    }
+
+    /// The number by which the kernel knows the kind of its file system.
+    pub(crate) fn file_system(&self) -> Result<u64> {
+        let found = uninterrupted(|| fstatfs(&self.file));
+        let found = found.map_err(|e| failed(&self.path, "asking for the file system", e.into()))?;
+        Ok(found.filesystem_type().0 as u64 & 0xffff_ffff)
     }
 
     /// Device and inode.
     pub(crate) fn id(&self) -> Result<(u64, u64)> {
-        let found = self.file.metadata().map_err(|e| failed(&self.path, "looking at the directory", e))?;
-        Ok((found.dev(), found.ino()))
+        let id = FileId::of(&self.file).map_err(|e| failed(&self.path, "looking at the directory", e))?;
+        Ok((id.device, id.inode))
+    }
+
+    /// What there is under that name; `None` for nothing.
+    fn stat(&self, name: &str) -> io::Result<Option<FileStat>> {
+        match uninterrupted(|| fstatat(&self.file, name, AtFlags::AT_SYMLINK_NOFOLLOW)) {
+            Ok(found) => Ok(Some(found)),
+            Err(Errno::ENOENT) => Ok(None),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// Which file has that name now.
+    pub(crate) fn id_of(&self, name: &str) -> io::Result<Option<FileId>> {
+        Ok(self.stat(name)?.as_ref().map(FileId::from))
     }
 
     /// Bytes of one of its files; `None` if it is not there.
@@ -56,32 +110,60 @@ impl Directory {
     /// [`ErrorKind::Corrupt`] for anything but a plain file.
     pub(crate) fn size_of(&self, name: &str) -> Result<Option<u64>> {
         let path = self.path.join(name);
-        match fs::symlink_metadata(&path) {
-            Ok(found) if found.is_file() => Ok(Some(found.len())),
-            Ok(_) => {
+        match self.stat(name) {
+            Ok(Some(found)) if SFlag::from_bits_truncate(found.st_mode & SFlag::S_IFMT.bits()) == SFlag::S_IFREG => {
+                Ok(Some(found.st_size as u64))
+            }
+            Ok(Some(_)) => {
                 let text = format!("{} is not a plain file, as those of a database are", path.display());
                 Err(Error::new(ErrorKind::Corrupt, text))
             }
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Ok(None) => Ok(None),
             Err(e) => Err(failed(&path, "looking at it", e)),
         }
     }
 
-    /// Opens one of its files as `options` say.
-    pub(crate) fn open(&self, name: &str, options: &mut OpenOptions) -> io::Result<File> {
-        options.mode(FILE_MODE).custom_flags(OFlag::O_NOFOLLOW.bits()).open(self.path.join(name))
+    /// Opens one of its files; a link in its place is refused.
+    pub(crate) fn open(&self, name: &str, flags: OFlag) -> io::Result<File> {
+        let flags = flags | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let opened = uninterrupted(|| openat(&self.file, name, flags, Mode::from_bits_truncate(FILE_MODE)));
+        Ok(File::from(opened?))
+    }
+
+    /// Opens the directory itself once more, for a lock that belongs to the open file.
+    pub(crate) fn open_again(&self) -> io::Result<File> {
+        self.open(".", OFlag::O_RDONLY | OFlag::O_DIRECTORY)
+    }
+
+    /// A path to one of its files for who can open a path only. It leads through the descriptor, and so to this very
+    /// directory, as long as this lives.
+    pub(crate) fn reach(&self, name: &str) -> PathBuf {
+        PathBuf::from(format!("/proc/self/fd/{}/{name}", self.file.as_raw_fd()))
+    }
+
+    /// Removes one of its files; fine if it is not there.
+    pub(crate) fn remove(&self, name: &str) -> io::Result<()> {
+        match uninterrupted(|| unlinkat(&self.file, name, UnlinkatFlags::NoRemoveDir)) {
+            Ok(()) | Err(Errno::ENOENT) => Ok(()),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// Gives one of its files another name.
+    pub(crate) fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        Ok(uninterrupted(|| renameat(&self.file, from, &self.file, to))?)
     }
 
     /// The names in it.
-    pub(crate) fn names(&self) -> Result<Vec<std::ffi::OsString>> {
-        let of = |e| failed(&self.path, "listing the directory", e);
-        fs::read_dir(&self.path).map_err(of)?.map(|entry| Ok(entry.map_err(of)?.file_name())).collect()
+    pub(crate) fn names(&self) -> Result<Vec<OsString>> {
+        let of = |e| failed(&self.path, "listing the directory (by way of /proc/self/fd, so /proc must be mounted)", e);
+        fs::read_dir(self.reach("")).map_err(of)?.map(|entry| Ok(entry.map_err(of)?.file_name())).collect()
     }
 
     /// Makes its entries, and its own in its parent, survive a power loss.
     pub(crate) fn sync(&self) -> Result<()> {
         self.file.sync_all().map_err(|e| failed(&self.path, "syncing the directory", e))?;
-        match File::open(self.path.join("..")) {
+        match self.open("..", OFlag::O_RDONLY | OFlag::O_DIRECTORY) {
             Ok(parent) => parent.sync_all().map_err(|e| failed(&self.path, "syncing the directory above", e)),
             // It was not made by us then: we could not have written there.
             Err(e) if e.kind() == io::ErrorKind::PermissionDenied => Ok(()),
@@ -90,6 +172,10 @@ impl Directory {
     }
 }
 
+fn open_directory(path: &Path) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    fs::OpenOptions::new().read(true).custom_flags(OFlag::O_DIRECTORY.bits()).open(path)
+}
 fn make(options: &Options) -> Result<()> {
     let path = &options.path;
     if !options.create || options.read_only {

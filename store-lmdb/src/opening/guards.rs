@@ -1,6 +1,6 @@
 //! What must be kept while a database is open, and how it is given back.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,15 +10,17 @@ use std::{mem, process, thread};
 use bigarray_core::{Error, ErrorKind, Result};
 use bigarray_process::Unshared;
 use lmdb::{Environment, EnvironmentFlags};
-use nix::fcntl::{FallocateFlags, fallocate};
+use nix::fcntl::{FallocateFlags, OFlag};
 
-use super::files::{Directory, failed};
-use super::locks::{self, LIVE, LOCKLESS, Lock, LockTable, OPENING, WRITER, process_byte};
+use super::access::{self, Access, opening};
+use super::files::{Directory, FileId, failed};
+use super::locks::{self, LIVE, LOCKLESS, LockTable, OPENING, WRITER, process_byte};
 use super::registry::Reservation;
 use super::waiting::{Limit, Waiting, wait};
-use super::{DATA, INDEX, LOCK_TABLE};
+use super::{DATA, INDEX, LOCK_TABLE, creation};
+use crate::calls::allocate;
 use crate::durability;
-use crate::index::{Index, Structure, lmdb_error, readers};
+use crate::index::{Index, Structure, lmdb_error, open_environment, readers};
 use crate::options::{Durability, Options};
 use crate::record::Meta;
 use crate::turn::Turns;
@@ -33,14 +35,7 @@ const DYING: Duration = Duration::from_millis(500);
 pub(super) const UNSAFE_CRASH: &str = "the system went down while it was written to without power-loss safety";
 
 /// For messages: "waiting for …".
-const OPENED: &str = "the right to open the database, which is being opened or closed";
 const CLOSED: &str = "the right to close the database, which is being opened or closed by another process";
-
-/// One opening or closing at a time. Readers who may not write can only share it, which keeps out whoever could change
-/// something.
-fn opening(exclusive: bool) -> Lock {
-    if exclusive { Lock::Exclusive(OPENING) } else { Lock::Shared(OPENING) }
-}
 
 /// What must be kept while a database is open. Gives everything back when dropped, which must come after LMDB closed.
 pub(crate) struct Guards {
@@ -53,10 +48,10 @@ pub(crate) struct Guards {
     limit: Limit,
     /// `data`, opened for its locks alone.
     data: Arc<Unshared<File>>,
-    /// `None`: it cannot be written, so nobody may write to the database.
+    /// `None`: it is not written to, so nobody may write to the database.
     table: Option<LockTable>,
     turns: Turns,
-    /// `data` can be written: whether locks on it may be exclusive.
+    /// `data` is open to write: whether locks on it may be exclusive.
     exclusive: bool,
     dir: Directory,
     // Last: then this process may open the directory again.
@@ -69,23 +64,8 @@ impl Guards {
     /// # Errors
     /// [`ErrorKind::InUse`] if it cannot be opened beside them.
     pub(super) fn new(dir: Directory, options: &Options, reservation: Reservation) -> Result<Guards> {
-        let path = dir.path.join(DATA);
-        let may_fail = |e: &io::Error| {
-            let kind = e.kind();
-            options.read_only && matches!(kind, io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
-        };
-        let open = |write| Unshared::open(|| dir.open(DATA, OpenOptions::new().read(true).write(write)));
-        let (data, exclusive) = match open(true) {
-            Err(e) if may_fail(&e) => (open(false), false),
-            opened => (opened, true),
-        };
-        let data = Arc::new(data.map_err(|e| failed(&path, "opening it", e))?);
-        wait(&data, opening(exclusive), &Waiting::new(&dir.path, OPENED, options.wait_timeout))?;
-        let table = match dir.open(LOCK_TABLE, OpenOptions::new().read(true).write(true).create(true)) {
-            Err(e) if may_fail(&e) => None,
-            opened => Some(LockTable(opened.map_err(|e| failed(&dir.path.join(LOCK_TABLE), "opening it", e))?)),
-        };
-        let turns = Turns::new(open(exclusive).map_err(|e| failed(&path, "opening it", e))?, &dir.path);
+        let Access { data, exclusive, table, turns } = Access::open(&dir, options)?;
+        let turns = Turns::new(turns, &dir.path);
         let guards = Guards {
             pid: process::id(),
             limit: Limit::default(),
@@ -101,7 +81,35 @@ impl Guards {
         };
         guards.limit.shorten(options.wait_timeout);
         guards.look_around()?;
+        if !guards.read_only {
+            // Before any descriptor or mapping of it that is used later: overlayfs copies it up now.
+            guards.open(INDEX, OFlag::O_RDWR)?;
+        }
         Ok(guards)
+    }
+
+    /// Opens one of the files.
+    fn open(&self, name: &str, flags: OFlag) -> Result<File> {
+        let what = if flags.contains(OFlag::O_RDWR) { "opening it to write" } else { "opening it" };
+        self.dir.open(name, flags).map_err(|e| failed(&self.dir.path.join(name), what, e))
+    }
+
+    /// Opens the data file, which must still be the one that is locked.
+    pub(super) fn open_data(&self, flags: OFlag) -> Result<File> {
+        let file = self.open(DATA, flags)?;
+        access::check_file(&self.dir, DATA, FileId::of(&self.data))?;
+        access::check_file(&self.dir, DATA, FileId::of(&file))?;
+        Ok(file)
+    }
+
+    /// Opens LMDB.
+    pub(super) fn open_index(&self, flags: EnvironmentFlags, map_bytes: Option<usize>) -> Result<Environment> {
+        open_environment(&self.dir, INDEX, flags | self.lmdb_flags(), map_bytes)
+    }
+
+    /// Refuses once one of the files was removed or replaced.
+    pub(crate) fn check_files(&self, index: &Index) -> Result<()> {
+        access::check_files(&self.dir, index.file(), &self.data, self.table.as_ref())
     }
 
     fn look_around(&self) -> Result<()> {
@@ -134,16 +142,13 @@ impl Guards {
                 )));
             }
         } else {
-            match fallocate(&table.0, FallocateFlags::FALLOC_FL_KEEP_SIZE, 0, TABLE_BYTES) {
+            match allocate(&table.0, FallocateFlags::FALLOC_FL_KEEP_SIZE, 0, TABLE_BYTES) {
                 Ok(()) | Err(nix::errno::Errno::EOPNOTSUPP) => {}
                 Err(e) => return Err(failed(&self.dir.path.join(LOCK_TABLE), "making room for it", e.into())),
             }
         }
         if !self.read_only && self.is_held(LOCKLESS)? {
-            return Err(self.in_use(&format!(
-                "a process that cannot write to {LOCK_TABLE} reads it, so nothing would protect it from a writer; close \
-                 it there, or open with read_only(true)"
-            )));
+            return Err(access::read_without_table(&self.dir));
         }
         Ok(())
     }
@@ -175,11 +180,12 @@ impl Guards {
         if !others_write {
             self.lengthen_index(index.env())?;
         }
+        creation::settle(&self.dir, index.newest()?)?;
         durability::agree(&self.dir.path, index, &self.data, self.durability, others_write)
     }
 
     /// How LMDB is to be opened.
-    pub(super) fn lmdb_flags(&self) -> EnvironmentFlags {
+    fn lmdb_flags(&self) -> EnvironmentFlags {
         let mut flags = self.durability.flags();
         flags.set(EnvironmentFlags::READ_ONLY, self.read_only);
         flags.set(EnvironmentFlags::NO_LOCK, self.table.is_none());
@@ -306,8 +312,7 @@ impl Guards {
             return Ok(false);
         }
         let path = self.dir.path.join(INDEX);
-        let file = self.dir.open(INDEX, OpenOptions::new().read(true)).map_err(|e| failed(&path, "opening it", e))?;
-        let index = Structure::read(file, &path)?;
+        let index = Structure::read(self.open(INDEX, OFlag::O_RDONLY)?, &path)?;
         let crashed = durability::needs_check(index.meta(Meta::UNSYNCED)?)?;
         if crashed {
             index.check().map_err(|e| e.context(UNSAFE_CRASH))?;
@@ -324,7 +329,7 @@ impl Guards {
         let needed = (env.info().map_err(of)?.last_pgno() as u64 + 1) * u64::from(env.stat().map_err(of)?.page_size());
         if self.dir.size_of(INDEX)?.is_some_and(|len| len < needed) {
             self.dir
-                .open(INDEX, OpenOptions::new().write(true))
+                .open(INDEX, OFlag::O_WRONLY)
                 .and_then(|file| file.set_len(needed))
                 .map_err(|e| failed(&self.dir.path.join(INDEX), "lengthening it", e))?;
         }

@@ -1,31 +1,35 @@
 //! Opening and closing a database (DESIGN §6, Locks).
 
+mod access;
 mod creation;
 pub(crate) mod exclusive;
-mod files;
+pub(crate) mod files;
 mod guards;
 mod holders;
+mod ioctls;
 pub(crate) mod locks;
+mod overlay;
 mod registry;
 pub(crate) mod waiting;
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use bigarray_core::Result;
 use lmdb::{Environment, EnvironmentFlags};
+use nix::fcntl::OFlag;
 
 pub(crate) use guards::Guards;
 
 use crate::alloc::CHUNK;
 use crate::check::check;
 use crate::commit::sweep_at_opening;
-use crate::index::{ReadTxn, open_environment};
+use crate::index::ReadTxn;
 use crate::options::Options;
 use crate::record::Meta;
 use crate::shared::Shared;
-use files::{Directory, FILE_MODE, failed};
+use files::Directory;
 use registry::Found;
 
 const INDEX: &str = "index";
@@ -69,21 +73,14 @@ pub(crate) fn open(options: &Options) -> Result<Arc<Shared>> {
     };
     // (3) Its files.
     creation::complete(&dir, options)?;
-    let path = dir.path.join(DATA);
-    let data_ro = dir.open(DATA, OpenOptions::new().read(true)).map_err(|e| failed(&path, "opening it", e))?;
-    let data_rw = match options.read_only {
-        true => None,
-        false => Some(
-            dir.open(DATA, OpenOptions::new().read(true).write(true))
-                .map_err(|e| failed(&path, "opening it to write", e))?,
-        ),
-    };
-    // (4) One opening at a time, and only beside those who can be protected.
+    // (4) One opening at a time, and only beside those who can be protected. To write: from here on each file is what it
+    // is opened as, also on overlayfs.
     let guards = Guards::new(dir, options, reservation)?;
+    let data_rw = if options.read_only { None } else { Some(guards.open_data(OFlag::O_RDWR)?) };
+    let data_ro = guards.open_data(OFlag::O_RDONLY)?;
     // (5) The index: sound enough for LMDB to open it. From here on others see that the database is open.
     let crashed = guards.examine_index()?;
-    let flags = flags() | guards.lmdb_flags();
-    let env = open_environment(&options.path.join(INDEX), flags, options.map_size, FILE_MODE)?;
+    let env = guards.open_index(flags(), options.map_size)?;
     guards.mark()?;
     // (6) Its format, the length of the data, and all of it where it may have suffered.
     let opened = Opened {

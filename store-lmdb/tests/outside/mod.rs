@@ -1,7 +1,9 @@
 //! What surrounds a database in tests: second processes, other users, other file systems; and the small commits that
 //! they make.
 
-#![allow(dead_code, reason = "each test file uses a part")]
+#![allow(dead_code, unused_imports, reason = "each test file uses a part")]
+
+mod mounts;
 
 use std::fmt::Display;
 use std::io::{BufRead, BufReader, Write};
@@ -10,17 +12,16 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-use std::{env, fs, io, process, thread};
+use std::{env, fs, io, process};
 
 use bigarray_core::store::{Snapshot, Store};
 use bigarray_core::testing::{Edit, array_of, page_of};
 use bigarray_core::{BlockNo, PAGE, Result};
 use bigarray_store_lmdb::{LmdbStore, Options};
-use nix::errno::Errno;
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
+
+pub(crate) use mounts::Mount;
 
 /// Opens `path` with the default options.
 pub(crate) fn open(path: &Path) -> Result<Arc<LmdbStore>> {
@@ -190,6 +191,12 @@ pub(crate) fn wait() {
     }
 }
 
+/// To be called where a test lacks a means, before it returns. As root, CI has all of them.
+pub(crate) fn skip(why: &str) {
+    println!("SKIPPED: {why}");
+    assert!(env::var_os("BIGARRAY_TEST_NO_SKIP").is_none(), "skipped: {why}");
+}
+
 /// Whether this process may do everything.
 pub(crate) fn is_root() -> bool {
     nix::unistd::geteuid().is_root()
@@ -221,67 +228,4 @@ pub(crate) fn unprivileged(dir: &Path) -> Command {
     let mut command = Command::new(copy);
     command.uid(65534).gid(65534).env("TMPDIR", dir);
     command
-}
-
-/// How long a mount may be busy because of what other tests do.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// A file system in a place of its own, unmounted when dropped.
-pub(crate) struct Mount {
-    pub(crate) at: PathBuf,
-    _dir: tempfile::TempDir,
-}
-
-impl Mount {
-    /// A tmpfs of that size; `None`, with the reason printed, where this process may not mount.
-    pub(crate) fn tmpfs(bytes: u64) -> Option<Mount> {
-        let options = format!("size={bytes},mode=777");
-        Mount::new(|at| mount(Some("none"), at, Some("tmpfs"), MsFlags::empty(), Some(&*options)))
-            .inspect_err(|e| println!("SKIPPED: this process may not mount a tmpfs: {e}"))
-            .ok()
-    }
-
-    /// The directory `what` in a second place. Only called where a tmpfs could be mounted.
-    pub(crate) fn bind(what: &Path, read_only: bool) -> Mount {
-        let none = None::<&str>;
-        let bound = Mount::new(|at| mount(Some(what), at, none, MsFlags::MS_BIND, none)).expect("mounting");
-        if read_only {
-            let flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY;
-            remount(&bound.at, flags);
-        }
-        bound
-    }
-
-    fn new(mount: impl FnOnce(&Path) -> nix::Result<()>) -> nix::Result<Mount> {
-        let dir = tempfile::tempdir().expect("a temporary directory");
-        let at = dir.path().to_owned();
-        mount(&at)?;
-        Ok(Mount { at, _dir: dir })
-    }
-
-    /// Makes it read-only.
-    pub(crate) fn make_read_only(&self) {
-        remount(&self.at, MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY);
-    }
-}
-
-/// Makes a mount read-only, which nobody may have open to write. Until it has become another program, a child that a test
-/// beside this one starts has whatever is open in this process.
-fn remount(at: &Path, flags: MsFlags) {
-    let since = Instant::now();
-    let none = None::<&str>;
-    loop {
-        match mount(none, at, none, flags, none) {
-            Err(Errno::EBUSY) if since.elapsed() < PATIENCE => thread::sleep(Duration::from_millis(5)),
-            outcome => return outcome.expect("remounting"),
-        }
-    }
-}
-
-impl Drop for Mount {
-    fn drop(&mut self) {
-        if let Err(e) = umount2(&self.at, MntFlags::MNT_DETACH) {
-            println!("unmounting {}: {e}", self.at.display());
-        }
-    }
 }

@@ -9,6 +9,7 @@ use proptest::test_runner::RngSeed;
 
 use super::*;
 use crate::index::open_environment;
+use crate::opening::files::Directory;
 use crate::{LmdbStore, Options};
 
 /// An index with tables of several levels, values on pages of their own, and free pages.
@@ -38,7 +39,8 @@ fn look_through(bytes: &[u8]) -> Result<usize> {
     structure.meta(Meta::FORMAT)?;
     structure.check()?;
     let flags = EnvironmentFlags::NO_SUB_DIR | EnvironmentFlags::NO_LOCK | EnvironmentFlags::READ_ONLY;
-    let env = open_environment(&path, flags, Some(64 << 20), 0o600)?;
+    let directory = Directory::find_or_make(&Options::new(dir.path()))?;
+    let env = open_environment(&directory, "index", flags, Some(64 << 20))?;
     let txn = env.begin_ro_txn().unwrap();
     let mut bytes = 0;
     // SAFETY: no other transaction of this environment opens tables.

@@ -1,0 +1,189 @@
+//! The files of a database while others move, replace and remove them, and while signals come.
+
+mod outside;
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use bigarray_core::store::Store as _;
+use bigarray_core::testing::{Edit, array_of};
+use bigarray_core::{BlockSize, Descriptor};
+use nix::libc;
+use outside::*;
+
+/// A database with an array `name` in `dir`.
+fn database(dir: &Path, name: &str, tag: u64) -> PathBuf {
+    let path = dir.join(format!("{name}.bigarray"));
+    create(&open(&path).unwrap(), name, tag).unwrap();
+    path
+}
+
+#[test]
+fn a_link_that_is_switched_meanwhile_gives_one_database_never_parts_of_two() {
+    play(|link| {
+        for _ in 0..300 {
+            let store = open(link).unwrap();
+            let names = names(&store);
+            assert!(shows_now(&store, &names[0], if names[0] == "a" { 1 } else { 2 }));
+        }
+        say("done");
+    });
+    let dir = tempfile::tempdir().unwrap();
+    let (a, b) = (database(dir.path(), "a", 1), database(dir.path(), "b", 2));
+    let link = dir.path().join("link");
+    symlink(&a, &link).unwrap();
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let next = dir.path().join("next");
+            for target in [&b, &a].into_iter().cycle() {
+                if done.load(Ordering::Relaxed) {
+                    break;
+                }
+                symlink(target, &next).unwrap();
+                fs::rename(&next, &link).unwrap();
+            }
+        });
+        let mut other = Other::start(&link);
+        let said = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| other.hear()));
+        done.store(true, Ordering::Relaxed);
+        assert_eq!(said.unwrap(), "done");
+    });
+}
+
+#[test]
+fn nothing_is_committed_to_files_that_were_removed_or_replaced() {
+    for name in ["index", "data", "index-lock"] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = database(dir.path(), "a", 1);
+        let store = open(&path).unwrap();
+        let before = store.snapshot().unwrap();
+        let file = path.join(name);
+        // A link of it elsewhere, as a backup may have it.
+        let kept = dir.path().join("kept");
+        fs::hard_link(&file, &kept).unwrap();
+        fs::remove_file(&file).unwrap();
+        let refuses = || {
+            let error = write(&store, "a", 2).unwrap_err();
+            assert!(error.is_io() && error.to_string().contains(&format!("file {name} was re")), "{error:?}");
+        };
+        refuses();
+        fs::write(&file, "another").unwrap();
+        refuses();
+        assert!(shows(&*before, "a", 1));
+        drop(before);
+        assert!(refused(store.snapshot()).is_io());
+        fs::rename(&kept, &file).unwrap();
+        write(&store, "a", 3).unwrap();
+        assert!(shows_now(&store, "a", 3));
+        check(&store);
+    }
+}
+
+#[test]
+fn nothing_is_committed_to_a_directory_that_was_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = database(dir.path(), "a", 1);
+    let store = open(&path).unwrap();
+    fs::remove_dir_all(&path).unwrap();
+    let error = write(&store, "a", 2).unwrap_err();
+    assert!(error.is_io() && error.to_string().contains("removed"), "{error:?}");
+    assert!(refused(store.snapshot()).is_io());
+}
+
+#[test]
+fn a_directory_that_is_moved_stays_the_database() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = database(dir.path(), "a", 1);
+    let store = open(&path).unwrap();
+    let moved = dir.path().join("moved.bigarray");
+    fs::rename(&path, &moved).unwrap();
+    write(&store, "a", 2).unwrap();
+    assert!(shows_now(&store, "a", 2));
+    drop(store);
+    assert!(!path.exists());
+    assert!(shows_now(&open(&moved).unwrap(), "a", 2));
+}
+
+#[test]
+fn no_file_is_reached_through_a_link() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = database(dir.path(), "a", 1);
+    let victim = dir.path().join("victim");
+    fs::write(&victim, "text").unwrap();
+    fs::remove_file(path.join("index-lock")).unwrap();
+    symlink(&victim, path.join("index-lock")).unwrap();
+    let error = refused(open(&path));
+    assert!(error.to_string().contains("index-lock"), "{error:?}");
+    // While one is created.
+    let new = dir.path().join("new.bigarray");
+    fs::create_dir(&new).unwrap();
+    symlink(&victim, new.join("index.bigarray-creating")).unwrap();
+    open(&new).unwrap();
+    assert_eq!(fs::read(&victim).unwrap(), b"text");
+}
+
+/// Has a signal come every so many microseconds that interrupts whatever waits.
+fn interrupt_every(microseconds: i64) {
+    extern "C" fn nothing(_: libc::c_int) {}
+    // SAFETY: the handler does nothing, and the structures are whole.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = nothing as extern "C" fn(libc::c_int) as usize;
+        assert_eq!(libc::sigaction(libc::SIGALRM, &action, std::ptr::null_mut()), 0);
+        let every = libc::timeval { tv_sec: 0, tv_usec: microseconds };
+        let timer = libc::itimerval { it_interval: every, it_value: every };
+        assert_eq!(libc::setitimer(libc::ITIMER_REAL, &timer, std::ptr::null_mut()), 0);
+    }
+}
+
+#[test]
+fn signals_interrupt_no_opening_that_waits_for_another_and_no_commit() {
+    play(|path| {
+        say("ready");
+        wait();
+        interrupt_every(1_000);
+        for round in 0..25 {
+            let path = path.join(round.to_string());
+            let store = open(&path).unwrap();
+            create(&store, &std::process::id().to_string(), round).unwrap();
+        }
+        interrupt_every(0);
+        say("done");
+    });
+    let dir = tempfile::tempdir().unwrap();
+    let mut others: Vec<Other> = (0..3).map(|_| Other::start(dir.path())).collect();
+    others.iter_mut().for_each(|other| assert_eq!(other.hear(), "ready"));
+    others.iter_mut().for_each(Other::go);
+    others.iter_mut().for_each(|other| assert_eq!(other.hear(), "done"));
+    let store = open(&dir.path().join("24")).unwrap();
+    assert_eq!(names(&store).len(), 3);
+    check(&store);
+}
+
+#[test]
+fn signals_interrupt_no_lengthening_of_a_large_data_file() {
+    play(|path| {
+        interrupt_every(2_000);
+        let store = open(path).unwrap();
+        let size = BlockSize::MAX;
+        let large = Descriptor { shape: vec![80 * size.bytes()], block_size: size, ..array_of(80) };
+        let base = store.snapshot().unwrap();
+        Edit::commit(&*store, &*base, &[Edit::create("large", large)]).unwrap();
+        for block in 0..80 {
+            let base = store.snapshot().unwrap();
+            Edit::commit(&*store, &*base, &[Edit::of(&*base, "large").block(&*base, block, 1000 * block)]).unwrap();
+        }
+        interrupt_every(0);
+        check(&store);
+        say("done");
+    });
+    // tmpfs is what tells of a signal in `fallocate`.
+    let Some(mount) = Mount::tmpfs(512 << 20) else { return };
+    let mut other = Other::start(&mount.at.join("a.bigarray"));
+    assert_eq!(other.hear(), "done");
+    other.finish();
+}
