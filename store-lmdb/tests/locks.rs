@@ -211,7 +211,7 @@ fn equal_process_numbers_in_two_pid_namespaces_get_an_error_that_says_so() {
         command
     };
     if !namespace().arg("true").status().is_ok_and(|s| s.success()) {
-        println!("SKIPPED: this process may not make PID namespaces");
+        skip("this process may not make PID namespaces");
         return;
     }
     let dir = tempfile::tempdir().unwrap();

@@ -44,10 +44,10 @@ impl Access {
             }
         };
         let of = |name: &str, e| failed(&dir.path.join(name), "opening it", e);
-        let table = match dir.open(LOCK_TABLE, OFlag::O_RDWR | OFlag::O_CREAT) {
-            _ if !has_table => None,
+        let table = has_table.then(|| dir.open(LOCK_TABLE, OFlag::O_RDWR | OFlag::O_CREAT));
+        let table = match table.transpose() {
             Err(e) if options.read_only && is_unwritable(&e) => None,
-            opened => Some(LockTable(opened.map_err(|e| of(LOCK_TABLE, e))?)),
+            opened => opened.map_err(|e| of(LOCK_TABLE, e))?.map(LockTable),
         };
         let again = if exclusive { OFlag::O_RDWR } else { OFlag::O_RDONLY };
         let turns = Unshared::open(|| dir.open(DATA, again)).map_err(|e| of(DATA, e))?;
