@@ -38,7 +38,7 @@ pub(super) struct Access {
 impl Access {
     /// Waits until nobody else opens or closes the database.
     pub(super) fn open(dir: &Directory, options: &Options) -> Result<Access> {
-        let (data, exclusive, has_table) = loop {
+        let Locked { data, exclusive, has_table } = loop {
             if let Some(opened) = try_open_data(dir, options)? {
                 break opened;
             }
@@ -55,9 +55,16 @@ impl Access {
     }
 }
 
-/// Opens `data` and waits for the lock: with it, whether it is open to write, and whether the lock table may be opened to
-/// write. `None`: what the file is opened as changed meanwhile.
-fn try_open_data(dir: &Directory, options: &Options) -> Result<Option<(Arc<Unshared<File>>, bool, bool)>> {
+/// `data`, locked.
+struct Locked {
+    data: Arc<Unshared<File>>,
+    exclusive: bool,
+    /// The lock table may be opened to write.
+    has_table: bool,
+}
+
+/// Opens `data` and waits for the lock. `None`: how the file is to be opened changed meanwhile.
+fn try_open_data(dir: &Directory, options: &Options) -> Result<Option<Locked>> {
     let of = |what: &str, e| failed(&dir.path.join(DATA), what, e);
     let copies_up = overlay::would_copy_up(dir)?;
     if copies_up && !options.read_only {
@@ -79,11 +86,11 @@ fn try_open_data(dir: &Directory, options: &Options) -> Result<Option<(Arc<Unsha
     let data = Arc::new(data.map_err(|e| of("opening it", e))?);
     wait(&data, opening(exclusive), &Waiting::new(&dir.path, OPENED, options.wait_timeout))?;
     if !reads_lower {
-        return Ok(Some((data, exclusive, true)));
+        return Ok(Some(Locked { data, exclusive, has_table: true }));
     }
     // A writer that was waited for has copied everything up: then this reader can be protected as any other.
     if overlay::would_copy_up(dir)? {
-        return Ok(Some((data, exclusive, false)));
+        return Ok(Some(Locked { data, exclusive, has_table: false }));
     }
     let released = opening(exclusive).release(&data).map_err(|e| of("giving back a lock of it", e));
     released.map(|()| None)
