@@ -11,7 +11,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use bigarray_core::store::DataFile;
-use bigarray_core::{Error, ErrorKind, Result};
+use bigarray_core::{Error, ErrorKind, PAGE, Result};
 use nix::errno::Errno;
 use nix::fcntl::FallocateFlags;
 use nix::libc;
@@ -19,6 +19,7 @@ use nix::unistd::{Whence, lseek};
 
 use crate::alloc::CHUNK;
 use crate::calls::{allocate, uninterrupted};
+use crate::record::{DatabaseId, decode_header};
 
 /// A file of this many chunks and more is really allocated when it is lengthened, and by more than is needed. Below it
 /// stays sparse, so that a small database takes little.
@@ -174,6 +175,26 @@ impl Data {
             self.synced_bytes.fetch_max(length, Ordering::Relaxed);
         }
         Ok(())
+    }
+
+    /// Sees that the file is that of the database `id`, which the index is of.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] if it has no header, or that of another database; [`ErrorKind::Unsupported`] for another
+    /// format.
+    pub(crate) fn check_header(&self, id: DatabaseId) -> Result<()> {
+        let mut page = [0; PAGE];
+        self.read_at(0, &mut page)?;
+        let dir = self.dir.display();
+        let found = decode_header(&page).map_err(|e| e.context(format_args!("the data file of {dir}")))?;
+        if found == id {
+            return Ok(());
+        }
+        let text = format!(
+            "{dir}: the file index is of database {id}, and the file data of database {found}: files of two databases \
+             were put together, as by a copy or a restore that was cut short; restore both from one backup"
+        );
+        Err(Error::new(ErrorKind::Corrupt, text))
     }
 
     /// Sees that the file has the `bytes` that the index says it has.

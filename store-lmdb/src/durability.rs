@@ -1,20 +1,29 @@
 //! Agreeing on what survives a power loss.
 //!
-//! While processes write without syncing, `meta` says so, together with the run of the kernel they write in. The record
-//! goes when the last of them has synced and closes. A record of this run without a process means that one was killed:
-//! the kernel still has all it wrote. A record of an earlier run means that what was written may be on disk in part, in
-//! any order.
+//! While processes write without syncing, a file of its own says so, the mark: it holds the run of the kernel that they
+//! write in. It is on disk before the first commit that is not, and goes when the last of them has synced and closes. So
+//! it does not lie in the index, which may be on disk in part. A mark of this run without a process means that one was
+//! killed: the kernel still has all it wrote. Any other mark means that what was written may be on disk in part, in any
+//! order: one of another run, of several, or one that was cut short.
+//!
+//! Containers may be told runs of their own by one kernel, so a mark of another run says nothing while a process writes,
+//! which is asked first. When none does, to check everything is right whatever the reason for that mark.
 
 use std::fs::{self, File};
+use std::io::{self, Read, Write};
 use std::path::Path;
 use std::sync::Arc;
 
 use bigarray_core::{Error, ErrorKind, Result};
 use lmdb::EnvironmentFlags;
+use nix::fcntl::OFlag;
 
-use crate::index::{Index, ReadTxn, WriteTxn, lmdb_error};
+use crate::index::{Index, lmdb_error};
+use crate::opening::Directory;
 use crate::options::Durability;
-use crate::record::Meta;
+
+/// The file's name.
+pub(crate) const MARK: &str = "unsynced";
 
 impl Durability {
     /// What LMDB is told.
@@ -32,94 +41,104 @@ impl Durability {
     }
 }
 
-/// The run of the kernel, as a number.
-fn boot_number() -> Result<u64> {
+/// A line that tells this run of the kernel from others: its boot id.
+fn this_run() -> Result<Vec<u8>> {
     #[cfg(feature = "crash-points")]
     if let Ok(id) = std::env::var("BIGARRAY_BOOT_ID") {
-        return Ok(number_of(&id));
+        return Ok(format!("{id}\n").into_bytes());
     }
     let path = "/proc/sys/kernel/random/boot_id";
-    Ok(number_of(&fs::read_to_string(path).map_err(|e| Error::io(format_args!("reading {path}"), e))?))
+    let id = fs::read(path).map_err(|e| Error::io(format_args!("reading {path}"), e))?;
+    if id.trim_ascii().is_empty() {
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            format!("{path} is empty: it should tell the system's boot id"),
+        ));
+    }
+    Ok(id)
 }
 
-/// The first 64 bits of a UUID: they are random.
-fn number_of(uuid: &str) -> u64 {
-    uuid.chars().filter_map(|c| c.to_digit(16)).take(16).fold(0, |n, digit| n << 4 | u64::from(digit))
+/// Whether the system may have gone down while a process wrote without syncing, so that all must be checked before use.
+/// Asked when no process writes.
+pub(crate) fn needs_check(dir: &Directory) -> Result<bool> {
+    mark(dir)?.map_or(Ok(false), |mark| Ok(mark != this_run()?))
 }
 
-/// Whether somebody wrote without syncing when the system went down, so that all must be checked before use. `recorded`
-/// is what `meta` has.
-pub(crate) fn needs_check(recorded: Option<u64>) -> Result<bool> {
-    recorded.map_or(Ok(false), |boot| Ok(boot != boot_number()?))
-}
-
-/// Agrees with whoever else writes, and records that this process writes without syncing, if so. Called with the
-/// opening lock held, after a check if one was needed.
+/// Agrees with the other writing processes, and marks that this one writes without syncing, if so. Called with the opening
+/// lock held, after a check if one was needed.
 ///
 /// # Errors
 /// [`ErrorKind::InUse`] if others write at another level.
-pub(crate) fn agree(dir: &Path, index: &Arc<Index>, data: &File, level: Durability, others_write: bool) -> Result<()> {
-    let recorded = unsynced_since(index)?;
+pub(crate) fn agree(
+    dir: &Directory,
+    index: &Arc<Index>,
+    data: &File,
+    level: Durability,
+    others_write: bool,
+) -> Result<()> {
+    let found = mark(dir)?;
     if others_write {
-        let theirs = if recorded.is_some() { "without power-loss safety" } else { "with power-loss safety" };
-        if recorded.is_some() == level.syncs_data() {
+        if found.is_some() == level.syncs_data() {
+            let theirs = if found.is_some() { "without power-loss safety" } else { "with power-loss safety" };
             let text = format!(
                 "{} is written to by another process {theirs}: {level:?} cannot join it; close it there or open it alike",
-                dir.display()
+                dir.path.display()
             );
             return Err(Error::new(ErrorKind::InUse, text));
         }
-        return Ok(());
+        return match found {
+            // From here on the mark is of both runs: if either goes down, all is checked.
+            Some(found) => add_to_mark(dir, &found),
+            None => Ok(()),
+        };
     }
     if level.syncs_data() {
-        if recorded.is_some() {
-            settle(dir, index, data)?;
-        }
+        return if found.is_some() { settle(dir, index, data) } else { Ok(()) };
+    }
+    match found {
+        Some(found) if found == this_run()? => return Ok(()),
+        // What an earlier run left was checked.
+        Some(_) => settle(dir, index, data)?,
+        None => {}
+    }
+    add_to_mark(dir, &[])
+}
+
+/// Puts everything on disk, then takes the mark away. Called with the opening lock held, when no
+/// other process writes.
+pub(crate) fn settle(dir: &Directory, index: &Arc<Index>, data: &File) -> Result<()> {
+    data.sync_data().map_err(|e| Error::io(format_args!("{}: syncing the data file", dir.path.display()), e))?;
+    index.env().sync(true).map_err(|e| lmdb_error(&dir.path, "syncing", e))?;
+    let removed = dir.remove(MARK).and_then(|()| dir.file.sync_all());
+    removed.map_err(|e| failed(&dir.path, "removing", e))
+}
+
+/// What the mark holds; `None` if there is none.
+fn mark(dir: &Directory) -> Result<Option<Vec<u8>>> {
+    let mut bytes = Vec::new();
+    match dir.open(MARK, OFlag::O_RDONLY).and_then(|mut file| file.read_to_end(&mut bytes)) {
+        Ok(_) => Ok(Some(bytes)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(failed(&dir.path, "reading", e)),
+    }
+}
+
+/// Adds this run to the mark, which holds `found`, unless it is there. On disk when it returns.
+fn add_to_mark(dir: &Directory, found: &[u8]) -> Result<()> {
+    let run = this_run()?;
+    if found.split_inclusive(|byte| *byte == b'\n').any(|line| line == run) {
         return Ok(());
     }
-    let boot = boot_number()?;
-    if recorded != Some(boot) {
-        // What an earlier run left was checked; from here on the record speaks of this one.
-        record(dir, index, data, Some(boot))?;
-    }
-    Ok(())
+    dir.open(MARK, OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_CREAT)
+        .and_then(|mut file| {
+            file.write_all(&run)?;
+            file.sync_all()
+        })
+        .and_then(|()| dir.file.sync_all())
+        .map_err(|e| failed(&dir.path, "writing", e))
 }
 
-/// Puts everything on disk, then takes the record away. Called with the opening lock held, when nobody else writes.
-pub(crate) fn settle(dir: &Path, index: &Arc<Index>, data: &File) -> Result<()> {
-    sync(dir, index, data)?;
-    record(dir, index, data, None)
-}
-
-fn unsynced_since(index: &Arc<Index>) -> Result<Option<u64>> {
-    ReadTxn::begin(index)?.tables().meta(Meta::UNSYNCED)
-}
-
-fn record(dir: &Path, index: &Arc<Index>, data: &File, boot: Option<u64>) -> Result<()> {
-    let mut txn = WriteTxn::begin(index)?;
-    match boot {
-        Some(boot) => txn.put_meta(Meta::UNSYNCED, boot)?,
-        None => {
-            let meta = txn.dbs().meta;
-            txn.delete(meta, Meta::UNSYNCED.as_bytes())?;
-        }
-    }
-    txn.commit().map_err(|e| lmdb_error(dir, "recording the durability", e))?;
-    sync(dir, index, data)
-}
-
-fn sync(dir: &Path, index: &Arc<Index>, data: &File) -> Result<()> {
-    data.sync_data().map_err(|e| Error::io(format_args!("{}: syncing the data file", dir.display()), e))?;
-    index.env().sync(true).map_err(|e| lmdb_error(dir, "syncing", e))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_boot_id_becomes_a_number() {
-        assert_eq!(number_of("0123abcd-89ef-4567-8000-000000000000\n"), 0x0123_abcd_89ef_4567);
-        assert_ne!(boot_number().unwrap(), 0);
-    }
+fn failed(dir: &Path, what: &str, e: io::Error) -> Error {
+    let text = "which says that the database is written to without power-loss safety";
+    Error::io(format_args!("{what} {}, {text}", dir.join(MARK).display()), e)
 }

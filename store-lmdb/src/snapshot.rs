@@ -32,7 +32,7 @@ impl LmdbSnapshot {
     /// [`ErrorKind::Corrupt`] if the data file is shorter than what the state has handed out of it.
     pub(crate) fn begin(shared: &Arc<Shared>) -> Result<LmdbSnapshot> {
         let txn = ReadTxn::begin(&shared.index)?;
-        let end_bytes = txn.tables().meta(Meta::CHUNKS_END)?.unwrap_or(0).saturating_mul(CHUNK);
+        let end_bytes = txn.tables().meta(Meta::CHUNKS_END)?.saturating_mul(CHUNK);
         shared.data.check_length(end_bytes)?;
         let file = Arc::clone(&shared.data) as Arc<dyn DataFile>;
         Ok(LmdbSnapshot { version: txn.version(), txn: Mutex::new(txn), file, shared: Arc::clone(shared) })

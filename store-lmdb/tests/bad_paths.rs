@@ -303,27 +303,35 @@ fn an_index_without_meta_pages_is_damage() {
     }
 }
 
+/// The one before this, and one that is to come.
 #[test]
-fn a_later_format_is_refused_naming_both_versions() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = database(dir.path());
-    let env = lmdb::Environment::new()
-        .set_flags(lmdb::EnvironmentFlags::NO_SUB_DIR | lmdb::EnvironmentFlags::NO_LOCK)
-        .set_max_dbs(20)
-        .open(&path.join("index"))
-        .unwrap();
-    let meta = env.open_db(Some("meta")).unwrap();
-    let mut value = 2u64.to_le_bytes().to_vec();
-    value.extend(crc32c::crc32c_append(crc32c::crc32c(b"format"), &2u64.to_le_bytes()).to_le_bytes());
-    let mut txn = env.begin_rw_txn().unwrap();
-    lmdb::Transaction::get(&txn, meta, b"format").expect("the record to replace");
-    txn.put(meta, b"format", &value, lmdb::WriteFlags::empty()).unwrap();
-    lmdb::Transaction::commit(txn).unwrap();
-    drop(env);
-    for error in [refused(open(&path)), refused(open_to_read(&path))] {
-        assert!(error.is_unsupported(), "{error:?}");
-        assert!(error.to_string().contains("version 2") && error.to_string().contains("version 1"), "{error}");
-        names_path(&error, &path);
+fn another_format_is_refused_naming_both_versions() {
+    for other in [1u64, 3] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = database(dir.path());
+        let env = lmdb::Environment::new()
+            .set_flags(lmdb::EnvironmentFlags::NO_SUB_DIR | lmdb::EnvironmentFlags::NO_LOCK)
+            .set_max_dbs(20)
+            .open(&path.join("index"))
+            .unwrap();
+        let meta = env.open_db(Some("meta")).unwrap();
+        let mut value = other.to_le_bytes().to_vec();
+        value.extend(crc32c::crc32c_append(crc32c::crc32c(b"format"), &other.to_le_bytes()).to_le_bytes());
+        let mut txn = env.begin_rw_txn().unwrap();
+        lmdb::Transaction::get(&txn, meta, b"format").expect("the record to replace");
+        txn.put(meta, b"format", &value, lmdb::WriteFlags::empty()).unwrap();
+        lmdb::Transaction::commit(txn).unwrap();
+        drop(env);
+        if other == 1 {
+            // Its data file has no header.
+            fs::write(path.join("data"), vec![0; 2 << 20]).unwrap();
+        }
+        for error in [refused(open(&path)), refused(open_to_read(&path))] {
+            assert!(error.is_unsupported(), "{error:?}");
+            let text = error.to_string();
+            assert!(text.contains(&format!("version {other};")) && text.contains("version 2"), "{error}");
+            names_path(&error, &path);
+        }
     }
 }
 

@@ -49,6 +49,11 @@ fn play_unsafe_writer() {
     });
 }
 
+/// Overwrites all of a small data file but its header.
+fn damage_data(path: &Path) {
+    damage(&path.join("data"), 4096, (2 << 20) - 4096);
+}
+
 /// Overwrites the middle of a file.
 fn damage(path: &Path, at: u64, bytes: usize) {
     File::options().write(true).open(path).unwrap().write_all_at(&vec![0x5a; bytes], at).unwrap();
@@ -119,7 +124,7 @@ fn the_last_writer_to_close_settles_it() {
     first.finish();
     second.finish();
     // Nothing is left to be checked: not even damage shows when it is opened in another run.
-    damage(&path.join("data"), 0, 1 << 20);
+    damage_data(&path);
     let mut after = start_in(AFTER, &path);
     assert_eq!(after.hear(), "ok");
     after.finish();
@@ -150,7 +155,7 @@ fn after_a_crash_of_the_system_a_sound_database_opens() {
     assert_eq!([after.hear(), after.hear()], ["ok", "ok"]);
     after.finish();
     // That writer settled it.
-    damage(&path.join("data"), 0, 1 << 20);
+    damage_data(&path);
     open(&path).unwrap();
 }
 
@@ -166,7 +171,7 @@ fn after_a_crash_of_the_system_a_damaged_database_is_refused() {
         other.kill();
         let index = path.join("index");
         if page == 1 {
-            damage(&path.join("data"), 0, 1 << 20);
+            damage_data(&path);
         } else if page * 4096 < std::fs::metadata(&index).unwrap().len() {
             damage(&index, page * 4096, 4096);
         } else {
@@ -181,5 +186,79 @@ fn after_a_crash_of_the_system_a_damaged_database_is_refused() {
             assert!(is_free || is_named, "page {page}: {said}");
         }
         after.finish();
+    }
+}
+
+/// The file that says that commits are not synced.
+fn mark(path: &Path) -> PathBuf {
+    path.join("unsynced")
+}
+
+#[test]
+fn what_says_that_commits_are_not_synced_is_there_before_them_and_goes_when_all_is_synced() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = database(dir.path());
+    assert!(!mark(&path).exists());
+    let store = open_at(&path, Durability::NoPowerLossSafety).unwrap();
+    assert!(mark(&path).exists());
+    write(&store, "a", 2).unwrap();
+    drop(store);
+    assert!(!mark(&path).exists());
+    let store = open_at(&path, Durability::LastCommitMayBeLost).unwrap();
+    write(&store, "a", 3).unwrap();
+    assert!(!mark(&path).exists());
+}
+
+/// A power loss while the mark is made leaves it empty, or cut off: nothing was committed then, but that cannot be told.
+#[test]
+fn a_mark_that_was_cut_short_is_taken_for_one_of_an_earlier_run() {
+    for text in ["", "1111", "11111111-1111-4111-8111-111111111111 and more\n"] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = database(dir.path());
+        std::fs::write(mark(&path), text).unwrap();
+        check(&open(&path).unwrap());
+        assert!(!mark(&path).exists(), "a writer that syncs took over");
+        std::fs::write(mark(&path), text).unwrap();
+        damage_data(&path);
+        let error = refused(open(&path));
+        assert!(error.is_corrupt() && error.to_string().contains("went down"), "{error}");
+    }
+}
+
+/// Containers may be told boot ids of their own: what counts is the lock of a writer, and then all runs that took part.
+#[test]
+fn processes_in_runs_of_their_own_write_together_and_all_is_checked_if_none_of_them_closes_it() {
+    play(|path| {
+        let store = match open_at(path, Durability::NoPowerLossSafety) {
+            Ok(store) => store,
+            Err(e) => return say(format_args!("{e:?}")),
+        };
+        write(&store, "a", 2).unwrap();
+        say("written");
+        wait();
+    });
+    let dir = tempfile::tempdir().unwrap();
+    let path = database(dir.path());
+    let mut first = start_in(BEFORE, &path);
+    assert_eq!(first.hear(), "written");
+    // Were the living writer's mark taken for a crash, this would be found.
+    let data = std::fs::read(path.join("data")).unwrap();
+    damage_data(&path);
+    let mut second = start_in(AFTER, &path);
+    assert_eq!(second.hear(), "written");
+    File::options().write(true).open(path.join("data")).unwrap().write_all_at(&data, 0).unwrap();
+    let mut third = start_in(BEFORE, &path);
+    assert_eq!(third.hear(), "written");
+    // The first closes, and leaves the rest to the others.
+    first.go();
+    first.finish();
+    assert_eq!(std::fs::read_to_string(mark(&path)).unwrap(), format!("{BEFORE}\n{AFTER}\n"));
+    second.kill();
+    third.kill();
+    // What one run wrote is not vouched for by the other.
+    damage_data(&path);
+    for run in [BEFORE, AFTER] {
+        let said = start_in(run, &path).hear();
+        assert!(said.starts_with("Corrupt: "), "{run} opened what is damaged: {said}");
     }
 }

@@ -179,7 +179,14 @@ fn a_creation_cut_short_is_finished() {
     fs::remove_file(late.join("index-lock")).unwrap();
     assert!(refused(open_to_read(&late)).is_not_found());
     create(&LmdbStore::open(&Options { create: false, ..Options::new(&late) }).unwrap(), "a", 1).unwrap();
-    for path in [early, late] {
+    // While the data file was made.
+    let middle = dir.path().join("middle");
+    drop(open(&middle).unwrap());
+    fs::remove_file(middle.join("data")).unwrap();
+    fs::write(middle.join("data.bigarray-creating"), [0; 100]).unwrap();
+    create(&open(&middle).unwrap(), "a", 1).unwrap();
+    assert!(!middle.join("data.bigarray-creating").exists());
+    for path in [early, late, middle] {
         let store = open(&path).unwrap();
         assert!(shows(&*store.snapshot().unwrap(), "a", 1));
         check(&store);
@@ -246,4 +253,48 @@ fn little_address_space_makes_a_smaller_map() {
     let error = other.hear();
     assert!(error.contains("TooLarge") && error.contains("ulimit -v"), "{error}");
     other.finish();
+}
+
+/// A copy of one, or a restore, was cut short and begun again from the other.
+#[test]
+fn the_index_of_one_database_and_the_data_of_another_are_refused_naming_both() {
+    let dir = tempfile::tempdir().unwrap();
+    let [one, other] = ["one", "other"].map(|name| dir.path().join(name));
+    for path in [&one, &other] {
+        create(&open(path).unwrap(), "a", 1).unwrap();
+    }
+    let [first, second] = [&one, &other].map(|path| fs::read(path.join("data")).unwrap());
+    assert_ne!(first[..4096], second[..4096]);
+    fs::copy(other.join("data"), one.join("data")).unwrap();
+    for opened in [open(&one), open_to_read(&one)] {
+        let error = refused(opened);
+        assert!(error.is_corrupt(), "{error}");
+        for part in [&one.display().to_string(), "index", "data", "two databases"] {
+            assert!(error.to_string().contains(part), "{error} does not tell of {part}");
+        }
+    }
+    // Both of the other are a database again.
+    fs::copy(other.join("index"), one.join("index")).unwrap();
+    check(&open(&one).unwrap());
+}
+
+#[test]
+fn a_data_file_without_its_header_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a");
+    create(&open(&path).unwrap(), "a", 1).unwrap();
+    let whole = fs::read(path.join("data")).unwrap();
+    let zeros = [vec![0; 4096], whole[4096..].to_vec()].concat();
+    let flipped = {
+        let mut bytes = whole.clone();
+        bytes[25] ^= 4;
+        bytes
+    };
+    for bytes in [&[][..], &whole[..100], &zeros, &flipped] {
+        fs::write(path.join("data"), bytes).unwrap();
+        let error = refused(open(&path));
+        assert!(error.is_corrupt() && error.to_string().contains(&path.display().to_string()), "{error}");
+    }
+    fs::write(path.join("data"), whole).unwrap();
+    check(&open(&path).unwrap());
 }

@@ -1,9 +1,10 @@
 //! Who holds which page of the data file: allocation, claims, and when freed pages may be used again (DESIGN §6).
 //!
 //! The data file is cut into chunks of 2 MiB. Every page below the allocator's end is in exactly one place: referenced
-//! by a segment of the newest state, listed as freed (older states may still refer to it), part of a claimed chunk, or
-//! free. Only the last is written down as such: a bitmap for each chunk that has free pages. Everything here happens
-//! inside one write transaction of the index, seen through [`SpaceTable`], so what is dropped half-way leaves no trace.
+//! by a segment of the newest state, listed as freed (older states may still refer to it), part of a claimed chunk, free,
+//! or the header, which is the first page of all. Only free pages are written down as such: a bitmap for each chunk that
+//! has some. Everything here happens inside one write transaction of the index, seen through [`SpaceTable`], so what is
+//! dropped half-way leaves no trace.
 
 mod allocator;
 mod bitmap;
@@ -42,6 +43,9 @@ pub(crate) struct Run {
     /// How many pages: at least 1, and the run ends inside the chunk.
     pub(crate) pages: u16,
 }
+
+/// The page that tells whose data file it is: never free.
+pub(crate) const HEADER: Run = Run { chunk: 0, first: 0, pages: 1 };
 
 impl Run {
     /// All of a chunk.

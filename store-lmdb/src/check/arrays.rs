@@ -73,7 +73,7 @@ impl Check<'_> {
     /// Arrays: what they say of themselves.
     pub(super) fn arrays(&mut self) -> Result<()> {
         let tables = self.tables;
-        let next = self.findings.take(tables.meta(Meta::NEXT_ARRAY), Damage::new)?.flatten();
+        let next = self.findings.take(tables.meta(Meta::NEXT_ARRAY), Damage::new)?;
         tables.scan(tables.dbs().arrays, &[], |key, value| {
             self.visit();
             let decoded = self.findings.take(decode_array(key, value), Damage::new)?;

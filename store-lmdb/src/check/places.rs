@@ -1,4 +1,4 @@
-//! Every page of the data file is in exactly one place: free, claimed, freed, or part of a block.
+//! Every page of the data file is in exactly one place: free, claimed, freed, part of a block, or the header.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -8,7 +8,7 @@ use lmdb::RoTransaction;
 
 use super::findings::Findings;
 use super::{Check, is_damage};
-use crate::alloc::{Bitmap, CHUNK, Run};
+use crate::alloc::{Bitmap, CHUNK, HEADER, Run};
 use crate::index::Tables;
 use crate::record::{
     Meta, chunk_key, decode_bitmap, decode_block, decode_claim, decode_fit, decode_freed, fit_key, parse_chunk_key,
@@ -18,6 +18,7 @@ use crate::record::{
 /// Where a page is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
+    Header,
     Free,
     Claimed { pid: u32 },
     Freed { txn: u64 },
@@ -36,6 +37,8 @@ struct Odd {
 impl Check<'_> {
     /// Pages that are nowhere, in two places, or outside the file.
     pub(super) fn places(&mut self) -> Result<()> {
+        let header = self.tables.id().and_then(|id| self.data.check_header(id));
+        self.findings.take(header, Damage::new)?;
         let chunks = self.chunks()?;
         let mut from = 0;
         loop {
@@ -92,12 +95,14 @@ impl Check<'_> {
                 let what = format!("{} are freed by {txn}, and the last commit is {}", pages(&run), self.state);
                 self.findings.note(Damage::new(what));
             }
-            *match place {
+            let counted = match place {
+                Place::Header => return Ok(()),
                 Place::Free => &mut self.report.free_pages,
                 Place::Claimed { .. } => &mut self.report.claimed_pages,
                 Place::Freed { .. } => &mut self.report.freed_pages,
                 Place::Block { .. } => &mut self.report.stored_pages,
-            } += u64::from(run.pages);
+            };
+            *counted += u64::from(run.pages);
             Ok(())
         })?;
         if !odd.is_empty() {
@@ -119,7 +124,7 @@ impl Check<'_> {
 
     /// How many chunks were ever handed out, no more than the file has.
     fn chunks(&mut self) -> Result<u64> {
-        let end = self.findings.take(self.tables.meta(Meta::CHUNKS_END), Damage::new)?.flatten().unwrap_or(0);
+        let end = self.findings.take(self.tables.meta(Meta::CHUNKS_END), Damage::new)?.unwrap_or(0);
         let bytes = self.data_bytes()?;
         if end > bytes / CHUNK {
             let what = format!("the data file has {bytes} bytes, too few for {end} chunks of {CHUNK}");
@@ -153,6 +158,7 @@ impl Check<'_> {
         });
         let names = self.names_of(ids.collect())?;
         let name_of = |place| match place {
+            Place::Header => "the header of the file".to_owned(),
             Place::Free => "free".to_owned(),
             Place::Claimed { pid } => format!("claimed by process {pid}"),
             Place::Freed { txn } => format!("freed by commit {txn}"),
@@ -231,6 +237,7 @@ fn each_place(
         Ok((place, runs)) => runs.into_iter().try_for_each(|run| visit(Ok((place, run)))),
         Err(e) => visit(Err(e)),
     };
+    visit_all(Ok((Place::Header, vec![HEADER])))?;
     let dbs = tables.dbs();
     tables.scan(dbs.chunks, &[], |key, value| {
         visit_all(parse_chunk_key(key).and_then(|chunk| {

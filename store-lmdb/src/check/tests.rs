@@ -25,7 +25,8 @@ use crate::{LmdbStore, Options};
 const A: ArrayId = ArrayId(1);
 
 /// A database with one array "a" of three blocks of 16 pages: the first is stored, the second is a hole, of the third
-/// one page is stored. Of the file's three chunks, the first is in part use, the second free, the third claimed.
+/// one page is stored. The first of the file's four chunks is as in a new database, the second in part use, the third
+/// free, the fourth claimed.
 struct Sound {
     store: Arc<LmdbStore>,
     _dir: tempfile::TempDir,
@@ -45,28 +46,28 @@ impl Sound {
         let store = LmdbStore::open(&Options::new(dir.path().join("checked.bigarray"))).unwrap();
         let sound = Sound { store, _dir: dir };
         let data = &sound.store.shared.data;
-        data.lengthen(3).unwrap();
+        data.lengthen(4).unwrap();
         let mut sums = [0; SUMS];
         for (page, at) in (0..16).zip(0..16).chain([(35, 20)]) {
             let bytes = page_bytes(page);
             sums[page] = crc32c::crc32c(&bytes);
-            data.write_at((at * PAGE) as u64, &bytes).unwrap();
+            data.write_at(CHUNK + (at * PAGE) as u64, &bytes).unwrap();
         }
         sound.write(|txn| {
-            txn.put_meta(Meta::CHUNKS_END, 3).unwrap();
+            txn.put_meta(Meta::CHUNKS_END, 4).unwrap();
             txn.put_meta(Meta::NEXT_ARRAY, 2).unwrap();
             put_array(txn, "a", &descriptor(txn, A));
             let key = attr_key(A, "unit");
             txn.put(txn.dbs().attrs, &key, &encode_attr(&key, "unit", &json!("°C")).unwrap()).unwrap();
-            put_block(txn, 0, &[(0, run(0, 0, 16))]);
-            put_block(txn, 2, &[(3, run(0, 20, 1))]);
+            put_block(txn, 0, &[(0, run(1, 0, 16))]);
+            put_block(txn, 2, &[(3, run(1, 20, 1))]);
             put_sums(txn, 0, &sums);
-            put_freed(txn, 0, &[run(0, 16, 4)]);
+            put_freed(txn, 0, &[run(1, 16, 4)]);
             let mut free = Bitmap::EMPTY;
-            free.add(&run(0, 21, 491));
-            put_free(txn, 0, &free);
-            put_free(txn, 1, &Bitmap::FULL);
-            put_claim(txn, 2..3);
+            free.add(&run(1, 21, 491));
+            put_free(txn, 1, &free);
+            put_free(txn, 2, &Bitmap::FULL);
+            put_claim(txn, 3..4);
         });
         sound
     }
@@ -173,7 +174,7 @@ fn a_sound_database_passes_and_is_counted() {
         stored_pages: 17,
         freed_pages: 4,
         claimed_pages: 512,
-        free_pages: 491 + 512,
+        free_pages: 511 + 491 + 512,
         verified_pages: 0,
     };
     assert_eq!(sound.store.check(false).unwrap(), expected);
@@ -184,13 +185,13 @@ fn a_sound_database_passes_and_is_counted() {
 fn an_empty_database_passes() {
     let dir = tempfile::tempdir().unwrap();
     let store = LmdbStore::open(&Options::new(dir.path().join("empty"))).unwrap();
-    assert_eq!(store.check(true).unwrap(), CheckReport::default());
+    assert_eq!(store.check(true).unwrap(), CheckReport { free_pages: 511, ..CheckReport::default() });
 }
 
 #[test]
 fn bytes_that_changed_are_found_only_where_they_are_looked_at() {
     let sound = Sound::new();
-    sound.store.shared.data.write_at(20 * PAGE as u64 + 77, b"x").unwrap();
+    sound.store.shared.data.write_at(CHUNK + 20 * PAGE as u64 + 77, b"x").unwrap();
     sound.store.check(false).unwrap();
     let text = sound.store.check(true).unwrap_err().to_string();
     assert!(text.contains("array \"a\", block 2: page 3 has checksum"), "{text}");
@@ -201,8 +202,8 @@ fn a_data_file_that_is_cut_off_is_found() {
     let sound = Sound::new();
     sound.store.shared.data.writable().unwrap().set_len(CHUNK + 5).unwrap();
     let text = sound.store.check(true).unwrap_err().to_string();
-    assert!(text.contains(&format!("has {} bytes, too few for 3 chunks", CHUNK + 5)), "{text}");
-    assert!(text.contains("pages 0..512 of chunk 2 are claimed by process"), "{text}");
+    assert!(text.contains(&format!("has {} bytes, too few for 4 chunks", CHUNK + 5)), "{text}");
+    assert!(text.contains("pages 0..512 of chunk 3 are claimed by process"), "{text}");
 }
 
 /// Picks a table's handle.
@@ -284,36 +285,36 @@ fn records_that_were_never_written_by_us_are_judged_and_not_obeyed() {
 #[test]
 fn a_page_with_two_uses_is_found() {
     let both = "at the same time";
-    finds(&["pages 8..9 of chunk 0 are part of array \"a\", block 0 and part of array \"a\", block 1", both], |txn| {
-        put_block(txn, 1, &[(0, run(0, 8, 1))]);
+    finds(&["pages 8..9 of chunk 1 are part of array \"a\", block 0 and part of array \"a\", block 1", both], |txn| {
+        put_block(txn, 1, &[(0, run(1, 8, 1))]);
     });
-    finds(&["pages 0..16 of chunk 0 are freed by commit 3 and part of array \"a\", block 0", both], |txn| {
-        put_freed(txn, 0, &[run(0, 15, 1)]);
+    finds(&["pages 0..16 of chunk 1 are freed by commit 3 and part of array \"a\", block 0", both], |txn| {
+        put_freed(txn, 0, &[run(1, 15, 1)]);
     });
-    finds(&["pages 16..20 of chunk 0 are free and freed by commit 2", both], |txn| {
+    finds(&["pages 16..20 of chunk 1 are free and freed by commit 2", both], |txn| {
         let mut free = Bitmap::EMPTY;
-        free.add(&run(0, 18, 494));
-        put_bitmap(txn, 0, &free);
+        free.add(&run(1, 18, 494));
+        put_bitmap(txn, 1, &free);
     });
-    finds(&["pages 0..512 of chunk 1 are free and claimed by process", both], |txn| put_claim(txn, 1..2));
-    finds(&["pages 0..512 of chunk 2 are claimed by process", both], |txn| put_claim(txn, 2..3));
-    finds(&["pages 9..10 of chunk 2 are claimed by process", "and part of array \"a\", block 1", both], |txn| {
-        put_block(txn, 1, &[(0, run(2, 9, 1))]);
+    finds(&["pages 0..512 of chunk 2 are free and claimed by process", both], |txn| put_claim(txn, 2..3));
+    finds(&["pages 0..512 of chunk 3 are claimed by process", both], |txn| put_claim(txn, 3..4));
+    finds(&["pages 9..10 of chunk 3 are claimed by process", "and part of array \"a\", block 1", both], |txn| {
+        put_block(txn, 1, &[(0, run(3, 9, 1))]);
     });
-    finds(&["pages 20..21 of chunk 0 are part of array \"a\", block 2", both], |txn| {
-        put_block(txn, 2, &[(3, run(0, 20, 1)), (5, run(0, 20, 1))]);
+    finds(&["pages 20..21 of chunk 1 are part of array \"a\", block 2", both], |txn| {
+        put_block(txn, 2, &[(3, run(1, 20, 1)), (5, run(1, 20, 1))]);
     });
 }
 
 #[test]
 fn a_page_without_a_use_is_found() {
-    finds(&["pages 20..21 of chunk 0 are neither free nor used"], |txn| {
+    finds(&["pages 20..21 of chunk 1 are neither free nor used"], |txn| {
         assert!(txn.delete(txn.dbs().blocks, &block_key(A, BlockNo(2))).unwrap());
     });
-    finds(&["pages 21..512 of chunk 0 are neither free nor used"], |txn| {
-        assert!(txn.delete(txn.dbs().chunks, &chunk_key(0)).unwrap());
+    finds(&["pages 21..512 of chunk 1 are neither free nor used"], |txn| {
+        assert!(txn.delete(txn.dbs().chunks, &chunk_key(1)).unwrap());
     });
-    finds(&["pages 16..20 of chunk 0 are neither free nor used"], |txn| {
+    finds(&["pages 16..20 of chunk 1 are neither free nor used"], |txn| {
         let key = freed_key(FreedKey { txn: txn.id() - 1, part: 0 });
         assert!(txn.delete(txn.dbs().freed, &key).unwrap());
     });
@@ -321,36 +322,36 @@ fn a_page_without_a_use_is_found() {
 
 #[test]
 fn a_page_outside_the_file_is_found() {
-    finds(&["pages 0..1 of chunk 3 are part of array \"a\", block 1, but lie outside the file"], |txn| {
-        put_block(txn, 1, &[(0, run(3, 0, 1))]);
+    finds(&["pages 0..1 of chunk 4 are part of array \"a\", block 1, but lie outside the file"], |txn| {
+        put_block(txn, 1, &[(0, run(4, 0, 1))]);
     });
-    finds(&["of chunk 18446744073709551614 are claimed", "outside the file"], |txn| put_claim(txn, 3..u64::MAX));
-    finds(&["too few for 4 chunks"], |txn| txn.put_meta(Meta::CHUNKS_END, 4).unwrap());
+    finds(&["of chunk 18446744073709551614 are claimed", "outside the file"], |txn| put_claim(txn, 4..u64::MAX));
+    finds(&["too few for 5 chunks"], |txn| txn.put_meta(Meta::CHUNKS_END, 5).unwrap());
 }
 
 #[test]
 fn a_chunk_listed_under_another_run_than_it_has_is_found() {
-    finds(&["chunk 1 is not listed by its longest free run"], |txn| {
-        assert!(txn.delete(txn.dbs().fits, &fit_key(Bitmap::WHOLE, 1)).unwrap());
+    finds(&["chunk 2 is not listed by its longest free run"], |txn| {
+        assert!(txn.delete(txn.dbs().fits, &fit_key(Bitmap::WHOLE, 2)).unwrap());
     });
-    finds(&["chunk 0 is listed under 9, where its longest free run does not belong"], |txn| {
-        let key = fit_key(Bitmap::WHOLE, 0);
+    finds(&["chunk 1 is listed under 9, where its longest free run does not belong"], |txn| {
+        let key = fit_key(Bitmap::WHOLE, 1);
         txn.put(txn.dbs().fits, &key, &encode_fit(&key)).unwrap();
     });
-    finds(&["chunk 2 is recorded, but none of its pages is free"], |txn| put_bitmap(txn, 2, &Bitmap::EMPTY));
+    finds(&["chunk 3 is recorded, but none of its pages is free"], |txn| put_bitmap(txn, 3, &Bitmap::EMPTY));
 }
 
-/// A record of block 1 that is compressed to one page, which is the 21st of chunk 0.
+/// A record of block 1 that is compressed to one page, which is the 21st of chunk 1.
 fn put_unit(txn: &mut WriteTxn<'_>, sum: u32, bytes: u32, pages: &[(u32, u16)]) {
     let encoding = Encoding { algorithm: Algorithm::Lz4, shuffled_by: 8 };
-    let unit = Unit { chunk: 0, page: 21, packed: Packed { encoding, bytes, sum } };
+    let unit = Unit { chunk: 1, page: 21, packed: Packed { encoding, bytes, sum } };
     let segments = pages.iter().map(|(first, n)| StoredSegment { first: *first, pages: *n, place: Place::Unit(unit) });
     let key = block_key(A, BlockNo(1));
     let block = StoredBlock { version: Version(2), pages: 16, segments: segments.collect() };
     txn.put(txn.dbs().blocks, &key, &encode_block(&key, &block)).unwrap();
     let mut free = Bitmap::EMPTY;
-    free.add(&run(0, 22, 490));
-    put_bitmap(txn, 0, &free);
+    free.add(&run(1, 22, 490));
+    put_bitmap(txn, 1, &free);
 }
 
 #[test]
@@ -360,7 +361,7 @@ fn a_compressed_block_is_counted_once_and_its_bytes_are_looked_at() {
     let sum = crc32c::crc32c(&bytes);
     for (told, words) in [(sum ^ 1, "do not fit their checksum"), (sum, "cannot be decompressed")] {
         let sound = Sound::new();
-        sound.store.shared.data.write_at(21 * PAGE as u64, &bytes).unwrap();
+        sound.store.shared.data.write_at(CHUNK + 21 * PAGE as u64, &bytes).unwrap();
         sound.write(|txn| put_unit(txn, told, 100, &[(0, 3), (7, 9)]));
         let report = sound.store.check(false).unwrap();
         assert_eq!((report.blocks, report.segments, report.stored_pages), (3, 4, 18));
@@ -384,7 +385,7 @@ fn a_block_that_became_a_hole_passes() {
 
 #[test]
 fn compressed_pages_with_another_use_or_a_checksum_are_found() {
-    finds(&["pages 21..23 of chunk 0 are free and part of array \"a\", block 1", "at the same time"], |txn| {
+    finds(&["pages 21..23 of chunk 1 are free and part of array \"a\", block 1", "at the same time"], |txn| {
         put_unit(txn, 1, 2 * PAGE as u32, &[(0, 16)]);
     });
     finds(&["page 16 of the array has a checksum, but is not stored as it is"], |txn| {
@@ -458,7 +459,7 @@ fn many_findings_are_counted() {
 fn checksums_of_pages_that_cannot_be_are_found() {
     finds(&["array \"a\"", "has a checksum, but is not stored as it is"], |txn| {
         // The last number there is lies in the middle of its MiB.
-        put_block(txn, u64::MAX / 16, &[(15, run(0, 20, 1))]);
+        put_block(txn, u64::MAX / 16, &[(15, run(1, 20, 1))]);
         put_sums(txn, u64::MAX, &[7; SUMS]);
     });
 }
@@ -469,7 +470,7 @@ fn each_damaged_byte_of_payload_is_told_with_its_array_and_block_and_the_rest_is
     let data = &sound.store.shared.data;
     let stored: Vec<(u64, u64)> = (0..16).map(|page| (page, 0)).chain([(20, 2)]).collect();
     for &(page, block) in &stored {
-        let at = page * PAGE as u64 + 13 * page;
+        let at = CHUNK + page * PAGE as u64 + 13 * page;
         let mut byte = [0];
         data.read_at(at, &mut byte).unwrap();
         data.write_at(at, &[byte[0] ^ 4]).unwrap();
@@ -482,7 +483,7 @@ fn each_damaged_byte_of_payload_is_told_with_its_array_and_block_and_the_rest_is
     }
     // All at once.
     for (page, _) in stored {
-        data.write_at(page * PAGE as u64, b"xyz").unwrap();
+        data.write_at(CHUNK + page * PAGE as u64, b"xyz").unwrap();
     }
     let report = sound.store.verify(&mut |_| {}).unwrap();
     let blocks: Vec<_> = report.damages().iter().map(|damage| damage.block).collect();

@@ -17,7 +17,6 @@ pub(super) struct Current {
 /// Looks up the arrays of the change; gives ids to those it creates.
 pub(super) fn look_up(txn: &mut WriteTxn<'_>, change: &Change<'_>) -> Result<Vec<Current>> {
     let first = txn.tables().meta(Meta::NEXT_ARRAY)?;
-    let first = first.ok_or_else(|| Error::new(ErrorKind::Corrupt, "the index does not say which array id is next"))?;
     let mut next = first;
     let mut found = Vec::with_capacity(change.arrays.len());
     for array in &change.arrays {

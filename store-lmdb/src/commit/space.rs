@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::ops::Range;
 
-use bigarray_core::{Error, ErrorKind, Result};
+use bigarray_core::Result;
 
 use crate::alloc::{Bitmap, FreedKey, Owner, Run, SpaceTable};
 use crate::data::Data;
@@ -33,8 +33,7 @@ impl SpaceTable for TxnSpace<'_, '_> {
     }
 
     fn end(&self) -> Result<u64> {
-        let end = self.txn.borrow().tables().meta(Meta::CHUNKS_END)?;
-        end.ok_or_else(|| Error::new(ErrorKind::Corrupt, "the index does not say how long the data file is"))
+        self.txn.borrow().tables().meta(Meta::CHUNKS_END)
     }
 
     fn extend_file(&mut self, end: u64) -> Result<()> {

@@ -16,7 +16,7 @@ use bigarray_core::{Error, ErrorKind, Result, Version};
 use lmdb::{Database, Environment};
 
 use crate::opening::files::FileId;
-use crate::record::Meta;
+use crate::record::{DatabaseId, Meta};
 
 pub use error::is_index_full;
 pub(crate) use error::lmdb_error;
@@ -69,12 +69,13 @@ pub(crate) struct Index {
 }
 
 impl Index {
-    /// Takes over an environment, opened with NOTLS on the index of `dir`. A new one gets its tables, if `writable`.
+    /// Takes over an environment, opened with NOTLS on the index of `dir`. It gets its tables, and is that of `new`, if it
+    /// has none yet.
     ///
     /// # Errors
-    /// [`ErrorKind::Unsupported`] for a later format, [`ErrorKind::Corrupt`] for something else than our index.
-    pub(crate) fn new(env: Environment, dir: &Path, writable: bool, grows: bool) -> Result<Index> {
-        let dbs = Self::tables_of(&env, writable).map_err(|e| match e {
+    /// [`ErrorKind::Unsupported`] for another format, [`ErrorKind::Corrupt`] for something else than our index.
+    pub(crate) fn new(env: Environment, dir: &Path, new: Option<DatabaseId>, grows: bool) -> Result<Index> {
+        let dbs = Self::tables_of(&env, new).map_err(|e| match e {
             lmdb::Error::NotFound => Error::new(
                 ErrorKind::Corrupt,
                 format!("the index of {} has not the tables of a bigarray database", dir.display()),
@@ -89,18 +90,14 @@ impl Index {
     fn check_format(&self) -> Result<()> {
         let txn = self.env.begin_ro_txn().map_err(|e| lmdb_error(&self.dir, "reading the format", e))?;
         match Tables::new(&txn, self).meta(Meta::FORMAT)? {
-            Some(Meta::FORMAT_VERSION) => Ok(()),
-            Some(other) => Err(Error::new(
+            Meta::FORMAT_VERSION => Ok(()),
+            other => Err(Error::new(
                 ErrorKind::Unsupported,
                 format!(
                     "the database {} has format version {other}; this version of bigarray reads version {}",
                     self.dir.display(),
                     Meta::FORMAT_VERSION
                 ),
-            )),
-            None => Err(Error::new(
-                ErrorKind::Corrupt,
-                format!("the index of {} does not say which format it has", self.dir.display()),
             )),
         }
     }

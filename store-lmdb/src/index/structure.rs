@@ -17,8 +17,6 @@ use std::path::{Path, PathBuf};
 
 use bigarray_core::{Error, ErrorKind, Result};
 
-use crate::record::Meta;
-
 const MAGIC: u32 = 0xbeef_c0de;
 const VERSION: u32 = 1;
 const HEADER: usize = 16;
@@ -124,28 +122,6 @@ impl Structure {
     /// back, so it may be sound nevertheless.
     pub(crate) fn is_short(&self) -> bool {
         self.pages <= self.last_page
-    }
-
-    /// A number in the table `meta`.
-    pub(crate) fn meta(&self, name: &str) -> Result<Option<u64>> {
-        let mut table = NO_PAGE;
-        let mut seen = Seen::new(self);
-        self.walk(Tree::at(self.main), &mut seen, &mut |_, key, data| {
-            if let (b"meta", Data::Table(root)) = (key, data) {
-                table = root;
-            }
-            Ok(())
-        })?;
-        let mut found = None;
-        self.walk(Tree::at(table), &mut seen, &mut |_, key, data| {
-            if let Data::Bytes(bytes) = data
-                && key == name.as_bytes()
-            {
-                found = Some(Meta::decode(name, bytes)?);
-            }
-            Ok(())
-        })?;
-        Ok(found)
     }
 
     /// Looks through all pages that LMDB could follow, and its list of free ones.

@@ -1,10 +1,10 @@
 //! Reading a transaction's tables, as bytes.
 
-use bigarray_core::{Error, Result};
+use bigarray_core::{Error, ErrorKind, Result};
 use lmdb::{Cursor, Database, Transaction};
 
 use super::{Dbs, Index, lmdb_error};
-use crate::record::Meta;
+use crate::record::{DatabaseId, Meta};
 
 /// The tables of one transaction.
 pub(crate) struct Tables<'t, T> {
@@ -66,8 +66,23 @@ impl<'t, T: Transaction> Tables<'t, T> {
     }
 
     /// The number under `name` in `meta`.
-    pub(crate) fn meta(&self, name: &str) -> Result<Option<u64>> {
-        self.get(self.dbs().meta, name.as_bytes())?.map(|value| Meta::decode(name, value)).transpose()
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] if there is none.
+    pub(crate) fn meta(&self, name: &str) -> Result<u64> {
+        Meta::decode(name, self.meta_value(name)?)
+    }
+
+    /// The id of the database.
+    pub(crate) fn id(&self) -> Result<DatabaseId> {
+        Meta::decode_id(self.meta_value(Meta::ID)?)
+    }
+
+    fn meta_value(&self, name: &str) -> Result<&'t [u8]> {
+        self.get(self.dbs().meta, name.as_bytes())?.ok_or_else(|| {
+            let dir = self.index.dir.display();
+            Error::new(ErrorKind::Corrupt, format!("the index of {dir} has no record {name:?} in table meta"))
+        })
     }
 
     fn error(&self, what: &str, e: lmdb::Error) -> Error {

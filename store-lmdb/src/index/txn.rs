@@ -16,7 +16,8 @@ use lmdb::{Database, DatabaseFlags, RoTransaction, RwTransaction, Transaction, W
 
 use super::map::CountedWrite;
 use super::{Dbs, Index, Tables, lmdb_error};
-use crate::record::Meta;
+use crate::alloc::{Bitmap, HEADER};
+use crate::record::{DatabaseId, Meta, chunk_key, encode_bitmap, encode_fit, fit_key};
 
 /// A committed state. Reading its tables needs no lock, but one thread at a time.
 pub(crate) struct ReadTxn {
@@ -175,24 +176,33 @@ impl<'i> WriteTxn<'i> {
 }
 
 impl Index {
-    /// Opens the tables of `env`; makes them, in one transaction, where there are none yet and `writable`.
-    pub(super) fn tables_of(env: &lmdb::Environment, writable: bool) -> lmdb::Result<Dbs> {
+    /// Opens the tables of `env`; makes them, in one transaction, those of the database `new`, where there
+    /// are none yet.
+    pub(super) fn tables_of(env: &lmdb::Environment, new: Option<DatabaseId>) -> lmdb::Result<Dbs> {
         let txn = env.begin_ro_txn()?;
         // SAFETY: handles are opened here alone, once an environment, before anyone else can have it: no transaction
         // runs beside this one.
         match Dbs::open_with(|name| unsafe { txn.open_db(Some(name)) }) {
             // Handles become the environment's own only when their transaction is committed.
             Ok(dbs) => txn.commit().map(|()| dbs),
-            Err(lmdb::Error::NotFound) if writable => {
+            Err(e @ lmdb::Error::NotFound) => {
+                let Some(id) = new else { return Err(e) };
                 drop(txn);
                 let mut txn = env.begin_rw_txn()?;
                 // SAFETY: as above.
                 let dbs = Dbs::open_with(|name| unsafe { txn.create_db(Some(name), DatabaseFlags::empty()) })?;
                 for (name, number) in
-                    [(Meta::FORMAT, Meta::FORMAT_VERSION), (Meta::NEXT_ARRAY, 1), (Meta::CHUNKS_END, 0)]
+                    [(Meta::FORMAT, Meta::FORMAT_VERSION), (Meta::NEXT_ARRAY, 1), (Meta::CHUNKS_END, 1)]
                 {
                     txn.put(dbs.meta, &name, &Meta::encode(name, number), WriteFlags::NO_OVERWRITE)?;
                 }
+                txn.put(dbs.meta, &Meta::ID, &Meta::encode_id(id), WriteFlags::NO_OVERWRITE)?;
+                // Of the first chunk all is free but the header.
+                let mut free = Bitmap::FULL;
+                free.remove(&HEADER);
+                let (key, fit) = (chunk_key(0), fit_key(free.class().unwrap_or(0), 0));
+                txn.put(dbs.chunks, &key, &encode_bitmap(&key, &free), WriteFlags::NO_OVERWRITE)?;
+                txn.put(dbs.fits, &fit, &encode_fit(&fit), WriteFlags::NO_OVERWRITE)?;
                 txn.commit().map(|()| dbs)
             }
             Err(e) => Err(e),

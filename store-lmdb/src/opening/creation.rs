@@ -4,7 +4,8 @@
 //! 1. the directory, empty;
 //! 2. an index under a name of its own, until its tables and format are committed;
 //! 3. the same under its right name: from here on the database exists;
-//! 4. an empty `data`.
+//! 4. `data` under a name of its own, until its header is there, with the id that the index has;
+//! 5. the same under its right name.
 //!
 //! So a directory with an `index` that nothing was ever committed to but lacks `data` is finished; an `index` that is
 //! empty or a `data` without one is damage; anything else that is not empty is not ours. `index-lock` comes at the first
@@ -12,6 +13,7 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use bigarray_core::{Error, ErrorKind, Result, Version};
@@ -22,11 +24,16 @@ use super::files::{Directory, failed};
 use super::locks::Lock;
 use super::waiting::{Waiting, wait};
 use super::{DATA, INDEX, LOCK_TABLE, flags};
-use crate::index::{Index, lmdb_error, open_environment};
+use crate::alloc::{CHUNK, HEADER};
+use crate::durability::MARK;
+use crate::index::{Index, ReadTxn, lmdb_error, open_environment};
 use crate::options::Options;
+use crate::record::{DatabaseId, encode_header};
 
 /// The index until it is whole.
 const UNFINISHED: &str = "index.bigarray-creating";
+/// The data file until it is whole.
+const UNFINISHED_DATA: &str = "data.bigarray-creating";
 /// What an index gets in its first transaction fits by far.
 const MAP_BYTES: usize = 16 << 20;
 /// The transaction that makes the tables.
@@ -59,7 +66,9 @@ pub(crate) fn complete(dir: &Directory, options: &Options) -> Result<()> {
             return Err(Error::new(ErrorKind::NotFound, text));
         }
         make_index(dir)?;
-    } else if last_txn(dir)? > FIRST_TXN {
+    }
+    let (id, last_txn) = look_at_index(dir)?;
+    if last_txn > FIRST_TXN {
         return Err(Error::new(
             ErrorKind::Corrupt,
             format!("{path}: the file {DATA} is missing; {INDEX} refers to it"),
@@ -69,9 +78,7 @@ pub(crate) fn complete(dir: &Directory, options: &Options) -> Result<()> {
         let text = format!("the creation of {path} was cut short: open it to write once, which completes it");
         return Err(Error::new(ErrorKind::NotFound, text));
     }
-    dir.open(DATA, OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL)
-        .and_then(|data| data.sync_all())
-        .map_err(|e| failed(&dir.path.join(DATA), "creating it", e))?;
+    make_data(dir, id)?;
     dir.sync()
 }
 
@@ -107,13 +114,13 @@ fn is_whole(dir: &Directory) -> Result<bool> {
 fn refuse_foreign(dir: &Directory) -> Result<()> {
     let names = dir.names()?;
     let has = |name: &str| names.iter().any(|n| n == OsStr::new(name));
-    let ours = [INDEX, DATA, LOCK_TABLE, UNFINISHED];
+    let ours = [INDEX, DATA, LOCK_TABLE, MARK, UNFINISHED, UNFINISHED_DATA];
     let path = dir.path.display();
     if let Some(name) = names.iter().find(|n| !ours.iter().any(|our| n == &OsStr::new(our))) {
         let text = format!("{path} is not a database and not empty: it has {name:?}; give a path that is free");
         return Err(Error::new(ErrorKind::Invalid, text));
     }
-    if has(DATA) || has(LOCK_TABLE) {
+    if has(DATA) || has(LOCK_TABLE) || has(MARK) {
         return Err(Error::new(ErrorKind::Corrupt, format!("{path}: the file {INDEX} is missing")));
     }
     Ok(())
@@ -126,15 +133,35 @@ fn make_index(dir: &Directory) -> Result<()> {
     // Made here, since LMDB would follow a link.
     let file = dir.open(UNFINISHED, OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL);
     let file = file.map_err(|e| failed(&unfinished, "creating it", e))?;
+    let id = DatabaseId::random().map_err(|e| failed(&dir.path, "making an id for a new database", e))?;
     let env = open_environment(dir, UNFINISHED, flags() | lmdb::EnvironmentFlags::NO_LOCK, Some(MAP_BYTES))?;
-    drop(Index::new(env, &dir.path, true, false)?);
+    drop(Index::new(env, &dir.path, Some(id), false)?);
     file.sync_all().and_then(|()| dir.rename(UNFINISHED, INDEX)).map_err(|e| failed(&unfinished, "finishing it", e))?;
     dir.file.sync_all().map_err(|e| failed(&dir.path, "syncing the directory", e))
 }
 
-/// Number of the last transaction of an index that nobody can have open, since `data` is missing.
-fn last_txn(dir: &Directory) -> Result<usize> {
+/// Steps 4 and 5, for the database `id`.
+fn make_data(dir: &Directory, id: DatabaseId) -> Result<()> {
+    let unfinished = dir.path.join(UNFINISHED_DATA);
+    dir.remove(UNFINISHED_DATA).map_err(|e| failed(&unfinished, "removing it", e))?;
+    dir.open(UNFINISHED_DATA, OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL)
+        .and_then(|data| {
+            data.write_all_at(&encode_header(id), HEADER.offset())?;
+            // The rest of the first chunk is free, and takes no room yet.
+            data.set_len(CHUNK)?;
+            data.sync_all()
+        })
+        .and_then(|()| dir.rename(UNFINISHED_DATA, DATA))
+        .map_err(|e| failed(&dir.path.join(DATA), "creating it", e))
+}
+
+/// The id of the database, and the number of the last transaction, of an index that nobody can have open, since `data`
+/// is missing.
+fn look_at_index(dir: &Directory) -> Result<(DatabaseId, usize)> {
     let flags = flags() | lmdb::EnvironmentFlags::NO_LOCK | lmdb::EnvironmentFlags::READ_ONLY;
     let env = open_environment(dir, INDEX, flags, Some(MAP_BYTES))?;
-    Ok(env.info().map_err(|e| lmdb_error(&dir.path, "asking for the last transaction", e))?.last_txnid())
+    let last = env.info().map_err(|e| lmdb_error(&dir.path, "asking for the last transaction", e))?.last_txnid();
+    let index = Arc::new(Index::new(env, &dir.path, None, false)?);
+    let id = ReadTxn::begin(&index)?.tables().id()?;
+    Ok((id, last))
 }

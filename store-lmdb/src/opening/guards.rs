@@ -22,7 +22,6 @@ use crate::calls::allocate;
 use crate::durability;
 use crate::index::{Index, Structure, lmdb_error, open_environment, readers};
 use crate::options::{Durability, Options};
-use crate::record::Meta;
 use crate::turn::Turns;
 
 /// Space on disk for LMDB's reader table, more than it takes: it is a mapping, where a full disk means SIGBUS.
@@ -181,7 +180,7 @@ impl Guards {
             self.lengthen_index(index.env())?;
         }
         creation::settle(&self.dir, index.newest()?)?;
-        durability::agree(&self.dir.path, index, &self.data, self.durability, others_write)
+        durability::agree(&self.dir, index, &self.data, self.durability, others_write)
     }
 
     /// How LMDB is to be opened.
@@ -313,7 +312,7 @@ impl Guards {
         }
         let path = self.dir.path.join(INDEX);
         let index = Structure::read(self.open(INDEX, OFlag::O_RDONLY)?, &path)?;
-        let crashed = durability::needs_check(index.meta(Meta::UNSYNCED)?)?;
+        let crashed = durability::needs_check(&self.dir)?;
         if crashed {
             index.check().map_err(|e| e.context(UNSAFE_CRASH))?;
         } else if index.is_short() {
@@ -356,7 +355,7 @@ impl Guards {
         if !self.read_only && !failed && !self.others_write()? {
             self.lengthen_index(index.env())?;
             if !self.durability.syncs_data() {
-                durability::settle(&self.dir.path, index, &self.data)?;
+                durability::settle(&self.dir, index, &self.data)?;
             }
         }
         // (3) Before LMDB's locks go, those that promise them.

@@ -29,7 +29,7 @@ use crate::index::ReadTxn;
 use crate::options::Options;
 use crate::record::Meta;
 use crate::shared::Shared;
-use files::Directory;
+pub(crate) use files::Directory;
 use registry::Found;
 
 const INDEX: &str = "index";
@@ -82,7 +82,8 @@ pub(crate) fn open(options: &Options) -> Result<Arc<Shared>> {
     let crashed = guards.examine_index()?;
     let env = guards.open_index(flags(), options.map_size)?;
     guards.mark()?;
-    // (6) Its format, the length of the data, and all of it where it may have suffered.
+    // (6) Its format, that the data are of the same database and as long as they should be, and all of it where it may
+    // have suffered.
     let opened = Opened {
         env,
         data_rw,
@@ -92,8 +93,12 @@ pub(crate) fn open(options: &Options) -> Result<Arc<Shared>> {
         guards,
     };
     let shared = Arc::new(Shared::new(opened)?);
-    let end = ReadTxn::begin(&shared.index)?.tables().meta(Meta::CHUNKS_END)?.unwrap_or(0);
+    let (id, end) = {
+        let txn = ReadTxn::begin(&shared.index)?;
+        (txn.tables().id()?, txn.tables().meta(Meta::CHUNKS_END)?)
+    };
     shared.data.check_length(end.saturating_mul(CHUNK))?;
+    shared.data.check_header(id)?;
     if crashed {
         check(&shared.index, &shared.data, true)
             .map_err(|e| e.context(format_args!("{}: {}", options.path.display(), guards::UNSAFE_CRASH)))?;

@@ -1,8 +1,8 @@
-//! Table `meta`: single numbers and words by name.
+//! Table `meta`: what is known of the whole database, by name.
 
 use bigarray_core::Result;
 
-use super::{Reader, seal};
+use super::{DatabaseId, Reader, seal};
 
 /// Names of the records in `meta`.
 pub(crate) struct Meta;
@@ -11,13 +11,13 @@ impl Meta {
     /// Version of the format: [`Meta::FORMAT_VERSION`]. The first that is read, and stays where it is for ever.
     pub(crate) const FORMAT: &'static str = "format";
     /// The version that this code writes and reads.
-    pub(crate) const FORMAT_VERSION: u64 = 1;
+    pub(crate) const FORMAT_VERSION: u64 = 2;
+    /// The id that the index has in common with the data file.
+    pub(crate) const ID: &'static str = "id";
     /// The id that the next array gets.
     pub(crate) const NEXT_ARRAY: &'static str = "next-array";
     /// Chunks of the data file that were ever handed out are below this one.
     pub(crate) const CHUNKS_END: &'static str = "chunks-end";
-    /// The kernel's run in which somebody writes, or wrote, without syncing; absent otherwise.
-    pub(crate) const UNSYNCED: &'static str = "unsynced";
 
     /// A number under `name`.
     pub(crate) fn encode(name: &str, number: u64) -> Vec<u8> {
@@ -30,5 +30,18 @@ impl Meta {
         let number = reader.u64()?;
         reader.end()?;
         Ok(number)
+    }
+
+    /// The id of the database.
+    pub(crate) fn encode_id(id: DatabaseId) -> Vec<u8> {
+        seal(Meta::ID.as_bytes(), id.0.to_vec())
+    }
+
+    /// Back from what was stored.
+    pub(crate) fn decode_id(value: &[u8]) -> Result<DatabaseId> {
+        let mut reader = Reader::new("meta", Meta::ID.as_bytes(), value)?;
+        let id = DatabaseId(reader.bytes()?);
+        reader.end()?;
+        Ok(id)
     }
 }

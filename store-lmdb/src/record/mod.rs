@@ -5,6 +5,7 @@
 
 mod array;
 mod block;
+mod header;
 mod meta;
 mod space;
 mod sums;
@@ -18,6 +19,7 @@ pub use array::{check_array_name, check_attr_name};
 pub(crate) use block::{
     MAX_SEGMENTS, Place, StoredBlock, StoredSegment, Unit, decode_block, encode_block, runs_of, units_of,
 };
+pub(crate) use header::{DatabaseId, decode_header, encode_header};
 pub(crate) use meta::Meta;
 pub(crate) use space::{
     chunk_key, decode_bitmap, decode_claim, decode_fit, decode_freed, encode_bitmap, encode_claim, encode_fit,

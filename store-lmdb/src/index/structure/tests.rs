@@ -36,7 +36,6 @@ fn look_through(bytes: &[u8]) -> Result<usize> {
     let path = dir.path().join("index");
     fs::write(&path, bytes).unwrap();
     let structure = Structure::read(File::open(&path).unwrap(), &path)?;
-    structure.meta(Meta::FORMAT)?;
     structure.check()?;
     let flags = EnvironmentFlags::NO_SUB_DIR | EnvironmentFlags::NO_LOCK | EnvironmentFlags::READ_ONLY;
     let directory = Directory::find_or_make(&Options::new(dir.path()))?;
