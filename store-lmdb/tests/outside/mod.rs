@@ -134,6 +134,11 @@ impl Other {
         writeln!(self.to).expect("writing to the other process");
     }
 
+    /// Tells it a word, which it gets by [`hear_word`].
+    pub(crate) fn tell(&mut self, word: &str) {
+        writeln!(self.to, "{word}").expect("writing to the other process");
+    }
+
     /// Waits until it ends well.
     #[track_caller]
     pub(crate) fn finish(mut self) {
@@ -144,6 +149,13 @@ impl Other {
     pub(crate) fn kill(mut self) {
         self.child.kill().expect("killing");
         self.child.wait().expect("waiting");
+    }
+
+    /// Kills it and waits until all that it started is gone: nobody can write to its output any more.
+    pub(crate) fn kill_to_the_last(mut self) {
+        self.child.kill().expect("killing");
+        self.child.wait().expect("waiting");
+        io::copy(&mut self.from, &mut io::sink()).expect("reading from the other process");
     }
 
     /// Kills it and waits until it is dead, but does not take notice: it is left as a zombie until it is dropped.
@@ -189,6 +201,15 @@ pub(crate) fn wait() {
     if io::stdin().read_line(&mut line).expect("reading from the test") == 0 {
         process::exit(1);
     }
+}
+
+/// In a role: the next word that the test tells it; ends if the test is gone.
+pub(crate) fn hear_word() -> String {
+    let mut line = String::new();
+    if io::stdin().read_line(&mut line).expect("reading from the test") == 0 {
+        process::exit(1);
+    }
+    line.trim_end().to_owned()
 }
 
 /// To be called where a test lacks a means, before it returns. As root, CI has all of them.
