@@ -108,7 +108,7 @@ pub(crate) fn agree(
 /// other process writes.
 pub(crate) fn settle(dir: &Directory, index: &Arc<Index>, data: &File) -> Result<()> {
     data.sync_data().map_err(|e| Error::io(format_args!("{}: syncing the data file", dir.path.display()), e))?;
-    index.env().sync(true).map_err(|e| lmdb_error(&dir.path, "syncing", e))?;
+    index.env().lmdb().sync(true).map_err(|e| lmdb_error(&dir.path, "syncing", e))?;
     let removed = dir.remove(MARK).and_then(|()| dir.file.sync_all());
     removed.map_err(|e| failed(&dir.path, "removing", e))
 }

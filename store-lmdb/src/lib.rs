@@ -29,7 +29,7 @@ mod store;
 mod turn;
 
 pub use check::CheckReport;
-pub use index::is_index_full;
+pub use index::{is_index_full, lmdb_version};
 pub use options::{Durability, Options};
 pub use record::{check_array_name, check_attr_name};
 pub use store::LmdbStore;

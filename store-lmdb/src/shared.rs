@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use bigarray_core::store::Snapshot as _;
 use bigarray_core::{Error, ErrorKind, Result};
 
-use crate::alloc::{Owner, Process};
+use crate::alloc::Owner;
 use crate::codec::{Packers, Unpackers};
 use crate::data::Data;
 use crate::index::{Index, WriteTxn, lmdb_error};
@@ -21,9 +21,7 @@ pub(crate) struct Shared {
     pub(crate) data: Arc<Data>,
     /// Where it is, for messages.
     pub(crate) dir: PathBuf,
-    /// This process, as owner of claims.
-    pub(crate) process: Process,
-    /// Owners of this process whose transactions failed, and whose claims could not be given back yet.
+    /// Owners of this client whose transactions failed, and whose claims could not be given back yet.
     pub(crate) abandoned: Mutex<Vec<Owner>>,
     /// The chunk that small commits of this process fill.
     pub(crate) open_chunk: Mutex<Option<u64>>,
@@ -47,7 +45,6 @@ impl Shared {
             index: Arc::new(index),
             data: Arc::new(data),
             dir,
-            process: Process::current(),
             abandoned: Mutex::default(),
             open_chunk: Mutex::default(),
             packers: Packers::default(),
@@ -83,7 +80,6 @@ impl Shared {
         self.data.writable()?;
         self.guards.check_files(&self.index)?;
         self.guards.before_write(&self.index)?;
-        self.guards.clear_dead_readers(&self.index)?;
         WriteTxn::begin(&self.index)
     }
 

@@ -2,74 +2,72 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::ops::Range;
-use std::sync::LazyLock;
+use std::process;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use bigarray_core::{Error, ErrorKind, Result};
 
 use super::allocator::{push_chunks, wrong};
 use super::{Bitmap, Run, Space};
 
-/// A process, told apart from all that had or will have its number.
+/// One that has the database open, told apart from all that had or will have its number.
+///
+/// The number is its own as long as it lives, and shows others by a lock that it does: that lock alone decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Process {
-    /// Of the kernel's run, from its boot id; 0 if there is none to be read.
-    boot: u64,
-    pid: u32,
-    /// When it started, in clock ticks since boot; 0 if that cannot be read.
-    start: u64,
+pub(crate) struct Client {
+    number: u32,
+    /// Of this opening: random.
+    token: u64,
 }
 
-/// Who holds a claim: one transaction of one process.
+/// Who holds a claim: one transaction of one client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Owner {
-    process: Process,
+    client: Client,
     serial: u64,
 }
 
-impl Process {
-    /// This one.
-    pub(crate) fn current() -> Process {
-        let pid = std::process::id();
-        let boot = std::fs::read("/proc/sys/kernel/random/boot_id").map_or(0, |id| u64::from(crc32c::crc32c(&id)) + 1);
-        Process { boot, pid, start: Stat::of(pid).map_or(0, |stat| stat.start) }
+impl Client {
+    /// One that has no number, and claims nothing.
+    pub(crate) const NONE: Client = Client { number: 0, token: 0 };
+
+    /// The client that has just got that number.
+    pub(crate) fn new(number: u32) -> Client {
+        Client { number, token: RandomState::new().hash_one((process::id(), Instant::now())) }
     }
 
-    /// An owner that no other transaction of any process is.
+    /// Its number.
+    pub(crate) fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// An owner that no other transaction is.
     pub(crate) fn new_owner(&self) -> Owner {
-        // Begins anywhere, since a process keeps number and start time when it executes another program.
-        static SERIAL: LazyLock<AtomicU64> = LazyLock::new(|| AtomicU64::new(RandomState::new().hash_one(0)));
-        Owner { process: *self, serial: SERIAL.fetch_add(1, Ordering::Relaxed) }
+        static SERIAL: AtomicU64 = AtomicU64::new(0);
+        Owner { client: *self, serial: SERIAL.fetch_add(1, Ordering::Relaxed) }
     }
 
-    /// Whether the process behind `owner` lives, for all that can be told from this one. `holds_lock` says whether
-    /// any process has the database open under that process id, which also sees into other PID namespaces, and tells a
-    /// process whose first thread alone has ended, and whose files are open, from one that nobody waited for yet.
-    pub(crate) fn sees_alive(&self, owner: &Owner, holds_lock: &mut dyn FnMut(u32) -> Result<bool>) -> Result<bool> {
-        let other = owner.process;
-        let differ = |a: u64, b: u64| a != 0 && b != 0 && a != b;
-        if differ(self.boot, other.boot) {
-            return Ok(false);
+    /// Whether the client behind `owner` lives. `lives` says whether one of that number, not this one's, does.
+    pub(crate) fn sees_alive(&self, owner: &Owner, lives: &mut dyn FnMut(u32) -> Result<bool>) -> Result<bool> {
+        match owner.client.number == self.number {
+            // Or one that had this number before.
+            true => Ok(owner.client.token == self.token),
+            false => lives(owner.client.number),
         }
-        if self.pid == other.pid {
-            return Ok(!differ(self.start, other.start));
-        }
-        let is_running = |stat: Stat| !stat.has_ended && !differ(stat.start, other.start);
-        Ok(Stat::of(other.pid).is_some_and(is_running) || holds_lock(other.pid)?)
     }
 }
 
 impl Owner {
     /// Bytes of a stored owner.
-    pub(crate) const BYTES: usize = 28;
+    pub(crate) const BYTES: usize = 20;
 
     /// As stored, big-endian.
     pub(crate) fn to_bytes(self) -> [u8; Owner::BYTES] {
         let mut bytes = [0; Owner::BYTES];
-        bytes[..8].copy_from_slice(&self.process.boot.to_be_bytes());
-        bytes[8..12].copy_from_slice(&self.process.pid.to_be_bytes());
-        bytes[12..20].copy_from_slice(&self.process.start.to_be_bytes());
-        bytes[20..].copy_from_slice(&self.serial.to_be_bytes());
+        bytes[..4].copy_from_slice(&self.client.number.to_be_bytes());
+        bytes[4..12].copy_from_slice(&self.client.token.to_be_bytes());
+        bytes[12..].copy_from_slice(&self.serial.to_be_bytes());
         bytes
     }
 
@@ -77,41 +75,12 @@ impl Owner {
     pub(crate) fn from_bytes(bytes: &[u8; Owner::BYTES]) -> Owner {
         let number =
             |from: usize, len: usize| bytes[from..from + len].iter().fold(0, |n: u64, byte| n << 8 | u64::from(*byte));
-        let process = Process { boot: number(0, 8), pid: number(8, 4) as u32, start: number(12, 8) };
-        Owner { process, serial: number(20, 8) }
+        Owner { client: Client { number: number(0, 4) as u32, token: number(4, 8) }, serial: number(12, 8) }
     }
 
-    /// Whether it is of that process.
-    pub(crate) fn is_of(&self, process: &Process) -> bool {
-        self.process == *process
-    }
-
-    /// Number of its process.
-    pub(crate) fn pid(&self) -> u32 {
-        self.process.pid
-    }
-}
-
-/// What the system tells of a process.
-#[derive(Debug, PartialEq, Eq)]
-struct Stat {
-    /// Its first thread has, and mostly all of it: it is listed until its parent waits for it.
-    has_ended: bool,
-    /// When it started, in clock ticks since boot.
-    start: u64,
-}
-
-impl Stat {
-    /// Of the process with that number; `None` if there is none.
-    fn of(pid: u32) -> Option<Stat> {
-        Stat::parse(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
-    }
-
-    /// The 3rd field and the 22nd. The second, the program's name in parentheses, may hold anything.
-    fn parse(stat: &str) -> Option<Stat> {
-        let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
-        let has_ended = matches!(fields.next()?, "Z" | "X" | "x");
-        Some(Stat { has_ended, start: fields.nth(18)?.parse().ok()? })
+    /// Number of its client.
+    pub(crate) fn client_number(&self) -> u32 {
+        self.client.number
     }
 }
 
@@ -207,79 +176,40 @@ impl Space<'_> {
 mod tests {
     use super::*;
 
-    fn owner_of(boot: u64, pid: u32, start: u64) -> Owner {
-        Owner { process: Process { boot, pid, start }, serial: 7 }
-    }
-
     #[test]
     fn an_owner_is_itself_again_after_storing() {
-        let owner = owner_of(0x0102_0304_0506_0708, 0x090a_0b0c, 0x0d0e_0f10_1112_1314);
-        assert_eq!(Owner::from_bytes(&owner.to_bytes()), owner);
+        let client = Client { number: 0x0102_0304, token: 0x0506_0708_090a_0b0c };
+        let owner = Owner { client, serial: 0x0d0e_0f10_1112_1314 };
+        let bytes = owner.to_bytes();
+        assert_eq!((bytes[0], bytes[19]), (1, 0x14));
+        assert_eq!(Owner::from_bytes(&bytes), owner);
     }
 
     #[test]
-    fn no_two_owners_are_equal() {
-        let process = Process::current();
-        assert_ne!(process.new_owner(), process.new_owner());
+    fn no_two_owners_are_equal_nor_two_clients_of_one_number() {
+        let client = Client::new(7);
+        assert_ne!(client.new_owner(), client.new_owner());
+        assert_ne!(client, Client::new(7));
     }
 
     #[test]
-    fn state_and_start_time_are_found_behind_any_program_name() {
-        let rest = "1 7 7 0 -1 4194560 5 0 0 0 0 0 0 0 20 0 1 0 98765 1 2 3";
-        for name in ["sh", "a b", ") Z 2 (", ""] {
-            for (state, has_ended) in [("R", false), ("S", false), ("D", false), ("T", false), ("Z", true), ("X", true)]
-            {
-                let stat = Stat::parse(&format!("7 ({name}) {state} {rest}"));
-                assert_eq!(stat, Some(Stat { has_ended, start: 98765 }), "{name:?} {state}");
-            }
+    fn the_lock_alone_tells_whether_an_owner_lives() {
+        let (me, other) = (Client::new(7), Client::new(8));
+        for locked in [true, false] {
+            let lives = &mut |number| {
+                assert_eq!(number, 8);
+                Ok(locked)
+            };
+            assert_eq!(me.sees_alive(&other.new_owner(), lives).unwrap(), locked);
+            // Of its own number this one is the only one that lives.
+            assert!(me.sees_alive(&me.new_owner(), lives).unwrap());
+            assert!(!me.sees_alive(&Client::new(7).new_owner(), lives).unwrap());
         }
-        for bad in ["", "7 sh S 1", "7 (sh) S 1 2 3", "7 (sh) S 1 7 7 0 -1 4194560 5 0 0 0 0 0 0 0 20 0 1 0 x"] {
-            assert_eq!(Stat::parse(bad), None, "{bad:?}");
-        }
-    }
-
-    #[test]
-    fn an_owner_is_dead_only_when_nothing_says_that_it_lives() {
-        let me = Process::current();
-        assert!(me.boot != 0 && me.start != 0, "{me:?}");
-        let alive = |owner: Owner, locked: bool| me.sees_alive(&owner, &mut |_| Ok(locked)).unwrap();
-        // This process, a predecessor with its number, and one from before the last boot.
-        assert!(alive(me.new_owner(), false));
-        assert!(!alive(owner_of(me.boot, me.pid, me.start - 1), true));
-        assert!(!alive(owner_of(me.boot + 1, me.pid, me.start), true));
-        // Process 1 lives, but not since then; a process of another namespace is known by its lock alone.
-        let init = Stat::of(1).unwrap().start;
-        assert!(alive(owner_of(me.boot, 1, init), false));
-        assert!(!alive(owner_of(me.boot, 1, init + 1), false));
-        assert!(alive(owner_of(me.boot, 1, init + 1), true));
-        // What is unknown never proves a death.
-        assert!(alive(owner_of(0, me.pid, 0), false));
-        assert!(alive(owner_of(0, 1, 0), false));
-        assert!(!alive(owner_of(me.boot, u32::MAX, 1), false));
-    }
-
-    #[test]
-    fn a_process_that_has_ended_and_that_nobody_waited_for_is_dead_unless_it_holds_its_lock() {
-        let me = Process::current();
-        let mut child = std::process::Command::new("true").spawn().unwrap();
-        let pid = child.id();
-        let ended = loop {
-            match Stat::of(pid).unwrap() {
-                stat if stat.has_ended => break stat,
-                _ => std::thread::yield_now(),
-            }
-        };
-        let alive = |start, locked| me.sees_alive(&owner_of(me.boot, pid, start), &mut |_| Ok(locked)).unwrap();
-        for start in [ended.start, 0, ended.start + 1] {
-            assert!(!alive(start, false) && alive(start, true), "{start}");
-        }
-        child.wait().unwrap();
     }
 
     #[test]
     fn a_failing_lock_test_sweeps_nothing() {
-        let me = Process::current();
         let fails = &mut |_| Err(Error::new(ErrorKind::Io, "no lock file"));
-        assert!(me.sees_alive(&owner_of(me.boot, u32::MAX, 1), fails).is_err());
+        assert!(Client::new(7).sees_alive(&Client::new(8).new_owner(), fails).is_err());
     }
 }

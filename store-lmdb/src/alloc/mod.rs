@@ -21,7 +21,7 @@ mod tests;
 
 pub(crate) use allocator::Space;
 pub(crate) use bitmap::Bitmap;
-pub(crate) use claims::{Owner, Process};
+pub(crate) use claims::{Client, Owner};
 pub(crate) use freed::{OldestReader, parse_reader_list};
 pub(crate) use table::{FreedKey, SpaceTable};
 

@@ -7,7 +7,7 @@ use bigarray_core::Error;
 use proptest::prelude::*;
 
 use super::simulated::SimulatedTable;
-use super::{CHUNK_PAGES, OldestReader, Owner, Process, Run, Space};
+use super::{CHUNK_PAGES, Client, OldestReader, Owner, Run, Space};
 
 /// A thing that is stored: its pages, and the stamp that all of them carry.
 #[derive(Clone, Debug)]
@@ -33,7 +33,7 @@ struct Writer {
 }
 
 struct Model {
-    process: Process,
+    client: Client,
     /// What the disk holds: the stamp of each page.
     pages: Vec<u64>,
     now: State,
@@ -109,7 +109,7 @@ enum Place {
 impl Model {
     fn new(disk: u64) -> Model {
         Model {
-            process: Process::current(),
+            client: Client::new(1),
             pages: vec![0; (disk * u64::from(CHUNK_PAGES)) as usize],
             now: State { table: SimulatedTable::new(disk), objects: BTreeMap::new() },
             before: None,
@@ -232,7 +232,7 @@ impl Model {
             Op::Claim { writer, chunks, pages, reclaim, dropped } => {
                 let living: Vec<usize> = (0..self.writers.len()).filter(|i| self.writers[*i].alive).collect();
                 let known = writer.and_then(|n| living.get(n % living.len().max(1)).copied());
-                let owner = known.map_or_else(|| self.process.new_owner(), |i| self.writers[i].owner);
+                let owner = known.map_or_else(|| self.client.new_owner(), |i| self.writers[i].owner);
                 let mut space = Space::new(&mut new.table);
                 space.reclaim(oldest, *reclaim).unwrap();
                 let got = match space.claim(&owner, *chunks) {

@@ -3,13 +3,13 @@
 #![allow(clippy::single_range_in_vec_init, reason = "claims are lists of ranges")]
 
 use super::simulated::SimulatedTable;
-use super::{Bitmap, CHUNK_PAGES, OldestReader, Process, Run, Space};
+use super::{Bitmap, CHUNK_PAGES, Client, OldestReader, Run, Space};
 
 /// A file with those chunks, all free.
 fn free_file(chunks: u64) -> SimulatedTable {
     let mut table = SimulatedTable::new(chunks);
     table.txn = 1;
-    let owner = Process::current().new_owner();
+    let owner = Client::new(1).new_owner();
     let mut space = Space::new(&mut table);
     space.claim(&owner, chunks).unwrap();
     space.release(&owner).unwrap();
@@ -67,7 +67,7 @@ fn many_short_pieces_are_taken_only_when_the_file_cannot_grow() {
 fn a_claim_prefers_one_piece_and_leaves_chunks_in_part_use_alone() {
     let mut table = free_file(8);
     take(&mut table, &[run(2, 7, 1), run(3, 0, 1)]);
-    let owner = Process::current().new_owner();
+    let owner = Client::new(1).new_owner();
     let mut space = Space::new(&mut table);
     assert_eq!(space.claim(&owner, 3).unwrap(), [4..7]);
     assert_eq!(space.claim(&owner, 3).unwrap(), [0..2, 7..8]);
@@ -80,7 +80,7 @@ fn a_claim_prefers_one_piece_and_leaves_chunks_in_part_use_alone() {
 #[test]
 fn what_is_left_of_a_claim_is_free_again() {
     let mut table = free_file(3);
-    let owner = Process::current().new_owner();
+    let owner = Client::new(1).new_owner();
     let mut space = Space::new(&mut table);
     space.claim(&owner, 3).unwrap();
     space.settle(&owner, &[run(0, 0, 512), run(1, 0, 10)]).unwrap();
@@ -135,7 +135,7 @@ fn adjoining_freed_pages_are_recorded_as_one_run() {
 
 #[test]
 fn records_that_contradict_each_other_are_refused() {
-    let owner = Process::current().new_owner();
+    let owner = Client::new(1).new_owner();
     let corrupt =
         |result: bigarray_core::Result<()>| assert!(result.as_ref().is_err_and(|e| e.is_corrupt()), "{result:?}");
     let mut table = free_file(2);
@@ -193,7 +193,7 @@ fn the_open_chunk_of_a_dropped_transaction_is_none() {
     let mut open = None;
     Space::new(&mut table.clone()).allocate_in(&mut open, &[1]).unwrap();
     assert_eq!(open, Some(0));
-    let owner = Process::current().new_owner();
+    let owner = Client::new(1).new_owner();
     let mut space = Space::new(&mut table);
     space.claim(&owner, 2).unwrap();
     assert_eq!(space.allocate_in(&mut open, &[1]).unwrap(), [run(2, 0, 1)]);

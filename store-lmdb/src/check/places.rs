@@ -20,7 +20,7 @@ use crate::record::{
 enum Place {
     Header,
     Free,
-    Claimed { pid: u32 },
+    Claimed { client: u32 },
     Freed { txn: u64 },
     Block { array: ArrayId, block: u64 },
 }
@@ -160,7 +160,7 @@ impl Check<'_> {
         let name_of = |place| match place {
             Place::Header => "the header of the file".to_owned(),
             Place::Free => "free".to_owned(),
-            Place::Claimed { pid } => format!("claimed by process {pid}"),
+            Place::Claimed { client } => format!("claimed by client {client}"),
             Place::Freed { txn } => format!("freed by commit {txn}"),
             Place::Block { array, block } => match names.get(&array) {
                 Some(name) => format!("part of array {name:?}, block {block}"),
@@ -252,7 +252,7 @@ fn each_place(
             let inside = ranges.iter().flat_map(|range| range.start.max(some.start)..range.end.min(some.end));
             let outside = ranges.iter().filter(|range| range.end > chunks).map(|range| range.end - 1);
             let runs = inside.chain(outside).map(Run::whole).collect();
-            Ok((Place::Claimed { pid: owner.pid() }, runs))
+            Ok((Place::Claimed { client: owner.client_number() }, runs))
         }))?;
         Ok(true)
     })?;

@@ -12,7 +12,7 @@ use lmdb::Database;
 use serde_json::json;
 
 use super::{CheckReport, Limits, look};
-use crate::alloc::{Bitmap, CHUNK, FreedKey, Process, Run};
+use crate::alloc::{Bitmap, CHUNK, Client, FreedKey, Run};
 use crate::codec::{Algorithm, Encoding, Packed};
 use crate::index::{Dbs, WriteTxn};
 use crate::record::{
@@ -137,7 +137,7 @@ fn put_bitmap(txn: &mut WriteTxn<'_>, chunk: u64, free: &Bitmap) {
 }
 
 fn put_claim(txn: &mut WriteTxn<'_>, chunks: Range<u64>) {
-    let key = Process::current().new_owner().to_bytes();
+    let key = Client::new(1).new_owner().to_bytes();
     txn.put(txn.dbs().claims, &key, &encode_claim(&key, std::slice::from_ref(&chunks))).unwrap();
 }
 
@@ -203,7 +203,7 @@ fn a_data_file_that_is_cut_off_is_found() {
     sound.store.shared.data.writable().unwrap().set_len(CHUNK + 5).unwrap();
     let text = sound.store.check(true).unwrap_err().to_string();
     assert!(text.contains(&format!("has {} bytes, too few for 4 chunks", CHUNK + 5)), "{text}");
-    assert!(text.contains("pages 0..512 of chunk 3 are claimed by process"), "{text}");
+    assert!(text.contains("pages 0..512 of chunk 3 are claimed by client"), "{text}");
 }
 
 /// Picks a table's handle.
@@ -296,9 +296,9 @@ fn a_page_with_two_uses_is_found() {
         free.add(&run(1, 18, 494));
         put_bitmap(txn, 1, &free);
     });
-    finds(&["pages 0..512 of chunk 2 are free and claimed by process", both], |txn| put_claim(txn, 2..3));
-    finds(&["pages 0..512 of chunk 3 are claimed by process", both], |txn| put_claim(txn, 3..4));
-    finds(&["pages 9..10 of chunk 3 are claimed by process", "and part of array \"a\", block 1", both], |txn| {
+    finds(&["pages 0..512 of chunk 2 are free and claimed by client", both], |txn| put_claim(txn, 2..3));
+    finds(&["pages 0..512 of chunk 3 are claimed by client", both], |txn| put_claim(txn, 3..4));
+    finds(&["pages 9..10 of chunk 3 are claimed by client", "and part of array \"a\", block 1", both], |txn| {
         put_block(txn, 1, &[(0, run(3, 9, 1))]);
     });
     finds(&["pages 20..21 of chunk 1 are part of array \"a\", block 2", both], |txn| {

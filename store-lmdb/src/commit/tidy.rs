@@ -14,7 +14,7 @@ use crate::shared::Shared;
 /// Dead owners whose chunks one transaction gives back.
 const SWEPT_AT_ONCE: usize = 8;
 
-/// Gives back, a bounded part of it, chunks that dead processes and failed transactions claimed, and freed pages that
+/// Gives back, a bounded part of it, chunks that dead clients and failed transactions claimed, and freed pages that
 /// nobody can see any more. Returns the oldest state that somebody sees.
 pub(crate) fn tidy(shared: &Shared, txn: &RefCell<WriteTxn<'_>>, space: &mut Space<'_>) -> Result<OldestReader> {
     let abandoned = shared.abandoned.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -24,10 +24,10 @@ pub(crate) fn tidy(shared: &Shared, txn: &RefCell<WriteTxn<'_>>, space: &mut Spa
     Ok(oldest)
 }
 
-/// Gives back all that dead processes claimed, and all that this one did before it opened the database this time: nobody
-/// in it can have anything claimed yet. A few owners a transaction, so that others can commit between them.
+/// Gives back all that dead clients claimed, of this one's number too: it has claimed nothing yet. A few owners a
+/// transaction, so that others can commit between them.
 pub(crate) fn sweep_at_opening(shared: &Shared) -> Result<()> {
-    let is_alive = |owner: &Owner| Ok(!owner.is_of(&shared.process) && lives(shared, owner)?);
+    let is_alive = |owner: &Owner| lives(shared, owner);
     if !any_is_dead(shared, &is_alive)? {
         return Ok(());
     }
@@ -66,5 +66,5 @@ fn any_is_dead(shared: &Shared, is_alive: &impl Fn(&Owner) -> Result<bool>) -> R
 }
 
 fn lives(shared: &Shared, owner: &Owner) -> Result<bool> {
-    shared.process.sees_alive(owner, &mut |pid| shared.guards.holds_lock(pid))
+    shared.guards.client().sees_alive(owner, &mut |number| shared.guards.lives(number))
 }

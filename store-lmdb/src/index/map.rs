@@ -28,7 +28,7 @@ const MAX_READERS: u32 = 4096;
 ///
 /// LMDB takes a path and follows links. So the path leads through the descriptor of the directory, and what was opened is
 /// compared with what the directory has.
-pub(crate) fn open_environment(
+pub(super) fn open_environment(
     dir: &Directory,
     name: &str,
     flags: EnvironmentFlags,
@@ -162,7 +162,7 @@ impl Index {
         if !self.grows || counts.readers + counts.writers > 0 {
             return Ok(());
         }
-        let info = self.env.info().map_err(|e| lmdb_error(&self.dir, "asking for the size", e))?;
+        let info = self.env.lmdb().info().map_err(|e| lmdb_error(&self.dir, "asking for the size", e))?;
         if (info.last_pgno() + 1) * super::PAGE_BYTES > info.map_size() / 2 && has_addresses(info.map_size()) {
             self.remap(counts, info.map_size() * 2)?;
         }
@@ -188,7 +188,7 @@ impl Index {
             );
             return Err(full.context(why));
         }
-        let info = self.env.info().map_err(|e| lmdb_error(&self.dir, "asking for the size", e))?;
+        let info = self.env.lmdb().info().map_err(|e| lmdb_error(&self.dir, "asking for the size", e))?;
         if !has_addresses(info.map_size()) {
             let why = format!("the index cannot grow beyond {} bytes of address space (ulimit -v)", info.map_size());
             return Err(full.context(why));
@@ -198,12 +198,14 @@ impl Index {
 
     /// Whether LMDB refuses everything since it failed to write its meta page.
     pub(crate) fn is_broken(&self) -> bool {
+        // Where not even that can be asked, it is not known to be whole.
+        let Ok(slots) = self.env.slots() else { return true };
         let _unmoved = self.live.lock();
-        matches!(self.env.begin_ro_txn(), Err(lmdb::Error::Panic))
+        matches!(slots.begin_read(), Err(lmdb::Error::Panic))
     }
 
     fn remap(&self, counts: &mut Counts, bytes: usize) -> Result<()> {
-        self.env.set_map_size(bytes).map_err(|e| {
+        self.env.lmdb().set_map_size(bytes).map_err(|e| {
             counts.lost = true;
             lmdb_error(&self.dir, format_args!("enlarging the map to {bytes} bytes"), e)
         })

@@ -1,7 +1,9 @@
 //! The LMDB environment: its tables, and how they are read and written as bytes. Keys and values are typed in
 //! `record`; transactions are in `txn`.
 
+mod environment;
 mod error;
+mod identity;
 mod map;
 pub(crate) mod readers;
 mod state;
@@ -13,14 +15,15 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use bigarray_core::{Error, ErrorKind, Result, Version};
-use lmdb::{Database, Environment};
+use lmdb::Database;
 
 use crate::opening::files::FileId;
 use crate::record::{DatabaseId, Meta};
 
+pub(crate) use environment::{Env, Gates};
 pub use error::is_index_full;
 pub(crate) use error::lmdb_error;
-pub(crate) use map::open_environment;
+pub use identity::lmdb_version;
 pub(crate) use structure::Structure;
 pub(crate) use tables::Tables;
 pub(crate) use txn::{ReadTxn, WriteTxn};
@@ -60,7 +63,7 @@ pub(crate) const MAX_DBS: u32 = 16;
 
 /// The open environment.
 pub(crate) struct Index {
-    env: Environment,
+    env: Env,
     dbs: Dbs,
     dir: PathBuf,
     live: map::Live,
@@ -74,21 +77,24 @@ impl Index {
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`] for another format, [`ErrorKind::Corrupt`] for something else than our index.
-    pub(crate) fn new(env: Environment, dir: &Path, new: Option<DatabaseId>, grows: bool) -> Result<Index> {
-        let dbs = Self::tables_of(&env, new).map_err(|e| match e {
-            lmdb::Error::NotFound => Error::new(
-                ErrorKind::Corrupt,
-                format!("the index of {} has not the tables of a bigarray database", dir.display()),
-            ),
-            e => lmdb_error(dir, "opening the tables", e),
-        })?;
+    pub(crate) fn new(env: Env, dir: &Path, new: Option<DatabaseId>, grows: bool) -> Result<Index> {
+        let dbs = {
+            let new = new.map(|id| Ok((id, env.writing()?))).transpose()?;
+            Self::tables_of(&env.slots()?, new).map_err(|e| match e {
+                lmdb::Error::NotFound => Error::new(
+                    ErrorKind::Corrupt,
+                    format!("the index of {} has not the tables of a bigarray database", dir.display()),
+                ),
+                e => lmdb_error(dir, "opening the tables", e),
+            })?
+        };
         let index = Index { env, dbs, dir: dir.to_owned(), live: map::Live::default(), grows };
         index.check_format()?;
         Ok(index)
     }
 
     fn check_format(&self) -> Result<()> {
-        let txn = self.env.begin_ro_txn().map_err(|e| lmdb_error(&self.dir, "reading the format", e))?;
+        let txn = self.env.slots()?.begin_read().map_err(|e| lmdb_error(&self.dir, "reading the format", e))?;
         match Tables::new(&txn, self).meta(Meta::FORMAT)? {
             Meta::FORMAT_VERSION => Ok(()),
             other => Err(Error::new(
@@ -105,17 +111,17 @@ impl Index {
     /// Number of the newest committed state.
     pub(crate) fn newest(&self) -> Result<Version> {
         let _unmoved = self.usable()?;
-        let info = self.env.info().map_err(|e| lmdb_error(&self.dir, "asking for the newest state", e))?;
+        let info = self.env.lmdb().info().map_err(|e| lmdb_error(&self.dir, "asking for the newest state", e))?;
         Ok(Version(info.last_txnid() as u64))
     }
 
     /// Which file it is.
     pub(crate) fn file(&self) -> io::Result<FileId> {
-        Ok(map::file_id(&self.env)?)
+        Ok(map::file_id(self.env.lmdb())?)
     }
 
     /// The environment, for what only its reader table and descriptor say.
-    pub(crate) fn env(&self) -> &Environment {
+    pub(crate) fn env(&self) -> &Env {
         &self.env
     }
 }

@@ -17,7 +17,7 @@ unsafe extern "C" fn append(text: *const c_char, to: *mut c_void) -> c_int {
 }
 
 /// LMDB's own words for who sees which state.
-pub(crate) fn list(env: &Environment) -> lmdb::Result<String> {
+fn list(env: &Environment) -> lmdb::Result<String> {
     let mut text = String::new();
     // SAFETY: the environment is open; `append` gets the String it expects, for the time of this call.
     match unsafe { lmdb_sys::mdb_reader_list(env.env(), Some(append), (&raw mut text).cast()) } {
@@ -26,8 +26,18 @@ pub(crate) fn list(env: &Environment) -> lmdb::Result<String> {
     }
 }
 
-/// Drops what dead processes left in the table; returns how many slots that were.
-pub(crate) fn clear_dead(env: &Environment) -> lmdb::Result<usize> {
+/// The numbers of the processes that have places in the table, ascending, each once.
+pub(crate) fn numbers(env: &Environment) -> lmdb::Result<Vec<u32>> {
+    let list = list(env)?;
+    let mut numbers: Vec<u32> =
+        list.lines().filter_map(|line| line.split_ascii_whitespace().next()?.parse().ok()).collect();
+    numbers.sort_unstable();
+    numbers.dedup();
+    Ok(numbers)
+}
+
+/// Drops what dead processes left in the table; returns how many places that were.
+pub(super) fn clear_dead(env: &Environment) -> lmdb::Result<usize> {
     let mut dead = 0;
     // SAFETY: the environment is open.
     match unsafe { lmdb_sys::mdb_reader_check(env.env(), &mut dead) } {
@@ -40,7 +50,7 @@ impl WriteTxn<'_> {
     /// The oldest state that anybody sees, in any process. Whoever begins now sees the state this replaces, or a later
     /// one.
     pub(crate) fn oldest_reader(&self) -> Result<OldestReader> {
-        let text = list(&self.index.env).map_err(|e| lmdb_error(&self.index.dir, "listing the readers", e))?;
+        let text = list(self.index.env.lmdb()).map_err(|e| lmdb_error(&self.index.dir, "listing the readers", e))?;
         Ok(parse_reader_list(&text))
     }
 }

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use bigarray_core::{Error, Result, Version};
 use lmdb::{Database, DatabaseFlags, RoTransaction, RwTransaction, Transaction, WriteFlags};
 
+use super::environment::{Slots, Writing};
 use super::map::CountedWrite;
 use super::{Dbs, Index, Tables, lmdb_error};
 use crate::alloc::{Bitmap, HEADER};
@@ -35,16 +36,17 @@ impl ReadTxn {
     /// Begins on the newest committed state.
     pub(crate) fn begin(index: &Arc<Index>) -> Result<ReadTxn> {
         let of = |e| lmdb_error(&index.dir, "beginning to read", e);
-        let mut counts = index.usable()?;
-        index.grow_ahead(&mut counts)?;
         loop {
-            match index.env.begin_ro_txn() {
+            let slots = index.env.slots()?;
+            let mut counts = index.usable()?;
+            index.grow_ahead(&mut counts)?;
+            match slots.begin_read() {
                 Ok(txn) => {
                     // SAFETY: `txn` is live.
                     let id = unsafe { lmdb_sys::mdb_txn_id(txn.txn()) };
                     // A commit writes over the meta page of the state before last: what was copied is whole if it was
                     // still the last one after it had been copied.
-                    if id != index.env.info().map_err(of)?.last_txnid() && !is_last(index, id)? {
+                    if id != index.env.lmdb().info().map_err(of)?.last_txnid() && !is_last(index, &slots, id)? {
                         continue;
                     }
                     // SAFETY: A: the environment outlives the transaction: `index` is kept beside it, and `drop` ends
@@ -59,8 +61,8 @@ impl ReadTxn {
                     });
                 }
                 Err(lmdb::Error::MapResized) => {
+                    drop(slots);
                     index.adopt_growth(counts)?;
-                    counts = index.usable()?;
                 }
                 Err(e) => return Err(of(e)),
             }
@@ -81,8 +83,8 @@ impl ReadTxn {
 /// Whether `id` is the last that a commit made known. It may not be the newest of the meta pages: a commit writes its
 /// own, which takes as long as the disk does, and makes its id known only then. One that is killed between the two never
 /// does, and leaves that to the next commit, of whichever process; to wait for it could be for ever.
-fn is_last(index: &Index, id: usize) -> Result<bool> {
-    match index.env.begin_ro_txn() {
+fn is_last(index: &Index, slots: &Slots<'_>, id: usize) -> Result<bool> {
+    match slots.begin_read() {
         // SAFETY: `probe` is live.
         Ok(probe) => Ok(unsafe { lmdb_sys::mdb_txn_id(probe.txn()) } == id),
         Err(lmdb::Error::MapResized) => Ok(false),
@@ -107,23 +109,28 @@ pub(crate) struct WriteTxn<'i> {
     txn: RwTransaction<'i>,
     pub(super) index: &'i Index,
     id: u64,
-    // Last: the count falls when the transaction has ended.
+    // The count falls when the transaction has ended.
     _counted: CountedWrite<'i>,
+    // Last: then another process may write.
+    _writing: Writing,
 }
 
 impl<'i> WriteTxn<'i> {
     /// Waits for the write lock and begins on the newest committed state.
     pub(crate) fn begin(index: &'i Index) -> Result<WriteTxn<'i>> {
+        let writing = index.env.writing()?;
         loop {
+            let slots = index.env.slots()?;
             let counted = index.count_write()?;
-            match index.env.begin_rw_txn() {
+            match slots.begin_write(&writing) {
                 Ok(txn) => {
                     // SAFETY: `txn` is live.
                     let id = unsafe { lmdb_sys::mdb_txn_id(txn.txn()) } as u64;
-                    return Ok(WriteTxn { txn, index, id, _counted: counted });
+                    return Ok(WriteTxn { txn, index, id, _counted: counted, _writing: writing });
                 }
                 Err(lmdb::Error::MapResized) => {
                     drop(counted);
+                    drop(slots);
                     index.adopt_growth(index.usable()?)?;
                 }
                 Err(e) => return Err(lmdb_error(&index.dir, "beginning to write", e)),
@@ -176,19 +183,18 @@ impl<'i> WriteTxn<'i> {
 }
 
 impl Index {
-    /// Opens the tables of `env`; makes them, in one transaction, those of the database `new`, where there
-    /// are none yet.
-    pub(super) fn tables_of(env: &lmdb::Environment, new: Option<DatabaseId>) -> lmdb::Result<Dbs> {
-        let txn = env.begin_ro_txn()?;
+    /// Opens the tables; makes them, in one transaction, those of the database `new`, where there are none yet.
+    pub(super) fn tables_of(slots: &Slots<'_>, new: Option<(DatabaseId, Writing)>) -> lmdb::Result<Dbs> {
+        let txn = slots.begin_read()?;
         // SAFETY: handles are opened here alone, once an environment, before anyone else can have it: no transaction
         // runs beside this one.
         match Dbs::open_with(|name| unsafe { txn.open_db(Some(name)) }) {
             // Handles become the environment's own only when their transaction is committed.
             Ok(dbs) => txn.commit().map(|()| dbs),
             Err(e @ lmdb::Error::NotFound) => {
-                let Some(id) = new else { return Err(e) };
+                let Some((id, writing)) = &new else { return Err(e) };
                 drop(txn);
-                let mut txn = env.begin_rw_txn()?;
+                let mut txn = slots.begin_write(writing)?;
                 // SAFETY: as above.
                 let dbs = Dbs::open_with(|name| unsafe { txn.create_db(Some(name), DatabaseFlags::empty()) })?;
                 for (name, number) in
@@ -196,7 +202,7 @@ impl Index {
                 {
                     txn.put(dbs.meta, &name, &Meta::encode(name, number), WriteFlags::NO_OVERWRITE)?;
                 }
-                txn.put(dbs.meta, &Meta::ID, &Meta::encode_id(id), WriteFlags::NO_OVERWRITE)?;
+                txn.put(dbs.meta, &Meta::ID, &Meta::encode_id(*id), WriteFlags::NO_OVERWRITE)?;
                 // Of the first chunk all is free but the header.
                 let mut free = Bitmap::FULL;
                 free.remove(&HEADER);

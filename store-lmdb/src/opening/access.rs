@@ -44,7 +44,7 @@ impl Access {
             }
         };
         let of = |name: &str, e| failed(&dir.path.join(name), "opening it", e);
-        let table = has_table.then(|| dir.open(LOCK_TABLE, OFlag::O_RDWR | OFlag::O_CREAT));
+        let table = has_table.then(|| Unshared::open(|| dir.open(LOCK_TABLE, OFlag::O_RDWR | OFlag::O_CREAT)));
         let table = match table.transpose() {
             Err(e) if options.read_only && is_unwritable(&e) => None,
             opened => opened.map_err(|e| of(LOCK_TABLE, e))?.map(LockTable),

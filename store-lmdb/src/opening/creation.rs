@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use bigarray_core::{Error, ErrorKind, Result, Version};
 use bigarray_process::Unshared;
+use lmdb::EnvironmentFlags;
 use nix::fcntl::OFlag;
 
 use super::files::{Directory, failed};
@@ -26,7 +27,7 @@ use super::waiting::{Waiting, wait};
 use super::{DATA, INDEX, LOCK_TABLE, flags};
 use crate::alloc::{CHUNK, HEADER};
 use crate::durability::MARK;
-use crate::index::{Index, ReadTxn, lmdb_error, open_environment};
+use crate::index::{Env, Index, ReadTxn, lmdb_error};
 use crate::options::Options;
 use crate::record::{DatabaseId, encode_header};
 
@@ -134,7 +135,7 @@ fn make_index(dir: &Directory) -> Result<()> {
     let file = dir.open(UNFINISHED, OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL);
     let file = file.map_err(|e| failed(&unfinished, "creating it", e))?;
     let id = DatabaseId::random().map_err(|e| failed(&dir.path, "making an id for a new database", e))?;
-    let env = open_environment(dir, UNFINISHED, flags() | lmdb::EnvironmentFlags::NO_LOCK, Some(MAP_BYTES))?;
+    let env = open_alone(dir, UNFINISHED, EnvironmentFlags::empty())?;
     drop(Index::new(env, &dir.path, Some(id), false)?);
     file.sync_all().and_then(|()| dir.rename(UNFINISHED, INDEX)).map_err(|e| failed(&unfinished, "finishing it", e))?;
     dir.file.sync_all().map_err(|e| failed(&dir.path, "syncing the directory", e))
@@ -158,10 +159,14 @@ fn make_data(dir: &Directory, id: DatabaseId) -> Result<()> {
 /// The id of the database, and the number of the last transaction, of an index that nobody can have open, since `data`
 /// is missing.
 fn look_at_index(dir: &Directory) -> Result<(DatabaseId, usize)> {
-    let flags = flags() | lmdb::EnvironmentFlags::NO_LOCK | lmdb::EnvironmentFlags::READ_ONLY;
-    let env = open_environment(dir, INDEX, flags, Some(MAP_BYTES))?;
-    let last = env.info().map_err(|e| lmdb_error(&dir.path, "asking for the last transaction", e))?.last_txnid();
+    let env = open_alone(dir, INDEX, EnvironmentFlags::READ_ONLY)?;
+    let last = env.lmdb().info().map_err(|e| lmdb_error(&dir.path, "asking for the last transaction", e))?.last_txnid();
     let index = Arc::new(Index::new(env, &dir.path, None, false)?);
     let id = ReadTxn::begin(&index)?.tables().id()?;
     Ok((id, last))
+}
+
+/// An environment that no other process opens meanwhile.
+fn open_alone(dir: &Directory, name: &str, also: EnvironmentFlags) -> Result<Env> {
+    Env::open(dir, name, flags() | EnvironmentFlags::NO_LOCK | also, Some(MAP_BYTES), None)
 }

@@ -9,18 +9,19 @@ use std::{mem, process, thread};
 
 use bigarray_core::{Error, ErrorKind, Result};
 use bigarray_process::Unshared;
-use lmdb::{Environment, EnvironmentFlags};
+use lmdb::EnvironmentFlags;
 use nix::fcntl::{FallocateFlags, OFlag};
 
 use super::access::{self, Access, opening};
 use super::files::{Directory, FileId, failed};
-use super::locks::{self, LIVE, LOCKLESS, LockTable, OPENING, WRITER, process_byte};
+use super::locks::{self, LIVE, LOCKLESS, LockTable, OPENING, WRITER};
 use super::registry::Reservation;
 use super::waiting::{Limit, Waiting, wait};
-use super::{DATA, INDEX, LOCK_TABLE, creation};
+use super::{DATA, INDEX, LOCK_TABLE, clients, creation};
+use crate::alloc::Client;
 use crate::calls::allocate;
 use crate::durability;
-use crate::index::{Index, Structure, lmdb_error, open_environment, readers};
+use crate::index::{Env, Gates, Index, Structure, lmdb_error, readers};
 use crate::options::{Durability, Options};
 use crate::turn::Turns;
 
@@ -44,11 +45,13 @@ pub(crate) struct Guards {
     /// The level was agreed on: closing has to see to it.
     agreed: AtomicBool,
     /// How long to wait for others.
-    limit: Limit,
+    limit: Arc<Limit>,
     /// `data`, opened for its locks alone.
     data: Arc<Unshared<File>>,
     /// `None`: it is not written to, so nobody may write to the database.
     table: Option<LockTable>,
+    /// This client; [`Client::NONE`] without a lock table.
+    client: Client,
     turns: Turns,
     /// `data` is open to write: whether locks on it may be exclusive.
     exclusive: bool,
@@ -67,12 +70,13 @@ impl Guards {
         let turns = Turns::new(turns, &dir.path);
         let guards = Guards {
             pid: process::id(),
-            limit: Limit::default(),
+            limit: Arc::default(),
             read_only: options.read_only,
             durability: options.durability,
             agreed: AtomicBool::new(false),
             data,
             table,
+            client: Client::NONE,
             turns,
             exclusive,
             dir,
@@ -102,8 +106,8 @@ impl Guards {
     }
 
     /// Opens LMDB.
-    pub(super) fn open_index(&self, flags: EnvironmentFlags, map_bytes: Option<usize>) -> Result<Environment> {
-        open_environment(&self.dir, INDEX, flags | self.lmdb_flags(), map_bytes)
+    pub(super) fn open_index(&self, flags: EnvironmentFlags, map_bytes: Option<usize>) -> Result<Env> {
+        Env::open(&self.dir, INDEX, flags | self.lmdb_flags(), map_bytes, self.gates()?)
     }
 
     /// Refuses once one of the files was removed or replaced.
@@ -121,13 +125,6 @@ impl Guards {
                 ))),
             };
         };
-        if self.is_held(process_byte(self.pid))? {
-            return Err(self.in_use(&format!(
-                "a process of another PID namespace has it open under the same process number {}, by which readers \
-                 are told apart; start one of them again, or run both in one PID namespace",
-                self.pid
-            )));
-        }
         if self.is_held(LIVE)? {
             let lost = || {
                 let is_used = table.is_used().map_err(|e| self.failed("asking for locks", e))?;
@@ -141,7 +138,7 @@ impl Guards {
                 )));
             }
         } else {
-            match allocate(&table.0, FallocateFlags::FALLOC_FL_KEEP_SIZE, 0, TABLE_BYTES) {
+            match allocate(&*table.0, FallocateFlags::FALLOC_FL_KEEP_SIZE, 0, TABLE_BYTES) {
                 Ok(()) | Err(nix::errno::Errno::EOPNOTSUPP) => {}
                 Err(e) => return Err(failed(&self.dir.path.join(LOCK_TABLE), "making room for it", e.into())),
             }
@@ -152,13 +149,34 @@ impl Guards {
         Ok(())
     }
 
-    /// Shows others that it is open here. LMDB is.
-    pub(super) fn mark(&self) -> Result<()> {
+    /// Gates to LMDB's lock table; `None` if it is opened without.
+    fn gates(&self) -> Result<Option<Gates>> {
+        let Some(table) = &self.table else { return Ok(None) };
+        let open = || {
+            let open = || self.dir.open(LOCK_TABLE, OFlag::O_RDWR);
+            let file = Unshared::open(open).map_err(|e| failed(&self.dir.path.join(LOCK_TABLE), "opening it", e))?;
+            access::check_file(&self.dir, LOCK_TABLE, FileId::of(&table.0))?;
+            access::check_file(&self.dir, LOCK_TABLE, FileId::of(&file))?;
+            Ok(file)
+        };
+        Gates::new(&self.dir.path, open, &self.limit).map(Some)
+    }
+
+    /// This client.
+    pub(crate) fn client(&self) -> Client {
+        self.client
+    }
+
+    /// Makes this a client, and shows others that it is open here. LMDB is, and nothing has begun.
+    pub(super) fn mark(&mut self, env: &Env) -> Result<()> {
+        if let Some(table) = &self.table {
+            self.client = Client::new(clients::take_number(table, env, self.read_only)?);
+            env.set_number(self.client.number())?;
+        }
         let of = |e| self.failed("taking the locks of an open database", e);
         let Some(table) = &self.table else { return locks::share(&self.data, LOCKLESS).map_err(of) };
-        table.relock(self.pid).map_err(of)?;
+        table.relock(self.client.number()).map_err(of)?;
         locks::share(&self.data, LIVE).map_err(of)?;
-        locks::share(&self.data, process_byte(self.pid)).map_err(of)?;
         if !self.read_only {
             locks::share(&self.data, WRITER).map_err(of)?;
         }
@@ -231,59 +249,59 @@ impl Guards {
     pub(crate) fn before_begin(&self) -> Result<()> {
         self.check_process()?;
         let Some(table) = &self.table else { return Ok(()) };
-        table.relock(self.pid).map_err(|e| match e.kind() {
+        table.relock(self.client.number()).map_err(|e| match e.kind() {
             io::ErrorKind::WouldBlock | io::ErrorKind::PermissionDenied => self.in_use(&format!(
-                "its {LOCK_TABLE} is locked by another program, or by a process of another PID namespace with the number \
-                 {} of this one; end that, then open the database again",
-                self.pid
+                "its {LOCK_TABLE} is locked by another program; end that, then open the database again"
             )),
             _ => self.failed("locking the reader table", e),
         })
     }
 
-    /// To be called before every write transaction, which may reuse what nobody reads any more.
+    /// To be called before every write transaction, which may reuse what is not read any more. Clears the readers of
+    /// processes that ended without closing.
     ///
     /// # Errors
     /// [`ErrorKind::InUse`] if a reader lost its locks: LMDB could take it for dead.
     pub(crate) fn before_write(&self, index: &Index) -> Result<()> {
         self.before_begin()?;
-        match lasts(|| self.lost_reader(index))? {
-            None => Ok(()),
-            Some(pid) => Err(self.in_use(&format!(
-                "process {pid} reads it, but lost its locks on {LOCK_TABLE}, by opening and closing that file itself; \
-                 nothing can be written until it begins a transaction or ends"
-            ))),
+        if lasts(|| Ok((self.clear_dead_readers(index)? == Cleared::LostReader).then_some(())))?.is_some() {
+            return Err(self.in_use(&format!(
+                "a process that reads it lost its locks on {LOCK_TABLE}, by opening and closing that file itself; nothing \
+                 can be written until it begins a transaction or ends"
+            )));
         }
+        Ok(())
     }
 
-    /// Clears the readers of processes that ended without closing, unless a living one lacks the locks it is known by.
-    /// Returns how many there were.
-    pub(crate) fn clear_dead_readers(&self, index: &Index) -> Result<usize> {
-        if self.lost_reader(index)?.is_some() {
-            return Ok(0);
-        }
-        readers::clear_dead(index.env()).map_err(|e| lmdb_error(&self.dir.path, "clearing dead readers", e))
-    }
-
-    /// A process that reads and lives, though LMDB takes it for dead.
-    fn lost_reader(&self, index: &Index) -> Result<Option<u32>> {
-        let Some(table) = &self.table else { return Ok(None) };
-        let list = readers::list(index.env()).map_err(|e| lmdb_error(&self.dir.path, "listing the readers", e))?;
-        let mut pids: Vec<u32> = list.lines().filter_map(|l| l.split_ascii_whitespace().next()?.parse().ok()).collect();
-        pids.sort_unstable();
-        pids.dedup();
-        for pid in pids.into_iter().filter(|pid| *pid != self.pid) {
+    /// Clears the readers of processes that ended without closing, unless a living one lacks the locks that LMDB knows it
+    /// by.
+    pub(crate) fn clear_dead_readers(&self, index: &Index) -> Result<Cleared> {
+        let Some(table) = &self.table else { return Ok(Cleared::All) };
+        let of = |e| lmdb_error(&self.dir.path, "listing the readers", e);
+        let mut are_dead = false;
+        for number in readers::numbers(index.env().lmdb()).map_err(of)? {
             let of = |e| self.failed("asking for locks", e);
-            if !table.is_alive(pid).map_err(of)? && self.holds_lock(pid)? {
-                return Ok(Some(pid));
+            if number == self.client.number() || table.is_alive(number).map_err(of)? {
+                continue;
             }
+            if table.is_client(number).map_err(of)? {
+                return Ok(Cleared::LostReader);
+            }
+            are_dead = true;
         }
-        Ok(None)
+        if are_dead {
+            let slots = index.env().slots()?;
+            slots.clear_dead().map_err(|e| lmdb_error(&self.dir.path, "clearing dead readers", e))?;
+        }
+        Ok(Cleared::All)
     }
 
-    /// Whether a process of that number has the database open, in whatever PID namespace.
-    pub(crate) fn holds_lock(&self, pid: u32) -> Result<bool> {
-        Ok(pid == self.pid || self.is_held(process_byte(pid))?)
+    /// Whether the client of that number lives.
+    pub(crate) fn lives(&self, number: u32) -> Result<bool> {
+        match &self.table {
+            Some(table) => table.is_client(number).map_err(|e| self.failed("asking for locks", e)),
+            None => Ok(true),
+        }
     }
 
     /// How long to wait for others, at most.
@@ -323,7 +341,8 @@ impl Guards {
 
     /// Makes the index as long as it says, which LMDB does not always, so that no opening takes it for truncated. For a
     /// writer, while nobody else is.
-    fn lengthen_index(&self, env: &Environment) -> Result<()> {
+    fn lengthen_index(&self, env: &Env) -> Result<()> {
+        let env = env.lmdb();
         let of = |e| lmdb_error(&self.dir.path, "asking for the length", e);
         let needed = (env.info().map_err(of)?.last_pgno() as u64 + 1) * u64::from(env.stat().map_err(of)?.page_size());
         if self.dir.size_of(INDEX)?.is_some_and(|len| len < needed) {
@@ -364,7 +383,7 @@ impl Guards {
     }
 
     fn unmark(&self) {
-        for at in [LIVE, WRITER, LOCKLESS, process_byte(self.pid)] {
+        for at in [LIVE, WRITER, LOCKLESS] {
             self.unlock(at);
         }
     }
@@ -389,6 +408,15 @@ impl Guards {
     }
 }
 
+/// What became of the readers of dead processes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cleared {
+    /// There are none any more.
+    All,
+    /// They are as they were: LMDB would take a living reader for dead as well.
+    LostReader,
+}
+
 /// What `look` sees, if it still does after a while: a process that is killed loses its locks on `index-lock` a moment
 /// before those on `data`, and so for that moment looks as one that lives without.
 fn lasts<T>(look: impl Fn() -> Result<Option<T>>) -> Result<Option<T>> {
@@ -405,6 +433,12 @@ impl Drop for Guards {
     fn drop(&mut self) {
         if self.pid == process::id() {
             self.unmark();
+            // LMDB has closed: nothing is left under the number.
+            if let Some(table) = &self.table
+                && let Err(e) = table.give_number(self.client.number())
+            {
+                tracing::warn!("{}: giving back a lock: {e}", self.dir.path.display());
+            }
             self.unlock(OPENING);
         } else {
             // As in `close`.

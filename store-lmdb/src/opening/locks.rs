@@ -1,15 +1,18 @@
 //! Byte locks on `data` and on `index-lock`.
 //!
-//! On `data` they belong to an open file (`F_OFD_SETLK`): nothing else in the process can lose them. They lie far
-//! beyond any payload, so the bytes need not exist. On `index-lock` LMDB's own belong to the process (`F_SETLK`), and
-//! are lost as soon as the process closes *any* descriptor of that file, whoever opened it. LMDB then takes the process
-//! for dead: it clears its readers, or all of the table. So the same locks are taken again at every begin, and what
-//! only `data` can tell, that somebody lives, is asked before LMDB may decide.
+//! Ours belong to an open file (`F_OFD_SETLK`): nothing else in the process can lose them. They lie far beyond anything
+//! in the file, so the bytes need not exist. On `index-lock` LMDB's own belong to the process (`F_SETLK`), and are lost as
+//! soon as the process closes *any* descriptor of that file, whatever opened it. LMDB then takes the process for dead: it
+//! clears its readers, or all of the table. So the same locks are taken again at every begin, and what only locks of ours
+//! can tell, that a process lives, is asked before LMDB may decide.
+//!
+//! Clients are told apart by numbers that are handed out here, not by process numbers: those repeat across PID namespaces.
 
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
+use bigarray_process::Unshared;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FlockArg, fcntl};
 use nix::libc::{self, c_int};
@@ -26,9 +29,14 @@ pub(crate) const LOCKLESS: i64 = BASE + 3;
 /// The turn to commit: exclusive.
 pub(crate) const TURN: i64 = BASE + 4;
 
-/// Open, with LMDB's lock table, in the process of that number.
-pub(crate) fn process_byte(pid: u32) -> i64 {
-    BASE + (1 << 33) + i64::from(pid)
+/// On `index-lock`: whoever takes a place in the reader table, clears places, or opens or closes LMDB: exclusive.
+pub(crate) const SLOTS: i64 = BASE;
+/// On `index-lock`: whoever has LMDB's write transaction: exclusive.
+pub(crate) const WRITING: i64 = BASE + 1;
+
+/// On `index-lock`: the client of that number, which has the database open with LMDB's lock table: exclusive.
+fn client_byte(number: u32) -> i64 {
+    BASE + (1 << 33) + i64::from(number)
 }
 
 /// Where LMDB locks `index-lock` for all who use the table: shared, exclusive while it is made.
@@ -142,13 +150,28 @@ pub(crate) fn is_held(data: &File, at: i64) -> io::Result<bool> {
 }
 
 /// `index-lock`, opened beside LMDB. Closed only when LMDB has closed its environment: closing it drops its locks too.
-pub(crate) struct LockTable(pub(crate) File);
+pub(crate) struct LockTable(pub(crate) Unshared<File>);
 
 impl LockTable {
     /// Takes again, for this process, what LMDB holds while the environment is open. Costs two system calls.
-    pub(crate) fn relock(&self, pid: u32) -> io::Result<()> {
-        uninterrupted(&self.0, &byte(libc::F_RDLCK, TABLE), |l| FcntlArg::F_SETLK(l))?;
-        uninterrupted(&self.0, &byte(libc::F_WRLCK, i64::from(pid)), |l| FcntlArg::F_SETLK(l))
+    pub(crate) fn relock(&self, number: u32) -> io::Result<()> {
+        uninterrupted(&*self.0, &byte(libc::F_RDLCK, TABLE), |l| FcntlArg::F_SETLK(l))?;
+        uninterrupted(&*self.0, &byte(libc::F_WRLCK, i64::from(number)), |l| FcntlArg::F_SETLK(l))
+    }
+
+    /// Takes a client's number, unless another client has it. Whether it was free.
+    pub(crate) fn take_number(&self, number: u32) -> io::Result<bool> {
+        Lock::Exclusive(client_byte(number)).take(&self.0)
+    }
+
+    /// Gives a number back. LMDB must have closed, so that nothing is left under it.
+    pub(crate) fn give_number(&self, number: u32) -> io::Result<()> {
+        Lock::Exclusive(client_byte(number)).release(&self.0)
+    }
+
+    /// Whether another client has that number: then it lives.
+    pub(crate) fn is_client(&self, number: u32) -> io::Result<bool> {
+        is_held(&self.0, client_byte(number))
     }
 
     /// Whether another process uses the table.
@@ -156,14 +179,14 @@ impl LockTable {
         self.is_held(TABLE)
     }
 
-    /// Whether LMDB takes another process of that number for alive.
-    pub(crate) fn is_alive(&self, pid: u32) -> io::Result<bool> {
-        self.is_held(i64::from(pid))
+    /// Whether LMDB takes another client of that number for alive.
+    pub(crate) fn is_alive(&self, number: u32) -> io::Result<bool> {
+        self.is_held(i64::from(number))
     }
 
     fn is_held(&self, at: i64) -> io::Result<bool> {
         let mut lock = byte(libc::F_WRLCK, at);
-        fcntl(&self.0, FcntlArg::F_GETLK(&mut lock))?;
+        fcntl(&*self.0, FcntlArg::F_GETLK(&mut lock))?;
         Ok(lock.l_type != libc::F_UNLCK as libc::c_short)
     }
 }

@@ -1,6 +1,7 @@
 //! Opening and closing a database (DESIGN §6, Locks).
 
 mod access;
+mod clients;
 mod creation;
 pub(crate) mod exclusive;
 pub(crate) mod files;
@@ -17,7 +18,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bigarray_core::Result;
-use lmdb::{Environment, EnvironmentFlags};
+use lmdb::EnvironmentFlags;
 use nix::fcntl::OFlag;
 
 pub(crate) use guards::Guards;
@@ -25,7 +26,7 @@ pub(crate) use guards::Guards;
 use crate::alloc::CHUNK;
 use crate::check::check;
 use crate::commit::sweep_at_opening;
-use crate::index::ReadTxn;
+use crate::index::{Env, ReadTxn};
 use crate::options::Options;
 use crate::record::Meta;
 use crate::shared::Shared;
@@ -45,7 +46,7 @@ fn flags() -> EnvironmentFlags {
 /// What opening hands over.
 pub(crate) struct Opened {
     /// The index, opened.
-    pub(crate) env: Environment,
+    pub(crate) env: Env,
     /// The data file for writing, unless read-only.
     pub(crate) data_rw: Option<File>,
     /// The data file for reading and mapping.
@@ -75,13 +76,13 @@ pub(crate) fn open(options: &Options) -> Result<Arc<Shared>> {
     creation::complete(&dir, options)?;
     // (4) One opening at a time, and only beside those who can be protected. To write: from here on each file is what it
     // is opened as, also on overlayfs.
-    let guards = Guards::new(dir, options, reservation)?;
+    let mut guards = Guards::new(dir, options, reservation)?;
     let data_rw = if options.read_only { None } else { Some(guards.open_data(OFlag::O_RDWR)?) };
     let data_ro = guards.open_data(OFlag::O_RDONLY)?;
     // (5) The index: sound enough for LMDB to open it. From here on others see that the database is open.
     let crashed = guards.examine_index()?;
     let env = guards.open_index(flags(), options.map_size)?;
-    guards.mark()?;
+    guards.mark(&env)?;
     // (6) Its format, that the data are of the same database and as long as they should be, and all of it where it may
     // have suffered.
     let opened = Opened {

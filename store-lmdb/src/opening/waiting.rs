@@ -51,7 +51,7 @@ impl Waiting {
 }
 
 /// The shortest limit that an opening of a database in this process asked for.
-pub(super) struct Limit(AtomicU64);
+pub(crate) struct Limit(AtomicU64);
 
 impl Default for Limit {
     fn default() -> Limit {
@@ -67,7 +67,7 @@ impl Limit {
     }
 
     /// `None`: waits last as long as it takes.
-    pub(super) fn get(&self) -> Option<Duration> {
+    pub(crate) fn get(&self) -> Option<Duration> {
         Some(self.0.load(Ordering::Relaxed)).filter(|nanos| *nanos != u64::MAX).map(Duration::from_nanos)
     }
 }

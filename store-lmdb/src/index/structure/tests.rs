@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 
 use super::*;
-use crate::index::open_environment;
+use crate::index::Env;
 use crate::opening::files::Directory;
 use crate::{LmdbStore, Options};
 
@@ -39,8 +39,8 @@ fn look_through(bytes: &[u8]) -> Result<usize> {
     structure.check()?;
     let flags = EnvironmentFlags::NO_SUB_DIR | EnvironmentFlags::NO_LOCK | EnvironmentFlags::READ_ONLY;
     let directory = Directory::find_or_make(&Options::new(dir.path()))?;
-    let env = open_environment(&directory, "index", flags, Some(64 << 20))?;
-    let txn = env.begin_ro_txn().unwrap();
+    let env = Env::open(&directory, "index", flags, Some(64 << 20), None)?;
+    let txn = env.lmdb().begin_ro_txn().unwrap();
     let mut bytes = 0;
     // SAFETY: no other transaction of this environment opens tables.
     let main = unsafe { txn.open_db(None) }.unwrap();
