@@ -71,7 +71,9 @@ impl<T: Element, D: Dimension> BigArray<T, D> {
     ///
     /// With [`Pager::Copy`](crate::Pager::Copy) whole blocks are read all the same; there small blocks help.
     pub fn advise(&self, access: Access) {
-        self.source.advise(access);
+        if self.source.is_here() {
+            self.source.advise(access);
+        }
     }
 }
 

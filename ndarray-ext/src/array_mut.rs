@@ -102,7 +102,8 @@ impl<'t, T: Element, D: Dimension> BigArrayMut<'t, T, D> {
     /// they were written to.
     ///
     /// # Panics
-    /// If no address range of that size can be had ([`rows_mut`](Self::rows_mut) says so as an error).
+    /// If no address range of that size can be had, and in a process forked from the one that opened the array
+    /// ([`rows_mut`](Self::rows_mut) says so as an error).
     pub fn view_mut(&mut self) -> ArrayViewMut<'_, T, D> {
         crate::view::exclusive_anyhow(&mut self.source, &self.layout.whole())
             .unwrap_or_else(|error| crate::view::no_view(&error))
@@ -159,13 +160,15 @@ impl<'t, T: Element, D: Dimension> BigArrayMut<'t, T, D> {
     /// [`StoreFull`](crate::ErrorKind::StoreFull) and whatever else storage reports, also of a page that could not be
     /// loaded earlier. What was changed is still there.
     pub fn flush(&mut self) -> Result<()> {
-        self.source.flush()
+        crate::view::here_mut(&mut self.source)?.flush()
     }
 
     /// Says how the array will be read, until the transaction ends; see [`BigArray::advise`](crate::BigArray::advise).
     /// Views may live.
     pub fn advise(&self, access: Access) {
-        self.source.advise(access);
+        if self.source.is_here() {
+            self.source.advise(access);
+        }
     }
 
     /// Sets an attribute: any JSON value.
@@ -176,7 +179,7 @@ impl<'t, T: Element, D: Dimension> BigArrayMut<'t, T, D> {
     /// [`Invalid`](crate::ErrorKind::Invalid) for a key that is empty, longer than 255 bytes or has control characters.
     pub fn set_attr(&mut self, key: &str, value: serde_json::Value) -> Result<()> {
         bigarray_store_lmdb::check_attr_name(key).map_err(|e| e.context(format_args!("array {:?}", self.name())))?;
-        self.source.set_attr(key, value);
+        crate::view::here_mut(&mut self.source)?.set_attr(key, value);
         Ok(())
     }
 }

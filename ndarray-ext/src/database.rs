@@ -33,15 +33,7 @@ pub(crate) struct Home {
 impl Home {
     /// Refuses in a process forked from the one that opened the database: it has neither the threads nor the memory.
     pub(crate) fn check_process(&self) -> Result<()> {
-        let (pid, owner) = (std::process::id(), self.engine.pid());
-        if pid == owner {
-            return Ok(());
-        }
-        let why = format!(
-            "database {:?} was opened by process {owner} and cannot be used in process {pid}, forked from it; open it there",
-            self.dir
-        );
-        Err(Error::new(ErrorKind::InUse, why))
+        self.engine.check(format_args!("database {:?}", self.dir))
     }
 
     /// Refuses `what` where the database is open for reading only.
@@ -175,6 +167,7 @@ fn store_options(dir: &Path, options: &OpenOptions) -> bigarray_store_lmdb::Opti
     store.map_size = options.map_size;
     store.durability = options.durability;
     store.allow_network_fs = options.allow_network_fs;
+    store.wait_timeout = options.wait_timeout;
     store
 }
 

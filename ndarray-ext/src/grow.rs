@@ -6,6 +6,7 @@ use ndarray::{ArrayView, Axis, Dimension, IntoDimension};
 use crate::array_mut::BigArrayMut;
 use crate::element::Element;
 use crate::layout::Layout;
+use crate::view::here_mut;
 
 /// Bytes that [`BigArrayMut::append`] copies at a time, so that a source in another order does not make it jump
 /// through all of the tail again and again.
@@ -136,14 +137,14 @@ impl<'t, T: Element, D: Dimension> BigArrayMut<'t, T, D> {
             );
             return Err(Error::new(ErrorKind::ShapeMismatch, why));
         }
-        self.source.reshape(layout.dim.slice())?;
+        here_mut(&mut self.source)?.reshape(layout.dim.slice())?;
         Ok(self.with_layout(layout))
     }
 
     /// Gives the array another length of its growth axis.
     fn set_dim(&mut self, dim: D) -> Result<()> {
         let layout = Layout::new::<T>(self.name(), dim, self.layout.order)?;
-        self.source.set_shape(layout.dim.slice())?;
+        here_mut(&mut self.source)?.set_shape(layout.dim.slice())?;
         self.layout = layout;
         Ok(())
     }

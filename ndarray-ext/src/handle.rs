@@ -4,6 +4,7 @@ use std::io::Write;
 
 use bigarray_core::{Error, Result};
 
+use crate::process::OfProcess;
 use crate::view::{self, Source};
 
 /// Bytes that [`write_to`] hands over at a time.
@@ -11,12 +12,12 @@ const PIECE: usize = 2 << 20;
 
 /// Writes all bytes out, each piece prefetched: an error of storage comes back as a value, and a system call never
 /// meets a page that is not there.
-pub(crate) fn write_to(source: &impl Source, out: &mut (impl Write + ?Sized)) -> Result<()> {
+pub(crate) fn write_to(source: &OfProcess<impl Source>, out: &mut (impl Write + ?Sized)) -> Result<()> {
     let end = source.descriptor().nbytes();
     let mut piece = Vec::new();
     for start in (0..end).step_by(PIECE) {
         let range = start..end.min(start + PIECE);
-        source.prefetch(range.clone())?;
+        view::here(source)?.prefetch(range.clone())?;
         let bytes = view::bytes(source, range.clone())?;
         let written = if source.waits_in_system_calls() {
             out.write_all(bytes)
@@ -83,10 +84,10 @@ macro_rules! reading {
         /// The whole array, as ndarray sees it. Costs nothing: pages are loaded when they are touched.
         ///
         /// # Panics
-        /// If no address range of that size can be had ([`rows`](Self::rows) says so as an error).
+        /// If no address range of that size can be had, and in a process forked from the one that opened the array
+        /// ([`rows`](Self::rows) says so as an error).
         pub fn view(&self) -> ndarray::ArrayView<'_, T, D> {
-            crate::view::shared(&*self.source, &self.layout.whole())
-                .unwrap_or_else(|error| crate::view::no_view(&error))
+            crate::view::shared(&self.source, &self.layout.whole()).unwrap_or_else(|error| crate::view::no_view(&error))
         }
 
         /// The rows `range`: consecutive slices along the growth axis, which is the first of a row-major array and the
@@ -96,9 +97,10 @@ macro_rules! reading {
         ///
         /// # Errors
         /// [`ShapeMismatch`](crate::ErrorKind::ShapeMismatch) for rows that are not there,
-        /// [`TooLarge`](crate::ErrorKind::TooLarge) if no address range can be had.
+        /// [`TooLarge`](crate::ErrorKind::TooLarge) if no address range can be had; [`InUse`](crate::ErrorKind::InUse) in
+        /// a process forked from the one that opened the array.
         pub fn rows(&self, range: impl std::ops::RangeBounds<usize>) -> crate::Result<ndarray::ArrayView<'_, T, D>> {
-            crate::view::shared(&*self.source, &self.layout.window(self.source.name(), range)?)
+            crate::view::shared(&self.source, &self.layout.window(self.source.name(), range)?)
         }
 
         /// Ranges of the growth axis, each about a block of storage, for [`rows`](Self::rows).
@@ -118,7 +120,7 @@ macro_rules! reading {
         /// [`ShapeMismatch`](crate::ErrorKind::ShapeMismatch) for rows that are not there, and whatever storage
         /// reports.
         pub fn prefetch(&self, range: impl std::ops::RangeBounds<usize>) -> crate::Result<()> {
-            self.source.prefetch(self.layout.bytes(self.source.name(), range)?)
+            crate::view::here(&self.source)?.prefetch(self.layout.bytes(self.source.name(), range)?)
         }
 
         /// Writes all elements to `out`: raw bytes in storage order, loaded piece by piece.
@@ -126,7 +128,7 @@ macro_rules! reading {
         /// # Errors
         /// Whatever storage or `out` reports.
         pub fn write_to(&self, out: &mut (impl std::io::Write + ?Sized)) -> crate::Result<()> {
-            crate::handle::write_to(&*self.source, out)
+            crate::handle::write_to(&self.source, out)
         }
     };
 }

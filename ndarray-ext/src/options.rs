@@ -1,5 +1,6 @@
 use std::path::Path;
 use std::str::FromStr;
+use std::time::Duration;
 
 use bigarray_core::{BlockSize, Codec, Error, ErrorKind, Result};
 use bigarray_store_lmdb::Durability;
@@ -66,6 +67,7 @@ pub struct OpenOptions {
     pub(crate) resolvers: Option<usize>,
     pub(crate) verify: bool,
     pub(crate) allow_network_fs: bool,
+    pub(crate) wait_timeout: Option<Duration>,
 }
 
 impl Default for OpenOptions {
@@ -81,6 +83,7 @@ impl Default for OpenOptions {
             resolvers: None,
             verify: false,
             allow_network_fs: false,
+            wait_timeout: None,
         }
     }
 }
@@ -189,6 +192,28 @@ impl OpenOptions {
     /// knows that on this one they are. Default: no.
     pub fn allow_network_fs(mut self, allow: bool) -> Self {
         self.allow_network_fs = allow;
+        self
+    }
+
+    /// How long to wait, at most, for what another process or thread holds: the turn to commit, and the right to open,
+    /// close or create the database. Past it is [`InUse`](ErrorKind::InUse), naming what was waited for and who holds it;
+    /// nothing is stored then, and the call can be made again. [`Database::transact`] does not run again after it.
+    ///
+    /// Default: as long as it takes. A wait that lasts is told by a warning event of `tracing`, after a second (for
+    /// another thread) or three (for another process), and again at growing intervals.
+    ///
+    /// It is no limit for a commit as a whole, whose own work takes as long as the disk does. Of several openings of one
+    /// directory in one process the shortest limit counts for all.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use bigarray::Database;
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// let db = Database::options().wait_timeout(Duration::from_secs(30)).open(dir.path().join("a.bigarray"))?;
+    /// # Ok::<(), bigarray::Error>(())
+    /// ```
+    pub fn wait_timeout(mut self, limit: Duration) -> Self {
+        self.wait_timeout = Some(limit);
         self
     }
 

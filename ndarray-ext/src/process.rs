@@ -1,23 +1,39 @@
 //! Handles in a forked child.
 
+use std::fmt;
 use std::ops::{Deref, DerefMut};
+
+use bigarray_core::Result;
+use bigarray_process::Origin;
 
 /// What has a destructor that only the process may run which made it. A forked child has a copy of every handle and of
 /// every lock, some of them held by threads that it does not have: there it leaks.
+///
+/// What it derefs to may be read in a child as far as no lock and no span is behind it; all else comes after a
+/// [`check`](OfProcess::check).
 pub(crate) struct OfProcess<T> {
     /// `None` only while it is dropped or taken.
     value: Option<T>,
-    pid: u32,
+    origin: Origin,
 }
 
 impl<T> OfProcess<T> {
     pub(crate) fn new(value: T) -> OfProcess<T> {
-        OfProcess { value: Some(value), pid: std::process::id() }
+        OfProcess { value: Some(value), origin: Origin::here() }
     }
 
-    /// The process that made it.
-    pub(crate) fn pid(&self) -> u32 {
-        self.pid
+    /// Whether this process made it.
+    pub(crate) fn is_here(&self) -> bool {
+        self.origin.is_here()
+    }
+
+    /// Refuses in any other process; `what` names the database or array.
+    ///
+    /// # Errors
+    /// [`InUse`](bigarray_core::ErrorKind::InUse).
+    #[inline]
+    pub(crate) fn check(&self, what: impl fmt::Display) -> Result<()> {
+        self.origin.check(what)
     }
 
     /// The value; only to be called in the process that made it.
@@ -44,13 +60,13 @@ impl<T> DerefMut for OfProcess<T> {
 
 impl<T: Clone> Clone for OfProcess<T> {
     fn clone(&self) -> OfProcess<T> {
-        OfProcess { value: self.value.clone(), pid: self.pid }
+        OfProcess { value: self.value.clone(), origin: self.origin }
     }
 }
 
 impl<T> Drop for OfProcess<T> {
     fn drop(&mut self) {
-        if std::process::id() != self.pid {
+        if !self.origin.is_here() {
             std::mem::forget(self.value.take());
         }
     }

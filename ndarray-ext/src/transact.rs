@@ -4,7 +4,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Duration;
 
 use bigarray_core::Result;
-use bigarray_store_lmdb::is_index_full;
+use bigarray_store_lmdb::{is_index_full, is_wait_limit};
 
 use crate::database::Database;
 use crate::transaction::Transaction;
@@ -20,7 +20,13 @@ impl Database {
     ///
     /// Conflicts are met with growing, random waits, and after a few of them with the *turn*: while it is held no other
     /// transaction of any process commits, so this one gets through. `change` must therefore be fit to run more than
-    /// once, and must not wait for another transaction to commit.
+    /// once.
+    ///
+    /// **It must not wait for another thread or process that commits to this database**, or opens it: with the turn, which
+    /// it has from the fifth attempt on, it would wait for ever. That includes a thread that it starts and joins, and jobs
+    /// of rayon, in which any thread of the pool may be waiting for any other. What threads compute together is fine: let
+    /// them return it, and commit it here. A thread that waits for the turn says so by a warning event after a second,
+    /// naming the thread that holds it; [`wait_timeout`](crate::OpenOptions::wait_timeout) ends such a wait.
     ///
     /// ```
     /// # use bigarray::{Database, ndarray::Ix1};
@@ -38,7 +44,7 @@ impl Database {
     ///
     /// # Errors
     /// What `change` returns, which aborts the transaction, and what [`commit`](Transaction::commit) reports other than
-    /// a conflict.
+    /// a conflict, [`InUse`](crate::ErrorKind::InUse) past [`wait_timeout`](crate::OpenOptions::wait_timeout) among it.
     pub fn transact<R>(&self, mut change: impl FnMut(&mut Transaction) -> Result<R>) -> Result<R> {
         let mut index_may_grow = true;
         for attempt in 0..OPTIMISTIC_ATTEMPTS {
@@ -49,7 +55,7 @@ impl Database {
                 // enlarged that another process filled, which this transaction alone may have kept from growing.
                 Err(error)
                     if error.is_conflict()
-                        || error.is_in_use()
+                        || (error.is_in_use() && !is_wait_limit(&error))
                         || (is_index_full(&error) && std::mem::take(&mut index_may_grow)) =>
                 {
                     tracing::debug!(attempt, %error, "transaction runs again");

@@ -1,4 +1,5 @@
-//! The one place that makes references into a span.
+//! The one place that makes references into a span. Each begins with [`here`]: in a forked child a span's addresses are
+//! free, and whatever lies there now is no array.
 
 use std::ops::Range;
 use std::ptr::NonNull;
@@ -8,6 +9,7 @@ use ndarray::{ArrayView, ArrayViewMut, Dimension};
 
 use crate::element::Element;
 use crate::layout::Window;
+use crate::process::OfProcess;
 
 /// An open array of core: the bytes of `address(bytes)`, which lie inside `0..descriptor().nbytes()`, are readable from
 /// there on, and stay where they are and as they are while it is borrowed.
@@ -65,6 +67,23 @@ impl Source for Writer<'_> {
     }
 }
 
+/// The array, in the process that opened it.
+///
+/// # Errors
+/// [`InUse`](bigarray_core::ErrorKind::InUse) in one forked from it.
+#[inline]
+pub(crate) fn here<S: Source>(source: &OfProcess<S>) -> Result<&S> {
+    source.check(format_args!("array {:?}", source.name()))?;
+    Ok(source)
+}
+
+/// The same, to change it.
+#[inline]
+pub(crate) fn here_mut<S: Source>(source: &mut OfProcess<S>) -> Result<&mut S> {
+    here(source)?;
+    Ok(source)
+}
+
 /// There is no view of all of an array, and no way to say so but a panic.
 #[track_caller]
 pub(crate) fn no_view(error: &Error) -> ! {
@@ -74,10 +93,10 @@ pub(crate) fn no_view(error: &Error) -> ! {
 
 /// A view for reading, as long as `source` stays borrowed.
 pub(crate) fn shared<'a, T: Element, D: Dimension>(
-    source: &'a impl Source,
+    source: &'a OfProcess<impl Source>,
     window: &Window<D>,
 ) -> Result<ArrayView<'a, T, D>> {
-    let start = start::<T, D>(source, window)?;
+    let start = start::<T, D>(here(source)?, window)?;
     // SAFETY: `start` checked that the window lies inside the array and is aligned; `Layout::new` that it fits an
     // `isize`; every bit pattern is a `T` (Pod). Invariants A and C, upheld by core: while `source` is borrowed these
     // bytes neither change nor move. Writes need `&mut Writer`, which this borrow rules out, and by G no other span
@@ -87,18 +106,20 @@ pub(crate) fn shared<'a, T: Element, D: Dimension>(
 
 /// A view for writing, as long as `writer` stays borrowed. Tells core that these bytes may be written to.
 pub(crate) fn exclusive<'a, T: Element, D: Dimension>(
-    writer: &'a mut Writer<'_>,
+    writer: &'a mut OfProcess<Writer<'_>>,
     window: &Window<D>,
 ) -> Result<ArrayViewMut<'a, T, D>> {
+    let writer = here_mut(writer)?;
     writer.expose_mut(window.bytes.clone())?;
     exposed(writer, window)
 }
 
 /// The same for who cannot be told of an error of writing ahead: it fails the commit.
 pub(crate) fn exclusive_anyhow<'a, T: Element, D: Dimension>(
-    writer: &'a mut Writer<'_>,
+    writer: &'a mut OfProcess<Writer<'_>>,
     window: &Window<D>,
 ) -> Result<ArrayViewMut<'a, T, D>> {
+    let writer = here_mut(writer)?;
     writer.expose_mut_anyhow(window.bytes.clone());
     exposed(writer, window)
 }
@@ -114,7 +135,8 @@ fn exposed<'a, T: Element, D: Dimension>(
 }
 
 /// The bytes `range` of the array.
-pub(crate) fn bytes(source: &impl Source, range: Range<usize>) -> Result<&[u8]> {
+pub(crate) fn bytes(source: &OfProcess<impl Source>, range: Range<usize>) -> Result<&[u8]> {
+    let source = here(source)?;
     assert!(range.start <= range.end && range.end <= source.descriptor().nbytes(), "bytes of the array");
     if range.is_empty() {
         return Ok(&[]);

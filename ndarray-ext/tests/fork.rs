@@ -2,11 +2,15 @@
 
 mod support;
 
+use std::num::NonZeroUsize;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use bigarray::ndarray::Ix1;
-use bigarray::{Database, Pager, Result};
+use bigarray::ndarray::{ArrayView1, Axis, Ix1};
+use bigarray::{BigArrayMut, Database, MemoryUse, Pager, Result, Snapshot, Transaction};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous};
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -48,12 +52,16 @@ fn ended(child: Pid) -> WaitStatus {
 
 fn stored() -> TestDb {
     let db = TestDb::new();
+    fill(&db);
+    db
+}
+
+fn fill(db: &Database) {
     db.transact(|txn| {
         txn.create_with::<u8, _>("A", 8 * BLOCK, &small_blocks())?.view_mut().fill(1);
         txn.create_with::<u8, _>("hole", 8 * BLOCK, &small_blocks()).map(drop)
     })
     .unwrap();
-    db
 }
 
 fn parent_goes_on(db: &Database) {
@@ -67,6 +75,42 @@ fn parent_goes_on(db: &Database) {
     }
 }
 
+/// The number of the first call on handles of the parent that is not refused in this process; 0 if all are.
+fn not_refused(db: &Database, txn: &Transaction, snapshot: &Snapshot, open: &mut BigArrayMut<'_, u8, Ix1>) -> i32 {
+    let text = |text: &str| text.contains("forked") && text.contains("open the database again here");
+    let refused = |outcome: Result<()>| outcome.is_err_and(|e| e.is_in_use() && text(&e.to_string()));
+    // A panic of the child says so on the parent's standard error, which is expected.
+    std::panic::set_hook(Box::new(|_| ()));
+    let panics = |view: &mut dyn FnMut()| {
+        let panic = catch_unwind(AssertUnwindSafe(view)).err();
+        panic.is_some_and(|panic| panic.downcast_ref::<String>().is_some_and(|why| text(why)))
+    };
+    let row = [0];
+    let all = [
+        refused(db.begin().map(drop)),
+        refused(db.snapshot().map(drop)),
+        refused(db.array::<u8, Ix1>("A").map(drop)),
+        refused(db.transact(|_| Ok(()))),
+        refused(snapshot.array::<u8, Ix1>("A").map(drop)),
+        refused(snapshot.arrays().map(drop)),
+        refused(txn.array::<u8, Ix1>("hole").map(drop)),
+        refused(txn.create::<u8, _>("B", 1).map(drop)),
+        refused(txn.remove("hole")),
+        refused(open.prefetch(..)),
+        refused(open.rows(..).map(drop)),
+        refused(open.rows_mut(..).map(drop)),
+        refused(open.write_to(&mut Vec::new())),
+        refused(open.flush()),
+        refused(open.resize(1)),
+        refused(open.append(Axis(0), ArrayView1::from(&row))),
+        refused(open.set_attr("a", 1.into())),
+        panics(&mut || drop(open.view())),
+        panics(&mut || drop(open.view_mut())),
+        db.memory_use() == MemoryUse::default(),
+    ];
+    all.iter().position(|refused| !refused).map_or(0, |n| n as i32 + 1)
+}
+
 #[test]
 fn the_forked_child_is_refused_by_every_handle() {
     if !alone(this_test!(), |_| ()) {
@@ -74,32 +118,117 @@ fn the_forked_child_is_refused_by_every_handle() {
     }
     let db = stored();
     let (snapshot, txn) = (db.snapshot().unwrap(), db.begin().unwrap());
-    let open = txn.array::<u8, Ix1>("A").unwrap();
+    let mut open = txn.array::<u8, Ix1>("A").unwrap();
     let array = db.array::<u8, Ix1>("A").unwrap();
     let spare = db.begin().unwrap();
     let status = forked(|| {
         let refused = |outcome: Result<()>| outcome.is_err_and(|e| e.is_in_use() && e.to_string().contains("forked"));
         let all = [
-            refused(db.begin().map(drop)),
-            refused(db.snapshot().map(drop)),
-            refused(db.array::<u8, Ix1>("A").map(drop)),
-            refused(db.transact(|_| Ok(()))),
-            refused(snapshot.array::<u8, Ix1>("A").map(drop)),
-            refused(snapshot.arrays().map(drop)),
-            refused(txn.array::<u8, Ix1>("hole").map(drop)),
-            refused(txn.create::<u8, _>("B", 1).map(drop)),
-            refused(txn.remove("hole")),
             refused(spare.commit()),
-            refused(open.prefetch(..)),
             refused(array.prefetch(..)),
+            refused(array.rows(..).map(drop)),
             refused(array.write_to(&mut Vec::new())),
         ];
-        all.iter().position(|refused| !refused).map_or(0, |n| n as i32 + 1)
+        match all.iter().position(|refused| !refused) {
+            Some(n) => n as i32 + 100,
+            None => not_refused(&db, &txn, &snapshot, &mut open),
+        }
     });
     assert!(matches!(status, WaitStatus::Exited(_, 0)), "{status:?}: the number of what was not refused");
     assert_eq!(open.view()[0], 1);
     drop(open);
     parent_goes_on(&db);
+}
+
+/// In the child the addresses of the parent's arrays are free, and soon have something else behind them.
+#[test]
+fn what_lies_at_an_arrays_address_in_a_child_is_never_taken_for_it() {
+    if !alone(this_test!(), |_| ()) {
+        return;
+    }
+    let db = stored();
+    let a = db.array::<u8, Ix1>("A").unwrap();
+    let at = NonZeroUsize::new(a.view().as_ptr() as usize).unwrap();
+    let status = forked(|| {
+        let (len, flags) =
+            (NonZeroUsize::new(8 * BLOCK).unwrap(), MapFlags::MAP_PRIVATE | MapFlags::MAP_FIXED_NOREPLACE);
+        // SAFETY: fails where anything is mapped.
+        let lies_there = unsafe { mmap_anonymous(Some(at), len, ProtFlags::PROT_READ, flags) }.is_ok();
+        let refused = a.rows(..).is_err_and(|e| e.is_in_use());
+        std::panic::set_hook(Box::new(|_| ()));
+        let panics = catch_unwind(AssertUnwindSafe(|| a.view()[0])).is_err();
+        i32::from(!(lies_there && refused && panics))
+    });
+    assert!(matches!(status, WaitStatus::Exited(_, 0)), "{status:?}");
+    assert_eq!(a.view()[0], 1);
+}
+
+/// Runs `child` in a PID namespace of its own, of which it is process 1; made by `clone` itself, of which the C library
+/// does not know.
+fn cloned_into_a_namespace(child: impl FnOnce() -> i32) -> WaitStatus {
+    let flags = nix::libc::CLONE_NEWPID | nix::libc::SIGCHLD;
+    // SAFETY: as `fork`: the child goes on with a copy of this thread's stack.
+    match unsafe { nix::libc::syscall(nix::libc::SYS_clone, flags, 0, 0, 0, 0) } {
+        0 => {
+            let status = child();
+            // SAFETY: ends the process without running anything of the parent's.
+            unsafe { nix::libc::_exit(status) }
+        }
+        pid => {
+            assert!(pid > 0, "cloning: {}", std::io::Error::last_os_error());
+            ended(Pid::from_raw(pid as i32))
+        }
+    }
+}
+
+/// A container's program is process 1, and what it forks into a container of its own is too.
+#[test]
+fn a_child_with_its_parents_process_number_is_refused_and_leaves_its_parent_alone() {
+    if !alone(this_test!(), |_| ()) {
+        return;
+    }
+    let WaitStatus::Exited(_, 0) = forked(|| i32::from(unshare(CloneFlags::CLONE_NEWPID).is_err())) else {
+        support::skip("this process may not make PID namespaces");
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.bigarray");
+    let status = cloned_into_a_namespace(|| {
+        assert_eq!(std::process::id(), 1);
+        let db = Database::open(&path).unwrap();
+        fill(&db);
+        for way in 0..2 {
+            let (snapshot, txn) = (db.snapshot().unwrap(), db.begin().unwrap());
+            let a = snapshot.array::<u8, Ix1>("A").unwrap();
+            let mut open = txn.array::<u8, Ix1>("A").unwrap();
+            let (first, last) = (open.view()[0], open.view()[7 * BLOCK]);
+            let mut handles = Some((db.clone(), snapshot.clone(), a.clone()));
+            let mut child = || {
+                assert_eq!(std::process::id(), 1);
+                let failed = not_refused(&db, &txn, &snapshot, &mut open);
+                // Their destructors would stop the parent's threads, unmap its memory and give back its locks.
+                drop(handles.take());
+                failed
+            };
+            let status = if way == 0 {
+                cloned_into_a_namespace(child)
+            } else {
+                // From here on this process makes no threads.
+                unshare(CloneFlags::CLONE_NEWPID).unwrap();
+                forked(&mut child)
+            };
+            assert!(matches!(status, WaitStatus::Exited(_, 0)), "{status:?}: the number of what was not refused");
+            // Faults are still resolved, and locks held.
+            open.view_mut()[3 * BLOCK] = 5;
+            assert_eq!((open.view()[0], open.view()[7 * BLOCK], a.view()[5 * BLOCK]), (first, last, first));
+            drop(open);
+            txn.commit().unwrap();
+            parent_goes_on(&db);
+        }
+        0
+    });
+    assert!(matches!(status, WaitStatus::Exited(_, 0)), "{status:?}");
+    support::check(&path);
 }
 
 /// What the child drops at its end does not disturb the parent.
@@ -195,10 +324,13 @@ fn touching_the_parents_view_ends_the_child() {
                 assert_eq!(a.view()[5 * BLOCK], expected);
                 open.view_mut()[5 * BLOCK] = 7;
             }
-            let status = forked(|| a.view()[5 * BLOCK].into());
+            // Made by the parent: in the child none is to be had.
+            let view = a.view();
+            let status = forked(|| view[5 * BLOCK].into());
             assert!(matches!(status, WaitStatus::Signaled(_, Signal::SIGSEGV, _)), "{name}, {touched}: {status:?}");
+            let mut view = open.view_mut();
             let status = forked(|| {
-                open.view_mut()[5 * BLOCK] = 9;
+                view[5 * BLOCK] = 9;
                 0
             });
             assert!(matches!(status, WaitStatus::Signaled(_, Signal::SIGSEGV, _)), "{name}, {touched}: {status:?}");

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `origin` | [`Origin`]: the process that made a value |
 //! | `unshared` | [`Unshared`]: a descriptor that children of `fork` lose |
+//! | `per_process` | [`PerProcess`]: a static that a child has one of its own of |
 //! | `word` | a word of memory that is zero in every new child |
 //! | `handlers` | what is done in `fork` |
 
@@ -14,9 +15,12 @@ compile_error!("bigarray needs Linux");
 #[allow(unsafe_code)]
 mod handlers;
 mod origin;
+#[allow(unsafe_code)]
+mod per_process;
 mod unshared;
 #[allow(unsafe_code)]
 mod word;
 
 pub use origin::Origin;
+pub use per_process::PerProcess;
 pub use unshared::Unshared;

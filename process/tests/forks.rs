@@ -2,11 +2,12 @@
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bigarray_process::{Origin, Unshared};
+use bigarray_process::{Origin, PerProcess, Unshared};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::libc;
@@ -196,4 +197,21 @@ fn locks_taken_while_other_threads_fork_are_not_shared_with_the_children() {
         }
         locked.unwrap();
     });
+}
+
+/// Another thread holds the lock when the process forks.
+#[test]
+fn a_static_behind_a_lock_is_anew_and_free_in_a_child() {
+    static VALUES: PerProcess<Mutex<Vec<u32>>> = PerProcess::new();
+    let held = VALUES.get().lock().unwrap();
+    let child = || {
+        VALUES.get().try_lock().is_ok_and(|mut values| {
+            values.is_empty() && {
+                values.push(1);
+                true
+            }
+        })
+    };
+    assert!(forked(|| child() && VALUES.get().try_lock().is_ok_and(|values| *values == [1]) && forked(child)));
+    assert!(held.is_empty() && VALUES.get().try_lock().is_err());
 }

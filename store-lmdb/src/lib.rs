@@ -30,6 +30,7 @@ mod turn;
 
 pub use check::CheckReport;
 pub use index::{is_index_full, lmdb_version};
+pub use opening::waiting::is_wait_limit;
 pub use options::{Durability, Options};
 pub use record::{check_array_name, check_attr_name};
 pub use store::LmdbStore;

@@ -13,6 +13,7 @@ use std::os::fd::BorrowedFd;
 use std::ptr::NonNull;
 
 use bigarray_core::PAGE;
+use bigarray_process::Origin;
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::mman::{
@@ -189,7 +190,7 @@ impl From<HarmlessAdvice> for MmapAdvise {
 pub(crate) struct Reservation {
     base: NonNull<u8>,
     len: usize,
-    pid: u32,
+    origin: Origin,
 }
 
 // SAFETY: a range of addresses belongs to the process, not to a thread.
@@ -210,7 +211,7 @@ impl Reservation {
         let reservation = unsafe {
             let _ = unmap(start, first - PAGE);
             let _ = unmap(start.byte_add(first + len + PAGE), room - (first + len + PAGE));
-            Reservation { base: start.byte_add(first).cast(), len, pid: std::process::id() }
+            Reservation { base: start.byte_add(first).cast(), len, origin: Origin::here() }
         };
         let (guard, whole) = reservation.with_guards();
         keep_private(guard, whole)?;
@@ -367,7 +368,7 @@ impl Reservation {
 
     /// Whether this process made the reservation. In a forked child the range does not exist, or is someone else's.
     pub(crate) fn is_ours(&self) -> bool {
-        self.pid == std::process::id()
+        self.origin.is_here()
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bigarray_core::memory::{Memory, Residency, Span};
 use bigarray_core::{Error, ErrorKind, Result};
+use bigarray_process::Unshared;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use userfaultfd::Uffd;
@@ -47,7 +48,7 @@ pub(crate) struct Inner {
     pub(crate) mappings: MappingCount,
     pub(crate) page_table: PageTable,
     /// The asynchronous userfaultfd; `None` where nothing can be armed.
-    pub(crate) arming: Option<Uffd>,
+    pub(crate) arming: Option<Unshared<Uffd>>,
     /// A file without a byte: what is mapped of it cannot be accessed.
     pub(crate) empty: File,
     source: Option<Source>,
@@ -102,11 +103,7 @@ impl UffdMemory {
 impl Inner {
     /// Refuses in a forked child.
     pub(crate) fn check_process(&self) -> Result<()> {
-        if self.shared.is_ours() {
-            return Ok(());
-        }
-        let message = "memory of the parent of a forked process: open the database in the child itself";
-        Err(Error::new(ErrorKind::InUse, message))
+        self.shared.origin.check("the memory of a database")
     }
 }
 

@@ -23,6 +23,7 @@ use std::sync::{Arc, OnceLock};
 
 use bigarray_core::PAGE;
 use bigarray_core::memory::{Faults, Job};
+use bigarray_process::{Origin, Unshared};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::EventFd;
@@ -38,30 +39,30 @@ const BATCH: usize = 64;
 /// What the threads and the spans of one memory share.
 pub(crate) struct Shared {
     /// The synchronous userfaultfd; `None` where there is none.
-    pub(crate) uffd: Option<Uffd>,
+    pub(crate) uffd: Option<Unshared<Uffd>>,
     pub(crate) spans: Spans,
     /// Readable once the threads are to end.
     pub(crate) stop: EventFd,
     pub(crate) stopping: AtomicBool,
     failed: OnceLock<String>,
-    pid: u32,
+    pub(crate) origin: Origin,
 }
 
 impl Shared {
-    pub(crate) fn new(uffd: Option<Uffd>, stop: EventFd) -> Shared {
+    pub(crate) fn new(uffd: Option<Unshared<Uffd>>, stop: EventFd) -> Shared {
         Shared {
             uffd,
             spans: Spans::default(),
             stop,
             stopping: AtomicBool::new(false),
             failed: OnceLock::new(),
-            pid: std::process::id(),
+            origin: Origin::here(),
         }
     }
 
     /// Whether this process has the threads, and is the one that the userfaultfd acts on. A forked child is not.
     pub(crate) fn is_ours(&self) -> bool {
-        self.pid == std::process::id()
+        self.origin.is_here()
     }
 
     /// Why faults are not to be relied on any more.

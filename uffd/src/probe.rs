@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use bigarray_core::memory::WrittenTo;
 use bigarray_core::{Error, ErrorKind, PAGE, Result};
+use bigarray_process::{PerProcess, Unshared};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::{SysconfVar, sysconf};
@@ -54,8 +55,8 @@ impl Source {
         }
     }
 
-    pub(crate) fn open(self, features: FeatureFlags) -> Result<Uffd, Errno> {
-        match self {
+    pub(crate) fn open(self, features: FeatureFlags) -> Result<Unshared<Uffd>, Errno> {
+        Unshared::open(|| match self {
             Source::Device => UffdBuilder::new()
                 .close_on_exec(true)
                 .non_blocking(true)
@@ -65,10 +66,10 @@ impl Source {
                 .map_err(|error| errno_of(&error)),
             Source::Call => ioctl::userfaultfd(false, features),
             Source::UserMode => ioctl::userfaultfd(true, features),
-        }
+        })
     }
 
-    fn tried(self, features: FeatureFlags) -> Result<Uffd, Failure> {
+    fn tried(self, features: FeatureFlags) -> Result<Unshared<Uffd>, Failure> {
         self.open(features).map_err(|errno| Failure::of(&format!("trying out {}", self.name()), errno))
     }
 }
@@ -89,8 +90,8 @@ pub(crate) struct Probe {
 /// # Errors
 /// Something was too short to find out.
 pub(crate) fn userfaultfd(choice: Userfaultfd) -> Result<&'static Probe> {
-    static AUTO: OnceLock<Probe> = OnceLock::new();
-    static USER_MODE: OnceLock<Probe> = OnceLock::new();
+    static AUTO: PerProcess<OnceLock<Probe>> = PerProcess::new();
+    static USER_MODE: PerProcess<OnceLock<Probe>> = PerProcess::new();
     static NONE: Probe = Probe { source: None, refused: String::new(), arms: Err(String::new()) };
     match choice {
         Userfaultfd::Auto | Userfaultfd::Environment => {
@@ -102,7 +103,11 @@ pub(crate) fn userfaultfd(choice: Userfaultfd) -> Result<&'static Probe> {
 }
 
 /// What was found out before, or is now; an error is not remembered.
-fn once<T>(known: &'static OnceLock<T>, find_out: impl FnOnce() -> Result<T>) -> Result<&'static T> {
+fn once<T: Send + Sync>(
+    known: &'static PerProcess<OnceLock<T>>,
+    find_out: impl FnOnce() -> Result<T>,
+) -> Result<&'static T> {
+    let known = known.get();
     match known.get() {
         Some(known) => Ok(known),
         None => find_out().map(|found| known.get_or_init(|| found)),
@@ -139,7 +144,7 @@ pub(crate) const KNOBS: &str = "To change that, set the sysctl vm.unprivileged_u
                                 access to /dev/userfaultfd, or let the container's seccomp filter pass userfaultfd";
 
 /// Two faults, as spans have them: a missing page that a moved mapping resolves, and a write to a copied page.
-fn delivers_faults(uffd: Uffd) -> Result<(), Failure> {
+fn delivers_faults(uffd: Unshared<Uffd>) -> Result<(), Failure> {
     let range = Reservation::new(HUGE, Access::Nothing).map_err(failed)?;
     let base = range.addresses(&(0..HUGE)).start;
     let mode = RegisterMode::MISSING | RegisterMode::WRITE_PROTECT;
@@ -213,7 +218,7 @@ fn resolve_both(uffd: &Uffd, range: &Reservation, base: usize) -> Result<(), Fai
 
 /// A private mapping of a file, armed: pages written before, written after, given back by the system, first read and
 /// first written after, never touched; and one where not even a page table was.
-fn arms(uffd: Uffd) -> Result<(), Failure> {
+fn arms(uffd: Unshared<Uffd>) -> Result<(), Failure> {
     const LEN: usize = 2 * HUGE;
     const AFAR: usize = HUGE + 7 * PAGE;
     let table = PageTable::open(Reader::Scan).map_err(failed_io)?;
@@ -260,7 +265,7 @@ fn arms(uffd: Uffd) -> Result<(), Failure> {
 /// # Errors
 /// None works, or something was too short to find out.
 pub(crate) fn page_table(choice: Pagemap) -> Result<Reader> {
-    static SCANS: OnceLock<bool> = OnceLock::new();
+    static SCANS: PerProcess<OnceLock<bool>> = PerProcess::new();
     let scans = || match finds_written_pages(Reader::Scan) {
         Ok(()) => Ok(true),
         Err(Failure::Refused(_)) => Ok(false),

@@ -89,7 +89,7 @@ impl UffdSpan {
 
     fn uffd(&self) -> Result<&Uffd, Errno> {
         // `reserve` gives no lazy span without one.
-        self.inner.shared.uffd.as_ref().ok_or(Errno::EBADF)
+        self.inner.shared.uffd.as_deref().ok_or(Errno::EBADF)
     }
 
     fn register(&self, range: &Range<usize>) -> Result<(), Errno> {
@@ -118,7 +118,7 @@ impl UffdSpan {
         self.check(range)?;
         match &self.inner.shared.uffd {
             Some(uffd) if self.residency == Residency::Lazy => {
-                Ok(Some((uffd, self.range.addresses(range))).filter(|_| !range.is_empty()))
+                Ok(Some((&**uffd, self.range.addresses(range))).filter(|_| !range.is_empty()))
             }
             _ => Err(Error::new(ErrorKind::Unsupported, "in an eager span writes cannot be held back")),
         }

@@ -124,6 +124,12 @@ pub(crate) fn runs_if(condition: bool, otherwise: &str) -> bool {
     condition
 }
 
+/// Says that a test cannot run here, and fails it where everything must be there.
+pub(crate) fn skip(why: &str) {
+    println!("SKIPPED: {why}");
+    assert!(std::env::var_os("BIGARRAY_TEST_NO_SKIP").is_none(), "skipped: {why}");
+}
+
 /// Whether the test may mount file systems and become other users.
 pub(crate) fn is_root() -> bool {
     runs_if(nix::unistd::geteuid().is_root(), "needs root")

@@ -8,10 +8,10 @@
 //! - a forked child never ends a transaction of its parent: the slot is shared memory.
 
 use std::mem::ManuallyDrop;
-use std::process;
 use std::sync::Arc;
 
 use bigarray_core::{Error, Result, Version};
+use bigarray_process::Origin;
 use lmdb::{Database, DatabaseFlags, RoTransaction, RwTransaction, Transaction, WriteFlags};
 
 use super::environment::{Slots, Writing};
@@ -25,7 +25,7 @@ pub(crate) struct ReadTxn {
     txn: ManuallyDrop<RoTransaction<'static>>,
     index: Arc<Index>,
     version: Version,
-    pid: u32,
+    origin: Origin,
 }
 
 // SAFETY: invariant A rests on snapshots that any thread may drop. LMDB ties the transaction to no thread, since
@@ -57,7 +57,7 @@ impl ReadTxn {
                         txn: ManuallyDrop::new(txn),
                         index: Arc::clone(index),
                         version: Version(id as u64),
-                        pid: process::id(),
+                        origin: Origin::here(),
                     });
                 }
                 Err(lmdb::Error::MapResized) => {
@@ -94,7 +94,7 @@ fn is_last(index: &Index, slots: &Slots<'_>, id: usize) -> Result<bool> {
 
 impl Drop for ReadTxn {
     fn drop(&mut self) {
-        if self.pid != process::id() {
+        if !self.origin.is_here() {
             return;
         }
         let mut counts = self.index.live.lock();

@@ -8,7 +8,7 @@ use std::time::Duration;
 use std::{mem, process, thread};
 
 use bigarray_core::{Error, ErrorKind, Result};
-use bigarray_process::Unshared;
+use bigarray_process::{Origin, Unshared};
 use lmdb::EnvironmentFlags;
 use nix::fcntl::{FallocateFlags, OFlag};
 
@@ -39,6 +39,7 @@ const CLOSED: &str = "the right to close the database, which is being opened or 
 
 /// What must be kept while a database is open. Gives everything back when dropped, which must come after LMDB closed.
 pub(crate) struct Guards {
+    origin: Origin,
     pid: u32,
     read_only: bool,
     durability: Durability,
@@ -69,6 +70,7 @@ impl Guards {
         let Access { data, exclusive, table, turns } = Access::open(&dir, options)?;
         let turns = Turns::new(turns, &dir.path);
         let guards = Guards {
+            origin: Origin::here(),
             pid: process::id(),
             limit: Arc::default(),
             read_only: options.read_only,
@@ -232,14 +234,7 @@ impl Guards {
 
     /// Refuses in a forked child, which shares the reader table and the open files with its parent.
     pub(crate) fn check_process(&self) -> Result<()> {
-        let now = process::id();
-        if self.pid == now {
-            return Ok(());
-        }
-        Err(self.in_use(&format!(
-            "process {} opened it, and this is process {now}, forked from it: open the database again here",
-            self.pid
-        )))
+        self.origin.check(self.dir.path.display())
     }
 
     /// To be called before every transaction: takes again what LMDB may have lost.
@@ -357,7 +352,7 @@ impl Guards {
     /// To be called when nobody uses the database any more, before LMDB closes. `failed` says that a write to it failed,
     /// so that what was not synced stays recorded.
     pub(crate) fn close(&self, index: &Arc<Index>, failed: bool) {
-        if self.pid != process::id() {
+        if !self.origin.is_here() {
             // A forked child: closing LMDB's files would drop the locks of a database that the child opened itself.
             mem::forget(Arc::clone(index));
         } else if self.agreed.load(Ordering::Relaxed)
@@ -431,7 +426,7 @@ fn lasts<T>(look: impl Fn() -> Result<Option<T>>) -> Result<Option<T>> {
 
 impl Drop for Guards {
     fn drop(&mut self) {
-        if self.pid == process::id() {
+        if self.origin.is_here() {
             self.unmark();
             // LMDB has closed: nothing is left under the number.
             if let Some(table) = &self.table

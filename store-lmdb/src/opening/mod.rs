@@ -64,8 +64,7 @@ pub(crate) fn open(options: &Options) -> Result<Arc<Shared>> {
     // (1) The directory, by whatever path.
     let dir = Directory::find_or_make(options)?;
     // (2) One environment a directory and process.
-    let (device, inode) = dir.id()?;
-    let reservation = match registry::find(device, inode) {
+    let reservation = match registry::find(&dir, options.wait_timeout)? {
         Found::Open(shared) => {
             shared.guards.admit(options)?;
             return Ok(shared);

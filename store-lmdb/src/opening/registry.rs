@@ -2,23 +2,29 @@
 //! closing either would drop the locks of both.
 
 use std::collections::BTreeMap;
-use std::process;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
+use bigarray_core::Result;
+use bigarray_process::{Origin, PerProcess};
+
+use super::files::Directory;
+use super::waiting::{PROCESS, Patience, Waiting};
 use crate::shared::Shared;
 
-/// A directory, as this process sees it. The process is part of it so that a forked child does not take what its parent
-/// has open for its own.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Key {
-    pid: u32,
-    device: u64,
-    inode: u64,
+/// Device and inode of a directory.
+type Key = (u64, u64);
+
+#[derive(Default)]
+struct Registry {
+    /// Directories that are being opened (nothing to share yet), open, or being closed (nothing to share any more).
+    open: Mutex<BTreeMap<Key, Weak<Shared>>>,
+    changed: Condvar,
 }
 
-/// Directories that are being opened (nothing to share yet), open, or being closed (nothing to share any more).
-static OPEN: Mutex<BTreeMap<Key, Weak<Shared>>> = Mutex::new(BTreeMap::new());
-static CHANGED: Condvar = Condvar::new();
+/// A forked child has one of its own: it does not take what its parent has open for its own, nor wait for what another
+/// thread of its parent was opening.
+static REGISTRY: PerProcess<Registry> = PerProcess::new();
 
 /// What is known of a directory.
 pub(crate) enum Found {
@@ -29,37 +35,49 @@ pub(crate) enum Found {
 }
 
 /// The right of one environment to a directory.
-pub(crate) struct Reservation(Key);
+pub(crate) struct Reservation {
+    key: Key,
+    origin: Origin,
+}
 
-/// Looks for a directory; waits while it is being opened or closed.
-pub(crate) fn find(device: u64, inode: u64) -> Found {
-    let key = Key { pid: process::id(), device, inode };
+/// Looks for a directory; waits while it is being opened or closed, as long as `limit` says.
+pub(crate) fn find(dir: &Directory, limit: Option<Duration>) -> Result<Found> {
+    let key = dir.id()?;
+    let waiting = Waiting::new(&dir.path, "the right to open the database", limit);
+    let mut patience = Patience::new(&waiting, PROCESS);
     let mut open = lock();
     while let Some(known) = open.get(&key) {
         if let Some(shared) = known.upgrade() {
-            return Found::Open(shared);
+            return Ok(Found::Open(shared));
         }
-        open = CHANGED.wait(open).unwrap_or_else(PoisonError::into_inner);
+        if patience.left().is_zero() {
+            drop(open);
+            patience.tell(|| "a thread of this process that opens or closes it".to_owned())?;
+            open = lock();
+        } else {
+            let changed = &REGISTRY.get().changed;
+            open = changed.wait_timeout(open, patience.left()).unwrap_or_else(PoisonError::into_inner).0;
+        }
     }
     open.insert(key, Weak::new());
-    Found::Reserved(Reservation(key))
+    Ok(Found::Reserved(Reservation { key, origin: Origin::here() }))
 }
 
 /// Lets others of this process share what was opened.
 pub(crate) fn publish(reservation: &Reservation, shared: &Arc<Shared>) {
-    lock().insert(reservation.0, Arc::downgrade(shared));
-    CHANGED.notify_all();
+    lock().insert(reservation.key, Arc::downgrade(shared));
+    REGISTRY.get().changed.notify_all();
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        if self.0.pid == process::id() {
-            lock().remove(&self.0);
-            CHANGED.notify_all();
+        if self.origin.is_here() {
+            lock().remove(&self.key);
+            REGISTRY.get().changed.notify_all();
         }
     }
 }
 
 fn lock() -> MutexGuard<'static, BTreeMap<Key, Weak<Shared>>> {
-    OPEN.lock().unwrap_or_else(PoisonError::into_inner)
+    REGISTRY.get().open.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
-use std::{io, thread};
+use std::{fmt, io, thread};
 
 use bigarray_core::{Error, ErrorKind, Result};
 use bigarray_process::Unshared;
@@ -48,6 +48,23 @@ impl Waiting {
     pub(super) fn failed(&self, e: io::Error) -> Error {
         failed(&self.dir, &format!("waiting for {}", self.what), e)
     }
+}
+
+/// What lies under an error of a wait that reached its limit.
+#[derive(Debug)]
+struct WaitLimit;
+
+impl fmt::Display for WaitLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the wait reached its limit")
+    }
+}
+
+impl std::error::Error for WaitLimit {}
+
+/// Whether `error` is of a wait that lasted longer than [`Options::wait_timeout`](crate::Options::wait_timeout) allows.
+pub fn is_wait_limit(error: &Error) -> bool {
+    std::error::Error::source(error).is_some_and(|source| source.is::<WaitLimit>())
 }
 
 /// The shortest limit that an opening of a database in this process asked for.
@@ -106,7 +123,7 @@ impl<'w> Patience<'w> {
                 "{dir}: waited for {what} for {waited:.1?}, longer than wait_timeout ({limit:?}) allows; it is held by {}",
                 holder()
             );
-            return Err(Error::new(ErrorKind::InUse, text));
+            return Err(Error::new(ErrorKind::InUse, text).with_source(WaitLimit));
         }
         if self.next <= Instant::now() {
             tracing::warn!("{dir}: waiting for {what} for {:.0?} by now; it is held by {}", waited, holder());
