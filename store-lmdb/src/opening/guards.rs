@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use std::{mem, process, thread};
+use std::{mem, thread};
 
 use bigarray_core::{Error, ErrorKind, Result};
 use bigarray_process::{Origin, Unshared};
@@ -40,7 +40,6 @@ const CLOSED: &str = "the right to close the database, which is being opened or 
 /// What must be kept while a database is open. Gives everything back when dropped, which must come after LMDB closed.
 pub(crate) struct Guards {
     origin: Origin,
-    pid: u32,
     read_only: bool,
     durability: Durability,
     /// The level was agreed on: closing has to see to it.
@@ -71,7 +70,6 @@ impl Guards {
         let turns = Turns::new(turns, &dir.path);
         let guards = Guards {
             origin: Origin::here(),
-            pid: process::id(),
             limit: Arc::default(),
             read_only: options.read_only,
             durability: options.durability,
