@@ -9,7 +9,7 @@ use bigarray_core::{Error, ErrorKind, Result};
 use crate::alloc::Owner;
 use crate::codec::{Packers, Unpackers};
 use crate::data::Data;
-use crate::index::{Index, WriteTxn, lmdb_error};
+use crate::index::{Index, WriteTxn, write_error};
 use crate::opening::{Guards, Opened};
 use crate::snapshot::LmdbSnapshot;
 
@@ -90,7 +90,7 @@ impl Shared {
     /// whether the outcome is known.
     pub(crate) fn commit_txn(&self, txn: WriteTxn<'_>) -> Result<()> {
         let Err(e) = txn.commit() else { return Ok(()) };
-        let error = lmdb_error(&self.dir, "committing", e);
+        let error = write_error(self.index.env().lmdb(), &self.dir, "committing", e);
         if self.index.is_broken() {
             let why = format!("whether the commit took place is unknown until the database is opened again: {error}");
             self.data.fail(&why);
@@ -105,6 +105,6 @@ impl Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        self.guards.close(&self.index, self.data.has_failed());
+        self.guards.close(&self.index, self.data.has_failed() || self.index.is_lost());
     }
 }

@@ -10,7 +10,7 @@ use bigarray_core::store::{Snapshot, Store as _};
 use bigarray_core::testing::{Edit, array_of};
 use bigarray_core::{Error, Result};
 use bigarray_store_lmdb::{LmdbStore, Options};
-use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde_json::json;
 
 use support::{Db, assert_page, check, commit, id_of, now};
@@ -56,9 +56,13 @@ fn a_full_index_refuses_while_a_snapshot_lives_and_grows_after_it() {
 
 /// Runs `test` of this file as a process of its own.
 fn run_child(test: &str, db: &Db) {
+    run_child_on(test, &db.path);
+}
+
+fn run_child_on(test: &str, path: &Path) {
     let child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", test, "--nocapture"])
-        .env(DATABASE, &db.path)
+        .env(DATABASE, path)
         .output()
         .unwrap();
     assert!(child.status.success(), "{}", String::from_utf8_lossy(&child.stderr));
@@ -118,4 +122,44 @@ fn child_has_few_addresses() {
 fn a_limit_on_addresses_makes_the_index_smaller_and_nothing_fail() {
     let db = Db::new();
     run_child("child_has_few_addresses", &db);
+}
+
+#[test]
+fn child_grows_the_index_from_the_largest_map() {
+    let Some(path) = std::env::var_os(DATABASE) else { return };
+    let (_, hard) = getrlimit(Resource::RLIMIT_AS).unwrap();
+    setrlimit(Resource::RLIMIT_AS, hard, hard).unwrap();
+    let store = support::open(path.as_ref());
+    for n in 0..100 {
+        grow(&store, n).unwrap();
+    }
+}
+
+#[test]
+fn child_adopts_growth_with_few_addresses() {
+    let Some(path) = std::env::var_os(DATABASE) else { return };
+    let (_, hard) = getrlimit(Resource::RLIMIT_AS).unwrap();
+    let limit = |beyond: u64| {
+        let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+        let used: u64 = statm.split(' ').next().unwrap().parse().unwrap();
+        setrlimit(Resource::RLIMIT_AS, (used << 12) + beyond, hard).unwrap();
+    };
+    let store = open(path.as_ref());
+    commit(&store, |base| Edit::create("a", array_of(1)).page(base, 0, 0, 1));
+    run_child_on("child_grows_the_index_from_the_largest_map", path.as_ref());
+    // Too few for what there is: refused, and no harm is done.
+    limit(2 << 20);
+    let error = store.snapshot().err().expect("a state beyond the map");
+    assert!(error.is_too_large() && error.to_string().contains("ulimit -v"), "{error}");
+    // Enough for that, and far from the 1 TiB that the other process had.
+    limit(64 << 20);
+    assert_eq!(attrs(&*now(&store)), 100);
+    grow(&store, 100).unwrap();
+}
+
+#[test]
+fn a_limit_on_addresses_below_the_map_of_another_process_is_no_hindrance_to_read_what_it_wrote() {
+    let db = Db::new();
+    run_child("child_adopts_growth_with_few_addresses", &db);
+    assert_eq!(attrs(&*now(&db.open())), 101);
 }

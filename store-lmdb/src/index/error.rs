@@ -5,6 +5,10 @@ use std::io;
 use std::path::Path;
 
 use bigarray_core::{Error, ErrorKind};
+use lmdb::Environment;
+use nix::errno::Errno;
+
+use super::room;
 
 /// Whether `error` says that the index has no room left: it may have, once no snapshot of this process keeps it from
 /// growing.
@@ -37,4 +41,12 @@ pub(crate) fn lmdb_error(dir: &Path, what: impl Display, error: lmdb::Error) -> 
         }
         _ => of(ErrorKind::Io, ""),
     }
+}
+
+/// As [`lmdb_error`] where the index was written to. LMDB takes a write that stopped half-way for `EIO`, and that is how
+/// one ends that meets a full disk: where there is no room, that is what it says. LMDB writes its meta page last and
+/// refuses everything if that fails, so whatever failed before is as if it had never been.
+pub(crate) fn write_error(env: &Environment, dir: &Path, what: impl Display, error: lmdb::Error) -> Error {
+    let is_full = matches!(error, lmdb::Error::Other(errno) if errno == Errno::EIO as i32) && !room::is_left(env);
+    lmdb_error(dir, what, if is_full { lmdb::Error::Other(Errno::ENOSPC as i32) } else { error })
 }

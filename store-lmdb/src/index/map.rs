@@ -82,6 +82,12 @@ fn open_by_path(reach: &Path, path: &Path, flags: EnvironmentFlags, map_bytes: O
 
 /// Which file LMDB has open.
 pub(super) fn file_id(env: &Environment) -> nix::Result<FileId> {
+    let file = file_of(env)?;
+    Ok(FileId::from(&uninterrupted(|| fstat(file))?))
+}
+
+/// LMDB's own descriptor of the index.
+pub(super) fn file_of(env: &Environment) -> nix::Result<BorrowedFd<'_>> {
     let mut fd = -1;
     // SAFETY: the environment is open, and `fd` lives as long as the call.
     match unsafe { lmdb_sys::mdb_env_get_fd(env.env(), &mut fd) } {
@@ -89,8 +95,7 @@ pub(super) fn file_id(env: &Environment) -> nix::Result<FileId> {
         _ => return Err(Errno::EBADF),
     }
     // SAFETY: the environment keeps the descriptor open, and lives as long as the borrow.
-    let file = unsafe { BorrowedFd::borrow_raw(fd) };
-    Ok(FileId::from(&uninterrupted(|| fstat(file))?))
+    Ok(unsafe { BorrowedFd::borrow_raw(fd) })
 }
 
 /// Transactions of this process, counted.
@@ -106,6 +111,13 @@ pub(super) struct Counts {
     writers: usize,
     /// Remapping failed half-way: LMDB has no map any more and must not be called.
     lost: bool,
+}
+
+/// Bytes of addresses, and those of them that the newest state takes.
+#[derive(Clone, Copy)]
+struct Size {
+    map: usize,
+    used: usize,
 }
 
 /// One write transaction, counted while this lives.
@@ -154,7 +166,45 @@ impl Index {
         if counts.readers > 0 {
             return Ok(());
         }
-        self.remap(&mut counts, 0)
+        let size = self.size()?;
+        // Not what the other process may have asked for, which an address-space limit of this one can forbid.
+        for bytes in [size.used.saturating_mul(2), size.used.saturating_add(size.used / 4), size.used] {
+            if self.enlarge(&mut counts, size, bytes)? {
+                return Ok(());
+            }
+        }
+        Err(Error::new(
+            ErrorKind::TooLarge,
+            format!(
+                "the index of {}, which another process enlarged, does not find {} bytes of address space: raise the \
+                 limit (ulimit -v)",
+                self.dir.display(),
+                size.used
+            ),
+        ))
+    }
+
+    /// Bytes that its file should have.
+    pub(crate) fn bytes(&self) -> Result<u64> {
+        let _unmoved = self.usable()?;
+        Ok(self.size()?.used as u64)
+    }
+
+    /// To be asked for while there is a map that is not moved.
+    fn size(&self) -> Result<Size> {
+        let info = self.env.lmdb().info().map_err(|e| lmdb_error(&self.dir, "asking for the size", e))?;
+        Ok(Size { map: info.map_size(), used: (info.last_pgno() + 1) * super::PAGE_BYTES })
+    }
+
+    /// Gives the map, which nobody sees, `bytes` or as many as are used. `false`, and nothing is done, if it does not find
+    /// the addresses.
+    fn enlarge(&self, counts: &mut Counts, size: Size, bytes: usize) -> Result<bool> {
+        // LMDB takes what is used, whatever it is asked for.
+        let bytes = bytes.max(size.used);
+        if !has_addresses(bytes.saturating_sub(size.map)) {
+            return Ok(false);
+        }
+        self.remap(counts, bytes).map(|()| true)
     }
 
     /// Doubles a map of a size the caller chose that is more than half full, if nothing lives that would see it move.
@@ -162,9 +212,9 @@ impl Index {
         if !self.grows || counts.readers + counts.writers > 0 {
             return Ok(());
         }
-        let info = self.env.lmdb().info().map_err(|e| lmdb_error(&self.dir, "asking for the size", e))?;
-        if (info.last_pgno() + 1) * super::PAGE_BYTES > info.map_size() / 2 && has_addresses(info.map_size()) {
-            self.remap(counts, info.map_size() * 2)?;
+        let size = self.size()?;
+        if size.used > size.map / 2 {
+            self.enlarge(counts, size, size.map * 2)?;
         }
         Ok(())
     }
@@ -188,20 +238,25 @@ impl Index {
             );
             return Err(full.context(why));
         }
-        let info = self.env.lmdb().info().map_err(|e| lmdb_error(&self.dir, "asking for the size", e))?;
-        if !has_addresses(info.map_size()) {
-            let why = format!("the index cannot grow beyond {} bytes of address space (ulimit -v)", info.map_size());
+        let size = self.size()?;
+        if !self.enlarge(&mut counts, size, size.map.saturating_mul(2))? {
+            let why = format!("the index cannot grow beyond {} bytes of address space (ulimit -v)", size.map);
             return Err(full.context(why));
         }
-        self.remap(&mut counts, info.map_size() * 2)
+        Ok(())
     }
 
     /// Whether LMDB refuses everything since it failed to write its meta page.
     pub(crate) fn is_broken(&self) -> bool {
         // Where not even that can be asked, it is not known to be whole.
         let Ok(slots) = self.env.slots() else { return true };
-        let _unmoved = self.live.lock();
-        matches!(slots.begin_read(), Err(lmdb::Error::Panic))
+        let counts = self.live.lock();
+        !counts.lost && matches!(slots.begin_read(), Err(lmdb::Error::Panic))
+    }
+
+    /// Whether LMDB has no map any more, which most of its functions read without asking.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.live.lock().lost
     }
 
     fn remap(&self, counts: &mut Counts, bytes: usize) -> Result<()> {
@@ -221,5 +276,36 @@ fn has_addresses(more: usize) -> bool {
         mman::mmap_anonymous(None, more, ProtFlags::PROT_NONE, MapFlags::MAP_PRIVATE | MapFlags::MAP_NORESERVE)
             .and_then(|probe| mman::munmap(probe, more.get()))
             .is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bigarray_core::store::Store as _;
+    use bigarray_core::testing::{Edit, array_of};
+
+    use crate::{LmdbStore, Options};
+
+    /// More than a process can have.
+    const TOO_MANY_BYTES: usize = 1 << 60;
+
+    #[test]
+    fn an_index_that_lost_its_map_gives_errors_and_can_be_closed_and_opened_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = Options::new(dir.path().join("a.bigarray"));
+        let store = LmdbStore::open(&options).unwrap();
+        let base = store.snapshot().unwrap();
+        Edit::commit(&*store, &*base, &[Edit::create("a", array_of(1)).page(&*base, 0, 0, 1)]).unwrap();
+        drop(base);
+        let index = &store.shared.index;
+        index.remap(&mut index.live.lock(), TOO_MANY_BYTES).unwrap_err();
+
+        assert!(!index.is_broken());
+        assert!(store.snapshot().err().is_some_and(|e| e.is_io() && e.to_string().contains("open the database again")));
+        assert!(store.check(true).is_err() && store.verify(&mut |_| {}).is_err() && store.turn().is_ok());
+        drop(store);
+        let store = LmdbStore::open(&options).unwrap();
+        assert!(store.snapshot().unwrap().array("a").unwrap().is_some());
+        store.check(true).unwrap();
     }
 }

@@ -6,6 +6,7 @@ mod error;
 mod identity;
 mod map;
 pub(crate) mod readers;
+mod room;
 mod state;
 mod structure;
 mod tables;
@@ -22,7 +23,7 @@ use crate::record::{DatabaseId, Meta};
 
 pub(crate) use environment::{Env, Gates};
 pub use error::is_index_full;
-pub(crate) use error::lmdb_error;
+pub(crate) use error::{lmdb_error, write_error};
 pub use identity::lmdb_version;
 pub(crate) use structure::Structure;
 pub(crate) use tables::Tables;
@@ -85,7 +86,7 @@ impl Index {
                     ErrorKind::Corrupt,
                     format!("the index of {} has not the tables of a bigarray database", dir.display()),
                 ),
-                e => lmdb_error(dir, "opening the tables", e),
+                e => write_error(env.lmdb(), dir, "opening the tables", e),
             })?
         };
         let index = Index { env, dbs, dir: dir.to_owned(), live: map::Live::default(), grows };

@@ -195,7 +195,7 @@ impl Guards {
         }
         let others_write = self.others_write()?;
         if !others_write {
-            self.lengthen_index(index.env())?;
+            self.lengthen_index(index)?;
         }
         creation::settle(&self.dir, index.newest()?)?;
         durability::agree(&self.dir, index, &self.data, self.durability, others_write)
@@ -334,10 +334,8 @@ impl Guards {
 
     /// Makes the index as long as it says, which LMDB does not always, so that no opening takes it for truncated. For a
     /// writer, while nobody else is.
-    fn lengthen_index(&self, env: &Env) -> Result<()> {
-        let env = env.lmdb();
-        let of = |e| lmdb_error(&self.dir.path, "asking for the length", e);
-        let needed = (env.info().map_err(of)?.last_pgno() as u64 + 1) * u64::from(env.stat().map_err(of)?.page_size());
+    fn lengthen_index(&self, index: &Index) -> Result<()> {
+        let needed = index.bytes()?;
         if self.dir.size_of(INDEX)?.is_some_and(|len| len < needed) {
             self.dir
                 .open(INDEX, OFlag::O_WRONLY)
@@ -365,7 +363,7 @@ impl Guards {
         wait(&self.data, opening(self.exclusive), &Waiting::new(&self.dir.path, CLOSED, self.limit.get()))?;
         // (2) The last writer leaves it settled.
         if !self.read_only && !failed && !self.others_write()? {
-            self.lengthen_index(index.env())?;
+            self.lengthen_index(index)?;
             if !self.durability.syncs_data() {
                 durability::settle(&self.dir, index, &self.data)?;
             }
