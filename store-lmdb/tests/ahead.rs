@@ -213,6 +213,68 @@ fn what_a_living_process_wrote_ahead_is_left_alone() {
     other.finish();
 }
 
+// A system in a container has a boot id of its own, and another system may be the host of it: neither has gone down.
+#[test]
+fn what_a_living_process_of_another_boot_id_wrote_ahead_is_left_alone() {
+    play(|path| {
+        let store = outside::open(path).unwrap();
+        let (base, ahead) = (store.snapshot().unwrap(), store.ahead().unwrap());
+        let written = ingest(&*ahead, &*base);
+        say(std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap().trim());
+        wait();
+        commit_ahead(&store, &*base, &*ahead, &written).unwrap();
+    });
+    let db = Db::new();
+    prepare(&db);
+    let boot_id = db.path.with_file_name("boot_id");
+    let id = "01234567-89ab-4cde-8f01-23456789abcd";
+    std::fs::write(&boot_id, format!("{id}\n")).unwrap();
+    let start = || {
+        let mut other = Other::start_as(outside::container_booted(&boot_id)?, &db.path);
+        assert_eq!(other.hear(), id);
+        Some(other)
+    };
+    let (Some(mut living), Some(dead)) = (start(), start()) else { return };
+    let claimed = check(&db.open()).claimed_pages;
+    dead.kill_to_the_last();
+    for round in 0..2 {
+        let store = db.open();
+        for n in 0..4 {
+            commit(&store, |base| Edit::of(base, "a").block(base, 35, 100 * round + n));
+        }
+        assert_eq!(check(&store).claimed_pages, claimed / 2, "round {round}");
+    }
+    living.go();
+    living.finish();
+    let store = db.open();
+    assert_ingested(&*now(&store));
+    assert_eq!(check(&store).claimed_pages, 0);
+}
+
+// A child that was forked and goes on has copies of all descriptors, but none of what shows that its parent lives.
+#[test]
+fn what_a_killed_process_wrote_ahead_is_given_back_although_its_forked_child_lives() {
+    play(|path| {
+        let store = outside::open(path).unwrap();
+        let (base, ahead) = (store.snapshot().unwrap(), store.ahead().unwrap());
+        let _written = ingest(&*ahead, &*base);
+        // SAFETY: the child sleeps, and ends without a destructor.
+        if let nix::unistd::ForkResult::Parent { .. } = unsafe { nix::unistd::fork() }.unwrap() {
+            say("written");
+        }
+        wait();
+    });
+    let db = Db::new();
+    prepare(&db);
+    let store = db.open();
+    let mut other = Other::start(&db.path);
+    assert_eq!(other.hear(), "written");
+    assert!(check(&store).claimed_pages > 0);
+    other.kill_unreaped();
+    commit(&store, |base| Edit::of(base, "a").block(base, 35, 1));
+    assert_eq!(check(&store).claimed_pages, 0);
+}
+
 /// Ends the thread that gets the signal, and no other.
 extern "C" fn end_thread(_: c_int) {
     // SAFETY: the call touches no memory. What the thread's stack holds is never dropped, and stays.

@@ -5,13 +5,13 @@ mod outside;
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::sync::Barrier;
 use std::thread;
 use std::time::Duration;
 
 use bigarray_core::Result;
 use bigarray_core::store::{Ahead, ArrayChange, Bytes, Change, Store};
-use bigarray_core::testing::{Edit, page_of};
+use bigarray_core::testing::{Edit, Rng, page_of};
 use bigarray_store_lmdb::LmdbStore;
 use outside::*;
 
@@ -19,34 +19,6 @@ fn database(dir: &Path) -> PathBuf {
     let path = dir.join("a.bigarray");
     create(&open(&path).unwrap(), "a", 0).unwrap();
     path
-}
-
-/// The role of this test as process 1 of a PID namespace of its own.
-fn first_process(path: &Path) -> Other {
-    let mut command = namespace();
-    command.arg(std::env::current_exe().unwrap());
-    Other::start_as(command, path)
-}
-
-/// The same as process 2: process 1 is a shell.
-fn second_process(path: &Path) -> Other {
-    let mut command = namespace();
-    command.args(["sh", "-c", "\"$0\" \"$@\"; exit"]).arg(std::env::current_exe().unwrap());
-    Other::start_as(command, path)
-}
-
-fn namespace() -> Command {
-    let mut command = Command::new("unshare");
-    command.args(["--pid", "--fork", "--kill-child"]);
-    command
-}
-
-fn can_make_namespaces() -> bool {
-    let can = namespace().arg("true").status().is_ok_and(|status| status.success());
-    if !can {
-        skip("this process may not make PID namespaces");
-    }
-    can
 }
 
 /// A thread number that no thread of a role has before it asks for it.
@@ -125,16 +97,14 @@ fn a_thread_killed_while_it_waits_to_write_leaves_the_lock_to_the_one_of_its_num
             other => panic!("{other:?}"),
         }
     });
-    if !can_make_namespaces() {
-        return;
-    }
     let dir = tempfile::tempdir().unwrap();
     let path = database(dir.path());
     let store = open(&path).unwrap();
     create(&store, "b", 0).unwrap();
     for round in 0..3 {
-        let mut writer = first_process(&path);
-        let mut waiter = if round % 2 == 0 { second_process(&path) } else { first_process(&path) };
+        let waiter = if round % 2 == 0 { container_with_shell() } else { container() };
+        let (Some(writer), Some(waiter)) = (container(), waiter) else { return };
+        let (mut writer, mut waiter) = (Other::start_as(writer, &path), Other::start_as(waiter, &path));
         writer.tell("write");
         assert_eq!(writer.hear(), "writing");
         waiter.tell("wait");
@@ -161,4 +131,188 @@ fn a_thread_killed_while_it_waits_to_write_leaves_the_lock_to_the_one_of_its_num
     }
     drop(store);
     check(&open(&path).unwrap());
+}
+
+/// Commits so often that every page freed before is used again, if nothing sees it.
+fn write_much(store: &LmdbStore, first: u64) -> Result<()> {
+    (first..first + 40).try_for_each(|tag| write(store, "a", tag))
+}
+
+/// Writes, looks and ends as the test tells it.
+fn play_as_told() {
+    play(|path| {
+        let store = open(path).unwrap();
+        let mut held = None;
+        loop {
+            match hear_word().split_once(' ') {
+                Some(("write", first)) => say_result(&write_much(&store, first.parse().unwrap())),
+                Some(("hold", tag)) => {
+                    let snapshot = store.snapshot().unwrap();
+                    let tag = tag.parse().unwrap();
+                    say(shows(&*snapshot, "a", tag));
+                    held = Some((snapshot, tag));
+                }
+                Some(("look", _)) => {
+                    let (snapshot, tag) = held.as_ref().expect("a snapshot");
+                    say(shows(&**snapshot, "a", *tag));
+                }
+                _ => return,
+            }
+        }
+    });
+}
+
+fn told(other: &mut Other, word: &str) -> String {
+    other.tell(word);
+    other.hear()
+}
+
+/// In LMDB's eyes two processes of one number are one: none of them clears what the other left, and each may take the
+/// other's readers for its own. Such a second process was refused.
+#[test]
+fn what_a_process_looks_at_stays_while_one_of_equal_number_commits() {
+    play_as_told();
+    let dir = tempfile::tempdir().unwrap();
+    let path = database(dir.path());
+    let (Some(first), Some(second)) = (container(), container()) else { return };
+    let (mut first, mut second) = (Other::start_as(first, &path), Other::start_as(second, &path));
+    let store = open(&path).unwrap();
+    assert_eq!(told(&mut first, "hold 0"), "true");
+    assert_eq!(told(&mut second, "write 100"), "ok");
+    assert_eq!(told(&mut first, "look now"), "true");
+    write_much(&store, 200).unwrap();
+    assert_eq!(told(&mut first, "look now"), "true");
+    assert_eq!(told(&mut second, "hold 239"), "true");
+    assert_eq!(told(&mut first, "write 300"), "ok");
+    assert_eq!(told(&mut first, "hold 339"), "true");
+    write_much(&store, 400).unwrap();
+    assert_eq!(told(&mut second, "look now"), "true");
+    assert_eq!(told(&mut first, "look now"), "true");
+    let freed = store.check(true).unwrap().freed_pages;
+    assert!(freed > 60, "both hold what was freed since: {freed}");
+    // What a killed one looked at is given back although another of its number lives, one that came later too.
+    first.kill_to_the_last();
+    second.tell("end");
+    second.finish();
+    let Some(third) = container() else { return };
+    let mut third = Other::start_as(third, &path);
+    assert_eq!(told(&mut third, "write 500"), "ok");
+    write_much(&store, 600).unwrap();
+    let freed = store.check(true).unwrap().freed_pages;
+    assert!(freed < 10, "{freed}");
+    third.tell("end");
+    third.finish();
+}
+
+/// Readers take the numbers of another range, in a namespace as without.
+#[test]
+fn a_process_that_only_reads_keeps_what_it_looks_at_beside_writers_of_its_number() {
+    play(|path| {
+        let store = if hear_word() == "read" { open_to_read(path) } else { open(path) }.unwrap();
+        let snapshot = store.snapshot().unwrap();
+        say("holds");
+        while hear_word() == "look" {
+            say(shows(&*snapshot, "a", 0));
+        }
+    });
+    let dir = tempfile::tempdir().unwrap();
+    let path = database(dir.path());
+    let (Some(reader), Some(writer)) = (container(), container()) else { return };
+    let (mut reader, mut writer) = (Other::start_as(reader, &path), Other::start_as(writer, &path));
+    assert_eq!(told(&mut reader, "read"), "holds");
+    assert_eq!(told(&mut writer, "write"), "holds");
+    let store = open(&path).unwrap();
+    write_much(&store, 100).unwrap();
+    writer.kill_to_the_last();
+    write_much(&store, 200).unwrap();
+    assert_eq!(told(&mut reader, "look"), "true");
+    reader.tell("end");
+    reader.finish();
+    check(&store);
+}
+
+/// Two containers commit and write ahead as fast as they can, in threads of equal numbers, and are killed at any moment.
+#[test]
+fn processes_of_equal_numbers_killed_at_any_moment_leave_a_sound_database() {
+    play(|path| {
+        let store = open(path).unwrap();
+        let name = hear_word();
+        say("begins");
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                loop {
+                    write_ahead(&store, &*store.ahead().unwrap()).unwrap();
+                }
+            });
+            for tag in 0.. {
+                write(&store, &name, tag).unwrap();
+            }
+        });
+    });
+    let dir = tempfile::tempdir().unwrap();
+    let path = database(dir.path());
+    let store = open(&path).unwrap();
+    for name in ["b", "c"] {
+        create(&store, name, 0).unwrap();
+    }
+    let mut rng = Rng::new(1);
+    for round in 0..30 {
+        let mut others = Vec::new();
+        for (name, with_shell) in [("b", false), ("c", round % 3 == 0)] {
+            let Some(command) = (if with_shell { container_with_shell() } else { container() }) else { return };
+            let mut other = Other::start_as(command, &path);
+            other.tell(name);
+            others.push(other);
+        }
+        others.iter_mut().for_each(|other| assert_eq!(other.hear(), "begins"));
+        for other in others {
+            thread::sleep(Duration::from_micros(rng.below(8000) as u64));
+            other.kill_to_the_last();
+        }
+        write(&store, "a", round).unwrap();
+        assert!(shows_now(&store, "a", round));
+        assert_eq!(store.check(true).unwrap().claimed_pages, 0, "round {round}");
+    }
+    drop(store);
+    check(&open(&path).unwrap());
+}
+
+/// Each state that is looked at takes a place in the reader table; what killed processes left of them is used again.
+#[test]
+fn hundreds_of_snapshots_live_at_once_also_after_many_processes_were_killed_with_theirs() {
+    play(|path| {
+        let store = open(path).unwrap();
+        let _snapshot = store.snapshot().unwrap();
+        say("holds");
+        wait();
+    });
+    let dir = tempfile::tempdir().unwrap();
+    let path = database(dir.path());
+    let store = open(&path).unwrap();
+    let mut killed: Vec<Other> = (0..50)
+        .map(|round| {
+            let command = if round % 10 == 0 { container() } else { None };
+            let mut other = command.map_or_else(|| Other::start(&path), |command| Other::start_as(command, &path));
+            assert_eq!(other.hear(), "holds");
+            write(&store, "a", round).unwrap();
+            other
+        })
+        .collect();
+    killed.drain(..).for_each(Other::kill_to_the_last);
+    let all_hold = Barrier::new(401);
+    thread::scope(|scope| {
+        for tag in 1000..1400 {
+            write(&store, "a", tag).unwrap();
+            let snapshot = store.snapshot().unwrap();
+            let all_hold = &all_hold;
+            scope.spawn(move || {
+                all_hold.wait();
+                assert!(shows(&*snapshot, "a", tag));
+            });
+        }
+        all_hold.wait();
+    });
+    write_much(&store, 2000).unwrap();
+    let freed = store.check(true).unwrap().freed_pages;
+    assert!(freed < 10, "{freed}");
 }

@@ -87,3 +87,27 @@ fn unknown(why: &str) -> Error {
         ),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use bigarray_core::store::Store;
+
+    use crate::index::readers;
+    use crate::{LmdbStore, Options};
+
+    #[test]
+    fn lmdb_knows_readers_by_the_numbers_that_it_was_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = Options::new(dir.path().join("a.bigarray"));
+        for (read_only, number) in [(false, 1 << 22), (true, 1 << 23)] {
+            let store = LmdbStore::open(&Options { read_only, ..options.clone() }).unwrap();
+            let _snapshot = store.snapshot().unwrap();
+            let numbers = || readers::numbers(store.shared.index.env().lmdb()).unwrap();
+            assert_eq!(numbers(), [number]);
+            // The word is this process's number no more, so that it is not recognized a second time.
+            let error = store.shared.index.env().set_number(7).unwrap_err();
+            assert!(error.is_unsupported() && error.to_string().contains("LIBLMDB_NO_PKG_CONFIG"), "{error}");
+            assert_eq!(numbers(), [number]);
+        }
+    }
+}

@@ -5,6 +5,7 @@
 
 mod mounts;
 
+use std::ffi::OsStr;
 use std::fmt::Display;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -179,6 +180,42 @@ impl Drop for Other {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A command that runs this binary as process 1 of a PID namespace of its own, as the program of a container is; `None`,
+/// after a word, where that cannot be had.
+pub(crate) fn container() -> Option<Command> {
+    contained(&["--pid"], env::current_exe().expect("this binary").as_os_str())
+}
+
+/// The same as process 2: process 1 is a shell.
+pub(crate) fn container_with_shell() -> Option<Command> {
+    let mut command = contained(&["--pid"], "sh".as_ref())?;
+    command.args(["-c", "\"$0\" \"$@\"; exit"]).arg(env::current_exe().expect("this binary"));
+    Some(command)
+}
+
+/// The same as [`container`], and the file `boot_id` tells its boot id: what LXC, Incus and systemd-nspawn do.
+pub(crate) fn container_booted(boot_id: &Path) -> Option<Command> {
+    let mut command = contained(&["--pid", "--mount"], "sh".as_ref())?;
+    command.args(["-c", "mount --bind \"$0\" /proc/sys/kernel/random/boot_id && exec \"$@\""]).arg(boot_id);
+    command.arg(env::current_exe().expect("this binary"));
+    Some(command)
+}
+
+fn contained(namespaces: &[&str], program: &OsStr) -> Option<Command> {
+    let unshare = || {
+        let mut command = Command::new("unshare");
+        command.args(namespaces).args(["--fork", "--kill-child"]);
+        command
+    };
+    if !unshare().arg("true").status().is_ok_and(|status| status.success()) {
+        skip("this process may not make namespaces");
+        return None;
+    }
+    let mut command = unshare();
+    command.arg(program);
+    Some(command)
 }
 
 /// In a role: tells the test something.
