@@ -1,14 +1,27 @@
 //! The conflict protocol: what of one transaction another one's commit rules out. Run twice a commit, against the
 //! newest snapshot first (a sure loser writes nothing) and then, by the store, against the state it replaces.
+//!
+//! What was changed since the transaction's snapshot counts, whatever it is now: a block that was written and is a hole
+//! again, an attribute with its old value, an array with its old shape or name. Versions tell.
+//!
+//! | a transaction | is ruled out by what another one did to the same array since |
+//! |---|---|
+//! | writes to a block | a write to that block; a shrink, a reshape, growth; removal, rename |
+//! | shrinks | the same of every block that drops |
+//! | grows, reshapes | a shrink, a reshape, growth; removal, rename |
+//! | sets an attribute | that attribute set or removed; removal, rename |
+//! | depends on blocks | a write to one of them; a shrink, a reshape; removal, rename |
+//! | removes or renames the array | anything |
+//! | takes a name | an array that has it |
 
 use std::ops::ControlFlow;
 
-use crate::descriptor::{ArrayId, Version};
+use crate::descriptor::{ArrayId, Descriptor, Version};
 use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::BlockNo;
 use crate::store::{ArrayChange, Change, State};
 
-/// Compares what `change` saw of the things it changes with `now`.
+/// Compares what `change` saw of the things it changes, or depends on, with `now`.
 ///
 /// # Errors
 /// [`ErrorKind::Conflict`] naming the array and what differs.
@@ -26,27 +39,27 @@ pub fn check(change: &Change<'_>, now: &dyn State) -> Result<()> {
                 return Err(conflict(name, "another transaction gave an array that name"));
             }
         }
-        check_array(array, now)?;
+        check_array(array, change.base, now)?;
     }
     Ok(())
 }
 
-fn check_array(change: &ArrayChange<'_>, now: &dyn State) -> Result<()> {
+fn check_array(change: &ArrayChange<'_>, base: Version, now: &dyn State) -> Result<()> {
     let Some((name, before)) = &change.before else { return Ok(()) };
-    let Some(current) = now.array(name)?.filter(|d| d.id == before.id) else {
+    let Some(current) = now.array(name)?.filter(|d| d.id == before.id && d.named == before.named) else {
         return Err(conflict(name, "another transaction removed or renamed it"));
     };
-    for attr in &change.attrs {
-        if now.attr(current.id, &attr.name)? != attr.before {
-            return Err(conflict(name, &format!("another transaction set its attribute {:?}", attr.name)));
-        }
+    let takes_all = change.after.as_ref().is_none_or(|(after, _)| after != name);
+    if takes_all || !change.attrs.is_empty() {
+        check_attrs(name, change, takes_all, base, now)?;
     }
+    check_depends(name, change, &current, base, now)?;
     if !change.touches_array() {
         return Ok(());
     }
-    if !current.same_layout(before) {
-        let why = format!("another transaction made its shape {:?}, which was {:?}", current.shape, before.shape);
-        return Err(conflict(name, &why));
+    check_shape(name, before, &current)?;
+    if takes_all {
+        return if current.changed == before.changed { Ok(()) } else { Err(changed_block(name, &current, base, now)?) };
     }
     if let Some(from) = change.dropped_from {
         check_dropped(name, current.id, from, &change.dropped, now)?;
@@ -58,6 +71,57 @@ fn check_array(change: &ArrayChange<'_>, now: &dyn State) -> Result<()> {
             if stored != block.seen {
                 return Err(changed(name, block.block));
             }
+        }
+    }
+    Ok(())
+}
+
+/// Attributes that the change sets, or all, are as they were.
+fn check_attrs(name: &str, change: &ArrayChange<'_>, takes_all: bool, base: Version, now: &dyn State) -> Result<()> {
+    let Some((_, before)) = &change.before else { return Ok(()) };
+    let versions = now.attr_versions(before.id)?;
+    let is_ours = |attr: &str| takes_all || change.attrs.iter().any(|ours| ours.name == attr);
+    match versions.iter().find(|(attr, version)| *version > base && is_ours(attr)) {
+        Some((attr, _)) => Err(conflict(name, &format!("another transaction set its attribute {attr:?}"))),
+        None => Ok(()),
+    }
+}
+
+fn check_shape(name: &str, before: &Descriptor, current: &Descriptor) -> Result<()> {
+    if !current.same_layout(before) {
+        let why = format!("another transaction made its shape {:?}, which was {:?}", current.shape, before.shape);
+        return Err(conflict(name, &why));
+    }
+    if current.reshaped != before.reshaped {
+        return Err(conflict(name, "another transaction gave it other shapes, the last of them as before,"));
+    }
+    Ok(())
+}
+
+/// Blocks that the transaction depends on are where they were, and as they were.
+fn check_depends(
+    name: &str,
+    change: &ArrayChange<'_>,
+    current: &Descriptor,
+    base: Version,
+    now: &dyn State,
+) -> Result<()> {
+    let Some((_, before)) = change.before.as_ref().filter(|_| !change.depends.is_empty()) else { return Ok(()) };
+    if current.reshaped != before.reshaped {
+        return Err(conflict(name, "another transaction shrank or reshaped it, and this one depends on its rows,"));
+    }
+    if current.changed == before.changed {
+        return Ok(());
+    }
+    let mut differs = None;
+    for range in &change.depends {
+        now.blocks(current.id, range.clone(), &mut |block, record| {
+            differs = (record.version > base).then_some(block);
+            if differs.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })?;
+        if let Some(BlockNo(block)) = differs {
+            let why = format!("another transaction changed its block {block}, which this one depends on,");
+            return Err(conflict(name, &why));
         }
     }
     Ok(())
@@ -78,6 +142,16 @@ fn check_dropped(name: &str, id: ArrayId, from: u64, seen: &[(BlockNo, Version)]
         Some(block) => Err(changed(name, block)),
         None => Ok(()),
     }
+}
+
+/// The conflict of an array of which a block was changed since `base`: names the first.
+fn changed_block(name: &str, current: &Descriptor, base: Version, now: &dyn State) -> Result<Error> {
+    let mut first = None;
+    now.blocks(current.id, 0..u64::MAX, &mut |block, record| {
+        first = (record.version > base).then_some(block);
+        if first.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })?;
+    Ok(first.map_or_else(|| conflict(name, "another transaction changed its elements"), |block| changed(name, block)))
 }
 
 fn changed(name: &str, block: BlockNo) -> Error {

@@ -10,7 +10,7 @@ use crate::geometry::BlockSize;
 pub struct ArrayId(pub u64);
 
 /// When something was last changed: the number of the committed state that did it. `Version(0)` says *never stored*,
-/// so an absent block has a version too. Equal versions of one block mean equal bytes.
+/// so what is absent has a version too. Equal versions of one block mean equal bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Version(pub u64);
 
@@ -74,9 +74,14 @@ pub struct Descriptor {
     pub block_size: BlockSize,
     /// How its blocks are stored.
     pub codec: Codec,
-    /// The commit that last changed any block of the array (created, wrote or deleted one). Not part of what
-    /// conflicts; it lets a refresh skip an array nobody touched.
+    /// The commit that last changed any block of the array (created, wrote or deleted one). It lets a refresh skip an
+    /// array that no commit touched.
     pub changed: Version,
+    /// The commit that last gave the array a shape which is more than a growth of the one before: created, shrank or
+    /// reshaped it, if only for a while.
+    pub reshaped: Version,
+    /// The commit that last gave the array a name: created or renamed it.
+    pub named: Version,
 }
 
 impl Descriptor {
@@ -111,6 +116,14 @@ impl Descriptor {
             Order::RowMajor => Some(0),
             Order::ColumnMajor => Some(self.shape.len() - 1),
         }
+    }
+
+    /// Whether the array became what it is by growing, or not at all: every element of `before` is where it was.
+    pub fn grew_from(&self, before: &Descriptor) -> bool {
+        let grows = self.growth_axis();
+        let axes = self.shape.iter().zip(&before.shape).enumerate();
+        self.shape.len() == before.shape.len()
+            && axes.fold(true, |same, (axis, (new, old))| same && (new == old || Some(axis) == grows && new > old))
     }
 
     /// Whether a transaction that wrote to the array may land on top of `other`: the same array, type, shape, order.

@@ -139,6 +139,10 @@ pub trait Span: Send + Sync {
     /// written one. Nobody may be writing meanwhile.
     fn written(&self, range: Range<usize>, origin: WrittenTo, found: &mut Vec<Range<usize>>) -> Result<()>;
 
+    /// Whether a store to `range`, pages of zero memory that [`written`](Span::written) reported, is certain: what is there
+    /// can have come neither by a read nor by a store next to it.
+    fn stored_to(&self, range: Range<usize>) -> Result<bool>;
+
     /// Calls `f` with the bytes of `range`. May fault as any access does: no lock that the fault needs may be held.
     /// Nobody may be writing to it meanwhile.
     fn with_bytes(&self, range: Range<usize>, f: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()>;

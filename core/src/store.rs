@@ -34,10 +34,17 @@ pub struct Segment {
 /// not follow each other in the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BlockRecord {
-    /// The commit that last changed the block's bytes.
+    /// The commit that last stored to the block, whether or not that changed its bytes.
     pub version: Version,
     /// Its pages.
     pub segments: Vec<Segment>,
+}
+
+impl BlockRecord {
+    /// Whether all of the block is a hole, which something was stored to once.
+    pub fn is_hole(&self) -> bool {
+        self.segments.iter().all(|segment| segment.origin == Origin::Hole)
+    }
 }
 
 /// The file that extents lie in.
@@ -64,7 +71,10 @@ pub trait State {
     /// Every attribute, in order of names.
     fn attrs(&self, array: ArrayId) -> Result<Vec<(String, Value)>>;
 
-    /// One block; `None` if it is absent: a hole of version 0.
+    /// When each attribute was last set or removed, those that are there no more included, in order of names.
+    fn attr_versions(&self, array: ArrayId) -> Result<Vec<(String, Version)>>;
+
+    /// One block; `None` if it is absent: a hole that nothing was ever stored to, of version 0.
     fn block(&self, array: ArrayId, block: BlockNo) -> Result<Option<BlockRecord>>;
 
     /// Visits the stored blocks whose numbers lie in `range`, ascending, until `visit` breaks.
@@ -237,7 +247,8 @@ pub struct Committed {
 pub struct Change<'a> {
     /// The state it saw.
     pub base: Version,
-    /// One entry an array that was created, written to, resized, reshaped, renamed, removed or given attributes.
+    /// One entry an array that was created, written to, resized, reshaped, renamed, removed, given attributes or depended
+    /// on.
     pub arrays: Vec<ArrayChange<'a>>,
     /// Where [`PageSource::Ahead`] lies; the commit takes it.
     pub ahead: Option<&'a dyn Ahead>,
@@ -247,18 +258,21 @@ pub struct Change<'a> {
 pub struct ArrayChange<'a> {
     /// Name and descriptor in the state the transaction saw; `None` if it was created since.
     pub before: Option<(String, Descriptor)>,
-    /// Name and descriptor now; `None` if it was removed. A created array's id is not yet known. Its `changed` is
-    /// ignored: the store sets it.
+    /// Name and descriptor now; `None` if it was removed. A created array's id is not yet known. Its versions are
+    /// ignored: the store sets them.
     pub after: Option<(String, Descriptor)>,
     /// Blocks from this number on are dropped before `blocks` are laid over: the array was shorter for a while. All
     /// blocks, if it was removed. What drops is compared as what is written is.
     pub dropped_from: Option<u64>,
-    /// Versions, as the transaction saw them, of the stored blocks that `dropped_from` drops, ascending.
+    /// Versions, as the transaction saw them, of the stored blocks that `dropped_from` drops, ascending; none of an array
+    /// that was removed or renamed, which is compared as a whole.
     pub dropped: Vec<(BlockNo, Version)>,
-    /// Blocks written to, ascending.
+    /// Blocks stored to, ascending, whether or not that changed anything.
     pub blocks: Vec<BlockChange>,
     /// Attributes set.
     pub attrs: Vec<AttrChange>,
+    /// Blocks that others may not have changed, ascending, apart.
+    pub depends: Vec<Range<u64>>,
     /// Where the bytes of `blocks` are.
     pub bytes: &'a dyn Bytes,
 }
@@ -270,6 +284,34 @@ impl ArrayChange<'_> {
         let (Some((name_before, before)), Some((name, after))) = (&self.before, &self.after) else { return true };
         name_before != name || !before.same_layout(after) || self.dropped_from.is_some() || !self.blocks.is_empty()
     }
+
+    /// Whether anything is to be stored. Otherwise the transaction only depends on the array.
+    pub fn stores(&self) -> bool {
+        self.touches_array() || !self.attrs.is_empty()
+    }
+
+    /// The descriptor that the array has once this is stored as `version`; `None` if it is removed. Before, it was
+    /// `current`, which the change does not conflict with; `None` if it is created, with that `id`.
+    pub fn descriptor_at(&self, version: Version, id: ArrayId, current: Option<&Descriptor>) -> Option<Descriptor> {
+        let (name, after) = self.after.as_ref()?;
+        let Some(current) = current else {
+            return Some(Descriptor { id, changed: version, reshaped: version, named: version, ..after.clone() });
+        };
+        if !self.touches_array() {
+            // What only sets attributes leaves alone what others did to the shape.
+            return Some(current.clone());
+        }
+        let at = |is_new: bool, before: Version| if is_new { version } else { before };
+        let is_cut = self.dropped_from.is_some();
+        let is_renamed = self.before.as_ref().is_some_and(|(before, _)| before != name);
+        Some(Descriptor {
+            id,
+            changed: at(is_cut || !self.blocks.is_empty(), current.changed),
+            reshaped: at(is_cut || !after.grew_from(current), current.reshaped),
+            named: at(is_renamed, current.named),
+            ..after.clone()
+        })
+    }
 }
 
 /// New pages of one block, laid over what is stored.
@@ -279,7 +321,8 @@ pub struct BlockChange {
     pub block: BlockNo,
     /// Its version in the state the transaction saw.
     pub seen: Version,
-    /// Runs of changed pages, ascending, apart. Pages between them stay as stored: zero, if the block was dropped.
+    /// Runs of changed pages, ascending, apart. Pages between them stay as stored: zero, if the block was dropped. None,
+    /// where what was stored to the block is what was there: then it gets a new version and nothing else.
     pub pages: Vec<PageRun>,
 }
 
@@ -308,8 +351,6 @@ pub enum PageSource {
 pub struct AttrChange {
     /// Its name.
     pub name: String,
-    /// What it was in the state the transaction saw.
-    pub before: Option<Value>,
     /// What it is to be; `None` removes it.
     pub after: Option<Value>,
 }

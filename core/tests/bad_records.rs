@@ -50,6 +50,9 @@ impl State for OtherState {
     fn attrs(&self, array: ArrayId) -> Result<Vec<(String, serde_json::Value)>> {
         self.0.attrs(array)
     }
+    fn attr_versions(&self, array: ArrayId) -> Result<Vec<(String, Version)>> {
+        self.0.attr_versions(array)
+    }
     fn block(&self, array: ArrayId, block: BlockNo) -> Result<Option<BlockRecord>> {
         self.0.block(array, block)
     }

@@ -1,5 +1,6 @@
 //! The conflict protocol and the memory store against a model of plain maps that knows nothing of segments or pages of
-//! a file: of two transactions on one state the second passes exactly if nothing that it saw and changed was changed.
+//! a file: of two transactions on one state the second passes exactly if nothing that it saw and changed, or depends on,
+//! was changed, whatever it is now.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
@@ -30,7 +31,11 @@ struct Plan {
     blocks: Option<usize>,
     /// Block, page, and what is written, zero for none.
     pages: Vec<(usize, u32, Option<u64>)>,
+    /// Blocks in which what is there is stored once more.
+    touches: Vec<usize>,
     attrs: Vec<(usize, Option<u8>)>,
+    /// Blocks that it depends on: the first, and how many.
+    depends: Option<(usize, usize)>,
 }
 
 /// What a transaction does, each array at most once.
@@ -49,16 +54,20 @@ fn plan() -> impl Strategy<Value = Plan> {
         proptest::option::weighted(0.15, 0..MOST_BLOCKS),
         proptest::option::weighted(0.2, 0..=MOST_BLOCKS),
         proptest::collection::vec(page, 0..4),
+        proptest::collection::vec(0..MOST_BLOCKS, 0..2),
         proptest::collection::vec(attr, 0..2),
+        proptest::option::weighted(0.3, (0..MOST_BLOCKS, 1..3_usize)),
     )
-        .prop_map(|(name, removes, rename, low, blocks, pages, attrs)| Plan {
+        .prop_map(|(name, removes, rename, low, blocks, pages, touches, attrs, depends)| Plan {
             name,
             removes,
             rename,
             low,
             blocks,
             pages,
+            touches,
             attrs,
+            depends,
         })
 }
 
@@ -74,7 +83,7 @@ fn rounds() -> impl Strategy<Value = Vec<Round>> {
     proptest::collection::vec((plans(), plans(), any::<bool>()), 1..10)
 }
 
-/// Version and pages of a stored block; a page without tag is zero.
+/// Version and pages of a block that something was stored to; a page without tag is zero.
 type Block = (u64, BTreeMap<u32, u64>);
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -83,7 +92,12 @@ struct Array {
     born: (u64, usize),
     len: usize,
     blocks: BTreeMap<usize, Block>,
-    attrs: BTreeMap<&'static str, u8>,
+    /// With when each was set or removed.
+    attrs: BTreeMap<&'static str, (u64, Option<u8>)>,
+    /// When a block was last changed, the array was last shorter than before, and it got its name.
+    changed: u64,
+    cut: u64,
+    named: u64,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -99,7 +113,9 @@ struct Applied {
     len: usize,
     dropped_from: Option<usize>,
     pages: BTreeMap<(usize, u32), Option<u64>>,
+    touches: BTreeSet<usize>,
     attrs: BTreeMap<&'static str, Option<u8>>,
+    depends: std::ops::Range<usize>,
 }
 
 impl Applied {
@@ -116,7 +132,9 @@ impl Applied {
                 len: 0,
                 dropped_from: Some(0),
                 pages: BTreeMap::new(),
+                touches: BTreeSet::new(),
                 attrs: BTreeMap::new(),
+                depends: 0..0,
             });
         }
         if there.is_none() && !names.insert(name) {
@@ -139,7 +157,9 @@ impl Applied {
             len,
             dropped_from: (low < had).then_some(low),
             pages: written.map(|(block, page, tag)| ((*block, *page), *tag)).collect(),
+            touches: plan.touches.iter().copied().filter(|block| *block < len).collect(),
             attrs: plan.attrs.iter().map(|(key, value)| (KEYS[*key], *value)).collect(),
+            depends: plan.depends.filter(|_| there.is_some()).map_or(0..0, |(first, count)| first..first + count),
         })
     }
 
@@ -150,7 +170,7 @@ impl Applied {
 
     fn edit(&self, base: &dyn Snapshot) -> Edit {
         let Some(after) = self.after else {
-            return Edit::of(base, self.before.expect("removed")).remove(base);
+            return Edit::of(base, self.before.expect("removed")).remove();
         };
         let mut edit = match self.before {
             Some(before) => Edit::of(base, before).rename(after).reshape(&[self.len * BLOCK]),
@@ -165,12 +185,21 @@ impl Applied {
                 None => edit.zero(base, block as u64, page),
             };
         }
-        self.attrs.iter().fold(edit, |edit, (key, value)| edit.attr(base, key, value.map(Into::into)))
+        edit = self.touches.iter().fold(edit, |edit, block| edit.touch(base, *block as u64));
+        if !self.depends.is_empty() {
+            edit = edit.depend(self.depends.start as u64..self.depends.end as u64);
+        }
+        self.attrs.iter().fold(edit, |edit, (key, value)| edit.attr(key, value.map(Into::into)))
     }
 
     fn touches(&self, base: &Model) -> bool {
         let before = self.before.map(|name| (name, base.arrays[name].len));
-        self.after.map(|name| (name, self.len)) != before || self.dropped_from.is_some() || !self.pages.is_empty()
+        self.after.map(|name| (name, self.len)) != before || self.dropped_from.is_some() || self.written().count() > 0
+    }
+
+    /// The blocks that it stores to.
+    fn written(&self) -> impl Iterator<Item = usize> {
+        self.pages.keys().map(|(block, _)| *block).chain(self.touches.iter().copied())
     }
 }
 
@@ -189,14 +218,22 @@ impl Model {
         }
         let Some(name) = applied.before else { return true };
         let seen = &base.arrays[name];
-        let Some(now) = self.arrays.get(name).filter(|now| now.born == seen.born) else { return false };
+        let is_same = |now: &&Array| now.born == seen.born && now.named == seen.named;
+        let Some(now) = self.arrays.get(name).filter(is_same) else { return false };
+        if applied.after != Some(name) {
+            return now == seen;
+        }
         let version = |array: &Array, block| array.blocks.get(&block).map(|(version, _)| *version);
         let from = applied.dropped_from.unwrap_or(usize::MAX);
-        let written = applied.pages.keys().map(|(block, _)| *block).filter(|block| *block < from);
+        let written = applied.written().filter(|block| *block < from);
         let dropped = (0..MOST_BLOCKS).filter(|block| *block >= from);
+        let mut depends = applied.depends.clone();
         applied.attrs.keys().all(|key| now.attrs.get(key) == seen.attrs.get(key))
+            && (depends.is_empty()
+                || now.cut == seen.cut && depends.all(|block| version(now, block) == version(seen, block)))
             && (!applied.touches(base)
                 || now.len == seen.len
+                    && now.cut == seen.cut
                     && written.chain(dropped).all(|block| version(now, block) == version(seen, block)))
     }
 
@@ -205,25 +242,33 @@ impl Model {
             change.iter().map(|applied| applied.before.and_then(|name| self.arrays.remove(name))).collect();
         for ((n, applied), taken) in change.iter().enumerate().zip(taken) {
             let Some(name) = applied.after else { continue };
-            let mut array = taken.unwrap_or(Array { born: (version, n), len: applied.len, ..Array::default() });
+            let new = Array { born: (version, n), changed: version, cut: version, named: version, ..Array::default() };
+            let mut array = taken.unwrap_or(new);
             if applied.touches(base) {
                 array.len = applied.len;
             }
+            if applied.before.is_some_and(|before| before != name) {
+                array.named = version;
+            }
+            if applied.dropped_from.is_some() {
+                (array.cut, array.changed) = (version, version);
+            }
+            if applied.written().count() > 0 {
+                array.changed = version;
+            }
             array.blocks.retain(|block, _| applied.dropped_from.is_none_or(|from| *block < from));
+            for block in applied.written() {
+                array.blocks.entry(block).or_default().0 = version;
+            }
             for (&(block, page), tag) in &applied.pages {
-                let (written, pages) = array.blocks.entry(block).or_default();
-                *written = version;
+                let (_, pages) = array.blocks.entry(block).or_default();
                 match tag {
                     Some(tag) => pages.insert(page, *tag),
                     None => pages.remove(&page),
                 };
             }
-            array.blocks.retain(|_, (_, pages)| !pages.is_empty());
             for (key, value) in &applied.attrs {
-                match value {
-                    Some(value) => array.attrs.insert(key, *value),
-                    None => array.attrs.remove(key),
-                };
+                array.attrs.insert(key, (version, *value));
             }
             self.arrays.insert(name, array);
         }
@@ -237,8 +282,8 @@ impl Model {
         );
         for ((name, array), (_, model)) in shown.iter().zip(&self.arrays) {
             let attrs: BTreeMap<String, _> = snapshot.attrs(array.id).unwrap().into_iter().collect();
-            let wanted = model.attrs.iter().map(|(key, value)| ((*key).to_owned(), (*value).into())).collect();
-            assert_eq!(attrs, wanted, "attributes of {name}");
+            let wanted = model.attrs.iter().filter_map(|(key, (_, value))| Some(((*key).to_owned(), (*value)?.into())));
+            assert_eq!(attrs, wanted.collect(), "attributes of {name}");
             let mut stored = Vec::new();
             let visit = &mut |block: BlockNo, record: bigarray_core::store::BlockRecord| {
                 stored.push((block.0 as usize, record.version.0));

@@ -281,6 +281,8 @@ fn bytes_array(len: usize) -> Descriptor {
         block_size: BlockSize::MIN,
         codec: Codec::None,
         changed: Version(0),
+        reshaped: Version(0),
+        named: Version(0),
     }
 }
 

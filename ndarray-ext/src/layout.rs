@@ -205,6 +205,8 @@ mod tests {
             block_size: BlockSize::MAX,
             codec: Codec::None,
             changed: Version(0),
+            reshaped: Version(0),
+            named: Version(0),
         }
     }
 

@@ -88,6 +88,8 @@ impl Transaction {
             block_size,
             codec,
             changed: Version(0),
+            reshaped: Version(0),
+            named: Version(0),
         };
         BigArrayMut::new(self.inner.create(name, descriptor)?)
     }

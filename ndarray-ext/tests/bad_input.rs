@@ -143,6 +143,8 @@ fn foreign_endianness_is_refused_and_named() {
         block_size: BlockSize::MAX,
         codec: Codec::None,
         changed: Version(0),
+        reshaped: Version(0),
+        named: Version(0),
     };
     let created = ArrayChange {
         before: None,
@@ -151,6 +153,7 @@ fn foreign_endianness_is_refused_and_named() {
         dropped: Vec::new(),
         blocks: Vec::new(),
         attrs: Vec::new(),
+        depends: Vec::new(),
         bytes: &Nothing,
     };
     let base = store.snapshot().unwrap().version();

@@ -60,6 +60,8 @@ fn write(store: &dyn Store, name: &str, memory: &Memory, size: BlockSize, codec:
         block_size: size,
         codec,
         changed: Version(0),
+        reshaped: Version(0),
+        named: Version(0),
     };
     let pages = vec![PageRun { pages: 0..size.pages(), source: PageSource::Memory }];
     let blocks = (0..size.blocks_for(ARRAY_BYTES)).map(|block| BlockChange {
@@ -74,6 +76,7 @@ fn write(store: &dyn Store, name: &str, memory: &Memory, size: BlockSize, codec:
         dropped: Vec::new(),
         blocks: blocks.collect(),
         attrs: Vec::new(),
+        depends: Vec::new(),
         bytes: memory,
     };
     let base = store.snapshot()?.version();

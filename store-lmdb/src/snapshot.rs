@@ -101,6 +101,10 @@ impl State for LmdbSnapshot {
         self.txn()?.tables().attrs(array)
     }
 
+    fn attr_versions(&self, array: ArrayId) -> Result<Vec<(String, Version)>> {
+        self.txn()?.tables().attr_versions(array)
+    }
+
     fn block(&self, array: ArrayId, block: BlockNo) -> Result<Option<BlockRecord>> {
         self.txn()?.tables().block(array, block)
     }

@@ -83,7 +83,7 @@ fn a_block_written_whole_is_compressed_and_a_page_changed_in_it_is_stored_as_a_p
             assert_eq!(check(&store).stored_pages, whole.stored_pages, "{codec}");
             commit(&store, |base| Edit::of(base, "a").zero(base, 0, pages - 1));
             assert_eq!(check(&store).stored_pages, 0, "{codec}");
-            commit(&store, |base| Edit::of(base, "a").remove(base));
+            commit(&store, |base| Edit::of(base, "a").remove());
         }
     }
 }
@@ -112,7 +112,7 @@ fn what_hardly_shrinks_stays_mappable() {
         let mut page = vec![0; PAGE];
         base.read(id_of(&*base, "a"), BlockNo(0), 3, &mut page).unwrap();
         assert!(page == page_of(8));
-        commit(&store, |base| Edit::of(base, "a").remove(base));
+        commit(&store, |base| Edit::of(base, "a").remove());
     }
 }
 
@@ -130,7 +130,7 @@ fn the_block_that_an_array_ends_in_is_whole_when_all_of_it_is_written() {
         assert!(is_packed(&segments(&*base, 0)), "{codec}");
         assert_smooth(&*base, 0, &[[Some(9); 9].as_slice(), &[None; 7]].concat());
         assert!(check(&store).stored_pages <= 7, "{codec}");
-        commit(&store, |base| Edit::of(base, "a").remove(base));
+        commit(&store, |base| Edit::of(base, "a").remove());
     }
 }
 
@@ -151,7 +151,7 @@ fn a_compressed_block_in_too_many_pieces_is_compressed_again() {
         assert_smooth(&*now(&store), 0, &tags);
         assert_eq!(again, 2, "{codec}: each page leaves two pieces more, up to 32");
         check(&store);
-        commit(&store, |base| Edit::of(base, "a").remove(base));
+        commit(&store, |base| Edit::of(base, "a").remove());
     }
 }
 
@@ -176,7 +176,7 @@ fn a_block_that_no_longer_shrinks_is_stored_as_it_is() {
             assert!(bytes == if page % 24 == 0 { smooth_page_of(page) } else { page_of(1000 + page) }, "page {page}");
         }
         check(&store);
-        commit(&store, |base| Edit::of(base, "a").remove(base));
+        commit(&store, |base| Edit::of(base, "a").remove());
     }
 }
 
@@ -226,7 +226,7 @@ fn a_flipped_bit_of_a_compressed_block_is_reported_by_everyone_who_needs_it() {
         flip(&db, at);
         commit(&store, every_other);
         check(&store);
-        commit(&store, |base| Edit::of(base, "a").remove(base));
+        commit(&store, |base| Edit::of(base, "a").remove());
     }
 }
 
@@ -251,7 +251,7 @@ fn a_damaged_page_is_not_compressed_as_if_it_were_right() {
         flip(&db, at + PAGE as u64 + 9);
         commit(&store, pages(3, 16));
         assert!(is_packed(&segments(&*now(&store), 0)), "{codec}");
-        commit(&store, |base| Edit::of(base, "a").remove(base));
+        commit(&store, |base| Edit::of(base, "a").remove());
     }
 }
 
@@ -332,7 +332,7 @@ fn a_large_payload_is_compressed_block_by_block_and_what_it_does_not_take_is_giv
             let report = check(&store);
             assert_eq!(report.claimed_pages, 0);
             assert!(report.stored_pages < blocks * u64::from(pages) * 3 / 4, "{codec}: {report:?}");
-            commit(&store, |base| Edit::of(base, "a").remove(base));
+            commit(&store, |base| Edit::of(base, "a").remove());
         }
     }
 }
@@ -372,7 +372,7 @@ fn a_block_that_does_not_take_less_room_than_its_pages_is_not_written_ahead_comp
         for (bytes, pages) in [(&block[PAGE..], 15), (&block[..], 17)] {
             assert!(ahead.write_packed(&descriptor, bytes, pages).unwrap_err().is_invalid(), "{codec}");
         }
-        commit(&store, |base| Edit::of(base, "a").remove(base));
+        commit(&store, |base| Edit::of(base, "a").remove());
     }
 }
 
@@ -394,7 +394,7 @@ fn a_block_that_a_shrink_cuts_keeps_the_pages_that_were_not_written() {
             _ => None,
         };
         assert_smooth(&*now(&store), 0, &(0..512).map(tag).collect::<Vec<_>>());
-        commit(&store, |base| Edit::of(base, "a").remove(base));
+        commit(&store, |base| Edit::of(base, "a").remove());
     }
 }
 

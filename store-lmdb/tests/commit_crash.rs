@@ -33,11 +33,11 @@ fn assert_old(base: &dyn Snapshot) {
 
 /// Writes some pages or many, drops and removes, creates and renames.
 fn change(base: &dyn Snapshot, is_large: bool) -> Vec<Edit> {
-    let a = Edit::of(base, "a").page(base, 0, 7, 1).attr(base, "new", Some(json!(1)));
+    let a = Edit::of(base, "a").page(base, 0, 7, 1).attr("new", Some(json!(1)));
     vec![
         if is_large { a.block(base, 1, 5000) } else { a.page(base, 1, 0, 5000) },
         Edit::of(base, "shrinks").drop_from(base, 1).page(base, 1, 3, 6000).rename("shrunk"),
-        Edit::of(base, "goes").remove(base),
+        Edit::of(base, "goes").remove(),
         Edit::create("goes", array_of(2)).page(base, 1, 15, 7000),
     ]
 }

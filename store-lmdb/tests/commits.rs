@@ -129,8 +129,8 @@ fn what_is_removed_is_used_again() {
             let new = Edit::create("a", large_array_of(3));
             (0..3).fold(new, |edit, block| edit.block(base, block, round * 10_000 + block * 1000))
         });
-        commit(&store, |base| Edit::of(base, "a").attr(base, "round", Some(json!(round))));
-        commit(&store, |base| Edit::of(base, "a").remove(base));
+        commit(&store, |base| Edit::of(base, "a").attr("round", Some(json!(round))));
+        commit(&store, |base| Edit::of(base, "a").remove());
         sizes.push(check(&store).free_pages + check(&store).freed_pages);
     }
     assert!(sizes[11] == sizes[5], "{sizes:?}");
@@ -165,7 +165,7 @@ fn names_that_cannot_be_are_refused_with_the_rule() {
         let error = Edit::commit(&*store, &*base, &[Edit::create(name, array_of(1))]).unwrap_err();
         assert!(error.is_invalid() && error.to_string().contains(rule), "{error}");
         assert!(base.array(name).unwrap_err().is_invalid());
-        let attr = Edit::create("a", array_of(1)).attr(&*base, "", Some(json!(1)));
+        let attr = Edit::create("a", array_of(1)).attr("", Some(json!(1)));
         assert!(Edit::commit(&*store, &*base, &[attr]).unwrap_err().is_invalid());
     }
     for name in ["x".repeat(255).as_str(), "späße/π 1", "."] {
@@ -179,12 +179,12 @@ fn attributes_come_back_exactly() {
     let db = Db::new();
     let store = db.open();
     let value = json!({"x": [0.1, 2.220446049250313e-16, 1e300, -0.0, u64::MAX, i64::MIN], "ä": "\n\0", "n": null});
-    commit(&store, |base| Edit::create("a", array_of(1)).attr(base, "v", Some(value.clone())));
+    commit(&store, |base| Edit::create("a", array_of(1)).attr("v", Some(value.clone())));
     let base = now(&store);
     assert_eq!(base.attr(id_of(&*base, "a"), "v").unwrap(), Some(value));
 
     let deep = (0..200).fold(json!(0), |inner, _| json!([inner]));
-    let edit = Edit::of(&*base, "a").attr(&*base, "deep", Some(deep));
+    let edit = Edit::of(&*base, "a").attr("deep", Some(deep));
     assert!(Edit::commit(&*store, &*base, &[edit]).unwrap_err().is_invalid());
 }
 

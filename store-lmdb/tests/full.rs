@@ -89,7 +89,7 @@ fn writing_ahead_fails_and_goes_on() {
     assert!(error.is_store_full(), "{error}");
     assert_eq!((written.len(), check(&store).claimed_pages), (6, 6 * 512));
     assert!(ahead.write(&array, 9, &page_of(1)).unwrap_err().is_store_full());
-    commit(&store, |base| Edit::of(base, "a").attr(base, "unit", Some("K".into())));
+    commit(&store, |base| Edit::of(base, "a").attr("unit", Some("K".into())));
 
     written.truncate(5);
     written.push((7, write_ahead(&*ahead, &array, 9, 1, 7)));

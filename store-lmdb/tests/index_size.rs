@@ -26,7 +26,7 @@ fn open(path: &Path) -> Arc<LmdbStore> {
 fn grow(store: &LmdbStore, n: usize) -> Result<()> {
     let base = now(store);
     let value = json!("x".repeat(64 << 10));
-    Edit::commit(store, &*base, &[Edit::of(&*base, "a").attr(&*base, &n.to_string(), Some(value))]).map(drop)
+    Edit::commit(store, &*base, &[Edit::of(&*base, "a").attr(&n.to_string(), Some(value))]).map(drop)
 }
 
 fn attrs(snapshot: &dyn Snapshot) -> usize {

@@ -207,7 +207,7 @@ impl World {
             Op::Remove { name } => {
                 if self.now.remove(NAMES[*name]).is_some() {
                     let base = self.store().snapshot().unwrap();
-                    Edit::commit(self.store(), &*base, &[Edit::of(&*base, NAMES[*name]).remove(&*base)]).unwrap();
+                    Edit::commit(self.store(), &*base, &[Edit::of(&*base, NAMES[*name]).remove()]).unwrap();
                 }
             }
             Op::Swap { one, other } => {
@@ -224,7 +224,7 @@ impl World {
             }
             Op::Attr { name, value } => self.change(NAMES[*name], |_, base, edit, array| {
                 array.attr = value.map(|value| json!({ "scale": value }));
-                edit.attr(base, "unit", array.attr.clone())
+                edit.attr("unit", array.attr.clone())
             }),
             Op::Fail { from, pages, after } => self.fail(*from, *pages, *after),
             Op::Late { look, name, page } => self.late(*look, NAMES[*name], *page),
@@ -327,6 +327,7 @@ impl World {
                 dropped: a.dropped.clone(),
                 blocks: a.blocks.clone(),
                 attrs: a.attrs.clone(),
+                depends: Vec::new(),
                 bytes,
                 ..*a
             });

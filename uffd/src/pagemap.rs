@@ -1,10 +1,11 @@
 //! Which pages of a range were written, from the kernel's page table.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::ops::Range;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 
 use bigarray_core::PAGE;
 use bigarray_core::memory::WrittenTo;
@@ -25,6 +26,10 @@ const ENTRIES: usize = 8192;
 const ENTRY_PRESENT: u64 = 1 << 63;
 const ENTRY_SWAPPED: u64 = 1 << 62;
 const ENTRY_FILE: u64 = 1 << 61;
+const ENTRY_EXCLUSIVE: u64 = 1 << 56;
+
+/// `use_zero_page` in it is 0 where a first read of a huge page gets memory of its own.
+const HUGE_PAGES: &str = "/sys/kernel/mm/transparent_hugepage";
 
 /// Pages that far apart are confirmed by one call: to look at so many costs as much as another call.
 const NEAR: usize = 32 * PAGE;
@@ -86,12 +91,15 @@ pub(crate) struct PageTable {
     file: File,
     reader: Reader,
     perhaps_unprotected: &'static Query,
+    /// What a read brings in is the zero page.
+    reads_zero_page: bool,
 }
 
 impl PageTable {
     pub(crate) fn open(reader: Reader) -> io::Result<PageTable> {
         let perhaps_unprotected = if fast_loop_is_right() { &PERHAPS_UNPROTECTED_FAST } else { &PERHAPS_UNPROTECTED };
-        Ok(PageTable { file: File::open("/proc/self/pagemap")?, reader, perhaps_unprotected })
+        let file = File::open("/proc/self/pagemap")?;
+        Ok(PageTable { file, reader, perhaps_unprotected, reads_zero_page: reads_zero_page() })
     }
 
     /// Gives `found` runs of written pages, ascending, as addresses; neighbours may touch.
@@ -190,6 +198,23 @@ impl PageTable {
         Ok(protected)
     }
 
+    /// Whether there surely was a store to `addresses`, of zero memory; `huge` are the huge pages that they lie in.
+    ///
+    /// The kernel says of a page that is mapped once that it is. The zero page, small or huge, never is; nor is a page that
+    /// was merged with others, or is in swap, of which nothing is certain then. A store brings in a page of any size up to
+    /// a huge one: what reaches beyond `addresses` may be of a store there.
+    pub(crate) fn stored_to(&self, addresses: Range<usize>, huge: Range<usize>) -> io::Result<bool> {
+        let around = addresses.start.saturating_sub(PAGE).max(huge.start)..(addresses.end + PAGE).min(huge.end);
+        let is_own = |entry| entry & (ENTRY_PRESENT | ENTRY_EXCLUSIVE | ENTRY_FILE) == ENTRY_PRESENT | ENTRY_EXCLUSIVE;
+        let mut is_certain = false;
+        if self.reads_zero_page {
+            self.entries(around, is_own, |run| {
+                is_certain |= addresses.start <= run.start && run.end <= addresses.end;
+            })?;
+        }
+        Ok(is_certain)
+    }
+
     /// Gives `found` runs of pages and what is told of them.
     fn scan(&self, addresses: Range<usize>, query: &Query, mut found: impl FnMut(Range<usize>, u64)) -> io::Result<()> {
         let mut regions = [PageRegion::default(); REGIONS];
@@ -249,6 +274,16 @@ impl PageTable {
             }
         }
         Ok(())
+    }
+}
+
+/// Whether what a read brings in is the zero page, as far as the system says.
+fn reads_zero_page() -> bool {
+    let huge = Path::new(HUGE_PAGES);
+    match fs::read_to_string(huge.join("use_zero_page")) {
+        Ok(text) => text.trim() == "1",
+        // A kernel without huge pages.
+        Err(_) => !huge.exists() && huge.parent().is_some_and(Path::exists),
     }
 }
 

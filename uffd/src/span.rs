@@ -428,6 +428,16 @@ impl Span for UffdSpan {
             .map_err(|error| Error::io(format!("finding written pages in {} bytes", range.end - range.start), error))
     }
 
+    fn stored_to(&self, range: Range<usize>) -> Result<bool> {
+        self.check(&range)?;
+        let (base, huge) = (self.start(), range.start / HUGE * HUGE..range.end.next_multiple_of(HUGE));
+        let addresses = self.range.addresses(&range);
+        self.inner
+            .page_table
+            .stored_to(addresses, base + huge.start..base + huge.end)
+            .map_err(|error| Error::io(format!("finding stores to {} bytes", range.end - range.start), error))
+    }
+
     fn with_bytes(&self, range: Range<usize>, f: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
         if range.start > range.end || range.end > self.range.len() {
             let message = format!("bytes {}..{} of a span of {}", range.start, range.end, self.range.len());

@@ -15,6 +15,8 @@ struct Blocks {
     stored: Vec<u64>,
     /// They were written to in memory.
     touched: Vec<u64>,
+    /// Those of them whose memory has zeros where holes are stored.
+    zeroed: Vec<u64>,
 }
 
 /// Bytes of an array that nothing was written to.
@@ -51,12 +53,12 @@ pub(super) fn commit(transaction: &Transaction, turn: Option<&dyn Turn>) -> Resu
     let ahead = transaction.ahead.begun();
     change.ahead = ahead.as_deref();
     let (mut indices, mut blocks) = (Vec::new(), Vec::new());
-    for (index, (slot, Written { changes, touched })) in slots.iter().zip(written).enumerate() {
+    for (index, (slot, Written { changes, touched, zeroed })) in slots.iter().zip(written).enumerate() {
         let stored = changes.iter().map(|change| change.block.0).collect();
         if let Some(array) = array_change(slot, changes, &*transaction.snapshot)? {
             change.arrays.push(array);
             indices.push(index);
-            blocks.push(Blocks { stored, touched });
+            blocks.push(Blocks { stored, touched, zeroed });
         }
     }
     if change.arrays.is_empty() {
@@ -69,6 +71,9 @@ pub(super) fn commit(transaction: &Transaction, turn: Option<&dyn Turn>) -> Resu
         conflict::check(&change, &*newest)?;
     }
     drop(newest);
+    if !change.arrays.iter().any(ArrayChange::stores) {
+        return Ok(()); // what it depends on was so in the newest state, and that is all that it says
+    }
 
     let committed = transaction.engine.store.commit(&change, turn)?; // (3) to (7)
 
@@ -95,9 +100,9 @@ fn written(slot: &Slot) -> Result<Written> {
         (Some((_, now)), _) => {
             let mut changes = unseen_ends(slot, now.block_size);
             changes.retain(|change| !slot.ahead.has(change.block.0));
-            Ok(Written { changes: slot.ahead.with(changes), touched: Vec::new() })
+            Ok(Written { changes: slot.ahead.with(changes), ..Written::default() })
         }
-        (None, _) => Ok(Written { changes: Vec::new(), touched: Vec::new() }),
+        (None, _) => Ok(Written::default()),
     }
 }
 
@@ -138,11 +143,13 @@ fn array_change<'a>(
 ) -> Result<Option<ArrayChange<'a>>> {
     let mut dropped = Vec::new();
     let mut dropped_from = None;
-    if let Some((_, before)) = &slot.before
+    if let Some((name, before)) = &slot.before
         && slot.dropped_from != u64::MAX
     {
         dropped_from = Some(slot.dropped_from);
-        snapshot.blocks(before.id, slot.dropped_from..u64::MAX, &mut |BlockNo(block), record| {
+        // What is removed or renamed is compared as a whole.
+        let blocks = if slot.after.as_ref().is_some_and(|(after, _)| after == name) { u64::MAX } else { 0 };
+        snapshot.blocks(before.id, slot.dropped_from..blocks, &mut |BlockNo(block), record| {
             dropped.push((BlockNo(block), record.version));
             std::ops::ControlFlow::Continue(())
         })?;
@@ -160,11 +167,12 @@ fn array_change<'a>(
         dropped,
         blocks,
         attrs,
+        depends: slot.depends.iter().map(|range| range.start as u64..range.end as u64).collect(),
         bytes,
     };
     // Created and removed again leaves no trace; opened and looked at, none either.
     let nothing = change.before.is_none() && change.after.is_none();
-    Ok((!nothing && (change.touches_array() || !change.attrs.is_empty())).then_some(change))
+    Ok((!nothing && (change.stores() || !change.depends.is_empty())).then_some(change))
 }
 
 fn settle(
@@ -182,8 +190,9 @@ fn settle(
         drop(spans); // after the lock
         return;
     }
+    let changes_blocks = !blocks.stored.is_empty();
     // Dropped blocks are more than anybody wants to list: after such a commit a refresh looks for itself.
-    if !blocks.stored.is_empty() && slot.before.is_some() && slot.dropped_from == u64::MAX {
+    if changes_blocks && slot.before.is_some() && slot.dropped_from == u64::MAX {
         let stored = std::mem::take(&mut blocks.stored);
         engine.pool().remember(id, committed.replaced[at], committed.version, stored);
     }
@@ -196,9 +205,9 @@ fn settle(
         alone && slot.dropped_from == u64::MAX
     });
     // Else clean blocks are as the snapshot had them, whatever others committed since; those of a new array are holes.
-    let right_for = before.filter(|_| newest.is_none()).unwrap_or(committed.version);
+    let right_for = before.filter(|_| newest.is_none() || !changes_blocks).unwrap_or(committed.version);
     if let Ok(Some(pager)) = std::mem::replace(&mut slot.pager, Ok(None)) {
-        let rest = match newest.map(|newest| pager.settle(&blocks.touched, id, newest)) {
+        let rest = match newest.map(|newest| pager.settle(&blocks.touched, &blocks.zeroed, id, newest)) {
             Some(Ok(rest)) => rest,
             _ => std::mem::take(&mut blocks.touched),
         };

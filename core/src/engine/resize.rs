@@ -126,7 +126,7 @@ impl Writer<'_> {
         let changed = before.map_or(crate::Version(0), |before| before.changed);
         larger.bind(binding, changed, &|_, _, _| None).map_err(|e| self.named(e))?;
         pager.pin(); // else what is written ahead of it meanwhile lies below what is copied, or above
-        let copied = pager.copy_written_to(&larger, &self.slot().exposed);
+        let copied = pager.copy_written_to(&larger, &self.slot().ahead, &self.slot().exposed);
         pager.unpin();
         copied.map(|()| larger).map_err(|e| self.named(e))
     }

@@ -1,6 +1,6 @@
 //! Savepoints: a savepoint writes ahead what is dirty and remembers the transaction's table; a rollback returns to it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -10,6 +10,7 @@ use super::slot::Slot;
 use super::transaction::{Place, Transaction};
 use crate::descriptor::Descriptor;
 use crate::error::{Error, ErrorKind, Result};
+use crate::geometry::Ranges;
 use crate::pager::AheadBlock;
 
 /// No two savepoints of a process have the same number.
@@ -28,6 +29,8 @@ struct Saved {
     dropped_from: u64,
     ends: Vec<usize>,
     attrs: Map<String, Value>,
+    attrs_set: BTreeSet<String>,
+    depends: Ranges,
     ahead: BTreeMap<u64, AheadBlock>,
 }
 
@@ -38,6 +41,8 @@ impl Saved {
             dropped_from: slot.dropped_from,
             ends: slot.ends.clone(),
             attrs: slot.attrs.clone(),
+            attrs_set: slot.attrs_set.clone(),
+            depends: slot.depends.clone(),
             ahead: slot.ahead.saved(),
         }
     }
@@ -47,6 +52,8 @@ impl Saved {
         slot.dropped_from = self.dropped_from;
         slot.ends = self.ends;
         slot.attrs = self.attrs;
+        slot.attrs_set = self.attrs_set;
+        slot.depends = self.depends;
         slot.ahead.restore(self.ahead);
     }
 }

@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -28,9 +29,12 @@ pub(super) struct Slot {
     pub(super) dropped_from: u64,
     /// Bytes at which the array ended for a while, inside a block that it had more of before.
     pub(super) ends: Vec<usize>,
-    /// Attributes in the snapshot and now; loaded when the array is opened.
-    pub(super) attrs_before: Map<String, Value>,
+    /// Attributes now; loaded when the array is opened.
     pub(super) attrs: Map<String, Value>,
+    /// Those of them that were set, whether or not that changed anything.
+    pub(super) attrs_set: BTreeSet<String>,
+    /// Blocks that others may not change, by their numbers.
+    pub(super) depends: Ranges,
     /// What was written ahead of the commit.
     pub(super) ahead: Arc<WrittenAhead>,
     pub(super) unsearched: Unsearched,
@@ -50,8 +54,9 @@ impl Slot {
             exposed: Ranges::default(),
             dropped_from: u64::MAX,
             ends: Vec::new(),
-            attrs_before: Map::new(),
             attrs: Map::new(),
+            attrs_set: BTreeSet::new(),
+            depends: Ranges::default(),
         }
     }
 
@@ -74,8 +79,9 @@ impl Slot {
             exposed: Ranges::default(),
             dropped_from: u64::MAX,
             ends: Vec::new(),
-            attrs_before: attrs.clone(),
             attrs,
+            attrs_set: BTreeSet::new(),
+            depends: Ranges::default(),
         })
     }
 
@@ -201,17 +207,10 @@ impl Slot {
         ends.map(move |&end| (block_size.block_at(end), end)).filter(|(block, _)| block.0 < self.dropped_from)
     }
 
-    /// Attributes that were set or removed.
+    /// Attributes that were set.
     pub(super) fn attr_changes(&self) -> Vec<AttrChange> {
-        let names = self.attrs_before.keys().chain(self.attrs.keys().filter(|k| !self.attrs_before.contains_key(*k)));
-        names
-            .map(|name| AttrChange {
-                name: name.clone(),
-                before: self.attrs_before.get(name).cloned(),
-                after: self.attrs.get(name).cloned(),
-            })
-            .filter(|change| change.before != change.after)
-            .collect()
+        let set = self.attrs_set.iter();
+        set.map(|name| AttrChange { name: name.clone(), after: self.attrs.get(name).cloned() }).collect()
     }
 
     /// Lets go of the span without keeping anything that was written.

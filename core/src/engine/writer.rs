@@ -54,7 +54,9 @@ impl<'t> Writer<'t> {
 
     /// Sets an attribute.
     pub fn set_attr(&mut self, name: &str, value: Value) {
-        self.slot_mut().attrs.insert(name.to_owned(), value);
+        let slot = self.slot_mut();
+        slot.attrs.insert(name.to_owned(), value);
+        slot.attrs_set.insert(name.to_owned());
     }
 
     /// Address of its first byte, with all its bytes behind; dangling if it has none. Stands until the next call that

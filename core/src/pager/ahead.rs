@@ -42,7 +42,7 @@ pub(crate) struct WrittenAhead {
     blocks: Mutex<BTreeMap<u64, AheadBlock>>,
 }
 
-/// Pages of one block that differ from the snapshot's.
+/// Pages of one block, which was stored to, that differ from the snapshot's: none, if all are as they were.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct AheadBlock {
     /// The block's version in the snapshot.
@@ -102,9 +102,6 @@ impl WrittenAhead {
 
     /// Lays `runs` over what is there of `block`, whose version in the snapshot is `seen`.
     pub(crate) fn lay(&self, block: u64, seen: Version, runs: &[PageRun]) {
-        if runs.is_empty() {
-            return;
-        }
         let mut blocks = self.lock();
         let there = blocks.entry(block).or_insert_with(|| AheadBlock { seen, runs: Vec::new() });
         let mut gone = Vec::new();

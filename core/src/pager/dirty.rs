@@ -1,9 +1,13 @@
 //! What was written through a span: step 1 of a commit.
 //!
+//! A block that was stored to is a change, whatever was stored, as far as it is known: a fault told of it, or the page table
+//! does. What nobody can tell from a read is none.
+//!
 //! Runs when no view lives: nobody writes meanwhile. A load ahead may still finish, which adds clean blocks only.
 
 use std::ops::Range;
 
+use super::ahead::WrittenAhead;
 use super::fault::with_buffer;
 use super::plan::page_range;
 use super::table::{Binding, Entry, Kind, Search};
@@ -32,15 +36,18 @@ struct Candidate {
 }
 
 /// What a transaction wrote to an array.
+#[derive(Default)]
 pub(crate) struct Written {
-    /// For the store.
+    /// For the store. A block that was stored to and is as it was has no pages.
     pub(crate) changes: Vec<BlockChange>,
-    /// Blocks that were written to, whether or not that changed anything, ascending: their memory is given back.
+    /// Blocks that may have been written to, ascending: their memory is given back.
     pub(crate) touched: Vec<u64>,
+    /// Those of them in whose memory zeros are where holes are stored.
+    pub(crate) zeroed: Vec<u64>,
 }
 
 impl Pager {
-    /// The pages of `exposed` whose content changed. Zero pages become holes.
+    /// The blocks of `exposed` that were stored to, with the pages whose content changed. Zero pages become holes.
     ///
     /// # Errors
     /// Anything that went wrong in this span so far: nothing of it may be committed.
@@ -64,6 +71,7 @@ impl Pager {
                 }
             }
         }
+        let zeroed = self.collect_zeroed(&mut changes)?;
         let table = self.lock();
         table.refuse_if_failed()?;
         for change in &mut changes.list {
@@ -71,7 +79,33 @@ impl Pager {
         }
         touched.sort_unstable();
         touched.dedup();
-        Ok(Written { changes: changes.list, touched })
+        Ok(Written { changes: changes.list, touched, zeroed })
+    }
+
+    /// Blocks in whose memory zeros were found where there are holes. Those that were surely stored to are changes, too.
+    pub(super) fn collect_zeroed(&self, changes: &mut Changes) -> Result<Vec<u64>> {
+        let mut zeroed = Vec::new();
+        for run in std::mem::take(&mut changes.zeros) {
+            for block in self.block_size.blocks_in(&run) {
+                if zeroed.last() != Some(&block) {
+                    zeroed.push(block);
+                }
+                let whole = self.bytes_of(&(block..block + 1));
+                let part = run.start.max(whole.start)..run.end.min(whole.end);
+                if let Err(at) = changes.list.binary_search_by_key(&block, |change| change.block.0)
+                    && self.is_of_stored_array()
+                    && self.span.stored_to(part)?
+                {
+                    changes.list.insert(at, unchanged(block));
+                }
+            }
+        }
+        Ok(zeroed)
+    }
+
+    /// Whether others may have the array as well: a block of another one that was stored to and is as it was tells nothing.
+    fn is_of_stored_array(&self) -> bool {
+        self.lock().binding.as_ref().is_some_and(|binding| binding.array.is_some())
     }
 
     /// The page at byte `at` as a change, whether it was written to or not.
@@ -117,17 +151,30 @@ impl Pager {
     ///
     /// # Errors
     /// As [`written`](Pager::written).
-    pub(crate) fn copy_written_to(&self, other: &Pager, exposed: &Ranges) -> Result<()> {
-        self.lock().refuse_if_failed()?;
-        for range in self.maybe_written_bytes(exposed)? {
-            // Everything that can fail about loading what lies below fails here, as a value.
-            other.prefetch(&range, true)?;
-            self.span.with_bytes(range.clone(), &mut |bytes| {
-                other.span.write(range.start, bytes);
-                Ok(())
-            })?;
+    pub(crate) fn copy_written_to(&self, other: &Pager, ahead: &WrittenAhead, exposed: &Ranges) -> Result<()> {
+        for BlockChange { block, seen, pages } in self.written(exposed)?.changes {
+            for run in &pages {
+                let range = page_range(self.block_size.start_of(block), &run.pages);
+                // Everything that can fail about loading what lies below fails here, as a value.
+                other.prefetch(&range, true)?;
+                other.is_stored_to(block.0);
+                self.span.with_bytes(range.clone(), &mut |bytes| {
+                    other.span.write(range.start, bytes);
+                    Ok(())
+                })?;
+            }
+            if pages.is_empty() {
+                ahead.lay(block.0, seen, &[]);
+            }
         }
         Ok(())
+    }
+
+    /// A store comes to a copied block that lets writers through, and no fault tells of it.
+    fn is_stored_to(&self, block: u64) {
+        if let Some(entry) = self.lock().blocks.get_mut(&block) {
+            entry.is_stored_to = true;
+        }
     }
 
     /// Where in `exposed` writes may be, ascending, neighbours of one kind joined.
@@ -204,6 +251,8 @@ impl Pager {
                 // A zero page over a hole is what it was.
                 if !zero || origin != WrittenTo::Zero || has_bytes(page) {
                     changes.push(page as u64, zero);
+                } else {
+                    changes.push_zeros(page * PAGE..(page + 1) * PAGE);
                 }
             }
             Ok(())
@@ -212,7 +261,10 @@ impl Pager {
 
     pub(super) fn collect_compared(&self, range: &Range<usize>, changes: &mut Changes) -> Result<()> {
         let block = self.block_size.block_at(range.start).0;
-        let (binding, stored) = self.base_of(block)?;
+        let (binding, stored, stored_to) = self.base_of(block)?;
+        if stored_to && binding.array.is_some() {
+            changes.of_block(block);
+        }
         with_buffer(self.block_size.bytes(), |base| {
             self.read_shown(&binding, block, stored, base)?;
             let within = range.start - self.block_size.start_of(BlockNo(block));
@@ -228,13 +280,14 @@ impl Pager {
         })
     }
 
-    /// What the span shows, and whether `block` is stored there.
-    fn base_of(&self, block: u64) -> Result<(Binding, bool)> {
+    /// What the span shows, whether `block` is stored there, and whether it was surely stored to.
+    fn base_of(&self, block: u64) -> Result<(Binding, bool, bool)> {
         let table = self.lock();
-        let stored = table.blocks.get(&block).is_some_and(|entry| entry.record.is_some());
+        let entry = table.blocks.get(&block);
+        let (stored, stored_to) = entry.map_or((false, false), |entry| (entry.record.is_some(), entry.is_stored_to));
         let binding = table.binding.clone();
         binding
-            .map(|binding| (binding, stored))
+            .map(|binding| (binding, stored, stored_to))
             .ok_or_else(|| Error::new(ErrorKind::Invalid, "the array is not open any more"))
     }
 }
@@ -243,24 +296,43 @@ fn source_of(zero: bool) -> PageSource {
     if zero { PageSource::Zero } else { PageSource::Memory }
 }
 
+/// A block that was stored to and is as it was.
+fn unchanged(block: u64) -> BlockChange {
+    BlockChange { block: BlockNo(block), seen: Version(0), pages: Vec::new() }
+}
+
 /// Collects changed pages, ascending, into runs.
 pub(super) struct Changes {
     pages_per_block: u64,
     pub(super) list: Vec<BlockChange>,
+    /// Bytes in which zeros may have been written to holes.
+    zeros: Vec<Range<usize>>,
 }
 
 impl Changes {
     pub(super) fn of(block_size: BlockSize) -> Changes {
-        Changes { pages_per_block: u64::from(block_size.pages()), list: Vec::new() }
+        Changes { pages_per_block: u64::from(block_size.pages()), list: Vec::new(), zeros: Vec::new() }
+    }
+
+    fn push_zeros(&mut self, bytes: Range<usize>) {
+        match self.zeros.last_mut() {
+            Some(last) if last.end == bytes.start => last.end = bytes.end,
+            _ => self.zeros.push(bytes),
+        }
+    }
+
+    /// What is collected of `block`, the last one.
+    fn of_block(&mut self, block: u64) -> Option<&mut BlockChange> {
+        if self.list.last().is_none_or(|last| last.block.0 != block) {
+            self.list.push(unchanged(block));
+        }
+        self.list.last_mut()
     }
 
     fn push(&mut self, page: u64, zero: bool) {
-        let block = BlockNo(page / self.pages_per_block);
+        let block = page / self.pages_per_block;
         let page = (page % self.pages_per_block) as u32;
-        if self.list.last().is_none_or(|last| last.block != block) {
-            self.list.push(BlockChange { block, seen: Version(0), pages: Vec::new() });
-        }
-        let Some(change) = self.list.last_mut() else { return };
+        let Some(change) = self.of_block(block) else { return };
         match change.pages.last_mut() {
             Some(run) if run.pages.end == page && run.source == source_of(zero) => run.pages.end += 1,
             _ => change.pages.push(PageRun { pages: page..page + 1, source: source_of(zero) }),

@@ -85,7 +85,7 @@ impl Pager {
             return Outcome::Gone;
         };
         let (kind, seen) = (entry.kind, entry.version());
-        let is_hole = entry.record.is_none() && binding.ahead.as_ref().is_none_or(|ahead| !ahead.has(block));
+        let is_hole = entry.is_of_hole() && binding.ahead.as_ref().is_none_or(|ahead| !ahead.has(block));
         // Held back memory is another mapping than its neighbours.
         if kind == Kind::Zero && !self.memory.has_room_for_mappings(2) {
             return Outcome::Busy;
@@ -100,8 +100,9 @@ impl Pager {
         held.let_go(written)
     }
 
-    /// Step 2: what was written to the block, which is held back, and where it is now.
-    fn write_spilled(&self, binding: &Binding, block: u64, kind: Kind, is_hole: bool) -> Result<Vec<PageRun>> {
+    /// Step 2: what was written to the block, which is held back, and where it is now. `None` if it was not stored to, as
+    /// far as is known.
+    fn write_spilled(&self, binding: &Binding, block: u64, kind: Kind, is_hole: bool) -> Result<Option<Vec<PageRun>>> {
         let bytes = self.bytes_of(&(block..block + 1));
         let mut changes = Changes::of(self.block_size);
         if kind == Kind::Zero {
@@ -113,9 +114,10 @@ impl Pager {
         } else {
             self.collect_compared(&bytes, &mut changes)?;
         }
-        let Some(change) = changes.list.pop() else { return Ok(Vec::new()) };
+        self.collect_zeroed(&mut changes)?;
+        let Some(change) = changes.list.pop() else { return Ok(None) };
         match &binding.ahead {
-            Some(ahead) => self.write_ahead_of(ahead, &change.pages, BlockNo(block), is_hole),
+            Some(ahead) => self.write_ahead_of(ahead, &change.pages, BlockNo(block), is_hole).map(Some),
             None => Err(Error::new(ErrorKind::Invalid, "an array that is only read was written to")),
         }
     }
@@ -218,11 +220,11 @@ impl HeldBack<'_> {
     }
 
     /// Steps 3 and 4, if step 2 went well.
-    fn let_go(mut self, written: Result<Vec<PageRun>>) -> Outcome {
+    fn let_go(mut self, written: Result<Option<Vec<PageRun>>>) -> Outcome {
         self.end(written)
     }
 
-    fn end(&mut self, written: Result<Vec<PageRun>>) -> Outcome {
+    fn end(&mut self, written: Result<Option<Vec<PageRun>>>) -> Outcome {
         let Some(binding) = self.binding.take() else { return Outcome::Gone };
         let HeldBack { pager, block, kind, seen, .. } = *self;
         let bytes = pager.bytes_of(&(block..block + 1));
@@ -235,9 +237,9 @@ impl HeldBack<'_> {
         });
         let outcome = match done {
             Ok(runs) => {
-                pager.budget.count(!runs.is_empty());
-                if let Some(ahead) = &binding.ahead {
-                    ahead.lay(block, seen, &runs); // (3)
+                pager.budget.count(runs.as_ref().is_some_and(|runs| !runs.is_empty()));
+                if let (Some(ahead), Some(runs)) = (&binding.ahead, &runs) {
+                    ahead.lay(block, seen, runs); // (3)
                 }
                 if let Err(error) = pager.span.evict(bytes.clone()) {
                     // Writers wait, and can be let through neither to these bytes nor to others.

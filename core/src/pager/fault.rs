@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::budget::Room;
-use super::plan::{Piece, Plan, pieces, window};
+use super::plan::{Piece, Plan, is_hole, pieces, window};
 use super::table::{Binding, Entry, Kind, State, Table};
 use super::{Pager, Residency};
 use crate::error::{Error, ErrorKind, Result};
@@ -143,7 +143,7 @@ impl Faults for Pager {
 
     fn protected(&self, offset: usize) {
         let block = self.block_size.block_at(offset).0;
-        if let Err(error) = self.admit_writer(block) {
+        if let Err(error) = self.admit_writer(block, true) {
             self.poison(&mut self.lock(), block, &error);
         }
     }
@@ -352,7 +352,7 @@ impl Pager {
         }
         let whole = (laid - start) / self.block_size.bytes();
         for (block, record) in (plan.first..).zip(&plan.records[..whole]) {
-            let kind = if record.is_some() { Kind::Mapped } else { Kind::Zero };
+            let kind = if is_hole(record.as_ref()) { Kind::Zero } else { Kind::Mapped };
             let mut entry = Entry { is_ahead: plan.is_ahead, ..Entry::new(kind, record.clone()) };
             table.has_ahead |= plan.is_ahead;
             if kind == Kind::Zero && self.residency == Residency::Lazy {
@@ -426,8 +426,9 @@ impl Pager {
         binding.snapshot.read(array, BlockNo(block), 0, buffer)
     }
 
-    /// Clean → Dirty, and lets writers through. In any other state the message came late: they are only woken.
-    pub(super) fn admit_writer(&self, block: u64) -> Result<()> {
+    /// Clean → Dirty, and lets writers through. In any other state the message came late: they are only woken. Whether one is
+    /// at it, `by_store`, or may come.
+    pub(super) fn admit_writer(&self, block: u64, by_store: bool) -> Result<()> {
         let mut table = self.lock();
         let bytes = self.bytes_of(&(block..block + 1));
         if table.spilling.contains(&block) {
@@ -437,6 +438,7 @@ impl Pager {
             Some(entry) if entry.kind == Kind::Clean => {
                 self.span.unprotect(bytes)?;
                 entry.kind = Kind::Dirty;
+                entry.is_stored_to = by_store;
                 if let Some(charge) = &entry.charge {
                     charge.is_written_to();
                 }

@@ -82,7 +82,7 @@ impl Pager {
     /// Writes ahead one change of what is in memory.
     fn write_change_ahead(&self, ahead: &WrittenAhead, change: &BlockChange) -> Result<()> {
         let block = change.block.0;
-        let is_hole = !ahead.has(block) && self.lock().blocks.get(&block).is_none_or(|e| e.record.is_none());
+        let is_hole = !ahead.has(block) && self.lock().blocks.get(&block).is_none_or(Entry::is_of_hole);
         let runs = self.write_ahead_of(ahead, &change.pages, change.block, is_hole)?;
         ahead.lay(block, change.seen, &runs);
         Ok(())
@@ -91,7 +91,7 @@ impl Pager {
     /// Maps what is written ahead of a block in place of the memory that it was written from: in an eager span nothing
     /// can be missing. The pages stay as they are until the transaction ends, and are let go of before that.
     fn map_ahead(&self, ahead: &WrittenAhead, block: u64) -> Result<()> {
-        let Some(there) = ahead.block(block) else { return Ok(()) };
+        let Some(there) = ahead.block(block).filter(|there| !there.runs.is_empty()) else { return Ok(()) };
         let mut table = self.lock();
         let Some(file) = table.binding.as_ref().map(|binding| binding.snapshot.file().clone()) else { return Ok(()) };
         let start = self.bytes_of(&(block..block + 1)).start;

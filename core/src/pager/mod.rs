@@ -209,7 +209,7 @@ impl Pager {
         for block in self.block_size.blocks_in(bytes) {
             self.load_and_wait(block)?;
             if for_writing {
-                self.admit_writer(block)?;
+                self.admit_writer(block, false)?;
             }
         }
         let Some(file) = self.lock().binding.as_ref().map(|binding| binding.snapshot.file().clone()) else {

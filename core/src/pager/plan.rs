@@ -30,7 +30,7 @@ pub(crate) fn window(block: u64, block_size: BlockSize) -> Range<u64> {
 /// A run of blocks around the faulting one, each with what storage has for it.
 pub(crate) struct Plan {
     pub(crate) first: u64,
-    /// One a block; `None` is a hole.
+    /// One a block; `None` is a hole that nothing was ever stored to.
     pub(crate) records: Vec<Option<BlockRecord>>,
     /// Bytes that its transaction wrote ahead lie over those of the record; then it is one block.
     pub(crate) is_ahead: bool,
@@ -115,7 +115,7 @@ impl Plan {
 
     /// Whether it is holes alone, which take memory only where they are written to.
     pub(crate) fn is_holes(&self) -> bool {
-        !self.is_ahead && self.records.iter().all(Option::is_none)
+        !self.is_ahead && self.records.iter().all(|record| is_hole(record.as_ref()))
     }
 
     /// Whether its bytes have to be produced, or are read back from where they were written ahead.
@@ -144,7 +144,10 @@ impl Plan {
             Some(Some(last)) => {
                 is_mappable(record)
                     && is_mappable(last)
-                    && (follows(last, record, block_size) || self.records.len() < SCATTERED_RUN_BLOCKS)
+                    && record.is_hole() == last.is_hole()
+                    && (record.is_hole()
+                        || follows(last, record, block_size)
+                        || self.records.len() < SCATTERED_RUN_BLOCKS)
             }
             _ => true,
         }
@@ -163,11 +166,16 @@ fn records(binding: &Binding, run: &Range<u64>) -> Result<Vec<Option<BlockRecord
     Ok(records)
 }
 
+/// Whether a block is a hole all over, as far as storage knows.
+pub(super) fn is_hole(record: Option<&BlockRecord>) -> bool {
+    record.is_none_or(BlockRecord::is_hole)
+}
+
 /// Whether both are holes, or one mapping.
 fn joins(last: Option<&BlockRecord>, next: Option<&BlockRecord>, block_size: BlockSize) -> bool {
     match (last, next) {
         (None, None) => true,
-        (Some(last), Some(next)) => follows(last, next, block_size),
+        (Some(last), Some(next)) => last.is_hole() && next.is_hole() || follows(last, next, block_size),
         _ => false,
     }
 }

@@ -11,7 +11,7 @@ use std::sync::MutexGuard;
 use super::budget::Room;
 use super::fault::with_buffer;
 use super::flush::laid_over;
-use super::plan::{Plan, follows};
+use super::plan::{Plan, follows, is_hole};
 use super::table::{Binding, Entry, Kind, Table, is_mappable};
 use super::{Pager, Residency};
 use crate::descriptor::{ArrayId, Version};
@@ -191,7 +191,7 @@ impl Pager {
         let Some(binding) = table.binding.clone() else { return Ok(false) };
         drop(table);
         let is_ahead = binding.ahead.as_ref().is_some_and(|ahead| ahead.has(block));
-        Ok(!is_ahead && binding.record(block)?.is_none())
+        Ok(!is_ahead && is_hole(binding.record(block)?.as_ref()))
     }
 
     /// Installed → Missing.

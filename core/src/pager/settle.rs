@@ -24,14 +24,22 @@ const MOST_RUNS: usize = 8;
 
 impl Pager {
     /// Maps what was written to the blocks `touched` from where `committed` has it. Returns those that have to be given
-    /// back instead. The snapshot before is still held, so that everything that is mapped is as it was.
-    pub(crate) fn settle(&self, touched: &[u64], array: ArrayId, committed: &dyn Snapshot) -> Result<Vec<u64>> {
+    /// back instead: so have those of them that are `zeroed`, where what was written to a hole is still in memory. The
+    /// snapshot before is still held, so that everything that is mapped is as it was.
+    pub(crate) fn settle(
+        &self,
+        touched: &[u64],
+        zeroed: &[u64],
+        array: ArrayId,
+        committed: &dyn Snapshot,
+    ) -> Result<Vec<u64>> {
         if self.residency == Residency::Eager || self.policy.copy || touched.len() > MOST_BLOCKS {
             return Ok(touched.to_vec());
         }
         let mut rest = Vec::new();
         for &block in touched {
             let settled = match committed.block(array, BlockNo(block))? {
+                _ if zeroed.binary_search(&block).is_ok() => false,
                 Some(record) => self.settle_block(&mut self.lock(), block, record, committed.file()),
                 None => false,
             };

@@ -134,6 +134,10 @@ impl Span for Shifted {
         outcome
     }
 
+    fn stored_to(&self, range: Range<usize>) -> Result<bool> {
+        self.span.stored_to(self.at(range))
+    }
+
     fn with_bytes(&self, range: Range<usize>, f: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
         self.span.with_bytes(self.at(range), f)
     }

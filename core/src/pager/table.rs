@@ -24,7 +24,7 @@ pub(crate) enum Kind {
     Filed,
     /// Copied and write-protected: unwritten.
     Clean,
-    /// Copied, and a thread was let through to write. What really changed is found by comparing.
+    /// Copied, and writes go through. What really changed is found by comparing.
     Dirty,
     /// Could not be loaded: any access ends the process, and the transaction does not commit.
     Poisoned,
@@ -34,12 +34,14 @@ pub(crate) enum Kind {
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) kind: Kind,
-    /// What storage said when it was installed; `None` for a hole.
+    /// What storage said when it was installed; `None` for a hole that nothing was ever stored to.
     pub(crate) record: Option<BlockRecord>,
     /// How writes to it are searched for.
     pub(crate) search: Search,
     /// Bytes that its transaction wrote ahead lie over those of the record.
     pub(crate) is_ahead: bool,
+    /// Copied, and a fault told of a store to it: without one it may only have been made writable.
+    pub(crate) is_stored_to: bool,
     /// What it counts in the budget; `None` for what the kernel reclaims by itself.
     pub(crate) charge: Option<Charge>,
 }
@@ -55,12 +57,17 @@ pub(crate) enum Search {
 
 impl Entry {
     pub(crate) fn new(kind: Kind, record: Option<BlockRecord>) -> Entry {
-        Entry { kind, record, search: Search::Plain(0), is_ahead: false, charge: None }
+        Entry { kind, record, search: Search::Plain(0), is_ahead: false, is_stored_to: false, charge: None }
     }
 
     /// Version of the block's content.
     pub(crate) fn version(&self) -> Version {
         self.record.as_ref().map_or(Version(0), |r| r.version)
+    }
+
+    /// Whether storage has a hole there.
+    pub(crate) fn is_of_hole(&self) -> bool {
+        self.record.as_ref().is_none_or(BlockRecord::is_hole)
     }
 
     /// Whether the memory still is what `record` says.

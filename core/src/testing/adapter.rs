@@ -291,6 +291,11 @@ impl<W: Watch> State for Watched<W> {
         self.inner.attrs(array)
     }
 
+    fn attr_versions(&self, array: ArrayId) -> Result<Vec<(String, Version)>> {
+        self.watch.before(StoreOp::Metadata, 1)?;
+        self.inner.attr_versions(array)
+    }
+
     fn block(&self, array: ArrayId, block: BlockNo) -> Result<Option<BlockRecord>> {
         self.watch.before(StoreOp::Blocks, 1)?;
         self.inner.block(array, block)

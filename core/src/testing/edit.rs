@@ -23,6 +23,8 @@ pub fn array_of(blocks: usize) -> Descriptor {
         block_size: size,
         codec: Codec::None,
         changed: Version(0),
+        reshaped: Version(0),
+        named: Version(0),
     }
 }
 
@@ -49,6 +51,7 @@ pub struct Edit {
     seen: BTreeMap<u64, Version>,
     pages: Pages,
     attrs: Vec<AttrChange>,
+    depends: Vec<Range<u64>>,
 }
 
 /// Pages written to, by block and page; `None` is zero.
@@ -76,8 +79,8 @@ impl Edit {
 
     fn from(before: Option<(String, Descriptor)>, after: Option<(String, Descriptor)>, size: BlockSize) -> Edit {
         let pages = Pages { size, written: BTreeMap::new() };
-        let (dropped_from, dropped, seen, attrs) = Default::default();
-        Edit { before, after, dropped_from, dropped, seen, pages, attrs }
+        let (dropped_from, dropped, seen, attrs, depends) = Default::default();
+        Edit { before, after, dropped_from, dropped, seen, pages, attrs, depends }
     }
 
     /// Writes a page: [`page_of`] that `tag`.
@@ -110,11 +113,18 @@ impl Edit {
         (0..self.pages.size.pages()).fold(self, |edit, page| edit.page(base, block, page, tag + u64::from(page)))
     }
 
-    fn put(mut self, base: &dyn Snapshot, block: u64, page: u32, bytes: Option<Vec<u8>>) -> Edit {
+    fn put(self, base: &dyn Snapshot, block: u64, page: u32, bytes: Option<Vec<u8>>) -> Edit {
+        let mut edit = self.touch(base, block);
+        edit.pages.written.insert((block, page), bytes);
+        edit
+    }
+
+    /// Stores to a block what is there.
+    #[must_use]
+    pub fn touch(mut self, base: &dyn Snapshot, block: u64) -> Edit {
         let id = self.before.as_ref().map(|(_, array)| array.id);
         let stored = id.and_then(|id| base.block(id, BlockNo(block)).expect("look-up"));
         self.seen.insert(block, stored.map_or(Version(0), |record| record.version));
-        self.pages.written.insert((block, page), bytes);
         self
     }
 
@@ -149,17 +159,23 @@ impl Edit {
 
     /// Removes the array.
     #[must_use]
-    pub fn remove(mut self, base: &dyn Snapshot) -> Edit {
+    pub fn remove(mut self) -> Edit {
         self.after = None;
-        self.drop_from(base, 0)
+        self.dropped_from = Some(0);
+        self
     }
 
     /// Sets an attribute, or removes it.
     #[must_use]
-    pub fn attr(mut self, base: &dyn Snapshot, name: &str, after: Option<Value>) -> Edit {
-        let id = self.before.as_ref().map(|(_, array)| array.id);
-        let before = id.and_then(|id| base.attr(id, name).expect("look-up"));
-        self.attrs.push(AttrChange { name: name.to_owned(), before, after });
+    pub fn attr(mut self, name: &str, after: Option<Value>) -> Edit {
+        self.attrs.push(AttrChange { name: name.to_owned(), after });
+        self
+    }
+
+    /// Depends on the blocks `blocks`, behind those that it depends on already.
+    #[must_use]
+    pub fn depend(mut self, blocks: Range<u64>) -> Edit {
+        self.depends.push(blocks);
         self
     }
 
@@ -186,16 +202,16 @@ impl Edit {
 
     fn to_change(&self) -> ArrayChange<'_> {
         let mut blocks: Vec<BlockChange> = Vec::new();
-        for (&(block, page), bytes) in &self.pages.written {
-            let source = if bytes.is_none() { PageSource::Zero } else { PageSource::Memory };
-            if blocks.last().is_none_or(|last| last.block.0 != block) {
-                blocks.push(BlockChange { block: BlockNo(block), seen: self.seen[&block], pages: Vec::new() });
+        for (&block, &seen) in &self.seen {
+            let mut runs: Vec<PageRun> = Vec::new();
+            for (&(_, page), bytes) in self.pages.written.range((block, 0)..=(block, u32::MAX)) {
+                let source = if bytes.is_none() { PageSource::Zero } else { PageSource::Memory };
+                match runs.last_mut().filter(|run| run.source == source && run.pages.end == page) {
+                    Some(run) => run.pages.end += 1,
+                    None => runs.push(PageRun { pages: page..page + 1, source }),
+                }
             }
-            let runs = &mut blocks.last_mut().expect("just pushed").pages;
-            match runs.last_mut().filter(|run| run.source == source && run.pages.end == page) {
-                Some(run) => run.pages.end += 1,
-                None => runs.push(PageRun { pages: page..page + 1, source }),
-            }
+            blocks.push(BlockChange { block: BlockNo(block), seen, pages: runs });
         }
         ArrayChange {
             before: self.before.clone(),
@@ -204,6 +220,7 @@ impl Edit {
             dropped: self.dropped.clone(),
             blocks,
             attrs: self.attrs.clone(),
+            depends: self.depends.clone(),
             bytes: &self.pages,
         }
     }

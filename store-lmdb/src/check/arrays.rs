@@ -78,14 +78,17 @@ impl Check<'_> {
             self.visit();
             let decoded = self.findings.take(decode_array(key, value), Damage::new)?;
             let Some((name, array)) = decoded else { return Ok(true) };
-            let (id, changed) = (array.id.0, array.changed.0);
+            let id = array.id.0;
             if let Some(next) = next.filter(|next| id >= *next) {
                 let what = format!("has id {id}, and {next} is the next to be given");
                 self.findings.note(Damage::of_array(&name, what));
             }
-            if changed > self.state {
-                let what = format!("was changed by commit {changed}, and {} is the last", self.state);
-                self.findings.note(Damage::of_array(&name, what));
+            let commits = [("changed", array.changed), ("reshaped", array.reshaped), ("named", array.named)];
+            for (how, commit) in commits {
+                if commit.0 > self.state {
+                    let what = format!("was {how} by commit {}, and {} is the last", commit.0, self.state);
+                    self.findings.note(Damage::of_array(&name, what));
+                }
             }
             self.report.arrays += 1;
             Ok(true)
@@ -125,7 +128,12 @@ impl Check<'_> {
             if arrays.get(id).is_none() {
                 self.findings.note(Damage::new(format!("attribute {name:?} belongs to no array (id {})", id.0)));
             }
-            self.findings.take(decode_attr(key, value), |what| arrays.damage(id, what)).map(drop)
+            let attr = self.findings.take(decode_attr(key, value), |what| arrays.damage(id, what))?;
+            if let Some(commit) = attr.map(|attr| attr.version.0).filter(|commit| *commit > self.state) {
+                let what = format!("attribute {name:?} was set by commit {commit}, and {} is the last", self.state);
+                self.findings.note(arrays.damage(id, what));
+            }
+            Ok(())
         })
     }
 

@@ -16,9 +16,9 @@ use crate::alloc::{Bitmap, CHUNK, Client, FreedKey, Run};
 use crate::codec::{Algorithm, Encoding, Packed};
 use crate::index::{Dbs, WriteTxn};
 use crate::record::{
-    Meta, Place, SUMS, StoredBlock, StoredSegment, Unit, attr_key, block_key, chunk_key, encode_array, encode_attr,
-    encode_bitmap, encode_block, encode_claim, encode_fit, encode_freed, encode_sums, fit_key, freed_key, numbered_key,
-    seal,
+    Meta, Place, SUMS, StoredAttr, StoredBlock, StoredSegment, Unit, attr_key, block_key, chunk_key, encode_array,
+    encode_attr, encode_bitmap, encode_block, encode_claim, encode_fit, encode_freed, encode_sums, fit_key, freed_key,
+    numbered_key, seal,
 };
 use crate::{LmdbStore, Options};
 
@@ -58,7 +58,8 @@ impl Sound {
             txn.put_meta(Meta::NEXT_ARRAY, 2).unwrap();
             put_array(txn, "a", &descriptor(txn, A));
             let key = attr_key(A, "unit");
-            txn.put(txn.dbs().attrs, &key, &encode_attr(&key, "unit", &json!("°C")).unwrap()).unwrap();
+            let attr = StoredAttr { version: Version(txn.id()), value: Some(json!("°C")) };
+            txn.put(txn.dbs().attrs, &key, &encode_attr(&key, "unit", &attr).unwrap()).unwrap();
             put_block(txn, 0, &[(0, run(1, 0, 16))]);
             put_block(txn, 2, &[(3, run(1, 20, 1))]);
             put_sums(txn, 0, &sums);
@@ -96,6 +97,8 @@ fn descriptor(txn: &WriteTxn<'_>, id: ArrayId) -> Descriptor {
         block_size: BlockSize::MIN,
         codec: Codec::None,
         changed: Version(txn.id()),
+        reshaped: Version(txn.id()),
+        named: Version(txn.id()),
     }
 }
 

@@ -250,11 +250,7 @@ impl<'c, 't, 'i> Blocks<'c, 't, 'i> {
             }
         }
         let (key, db) = (block_key(array.id, change.block), txn.dbs().blocks);
-        if stored.segments.is_empty() {
-            txn.delete(db, &key).map(drop)
-        } else {
-            txn.put(db, &key, &encode_block(&key, stored))
-        }
+        txn.put(db, &key, &encode_block(&key, stored))
     }
 
     /// Those of the changed pages that were written ahead: where they are, and their checksums; none if they are

@@ -41,7 +41,7 @@ const AHEAD_PAGES: usize = (2 << 20) / PAGE;
 pub(crate) fn commit(shared: &Arc<Shared>, change: &Change<'_>, turn: Option<&dyn Turn>) -> Result<Committed> {
     check_input(change)?;
     shared.data.writable()?;
-    if change.arrays.iter().all(changes_nothing) {
+    if !change.arrays.iter().any(|array| array.stores() || !array.depends.is_empty()) {
         let before =
             |a: &ArrayChange<'_>| a.before.as_ref().map_or((ArrayId(0), Version(0)), |(_, d)| (d.id, d.changed));
         let (ids, replaced) = change.arrays.iter().map(before).unzip();
@@ -147,7 +147,7 @@ fn try_commit(
     Ok(Committed {
         version,
         ids: current.iter().map(|now| now.id).collect(),
-        replaced: current.iter().map(|now| now.changed).collect(),
+        replaced: current.iter().map(names::Current::changed).collect(),
     })
 }
 
@@ -166,10 +166,6 @@ pub(crate) fn with_room<R>(shared: &Shared, mut attempt: impl FnMut() -> Result<
             done => return done,
         }
     }
-}
-
-fn changes_nothing(array: &ArrayChange<'_>) -> bool {
-    !array.touches_array() && array.attrs.iter().all(|attr| attr.before == attr.after)
 }
 
 /// Refuses a change that could not be stored and found again.

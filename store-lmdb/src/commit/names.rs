@@ -4,14 +4,21 @@ use bigarray_core::store::{ArrayChange, Change, State};
 use bigarray_core::{ArrayId, Descriptor, Error, ErrorKind, Result, Version};
 
 use crate::index::WriteTxn;
-use crate::record::{Meta, attr_key, encode_array, encode_attr};
+use crate::record::{Meta, StoredAttr, attr_key, encode_array, encode_attr};
 
 /// An array of the change in the state that the commit replaces.
 pub(super) struct Current {
     /// Its id, new if it is created.
     pub(super) id: ArrayId,
+    /// What it is there; `None` if it is created.
+    pub(super) descriptor: Option<Descriptor>,
+}
+
+impl Current {
     /// Its last change; 0 if it is created.
-    pub(super) changed: Version,
+    pub(super) fn changed(&self) -> Version {
+        self.descriptor.as_ref().map_or(Version(0), |now| now.changed)
+    }
 }
 
 /// Looks up the arrays of the change; gives ids to those it creates.
@@ -22,12 +29,12 @@ pub(super) fn look_up(txn: &mut WriteTxn<'_>, change: &Change<'_>) -> Result<Vec
     for array in &change.arrays {
         found.push(match &array.before {
             Some((name, before)) => {
-                let changed = txn.tables().array(name)?.map_or(before.changed, |now| now.changed);
-                Current { id: before.id, changed }
+                let now = txn.tables().array(name)?.unwrap_or_else(|| before.clone());
+                Current { id: before.id, descriptor: Some(now) }
             }
             None => {
                 next += 1;
-                Current { id: ArrayId(next - 1), changed: Version(0) }
+                Current { id: ArrayId(next - 1), descriptor: None }
             }
         });
     }
@@ -49,26 +56,18 @@ pub(super) fn store_arrays(txn: &mut WriteTxn<'_>, change: &Change<'_>, current:
         }
     }
     for (array, current) in change.arrays.iter().zip(current) {
-        let Some((name, after)) = &array.after else { continue };
-        // Who only set attributes must not undo another's resize.
-        if !array.touches_array() {
-            continue;
-        }
+        let Some((name, _)) = array.after.as_ref().filter(|_| array.touches_array()) else { continue };
         let kept = array.before.as_ref().is_some_and(|(before, _)| before == name);
         if !kept && txn.tables().array(name)?.is_some() {
             let text = format!("array {name:?}: two arrays of one transaction were given that name");
             return Err(Error::new(ErrorKind::AlreadyExists, text));
         }
-        let changed = if changes_blocks(array) { Version(txn.id()) } else { current.changed };
-        let stored = Descriptor { id: current.id, changed, ..after.clone() };
-        txn.put(db, name.as_bytes(), &encode_array(name, &stored)?)?;
+        let stored = array.descriptor_at(Version(txn.id()), current.id, current.descriptor.as_ref());
+        if let Some(stored) = stored {
+            txn.put(db, name.as_bytes(), &encode_array(name, &stored)?)?;
+        }
     }
     Ok(())
-}
-
-/// Whether any block is written or deleted. A created array starts with no block, and that is a change.
-fn changes_blocks(array: &ArrayChange<'_>) -> bool {
-    array.before.is_none() || array.dropped_from.is_some() || !array.blocks.is_empty()
 }
 
 /// Sets and removes attributes.
@@ -76,10 +75,8 @@ pub(super) fn store_attrs(txn: &mut WriteTxn<'_>, array: &ArrayChange<'_>, id: A
     let db = txn.dbs().attrs;
     for attr in &array.attrs {
         let key = attr_key(id, &attr.name);
-        match &attr.after {
-            Some(value) => txn.put(db, &key, &encode_attr(&key, &attr.name, value)?)?,
-            None => drop(txn.delete(db, &key)?),
-        }
+        let stored = StoredAttr { version: Version(txn.id()), value: attr.after.clone() };
+        txn.put(db, &key, &encode_attr(&key, &attr.name, &stored)?)?;
     }
     Ok(())
 }

@@ -77,7 +77,8 @@ impl Blocks<'_, '_, '_> {
             && stored_pages(stored) > 1
             && !matches!(stored.segments[..], [StoredSegment { place: Place::Unit(_), .. }])
             && change.pages.iter().map(|run| run.pages.len()).sum::<usize>() < stored.pages as usize;
-        if stored.segments.is_empty() || (is_fine && !could_shrink) {
+        // Nor is anything gained where the commit changes no page.
+        if stored.segments.is_empty() || change.pages.is_empty() || (is_fine && !could_shrink) {
             return Ok(());
         }
         let of = |e: Error| {

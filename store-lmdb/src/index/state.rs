@@ -3,18 +3,18 @@
 use std::ops::{ControlFlow, Range};
 
 use bigarray_core::store::{BlockRecord, State};
-use bigarray_core::{ArrayId, BlockNo, Descriptor, Result};
+use bigarray_core::{ArrayId, BlockNo, Descriptor, Result, Version};
 use lmdb::Transaction;
 use serde_json::Value;
 
 use super::Tables;
 use crate::record::{
-    self, StoredBlock, Sums, attr_key, attr_name, block_key, check_array_name, check_attr_name, decode_array,
-    decode_attr, decode_block, decode_sums, numbered_key, parse_numbered_key,
+    self, StoredAttr, StoredBlock, Sums, attr_key, attr_name, block_key, check_array_name, check_attr_name,
+    decode_array, decode_attr, decode_block, decode_sums, numbered_key, parse_numbered_key,
 };
 
 impl<T: Transaction> Tables<'_, T> {
-    /// What is stored of a block; `None` if it is a hole all over.
+    /// What is stored of a block; `None` if nothing was ever stored to it.
     pub(crate) fn stored_block(&self, array: ArrayId, block: BlockNo) -> Result<Option<StoredBlock>> {
         let key = block_key(array, block);
         self.get(self.dbs().blocks, &key)?.map(|value| decode_block(&key, value)).transpose()
@@ -37,6 +37,19 @@ impl<T: Transaction> Tables<'_, T> {
             }
             visit(BlockNo(block), decode_block(key, value)?)
         })
+    }
+
+    /// Every attribute that the array has or had, in order of names.
+    fn stored_attrs(&self, array: ArrayId) -> Result<Vec<(String, StoredAttr)>> {
+        let mut found = Vec::new();
+        self.scan(self.dbs().attrs, &attr_key(array, ""), |key, value| {
+            let (id, name) = attr_name(key)?;
+            if id == array {
+                found.push((name.to_owned(), decode_attr(key, value)?));
+            }
+            Ok(id == array)
+        })?;
+        Ok(found)
     }
 
     /// Checksums of the pages of a MiB of an array; zeros if none is stored.
@@ -65,19 +78,17 @@ impl<T: Transaction> State for Tables<'_, T> {
     fn attr(&self, array: ArrayId, name: &str) -> Result<Option<Value>> {
         check_attr_name(name)?;
         let key = attr_key(array, name);
-        self.get(self.dbs().attrs, &key)?.map(|value| decode_attr(&key, value)).transpose()
+        let stored = self.get(self.dbs().attrs, &key)?.map(|value| decode_attr(&key, value)).transpose()?;
+        Ok(stored.and_then(|stored| stored.value))
     }
 
     fn attrs(&self, array: ArrayId) -> Result<Vec<(String, Value)>> {
-        let mut found = Vec::new();
-        self.scan(self.dbs().attrs, &attr_key(array, ""), |key, value| {
-            let (id, name) = attr_name(key)?;
-            if id == array {
-                found.push((name.to_owned(), decode_attr(key, value)?));
-            }
-            Ok(id == array)
-        })?;
-        Ok(found)
+        let stored = self.stored_attrs(array)?.into_iter();
+        Ok(stored.filter_map(|(name, stored)| Some((name, stored.value?))).collect())
+    }
+
+    fn attr_versions(&self, array: ArrayId) -> Result<Vec<(String, Version)>> {
+        Ok(self.stored_attrs(array)?.into_iter().map(|(name, stored)| (name, stored.version)).collect())
     }
 
     fn block(&self, array: ArrayId, block: BlockNo) -> Result<Option<BlockRecord>> {

@@ -1,4 +1,4 @@
-//! Tables `arrays` (name → descriptor, JSON) and `attrs` (array id ‖ name → JSON), and which names are allowed.
+//! Tables `arrays` (name → descriptor, JSON) and `attrs` (array id ‖ name → version, JSON), and which names are allowed.
 
 use bigarray_core::{ArrayId, BlockSize, Codec, Descriptor, Error, ErrorKind, Order, Result, Version};
 use serde::{Deserialize, Serialize};
@@ -20,6 +20,8 @@ struct StoredArray {
     block_size: usize,
     codec: String,
     changed: u64,
+    reshaped: u64,
+    named: u64,
 }
 
 /// A codec's name: `plain`, `lz4`, `zstd:LEVEL`, the last two with `+shuffle` behind them where bytes are shuffled.
@@ -94,6 +96,8 @@ pub(crate) fn encode_array(name: &str, d: &Descriptor) -> Result<Vec<u8>> {
         block_size: d.block_size.bytes(),
         codec: codec_name(d.codec)?,
         changed: d.changed.0,
+        reshaped: d.reshaped.0,
+        named: d.named.0,
     };
     Ok(seal(name.as_bytes(), to_json(name, &stored)?))
 }
@@ -121,6 +125,8 @@ pub(crate) fn decode_array(key: &[u8], value: &[u8]) -> Result<(String, Descript
         block_size: BlockSize::new(stored.block_size).map_err(|e| bad("arrays", key, &e.to_string()))?,
         codec,
         changed: Version(stored.changed),
+        reshaped: Version(stored.reshaped),
+        named: Version(stored.named),
     };
     Ok((name.to_owned(), descriptor))
 }
@@ -137,18 +143,34 @@ pub(crate) fn attr_name(key: &[u8]) -> Result<(ArrayId, &str)> {
     Ok((ArrayId(u64::from_be_bytes(*array)), name))
 }
 
+/// An attribute as a commit left it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct StoredAttr {
+    /// The commit.
+    pub(crate) version: Version,
+    /// `None` if it removed it.
+    pub(crate) value: Option<Value>,
+}
+
 /// As stored under `key`.
-pub(crate) fn encode_attr(key: &[u8], name: &str, value: &Value) -> Result<Vec<u8>> {
-    let json = to_json(name, value)?;
-    // What is nested too deep would be written but never read again.
-    serde_json::from_slice::<Value>(&json).map_err(|e| unstorable(name, e))?;
-    Ok(seal(key, json))
+pub(crate) fn encode_attr(key: &[u8], name: &str, attr: &StoredAttr) -> Result<Vec<u8>> {
+    let mut bytes = attr.version.0.to_le_bytes().to_vec();
+    if let Some(value) = &attr.value {
+        let json = to_json(name, value)?;
+        // What is nested too deep would be written but never read again.
+        serde_json::from_slice::<Value>(&json).map_err(|e| unstorable(name, e))?;
+        bytes.extend(json);
+    }
+    Ok(seal(key, bytes))
 }
 
 /// Back from what was stored.
-pub(crate) fn decode_attr(key: &[u8], value: &[u8]) -> Result<Value> {
+pub(crate) fn decode_attr(key: &[u8], value: &[u8]) -> Result<StoredAttr> {
     let value = unseal("attrs", key, value)?;
-    serde_json::from_slice(value).map_err(|e| bad("attrs", key, &e.to_string()).with_source(e))
+    let (version, json) = value.split_first_chunk::<8>().ok_or_else(|| bad("attrs", key, "it is too short"))?;
+    let value = (!json.is_empty()).then(|| serde_json::from_slice(json)).transpose();
+    let value = value.map_err(|e| bad("attrs", key, &e.to_string()).with_source(e))?;
+    Ok(StoredAttr { version: Version(u64::from_le_bytes(*version)), value })
 }
 
 fn to_json(name: &str, value: &impl Serialize) -> Result<Vec<u8>> {

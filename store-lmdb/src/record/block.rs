@@ -3,8 +3,8 @@
 //! ```text
 //! version u64, pages of a block of this array u16, then for each segment: first page u16, pages u16, codec u8, stored length u32, chunk u64, page in chunk u16; if compressed also: shuffled by u16, checksum u32
 //! ```
-//! What no segment covers is a hole. A block that is a hole all over has no segments; one that never was anything else
-//! has no record.
+//! What no segment covers is a hole. A block that nothing was ever stored to has no record; one that became a hole all over
+//! has one without segments, for its version.
 
 use std::ops::Range;
 
@@ -133,7 +133,7 @@ pub(crate) fn runs_of(segments: &[StoredSegment]) -> Vec<Run> {
 /// What is stored of a block.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct StoredBlock {
-    /// The commit that last changed its bytes.
+    /// The commit that last stored to it.
     pub(crate) version: Version,
     /// How many it has.
     pub(crate) pages: u32,

@@ -14,7 +14,7 @@ mod tests;
 
 use bigarray_core::{ArrayId, BlockNo, Error, ErrorKind, Result};
 
-pub(crate) use array::{attr_key, attr_name, decode_array, decode_attr, encode_array, encode_attr};
+pub(crate) use array::{StoredAttr, attr_key, attr_name, decode_array, decode_attr, encode_array, encode_attr};
 pub use array::{check_array_name, check_attr_name};
 pub(crate) use block::{
     MAX_SEGMENTS, Place, StoredBlock, StoredSegment, Unit, decode_block, encode_block, runs_of, units_of,

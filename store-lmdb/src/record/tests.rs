@@ -63,9 +63,9 @@ fn descriptor() -> impl Strategy<Value = Descriptor> {
         order,
         16u32..=21,
         codec(),
-        any::<u64>(),
+        any::<[u64; 3]>(),
     )
-        .prop_map(|(id, dtype, item_size, shape, order, log, codec, changed)| Descriptor {
+        .prop_map(|(id, dtype, item_size, shape, order, log, codec, [changed, reshaped, named])| Descriptor {
             id: ArrayId(id),
             dtype,
             item_size,
@@ -74,6 +74,8 @@ fn descriptor() -> impl Strategy<Value = Descriptor> {
             block_size: BlockSize::new(1 << log).unwrap(),
             codec,
             changed: Version(changed),
+            reshaped: Version(reshaped),
+            named: Version(named),
         })
 }
 

@@ -133,7 +133,15 @@ pub(crate) fn commit_with_ahead(
         }
         blocks.sort_by_key(|block| block.block);
         let (before, after) = (array.before.clone(), array.after.clone());
-        let array = ArrayChange { before, after, dropped: Vec::new(), blocks, attrs: Vec::new(), ..*array };
+        let array = ArrayChange {
+            before,
+            after,
+            dropped: Vec::new(),
+            blocks,
+            attrs: Vec::new(),
+            depends: Vec::new(),
+            ..*array
+        };
         store.commit(&Change { base: change.base, arrays: vec![array], ahead: Some(ahead) }, None)
     })
 }

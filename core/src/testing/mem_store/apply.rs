@@ -63,24 +63,18 @@ impl<'a> Draft<'a> {
             self.next.blocks.remove(&id);
             return Ok(());
         };
-        // What only sets attributes leaves alone what others did to the shape.
-        let mut array = match current {
-            Some(current) if !change.touches_array() => current,
-            current => Descriptor { id, changed: current.map_or(Version(0), |c| c.changed), ..after.clone() },
-        };
-        let dropped = change.dropped_from.is_some_and(|from| self.drop_blocks(id, from));
+        let array = change.descriptor_at(self.next.version, id, current.as_ref());
+        let array = array.unwrap_or_else(|| after.clone());
+        if let Some(from) = change.dropped_from {
+            self.drop_blocks(id, from);
+        }
         for block in &change.blocks {
             self.lay_over(&array, block, change.bytes)?;
         }
-        if dropped || !change.blocks.is_empty() {
-            array.changed = self.next.version;
-        }
+        let version = self.next.version;
         let attrs = Arc::make_mut(self.next.attrs.entry(id).or_default());
         for attr in &change.attrs {
-            match &attr.after {
-                Some(value) => attrs.insert(attr.name.clone(), value.clone()),
-                None => attrs.remove(&attr.name),
-            };
+            attrs.insert(attr.name.clone(), (version, attr.after.clone()));
         }
         self.assert_nothing_past_the_end(name, &array)?;
         let taken = self.next.arrays.insert(name.clone(), array);
@@ -88,12 +82,11 @@ impl<'a> Draft<'a> {
         Ok(())
     }
 
-    /// Drops the blocks from number `from` on; says whether there was one.
-    fn drop_blocks(&mut self, id: ArrayId, from: u64) -> bool {
+    /// Drops the blocks from number `from` on.
+    fn drop_blocks(&mut self, id: ArrayId, from: u64) {
         let blocks = Arc::make_mut(self.next.blocks.entry(id).or_default());
         let dropped = blocks.split_off(&from);
         self.freed.extend(dropped.values().flat_map(|block| block.file_pages()));
-        !dropped.is_empty()
     }
 
     fn lay_over(&mut self, array: &Descriptor, change: &BlockChange, bytes: &dyn Bytes) -> Result<()> {
@@ -116,12 +109,7 @@ impl<'a> Draft<'a> {
         if block.segments().len() > MOST_SEGMENTS {
             self.write_whole(array, change.block, &mut block)?;
         }
-        let blocks = Arc::make_mut(self.next.blocks.entry(id).or_default());
-        if block.pages.iter().all(PageAt::is_hole) {
-            blocks.remove(&change.block.0);
-        } else {
-            blocks.insert(change.block.0, Arc::new(block));
-        }
+        Arc::make_mut(self.next.blocks.entry(id).or_default()).insert(change.block.0, Arc::new(block));
         Ok(())
     }
 
@@ -203,13 +191,16 @@ pub(super) fn assert_contract(change: &Change<'_>, now: Version) {
             continue;
         };
         assert!(
+            array.depends.is_sorted_by(|a, b| a.end < b.start) && array.depends.iter().all(|range| !range.is_empty()),
+            "array {name:?}: what it depends on is not ascending and apart"
+        );
+        assert!(
             array.blocks.is_sorted_by(|a, b| a.block < b.block),
             "array {name:?}: blocks written not ascending, or one twice"
         );
         for block in &array.blocks {
             let (number, pages) = (block.block.0, after.block_size.pages());
             let mut from = 0;
-            assert!(!block.pages.is_empty(), "array {name:?}: block {number} is written, but no page of it");
             for run in &block.pages {
                 let apart = run.pages.start >= from && !run.pages.is_empty() && run.pages.end <= pages;
                 assert!(apart, "array {name:?}: block {number} of {pages} pages: runs {:?}", block.pages);

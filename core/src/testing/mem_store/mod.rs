@@ -257,6 +257,10 @@ impl State for MemSnapshot {
         self.state.attrs(array)
     }
 
+    fn attr_versions(&self, array: ArrayId) -> Result<Vec<(String, Version)>> {
+        self.state.attr_versions(array)
+    }
+
     fn block(&self, array: ArrayId, block: BlockNo) -> Result<Option<BlockRecord>> {
         self.state.block(array, block)
     }

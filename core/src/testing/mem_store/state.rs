@@ -30,10 +30,6 @@ impl PageAt {
         }
     }
 
-    pub(super) fn is_hole(&self) -> bool {
-        matches!(self, PageAt::Hole)
-    }
-
     pub(super) fn file_page(&self) -> Option<u64> {
         match self {
             PageAt::File(page) => Some(*page),
@@ -88,11 +84,15 @@ fn continues(segment: &Segment, origin: Origin) -> bool {
     }
 }
 
+/// An attribute as a commit left it.
+pub(super) type Attr = (Version, Option<Value>);
+
 #[derive(Clone, Default)]
 pub(super) struct Committed {
     pub(super) version: Version,
     pub(super) arrays: BTreeMap<String, Descriptor>,
-    pub(super) attrs: BTreeMap<ArrayId, Arc<BTreeMap<String, Value>>>,
+    /// With the commit that last set or removed each; those that were removed have no value.
+    pub(super) attrs: BTreeMap<ArrayId, Arc<BTreeMap<String, Attr>>>,
     pub(super) blocks: BTreeMap<ArrayId, Arc<BTreeMap<u64, Arc<Block>>>>,
 }
 
@@ -117,12 +117,17 @@ impl State for Committed {
     }
 
     fn attr(&self, array: ArrayId, name: &str) -> Result<Option<Value>> {
-        Ok(self.attrs.get(&array).and_then(|attrs| attrs.get(name)).cloned())
+        Ok(self.attrs.get(&array).and_then(|attrs| attrs.get(name)).and_then(|(_, value)| value.clone()))
     }
 
     fn attrs(&self, array: ArrayId) -> Result<Vec<(String, Value)>> {
         let attrs = self.attrs.get(&array).into_iter().flat_map(|attrs| attrs.iter());
-        Ok(attrs.map(|(name, value)| (name.clone(), value.clone())).collect())
+        Ok(attrs.filter_map(|(name, (_, value))| Some((name.clone(), value.clone()?))).collect())
+    }
+
+    fn attr_versions(&self, array: ArrayId) -> Result<Vec<(String, Version)>> {
+        let attrs = self.attrs.get(&array).into_iter().flat_map(|attrs| attrs.iter());
+        Ok(attrs.map(|(name, (version, _))| (name.clone(), *version)).collect())
     }
 
     fn block(&self, array: ArrayId, block: BlockNo) -> Result<Option<BlockRecord>> {

@@ -328,6 +328,15 @@ impl Span for Reserved {
         Ok(())
     }
 
+    fn stored_to(&self, range: Range<usize>) -> Result<bool> {
+        let mut world = self.0.enter(SimOp::Written, &range);
+        world.fails(SimOp::Written)?;
+        let mut found = Vec::new();
+        let pages = range.start / PAGE..range.end / PAGE;
+        self.0.state(&mut world).table.written(pages, WrittenTo::Zero, false, &mut found);
+        Ok(!found.is_empty())
+    }
+
     fn with_bytes(&self, range: Range<usize>, f: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
         match self.0.load(range.clone()) {
             Ok(bytes) => f(&bytes),

@@ -79,6 +79,7 @@ fn commit(
                 dropped: array.dropped.clone(),
                 blocks: laid,
                 attrs: array.attrs.clone(),
+                depends: Vec::new(),
                 ..*array
             });
         }

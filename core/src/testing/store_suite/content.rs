@@ -68,8 +68,8 @@ pub fn zero_pages_become_holes(make: MakeStore<'_>) {
     assert_page(&*now, 0, 3, Some(103));
 }
 
-/// A block that is all holes is no longer stored, and its version is that of an absent one.
-pub fn a_block_of_zeros_becomes_absent(make: MakeStore<'_>) {
+/// A block that is all holes stores no page, and has a version all the same.
+pub fn a_block_of_zeros_keeps_a_version(make: MakeStore<'_>) {
     let store = make();
     let base = store.with_array(2);
     store.pass(&*base, &[Edit::of(&*base, "a").page(&*base, 0, 3, 1).page(&*base, 0, 9, 2)]);
@@ -78,9 +78,33 @@ pub fn a_block_of_zeros_becomes_absent(make: MakeStore<'_>) {
     store.pass(&*base, &[Edit::of(&*base, "a").zero(&*base, 0, 3).zero(&*base, 0, 9)]);
     let now = store.now();
     photograph::of(&*now);
-    assert_eq!(now.block(id_of(&*now, "a"), BlockNo(0)).expect("block"), None);
+    let record = now.block(id_of(&*now, "a"), BlockNo(0)).expect("block").expect("there");
+    assert!(record.is_hole() && record.version == array(&*now, "a").changed, "{record:?}");
     assert!(array(&*now, "a").changed > written, "the array changed by it");
     assert_page(&*now, 0, 3, None);
+}
+
+/// To store what was there gives a block a new version, and changes nothing else.
+pub fn a_block_that_was_stored_to_keeps_its_bytes(make: MakeStore<'_>) {
+    let store = make();
+    let base = store.with_array(3);
+    store.pass(&*base, &[Edit::of(&*base, "a").block(&*base, 0, 100).page(&*base, 1, 3, 7)]);
+    let base = store.now();
+    let edit = (0..3).fold(Edit::of(&*base, "a"), |edit, block| edit.touch(&*base, block));
+    let committed = store.pass(&*base, &[edit]);
+    let now = store.now();
+    photograph::of(&*now);
+    let id = id_of(&*now, "a");
+    for block in 0..3 {
+        let record = now.block(id, BlockNo(block)).expect("block").expect("there");
+        assert_eq!(record.version, committed.version, "block {block}");
+        let before = base.block(id, BlockNo(block)).expect("block");
+        assert_eq!(record.is_hole(), before.is_none());
+        assert!(before.is_none_or(|before| before.segments == record.segments), "block {block} lies elsewhere");
+    }
+    assert_page(&*now, 0, 3, Some(103));
+    assert_page(&*now, 1, 3, Some(7));
+    assert_page(&*now, 2, 3, None);
 }
 
 /// What was never written reads as zeros.
@@ -219,7 +243,7 @@ pub fn versions_move_only_with_the_bytes(make: MakeStore<'_>) {
     assert_eq!((version(0), version(1), changed()), (first, second, second));
 
     let base = store.now();
-    store.pass(&*base, &[Edit::of(&*base, "a").attr(&*base, "unit", Some("K".into()))]);
+    store.pass(&*base, &[Edit::of(&*base, "a").attr("unit", Some("K".into()))]);
     let base = store.now();
     store.pass(&*base, &[Edit::create("b", array_of(1)).page(&*base, 0, 0, 1)]);
     assert_eq!((version(0), version(1), changed()), (first, second, second), "others do not move them");
@@ -234,7 +258,7 @@ pub fn versions_move_only_with_the_bytes(make: MakeStore<'_>) {
 pub fn a_reopened_store_is_as_it_was(make: MakeStore<'_>) {
     let mut store = make();
     let base = store.with_array(3);
-    let edit = Edit::of(&*base, "a").block(&*base, 0, 100).page(&*base, 2, 5, 7).attr(&*base, "unit", Some(1.into()));
+    let edit = Edit::of(&*base, "a").block(&*base, 0, 100).page(&*base, 2, 5, 7).attr("unit", Some(1.into()));
     store.pass(&*base, &[edit]);
     drop(base);
     let before = photograph::of(&*store.now());

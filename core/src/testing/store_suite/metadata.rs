@@ -37,6 +37,8 @@ pub fn created_arrays_are_listed_by_name(make: MakeStore<'_>) {
         block_size: BlockSize::MAX,
         codec: Codec::None,
         changed: Version(77),
+        reshaped: Version(77),
+        named: Version(77),
     };
     store.pass(&*base, &[Edit::create("z/ü", table.clone()), Edit::create("a", array_of(1))]);
     let base = store.now();
@@ -46,7 +48,9 @@ pub fn created_arrays_are_listed_by_name(make: MakeStore<'_>) {
     assert_eq!(names, ["a", "m", "z/ü"]);
     let stored = named(&*now, "z/ü");
     assert!(stored.changed <= now.version(), "the store sets it");
-    assert_eq!(Descriptor { id: ArrayId(0), changed: Version(77), ..stored }, table);
+    assert_eq!((stored.reshaped, stored.named), (stored.changed, stored.changed), "all of it is of its creation");
+    let then = Version(77);
+    assert_eq!(Descriptor { id: ArrayId(0), changed: then, reshaped: then, named: then, ..stored }, table);
 }
 
 /// An id means one array for ever, also across a reopening.
@@ -58,7 +62,7 @@ pub fn ids_are_never_given_again(make: MakeStore<'_>) {
         let created = store.pass(&*base, &[Edit::create("a", array_of(1)), Edit::create("b", array_of(1))]);
         given.extend(created.ids);
         let base = store.now();
-        store.pass(&*base, &[Edit::of(&*base, "b").remove(&*base), Edit::of(&*base, "a").remove(&*base)]);
+        store.pass(&*base, &[Edit::of(&*base, "b").remove(), Edit::of(&*base, "a").remove()]);
         drop(base);
         if round % 2 == 1 {
             store.reopen();
@@ -74,14 +78,14 @@ pub fn ids_are_never_given_again(make: MakeStore<'_>) {
 pub fn renaming_keeps_everything_else(make: MakeStore<'_>) {
     let store = make();
     let base = store.with_array(2);
-    let edit = Edit::of(&*base, "a").block(&*base, 1, 100).attr(&*base, "unit", Some("K".into()));
+    let edit = Edit::of(&*base, "a").block(&*base, 1, 100).attr("unit", Some("K".into()));
     store.pass(&*base, &[edit]);
     let base = store.now();
     let before = named(&*base, "a");
-    store.pass(&*base, &[Edit::of(&*base, "a").rename("b")]);
+    let named_at = store.pass(&*base, &[Edit::of(&*base, "a").rename("b")]).version;
     let now = store.now();
     assert_eq!(now.array("a").expect("array"), None);
-    assert_eq!(named(&*now, "b"), before);
+    assert_eq!(named(&*now, "b"), Descriptor { named: named_at, ..before.clone() });
     assert_eq!(now.attr(before.id, "unit").expect("attr"), Some("K".into()));
     assert_eq!(now.block(before.id, BlockNo(1)).expect("block"), base.block(before.id, BlockNo(1)).expect("block"));
     photograph::of(&*now);
@@ -105,11 +109,11 @@ pub fn names_can_be_exchanged_in_one_commit(make: MakeStore<'_>) {
 pub fn a_name_can_be_removed_and_created_in_one_commit(make: MakeStore<'_>) {
     let store = make();
     let base = store.with_array(2);
-    let edit = Edit::of(&*base, "a").block(&*base, 0, 100).attr(&*base, "unit", Some("K".into()));
+    let edit = Edit::of(&*base, "a").block(&*base, 0, 100).attr("unit", Some("K".into()));
     store.pass(&*base, &[edit]);
     let base = store.now();
     let new = Edit::create("a", array_of(1)).page(&*base, 0, 3, 7);
-    let committed = store.pass(&*base, &[Edit::of(&*base, "a").remove(&*base), new]);
+    let committed = store.pass(&*base, &[Edit::of(&*base, "a").remove(), new]);
     let now = store.now();
     let (old_id, array) = (named(&*base, "a").id, named(&*now, "a"));
     assert_eq!(committed.ids, [old_id, array.id]);
@@ -143,17 +147,17 @@ pub fn attributes_are_set_replaced_and_removed(make: MakeStore<'_>) {
     let base = store.with_array(1);
     let id = named(&*base, "a").id;
     let list = serde_json::json!({"of": [1, 2.5, null, "x"]});
-    let edit = Edit::of(&*base, "a").attr(&*base, "unit", Some("K".into())).attr(&*base, "list", Some(list.clone()));
+    let edit = Edit::of(&*base, "a").attr("unit", Some("K".into())).attr("list", Some(list.clone()));
     store.pass(&*base, &[edit]);
     let base = store.now();
     let both = vec![("list".to_owned(), list), ("unit".to_owned(), "K".into())];
     assert_eq!(base.attrs(id).expect("attrs"), both);
-    let edit = Edit::of(&*base, "a").attr(&*base, "list", None).attr(&*base, "unit", Some("C".into()));
+    let edit = Edit::of(&*base, "a").attr("list", None).attr("unit", Some("C".into()));
     store.pass(&*base, &[edit]);
     let base = store.now();
     assert_eq!(base.attrs(id).expect("attrs"), [("unit".to_owned(), "C".into())]);
     assert_eq!(base.attr(id, "list").expect("attr"), None);
-    store.pass(&*base, &[Edit::of(&*base, "a").remove(&*base)]);
+    store.pass(&*base, &[Edit::of(&*base, "a").remove()]);
     assert!(store.now().attrs(id).expect("attrs").is_empty());
     assert_eq!(base.attr(id, "unit").expect("attr"), Some("C".into()), "the older state keeps it");
 }
@@ -193,7 +197,7 @@ pub fn a_commit_says_ids_and_what_it_replaced(make: MakeStore<'_>) {
     let now = store.now();
     assert_eq!(second.ids, [named(&*now, "b").id, id]);
     assert_eq!(second.replaced, [Version(0), first]);
-    let third = store.pass(&*now, &[Edit::of(&*now, "a").remove(&*now)]);
+    let third = store.pass(&*now, &[Edit::of(&*now, "a").remove()]);
     assert_eq!((third.ids, third.replaced), (vec![id], vec![second.version]));
 }
 

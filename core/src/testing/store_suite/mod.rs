@@ -112,7 +112,7 @@ macro_rules! store_suite {
     ($make:expr) => {
         $crate::store_suite! { $make;
             content: a_whole_block_reads_back, one_page_is_laid_over_the_rest, zero_pages_become_holes,
-            a_block_of_zeros_becomes_absent, a_hole_reads_as_zeros_and_stores_nothing, reading_crosses_segments,
+            a_block_of_zeros_keeps_a_version, a_block_that_was_stored_to_keeps_its_bytes, a_hole_reads_as_zeros_and_stores_nothing, reading_crosses_segments,
             many_small_commits_leave_few_segments, blocks_visits_a_range_ascending_until_told_to_stop,
             what_drops_is_gone_before_what_is_written_lands, a_large_commit_reads_back,
             versions_move_only_with_the_bytes, a_reopened_store_is_as_it_was;
@@ -123,6 +123,8 @@ macro_rules! store_suite {
             dropping_a_block_that_went_conflicts, dropping_what_was_seen_passes,
             resize_conflicts_with_write_and_resize, removed_and_renamed_arrays_conflict,
             the_same_name_created_twice_conflicts, one_attribute_set_twice_conflicts,
+            storing_what_was_there_conflicts, what_was_changed_back_conflicts,
+            removing_and_renaming_conflict_with_every_change, a_change_of_what_is_depended_on_conflicts,
             attributes_conflict_with_nothing_else, an_attribute_leaves_the_resize_of_another_alone,
             an_error_in_the_bytes_leaves_everything_as_it_was;
             metadata: an_empty_store_has_nothing, created_arrays_are_listed_by_name, ids_are_never_given_again,

@@ -48,7 +48,7 @@ fn an_array_with_a_codec_that_is_not_compiled_in_can_be_listed_renamed_and_remov
         let base = sound.store.snapshot().unwrap();
         let listed: Vec<_> = base.arrays().unwrap().into_iter().map(|(name, array)| (name, array.codec)).collect();
         assert_eq!(listed, [("b".to_owned(), codec)]);
-        Edit::commit(&*sound.store, &*base, &[Edit::of(&*base, "b").remove(&*base)]).unwrap();
+        Edit::commit(&*sound.store, &*base, &[Edit::of(&*base, "b").remove()]).unwrap();
         sound.store.check(true).unwrap();
     }
 }

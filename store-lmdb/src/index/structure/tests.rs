@@ -22,7 +22,7 @@ fn index() -> &'static [u8] {
             let base = store.snapshot().unwrap();
             let edit = Edit::create(&format!("{n:03} {}", "long name ".repeat(20)), array_of(1));
             let large = serde_json::Value::from("x".repeat(100 * n as usize));
-            Edit::commit(&*store, &*base, &[edit.page(&*base, 0, 3, n).attr(&*base, "large", Some(large))]).unwrap();
+            Edit::commit(&*store, &*base, &[edit.page(&*base, 0, 3, n).attr("large", Some(large))]).unwrap();
         }
         drop(store);
         fs::read(dir.path().join("index")).unwrap()
