@@ -91,8 +91,14 @@ impl Pager {
     /// Maps what is written ahead of a block in place of the memory that it was written from: in an eager span nothing
     /// can be missing. The pages stay as they are until the transaction ends, and are let go of before that.
     fn map_ahead(&self, ahead: &WrittenAhead, block: u64) -> Result<()> {
-        let Some(there) = ahead.block(block).filter(|there| !there.runs.is_empty()) else { return Ok(()) };
+        let Some(there) = ahead.block(block) else { return Ok(()) };
         let mut table = self.lock();
+        if there.runs.is_empty() {
+            // It is as it was, and will have another version.
+            let is_there = table.blocks.get_mut(&block).map(|entry| entry.is_ahead = true).is_some();
+            table.has_ahead |= is_there;
+            return Ok(());
+        }
         let Some(file) = table.binding.as_ref().map(|binding| binding.snapshot.file().clone()) else { return Ok(()) };
         let start = self.bytes_of(&(block..block + 1)).start;
         let Entry { kind, record, charge, .. } =
