@@ -48,7 +48,7 @@ pub(super) fn commit(transaction: &Transaction, turn: Option<&dyn Turn>) -> Resu
     for slot in &mut slots {
         slot.pin()?;
     }
-    let written = slots.iter().map(|slot| written(slot)).collect::<Result<Vec<_>>>()?;
+    let written = slots.iter().map(|slot| written(slot, &*transaction.snapshot)).collect::<Result<Vec<_>>>()?;
     let mut change = Change { base: transaction.base(), arrays: Vec::new(), ahead: None };
     let ahead = transaction.ahead.begun();
     change.ahead = ahead.as_deref();
@@ -90,7 +90,7 @@ pub(super) fn commit(transaction: &Transaction, turn: Option<&dyn Turn>) -> Resu
     Ok(())
 }
 
-fn written(slot: &Slot) -> Result<Written> {
+fn written(slot: &Slot, snapshot: &dyn Snapshot) -> Result<Written> {
     match (&slot.after, &slot.pager) {
         (Some((name, _)), Ok(Some(pager))) => {
             let written = pager.written(&slot.exposed).and_then(|w| with_ends(slot, pager, w));
@@ -98,7 +98,7 @@ fn written(slot: &Slot) -> Result<Written> {
             Ok(Written { changes: slot.ahead.with(written.changes), ..written })
         }
         (Some((_, now)), _) => {
-            let mut changes = unseen_ends(slot, now.block_size);
+            let mut changes = unseen_ends(slot, now.block_size, snapshot)?;
             changes.retain(|change| !slot.ahead.has(change.block.0));
             Ok(Written { changes: slot.ahead.with(changes), ..Written::default() })
         }
@@ -108,21 +108,19 @@ fn written(slot: &Slot) -> Result<Written> {
 
 /// The same as [`with_ends`] for an array without a span. Where it ended in a block that was no hole, a page of that is
 /// written ahead.
-fn unseen_ends(slot: &Slot, block_size: BlockSize) -> Vec<BlockChange> {
-    let mut changes: Vec<BlockChange> = slot
+fn unseen_ends(slot: &Slot, block_size: BlockSize, snapshot: &dyn Snapshot) -> Result<Vec<BlockChange>> {
+    let Some((_, before)) = &slot.before else { return Ok(Vec::new()) };
+    let mut changes = slot
         .ends_in_blocks(block_size)
         .map(|(block, end)| {
             let page = ((end - block_size.start_of(block)) / PAGE) as u32;
-            BlockChange {
-                block,
-                seen: Version(0),
-                pages: vec![PageRun { pages: page..page + 1, source: PageSource::Zero }],
-            }
+            let seen = snapshot.block(before.id, block)?.map_or(Version(0), |record| record.version);
+            Ok(BlockChange { block, seen, pages: vec![PageRun { pages: page..page + 1, source: PageSource::Zero }] })
         })
-        .collect();
+        .collect::<Result<Vec<_>>>()?;
     changes.sort_by_key(|change| change.block);
     changes.dedup_by_key(|change| change.block);
-    changes
+    Ok(changes)
 }
 
 /// A shrink writes to the block that the array then ends in, whether or not there was anything to clear: who wrote

@@ -204,6 +204,15 @@ fn segments_that_follow_each_other_in_the_file_are_one() {
 }
 
 #[test]
+fn an_attribute_that_was_removed_is_told_from_one_that_is_null() {
+    let key = attr_key(ArrayId(3), "unit");
+    for value in [None, Some(json!(null)), Some(json!({"of": [1, "x"]}))] {
+        let attr = StoredAttr { version: Version(9), value };
+        assert_eq!(decode_attr(&key, &encode_attr(&key, "unit", &attr).unwrap()).unwrap(), attr);
+    }
+}
+
+#[test]
 fn an_unknown_codec_is_unsupported_and_named() {
     let key = block_key(ArrayId(1), BlockNo(0));
     let mut value = 7u64.to_le_bytes().to_vec();
@@ -214,7 +223,7 @@ fn an_unknown_codec_is_unsupported_and_named() {
     assert!(error.is_unsupported() && error.to_string().contains("codec 9"), "{error}");
 
     let array = json!({"id": 1, "dtype": "<f8", "item_size": 8, "shape": [2], "order": "C", "block_size": 65536,
-        "codec": "", "changed": 1});
+        "codec": "", "changed": 1, "reshaped": 1, "named": 1});
     let decode = |codec: &str| {
         let mut array = array.clone();
         array["codec"] = json!(codec);
