@@ -179,7 +179,7 @@ fn attributes_come_back_exactly() {
     let db = Db::new();
     let store = db.open();
     let value = json!({"x": [0.1, 2.220446049250313e-16, 1e300, -0.0, u64::MAX, i64::MIN], "ä": "\n\0", "n": null});
-    commit(&store, |base| Edit::create("a", array_of(1)).attr("v", Some(value.clone())));
+    commit(&store, |_| Edit::create("a", array_of(1)).attr("v", Some(value.clone())));
     let base = now(&store);
     assert_eq!(base.attr(id_of(&*base, "a"), "v").unwrap(), Some(value));
 
