@@ -222,7 +222,7 @@ impl World {
                 }
                 Edit::commit(self.store(), &*base, &edits).unwrap();
             }
-            Op::Attr { name, value } => self.change(NAMES[*name], |_, base, edit, array| {
+            Op::Attr { name, value } => self.change(NAMES[*name], |_, _, edit, array| {
                 array.attr = value.map(|value| json!({ "scale": value }));
                 edit.attr("unit", array.attr.clone())
             }),

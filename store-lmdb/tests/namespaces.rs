@@ -67,6 +67,7 @@ fn write_when_told(store: &LmdbStore, name: &str, tag: u64) -> Result<()> {
             dropped: array.dropped.clone(),
             blocks: array.blocks.clone(),
             attrs: array.attrs.clone(),
+            depends: Vec::new(),
             bytes: &bytes,
         }];
         store.commit(&Change { base: change.base, arrays, ahead: None }, None).map(drop)
