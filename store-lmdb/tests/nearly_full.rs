@@ -21,7 +21,7 @@ const VALUE_BYTES: usize = 300 << 10;
 fn set_attr(store: &LmdbStore, bytes: usize, n: u64) -> Result<()> {
     let base = now(store);
     let value = json!(n.to_string().repeat(bytes).get(..bytes));
-    let edit = Edit::of(&*base, "a").attr(&*base, "value", Some(value)).page(&*base, 0, 1, n);
+    let edit = Edit::of(&*base, "a").attr("value", Some(value)).page(&*base, 0, 1, n);
     Edit::commit(store, &*base, &[edit]).map(drop)
 }
 
