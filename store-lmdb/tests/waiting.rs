@@ -6,12 +6,14 @@ use std::fs::File;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::Duration;
 
 use bigarray_core::store::Store;
 use bigarray_store_lmdb::{LmdbStore, Options};
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
+use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{ForkResult, Pid, fork};
 use outside::*;
@@ -156,6 +158,77 @@ fn a_commit_ends_at_its_limit_and_names_who_holds_the_turn() {
     write(&store, "a", 5).unwrap();
 }
 
+/// The C library does not know of a child that was made by `clone` itself, so it keeps what its parent had open.
+#[test]
+fn a_child_of_clone_that_keeps_what_its_killed_parent_held_is_named() {
+    play(|path| {
+        let store = open(path).unwrap();
+        let _turn = store.turn().unwrap();
+        // SAFETY: as `fork`: the child goes on with a copy of this thread's stack, and makes system calls only.
+        match unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) } {
+            0 => loop {
+                nix::unistd::pause();
+            },
+            child => say(child),
+        }
+        wait();
+    });
+    let dir = tempfile::tempdir().unwrap();
+    let path = database(dir.path());
+    let mut other = Other::start(&path);
+    let child = Pid::from_raw(other.hear().parse().unwrap());
+    let store = open_with_limit(&path, SHORT).unwrap();
+    other.kill();
+    let outcome = write(&store, "a", 2);
+    kill(child, Signal::SIGKILL).unwrap();
+    let error = refused(outcome);
+    assert!(error.is_in_use() && error.to_string().contains(&format!("process {child}")), "{child}: {error:?}");
+    // It has ended some time soon.
+    let store = open_with_limit(&path, Duration::from_secs(30)).unwrap();
+    write(&store, "a", 2).or_else(|_| write(&store, "a", 2)).unwrap();
+}
+
+/// A limit of processes, or an unshared PID namespace, leaves none.
+#[test]
+fn where_no_thread_can_be_had_a_wait_ends_all_the_same() {
+    play(|path| {
+        let store = open_with_limit(path, SHORT).unwrap();
+        if let Err(e) = unshare(CloneFlags::CLONE_NEWPID) {
+            return say(format_args!("skip: {e}"));
+        }
+        say(if thread::Builder::new().spawn(|| ()).is_err() { "no threads" } else { "threads" });
+        wait();
+        say_result(&write(&store, "a", 2));
+        drop(store);
+        let patient = Duration::from_secs(30);
+        let written = open_with_limit(path, patient).and_then(|store| {
+            say("opened");
+            wait();
+            write(&store, "a", 3)
+        });
+        say_result(&written);
+    });
+    let dir = tempfile::tempdir().unwrap();
+    let path = database(dir.path());
+    let mut other = Other::start(&path);
+    let means = other.hear();
+    if means != "no threads" {
+        return skip(&format!("this process may not make PID namespaces: {means}"));
+    }
+    let held = hold(&path, TURN);
+    other.go();
+    let error = other.hear();
+    assert!(error.starts_with("InUse: ") && error.contains("the turn to commit"), "{error}");
+    assert_eq!(other.hear(), "opened");
+    other.go();
+    // It may or may not have begun to wait.
+    thread::sleep(Duration::from_millis(20));
+    drop(held);
+    assert_eq!(other.hear(), "ok");
+    other.finish();
+    assert!(shows_now(&open(&path).unwrap(), "a", 3));
+}
+
 #[test]
 fn opening_ends_at_its_limit() {
     let dir = tempfile::tempdir().unwrap();
@@ -206,12 +279,12 @@ fn a_wait_without_a_limit_is_told_with_its_holder() {
     let store = open(&path).unwrap();
     let held = hold(&path, TURN);
     let heard = Recorder::default();
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         let writing = scope.spawn(|| tracing::subscriber::with_default(heard.clone(), || write(&store, "a", 2)));
         let pid = std::process::id().to_string();
         while !heard.heard(&["the turn to commit", &pid, path.to_str().unwrap()]) {
             assert!(!writing.is_finished(), "{:?}", writing.join());
-            std::thread::sleep(Duration::from_millis(20));
+            thread::sleep(Duration::from_millis(20));
         }
         drop(held);
         writing.join().unwrap().unwrap();
@@ -225,8 +298,8 @@ fn a_wait_for_another_thread_is_told_with_its_name_and_ends_at_the_limit() {
     let dir = tempfile::tempdir().unwrap();
     let path = database(dir.path());
     let store = open_with_limit(&path, Duration::from_secs(2)).unwrap();
-    std::thread::scope(|scope| {
-        let holding = std::thread::Builder::new().name("holds-it".to_owned());
+    thread::scope(|scope| {
+        let holding = thread::Builder::new().name("holds-it".to_owned());
         let holding = holding.spawn_scoped(scope, || {
             let _turn = store.turn().unwrap();
             let heard = Recorder::default();
