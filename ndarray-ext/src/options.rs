@@ -126,10 +126,15 @@ impl OpenOptions {
     /// opens the database with [`Pager::Copy`].
     ///
     /// A few blocks that are in use by several threads at one moment may exceed it for that moment. Where the disk is full
-    /// what was written can only stay in memory: the transaction has failed by then, which [`flush`](crate::BigArrayMut::flush) and
-    /// the commit say ([`StoreFull`](crate::ErrorKind::StoreFull)), so whoever fills an array much larger than memory had
-    /// better flush now and then. Where no faults can
-    /// be had (see the [crate's page](crate#linux)) only what is written is let go of, and only where no view lives.
+    /// what was written can only stay in memory: the transaction has failed by then, which the next
+    /// [`append`](crate::BigArrayMut::append), [`push`](crate::BigArrayMut::push), [`rows_mut`](crate::BigArrayMut::rows_mut)
+    /// and [`flush`](crate::BigArrayMut::flush) say, and the commit ([`StoreFull`](crate::ErrorKind::StoreFull)). Whoever fills
+    /// an array much larger than memory through one view had better take windows.
+    ///
+    /// Where no faults can be had (see the [crate's page](crate#linux)) only what is written is let go of, and only where
+    /// no view lives. **An array with a [`Codec`] is then held in memory whole, decompressed, from when it is opened on**, since
+    /// it can neither be mapped nor loaded when it is touched. If it does not fit the budget, beside what the other open
+    /// arrays have, opening it is [`Unsupported`](crate::ErrorKind::Unsupported), and the error tells the bytes that would do.
     ///
     /// ```
     /// # use bigarray::Database;

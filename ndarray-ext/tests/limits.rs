@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bigarray::ndarray::{Array1, Axis, Ix1};
-use bigarray::{Database, Error, Result, Transaction};
+use bigarray::{ArrayOptions, Codec, Database, Error, Result, Transaction};
 use support::child::{alone, this_test};
 use support::disk::small_disk;
 use support::random::{Random, hash};
@@ -245,4 +245,30 @@ fn four_hundred_snapshots_of_four_hundred_states_live_at_once() {
     for (at, (_, a)) in held.iter().enumerate() {
         assert_eq!(a.view().slice(bigarray::ndarray::s![..BLOCK / 8]).sum(), (2 * at as u64 + 2) * BLOCK as u64 / 8);
     }
+}
+
+/// Where no faults can be had, all that is compressed is held in memory.
+#[test]
+fn the_budget_that_an_error_asks_for_without_faults_is_the_least_that_does() {
+    let without_faults = |child: &mut std::process::Command| {
+        child.env("BIGARRAY_USERFAULTFD", "none");
+    };
+    if !alone(this_test!(), without_faults) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let open = |bytes| Database::options().memory_budget(bytes).open(dir.path().join("a.bigarray")).unwrap();
+    let options = ArrayOptions::new().codec(Codec::Lz4 { shuffle: false });
+    open(64 << 20)
+        .transact(|txn| {
+            txn.create_with::<u64, _>("A", 3 << 20, &options)?.view_mut().fill(7);
+            Ok(())
+        })
+        .unwrap();
+    let error = open(4 << 20).array::<u64, Ix1>("A").unwrap_err();
+    assert!(error.is_unsupported(), "{error:?}");
+    let text = error.to_string();
+    let needed: usize = text.split("a memory_budget of ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
+    assert!(open(needed - 1).array::<u64, Ix1>("A").unwrap_err().is_unsupported());
+    assert!(open(needed).array::<u64, Ix1>("A").unwrap().view().iter().all(|x| *x == 7));
 }

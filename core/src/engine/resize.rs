@@ -41,6 +41,7 @@ impl Writer<'_> {
         let new = self.with_shape(shape)?;
         let (old_bytes, new_bytes) = (now.nbytes(), new.nbytes());
         if new_bytes > old_bytes {
+            self.slot().refuse_if_hopeless()?;
             self.grow(&new)?;
         } else if new_bytes < old_bytes {
             self.shrink(old_bytes, new_bytes)?;

@@ -177,6 +177,17 @@ impl Slot {
         if much { self.write_ahead() } else { Ok(()) }
     }
 
+    /// Refuses more of what cannot be committed any more and has no room in memory: what was written could not be written
+    /// ahead, as where the disk is full.
+    pub(super) fn refuse_if_hopeless(&self) -> Result<()> {
+        match (&self.pager, &self.after) {
+            (Ok(Some(pager)), Some((name, _))) => {
+                pager.refuse_if_hopeless().map_err(|e| e.context(format_args!("array {name:?}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Writes ahead what is in memory, and gives that back. No view lives.
     pub(super) fn write_ahead(&mut self) -> Result<()> {
         let Some((name, now)) = &self.after else { return Ok(()) };

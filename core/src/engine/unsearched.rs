@@ -86,8 +86,13 @@ impl Transaction {
     /// have much in memory. Each of them alone is searched when it is used again, which may never be.
     ///
     /// # Errors
-    /// Of writing ahead.
+    /// Of writing ahead, also earlier, if there is more in memory than may be since.
     pub(super) fn relieve(&self, arrays: &mut Arrays) -> Result<()> {
+        for place in &arrays.slots {
+            if let Place::Home(slot) = place {
+                slot.refuse_if_hopeless()?;
+            }
+        }
         let most = self.engine.budget.limit_bytes() / CLOSED_PART;
         let bytes = |place: &Place| if let Place::Home(slot) = place { slot.unsearched.bytes() } else { 0 };
         let mut all = arrays.slots.iter().map(bytes).fold(0, usize::saturating_add);

@@ -85,8 +85,10 @@ impl<'t> Writer<'t> {
     /// point: what was written before may be written ahead, and the addresses of windows are given back.
     ///
     /// # Errors
-    /// Of writing ahead. The range must not be handed out then.
+    /// Of writing ahead, also earlier, in a fault, if there is more in memory than may be since. The range must not be
+    /// handed out then.
     pub fn expose_mut(&mut self, bytes: Range<usize>) -> Result<()> {
+        self.slot().refuse_if_hopeless()?;
         self.safe_point()?;
         let engine = self.transaction.engine.clone();
         self.slot_mut().expose(&engine, bytes);

@@ -92,7 +92,7 @@ impl Budget {
     }
 
     /// Whether more is used than may be.
-    pub(super) fn is_exceeded(&self) -> bool {
+    pub(crate) fn is_exceeded(&self) -> bool {
         self.lock().used_bytes > self.limit_bytes
     }
 

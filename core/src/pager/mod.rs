@@ -181,6 +181,15 @@ impl Pager {
         self.access() == Access::Random
     }
 
+    /// Refuses once something could not be loaded or written ahead, so that nothing of it can be committed any more, and
+    /// there is more in memory than may be.
+    ///
+    /// # Errors
+    /// The first failure.
+    pub(crate) fn refuse_if_hopeless(&self) -> Result<()> {
+        if self.budget.is_exceeded() { self.lock().refuse_if_failed() } else { Ok(()) }
+    }
+
     /// Nothing of what the span shows will be committed, though all of it is right.
     pub(crate) fn fail_commit(&self, why: &Error) {
         self.lock().fail_with(why);

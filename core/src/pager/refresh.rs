@@ -229,7 +229,9 @@ impl Pager {
             let others = self.budget.in_use().used_bytes.saturating_sub(bytes);
             let why = format!(
                 "{bytes} bytes of it are compressed and have to be held in memory where page faults cannot be had; the \
-                 memory budget is {limit} bytes, and others hold {others} of it"
+                 memory budget is {limit} bytes, and others hold {others} of it: open the database with a memory_budget \
+                 of {} bytes or more",
+                bytes.saturating_add(others)
             );
             return Err(Error::new(ErrorKind::Unsupported, why));
         }
