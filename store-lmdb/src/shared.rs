@@ -39,7 +39,7 @@ impl Shared {
     /// Takes over what was opened: finds the index's tables (makes them, in a new database) and checks its format.
     pub(crate) fn new(opened: Opened) -> Result<Shared> {
         let Opened { env, data_rw, data_ro, dir, explicit_map_size, guards } = opened;
-        let index = Index::new(env, &dir, None, explicit_map_size)?;
+        let index = Index::new(env, &dir, None, explicit_map_size, guards.table_map())?;
         let data = Data::new(data_ro, data_rw, &dir, guards.durability().syncs_data());
         Ok(Shared {
             index: Arc::new(index),

@@ -12,6 +12,7 @@ use nix::errno::Errno;
 use nix::sys::mman::{self, MapFlags, ProtFlags};
 use nix::sys::stat::fstat;
 
+use super::reserve::Unended;
 use super::{Index, MAX_DBS, lmdb_error};
 use crate::calls::uninterrupted;
 use crate::opening::files::{Directory, FILE_MODE, FileId};
@@ -109,6 +110,8 @@ pub(super) struct Live {
 pub(super) struct Counts {
     pub(super) readers: usize,
     writers: usize,
+    /// Counted among the readers.
+    pub(super) unended: Vec<Unended>,
     /// Remapping failed half-way: LMDB has no map any more and must not be called.
     lost: bool,
 }

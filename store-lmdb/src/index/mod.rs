@@ -6,6 +6,7 @@ mod error;
 mod identity;
 mod map;
 pub(crate) mod readers;
+mod reserve;
 mod room;
 mod state;
 mod structure;
@@ -19,6 +20,7 @@ use bigarray_core::{Error, ErrorKind, Result, Version};
 use lmdb::Database;
 
 use crate::opening::files::FileId;
+use crate::opening::table::TableMap;
 use crate::record::{DatabaseId, Meta};
 
 pub(crate) use environment::{Env, Gates};
@@ -68,6 +70,8 @@ pub(crate) struct Index {
     dbs: Dbs,
     dir: PathBuf,
     live: map::Live,
+    /// Where LMDB has its lock table mapped, if a store to that may find no room.
+    table: Option<TableMap>,
     /// Whether the map doubles when it is full: the caller chose its size.
     grows: bool,
 }
@@ -78,7 +82,7 @@ impl Index {
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`] for another format, [`ErrorKind::Corrupt`] for something else than our index.
-    pub(crate) fn new(env: Env, dir: &Path, new: Option<DatabaseId>, grows: bool) -> Result<Index> {
+    pub(crate) fn new(env: Env, dir: &Path, new: Option<DatabaseId>, grows: bool, table: Option<TableMap>) -> Result<Index> {
         let dbs = {
             let new = new.map(|id| Ok((id, env.writing()?))).transpose()?;
             Self::tables_of(&env.slots()?, new).map_err(|e| match e {
@@ -89,7 +93,7 @@ impl Index {
                 e => write_error(env.lmdb(), dir, "opening the tables", e),
             })?
         };
-        let index = Index { env, dbs, dir: dir.to_owned(), live: map::Live::default(), grows };
+        let index = Index { env, dbs, dir: dir.to_owned(), live: map::Live::default(), table, grows };
         index.check_format()?;
         Ok(index)
     }

@@ -39,6 +39,8 @@ impl ReadTxn {
         loop {
             let slots = index.env.slots()?;
             let mut counts = index.usable()?;
+            index.end_all(&mut counts);
+            index.check_room()?;
             index.grow_ahead(&mut counts)?;
             match slots.begin_read() {
                 Ok(txn) => {
@@ -98,9 +100,9 @@ impl Drop for ReadTxn {
             return;
         }
         let mut counts = self.index.live.lock();
-        // SAFETY: dropped nowhere else. Ends before the count falls, so that no remapping can come between.
-        unsafe { ManuallyDrop::drop(&mut self.txn) };
-        counts.readers -= 1;
+        // SAFETY: taken nowhere else, and not used after. Ends before the count falls, so that no remapping can come between.
+        let txn = unsafe { ManuallyDrop::take(&mut self.txn) };
+        self.index.end(&mut counts, txn);
     }
 }
 
@@ -118,6 +120,7 @@ pub(crate) struct WriteTxn<'i> {
 impl<'i> WriteTxn<'i> {
     /// Waits for the write lock and begins on the newest committed state.
     pub(crate) fn begin(index: &'i Index) -> Result<WriteTxn<'i>> {
+        index.check_room()?;
         let writing = index.env.writing()?;
         loop {
             let slots = index.env.slots()?;

@@ -97,7 +97,12 @@ fn try_open_data(dir: &Directory, options: &Options) -> Result<Option<Locked>> {
 }
 
 fn is_unwritable(e: &io::Error) -> bool {
-    matches!(e.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
+    matches!(e.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) || is_full(e)
+}
+
+/// Whether there is no room, on the disk or in a quota.
+pub(super) fn is_full(e: &io::Error) -> bool {
+    matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// Nobody writes beside such a reader.

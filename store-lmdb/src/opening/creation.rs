@@ -136,7 +136,7 @@ fn make_index(dir: &Directory) -> Result<()> {
     let file = file.map_err(|e| failed(&unfinished, "creating it", e))?;
     let id = DatabaseId::random().map_err(|e| failed(&dir.path, "making an id for a new database", e))?;
     let env = open_alone(dir, UNFINISHED, EnvironmentFlags::empty())?;
-    drop(Index::new(env, &dir.path, Some(id), false)?);
+    drop(Index::new(env, &dir.path, Some(id), false, None)?);
     file.sync_all().and_then(|()| dir.rename(UNFINISHED, INDEX)).map_err(|e| failed(&unfinished, "finishing it", e))?;
     dir.file.sync_all().map_err(|e| failed(&dir.path, "syncing the directory", e))
 }

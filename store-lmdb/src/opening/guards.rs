@@ -10,23 +10,20 @@ use std::{mem, thread};
 use bigarray_core::{Error, ErrorKind, Result};
 use bigarray_process::{Origin, Unshared};
 use lmdb::EnvironmentFlags;
-use nix::fcntl::{FallocateFlags, OFlag};
+use nix::fcntl::OFlag;
 
 use super::access::{self, Access, opening};
 use super::files::{Directory, FileId, failed};
 use super::locks::{self, LIVE, LOCKLESS, LockTable, OPENING, WRITER};
 use super::registry::Reservation;
+use super::table::{self, TableMap};
 use super::waiting::{Limit, Waiting, wait};
 use super::{DATA, INDEX, LOCK_TABLE, clients, creation};
 use crate::alloc::Client;
-use crate::calls::allocate;
 use crate::durability;
 use crate::index::{Env, Gates, Index, Structure, lmdb_error, readers};
 use crate::options::{Durability, Options};
 use crate::turn::Turns;
-
-/// Space on disk for LMDB's reader table, more than it takes: it is a mapping, where a full disk means SIGBUS.
-const TABLE_BYTES: i64 = 512 << 10;
 
 /// No process takes longer from losing its first lock to losing its last, when it is killed.
 const DYING: Duration = Duration::from_millis(500);
@@ -55,6 +52,8 @@ pub(crate) struct Guards {
     turns: Turns,
     /// `data` is open to write: whether locks on it may be exclusive.
     exclusive: bool,
+    /// A store to the lock table may take room on the disk.
+    takes_room: bool,
     dir: Directory,
     // Last: then this process may open the directory again.
     pub(super) reservation: Reservation,
@@ -68,7 +67,7 @@ impl Guards {
     pub(super) fn new(dir: Directory, options: &Options, reservation: Reservation) -> Result<Guards> {
         let Access { data, exclusive, table, turns } = Access::open(&dir, options)?;
         let turns = Turns::new(turns, &dir.path);
-        let guards = Guards {
+        let mut guards = Guards {
             origin: Origin::here(),
             limit: Arc::default(),
             read_only: options.read_only,
@@ -79,10 +78,12 @@ impl Guards {
             client: Client::NONE,
             turns,
             exclusive,
+            takes_room: false,
             dir,
             reservation,
         };
         guards.limit.shorten(options.wait_timeout);
+        guards.make_room()?;
         guards.look_around()?;
         if !guards.read_only {
             // Before any descriptor or mapping of it that is used later: overlayfs copies it up now.
@@ -115,6 +116,28 @@ impl Guards {
         access::check_files(&self.dir, index.file(), &self.data, self.table.as_ref())
     }
 
+    /// Sees that LMDB finds room for what it stores to its lock table. A reader can do without the table.
+    fn make_room(&mut self) -> Result<()> {
+        let Some(LockTable(file)) = &self.table else { return Ok(()) };
+        let file_system = self.dir.file_system()?;
+        self.takes_room = table::may_take_room(file_system);
+        let made = if self.is_held(LIVE)? { Ok(()) } else { table::make_room(file, file_system) };
+        let checked = made.and_then(|()| match self.takes_room && !table::can_be_stored_to(file)? {
+            true => Err(io::ErrorKind::StorageFull.into()),
+            false => Ok(()),
+        });
+        match checked {
+            Err(e) if self.read_only && access::is_full(&e) => self.table = None,
+            checked => checked.map_err(|e| failed(&self.dir.path.join(LOCK_TABLE), "making room for it", e))?,
+        }
+        Ok(())
+    }
+
+    /// Where LMDB, which is open, has the table mapped, if it has to be looked at.
+    pub(crate) fn table_map(&self) -> Option<TableMap> {
+        self.table.as_ref().filter(|_| self.takes_room).and_then(|table| TableMap::find(&table.0))
+    }
+
     fn look_around(&self) -> Result<()> {
         let Some(table) = &self.table else {
             return match self.is_held(WRITER)? {
@@ -136,11 +159,6 @@ impl Guards {
                      or was killed and left a forked child; opening it now would overwrite what that process reads. Wait \
                      until it begins a transaction, or end it"
                 )));
-            }
-        } else {
-            match allocate(&*table.0, FallocateFlags::FALLOC_FL_KEEP_SIZE, 0, TABLE_BYTES) {
-                Ok(()) | Err(nix::errno::Errno::EOPNOTSUPP) => {}
-                Err(e) => return Err(failed(&self.dir.path.join(LOCK_TABLE), "making room for it", e.into())),
             }
         }
         if !self.read_only && self.is_held(LOCKLESS)? {
@@ -368,7 +386,11 @@ impl Guards {
                 durability::settle(&self.dir, index, &self.data)?;
             }
         }
-        // (3) Before LMDB's locks go, those that promise them.
+        // (3) LMDB closes only when no reader is left in its table, else by what would be SIGBUS.
+        if !index.is_ended() {
+            mem::forget(Arc::clone(index));
+        }
+        // (4) Before LMDB's locks go, those that promise them.
         self.unmark();
         Ok(())
     }

@@ -11,6 +11,7 @@ mod ioctls;
 pub(crate) mod locks;
 mod overlay;
 mod registry;
+pub(crate) mod table;
 pub(crate) mod waiting;
 
 use std::fs::File;

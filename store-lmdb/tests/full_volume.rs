@@ -1,0 +1,194 @@
+//! Full volumes: what is there can be opened, read and removed, and LMDB's lock table, a shared mapping, is never SIGBUS,
+//! also where a file system copies what is written.
+
+mod outside;
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use bigarray_core::Result;
+use bigarray_core::store::Store as _;
+use bigarray_core::testing::Edit;
+use bigarray_store_lmdb::LmdbStore;
+use outside::*;
+
+/// Takes all the room there is, on disk: then what can be written is written in place or not at all.
+fn fill(dir: &Path) -> PathBuf {
+    let path = dir.join("filler");
+    let mut file = File::create(&path).unwrap();
+    let mut noise = 1_u64;
+    // What is written back may take less, or more, than was reserved for it.
+    for _ in 0..4 {
+        let mut bytes = 1 << 20;
+        while bytes >= 512 {
+            let piece: Vec<u8> = std::iter::repeat_with(|| {
+                noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                (noise >> 56) as u8
+            })
+            .take(bytes)
+            .collect();
+            if file.write_all(&piece).is_err() {
+                bytes /= 2;
+            }
+        }
+        // Fails where what was written finds no place.
+        let _ = file.sync_all();
+        run("sync", &["-f", dir.to_str().unwrap()]);
+    }
+    path
+}
+
+#[track_caller]
+fn run(program: &str, arguments: &[&str]) {
+    let output = Command::new(program).args(arguments).output().expect(program);
+    assert!(output.status.success(), "{program} {arguments:?}: {output:?}");
+}
+
+fn remove(store: &LmdbStore, name: &str) -> Result<()> {
+    let base = store.snapshot()?;
+    Edit::commit(store, &*base, &[Edit::of(&*base, name).remove(&*base)]).map(drop)
+}
+
+/// Plays a process that goes on while its volume is filled, and says how it fares.
+fn go_on() {
+    play(|path| {
+        let store = open(path).unwrap();
+        create(&store, "a", 1).unwrap();
+        let old = store.snapshot().unwrap();
+        say("ready");
+        wait();
+        let mut refused = Vec::new();
+        for tag in 2..6 {
+            refused.extend(write(&store, "a", tag).err());
+            refused.extend(store.snapshot().err());
+        }
+        assert!(refused.iter().all(|e| e.is_store_full()), "{refused:?}");
+        assert!(shows(&*old, "a", 1));
+        drop(old);
+        say(refused.len());
+        wait();
+        write(&store, "a", 9).unwrap();
+        assert!(shows_now(&store, "a", 9));
+        check(&store);
+        say("done");
+    });
+}
+
+/// A process has the database open while `shares` has its files share blocks with others, and the volume is filled.
+fn no_signal_on(mount: &Mount, path: &Path, shares: impl FnOnce()) {
+    let mut other = Other::start(path);
+    assert_eq!(other.hear(), "ready");
+    run("sync", &["-f", mount.at.to_str().unwrap()]);
+    shares();
+    let filler = fill(&mount.at);
+    other.go();
+    let refused = other.hear();
+    println!("{refused} refused");
+    fs::remove_file(filler).unwrap();
+    run("sync", &["-f", mount.at.to_str().unwrap()]);
+    other.go();
+    assert_eq!(other.hear(), "done");
+    other.finish();
+}
+
+#[test]
+fn a_full_ext2_is_an_error_and_no_signal() {
+    go_on();
+    let Some(mount) = Mount::image("ext2", 24 << 20) else { return };
+    no_signal_on(&mount, &mount.at.join("a.bigarray"), || {});
+}
+
+#[test]
+fn a_full_btrfs_is_an_error_and_no_signal() {
+    go_on();
+    let Some(mount) = Mount::image("btrfs", 128 << 20) else { return };
+    no_signal_on(&mount, &mount.at.join("a.bigarray"), || {});
+}
+
+#[test]
+fn a_full_btrfs_with_a_snapshot_of_the_subvolume_is_an_error_and_no_signal() {
+    go_on();
+    let Some(mount) = Mount::image("btrfs", 128 << 20) else { return };
+    let (volume, snapshot) = (mount.at.join("volume"), mount.at.join("snapshot"));
+    run("btrfs", &["subvolume", "create", volume.to_str().unwrap()]);
+    no_signal_on(&mount, &volume.join("a.bigarray"), || {
+        run("btrfs", &["subvolume", "snapshot", volume.to_str().unwrap(), snapshot.to_str().unwrap()]);
+    });
+}
+
+#[test]
+fn a_full_xfs_with_a_clone_of_the_files_is_an_error_and_no_signal() {
+    go_on();
+    let Some(mount) = Mount::image("xfs", 320 << 20) else { return };
+    let path = mount.at.join("a.bigarray");
+    no_signal_on(&mount, &path, || {
+        let copy = mount.at.join("copy");
+        run("cp", &["-r", "--reflink=always", path.to_str().unwrap(), copy.to_str().unwrap()]);
+    });
+}
+
+/// On a full volume a process opens the database to read, another to write, which removes something.
+fn play_openings() {
+    play(|path| {
+        let reading = open_to_read(path).unwrap();
+        assert!(shows_now(&reading, "a", 1));
+        check(&reading);
+        drop(reading);
+        say("read");
+        let store = open(path).unwrap();
+        say_result(&remove(&store, "large"));
+        wait();
+        remove(&store, "a").unwrap();
+        check(&store);
+    });
+}
+
+/// What a process of its own hears of removing an array on the full volume `at`, after it read what is there. With room
+/// again all goes on.
+fn opens_full(path: &Path, at: &Path) -> String {
+    let store = open(path).unwrap();
+    create(&store, "a", 1).unwrap();
+    create(&store, "large", 2).unwrap();
+    drop(store);
+    run("sync", &["-f", at.to_str().unwrap()]);
+    let filler = fill(at);
+    let mut other = Other::start(path);
+    assert_eq!(other.hear(), "read");
+    let removed = other.hear();
+    fs::remove_file(filler).unwrap();
+    run("sync", &["-f", at.to_str().unwrap()]);
+    other.go();
+    other.finish();
+    removed
+}
+
+#[test]
+fn a_full_tmpfs_is_opened_and_what_is_there_is_removed() {
+    play_openings();
+    let Some(mount) = Mount::tmpfs(16 << 20) else { return };
+    assert_eq!(opens_full(&mount.at.join("a.bigarray"), &mount.at), "ok");
+}
+
+#[test]
+fn a_full_ext4_is_opened_and_what_is_there_is_removed() {
+    play_openings();
+    let Some(mount) = Mount::image("ext4", 24 << 20) else { return };
+    assert_eq!(opens_full(&mount.at.join("a.bigarray"), &mount.at), "ok");
+}
+
+#[test]
+fn a_full_xfs_is_opened_and_what_is_there_is_removed() {
+    play_openings();
+    let Some(mount) = Mount::image("xfs", 320 << 20) else { return };
+    assert_eq!(opens_full(&mount.at.join("a.bigarray"), &mount.at), "ok");
+}
+
+#[test]
+fn a_full_btrfs_is_opened_and_read() {
+    play_openings();
+    let Some(mount) = Mount::image("btrfs", 128 << 20) else { return };
+    let removed = opens_full(&mount.at.join("a.bigarray"), &mount.at);
+    assert!(removed == "ok" || removed.starts_with("StoreFull"), "{removed}");
+}
