@@ -15,6 +15,7 @@ mod txn;
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
 
 use bigarray_core::{Error, ErrorKind, Result, Version};
 use lmdb::Database;
@@ -72,6 +73,8 @@ pub(crate) struct Index {
     live: map::Live,
     /// Where LMDB has its lock table mapped, if a store to that may find no room.
     table: Option<TableMap>,
+    /// Up to where the file has its blocks, as far as this process saw to it.
+    reserved: AtomicU64,
     /// Whether the map doubles when it is full: the caller chose its size.
     grows: bool,
 }
@@ -82,7 +85,13 @@ impl Index {
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`] for another format, [`ErrorKind::Corrupt`] for something else than our index.
-    pub(crate) fn new(env: Env, dir: &Path, new: Option<DatabaseId>, grows: bool, table: Option<TableMap>) -> Result<Index> {
+    pub(crate) fn new(
+        env: Env,
+        dir: &Path,
+        new: Option<DatabaseId>,
+        grows: bool,
+        table: Option<TableMap>,
+    ) -> Result<Index> {
         let dbs = {
             let new = new.map(|id| Ok((id, env.writing()?))).transpose()?;
             Self::tables_of(&env.slots()?, new).map_err(|e| match e {
@@ -93,7 +102,15 @@ impl Index {
                 e => write_error(env.lmdb(), dir, "opening the tables", e),
             })?
         };
-        let index = Index { env, dbs, dir: dir.to_owned(), live: map::Live::default(), table, grows };
+        let index = Index {
+            env,
+            dbs,
+            dir: dir.to_owned(),
+            live: map::Live::default(),
+            table,
+            reserved: AtomicU64::new(0),
+            grows,
+        };
         index.check_format()?;
         Ok(index)
     }

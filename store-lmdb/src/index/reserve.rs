@@ -1,12 +1,21 @@
-//! Where a store of LMDB to its lock table may find no room (`opening/table.rs`): who begins is refused, and who ends waits.
+//! Room on disk that LMDB needs at any time: for a commit on a full disk, which may be a removal; and for stores to its lock
+//! table (`opening/table.rs`), where who begins is refused without it, and who ends waits.
 
 use std::mem::ManuallyDrop;
+use std::sync::atomic::Ordering;
 
 use bigarray_core::{Error, ErrorKind, Result};
 use lmdb::RoTransaction;
+use nix::errno::Errno;
+use nix::fcntl::FallocateFlags;
+use nix::sys::stat::fstat;
 
 use super::Index;
-use super::map::Counts;
+use super::map::{self, Counts};
+use crate::calls::{allocate, uninterrupted};
+
+/// What the file has on disk behind its end: some commits that find the disk full, more than those of a small database take.
+const RESERVE: u64 = 256 << 10;
 
 /// A read transaction of which nobody uses anything any more, and that is still to be ended.
 pub(super) struct Unended(ManuallyDrop<RoTransaction<'static>>);
@@ -15,6 +24,27 @@ pub(super) struct Unended(ManuallyDrop<RoTransaction<'static>>);
 unsafe impl Send for Unended {}
 
 impl Index {
+    /// To be called before a write transaction. Sees that the file has blocks behind its end, as long as the disk has some:
+    /// a removal writes to the index before it frees anything.
+    pub(super) fn reserve(&self) {
+        let reserve = || {
+            let file = map::file_of(self.env.lmdb())?;
+            let length = uninterrupted(|| fstat(file))?.st_size as u64;
+            if length + RESERVE / 2 <= self.reserved.load(Ordering::Relaxed) {
+                return Ok(());
+            }
+            match allocate(file, FallocateFlags::FALLOC_FL_KEEP_SIZE, length as i64, RESERVE as i64) {
+                Ok(()) => self.reserved.store(length + RESERVE, Ordering::Relaxed),
+                // There never will be any.
+                Err(Errno::EOPNOTSUPP | Errno::ENOSYS) => self.reserved.store(u64::MAX, Ordering::Relaxed),
+                Err(e) => return Err(e),
+            }
+            Ok(())
+        };
+        // The commit says what it lacks.
+        let _: nix::Result<()> = reserve();
+    }
+
     /// To be called before a transaction begins: LMDB stores who it is, and takes mutexes that lie in the table.
     ///
     /// # Errors

@@ -121,6 +121,8 @@ impl<'i> WriteTxn<'i> {
     /// Waits for the write lock and begins on the newest committed state.
     pub(crate) fn begin(index: &'i Index) -> Result<WriteTxn<'i>> {
         index.check_room()?;
+        index.check_room()?;
+        index.reserve();
         let writing = index.env.writing()?;
         loop {
             let slots = index.env.slots()?;
