@@ -7,11 +7,15 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use bigarray_core::store::Store as _;
 use bigarray_core::testing::{Edit, array_of};
 use bigarray_core::{BlockSize, Descriptor};
+use nix::fcntl::{Flock, FlockArg};
 use nix::libc;
+use nix::sys::pthread::{pthread_kill, pthread_self};
+use nix::sys::signal::Signal;
 use outside::*;
 
 /// A database with an array `name` in `dir`.
@@ -126,32 +130,61 @@ fn no_file_is_reached_through_a_link() {
     assert_eq!(fs::read(&victim).unwrap(), b"text");
 }
 
-/// Has a signal come every so many microseconds that interrupts whatever waits.
-fn interrupt_every(microseconds: i64) {
+/// Does `work` while signals come to this very thread, one every millisecond, that interrupt whatever waits in the kernel.
+fn interrupted<R>(work: impl FnOnce() -> R) -> R {
     extern "C" fn nothing(_: libc::c_int) {}
-    // SAFETY: the handler does nothing, and the structures are whole.
+    // SAFETY: the handler does nothing, and the structure is whole.
     unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
         action.sa_sigaction = nothing as extern "C" fn(libc::c_int) as usize;
-        assert_eq!(libc::sigaction(libc::SIGALRM, &action, std::ptr::null_mut()), 0);
-        let every = libc::timeval { tv_sec: 0, tv_usec: microseconds };
-        let timer = libc::itimerval { it_interval: every, it_value: every };
-        assert_eq!(libc::setitimer(libc::ITIMER_REAL, &timer, std::ptr::null_mut()), 0);
+        assert_eq!(libc::sigaction(libc::SIGUSR1, &action, std::ptr::null_mut()), 0);
     }
+    let worker = pthread_self();
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                pthread_kill(worker, Signal::SIGUSR1).unwrap();
+                thread::sleep(Duration::from_millis(1));
+            }
+        });
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+        done.store(true, Ordering::Relaxed);
+        result.unwrap()
+    })
 }
 
 #[test]
-fn signals_interrupt_no_opening_that_waits_for_another_and_no_commit() {
+fn signals_interrupt_no_opening_that_waits_for_another_to_create() {
+    play(|path| {
+        say("ready");
+        interrupted(|| create(&open(path).unwrap(), "a", 1).unwrap());
+        say("done");
+    });
+    let dir = tempfile::tempdir().unwrap();
+    let creating = Flock::lock(fs::File::open(dir.path()).unwrap(), FlockArg::LockExclusive).unwrap();
+    let mut other = Other::start(dir.path());
+    assert_eq!(other.hear(), "ready");
+    // Time for some signals, most likely; if there is none, nothing is tested.
+    thread::sleep(Duration::from_millis(200));
+    drop(creating);
+    assert_eq!(other.hear(), "done");
+    other.finish();
+    assert!(shows_now(&open(dir.path()).unwrap(), "a", 1));
+}
+
+#[test]
+fn signals_interrupt_nobody_among_several_who_create_and_commit() {
     play(|path| {
         say("ready");
         wait();
-        interrupt_every(1_000);
-        for round in 0..25 {
-            let path = path.join(round.to_string());
-            let store = open(&path).unwrap();
-            create(&store, &std::process::id().to_string(), round).unwrap();
-        }
-        interrupt_every(0);
+        interrupted(|| {
+            for round in 0..25 {
+                let path = path.join(round.to_string());
+                let store = open(&path).unwrap();
+                create(&store, &std::process::id().to_string(), round).unwrap();
+            }
+        });
         say("done");
     });
     let dir = tempfile::tempdir().unwrap();
@@ -167,18 +200,18 @@ fn signals_interrupt_no_opening_that_waits_for_another_and_no_commit() {
 #[test]
 fn signals_interrupt_no_lengthening_of_a_large_data_file() {
     play(|path| {
-        interrupt_every(2_000);
-        let store = open(path).unwrap();
-        let size = BlockSize::MAX;
-        let large = Descriptor { shape: vec![80 * size.bytes()], block_size: size, ..array_of(80) };
-        let base = store.snapshot().unwrap();
-        Edit::commit(&*store, &*base, &[Edit::create("large", large)]).unwrap();
-        for block in 0..80 {
+        interrupted(|| {
+            let store = open(path).unwrap();
+            let size = BlockSize::MAX;
+            let large = Descriptor { shape: vec![80 * size.bytes()], block_size: size, ..array_of(80) };
             let base = store.snapshot().unwrap();
-            Edit::commit(&*store, &*base, &[Edit::of(&*base, "large").block(&*base, block, 1000 * block)]).unwrap();
-        }
-        interrupt_every(0);
-        check(&store);
+            Edit::commit(&*store, &*base, &[Edit::create("large", large)]).unwrap();
+            for block in 0..80 {
+                let base = store.snapshot().unwrap();
+                Edit::commit(&*store, &*base, &[Edit::of(&*base, "large").block(&*base, block, 1000 * block)]).unwrap();
+            }
+            check(&store);
+        });
         say("done");
     });
     // tmpfs is what tells of a signal in `fallocate`.

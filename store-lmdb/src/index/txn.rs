@@ -120,13 +120,12 @@ pub(crate) struct WriteTxn<'i> {
 impl<'i> WriteTxn<'i> {
     /// Waits for the write lock and begins on the newest committed state.
     pub(crate) fn begin(index: &'i Index) -> Result<WriteTxn<'i>> {
-        index.check_room()?;
-        index.check_room()?;
-        index.reserve();
         let writing = index.env.writing()?;
         loop {
             let slots = index.env.slots()?;
             let counted = index.count_write()?;
+            index.check_room()?;
+            index.reserve();
             match slots.begin_write(&writing) {
                 Ok(txn) => {
                     // SAFETY: `txn` is live.

@@ -161,7 +161,7 @@ fn make_data(dir: &Directory, id: DatabaseId) -> Result<()> {
 fn look_at_index(dir: &Directory) -> Result<(DatabaseId, usize)> {
     let env = open_alone(dir, INDEX, EnvironmentFlags::READ_ONLY)?;
     let last = env.lmdb().info().map_err(|e| lmdb_error(&dir.path, "asking for the last transaction", e))?.last_txnid();
-    let index = Arc::new(Index::new(env, &dir.path, None, false)?);
+    let index = Arc::new(Index::new(env, &dir.path, None, false, None)?);
     let id = ReadTxn::begin(&index)?.tables().id()?;
     Ok((id, last))
 }
