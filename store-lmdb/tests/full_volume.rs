@@ -48,7 +48,7 @@ fn run(program: &str, arguments: &[&str]) {
 
 fn remove(store: &LmdbStore, name: &str) -> Result<()> {
     let base = store.snapshot()?;
-    Edit::commit(store, &*base, &[Edit::of(&*base, name).remove(&*base)]).map(drop)
+    Edit::commit(store, &*base, &[Edit::of(&*base, name).remove()]).map(drop)
 }
 
 /// Plays a process that goes on while its volume is filled, and says how it fares.
