@@ -5,7 +5,7 @@ use std::ptr::NonNull;
 use std::sync::{Arc, Weak};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::DataFile;
+use crate::store::{Bytes, DataFile};
 
 /// Gives out spans.
 pub trait Memory: Send + Sync {
@@ -72,7 +72,8 @@ pub trait Span: Send + Sync {
     fn advise(&self, range: Range<usize>, random: bool);
 
     /// Copies whole pages of `bytes` over missing pages. In a lazy span they arrive write-protected: the first write
-    /// waits for [`Faults::protected`]. In an eager span they count as file pages do in `written`.
+    /// waits for [`Faults::protected`], unless the system took the protection away: [`written`](Span::written) with
+    /// [`WrittenTo::Copied`] finds these. In an eager span they count as file pages do in `written`.
     fn copy(&self, at: usize, bytes: &[u8]) -> Result<()>;
 
     /// Lets writes to copied pages through from now on, and wakes who waits to write.
@@ -111,10 +112,26 @@ pub trait Span: Send + Sync {
     /// [woken](Span::wake). The memory is free then.
     ///
     /// # Errors
-    /// Then each page is missing or as it was.
+    /// [`ErrorKind::InUse`] if a page is not protected any more, as after the system merged it with an equal one: somebody
+    /// may have written to it, and all is as it was. Other errors: each page is missing or as it was.
     fn evict(&self, range: Range<usize>) -> Result<()> {
         let _ = range;
         Err(Error::new(ErrorKind::Unsupported, "this memory cannot be taken back while it is in use"))
+    }
+
+    /// Takes what is there of `range`, which is guarded, out of it, each page in one step: who touches it from here on waits
+    /// for [`Faults::missing`]. So no store to it is lost, whatever it went past: it was made before the page was taken out,
+    /// and is in it, or waits. `None` where this memory has no such means: then `range` stands still as
+    /// [`guard`](Span::guard) says.
+    ///
+    /// Called by who guarded `range`, with no lock held, and so is all of [`TakenOut`].
+    ///
+    /// # Errors
+    /// [`ErrorKind::InUse`] if a page must stay where it is for now, as one that a device stores to does: then `range` is
+    /// guarded as before, but for protection: stores may go through. After another error some of it is missing, and lost.
+    fn take_out(&self, range: Range<usize>) -> Result<Option<Box<dyn TakenOut + '_>>> {
+        let _ = range;
+        Ok(None)
     }
 
     /// Lets threads that wait in a missing page of the range try again.
@@ -135,8 +152,8 @@ pub trait Span: Send + Sync {
     fn arm(&self, range: Range<usize>) -> Result<bool>;
 
     /// Appends to `found`, ascending, the pages of `range` that were written since `zero` (or since an eager span was
-    /// reserved or reset), respectively since `map`. May also report zero pages that were only read; never misses a
-    /// written one. Nobody may be writing meanwhile.
+    /// reserved or reset), respectively since `map` or `copy`. May also report zero pages that were only read, and copied
+    /// ones that were not written to; never misses a written one. Nobody may be writing meanwhile.
     fn written(&self, range: Range<usize>, origin: WrittenTo, found: &mut Vec<Range<usize>>) -> Result<()>;
 
     /// Whether a store to `range`, pages of zero memory that [`written`](Span::written) reported, is certain: what is there
@@ -161,6 +178,29 @@ pub trait Span: Send + Sync {
     fn read_in(&self, range: Range<usize>, file: &Arc<dyn DataFile>, offset: u64, exactly: bool) -> Result<()>;
 }
 
+/// Pages that were [taken out](Span::take_out) of a span, and that nobody else can get at. Ranges are those of the span.
+///
+/// If it is dropped, what was taken out is lost, and missing.
+pub trait TakenOut: Bytes {
+    /// As [`Span::written`] with [`WrittenTo::Zero`], of all that was taken out.
+    fn written(&self, found: &mut Vec<Range<usize>>) -> Result<()>;
+
+    /// As [`Span::stored_to`], of all that was taken out.
+    fn stored_to(&self, range: Range<usize>) -> Result<bool>;
+
+    /// Gives up its memory: all of the range is missing, and who waits goes on waiting until it is [woken](Span::wake).
+    ///
+    /// # Errors
+    /// Then each page is missing, or zero.
+    fn let_go(self: Box<Self>) -> Result<()>;
+
+    /// Puts everything back where it was. The range is guarded as before, but for protection: stores may go through.
+    ///
+    /// # Errors
+    /// Then some of it is missing, and lost.
+    fn put_back(self: Box<Self>) -> Result<()>;
+}
+
 /// What [`Span::written`] is to look for: how the pages came to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WrittenTo {
@@ -170,6 +210,10 @@ pub enum WrittenTo {
     Mapped,
     /// Mapped, and [armed](Span::arm) since.
     Armed,
+    /// Copied into a lazy span, where a write waits for [`Faults::protected`]: pages that are protected no more, though
+    /// nobody [let writes through](Span::unprotect). A system that merges pages of equal bytes takes protection away, and
+    /// a write to such a page is told to nobody. Where that cannot be found out, none.
+    Copied,
 }
 
 /// The pager, as its span sees it. Called by the thread that receives faults, which touches no span memory and holds

@@ -355,7 +355,7 @@ pub struct AttrChange {
     pub after: Option<Value>,
 }
 
-/// Bytes of an array under commit, present in memory and standing still.
+/// Bytes of an array that are to be stored, present in memory and standing still.
 pub trait Bytes: Send + Sync {
     /// Calls `f` with the bytes `range` of the array. Only ranges inside written pages may be asked for.
     fn with(&self, range: Range<usize>, f: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()>;

@@ -29,6 +29,12 @@ struct Mode {
     /// Blocks of memory of their own that all spans may have; 0 is any number.
     budget: usize,
     compressed: bool,
+    /// The system merges equal pages.
+    merges: bool,
+    /// Devices store to pages that are held back, or would be.
+    devices: bool,
+    /// Pages can be taken out, and those that devices store to stay.
+    moves: bool,
     /// Steps of a transaction at most.
     steps: usize,
 }
@@ -41,6 +47,9 @@ const MAP: Mode = Mode {
     produced: 0,
     budget: 0,
     compressed: false,
+    merges: false,
+    devices: false,
+    moves: true,
     steps: 4,
 };
 
@@ -62,6 +71,8 @@ impl World {
             delivers_kernel_faults: mode.kernel_faults,
             most_mappings: mode.mappings,
             reports_read_zero_pages: seed.is_multiple_of(2),
+            merges: mode.merges,
+            moves: mode.moves,
             leaves_jobs: seed.is_multiple_of(3),
             ..SimOptions::default()
         };
@@ -160,8 +171,22 @@ impl World {
         } else {
             writer.expose_mut(at..at + bytes.len()).unwrap();
         }
-        self.memory.span_at(writer.base().unwrap()).store(at, &bytes).unwrap();
+        let span = self.memory.span_at(writer.base().unwrap());
+        span.store(at, &bytes).unwrap();
         data[at..at + bytes.len()].copy_from_slice(&bytes);
+        if self.mode.devices && self.rng.one_in(2) {
+            // A device is given the page, and takes a while, in which others are needed.
+            let page = at / 4096;
+            span.pin(page).unwrap();
+            for _ in 0..4 {
+                let from = self.rng.below(data.len());
+                assert_eq!(span.load(from..from + 1).unwrap(), data[from..from + 1]);
+            }
+            let byte = self.rng.draw() as u8;
+            span.store_pinned(page, at % 4096, &[byte]);
+            data[at] = byte;
+            span.unpin(page);
+        }
     }
 
     fn run(&mut self, rounds: usize) {
@@ -375,6 +400,35 @@ fn compressed_blocks_show_each_state_its_own_bytes() {
         simulate(Mode { compressed: true, budget, copy: true, ..MAP }, 0..15);
     }
     simulate(Mode { compressed: true, faults: false, ..MAP }, 0..30);
+}
+
+#[test]
+fn where_equal_pages_are_merged_what_is_written_to_them_is_not_lost() {
+    let merging = Mode { merges: true, copy: true, ..MAP };
+    for mode in
+        [merging, Mode { copy: false, compressed: true, ..merging }, Mode { copy: false, produced: 3, ..merging }]
+    {
+        for budget in [0, 2, 5] {
+            simulate(Mode { budget, ..mode }, 0..20);
+            simulate(Mode { budget, moves: false, ..mode }, 0..10);
+        }
+    }
+}
+
+#[test]
+fn what_a_device_stores_is_not_lost_while_blocks_give_way() {
+    let devices = Mode { devices: true, budget: 5, ..MAP };
+    for mode in [devices, Mode { copy: true, ..devices }, Mode { compressed: true, ..devices }] {
+        simulate(mode, 0..20);
+        simulate(Mode { merges: true, ..mode }, 0..10);
+    }
+}
+
+#[test]
+fn where_pages_cannot_be_taken_out_each_state_shows_its_own_bytes() {
+    for mode in [MAP, Mode { copy: true, ..MAP }, Mode { compressed: true, ..MAP }] {
+        simulate(Mode { budget: 3, moves: false, ..mode }, 0..20);
+    }
 }
 
 #[test]

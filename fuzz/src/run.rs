@@ -80,6 +80,8 @@ impl World {
                 reports_read_zero_pages: setup.reports_read_zero_pages,
                 leaves_jobs: setup.leaves_jobs,
                 arms: true,
+                merges: setup.seed.is_multiple_of(5),
+                moves: !setup.seed.is_multiple_of(3),
                 patience: Duration::ZERO, // there is one thread
             },
         );

@@ -153,11 +153,12 @@ impl OpenOptions {
     /// Whether what was written may leave memory while views live, once there is more of it than the
     /// [`memory_budget`](Self::memory_budget) allows. Default: yes.
     ///
-    /// While a page leaves, whoever writes to it waits. The one exception is who writes past the processor's page tables,
-    /// to memory that the kernel pinned earlier. So with this on, three things are not supported into the memory of a
-    /// **mutable view**, and may lose what they bring: reads from files opened with `O_DIRECT`, io_uring with fixed
-    /// (registered) buffers, and `process_vm_writev` (a debugger's writes too). Ordinary system calls such as `read` are
-    /// fine.
+    /// While a page leaves, a write to it waits. One exception is what is written past the processor's page tables, to
+    /// memory that the kernel pinned earlier. From Linux 6.8 on such pages stay until they are not pinned. Before, with this
+    /// on, some things are not supported into the memory of a **mutable view**, and may lose what they bring: reads from
+    /// files opened with `O_DIRECT`, or that their file system does not cache (FUSE with `direct_io`, CIFS), io_uring with
+    /// fixed (registered) buffers, and `process_vm_writev`. Uncached reads from 9p are not supported so on any Linux.
+    /// Ordinary `read`s of other files are fine.
     ///
     /// Turned off, what was written leaves only where no view lives: in [`flush`](crate::BigArrayMut::flush),
     /// [`savepoint`](crate::Transaction::savepoint), [`append`](crate::BigArrayMut::append) and between windows

@@ -17,6 +17,8 @@ const SYS_CACHESTAT: libc::c_long = 451;
 const UFFD_USER_MODE_ONLY: libc::c_int = 1;
 const COPY_MODE_DONTWAKE: u64 = 1 << 0;
 const COPY_MODE_WP: u64 = 1 << 1;
+const MOVE_MODE_DONTWAKE: u64 = 1 << 0;
+const MOVE_MODE_ALLOW_SRC_HOLES: u64 = 1 << 1;
 
 /// What a userfaultfd of spans needs: faults say whether a page is missing or protected.
 pub(crate) const SYNCHRONOUS: FeatureFlags = FeatureFlags::PAGEFAULT_FLAG_WP;
@@ -53,6 +55,16 @@ pub(crate) struct UffdioCopy {
     len: u64,
     mode: u64,
     copy: i64,
+}
+
+/// `struct uffdio_move`.
+#[repr(C)]
+pub(crate) struct UffdioMove {
+    dst: u64,
+    src: u64,
+    len: u64,
+    mode: u64,
+    moved: i64,
 }
 
 /// `struct page_region`: a run of addresses.
@@ -128,8 +140,9 @@ pub(crate) struct Query {
 }
 
 mod raw {
-    use super::{PmScanArg, UffdioApi, UffdioCopy};
+    use super::{PmScanArg, UffdioApi, UffdioCopy, UffdioMove};
     nix::ioctl_readwrite!(uffdio_copy, 0xAA, 0x03, UffdioCopy);
+    nix::ioctl_readwrite!(uffdio_move, 0xAA, 0x05, UffdioMove);
     nix::ioctl_readwrite!(uffdio_api, 0xAA, 0x3F, UffdioApi);
     nix::ioctl_readwrite!(pagemap_scan, b'f', 16, PmScanArg);
 }
@@ -151,17 +164,21 @@ pub(crate) fn userfaultfd(user_mode_only: bool, features: FeatureFlags) -> Resul
 /// Copies `bytes`, whole pages, over missing pages at `dst`; they arrive write-protected, nobody is woken. Returns how
 /// many bytes arrived, and why not more.
 pub(crate) fn copy_protected(uffd: &Uffd, dst: usize, bytes: &[u8]) -> (usize, Result<(), Errno>) {
+    copy(uffd, dst, bytes, COPY_MODE_DONTWAKE | COPY_MODE_WP)
+}
+
+/// The same, but that they may be written to.
+pub(crate) fn copy_unprotected(uffd: &Uffd, dst: usize, bytes: &[u8]) -> Result<(), Errno> {
+    copy(uffd, dst, bytes, COPY_MODE_DONTWAKE).1
+}
+
+fn copy(uffd: &Uffd, dst: usize, bytes: &[u8], mode: u64) -> (usize, Result<(), Errno>) {
     let mut done = 0;
     let mut most = bytes.len();
     while done < bytes.len() {
         let rest = &bytes[done..bytes.len().min(done + most)];
-        let mut arg = UffdioCopy {
-            dst: (dst + done) as u64,
-            src: rest.as_ptr() as u64,
-            len: rest.len() as u64,
-            mode: COPY_MODE_DONTWAKE | COPY_MODE_WP,
-            copy: 0,
-        };
+        let mut arg =
+            UffdioCopy { dst: (dst + done) as u64, src: rest.as_ptr() as u64, len: rest.len() as u64, mode, copy: 0 };
         // SAFETY: `arg` is the structure that this request reads and writes, and `src` lies within `rest`. The kernel
         // fills only missing pages of ranges registered with this userfaultfd, which are spans of ours, so no memory
         // that anyone has seen changes (invariant A).
@@ -178,6 +195,23 @@ pub(crate) fn copy_protected(uffd: &Uffd, dst: usize, bytes: &[u8]) -> (usize, R
         }
     }
     (done, Ok(()))
+}
+
+/// Moves what is there of `len` bytes at `src` over missing pages at `dst`, where they may be written to; nobody is woken.
+/// Returns how many bytes were moved, holes included, and why not more.
+pub(crate) fn move_pages(uffd: &Uffd, dst: usize, src: usize, len: usize) -> (usize, Result<(), Errno>) {
+    let mut arg = UffdioMove {
+        dst: dst as u64,
+        src: src as u64,
+        len: len as u64,
+        mode: MOVE_MODE_DONTWAKE | MOVE_MODE_ALLOW_SRC_HOLES,
+        moved: 0,
+    };
+    // SAFETY: `arg` is the structure that this request reads and writes. The kernel fills only missing pages of ranges
+    // registered with this userfaultfd, which are ours, and the callers name pages of such ranges, guarded or aside: what
+    // is taken from there waits for its pager, so that no view sees other bytes (invariant A).
+    let outcome = unsafe { raw::uffdio_move(uffd.as_raw_fd(), &mut arg) };
+    (usize::try_from(arg.moved).unwrap_or(0), outcome.map(drop))
 }
 
 /// Finds pages of `range`: fills `regions`, of which there must be one at least, from the front; returns how many and

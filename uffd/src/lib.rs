@@ -28,6 +28,7 @@ compile_error!("bigarray needs Linux and 64-bit addresses");
 
 mod alarm;
 mod arming;
+mod aside;
 mod available;
 mod holding;
 #[allow(unsafe_code)]
@@ -42,6 +43,7 @@ mod options;
 mod pagemap;
 mod probe;
 mod read_ahead;
+mod self_test;
 mod shortage;
 mod span;
 mod spans;

@@ -96,10 +96,14 @@ fn map_inaccessible(
     done
 }
 
-/// Keeps the range out of forked children and of core dumps.
+/// Keeps the range out of forked children and of core dumps, and its pages from being merged with equal ones, as far as the
+/// program does not ask for that later: what is merged loses its write protection.
 fn keep_private(at: NonNull<c_void>, len: usize) -> Result<(), Errno> {
-    // SAFETY: both advices change what fork and core dumps see, never the memory of this process.
+    // SAFETY: these advices change what fork, core dumps and the search for equal pages see, never the memory of this
+    // process.
     unsafe {
+        // Where there is no such search, it is refused.
+        let _ = madvise(at, len, MmapAdvise::MADV_UNMERGEABLE);
         madvise(at, len, MmapAdvise::MADV_DONTFORK)?;
         madvise(at, len, MmapAdvise::MADV_DONTDUMP)
     }
@@ -315,6 +319,12 @@ impl Reservation {
             munlock(start, len)?;
             madvise(start, len, MmapAdvise::MADV_DONTNEED)
         }
+    }
+
+    /// Unlocks a range of which the program locked a part.
+    pub(crate) fn unlock(&self, range: &Range<usize>) -> Result<(), Errno> {
+        // SAFETY: within the reservation; changes no byte.
+        unsafe { munlock(self.at(range), range.end - range.start) }
     }
 
     /// Advice; whether it is taken changes speed only.

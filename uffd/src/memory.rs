@@ -9,6 +9,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use userfaultfd::Uffd;
 
+use crate::aside::Aside;
 use crate::ioctl::{ASYNCHRONOUS, SYNCHRONOUS};
 use crate::limits::MappingCount;
 use crate::mapping::HUGE;
@@ -16,6 +17,7 @@ use crate::monitor::Shared;
 use crate::options::MemoryOptions;
 use crate::pagemap::{PageTable, Reader};
 use crate::probe::{self, Probe, Source};
+use crate::self_test;
 use crate::shortage::{io_error, os_error};
 use crate::span::UffdSpan;
 use crate::threads::Threads;
@@ -49,6 +51,9 @@ pub(crate) struct Inner {
     pub(crate) page_table: PageTable,
     /// The asynchronous userfaultfd; `None` where nothing can be armed.
     pub(crate) arming: Option<Unshared<Uffd>>,
+    /// Whether pages can be [taken out](crate::aside) of spans.
+    pub(crate) moves: bool,
+    pub(crate) aside: Aside,
     /// A file without a byte: what is mapped of it cannot be accessed.
     pub(crate) empty: File,
     source: Option<Source>,
@@ -75,6 +80,11 @@ impl UffdMemory {
         let arms = probe.arms.is_ok() && reader == Reader::Scan;
         let arming = probe.source.filter(|_| arms).map(|source| open(source, ASYNCHRONOUS)).transpose()?;
         let page_table = PageTable::open(reader).map_err(|error| io_error("opening /proc/self/pagemap", error))?;
+        let tells_protection = uffd.as_ref().map_or(Ok(true), |uffd| self_test::tells_protection(uffd, reader));
+        let page_table = page_table.telling_protection(
+            tells_protection
+                .map_err(|errno| os_error("finding out whether the page table tells of protection", errno))?,
+        );
         let stop = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
             .map_err(|errno| os_error("creating an eventfd", errno))?;
         let empty = memory_file("bigarray-poison")?;
@@ -87,6 +97,8 @@ impl UffdMemory {
                 mappings: MappingCount::new(options.max_mappings),
                 page_table,
                 arming,
+                moves: probe.moves.is_ok(),
+                aside: Aside::new(),
                 empty,
                 source: probe.source,
                 description: describe(probe, reader),
@@ -139,7 +151,14 @@ fn describe(probe: &Probe, reader: Reader) -> String {
         (Err(why), Reader::Scan) if !why.is_empty() => format!("; nothing is armed ({why})"),
         _ => String::new(),
     };
-    format!("{faults}; written pages by {pages}{armed}")
+    let moved = match &probe.moves {
+        Ok(()) => "; blocks give way by UFFDIO_MOVE".to_owned(),
+        Err(why) if probe.source.is_some() => {
+            format!("; what a device stores to a block that gives way is lost, since UFFDIO_MOVE cannot be had ({why})")
+        }
+        Err(_) => String::new(),
+    };
+    format!("{faults}; written pages by {pages}{armed}{moved}")
 }
 
 impl Memory for UffdMemory {

@@ -27,6 +27,8 @@ const ENTRY_PRESENT: u64 = 1 << 63;
 const ENTRY_SWAPPED: u64 = 1 << 62;
 const ENTRY_FILE: u64 = 1 << 61;
 const ENTRY_EXCLUSIVE: u64 = 1 << 56;
+/// Protected by a userfaultfd (Linux 5.13).
+const ENTRY_PROTECTED: u64 = 1 << 57;
 
 /// `use_zero_page` in it is 0 where a first read of a huge page gets memory of its own.
 const HUGE_PAGES: &str = "/sys/kernel/mm/transparent_hugepage";
@@ -45,6 +47,9 @@ const NOT_ZERO: Query = Query {
     most_pages: 0,
 };
 
+/// What is there, or in swap.
+const THERE: Query = Query { inverted: 0, all_of: 0, ..NOT_ZERO };
+
 /// Pages of a private file mapping that are the process's own.
 const NOT_FILE: Query = Query { inverted: PAGE_IS_FILE, all_of: PAGE_IS_FILE, ..NOT_ZERO };
 
@@ -53,6 +58,9 @@ const NOT_FILE: Query = Query { inverted: PAGE_IS_FILE, all_of: PAGE_IS_FILE, ..
 /// What the kernel took back of such a mapping and knows to be protected looks like a page in swap that is not the
 /// file's: [`NOT_FILE`] would report it.
 const UNPROTECTED: Query = Query { inverted: 0, all_of: PAGE_IS_WRITTEN, told: PAGE_IS_FILE, ..NOT_ZERO };
+
+/// What is there of copied memory, or in swap, and not protected.
+const UNPROTECTED_COPY: Query = Query { told: 0, ..UNPROTECTED };
 
 /// Finds all that [`UNPROTECTED`] does, and what was never there, faster.
 const PERHAPS_UNPROTECTED: Query = Query { any_of: 0, told: 0, ..UNPROTECTED };
@@ -93,13 +101,21 @@ pub(crate) struct PageTable {
     perhaps_unprotected: &'static Query,
     /// What a read brings in is the zero page.
     reads_zero_page: bool,
+    /// Whether it [tells](crate::self_test::tells_protection) what is protected; else nothing counts as unprotected.
+    tells_protection: bool,
 }
 
 impl PageTable {
     pub(crate) fn open(reader: Reader) -> io::Result<PageTable> {
         let perhaps_unprotected = if fast_loop_is_right() { &PERHAPS_UNPROTECTED_FAST } else { &PERHAPS_UNPROTECTED };
         let file = File::open("/proc/self/pagemap")?;
-        Ok(PageTable { file, reader, perhaps_unprotected, reads_zero_page: reads_zero_page() })
+        let reads_zero_page = reads_zero_page();
+        Ok(PageTable { file, reader, perhaps_unprotected, reads_zero_page, tells_protection: true })
+    }
+
+    /// The same, known to tell what is protected, or not to.
+    pub(crate) fn telling_protection(self, tells_protection: bool) -> PageTable {
+        PageTable { tells_protection, ..self }
     }
 
     /// Gives `found` runs of written pages, ascending, as addresses; neighbours may touch.
@@ -114,14 +130,39 @@ impl PageTable {
         mut found: impl FnMut(Range<usize>),
     ) -> io::Result<()> {
         let is_written = |entry: u64| {
-            entry & (ENTRY_PRESENT | ENTRY_SWAPPED) != 0 && (origin == WrittenTo::Zero || entry & ENTRY_FILE == 0)
+            entry & (ENTRY_PRESENT | ENTRY_SWAPPED) != 0
+                && match origin {
+                    WrittenTo::Zero => true,
+                    WrittenTo::Mapped | WrittenTo::Armed => entry & ENTRY_FILE == 0,
+                    WrittenTo::Copied => entry & ENTRY_PROTECTED == 0,
+                }
         };
         match (self.reader, origin) {
+            (_, WrittenTo::Copied) if !self.tells_protection => Ok(()),
             (Reader::Scan, WrittenTo::Zero) => self.scan(addresses, &NOT_ZERO, |run, _| found(run)),
             (Reader::Scan, WrittenTo::Mapped) => self.scan(addresses, &NOT_FILE, |run, _| found(run)),
             (Reader::Scan, WrittenTo::Armed) => self.written_to_armed(addresses, found),
+            (Reader::Scan, WrittenTo::Copied) => self.scan(addresses, &UNPROTECTED_COPY, |run, _| found(run)),
             (Reader::Entries, _) => self.entries(addresses, is_written, found),
         }
+    }
+
+    /// Gives `found` runs of pages that are there, or in swap.
+    pub(crate) fn present(&self, addresses: Range<usize>, mut found: impl FnMut(Range<usize>)) -> io::Result<()> {
+        match self.reader {
+            Reader::Scan => self.scan(addresses, &THERE, |run, _| found(run)),
+            Reader::Entries => self.entries(addresses, |entry| entry & (ENTRY_PRESENT | ENTRY_SWAPPED) != 0, found),
+        }
+    }
+
+    /// Whether the page at `address` surely is the zero page, and protected.
+    pub(crate) fn is_zero_page(&self, address: usize) -> bool {
+        let page = address..address + PAGE;
+        let mut other = self.reader == Reader::Entries;
+        let looked = self
+            .written(page.clone(), WrittenTo::Zero, |_| other = true)
+            .and_then(|()| self.written(page, WrittenTo::Copied, |_| other = true));
+        looked.is_ok() && !other
     }
 
     /// What may be unprotected tells little: it may be the file's, mapped since in place of what was not there when the
@@ -205,14 +246,17 @@ impl PageTable {
     /// a huge one: what reaches beyond `addresses` may be of a store there.
     pub(crate) fn stored_to(&self, addresses: Range<usize>, huge: Range<usize>) -> io::Result<bool> {
         let around = addresses.start.saturating_sub(PAGE).max(huge.start)..(addresses.end + PAGE).min(huge.end);
-        let is_own = |entry| entry & (ENTRY_PRESENT | ENTRY_EXCLUSIVE | ENTRY_FILE) == ENTRY_PRESENT | ENTRY_EXCLUSIVE;
         let mut is_certain = false;
-        if self.reads_zero_page {
-            self.entries(around, is_own, |run| {
-                is_certain |= addresses.start <= run.start && run.end <= addresses.end;
-            })?;
-        }
+        self.brought_by_stores(around, |run| {
+            is_certain |= addresses.start <= run.start && run.end <= addresses.end;
+        })?;
         Ok(is_certain)
+    }
+
+    /// Gives `found` runs of pages that no read can have brought: each by a store to it, or to another of its huge page.
+    pub(crate) fn brought_by_stores(&self, addresses: Range<usize>, found: impl FnMut(Range<usize>)) -> io::Result<()> {
+        let is_own = |entry| entry & (ENTRY_PRESENT | ENTRY_EXCLUSIVE | ENTRY_FILE) == ENTRY_PRESENT | ENTRY_EXCLUSIVE;
+        if self.reads_zero_page { self.entries(addresses, is_own, found) } else { Ok(()) }
     }
 
     /// Gives `found` runs of pages and what is told of them.

@@ -26,7 +26,7 @@ use crate::memory::memory_file;
 use crate::options::{Pagemap, Userfaultfd};
 use crate::pagemap::{PageTable, Reader};
 use crate::shortage::{Failure, errno_of, thread_error};
-use crate::{holding, ioctl};
+use crate::{holding, ioctl, self_test};
 
 /// How long the self-test waits for a fault before it counts as not delivered. Only a machine in trouble, or a kernel
 /// that does not do what it says, needs so long.
@@ -83,6 +83,8 @@ pub(crate) struct Probe {
     pub(crate) refused: String,
     /// Whether the same way leads to a userfaultfd that arms, or why not.
     pub(crate) arms: Result<(), String>,
+    /// Whether pages can be moved out of spans, or why not.
+    pub(crate) moves: Result<(), String>,
 }
 
 /// Tries the ways that `choice` allows; once a process and choice.
@@ -92,7 +94,8 @@ pub(crate) struct Probe {
 pub(crate) fn userfaultfd(choice: Userfaultfd) -> Result<&'static Probe> {
     static AUTO: PerProcess<OnceLock<Probe>> = PerProcess::new();
     static USER_MODE: PerProcess<OnceLock<Probe>> = PerProcess::new();
-    static NONE: Probe = Probe { source: None, refused: String::new(), arms: Err(String::new()) };
+    static NONE: Probe =
+        Probe { source: None, refused: String::new(), arms: Err(String::new()), moves: Err(String::new()) };
     match choice {
         Userfaultfd::Auto | Userfaultfd::Environment => {
             once(&AUTO, || first_of(&[Source::Device, Source::Call, Source::UserMode]))
@@ -124,13 +127,19 @@ fn first_of(sources: &[Source]) -> Result<Probe> {
                     Err(Failure::Refused(why)) => Err(why),
                     Err(Failure::Short(error)) => return Err(error),
                 };
-                return Ok(Probe { source: Some(source), refused: refused.join("; "), arms });
+                let moves = match source.tried(ioctl::SYNCHRONOUS).and_then(|uffd| self_test::moves_pages(&uffd)) {
+                    Ok(()) => Ok(()),
+                    Err(Failure::Refused(why)) => Err(why),
+                    Err(Failure::Short(error)) => return Err(error),
+                };
+                return Ok(Probe { source: Some(source), refused: refused.join("; "), arms, moves });
             }
             Err(Failure::Refused(why)) => refused.push(format!("{}: {why}", source.name())),
             Err(Failure::Short(error)) => return Err(error),
         }
     }
-    let probe = Probe { source: None, refused: refused.join("; "), arms: Err("no page faults".to_owned()) };
+    let nothing = || Err("no page faults".to_owned());
+    let probe = Probe { source: None, refused: refused.join("; "), arms: nothing(), moves: nothing() };
     tracing::warn!(
         "no page faults can be had ({}): arrays are mapped when they are opened, and what must be decompressed is held \
          in memory. {KNOBS}",
@@ -173,11 +182,11 @@ fn delivers_faults(uffd: Unshared<Uffd>) -> Result<(), Failure> {
     })
 }
 
-fn failed(errno: Errno) -> Failure {
+pub(crate) fn failed(errno: Errno) -> Failure {
     Failure::of(SELF_TEST, errno)
 }
 
-fn failed_io(error: io::Error) -> Failure {
+pub(crate) fn failed_io(error: io::Error) -> Failure {
     Failure::of_io(SELF_TEST, &error)
 }
 

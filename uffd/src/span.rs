@@ -22,7 +22,7 @@ use std::os::unix::fs::FileExt;
 use std::ptr::NonNull;
 use std::sync::{Arc, OnceLock, Weak};
 
-use bigarray_core::memory::{Faults, Residency, Span, WrittenTo};
+use bigarray_core::memory::{Faults, Residency, Span, TakenOut, WrittenTo};
 use bigarray_core::store::DataFile;
 use bigarray_core::{Error, ErrorKind, Result};
 use nix::errno::Errno;
@@ -31,12 +31,13 @@ use userfaultfd::Uffd;
 
 use crate::alarm::{fatal, log_raw};
 use crate::arming::arm;
+use crate::aside::Moved;
 use crate::holding;
 use crate::ioctl::copy_protected;
 use crate::mapping::{Access, HUGE, HarmlessAdvice, Reservation, Scratch, is_whole_pages, populate};
 use crate::memory::{Inner, memory_file};
 use crate::read_ahead;
-use crate::shortage::os_error;
+use crate::shortage::{io_error, os_error};
 
 /// Where the whole of a range is too much at once, it is emptied in steps, not smaller than this.
 const SMALLEST_STEP: usize = 64 << 20;
@@ -81,6 +82,35 @@ impl UffdSpan {
         span.range.open_up(&(0..len))?;
         inner.mappings.installed();
         Ok(span)
+    }
+
+    pub(crate) fn inner(&self) -> &Inner {
+        &self.inner
+    }
+
+    pub(crate) fn addresses(&self, range: &Range<usize>) -> Range<usize> {
+        self.range.addresses(range)
+    }
+
+    /// Unlocks what the program locked of `range`.
+    pub(crate) fn unlock(&self, range: &Range<usize>) -> Result<(), Errno> {
+        self.range.unlock(range)
+    }
+
+    /// What spans that page in are registered with.
+    pub(crate) fn lazy_uffd(&self) -> Result<&Uffd> {
+        self.uffd().map_err(|errno| os_error("holding writes back", errno))
+    }
+
+    /// Gives back the memory of `range`, which is guarded. Refuses what is not registered, whose bytes would become zeros.
+    pub(crate) fn discard_guarded(&self, range: &Range<usize>) -> Result<()> {
+        let addresses = self.range.addresses(range);
+        self.uffd()
+            .and_then(|uffd| holding::protect(uffd, &addresses))
+            .and_then(|()| self.range.discard(range))
+            .map_err(|errno| {
+                os_error(format!("giving back the memory of {} bytes in use (MADV_DONTNEED)", range.len()), errno)
+            })
     }
 
     fn start(&self) -> usize {
@@ -374,11 +404,26 @@ impl Span for UffdSpan {
     }
 
     fn evict(&self, range: Range<usize>) -> Result<()> {
-        let Some((uffd, addresses)) = self.held(&range)? else { return Ok(()) };
-        // It is protected. This refuses what is not registered, whose bytes would become zeros.
-        holding::protect(uffd, &addresses).and_then(|()| self.range.discard(&range)).map_err(|errno| {
-            os_error(format!("giving back the memory of {} bytes in use (MADV_DONTNEED)", addresses.len()), errno)
-        })
+        let Some((_, addresses)) = self.held(&range)? else { return Ok(()) };
+        let mut lost = false;
+        self.inner
+            .page_table
+            .written(addresses, WrittenTo::Copied, |_| lost = true)
+            .map_err(|error| io_error(format!("finding what is protected in {} bytes", range.len()), error))?;
+        if lost {
+            return Err(Error::new(
+                ErrorKind::InUse,
+                "a page was merged with an equal one, and may have been written to",
+            ));
+        }
+        self.discard_guarded(&range)
+    }
+
+    fn take_out(&self, range: Range<usize>) -> Result<Option<Box<dyn TakenOut + '_>>> {
+        match self.held(&range)? {
+            Some((uffd, _)) if self.inner.moves => Ok(Some(Box::new(Moved::out_of(self, uffd, range)?))),
+            _ => Ok(None),
+        }
     }
 
     fn wake(&self, range: Range<usize>) {

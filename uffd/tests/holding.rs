@@ -98,8 +98,44 @@ impl Pager {
     }
 
     fn evict(&self, block: usize, bytes: Vec<u8>) {
-        let mut table = self.table();
+        let table = self.table();
         self.span.evict(self.range(block)).unwrap();
+        self.gone(table, block, bytes);
+    }
+
+    /// The same for a block that is taken out first, if it can be; or it is put back.
+    fn take_out(&self, block: usize, put_back: bool) {
+        let range = self.range(block);
+        let State::Guarded(copied) = self.table().state[block] else { panic!("block {block} is not guarded") };
+        let Some(taken) = self.span.take_out(range.clone()).unwrap() else {
+            let bytes = self.bytes(block);
+            return self.evict(block, bytes);
+        };
+        if put_back {
+            taken.put_back().unwrap();
+            return self.unguard(block);
+        }
+        let mut there = Vec::new();
+        match copied {
+            true => there.push(range.clone()),
+            false => taken.written(&mut there).unwrap(),
+        }
+        let mut all = vec![0; self.block];
+        for run in there {
+            let to = run.start - range.start..run.end - range.start;
+            taken
+                .with(run, &mut |bytes| {
+                    all[to.clone()].copy_from_slice(bytes);
+                    Ok(())
+                })
+                .unwrap();
+        }
+        let table = self.table();
+        taken.let_go().unwrap();
+        self.gone(table, block, all);
+    }
+
+    fn gone(&self, mut table: MutexGuard<'_, Table>, block: usize, bytes: Vec<u8>) {
         table.saved.insert(block, bytes);
         table.state[block] = State::Missing;
         table.evictions += 1;
@@ -212,10 +248,10 @@ fn stress(memory: &dyn Memory, len: usize, block: usize, evictions: usize, calls
         while pager.table().evictions < evictions {
             let block = rng.below(len / pager.block);
             if pager.guard(block) {
-                let bytes = pager.bytes(block);
-                match rng.below(4) {
+                match rng.below(6) {
                     0 => pager.unguard(block),
-                    _ => pager.evict(block, bytes),
+                    1 => pager.evict(block, pager.bytes(block)),
+                    n => pager.take_out(block, n == 2),
                 }
             }
             thread::yield_now();

@@ -16,7 +16,7 @@ use crate::descriptor::Version;
 use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::{BlockNo, BlockSize, PAGE, Ranges};
 use crate::memory::WrittenTo;
-use crate::store::{BlockChange, Origin, PageRun, PageSource};
+use crate::store::{BlockChange, Bytes, Origin, PageRun, PageSource};
 
 static ZEROS: [u8; PAGE] = [0; PAGE];
 
@@ -62,16 +62,19 @@ impl Pager {
                     self.span.written(bytes, origin, &mut found)?;
                     for range in &found {
                         touched.extend(self.block_size.blocks_in(range));
-                        self.collect_scanned(range, origin, &mut changes)?;
+                        match origin {
+                            WrittenTo::Copied => self.collect_unprotected(range, &mut changes)?,
+                            _ => self.collect_scanned(self, range, origin, &mut changes)?,
+                        }
                     }
                 }
                 Means::Compare => {
                     touched.push(self.block_size.block_at(bytes.start).0);
-                    self.collect_compared(&bytes, &mut changes)?;
+                    self.collect_compared(self, &bytes, &mut changes)?;
                 }
             }
         }
-        let zeroed = self.collect_zeroed(&mut changes)?;
+        let zeroed = self.collect_zeroed(&mut changes, |part| self.span.stored_to(part))?;
         let table = self.lock();
         table.refuse_if_failed()?;
         for change in &mut changes.list {
@@ -83,7 +86,11 @@ impl Pager {
     }
 
     /// Blocks in whose memory zeros were found where there are holes. Those that were surely stored to are changes, too.
-    pub(super) fn collect_zeroed(&self, changes: &mut Changes) -> Result<Vec<u64>> {
+    pub(super) fn collect_zeroed(
+        &self,
+        changes: &mut Changes,
+        stored_to: impl Fn(Range<usize>) -> Result<bool>,
+    ) -> Result<Vec<u64>> {
         let mut zeroed = Vec::new();
         for run in std::mem::take(&mut changes.zeros) {
             for block in self.block_size.blocks_in(&run) {
@@ -94,7 +101,7 @@ impl Pager {
                 let part = run.start.max(whole.start)..run.end.min(whole.end);
                 if let Err(at) = changes.list.binary_search_by_key(&block, |change| change.block.0)
                     && self.is_of_stored_array()
-                    && self.span.stored_to(part)?
+                    && stored_to(part)?
                 {
                     changes.list.insert(at, unchanged(block));
                 }
@@ -220,7 +227,9 @@ impl Pager {
     fn push_block(&self, block: u64, entry: &Entry, push: &mut impl FnMut(Range<usize>, Means)) {
         let bytes = self.bytes_of(&(block..block + 1));
         match (entry.kind, &entry.record) {
-            (Kind::Clean | Kind::Poisoned, _) => {}
+            (Kind::Poisoned, _) => {}
+            // It may have lost its protection unseen.
+            (Kind::Clean, _) => push(bytes, Means::Scan(WrittenTo::Copied)),
             (Kind::Dirty, _) => push(bytes, Means::Compare),
             (Kind::Zero, _) | (Kind::Mapped, None) => push(bytes, Means::Scan(WrittenTo::Zero)),
             (Kind::Filed, _) => push(bytes, Means::Scan(WrittenTo::Mapped)),
@@ -237,7 +246,14 @@ impl Pager {
         }
     }
 
-    pub(super) fn collect_scanned(&self, range: &Range<usize>, origin: WrittenTo, changes: &mut Changes) -> Result<()> {
+    /// What changed in pages that were written to, whose bytes are `there`.
+    pub(super) fn collect_scanned(
+        &self,
+        there: &dyn Bytes,
+        range: &Range<usize>,
+        origin: WrittenTo,
+        changes: &mut Changes,
+    ) -> Result<()> {
         let ahead = self.lock().binding.as_ref().and_then(|binding| binding.ahead.clone());
         let pages_per_block = self.block_size.pages() as usize;
         // What is written ahead and in memory still, as after a failure, counts as well.
@@ -245,7 +261,7 @@ impl Pager {
             let (block, page) = (page / pages_per_block, page % pages_per_block);
             ahead.as_ref().is_some_and(|ahead| ahead.has_bytes(block as u64, page as u32))
         };
-        self.span.with_bytes(range.clone(), &mut |bytes| {
+        there.with(range.clone(), &mut |bytes| {
             for (page, bytes) in (range.start / PAGE..).zip(bytes.chunks(PAGE)) {
                 let zero = bytes == ZEROS;
                 // A zero page over a hole is what it was.
@@ -259,7 +275,22 @@ impl Pager {
         })
     }
 
-    pub(super) fn collect_compared(&self, range: &Range<usize>, changes: &mut Changes) -> Result<()> {
+    /// What changed in copied pages that are not protected any more, of any number of blocks.
+    fn collect_unprotected(&self, range: &Range<usize>, changes: &mut Changes) -> Result<()> {
+        for block in self.block_size.blocks_in(range) {
+            let bytes = self.bytes_of(&(block..block + 1));
+            self.collect_compared(self, &(bytes.start.max(range.start)..bytes.end.min(range.end)), changes)?;
+        }
+        Ok(())
+    }
+
+    /// What changed in pages of one block, whose bytes are `there`.
+    pub(super) fn collect_compared(
+        &self,
+        there: &dyn Bytes,
+        range: &Range<usize>,
+        changes: &mut Changes,
+    ) -> Result<()> {
         let block = self.block_size.block_at(range.start).0;
         let (binding, stored, stored_to) = self.base_of(block)?;
         if stored_to && binding.array.is_some() {
@@ -268,7 +299,7 @@ impl Pager {
         with_buffer(self.block_size.bytes(), |base| {
             self.read_shown(&binding, block, stored, base)?;
             let within = range.start - self.block_size.start_of(BlockNo(block));
-            self.span.with_bytes(range.clone(), &mut |bytes| {
+            there.with(range.clone(), &mut |bytes| {
                 let pages = bytes.chunks(PAGE).zip(base[within..].chunks(PAGE));
                 for (page, (bytes, base)) in (range.start / PAGE..).zip(pages) {
                     if bytes != base {
@@ -340,7 +371,7 @@ impl Changes {
     }
 }
 
-impl crate::store::Bytes for Pager {
+impl Bytes for Pager {
     fn with(&self, range: Range<usize>, f: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
         self.span.with_bytes(range, f)
     }

@@ -2,19 +2,27 @@
 //! (1) hold back every write; (2) find what was written and write it ahead; (3) point the block there, Missing; (4) give
 //! the memory back, and wake.
 //!
+//! Where the memory can, (1) [takes the pages out](crate::memory::Span::take_out): the block is empty from then on, and (2)
+//! reads what was taken out. Else they are only protected, and stay where they are until (4).
+//!
 //! Why no byte is lost, and none is seen wrong:
 //! * *A store before (1)* is in memory by (2), which reads afterwards. *A store after (1)* waits in its fault, until (4)
 //!   has made the page missing: then it waits for the load of what was written in (2).
+//! * *A store that asks no page table*, by a device or for another process, to a page that was handed to it before (1):
+//!   such a page cannot be taken out, and the block stays. Where pages are only protected, it is lost.
+//! * *A store to a page whose protection the system took away*, as it does when it merges equal pages: as such a page
+//!   cannot be taken out, or the store was made before it was. Where pages are only protected, (4) looks for these first.
 //! * *A store to a page that was never touched* waits as well: (1) registers the block for missing pages. Protection alone
 //!   would let it through unseen.
-//! * *A load* finds the bytes until (4), and from then on waits for a load of the same bytes: (2) wrote all that differs
-//!   from the snapshot and from what was written ahead before.
+//! * *A load* finds the bytes until (1) or (4), and from then on waits for a load of the same bytes: (2) wrote all that
+//!   differs from the snapshot and from what was written ahead before.
 //! * *A fault during (1) to (4)* finds the block Loading, and is woken by (4).
 //! * *Who works on the span alone* (bind, release, cut, a safe point) waits for (4) first, see [`Pager::alone`]; a commit
 //!   pins the span, so that nothing is let go of under it: it holds the lock that writing ahead may wait for.
 //! * *If (2) fails* the block is as it was before (1), and the transaction cannot commit any more.
 //!
-//! What is clean is protected since it was copied, and equal to what it is loaded from again: that is (4) alone.
+//! What is clean is protected since it was copied, and equal to what it is loaded from again: that is (4) alone, where its
+//! protection was not lost.
 
 use std::sync::{MutexGuard, PoisonError};
 
@@ -27,8 +35,8 @@ use super::{Pager, Residency};
 use crate::descriptor::{Codec, Version};
 use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::BlockNo;
-use crate::memory::WrittenTo;
-use crate::store::{PageRun, PageSource};
+use crate::memory::{TakenOut, WrittenTo};
+use crate::store::{Bytes, PageRun, PageSource};
 
 /// After one failed to be written so many blocks are not tried, each of which a thread would wait for: the disk may be full
 /// for long. Then one is, since there may be room again.
@@ -59,7 +67,14 @@ impl Pager {
             (Kind::Poisoned, _) => return Outcome::Busy,
             // No view lives.
             (_, false) => self.span.reset(bytes),
-            (Kind::Clean, true) => self.span.evict(bytes),
+            (Kind::Clean, true) => match self.span.evict(bytes) {
+                // Protection was lost, and with it the word of who wrote: it is to be compared.
+                Err(error) if error.is_in_use() => {
+                    let _ = self.admit(&mut table, block, false);
+                    return Outcome::Busy;
+                }
+                done => done,
+            },
             (Kind::Zero | Kind::Dirty, true) if self.may_spill(&mut table) => return self.spill(table, block),
             _ => return Outcome::Busy,
         };
@@ -95,37 +110,23 @@ impl Pager {
         }
         table.spilling.push(block); // (1)
         drop(table);
-        let held = HeldBack { pager: self, binding: Some(binding), block, kind, seen };
-        let written = self.write_spilled(held.binding(), block, kind, is_hole); // (2)
+        let mut held = HeldBack { pager: self, binding: Some(binding), taken: None, block, kind, seen };
+        let written = match self.span.take_out(bytes) {
+            Ok(taken) => {
+                held.taken = taken;
+                held.write(is_hole).map_err(Stays::Failed) // (2)
+            }
+            Err(error) if error.is_in_use() => Err(Stays::ForNow(error)),
+            Err(error) => Err(Stays::Lost(error)),
+        };
         held.let_go(written)
     }
 
-    /// Step 2: what was written to the block, which is held back, and where it is now. `None` if it was not stored to, as
-    /// far as is known.
-    fn write_spilled(&self, binding: &Binding, block: u64, kind: Kind, is_hole: bool) -> Result<Option<Vec<PageRun>>> {
-        let bytes = self.bytes_of(&(block..block + 1));
-        let mut changes = Changes::of(self.block_size);
-        if kind == Kind::Zero {
-            let mut found = Vec::new();
-            self.span.written(bytes, WrittenTo::Zero, &mut found)?;
-            for range in &found {
-                self.collect_scanned(range, WrittenTo::Zero, &mut changes)?;
-            }
-        } else {
-            self.collect_compared(&bytes, &mut changes)?;
-        }
-        self.collect_zeroed(&mut changes)?;
-        let Some(change) = changes.list.pop() else { return Ok(None) };
-        match &binding.ahead {
-            Some(ahead) => self.write_ahead_of(ahead, &change.pages, BlockNo(block), is_hole).map(Some),
-            None => Err(Error::new(ErrorKind::Invalid, "an array that is only read was written to")),
-        }
-    }
-
-    /// Writes changed pages of a block ahead; they must be in memory, and stand still. `is_hole`: the others are zero.
+    /// Writes changed pages of a block ahead, whose bytes are `there`. `is_hole`: the others are zero.
     pub(super) fn write_ahead_of(
         &self,
         ahead: &WrittenAhead,
+        there: &dyn Bytes,
         pages: &[PageRun],
         block: BlockNo,
         is_hole: bool,
@@ -143,8 +144,8 @@ impl Pager {
                 buffer.fill(0);
                 for run in has_bytes() {
                     let bytes = page_range(start, &run.pages);
-                    self.span.with_bytes(bytes.clone(), &mut |there| {
-                        buffer[bytes.start - start..bytes.end - start].copy_from_slice(there);
+                    there.with(bytes.clone(), &mut |from| {
+                        buffer[bytes.start - start..bytes.end - start].copy_from_slice(from);
                         Ok(())
                     })?;
                 }
@@ -157,7 +158,7 @@ impl Pager {
         let mut written = Vec::with_capacity(pages.len());
         for run in pages {
             if run.source == PageSource::Memory {
-                self.span.with_bytes(page_range(start, &run.pages), &mut |bytes| {
+                there.with(page_range(start, &run.pages), &mut |bytes| {
                     written.extend(ahead.write(run.pages.start, bytes)?);
                     Ok(())
                 })?;
@@ -203,11 +204,23 @@ impl Pager {
     }
 }
 
+/// Why a block keeps its memory.
+enum Stays {
+    /// It may go another time.
+    ForNow(Error),
+    /// It could not be written ahead.
+    Failed(Error),
+    /// Some of it is gone.
+    Lost(Error),
+}
+
 /// A block between (1) and (4). Who waits for it is woken on every way out, a panic of the store included.
 struct HeldBack<'p> {
     pager: &'p Pager,
     /// `None` once the end has come.
     binding: Option<Binding>,
+    /// Its pages, if they were taken out.
+    taken: Option<Box<dyn TakenOut + 'p>>,
     block: u64,
     kind: Kind,
     /// Its version in the snapshot.
@@ -215,52 +228,85 @@ struct HeldBack<'p> {
 }
 
 impl HeldBack<'_> {
-    fn binding(&self) -> &Binding {
-        self.binding.as_ref().expect("it is held back until it is let go")
+    /// Step 2: what was written to the block, and where it is now; `None` if it was not stored to, as far as is known.
+    /// `is_hole`: nothing is loaded from anywhere.
+    fn write(&self, is_hole: bool) -> Result<Option<Vec<PageRun>>> {
+        let HeldBack { pager, block, .. } = *self;
+        let binding = self.binding.as_ref().expect("it is held back until it is let go");
+        let there: &dyn Bytes = match &self.taken {
+            Some(taken) => &**taken,
+            None => pager,
+        };
+        let bytes = pager.bytes_of(&(block..block + 1));
+        let mut changes = Changes::of(pager.block_size);
+        if self.kind == Kind::Zero {
+            let mut found = Vec::new();
+            match &self.taken {
+                Some(taken) => taken.written(&mut found)?,
+                None => pager.span.written(bytes, WrittenTo::Zero, &mut found)?,
+            }
+            for range in &found {
+                pager.collect_scanned(there, range, WrittenTo::Zero, &mut changes)?;
+            }
+        } else {
+            pager.collect_compared(there, &bytes, &mut changes)?;
+        }
+        pager.collect_zeroed(&mut changes, |part| match &self.taken {
+            Some(taken) => taken.stored_to(part),
+            None => pager.span.stored_to(part),
+        })?;
+        let Some(change) = changes.list.pop() else { return Ok(None) };
+        match &binding.ahead {
+            Some(ahead) => pager.write_ahead_of(ahead, there, &change.pages, BlockNo(block), is_hole).map(Some),
+            None => Err(Error::new(ErrorKind::Invalid, "an array that is only read was written to")),
+        }
     }
 
     /// Steps 3 and 4, if step 2 went well.
-    fn let_go(mut self, written: Result<Option<Vec<PageRun>>>) -> Outcome {
+    fn let_go(mut self, written: Result<Option<Vec<PageRun>>, Stays>) -> Outcome {
         self.end(written)
     }
 
-    fn end(&mut self, written: Result<Option<Vec<PageRun>>>) -> Outcome {
+    fn end(&mut self, written: Result<Option<Vec<PageRun>>, Stays>) -> Outcome {
         let Some(binding) = self.binding.take() else { return Outcome::Gone };
-        let HeldBack { pager, block, kind, seen, .. } = *self;
+        let HeldBack { pager, block, seen, .. } = *self;
         let bytes = pager.bytes_of(&(block..block + 1));
         let mut table = pager.lock();
         table.spilling.retain(|other| *other != block);
         // Where faults are not delivered any more what is missing would be so for ever.
         let done = written.and_then(|runs| match table.is_dead {
-            true => Err(Error::new(ErrorKind::Io, table.failure.clone().unwrap_or_default())),
+            true => Err(Stays::Failed(Error::new(ErrorKind::Io, table.failure.clone().unwrap_or_default()))),
             false => Ok(runs),
         });
         let outcome = match done {
-            Ok(runs) => {
-                pager.budget.count(runs.as_ref().is_some_and(|runs| !runs.is_empty()));
-                if let (Some(ahead), Some(runs)) = (&binding.ahead, &runs) {
-                    ahead.lay(block, seen, runs); // (3)
+            Ok(runs) => match self.taken.take().map_or_else(|| pager.span.evict(bytes.clone()), |taken| taken.let_go())
+            {
+                Ok(()) => {
+                    pager.budget.count(runs.as_ref().is_some_and(|runs| !runs.is_empty()));
+                    if let (Some(ahead), Some(runs)) = (&binding.ahead, &runs) {
+                        ahead.lay(block, seen, runs); // (3)
+                    }
+                    table.blocks.remove(&block); // (4)
+                    Outcome::Freed
                 }
-                if let Err(error) = pager.span.evict(bytes.clone()) {
+                // Somebody may have written to it after all.
+                Err(error) if error.is_in_use() => self.undo(&mut table, &error),
+                Err(error) => {
                     // Writers wait, and can be let through neither to these bytes nor to others.
                     pager.poison(&mut table, block, &error);
-                } else {
-                    table.blocks.remove(&block); // (4)
+                    Outcome::Freed
                 }
+            },
+            Err(Stays::ForNow(error)) => self.undo(&mut table, &error),
+            Err(Stays::Lost(error)) => {
+                pager.poison(&mut table, block, &error);
                 Outcome::Freed
             }
-            Err(error) => {
-                let undone = match kind {
-                    Kind::Zero => pager.span.unguard(bytes.clone()),
-                    _ => pager.span.unprotect(bytes.clone()),
-                };
+            Err(Stays::Failed(error)) => {
                 let why = error.context(format_args!("array {:?}: writing ahead of its commit", binding.name));
                 table.fail_with(&why);
                 table.refused_spills = REFUSED_AFTER_FAILURE;
-                if undone.is_err() {
-                    pager.poison(&mut table, block, &why);
-                }
-                Outcome::Busy
+                self.undo(&mut table, &why)
             }
         };
         // The snapshot first: who is woken may let go of it, and count on its end. The table still has its own.
@@ -270,10 +316,23 @@ impl HeldBack<'_> {
         pager.loaded.notify_all();
         outcome
     }
+
+    /// As before step 1, but that what was copied and clean counts as written to.
+    fn undo(&mut self, table: &mut Table, why: &Error) -> Outcome {
+        let bytes = self.pager.bytes_of(&(self.block..self.block + 1));
+        let undone = self.taken.take().map_or(Ok(()), |taken| taken.put_back()).and_then(|()| match self.kind {
+            Kind::Zero => self.pager.span.unguard(bytes),
+            _ => self.pager.span.unprotect(bytes),
+        });
+        if let Err(error) = undone {
+            self.pager.poison(table, self.block, &error.context(why));
+        }
+        Outcome::Busy
+    }
 }
 
 impl Drop for HeldBack<'_> {
     fn drop(&mut self) {
-        self.end(Err(Error::new(ErrorKind::Io, "it panicked")));
+        self.end(Err(Stays::Failed(Error::new(ErrorKind::Io, "it panicked"))));
     }
 }

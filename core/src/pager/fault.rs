@@ -434,16 +434,23 @@ impl Pager {
         if table.spilling.contains(&block) {
             return Ok(()); // who writes it ahead wakes
         }
-        match table.blocks.get_mut(&block) {
-            Some(entry) if entry.kind == Kind::Clean => {
-                self.span.unprotect(bytes)?;
-                entry.kind = Kind::Dirty;
-                entry.is_stored_to = by_store;
-                if let Some(charge) = &entry.charge {
-                    charge.is_written_to();
-                }
+        match table.blocks.get(&block) {
+            Some(entry) if entry.kind == Kind::Clean => self.admit(&mut table, block, by_store),
+            _ => {
+                self.span.wake(bytes);
+                Ok(())
             }
-            _ => self.span.wake(bytes),
+        }
+    }
+
+    /// Clean → Dirty.
+    pub(super) fn admit(&self, table: &mut Table, block: u64, by_store: bool) -> Result<()> {
+        let Some(entry) = table.blocks.get_mut(&block) else { return Ok(()) };
+        self.span.unprotect(self.bytes_of(&(block..block + 1)))?;
+        entry.kind = Kind::Dirty;
+        entry.is_stored_to = by_store;
+        if let Some(charge) = &entry.charge {
+            charge.is_written_to();
         }
         Ok(())
     }

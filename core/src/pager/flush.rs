@@ -83,7 +83,7 @@ impl Pager {
     fn write_change_ahead(&self, ahead: &WrittenAhead, change: &BlockChange) -> Result<()> {
         let block = change.block.0;
         let is_hole = !ahead.has(block) && self.lock().blocks.get(&block).is_none_or(Entry::is_of_hole);
-        let runs = self.write_ahead_of(ahead, &change.pages, change.block, is_hole)?;
+        let runs = self.write_ahead_of(ahead, self, &change.pages, change.block, is_hole)?;
         ahead.lay(block, change.seen, &runs);
         Ok(())
     }

@@ -5,8 +5,8 @@ use std::ptr::NonNull;
 use std::sync::{Arc, Weak};
 
 use crate::error::Result;
-use crate::memory::{Faults, Job, Span, WrittenTo};
-use crate::store::DataFile;
+use crate::memory::{Faults, Job, Span, TakenOut, WrittenTo};
+use crate::store::{Bytes, DataFile};
 
 /// `span` is at bytes `origin..` of the array.
 pub(super) struct Shifted {
@@ -108,6 +108,11 @@ impl Span for Shifted {
         self.span.evict(self.at(range))
     }
 
+    fn take_out(&self, range: Range<usize>) -> Result<Option<Box<dyn TakenOut + '_>>> {
+        let taken = self.span.take_out(self.at(range))?;
+        Ok(taken.map(|taken| -> Box<dyn TakenOut + '_> { Box::new(ShiftedOut { taken, origin: self.origin }) }))
+    }
+
     fn wake(&self, range: Range<usize>) {
         self.span.wake(self.at(range));
     }
@@ -121,16 +126,9 @@ impl Span for Shifted {
     }
 
     fn written(&self, range: Range<usize>, origin: WrittenTo, found: &mut Vec<Range<usize>>) -> Result<()> {
-        let first = found.len();
         let mut here = Vec::new();
         let outcome = self.span.written(self.at(range), origin, &mut here);
-        for run in here {
-            let run = self.origin + run.start..self.origin + run.end;
-            match found[first..].last_mut() {
-                Some(last) if last.end == run.start => last.end = run.end,
-                _ => found.push(run),
-            }
-        }
+        append(found, here, self.origin);
         outcome
     }
 
@@ -152,5 +150,50 @@ impl Span for Shifted {
 
     fn read_in(&self, range: Range<usize>, file: &Arc<dyn DataFile>, offset: u64, exactly: bool) -> Result<()> {
         self.span.read_in(self.at(range), file, offset, exactly)
+    }
+}
+
+/// Appends runs that are counted from `origin`.
+fn append(found: &mut Vec<Range<usize>>, here: Vec<Range<usize>>, origin: usize) {
+    let first = found.len();
+    for run in here {
+        let run = origin + run.start..origin + run.end;
+        match found[first..].last_mut() {
+            Some(last) if last.end == run.start => last.end = run.end,
+            _ => found.push(run),
+        }
+    }
+}
+
+/// What was taken out of a span that is shifted.
+struct ShiftedOut<'s> {
+    taken: Box<dyn TakenOut + 's>,
+    origin: usize,
+}
+
+impl Bytes for ShiftedOut<'_> {
+    fn with(&self, range: Range<usize>, f: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        self.taken.with(range.start - self.origin..range.end - self.origin, f)
+    }
+}
+
+impl TakenOut for ShiftedOut<'_> {
+    fn written(&self, found: &mut Vec<Range<usize>>) -> Result<()> {
+        let mut here = Vec::new();
+        let outcome = self.taken.written(&mut here);
+        append(found, here, self.origin);
+        outcome
+    }
+
+    fn stored_to(&self, range: Range<usize>) -> Result<bool> {
+        self.taken.stored_to(range.start - self.origin..range.end - self.origin)
+    }
+
+    fn let_go(self: Box<Self>) -> Result<()> {
+        self.taken.let_go()
+    }
+
+    fn put_back(self: Box<Self>) -> Result<()> {
+        self.taken.put_back()
     }
 }

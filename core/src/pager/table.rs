@@ -22,7 +22,7 @@ pub(crate) enum Kind {
     Mapped,
     /// Copied into a file of the span's own, in an eager span. Written pages are not file-backed.
     Filed,
-    /// Copied and write-protected: unwritten.
+    /// Copied and write-protected: unwritten, but for pages that are protected no more.
     Clean,
     /// Copied, and writes go through. What really changed is found by comparing.
     Dirty,

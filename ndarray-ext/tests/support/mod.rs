@@ -9,7 +9,9 @@ pub(crate) mod ballast;
 pub(crate) mod child;
 pub(crate) mod cold;
 pub(crate) mod disk;
+pub(crate) mod fuse;
 pub(crate) mod memory;
+pub(crate) mod merging;
 pub(crate) mod process;
 pub(crate) mod random;
 
@@ -60,8 +62,13 @@ impl TestDb {
 
     /// Closes the database and opens it again, with spans that have seen nothing yet.
     pub(crate) fn reopen(&mut self) {
+        self.reopen_with(&Database::options());
+    }
+
+    /// The same, opened so.
+    pub(crate) fn reopen_with(&mut self, options: &OpenOptions) {
         self.close();
-        self.db = Some(Database::open(&self.path).unwrap());
+        self.db = Some(options.clone().open(&self.path).unwrap());
     }
 }
 

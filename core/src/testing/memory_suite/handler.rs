@@ -162,7 +162,7 @@ impl Handler {
 
     /// Takes a guarded block away, to be copied from here on when it is asked for. Gives the bytes that it had.
     pub(super) fn evict(&self, block: usize) -> Vec<u8> {
-        let mut table = self.table();
+        let table = self.table();
         let range = range_of(block);
         // Of zero memory what is not there would make this thread wait.
         let mut there = vec![range.clone()];
@@ -174,12 +174,19 @@ impl Handler {
         for run in there {
             saved[run.start - range.start..run.end - range.start].copy_from_slice(&self.read(run));
         }
-        self.span.evict(range.clone()).expect("evict");
+        self.span.evict(range).expect("evict");
+        drop(table);
+        self.gone(block, saved.clone());
+        saved
+    }
+
+    /// A guarded block is missing by now, and is to be copied from `saved` when it is asked for.
+    pub(super) fn gone(&self, block: usize, saved: Vec<u8>) {
+        let mut table = self.table();
         table.guarded.remove(&block);
         table.state.remove(&block);
-        table.saved.insert(block, saved.clone());
-        self.span.wake(range);
-        saved
+        table.saved.insert(block, saved);
+        self.span.wake(range_of(block));
     }
 
     /// Arms blocks; gives how they are to be searched from now on, armed or not.

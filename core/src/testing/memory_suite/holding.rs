@@ -242,6 +242,53 @@ pub fn what_is_evicted_comes_back_as_anything(make: MakeMemory<'_>) {
     }
 }
 
+/// Its bytes are there and nowhere else: whoever touches it waits, and finds them, or what came in their place.
+pub fn a_block_taken_out_is_read_where_it_is(make: MakeMemory<'_>) {
+    for content in [Content::Zero, Content::Copied(100)] {
+        for put_back in [false, true] {
+            let Some((handler, mut bytes)) = written_to(make, content) else { return };
+            handler.guard(1);
+            let told = handler.told().0.len();
+            let Some(taken) = handler.span.take_out(range_of(1)).expect("take_out") else { return };
+            let (seen, early) = thread::scope(|scope| {
+                let (reads, writes) = (&handler, &handler);
+                let reads = scope.spawn(move || reads.read(BLOCK + 2 * PAGE..BLOCK + 2 * PAGE + 20));
+                let writes = scope.spawn(move || writes.span.write(BLOCK + 4 * PAGE, &[99; 9]));
+                until(|| handler.told().0.len() >= told + 2);
+                let mut seen = vec![0; BLOCK];
+                let mut found = Vec::new();
+                match content {
+                    Content::Zero => taken.written(&mut found).expect("written"),
+                    _ => found.push(range_of(1)),
+                }
+                for run in found {
+                    let to = run.start - BLOCK..run.end - BLOCK;
+                    let copied = taken.with(run, &mut |there| {
+                        seen[to.clone()].copy_from_slice(there);
+                        Ok(())
+                    });
+                    copied.expect("nothing in the closure fails");
+                }
+                let early = reads.is_finished() || writes.is_finished();
+                if put_back {
+                    taken.put_back().expect("put_back");
+                    handler.unguard(1);
+                    handler.span.wake(range_of(1));
+                } else {
+                    taken.let_go().expect("let_go");
+                    handler.gone(1, seen.clone());
+                }
+                assert!(reads.join().expect("who reads") == bytes[2 * PAGE..2 * PAGE + 20], "{content:?}, {put_back}");
+                (seen, early)
+            });
+            assert!(seen == bytes && !early, "{content:?}, put back: {put_back}; somebody did not wait: {early}");
+            bytes[4 * PAGE..4 * PAGE + 9].fill(99);
+            handler.assert_reads(range_of(1), &bytes);
+            handler.assert_reads(2 * BLOCK..3 * BLOCK, &[0; BLOCK]);
+        }
+    }
+}
+
 /// Nobody is told of anything any more, whatever is touched.
 pub fn an_unguarded_block_is_as_it_was(make: MakeMemory<'_>) {
     let Some((handler, mut bytes)) = written_to(make, Content::Zero) else { return };

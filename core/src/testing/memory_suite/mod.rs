@@ -97,7 +97,7 @@ macro_rules! memory_suite {
             holding: a_guarded_block_is_read_while_its_writers_wait, what_was_never_touched_of_a_guarded_block_is_missing,
             written_pages_of_a_guarded_block_are_those_written_before, a_block_is_evicted_and_copied_any_number_of_times,
             nobody_sees_other_bytes_while_blocks_come_and_go, what_is_evicted_comes_back_as_anything,
-            an_unguarded_block_is_as_it_was, nothing_is_held_back_where_no_fault_is_delivered;
+            a_block_taken_out_is_read_where_it_is, an_unguarded_block_is_as_it_was, nothing_is_held_back_where_no_fault_is_delivered;
             model: any_sequence_of_operations_shows_what_a_model_does;
         }
     };

@@ -3,6 +3,7 @@
 mod fault;
 mod page;
 mod span;
+mod taken;
 mod user;
 mod world;
 
@@ -46,6 +47,11 @@ pub struct SimOptions {
     pub most_mappings: usize,
     /// Whether `written` also reports zero pages that were only read, as a kernel with huge zero pages may.
     pub reports_read_zero_pages: bool,
+    /// Whether pages are merged with others at any time, as by a system that looks for equal ones: they lose their
+    /// protection, and nobody is told.
+    pub merges: bool,
+    /// Whether pages can be [taken out](crate::memory::Span::take_out).
+    pub moves: bool,
     /// Whether a job may stay queued after the access that asked for it was woken by something else; then
     /// [`SimMemory::run_jobs`] runs it, after whatever the test does in between.
     pub leaves_jobs: bool,
@@ -63,6 +69,8 @@ impl Default for SimOptions {
             arms: true,
             most_mappings: 60_000,
             reports_read_zero_pages: false,
+            merges: false,
+            moves: true,
             leaves_jobs: false,
             patience: Duration::from_secs(60),
         }
@@ -83,6 +91,8 @@ pub enum SimOp {
     Guard,
     Unguard,
     Evict,
+    TakeOut,
+    PutBack,
     Poison,
     Reset,
     Wake,

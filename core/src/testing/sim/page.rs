@@ -1,6 +1,6 @@
 //! What one page of a simulated span holds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use crate::error::Result;
@@ -15,12 +15,12 @@ pub(super) type Own = Box<[u8; PAGE]>;
 #[derive(Debug)]
 pub(super) enum Page {
     /// Zero memory; not `installed` where an eager span had it from the start. What is `guarded` waits to be written to
-    /// if it was `touched`, else for any access.
-    Zero { installed: bool, own: Option<Own>, touched: bool, guarded: bool },
+    /// if it was `touched`, else for any access. What is `merged` with another page is guarded no more, and nobody was told.
+    Zero { installed: bool, own: Option<Own>, touched: bool, guarded: bool, merged: bool },
     /// A private mapping of the file: read from it at each access, until a write copies it.
     Mapped { offset: u64, own: Option<Own>, resident: bool, armed: bool },
-    /// Copied in.
-    Copied { bytes: Own, protected: bool, written: bool },
+    /// Copied in. What was protected and is `merged` is so no more, and nobody was told.
+    Copied { bytes: Own, protected: bool, merged: bool, written: bool },
     /// Any access ends the process.
     Poisoned,
 }
@@ -28,12 +28,53 @@ pub(super) enum Page {
 impl Page {
     /// Zero memory that nobody has touched.
     pub(super) fn zero(installed: bool) -> Page {
-        Page::Zero { installed, own: None, touched: false, guarded: false }
+        Page::Zero { installed, own: None, touched: false, guarded: false, merged: false }
     }
 
     /// Whether writes to it are held back, so that it may be taken away under its readers.
     pub(super) fn stands_still(&self) -> bool {
+        let (Page::Zero { guarded: held, merged, .. } | Page::Copied { protected: held, merged, .. }) = self else {
+            return false;
+        };
+        *held && !merged
+    }
+
+    /// Whether they would be, had the page not been merged with another.
+    pub(super) fn is_merged(&self) -> bool {
+        matches!(self, Page::Zero { merged: true, .. } | Page::Copied { merged: true, .. })
+    }
+
+    /// What it shows of its own; zeros, if nothing.
+    pub(super) fn own(&self) -> Option<&Own> {
+        match self {
+            Page::Zero { own, .. } | Page::Mapped { own, .. } => own.as_ref(),
+            Page::Copied { bytes, .. } => Some(bytes),
+            Page::Poisoned => None,
+        }
+    }
+
+    /// The bytes that a device stores to, of a page that it was given.
+    pub(super) fn own_mut(&mut self) -> Option<&mut Own> {
+        match self {
+            Page::Zero { own, .. } | Page::Mapped { own, .. } => own.as_mut(),
+            Page::Copied { bytes, .. } => Some(bytes),
+            Page::Poisoned => None,
+        }
+    }
+
+    /// Whether it is held back, merged or not.
+    pub(super) fn is_held(&self) -> bool {
         matches!(self, Page::Zero { guarded: true, .. } | Page::Copied { protected: true, .. })
+    }
+
+    /// Merges it with another of equal bytes, if it is one that has bytes of its own.
+    pub(super) fn merge(&mut self) {
+        match self {
+            Page::Zero { own: Some(_), guarded: held, merged, .. } | Page::Copied { protected: held, merged, .. } => {
+                *merged = *held;
+            }
+            _ => {}
+        }
     }
 
     /// Why an access has to wait, if it has to.
@@ -50,11 +91,12 @@ impl Page {
         matches!(self, Page::Zero { installed: false, own: None, .. })
     }
 
-    fn is_written(&self, to: WrittenTo, reads_too: bool) -> bool {
+    pub(super) fn is_written(&self, to: WrittenTo, reads_too: bool) -> bool {
         match (to, self) {
             (WrittenTo::Zero, Page::Zero { own, touched, .. }) => own.is_some() || reads_too && *touched,
             (WrittenTo::Mapped | WrittenTo::Armed, Page::Mapped { own, .. }) => own.is_some(),
             (WrittenTo::Mapped, Page::Copied { written, .. }) => *written,
+            (WrittenTo::Copied, Page::Copied { .. }) => !self.stands_still(),
             _ => false,
         }
     }
@@ -63,7 +105,10 @@ impl Page {
         match self {
             Page::Zero { .. } => to == WrittenTo::Zero,
             Page::Mapped { armed, .. } => to == if *armed { WrittenTo::Armed } else { WrittenTo::Mapped },
-            Page::Copied { .. } => to == WrittenTo::Mapped && residency == Residency::Eager,
+            Page::Copied { .. } => match residency {
+                Residency::Eager => to == WrittenTo::Mapped,
+                Residency::Lazy => to == WrittenTo::Copied,
+            },
             Page::Poisoned => true,
         }
     }
@@ -113,6 +158,8 @@ pub(super) enum Outcome {
 pub(super) struct PageTable {
     pub(super) residency: Residency,
     pub(super) pages: BTreeMap<usize, Page>,
+    /// Pages that a device may store to.
+    pub(super) pinned: BTreeSet<usize>,
 }
 
 impl PageTable {
@@ -195,12 +242,14 @@ impl Page {
     pub(super) fn name(&self) -> &'static str {
         match self {
             Page::Zero { guarded: true, touched: false, .. } => "guarded and never touched",
+            Page::Zero { guarded: true, merged: true, .. } => "guarded, and merged with another",
             Page::Zero { guarded: true, .. } => "guarded",
             Page::Zero { own: None, .. } => "zero",
             Page::Zero { own: Some(_), .. } => "zero and written",
             Page::Mapped { own: None, armed: false, .. } => "mapped",
             Page::Mapped { own: None, armed: true, .. } => "mapped and armed",
             Page::Mapped { own: Some(_), .. } => "mapped and written",
+            Page::Copied { protected: true, merged: true, .. } => "copied, and merged with another",
             Page::Copied { protected: true, .. } => "copied and protected",
             Page::Copied { protected: false, .. } => "copied and unprotected",
             Page::Poisoned => "poisoned",

@@ -1,5 +1,6 @@
 //! A simulated span: what the pager does to it, and what a program would do with its memory.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::{Arc, MutexGuard, Weak};
@@ -10,7 +11,7 @@ use super::user::pieces;
 use super::world::{Shared, SpanState, World};
 use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::PAGE;
-use crate::memory::{Faults, Residency, Span, WrittenTo};
+use crate::memory::{Faults, Residency, Span, TakenOut, WrittenTo};
 use crate::store::DataFile;
 
 /// The memory of a span of a [`SimMemory`](super::SimMemory), to be used as a program uses it through its pointer.
@@ -32,7 +33,7 @@ pub(super) fn refuse_unless(kept: bool, rule: impl FnOnce() -> String) {
 }
 
 /// Ends the test: `op` is not for a page that is what it `is`.
-fn breaks(op: SimOp, n: usize, is: &str) -> ! {
+pub(super) fn breaks(op: SimOp, n: usize, is: &str) -> ! {
     panic!("the contract of memory is broken: {op:?} of page {n}, which is {is}")
 }
 
@@ -74,7 +75,7 @@ impl SimSpan {
     }
 
     /// Notes a call, having seen that its range is right.
-    fn enter(&self, op: SimOp, range: &Range<usize>) -> MutexGuard<'_, World> {
+    pub(super) fn enter(&self, op: SimOp, range: &Range<usize>) -> MutexGuard<'_, World> {
         let right = range.start.is_multiple_of(PAGE) && range.end.is_multiple_of(PAGE);
         refuse_unless(right && range.start <= range.end, || format!("{op:?} of {range:?}: not whole pages"));
         refuse_unless(range.end <= self.len, || format!("{op:?} of {range:?}: the span has {} bytes", self.len));
@@ -114,7 +115,7 @@ impl SimSpan {
 
     /// Does something to each page of `range`, all of which are there, in a lazy span; or to none, in an eager one and
     /// where it was ordered to fail.
-    fn hold(
+    pub(super) fn hold(
         &self,
         op: SimOp,
         range: &Range<usize>,
@@ -135,11 +136,13 @@ impl SimSpan {
         Ok(world)
     }
 
-    /// Makes every page of `range` what it was at first.
-    fn take_away(&self, world: &mut World, range: &Range<usize>) {
-        let pages = &mut self.state(world).table.pages;
-        let mut behind = pages.split_off(&(range.start / PAGE));
-        pages.append(&mut behind.split_off(&(range.end / PAGE)));
+    /// Makes every page of `range` what it was at first, and gives what it was.
+    pub(super) fn take_away(&self, world: &mut World, range: &Range<usize>) -> BTreeMap<usize, Page> {
+        let table = &mut self.state(world).table;
+        let mut behind = table.pages.split_off(&(range.start / PAGE));
+        table.pages.append(&mut behind.split_off(&(range.end / PAGE)));
+        table.pinned.retain(|n| !(range.start / PAGE..range.end / PAGE).contains(n));
+        behind
     }
 
     fn check_file(&self, file: &Arc<dyn DataFile>, offset: u64) {
@@ -210,7 +213,7 @@ impl Span for Reserved {
         let protected = self.0.state(&mut self.0.world()).table.residency == Residency::Lazy;
         self.0.install(SimOp::Copy, at..at + bytes.len(), Page::counts_as_missing, |at| {
             let bytes = bytes[at..at + PAGE].try_into().expect("whole pages");
-            Page::Copied { bytes: Box::new(bytes), protected, written: false }
+            Page::Copied { bytes: Box::new(bytes), protected, merged: false, written: false }
         })
     }
 
@@ -220,7 +223,7 @@ impl Span for Reserved {
         let table = &mut self.0.state(&mut world).table;
         for n in range.start / PAGE..range.end / PAGE {
             match table.pages.get_mut(&n) {
-                Some(Page::Copied { protected, .. }) => *protected = false,
+                Some(Page::Copied { protected, merged, .. }) => (*protected, *merged) = (false, false),
                 other => {
                     let is = other.map_or("missing", |page| page.name());
                     panic!("the contract of memory is broken: unprotect of page {n}, which is {is}, not copied");
@@ -241,7 +244,7 @@ impl Span for Reserved {
     fn reset(&self, range: Range<usize>) -> Result<()> {
         let mut world = self.0.enter(SimOp::Reset, &range);
         world.fails(SimOp::Reset)?;
-        self.0.take_away(&mut world, &range);
+        drop(self.0.take_away(&mut world, &range));
         Ok(())
     }
 
@@ -249,12 +252,12 @@ impl Span for Reserved {
         let mut copied = None;
         let held = self.0.hold(SimOp::Guard, &range, |n, page| {
             let is_copied = match page {
-                Page::Zero { guarded: held @ false, .. } => {
-                    *held = true;
+                Page::Zero { guarded: guarded @ false, merged, .. } => {
+                    (*guarded, *merged) = (true, false);
                     false
                 }
-                Page::Copied { protected, .. } => {
-                    *protected = true;
+                Page::Copied { protected, merged, .. } => {
+                    (*protected, *merged) = (true, false);
                     true
                 }
                 other => breaks(SimOp::Guard, n, other.name()),
@@ -267,7 +270,7 @@ impl Span for Reserved {
 
     fn unguard(&self, range: Range<usize>) -> Result<()> {
         let world = self.0.hold(SimOp::Unguard, &range, |n, page| match page {
-            Page::Zero { guarded: held @ true, .. } => *held = false,
+            Page::Zero { guarded: guarded @ true, merged, .. } => (*guarded, *merged) = (false, false),
             other => breaks(SimOp::Unguard, n, other.name()),
         })?;
         self.0.wake_up(world, &range);
@@ -275,13 +278,22 @@ impl Span for Reserved {
     }
 
     fn evict(&self, range: Range<usize>) -> Result<()> {
+        let mut merged = false;
         let mut world = self.0.hold(SimOp::Evict, &range, |n, page| {
-            if !page.stands_still() {
+            merged |= page.is_merged();
+            if !page.is_merged() && !page.stands_still() {
                 breaks(SimOp::Evict, n, page.name());
             }
         })?;
-        self.0.take_away(&mut world, &range);
+        if merged {
+            return Err(Error::new(ErrorKind::InUse, "simulated: a page was merged with another"));
+        }
+        drop(self.0.take_away(&mut world, &range));
         Ok(())
+    }
+
+    fn take_out(&self, range: Range<usize>) -> Result<Option<Box<dyn TakenOut + '_>>> {
+        Ok(self.0.take_pages_out(range)?.map(|taken| -> Box<dyn TakenOut + '_> { Box::new(taken) }))
     }
 
     fn wake(&self, range: Range<usize>) {

@@ -5,8 +5,11 @@ use std::ops::Range;
 use super::fault::{Role, role};
 use super::page::{Access, Outcome};
 use super::span::{SimSpan, refuse_unless};
-use super::world::Fault;
+use super::world::{Fault, World};
 use crate::geometry::PAGE;
+
+/// Where pages are merged, one is before every so many accesses to a page.
+const MERGED: usize = 3;
 
 /// How an access ends that cannot end well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +87,7 @@ impl SimSpan {
         refuse_unless(at + access.len() <= self.len, || format!("access to byte {at} of a span of {}", self.len));
         loop {
             let mut world = self.world();
+            self.may_merge(&mut world);
             let table = &mut self.state(&mut world).table;
             let outcome = table.access(at / PAGE, at % PAGE, &mut access, &*self.shared.file);
             drop(world);
@@ -94,6 +98,18 @@ impl SimSpan {
                     self.shared.fault(Fault { base: self.base, offset: at / PAGE * PAGE, what });
                 }
             }
+        }
+    }
+}
+
+impl SimSpan {
+    /// Where the system merges pages: perhaps one of this span, just now.
+    fn may_merge(&self, world: &mut World) {
+        if self.shared.options.merges && world.rng.one_in(MERGED) {
+            let pages = self.state(world).table.pages.len();
+            let nth = world.rng.below(pages.max(1));
+            let n = self.state(world).table.pages.keys().nth(nth).copied();
+            n.into_iter().for_each(|n| self.merge_in(world, n));
         }
     }
 }

@@ -1,6 +1,6 @@
 //! All that changes, behind one lock: the pages of every span, who waits, what is queued.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -107,7 +107,7 @@ impl World {
         self.next_base += len + ALIGN;
         let number = self.reserved;
         self.reserved += 1;
-        let table = PageTable { residency, pages: BTreeMap::new() };
+        let table = PageTable { residency, pages: BTreeMap::new(), pinned: BTreeSet::new() };
         (base, SpanState { number, len, handle: Weak::new(), faults: None, table })
     }
 

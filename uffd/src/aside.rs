@@ -1,0 +1,249 @@
+//! Pages taken out of a span: moved, as they are, to a range of addresses that nobody else knows of (UFFDIO_MOVE, Linux
+//! 6.8), where they are read and then given back.
+//!
+//! Protection alone holds stores back that go through the page table, as long as the page's entry is marked. A device that
+//! was given a page stores by its physical address, and a page that the system merged with an equal one has lost its mark.
+//! A move does not lose either: it takes the page out of the table in one step, and refuses a page that is pinned or that
+//! another entry refers to (EBUSY). What was stored before is in the page, also what was stored while it was unprotected;
+//! what comes later finds nothing there, and waits as for any missing page.
+//!
+//! What may be found on the way:
+//!
+//! - *A hole* in zero memory moves as nothing. *A page in swap* moves as its entry.
+//! - *A huge page* moves whole where it is all of the range, and is split up first where it is not.
+//! - *The zero page* moves as such from Linux 6.9 on; before, it stays (EBUSY), protected, and is discarded in the end.
+//!   Nobody can have pinned it to store to it.
+//! - *A refusal half way*: what was moved is moved back, or copied where even that is refused.
+//!
+//! Pages arrive without protection, either way: who puts them back lets writes through, or counts them as written to.
+
+use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
+
+use bigarray_core::memory::{TakenOut, WrittenTo};
+use bigarray_core::store::Bytes;
+use bigarray_core::{Error, ErrorKind, PAGE, Result};
+use nix::errno::Errno;
+use userfaultfd::{RegisterMode, Uffd};
+
+use crate::ioctl::{copy_unprotected, move_pages};
+use crate::mapping::{Access, HUGE, Reservation};
+use crate::pagemap::PageTable;
+use crate::shortage::{errno_of, io_error, os_error};
+use crate::span::UffdSpan;
+
+/// How often a page is tried that the system is at just then.
+const PATIENCE: usize = 1000;
+
+/// Ranges to move pages to, each for one block; as many as were needed at once.
+pub(crate) struct Aside {
+    free: Mutex<Vec<Reservation>>,
+}
+
+impl Aside {
+    pub(crate) fn new() -> Aside {
+        Aside { free: Mutex::new(Vec::new()) }
+    }
+
+    /// An empty range of [`HUGE`] bytes. What is read of it and is not there is zero: it waits for no missing pages.
+    pub(crate) fn take(&self, uffd: &Uffd) -> Result<Reservation, Errno> {
+        let free = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        if let Some(range) = free {
+            return Ok(range);
+        }
+        let range = Reservation::new(HUGE, Access::Nothing)?;
+        let at = range.addresses(&(0..HUGE)).start;
+        uffd.register_with_mode(at as *mut _, HUGE, RegisterMode::WRITE_PROTECT).map_err(|error| errno_of(&error))?;
+        range.open_up(&(0..HUGE))?;
+        Ok(range)
+    }
+
+    /// Gives its memory back. A range that cannot be emptied is not used again.
+    fn put(&self, range: Reservation) {
+        if range.discard(&(0..HUGE)).is_ok() {
+            self.free.lock().unwrap_or_else(PoisonError::into_inner).push(range);
+        }
+    }
+}
+
+/// Pages of a block, and where they are meanwhile.
+pub(crate) struct Moved<'s> {
+    span: &'s UffdSpan,
+    /// Of the span.
+    range: Range<usize>,
+    /// `None` once it is given back.
+    to: Option<Reservation>,
+}
+
+impl<'s> Moved<'s> {
+    /// Takes out what is there of `range`, which is guarded, and at most [`HUGE`] bytes.
+    pub(crate) fn out_of(span: &'s UffdSpan, uffd: &Uffd, range: Range<usize>) -> Result<Moved<'s>> {
+        let refused = |errno| {
+            let message = format!("taking {} bytes out of a span (UFFDIO_MOVE): {errno}", range.len());
+            Error::new(ErrorKind::InUse, message)
+        };
+        if range.len() > HUGE {
+            return Err(Error::new(ErrorKind::Invalid, format!("{} bytes are taken out at once", range.len())));
+        }
+        let to = span.inner().aside.take(uffd).map_err(refused)?;
+        let moved = Moved { span, range: range.clone(), to: Some(to) };
+        let out = || move_out(uffd, &span.inner().page_table, span.addresses(&range), moved.start());
+        let done = match out() {
+            // What the program locked of it is moved by no kernel. It stays locked until it gives way.
+            Err(Errno::EINVAL) => span.unlock(&range).and_then(|()| out()),
+            other => other,
+        };
+        match done {
+            Ok(()) => Ok(moved),
+            Err(errno) => {
+                let undone = Box::new(moved).put_back();
+                // Not in use: it is lost.
+                Err(undone.map_or_else(|error| error.context(refused(errno)), |()| refused(errno)))
+            }
+        }
+    }
+
+    fn to(&self) -> &Reservation {
+        self.to.as_ref().expect("it is there until it is given back")
+    }
+
+    /// Where the first of its pages is.
+    fn start(&self) -> usize {
+        self.to().addresses(&(0..HUGE)).start
+    }
+
+    fn addresses(&self) -> Range<usize> {
+        self.start()..self.start() + self.range.len()
+    }
+}
+
+impl Bytes for Moved<'_> {
+    fn with(&self, range: Range<usize>, f: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        if range.start < self.range.start || range.end > self.range.end || range.start > range.end {
+            let message = format!("bytes {}..{} of {:?}, which were taken out", range.start, range.end, self.range);
+            return Err(Error::new(ErrorKind::Invalid, message));
+        }
+        self.to().with_bytes(&(range.start - self.range.start..range.end - self.range.start), f)
+    }
+}
+
+impl TakenOut for Moved<'_> {
+    fn written(&self, found: &mut Vec<Range<usize>>) -> Result<()> {
+        let start = self.start();
+        let collect = |run: Range<usize>| {
+            let run = self.range.start + (run.start - start)..self.range.start + (run.end - start);
+            found.push(run);
+        };
+        self.span
+            .inner()
+            .page_table
+            .written(self.addresses(), WrittenTo::Zero, collect)
+            .map_err(|error| io_error(format!("finding written pages in {} bytes", self.range.len()), error))
+    }
+
+    fn stored_to(&self, range: Range<usize>) -> Result<bool> {
+        let start = self.start();
+        let table = &self.span.inner().page_table;
+        // A run that ends where the block does may be of a huge page that others have a part of.
+        let goes_on = |at: usize, next: usize| {
+            let mut is_own = false;
+            let asked = match at.is_multiple_of(HUGE) {
+                true => Ok(()),
+                false => table.brought_by_stores(self.span.addresses(&(next..next + PAGE)), |_| is_own = true),
+            };
+            is_own || asked.is_err()
+        };
+        let mut is_certain = false;
+        let look = |run: Range<usize>| {
+            let run = self.range.start + (run.start - start)..self.range.start + (run.end - start);
+            is_certain |= range.start <= run.start
+                && run.end <= range.end
+                && !(run.start == self.range.start && goes_on(run.start, run.start.wrapping_sub(PAGE)))
+                && !(run.end == self.range.end && goes_on(run.end, run.end));
+        };
+        table
+            .brought_by_stores(self.addresses(), look)
+            .map_err(|error| io_error(format!("finding stores to {} bytes", range.len()), error))?;
+        Ok(is_certain)
+    }
+
+    fn let_go(self: Box<Self>) -> Result<()> {
+        // Zero pages may have stayed.
+        self.span.discard_guarded(&self.range)
+    }
+
+    fn put_back(self: Box<Self>) -> Result<()> {
+        let (uffd, addresses) = (self.span.lazy_uffd()?, self.span.addresses(&self.range));
+        let mut there = Vec::new();
+        self.span
+            .inner()
+            .page_table
+            .present(self.addresses(), |run| there.push(run))
+            .map_err(|error| io_error(format!("finding what was taken out of {} bytes", self.range.len()), error))?;
+        for run in there {
+            let within = run.start - self.start()..run.end - self.start();
+            self.move_back(uffd, within, addresses.start)
+                .map_err(|errno| os_error(format!("putting {} bytes back where they were", self.range.len()), errno))?;
+        }
+        Ok(())
+    }
+}
+
+impl Moved<'_> {
+    /// Moves pages back, `within` those that were taken out of what begins at the address `home`.
+    fn move_back(&self, uffd: &Uffd, within: Range<usize>, home: usize) -> Result<(), Errno> {
+        let (mut at, mut most, mut tries) = (within.start, within.len(), 0);
+        while at < within.end {
+            let len = most.min(within.end - at);
+            let (done, outcome) = move_pages(uffd, home + at, self.start() + at, len);
+            at += done;
+            match outcome {
+                Ok(()) => most = within.len(),
+                Err(Errno::EAGAIN | Errno::EINTR) if done > 0 || tries < PATIENCE => tries += 1,
+                Err(_) if len > PAGE => most = PAGE,
+                // Merged by the system while it was here, say. Nobody stores to it, so a copy is as good.
+                Err(_) => {
+                    self.to().with_bytes(&(at..at + PAGE), |bytes| copy_unprotected(uffd, home + at, bytes))?;
+                    at += PAGE;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Moved<'_> {
+    fn drop(&mut self) {
+        if let Some(to) = self.to.take() {
+            self.span.inner().aside.put(to);
+        }
+    }
+}
+
+/// Moves all that is there of `from` to what begins at `to`, but for zero pages that cannot be moved.
+///
+/// # Errors
+/// Then a part may have been moved.
+pub(crate) fn move_out(uffd: &Uffd, table: &PageTable, from: Range<usize>, to: usize) -> Result<(), Errno> {
+    let (mut at, mut most, mut tries) = (from.start, from.len(), 0);
+    while at < from.end {
+        let len = most.min(from.end - at);
+        let (done, outcome) = move_pages(uffd, to + (at - from.start), at, len);
+        at += done;
+        match outcome {
+            Ok(()) => most = from.len(),
+            Err(Errno::EAGAIN | Errno::EINTR) if done > 0 => {}
+            Err(Errno::EAGAIN | Errno::EINTR) if tries < PATIENCE => {
+                tries += 1;
+                std::thread::yield_now();
+            }
+            // In two mappings, each of which is moved by itself.
+            Err(Errno::EINVAL) if len > PAGE => most = (len / 2).next_multiple_of(PAGE),
+            // Small pages move without the one that cannot; which that is shows when it is tried alone.
+            Err(Errno::EBUSY) if len > PAGE => most = PAGE,
+            Err(Errno::EBUSY) if table.is_zero_page(at) => at += PAGE,
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}
