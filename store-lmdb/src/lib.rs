@@ -13,6 +13,7 @@ mod ahead;
 mod alloc;
 mod calls;
 mod check;
+mod checked;
 mod codec;
 mod commit;
 mod crash;

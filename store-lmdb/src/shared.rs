@@ -7,6 +7,7 @@ use bigarray_core::store::Snapshot as _;
 use bigarray_core::{Error, ErrorKind, Result};
 
 use crate::alloc::Owner;
+use crate::checked::Checked;
 use crate::codec::{Packers, Unpackers};
 use crate::data::Data;
 use crate::index::{Index, WriteTxn, write_error};
@@ -29,6 +30,8 @@ pub(crate) struct Shared {
     pub(crate) packers: Packers,
     /// For reading blocks that are compressed.
     pub(crate) unpackers: Unpackers,
+    /// Arrays of which no record is missing.
+    pub(crate) checked: Checked,
     /// The newest committed state, as long as someone looks at it.
     newest: Mutex<Weak<LmdbSnapshot>>,
     /// What opening keeps until all of the above is closed. Last: fields drop in this order.
@@ -49,6 +52,7 @@ impl Shared {
             open_chunk: Mutex::default(),
             packers: Packers::default(),
             unpackers: Unpackers::default(),
+            checked: Checked::default(),
             newest: Mutex::default(),
             guards,
         })

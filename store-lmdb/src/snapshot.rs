@@ -5,12 +5,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bigarray_core::store::{BlockRecord, DataFile, Snapshot, State};
 use bigarray_core::{ArrayId, BlockNo, Descriptor, Error, ErrorKind, PAGE, Result, Version};
+use lmdb::Database;
 use serde_json::Value;
 
 use crate::alloc::CHUNK;
-use crate::index::ReadTxn;
+use crate::index::{Dbs, ReadTxn};
 use crate::reading::read_pages;
-use crate::record::{Meta, SUMS, StoredBlock, StoredSegment};
+use crate::record::{Meta, SUMS, StoredBlock, StoredSegment, Tallies, Tally};
 use crate::shared::Shared;
 
 /// Stored blocks looked up at a time while visiting: the mutex is not held while others' code runs.
@@ -42,6 +43,17 @@ impl LmdbSnapshot {
         self.shared.guards.check_process()?;
         // A visitor that panicked left nothing half-done: reading changes nothing.
         Ok(self.txn.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The tally of all records of an array in one table. Other look-ups come between.
+    fn tally(&self, table: &str, db: fn(&Dbs) -> Database, array: ArrayId) -> Result<Tally> {
+        let (mut tally, mut next) = (Tally::default(), Some(array.0.to_be_bytes().to_vec()));
+        while let Some(from) = next {
+            let txn = self.txn()?;
+            let tables = txn.tables();
+            next = tables.add_to_tally(table, db(tables.dbs()), array, &from, &mut tally)?;
+        }
+        Ok(tally)
     }
 
     /// Compares pages read with their checksums.
@@ -145,6 +157,36 @@ impl Snapshot for LmdbSnapshot {
 
     fn file(&self) -> &Arc<dyn DataFile> {
         &self.file
+    }
+
+    fn check_records(&self, name: &str) -> Result<()> {
+        let stored = self.txn()?.tables().stored_array(name)?;
+        let Some((array, records)) = stored else { return Ok(()) };
+        if self.shared.checked.is(array.id, &records) {
+            return Ok(());
+        }
+        let found = Tallies {
+            blocks: self.tally("blocks", |dbs| dbs.blocks, array.id)?,
+            sums: self.tally("sums", |dbs| dbs.sums, array.id)?,
+            attrs: self.tally("attrs", |dbs| dbs.attrs, array.id)?,
+        };
+        if found == records {
+            self.shared.checked.add(array.id, records);
+            return Ok(());
+        }
+        let counts = [
+            ("blocks", found.blocks, records.blocks),
+            ("checksums", found.sums, records.sums),
+            ("attributes", found.attrs, records.attrs),
+        ];
+        let wrong = counts.iter().filter(|(_, found, stored)| found != stored).map(|(what, found, stored)| {
+            format!("{} records of {what}, which are not the {} there should be", found.records, stored.records)
+        });
+        let wrong: Vec<String> = wrong.collect();
+        let dir = self.shared.dir.display();
+        let text =
+            format!("{dir}: array {name:?} (id {}) is corrupt: the index has {}", array.id.0, wrong.join(" and "));
+        Err(Error::new(ErrorKind::Corrupt, text))
     }
 
     fn read(&self, array: ArrayId, block: BlockNo, first_page: u32, buf: &mut [u8]) -> Result<()> {

@@ -30,7 +30,8 @@ pub use writer::Writer;
 pub struct EngineOptions {
     /// Copy every block into memory rather than map it.
     pub copy: bool,
-    /// Verify mapped blocks against their checksums as they are mapped; copied ones always are.
+    /// Verify mapped blocks against their checksums as they are mapped; copied ones always are. And see that no block of an
+    /// array is missing when it is opened.
     pub verify: bool,
     /// Bytes of memory of their own that all spans together may have: beyond, copied blocks are let go of, and what was
     /// written is written ahead of the commit.
@@ -61,6 +62,11 @@ impl Engine {
         let policy = Policy { copy, verify, spill_under_views };
         let budget = Budget::new(budget_bytes);
         Arc::new(Engine { store, memory, policy, budget, pool: Mutex::new(Pool::default()) })
+    }
+
+    /// With [`EngineOptions::verify`], sees that what is a hole in the array of that name is one.
+    fn check_records(&self, snapshot: &dyn Snapshot, name: &str) -> Result<()> {
+        if self.policy.verify { snapshot.check_records(name) } else { Ok(()) }
     }
 
     /// The newest committed state.

@@ -44,6 +44,7 @@ impl Reader {
         if let Some(shared) = engine.pool().readers.get(&key).and_then(std::sync::Weak::upgrade) {
             return Ok(Reader::of(shared));
         }
+        engine.check_records(&**snapshot, name)?;
         engine.store.check_codec(descriptor.codec).map_err(|e| e.context(format_args!("array {name:?}")))?;
         let pager = match descriptor.nbytes() {
             0 => Ok(None),

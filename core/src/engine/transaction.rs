@@ -198,6 +198,7 @@ impl Transaction {
             Some(None) => Err(not_found(name)),
             None => {
                 let Some(descriptor) = self.snapshot.array(name)? else { return Err(not_found(name)) };
+                self.engine.check_records(&*self.snapshot, name)?;
                 let slot = Slot::stored(name, descriptor, &*self.snapshot, &self.ahead)?;
                 let at = arrays.slots.len();
                 arrays.slots.push(Place::Home(Box::new(slot)));

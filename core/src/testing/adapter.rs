@@ -26,7 +26,7 @@ pub enum StoreOp {
     Turn,
     /// Names, descriptors and attributes.
     Metadata,
-    /// [`State::block`] and [`State::blocks`].
+    /// [`State::block`], [`State::blocks`] and [`Snapshot::check_records`].
     Blocks,
     /// [`Snapshot::read`].
     Read,
@@ -262,6 +262,11 @@ impl<W: Watch> Snapshot for Watched<W> {
 
     fn file(&self) -> &Arc<dyn DataFile> {
         self.inner.file()
+    }
+
+    fn check_records(&self, name: &str) -> Result<()> {
+        self.watch.before(StoreOp::Blocks, 1)?;
+        self.inner.check_records(name)
     }
 
     fn read(&self, array: ArrayId, block: BlockNo, first_page: u32, buf: &mut [u8]) -> Result<()> {

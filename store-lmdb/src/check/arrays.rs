@@ -8,7 +8,10 @@ use lmdb::{Database, RoTransaction};
 
 use super::Check;
 use crate::index::Tables;
-use crate::record::{Meta, attr_name, decode_array, decode_attr};
+use crate::record::{Meta, Tallies, Tally, attr_name, count_array, decode_array, decode_attr};
+
+/// The records of one kind that were found of each array.
+pub(super) type TalliesFound = BTreeMap<ArrayId, Tally>;
 
 /// What is to be known of an array when its records are looked at.
 pub(super) struct Known {
@@ -17,12 +20,14 @@ pub(super) struct Known {
     pub(super) changed: Version,
     /// How many blocks it has.
     pub(super) blocks: u64,
+    /// What is known of all its records.
+    pub(super) records: Tallies,
 }
 
 impl Known {
-    fn new(name: String, array: &Descriptor) -> Known {
+    fn new(name: String, array: &Descriptor, records: Tallies) -> Known {
         let blocks = array.block_size.blocks_for(array.nbytes());
-        Known { name, block_size: array.block_size, changed: array.changed, blocks }
+        Known { name, block_size: array.block_size, changed: array.changed, blocks, records }
     }
 }
 
@@ -74,10 +79,12 @@ impl Check<'_> {
     pub(super) fn arrays(&mut self) -> Result<()> {
         let tables = self.tables;
         let next = self.findings.take(tables.meta(Meta::NEXT_ARRAY), Damage::new)?;
+        let mut tally = Tally::default();
         tables.scan(tables.dbs().arrays, &[], |key, value| {
             self.visit();
             let decoded = self.findings.take(decode_array(key, value), Damage::new)?;
-            let Some((name, array)) = decoded else { return Ok(true) };
+            let Some((name, array, _)) = decoded else { return Ok(true) };
+            count_array(&mut tally, &name, array.id);
             let id = array.id.0;
             if let Some(next) = next.filter(|next| id >= *next) {
                 let what = format!("has id {id}, and {next} is the next to be given");
@@ -92,7 +99,31 @@ impl Check<'_> {
             }
             self.report.arrays += 1;
             Ok(true)
-        })
+        })?;
+        let stored = self.findings.take(tables.arrays_tally(), Damage::new)?;
+        if let Some(stored) = stored.filter(|stored| *stored != tally) {
+            let what = format!(
+                "{} sound arrays were found, which are not the {} there should be",
+                tally.records, stored.records
+            );
+            self.findings.note(Damage::new(what));
+        }
+        Ok(())
+    }
+
+    /// Sees that the records `found` of each of `arrays` are those that it should have. `of` picks their kind, `what` by
+    /// name.
+    pub(super) fn tallies(&mut self, arrays: &Arrays, found: &TalliesFound, what: &str, of: fn(&Tallies) -> Tally) {
+        for (id, array) in &arrays.by_id {
+            let (found, stored) = (found.get(id).copied().unwrap_or_default(), of(&array.records));
+            if found != stored {
+                let what = format!(
+                    "{} records of {what} were found, which are not the {} there should be: some are missing, or older ones",
+                    found.records, stored.records
+                );
+                self.findings.note(Damage::of_array(&array.name, what));
+            }
+        }
     }
 
     /// Arrays with ids from `from` on, so many as may be kept. Ids are unique.
@@ -102,12 +133,12 @@ impl Check<'_> {
         tables.scan(tables.dbs().arrays, &[], |key, value| {
             self.visit();
             // Records that do not decode were noted as such.
-            let Ok((name, array)) = decode_array(key, value) else { return Ok(true) };
+            let Ok((name, array, records)) = decode_array(key, value) else { return Ok(true) };
             let id = array.id;
             if id.0 < from || arrays.end.is_some_and(|end| id.0 >= end) {
                 return Ok(true);
             }
-            if let Some(other) = arrays.by_id.insert(id, Known::new(name.clone(), &array)) {
+            if let Some(other) = arrays.by_id.insert(id, Known::new(name.clone(), &array, records)) {
                 let what = format!("has the same id {} as array {:?}", id.0, other.name);
                 self.findings.note(Damage::of_array(&name, what));
             }
@@ -122,9 +153,11 @@ impl Check<'_> {
     /// Attributes: of arrays that are there.
     pub(super) fn attrs(&mut self, arrays: &Arrays) -> Result<()> {
         let tables = self.tables;
+        let mut found = TalliesFound::new();
         arrays.scan(tables, tables.dbs().attrs, |key, value| {
             self.visit();
             let Some((id, name)) = self.findings.take(attr_name(key), Damage::new)? else { return Ok(()) };
+            found.entry(id).or_default().add(key, value);
             if arrays.get(id).is_none() {
                 self.findings.note(Damage::new(format!("attribute {name:?} belongs to no array (id {})", id.0)));
             }
@@ -134,7 +167,9 @@ impl Check<'_> {
                 self.findings.note(arrays.damage(id, what));
             }
             Ok(())
-        })
+        })?;
+        self.tallies(arrays, &found, "attributes", |records| records.attrs);
+        Ok(())
     }
 
     /// The names of arrays.
@@ -142,7 +177,7 @@ impl Check<'_> {
         let mut names = BTreeMap::new();
         let tables = self.tables;
         tables.scan(tables.dbs().arrays, &[], |key, value| {
-            if let Ok((name, array)) = decode_array(key, value)
+            if let Ok((name, array, _)) = decode_array(key, value)
                 && ids.remove(&array.id)
             {
                 names.insert(array.id, name);

@@ -3,7 +3,7 @@
 use bigarray_core::{ArrayId, BlockNo, Damage, PAGE, Result};
 
 use super::Check;
-use super::arrays::{Arrays, Known};
+use super::arrays::{Arrays, Known, TalliesFound};
 use super::payload::Batch;
 use crate::record::{SUMS, StoredBlock, Sums, block_key, decode_block, decode_sums, parse_numbered_key, units_of};
 
@@ -12,10 +12,12 @@ impl Check<'_> {
     pub(super) fn blocks(&mut self, arrays: &Arrays) -> Result<()> {
         let tables = self.tables;
         let mut batch = Batch::default();
+        let mut found = TalliesFound::new();
         arrays.scan(tables, tables.dbs().blocks, |key, value| {
             self.visit();
             let parsed = parse_numbered_key("blocks", key);
             let Some((id, block)) = self.findings.take(parsed, Damage::new)? else { return Ok(()) };
+            found.entry(id).or_default().add(key, value);
             let damage = |what| match arrays.get(id) {
                 Some(array) => Damage::of_block(&array.name, block, what),
                 None => Damage::new(what),
@@ -34,6 +36,7 @@ impl Check<'_> {
             }
             Ok(())
         })?;
+        self.tallies(arrays, &found, "blocks", |records| records.blocks);
         self.payload(arrays, &mut batch)
     }
 
@@ -91,10 +94,12 @@ impl Check<'_> {
     /// Checksums: of arrays that are there, only for pages that are stored, no record for none.
     pub(super) fn sums(&mut self, arrays: &Arrays) -> Result<()> {
         let tables = self.tables;
+        let mut found = TalliesFound::new();
         arrays.scan(tables, tables.dbs().sums, |key, value| {
             self.visit();
             let parsed = parse_numbered_key("sums", key);
             let Some((id, mib)) = self.findings.take(parsed, Damage::new)? else { return Ok(()) };
+            found.entry(id).or_default().add(key, value);
             let Some(array) = arrays.get(id) else {
                 let what = format!("checksums of MiB {mib} belong to no array (id {})", id.0);
                 self.findings.note(Damage::new(what));
@@ -106,7 +111,9 @@ impl Check<'_> {
                 self.findings.note(of_mib(array, mib, what));
             }
             Ok(())
-        })
+        })?;
+        self.tallies(arrays, &found, "checksums", |records| records.sums);
+        Ok(())
     }
 
     /// What of the checksums of a MiB belongs to no page that is stored as it is.

@@ -16,9 +16,9 @@ use crate::alloc::{Bitmap, CHUNK, Client, FreedKey, Run};
 use crate::codec::{Algorithm, Encoding, Packed};
 use crate::index::{Dbs, WriteTxn};
 use crate::record::{
-    Meta, Place, SUMS, StoredAttr, StoredBlock, StoredSegment, Unit, attr_key, block_key, chunk_key, encode_array,
-    encode_attr, encode_bitmap, encode_block, encode_claim, encode_fit, encode_freed, encode_sums, fit_key, freed_key,
-    numbered_key, seal,
+    Meta, Place, SUMS, StoredAttr, StoredBlock, StoredSegment, Tallies, Tally, Unit, attr_key, block_key, chunk_key,
+    count_array, decode_array, encode_array, encode_attr, encode_bitmap, encode_block, encode_claim, encode_fit,
+    encode_freed, encode_sums, fit_key, freed_key, numbered_key, seal,
 };
 use crate::{LmdbStore, Options};
 
@@ -80,11 +80,50 @@ impl Sound {
         (counts, findings.into_report(0))
     }
 
+    /// Edits records, and counts them again.
     fn write(&self, edit: impl FnOnce(&mut WriteTxn<'_>)) {
+        self.damage(|txn| {
+            edit(txn);
+            count(txn);
+        });
+    }
+
+    /// Edits records, and leaves what is known of all of them as it is.
+    fn damage(&self, edit: impl FnOnce(&mut WriteTxn<'_>)) {
         let mut txn = WriteTxn::begin(&self.store.shared.index).unwrap();
         edit(&mut txn);
         txn.commit().unwrap();
     }
+}
+
+/// All records of a table.
+fn records(txn: &WriteTxn<'_>, db: Database) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let mut found = Vec::new();
+    let visit = |key: &[u8], value: &[u8]| {
+        found.push((key.to_vec(), value.to_vec()));
+        Ok(true)
+    };
+    txn.tables().scan(db, &[], visit).unwrap();
+    found
+}
+
+/// Makes what is known of all records true.
+fn count(txn: &mut WriteTxn<'_>) {
+    let dbs = *txn.dbs();
+    let mut all = Tally::default();
+    for (key, value) in records(txn, dbs.arrays) {
+        let Ok((name, array, _)) = decode_array(&key, &value) else { continue };
+        count_array(&mut all, &name, array.id);
+        let of = |db| {
+            let mut tally = Tally::default();
+            let own = |key: &[u8]| key.starts_with(&array.id.0.to_be_bytes());
+            records(txn, db).iter().filter(|(key, _)| own(key)).for_each(|(key, value)| tally.add(key, value));
+            tally
+        };
+        let tallies = Tallies { blocks: of(dbs.blocks), sums: of(dbs.sums), attrs: of(dbs.attrs) };
+        txn.put(dbs.arrays, &key, &encode_array(&name, &array, tallies).unwrap()).unwrap();
+    }
+    txn.put_arrays_tally(all).unwrap();
 }
 
 fn descriptor(txn: &WriteTxn<'_>, id: ArrayId) -> Descriptor {
@@ -103,7 +142,7 @@ fn descriptor(txn: &WriteTxn<'_>, id: ArrayId) -> Descriptor {
 }
 
 fn put_array(txn: &mut WriteTxn<'_>, name: &str, descriptor: &Descriptor) {
-    txn.put(txn.dbs().arrays, name.as_bytes(), &encode_array(name, descriptor).unwrap()).unwrap();
+    txn.put(txn.dbs().arrays, name.as_bytes(), &encode_array(name, descriptor, Tallies::default()).unwrap()).unwrap();
 }
 
 fn put_block(txn: &mut WriteTxn<'_>, block: u64, segments: &[(u32, Run)]) {
@@ -560,4 +599,37 @@ fn a_sound_database_of_many_arrays_passes_in_parts() {
     assert!(report.is_sound(), "{report:?}");
     assert_eq!((counts.arrays, counts.blocks, counts.verified_pages), (51, 2, 17));
     assert_eq!(sound.look(Limits::default()).0, counts);
+}
+
+/// A sound record that is missing, all that refers to it included, would be a hole, and needs no other evidence.
+#[test]
+fn records_that_are_missing_or_older_are_found_by_what_is_known_of_all() {
+    for (what, missing) in
+        [("blocks", (|dbs| dbs.blocks) as HandleOf), ("sums", |dbs| dbs.sums), ("attrs", |dbs| dbs.attrs)]
+    {
+        let sound = Sound::new();
+        sound.damage(|txn| {
+            let db = missing(txn.dbs());
+            let (key, _) = first_record(txn, db);
+            assert!(txn.delete(db, &key).unwrap());
+        });
+        let text = sound.store.check(false).unwrap_err().to_string();
+        assert!(text.contains("array \"a\"") && text.contains("there should be"), "{what}: {text}");
+    }
+    let sound = Sound::new();
+    let mut before = None;
+    sound.damage(|txn| before = Some(first_record(txn, txn.dbs().attrs)));
+    let (key, before) = before.unwrap();
+    sound.write(|txn| {
+        let attr = StoredAttr { version: Version(2), value: Some(json!("K")) };
+        txn.put(txn.dbs().attrs, &key, &encode_attr(&key, "unit", &attr).unwrap()).unwrap();
+    });
+    sound.damage(|txn| txn.put(txn.dbs().attrs, &key, &before).unwrap());
+    let text = sound.store.check(false).unwrap_err().to_string();
+    assert!(text.contains("1 records of attributes were found, which are not the 1"), "{text}");
+    // An array that is gone with all its records, but for the pages that they refer to.
+    let sound = Sound::new();
+    sound.damage(|txn| assert!(txn.delete(txn.dbs().arrays, b"a").unwrap()));
+    let text = sound.store.check(false).unwrap_err().to_string();
+    assert!(text.contains("0 sound arrays were found, which are not the 1"), "{text}");
 }

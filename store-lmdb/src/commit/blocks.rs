@@ -16,7 +16,8 @@ use crate::codec::{Packer, Unpacker};
 use crate::data::Data;
 use crate::index::WriteTxn;
 use crate::record::{
-    SUMS, StoredBlock, StoredSegment, Unit, attr_key, block_key, decode_block, encode_block, numbered_key, runs_of,
+    SUMS, StoredBlock, StoredSegment, Tallies, Tally, Unit, attr_key, block_key, decode_block, encode_block,
+    numbered_key, runs_of,
 };
 
 /// Records deleted, and freed runs kept in memory, at a time: an array may have any number.
@@ -64,6 +65,8 @@ pub(super) struct Blocks<'c, 't, 'i> {
     pub(super) unpacker: Unpacker,
     /// Pages were written besides the payload.
     pub(super) wrote: bool,
+    /// What is known of all records of the array at hand.
+    pub(super) records: Tallies,
 }
 
 impl<'c, 't, 'i> Blocks<'c, 't, 'i> {
@@ -89,10 +92,14 @@ impl<'c, 't, 'i> Blocks<'c, 't, 'i> {
             packer: Packer::default(),
             unpacker: Unpacker::default(),
             wrote: false,
+            records: Tallies::default(),
         }
     }
 
     /// Deletes the blocks of an array from `from` on, with their checksums.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] if these were all, and not those that there should be.
     pub(super) fn drop_from(&mut self, array: ArrayId, size: BlockSize, from: u64) -> Result<()> {
         loop {
             let mut keys = Vec::new();
@@ -103,6 +110,7 @@ impl<'c, 't, 'i> Blocks<'c, 't, 'i> {
                 if ours {
                     keys.push(key.to_vec());
                     self.freed.extend(runs_of(&decode_block(key, value)?.segments));
+                    self.records.blocks.remove(key, value);
                 }
                 Ok(ours && keys.len() < AT_ONCE)
             })?;
@@ -118,20 +126,38 @@ impl<'c, 't, 'i> Blocks<'c, 't, 'i> {
         let (mib, rest) = (first_page / SUMS as u64, first_page % SUMS as u64);
         if rest > 0 {
             let mut txn = self.txn.borrow_mut();
-            let mut sums = SumsWriter::new(array);
+            let mut sums = SumsWriter::new(array, self.records.sums);
             for page in first_page..(mib + 1) * SUMS as u64 {
                 sums.set(&mut txn, page, 0)?;
             }
-            sums.flush(&mut txn)?;
+            self.records.sums = sums.finish(&mut txn)?;
         }
         let db = self.txn.borrow().dbs().sums;
-        delete_from(&mut self.txn.borrow_mut(), db, array, &numbered_key(array, mib + u64::from(rest > 0)))
+        let start = numbered_key(array, mib + u64::from(rest > 0));
+        delete_from(&mut self.txn.borrow_mut(), db, array, &start, &mut self.records.sums)?;
+        if from == 0 {
+            self.refuse_remains("blocks", array, self.records.blocks)?;
+            self.refuse_remains("checksums", array, self.records.sums)?;
+        }
+        Ok(())
     }
 
     /// Deletes the attributes of an array.
     pub(super) fn drop_attrs(&mut self, array: ArrayId) -> Result<()> {
         let db = self.txn.borrow().dbs().attrs;
-        delete_from(&mut self.txn.borrow_mut(), db, array, &attr_key(array, ""))
+        delete_from(&mut self.txn.borrow_mut(), db, array, &attr_key(array, ""), &mut self.records.attrs)?;
+        self.refuse_remains("attributes", array, self.records.attrs)
+    }
+
+    /// Refuses what is left to be known of records of an array when all that were found are deleted.
+    fn refuse_remains(&self, what: &str, array: ArrayId, records: Tally) -> Result<()> {
+        if records == Tally::default() {
+            return Ok(());
+        }
+        let dir = self.data.dir().display();
+        let text =
+            format!("{dir}: {what} of the array with id {} are missing in the index, or are not its own", array.0);
+        Err(Error::new(ErrorKind::Corrupt, text))
     }
 
     /// Lays the new pages of an array over its blocks, as they are stored now.
@@ -143,7 +169,7 @@ impl<'c, 't, 'i> Blocks<'c, 't, 'i> {
         payload: &Payload,
     ) -> Result<()> {
         let Some((name, descriptor)) = &change.after else { return Ok(()) };
-        let mut sums = SumsWriter::new(id);
+        let mut sums = SumsWriter::new(id, self.records.sums);
         let before_bytes = change.before.as_ref().map_or(0, |(_, before)| before.nbytes());
         let array = Target {
             id,
@@ -162,7 +188,8 @@ impl<'c, 't, 'i> Blocks<'c, 't, 'i> {
             }
             self.free_many()?;
         }
-        sums.flush(&mut self.txn.borrow_mut())
+        self.records.sums = sums.finish(&mut self.txn.borrow_mut())?;
+        Ok(())
     }
 
     /// All of a block is new, and compressed.
@@ -250,7 +277,7 @@ impl<'c, 't, 'i> Blocks<'c, 't, 'i> {
             }
         }
         let (key, db) = (block_key(array.id, change.block), txn.dbs().blocks);
-        txn.put(db, &key, &encode_block(&key, stored))
+        txn.replace(db, &key, Some(&encode_block(&key, stored)), &mut self.records.blocks)
     }
 
     /// Those of the changed pages that were written ahead: where they are, and their checksums; none if they are
@@ -280,13 +307,14 @@ impl<'c, 't, 'i> Blocks<'c, 't, 'i> {
     }
 }
 
-/// Deletes the records of an array in `db` from key `from` on, some at a time.
-fn delete_from(txn: &mut WriteTxn<'_>, db: Database, array: ArrayId, from: &[u8]) -> Result<()> {
+/// Deletes the records of an array in `db` from key `from` on, some at a time, and takes them off `tally`.
+fn delete_from(txn: &mut WriteTxn<'_>, db: Database, array: ArrayId, from: &[u8], tally: &mut Tally) -> Result<()> {
     loop {
         let mut keys = Vec::new();
-        txn.tables().scan(db, from, |key, _| {
+        txn.tables().scan(db, from, |key, value| {
             let ours = key.starts_with(&array.0.to_be_bytes());
             if ours {
+                tally.remove(key, value);
                 keys.push(key.to_vec());
             }
             Ok(ours && keys.len() < AT_ONCE)

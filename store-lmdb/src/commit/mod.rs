@@ -102,14 +102,15 @@ fn try_commit(
     crash::point("checked");
 
     // (6) A small payload, then records that refer to it, laid over those of this very state.
-    let current = names::look_up(&mut txn.borrow_mut(), change)?;
+    let mut current = names::look_up(&mut txn.borrow_mut(), change)?;
     let mut table = TxnSpace::new(&txn, &shared.data);
     let mut space = Space::new(&mut table);
     let oldest = tidy(shared, &txn, &mut space)?;
     let small = large.is_none().then(|| small::write(shared, change, packed, &mut space)).transpose()?;
     crash::point("small payload written");
     let mut blocks = Blocks::new(&txn, space, &shared.data, claim.map(|c| c.claim), large.is_some());
-    for ((at, array), now) in change.arrays.iter().enumerate().zip(&current) {
+    for ((at, array), now) in change.arrays.iter().enumerate().zip(&mut current) {
+        blocks.records = now.records;
         let size = array.before.as_ref().map(|(_, d)| d.block_size);
         // A removed array drops everything, whatever else the change says.
         let from = if array.after.is_none() { Some(0) } else { array.dropped_from };
@@ -122,7 +123,8 @@ fn try_commit(
         if let Some(payload) = large.or(small.as_ref()) {
             blocks.lay_over(at, array, now.id, payload)?;
         }
-        names::store_attrs(&mut txn.borrow_mut(), array, now.id)?;
+        now.records = blocks.records;
+        names::store_attrs(&mut txn.borrow_mut(), array, now)?;
     }
     blocks.free_all()?;
     if let Some(claim) = claim {
@@ -144,6 +146,9 @@ fn try_commit(
     let version = Version(txn.id());
     shared.commit_txn(txn)?;
     crash::point("committed");
+    for (array, now) in change.arrays.iter().zip(&current) {
+        shared.checked.follow(now.id, &now.before, array.after.is_some().then_some(now.records));
+    }
     Ok(Committed {
         version,
         ids: current.iter().map(|now| now.id).collect(),

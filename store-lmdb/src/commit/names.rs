@@ -4,7 +4,7 @@ use bigarray_core::store::{ArrayChange, Change, State};
 use bigarray_core::{ArrayId, Descriptor, Error, ErrorKind, Result, Version};
 
 use crate::index::WriteTxn;
-use crate::record::{Meta, StoredAttr, attr_key, encode_array, encode_attr};
+use crate::record::{Meta, StoredAttr, Tallies, attr_key, count_array, discount_array, encode_array, encode_attr};
 
 /// An array of the change in the state that the commit replaces.
 pub(super) struct Current {
@@ -12,6 +12,10 @@ pub(super) struct Current {
     pub(super) id: ArrayId,
     /// What it is there; `None` if it is created.
     pub(super) descriptor: Option<Descriptor>,
+    /// What is known there of all its records.
+    pub(super) before: Tallies,
+    /// The same as they are changed.
+    pub(super) records: Tallies,
 }
 
 impl Current {
@@ -29,12 +33,16 @@ pub(super) fn look_up(txn: &mut WriteTxn<'_>, change: &Change<'_>) -> Result<Vec
     for array in &change.arrays {
         found.push(match &array.before {
             Some((name, before)) => {
-                let now = txn.tables().array(name)?.unwrap_or_else(|| before.clone());
-                Current { id: before.id, descriptor: Some(now) }
+                // The look for conflicts has found it.
+                let Some((now, records)) = txn.tables().stored_array(name)? else {
+                    return Err(Error::new(ErrorKind::Corrupt, format!("array {name:?} was found, and then not")));
+                };
+                Current { id: before.id, descriptor: Some(now), before: records, records }
             }
             None => {
                 next += 1;
-                Current { id: ArrayId(next - 1), descriptor: None }
+                let records = Tallies::default();
+                Current { id: ArrayId(next - 1), descriptor: None, before: records, records }
             }
         });
     }
@@ -48,35 +56,46 @@ pub(super) fn look_up(txn: &mut WriteTxn<'_>, change: &Change<'_>) -> Result<Vec
 /// others of the same change.
 pub(super) fn store_arrays(txn: &mut WriteTxn<'_>, change: &Change<'_>, current: &[Current]) -> Result<()> {
     let db = txn.dbs().arrays;
-    for array in &change.arrays {
+    let before = txn.tables().arrays_tally()?;
+    let mut all = before;
+    for (array, current) in change.arrays.iter().zip(current) {
         if let Some((before, _)) = &array.before
             && array.after.as_ref().is_none_or(|(after, _)| after != before)
         {
             txn.delete(db, before.as_bytes())?;
+            discount_array(&mut all, before, current.id);
         }
     }
     for (array, current) in change.arrays.iter().zip(current) {
-        let Some((name, _)) = array.after.as_ref().filter(|_| array.touches_array()) else { continue };
+        let Some((name, _)) = &array.after else { continue };
         let kept = array.before.as_ref().is_some_and(|(before, _)| before == name);
-        if !kept && txn.tables().array(name)?.is_some() {
-            let text = format!("array {name:?}: two arrays of one transaction were given that name");
-            return Err(Error::new(ErrorKind::AlreadyExists, text));
+        if !kept {
+            if txn.tables().array(name)?.is_some() {
+                let text = format!("array {name:?}: two arrays of one transaction were given that name");
+                return Err(Error::new(ErrorKind::AlreadyExists, text));
+            }
+            count_array(&mut all, name, current.id);
         }
-        let stored = array.descriptor_at(Version(txn.id()), current.id, current.descriptor.as_ref());
+        let stored = match array.touches_array() {
+            true => array.descriptor_at(Version(txn.id()), current.id, current.descriptor.as_ref()),
+            // Attributes alone: what the array is now must stay.
+            false => current.descriptor.clone().filter(|_| current.records != current.before),
+        };
         if let Some(stored) = stored {
-            txn.put(db, name.as_bytes(), &encode_array(name, &stored)?)?;
+            txn.put(db, name.as_bytes(), &encode_array(name, &stored, current.records)?)?;
         }
     }
-    Ok(())
+    if all != before { txn.put_arrays_tally(all) } else { Ok(()) }
 }
 
 /// Sets and removes attributes.
-pub(super) fn store_attrs(txn: &mut WriteTxn<'_>, array: &ArrayChange<'_>, id: ArrayId) -> Result<()> {
+pub(super) fn store_attrs(txn: &mut WriteTxn<'_>, array: &ArrayChange<'_>, now: &mut Current) -> Result<()> {
     let db = txn.dbs().attrs;
     for attr in &array.attrs {
-        let key = attr_key(id, &attr.name);
+        let key = attr_key(now.id, &attr.name);
         let stored = StoredAttr { version: Version(txn.id()), value: attr.after.clone() };
-        txn.put(db, &key, &encode_attr(&key, &attr.name, &stored)?)?;
+        let value = encode_attr(&key, &attr.name, &stored)?;
+        txn.replace(db, &key, Some(&value), &mut now.records.attrs)?;
     }
     Ok(())
 }

@@ -3,17 +3,19 @@
 use bigarray_core::{ArrayId, Result};
 
 use crate::index::WriteTxn;
-use crate::record::{SUMS, Sums, encode_sums, numbered_key};
+use crate::record::{SUMS, Sums, Tally, encode_sums, numbered_key};
 
 /// The record at hand of one array. Pages come in ascending order, so each record is read and written once.
 pub(super) struct SumsWriter {
     array: ArrayId,
     at_hand: Option<(u64, Sums)>,
+    /// Of all checksums of the array.
+    tally: Tally,
 }
 
 impl SumsWriter {
-    pub(super) fn new(array: ArrayId) -> SumsWriter {
-        SumsWriter { array, at_hand: None }
+    pub(super) fn new(array: ArrayId, tally: Tally) -> SumsWriter {
+        SumsWriter { array, at_hand: None, tally }
     }
 
     /// Sets the checksum of a page of the array, counted from its start: 0 for a hole.
@@ -41,10 +43,17 @@ impl SumsWriter {
         Ok(())
     }
 
+    /// Stores what is left to store; returns the tally of all checksums of the array.
+    pub(super) fn finish(mut self, txn: &mut WriteTxn<'_>) -> Result<Tally> {
+        self.flush(txn)?;
+        Ok(self.tally)
+    }
+
     /// Stores the record at hand; one of zeros is as good as none.
-    pub(super) fn flush(&mut self, txn: &mut WriteTxn<'_>) -> Result<()> {
+    fn flush(&mut self, txn: &mut WriteTxn<'_>) -> Result<()> {
         let Some((mib, sums)) = self.at_hand.take() else { return Ok(()) };
         let (key, db) = (numbered_key(self.array, mib), txn.dbs().sums);
-        if sums == [0; SUMS] { txn.delete(db, &key).map(drop) } else { txn.put(db, &key, &encode_sums(&key, &sums)) }
+        let value = (sums != [0; SUMS]).then(|| encode_sums(&key, &sums));
+        txn.replace(db, &key, value.as_deref(), &mut self.tally)
     }
 }

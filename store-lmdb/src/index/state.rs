@@ -3,21 +3,25 @@
 use std::ops::{ControlFlow, Range};
 
 use bigarray_core::store::{BlockRecord, State};
-use bigarray_core::{ArrayId, BlockNo, Descriptor, Result, Version};
-use lmdb::Transaction;
+use bigarray_core::{ArrayId, BlockNo, Descriptor, Error, ErrorKind, Result, Version};
+use lmdb::{Database, Transaction};
 use serde_json::Value;
 
 use super::Tables;
 use crate::record::{
-    self, StoredAttr, StoredBlock, Sums, attr_key, attr_name, block_key, check_array_name, check_attr_name,
-    decode_array, decode_attr, decode_block, decode_sums, numbered_key, parse_numbered_key,
+    self, StoredAttr, StoredBlock, Sums, Tallies, Tally, attr_key, attr_name, block_key, check_array_name,
+    check_attr_name, count_array, decode_array, decode_attr, decode_block, decode_sums, numbered_key,
+    parse_numbered_key, unseal,
 };
+
+/// Records that are counted at a time.
+const TALLIED_AT_ONCE: usize = 4096;
 
 impl<T: Transaction> Tables<'_, T> {
     /// What is stored of a block; `None` if nothing was ever stored to it.
     pub(crate) fn stored_block(&self, array: ArrayId, block: BlockNo) -> Result<Option<StoredBlock>> {
         let key = block_key(array, block);
-        self.get(self.dbs().blocks, &key)?.map(|value| decode_block(&key, value)).transpose()
+        self.find("blocks", self.dbs().blocks, &key)?.map(|value| decode_block(&key, value)).transpose()
     }
 
     /// Visits the stored blocks in `range`, ascending, until `visit` says `false`.
@@ -30,10 +34,13 @@ impl<T: Transaction> Tables<'_, T> {
         if range.is_empty() {
             return Ok(());
         }
-        self.scan(self.dbs().blocks, &block_key(array, BlockNo(range.start)), |key, value| {
+        let start = block_key(array, BlockNo(range.start));
+        self.check_beside("blocks", self.dbs().blocks, &start)?;
+        self.scan(self.dbs().blocks, &start, |key, value| {
             let (id, block) = parse_numbered_key("blocks", key)?;
             if id != array || block >= range.end {
-                return Ok(false);
+                // Or it is one of these, under a damaged key.
+                return unseal("blocks", key, value).map(|_| false);
             }
             visit(BlockNo(block), decode_block(key, value)?)
         })
@@ -42,7 +49,10 @@ impl<T: Transaction> Tables<'_, T> {
     /// Every attribute that the array has or had, in order of names.
     fn stored_attrs(&self, array: ArrayId) -> Result<Vec<(String, StoredAttr)>> {
         let mut found = Vec::new();
-        self.scan(self.dbs().attrs, &attr_key(array, ""), |key, value| {
+        let start = attr_key(array, "");
+        self.check_beside("attrs", self.dbs().attrs, &start)?;
+        self.scan(self.dbs().attrs, &start, |key, value| {
+            unseal("attrs", key, value)?;
             let (id, name) = attr_name(key)?;
             if id == array {
                 found.push((name.to_owned(), decode_attr(key, value)?));
@@ -50,6 +60,39 @@ impl<T: Transaction> Tables<'_, T> {
             Ok(id == array)
         })?;
         Ok(found)
+    }
+
+    /// The array of that name, and what is known of all its records.
+    pub(crate) fn stored_array(&self, name: &str) -> Result<Option<(Descriptor, Tallies)>> {
+        let value = self.find("arrays", self.dbs().arrays, name.as_bytes())?;
+        value.map(|value| decode_array(name.as_bytes(), value).map(|(_, array, records)| (array, records))).transpose()
+    }
+
+    /// Adds the records of `array` in the table `name`, whose keys begin with its id, to `tally`: some from the key `from`
+    /// on. The key to go on from; `None` at the end.
+    pub(crate) fn add_to_tally(
+        &self,
+        name: &str,
+        db: Database,
+        array: ArrayId,
+        from: &[u8],
+        tally: &mut Tally,
+    ) -> Result<Option<Vec<u8>>> {
+        let (mut left, mut next) = (TALLIED_AT_ONCE, None);
+        self.scan(db, from, |key, value| {
+            unseal(name, key, value)?;
+            if !key.starts_with(&array.0.to_be_bytes()) {
+                return Ok(false);
+            }
+            if left == 0 {
+                next = Some(key.to_vec());
+                return Ok(false);
+            }
+            left -= 1;
+            tally.add(key, value);
+            Ok(true)
+        })?;
+        Ok(next)
     }
 
     /// Checksums of the pages of a MiB of an array; zeros if none is stored.
@@ -62,23 +105,30 @@ impl<T: Transaction> Tables<'_, T> {
 impl<T: Transaction> State for Tables<'_, T> {
     fn array(&self, name: &str) -> Result<Option<Descriptor>> {
         check_array_name(name)?;
-        let value = self.get(self.dbs().arrays, name.as_bytes())?;
-        value.map(|value| Ok(decode_array(name.as_bytes(), value)?.1)).transpose()
+        Ok(self.stored_array(name)?.map(|(array, _)| array))
     }
 
     fn arrays(&self) -> Result<Vec<(String, Descriptor)>> {
-        let mut found = Vec::new();
+        let (mut found, mut tally) = (Vec::new(), Tally::default());
         self.scan(self.dbs().arrays, &[], |key, value| {
-            found.push(decode_array(key, value)?);
+            let (name, array, _) = decode_array(key, value)?;
+            count_array(&mut tally, &name, array.id);
+            found.push((name, array));
             Ok(true)
         })?;
+        let stored = self.arrays_tally()?;
+        if tally != stored {
+            let text =
+                format!("the index lists {} arrays, which are not the {} there should be", found.len(), stored.records);
+            return Err(Error::new(ErrorKind::Corrupt, text));
+        }
         Ok(found)
     }
 
     fn attr(&self, array: ArrayId, name: &str) -> Result<Option<Value>> {
         check_attr_name(name)?;
         let key = attr_key(array, name);
-        let stored = self.get(self.dbs().attrs, &key)?.map(|value| decode_attr(&key, value)).transpose()?;
+        let stored = self.find("attrs", self.dbs().attrs, &key)?.map(|value| decode_attr(&key, value)).transpose()?;
         Ok(stored.and_then(|stored| stored.value))
     }
 

@@ -4,7 +4,7 @@ use bigarray_core::{Error, ErrorKind, Result};
 use lmdb::{Cursor, Database, Transaction};
 
 use super::{Dbs, Index, lmdb_error};
-use crate::record::{DatabaseId, Meta};
+use crate::record::{DatabaseId, Meta, Tally, bad, unseal};
 
 /// The tables of one transaction.
 pub(crate) struct Tables<'t, T> {
@@ -35,6 +35,43 @@ impl<'t, T: Transaction> Tables<'t, T> {
             Ok(value) => Ok(Some(value)),
             Err(lmdb::Error::NotFound) => Ok(None),
             Err(e) => Err(self.error("reading", e)),
+        }
+    }
+
+    /// The value at `key` of the table `name`. Where there is none, the records beside its place are looked at.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`]: a key is damaged by which it might have been found.
+    pub(crate) fn find(&self, name: &str, db: Database, key: &[u8]) -> Result<Option<&'t [u8]>> {
+        let found = self.get(db, key)?;
+        if found.is_none() {
+            self.check_beside(name, db, key)?;
+        }
+        Ok(found)
+    }
+
+    /// Sees that the records of table `name` before `key`, and from it on, are sound and lie on their sides of it. A search
+    /// for a record ends beside it even if its key is damaged, or that of another one which the search has to pass: all
+    /// other comparisons come out right. Then the key that was met does not fit its record, or lies on the wrong side.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] naming the record that is not sound.
+    pub(crate) fn check_beside(&self, name: &str, db: Database, key: &[u8]) -> Result<()> {
+        let cursor = self.txn.open_ro_cursor(db).map_err(|e| self.error("opening a cursor", e))?;
+        let get = |key: Option<&[u8]>, op| match cursor.get(key, None, op) {
+            Ok((Some(found), value)) => Ok(Some((found, value))),
+            Ok((None, _)) | Err(lmdb::Error::NotFound) => Ok(None),
+            Err(e) => Err(self.error("searching", e)),
+        };
+        let behind = get(Some(key), lmdb_sys::MDB_SET_RANGE)?;
+        let before = get(None, if behind.is_some() { lmdb_sys::MDB_PREV } else { lmdb_sys::MDB_LAST })?;
+        for (found, value) in behind.into_iter().chain(before) {
+            unseal(name, found, value)?;
+        }
+        match (behind, before) {
+            (Some((found, _)), _) if found < key => Err(bad(name, found, "it lies behind one with a higher key")),
+            (_, Some((found, _))) if found >= key => Err(bad(name, found, "it lies before one with a lower key")),
+            _ => Ok(()),
         }
     }
 
@@ -76,6 +113,11 @@ impl<'t, T: Transaction> Tables<'t, T> {
     /// The id of the database.
     pub(crate) fn id(&self) -> Result<DatabaseId> {
         Meta::decode_id(self.meta_value(Meta::ID)?)
+    }
+
+    /// What is known of all arrays.
+    pub(crate) fn arrays_tally(&self) -> Result<Tally> {
+        Meta::decode_arrays(self.meta_value(Meta::ARRAYS)?)
     }
 
     fn meta_value(&self, name: &str) -> Result<&'t [u8]> {

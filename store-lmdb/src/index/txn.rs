@@ -18,7 +18,7 @@ use super::environment::{Slots, Writing};
 use super::map::CountedWrite;
 use super::{Dbs, Index, Tables, lmdb_error, write_error};
 use crate::alloc::{Bitmap, HEADER};
-use crate::record::{DatabaseId, Meta, chunk_key, encode_bitmap, encode_fit, fit_key};
+use crate::record::{DatabaseId, Meta, Tally, chunk_key, encode_bitmap, encode_fit, fit_key};
 
 /// A committed state. Reading its tables needs no lock, but one thread at a time.
 pub(crate) struct ReadTxn {
@@ -171,6 +171,27 @@ impl<'i> WriteTxn<'i> {
         }
     }
 
+    /// Stores `value` at `key`, or deletes what is there, and keeps `tally` of that.
+    pub(crate) fn replace(&mut self, db: Database, key: &[u8], value: Option<&[u8]>, tally: &mut Tally) -> Result<()> {
+        let old = self.tables().get(db, key)?;
+        if let Some(old) = old {
+            tally.remove(key, old);
+        }
+        match value {
+            Some(value) => {
+                tally.add(key, value);
+                self.put(db, key, value)
+            }
+            None if old.is_some() => self.delete(db, key).map(drop),
+            None => Ok(()),
+        }
+    }
+
+    /// Stores what is known of all arrays.
+    pub(crate) fn put_arrays_tally(&mut self, tally: Tally) -> Result<()> {
+        self.put(self.dbs().meta, Meta::ARRAYS.as_bytes(), &Meta::encode_arrays(tally))
+    }
+
     /// Stores a number under `name` in `meta`.
     pub(crate) fn put_meta(&mut self, name: &str, number: u64) -> Result<()> {
         self.put(self.dbs().meta, name.as_bytes(), &Meta::encode(name, number))
@@ -206,6 +227,8 @@ impl Index {
                 {
                     txn.put(dbs.meta, &name, &Meta::encode(name, number), WriteFlags::NO_OVERWRITE)?;
                 }
+                let none = Meta::encode_arrays(Tally::default());
+                txn.put(dbs.meta, &Meta::ARRAYS, &none, WriteFlags::NO_OVERWRITE)?;
                 txn.put(dbs.meta, &Meta::ID, &Meta::encode_id(*id), WriteFlags::NO_OVERWRITE)?;
                 // Of the first chunk all is free but the header.
                 let mut free = Bitmap::FULL;

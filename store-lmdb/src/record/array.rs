@@ -4,7 +4,7 @@ use bigarray_core::{ArrayId, BlockSize, Codec, Descriptor, Error, ErrorKind, Ord
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{bad, seal, unseal};
+use super::{Tallies, Tally, bad, seal, unseal};
 
 /// Longest name of an array or attribute, in bytes.
 const MAX_NAME_BYTES: usize = 255;
@@ -22,6 +22,7 @@ struct StoredArray {
     changed: u64,
     reshaped: u64,
     named: u64,
+    records: Tallies,
 }
 
 /// A codec's name: `plain`, `lz4`, `zstd:LEVEL`, the last two with `+shuffle` behind them where bytes are shuffled.
@@ -85,8 +86,8 @@ fn check_name(what: &str, name: &str) -> Result<()> {
     Err(Error::new(ErrorKind::Invalid, format!("no {what} can be named {name:?}: {rule}")))
 }
 
-/// As stored under `name`.
-pub(crate) fn encode_array(name: &str, d: &Descriptor) -> Result<Vec<u8>> {
+/// As stored under `name`, with what is known of all records of the array.
+pub(crate) fn encode_array(name: &str, d: &Descriptor, records: Tallies) -> Result<Vec<u8>> {
     let stored = StoredArray {
         id: d.id.0,
         dtype: d.dtype.clone(),
@@ -98,12 +99,13 @@ pub(crate) fn encode_array(name: &str, d: &Descriptor) -> Result<Vec<u8>> {
         changed: d.changed.0,
         reshaped: d.reshaped.0,
         named: d.named.0,
+        records,
     };
     Ok(seal(name.as_bytes(), to_json(name, &stored)?))
 }
 
 /// Back from what was stored.
-pub(crate) fn decode_array(key: &[u8], value: &[u8]) -> Result<(String, Descriptor)> {
+pub(crate) fn decode_array(key: &[u8], value: &[u8]) -> Result<(String, Descriptor, Tallies)> {
     let name = str::from_utf8(key).map_err(|e| bad("arrays", key, "its name is no UTF-8").with_source(e))?;
     let value = unseal("arrays", key, value)?;
     let stored: StoredArray =
@@ -128,7 +130,21 @@ pub(crate) fn decode_array(key: &[u8], value: &[u8]) -> Result<(String, Descript
         reshaped: Version(stored.reshaped),
         named: Version(stored.named),
     };
-    Ok((name.to_owned(), descriptor))
+    Ok((name.to_owned(), descriptor, stored.records))
+}
+
+/// What an array counts as in the tally of all arrays, `tally`: its name and its id, which a commit to it does not change.
+pub(crate) fn count_array(tally: &mut Tally, name: &str, id: ArrayId) {
+    tally.add(name.as_bytes(), &counted(name, id));
+}
+
+/// Takes back [`count_array`].
+pub(crate) fn discount_array(tally: &mut Tally, name: &str, id: ArrayId) {
+    tally.remove(name.as_bytes(), &counted(name, id));
+}
+
+fn counted(name: &str, id: ArrayId) -> Vec<u8> {
+    seal(name.as_bytes(), id.0.to_le_bytes().to_vec())
 }
 
 /// Key of an attribute.

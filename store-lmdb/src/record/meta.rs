@@ -2,7 +2,7 @@
 
 use bigarray_core::Result;
 
-use super::{DatabaseId, Reader, seal};
+use super::{DatabaseId, Reader, Tally, seal};
 
 /// Names of the records in `meta`.
 pub(crate) struct Meta;
@@ -14,6 +14,8 @@ impl Meta {
     pub(crate) const FORMAT_VERSION: u64 = 2;
     /// The id that the index has in common with the data file.
     pub(crate) const ID: &'static str = "id";
+    /// The tally of all arrays.
+    pub(crate) const ARRAYS: &'static str = "arrays";
     /// The id that the next array gets.
     pub(crate) const NEXT_ARRAY: &'static str = "next-array";
     /// Chunks of the data file that were ever handed out are below this one.
@@ -30,6 +32,19 @@ impl Meta {
         let number = reader.u64()?;
         reader.end()?;
         Ok(number)
+    }
+
+    /// The tally of all arrays.
+    pub(crate) fn encode_arrays(tally: Tally) -> Vec<u8> {
+        seal(Meta::ARRAYS.as_bytes(), [tally.records.to_le_bytes(), tally.sum.to_le_bytes()].concat())
+    }
+
+    /// Back from what was stored.
+    pub(crate) fn decode_arrays(value: &[u8]) -> Result<Tally> {
+        let mut reader = Reader::new("meta", Meta::ARRAYS.as_bytes(), value)?;
+        let tally = Tally { records: reader.u64()?, sum: reader.u64()? };
+        reader.end()?;
+        Ok(tally)
     }
 
     /// The id of the database.

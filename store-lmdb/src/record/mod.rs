@@ -9,12 +9,15 @@ mod header;
 mod meta;
 mod space;
 mod sums;
+mod tally;
 #[cfg(test)]
 mod tests;
 
 use bigarray_core::{ArrayId, BlockNo, Error, ErrorKind, Result};
 
-pub(crate) use array::{StoredAttr, attr_key, attr_name, decode_array, decode_attr, encode_array, encode_attr};
+pub(crate) use array::{
+    StoredAttr, attr_key, attr_name, count_array, decode_array, decode_attr, discount_array, encode_array, encode_attr,
+};
 pub use array::{check_array_name, check_attr_name};
 pub(crate) use block::{
     MAX_SEGMENTS, Place, StoredBlock, StoredSegment, Unit, decode_block, encode_block, runs_of, units_of,
@@ -26,6 +29,7 @@ pub(crate) use space::{
     encode_freed, fit_key, freed_key, parse_chunk_key, parse_fit_key, parse_freed_key, parse_owner,
 };
 pub(crate) use sums::{SUMS, Sums, decode_sums, encode_sums};
+pub(crate) use tally::{Tallies, Tally};
 
 /// Bytes of the checksum at the end of a value.
 const CRC_BYTES: usize = 4;

@@ -133,9 +133,11 @@ proptest! {
     }
 
     #[test]
-    fn an_array_is_itself_again(name in "\\PC{1,40}", descriptor in descriptor()) {
-        let value = encode_array(&name, &descriptor).unwrap();
-        prop_assert_eq!(decode_array(name.as_bytes(), &value).unwrap(), (name, descriptor));
+    fn an_array_is_itself_again(name in "\\PC{1,40}", descriptor in descriptor(), records in any::<u64>()) {
+        let tally = |n: u64| Tally { records: n, sum: n.wrapping_mul(0x9e37_79b9_7f4a_7c15) };
+        let records = Tallies { blocks: tally(records), sums: tally(!records), attrs: Tally::default() };
+        let value = encode_array(&name, &descriptor, records).unwrap();
+        prop_assert_eq!(decode_array(name.as_bytes(), &value).unwrap(), (name, descriptor, records));
     }
 
     #[test]
@@ -203,6 +205,12 @@ fn segments_that_follow_each_other_in_the_file_are_one() {
     );
 }
 
+/// What a descriptor says of an array without records.
+fn no_records() -> serde_json::Value {
+    let none = json!({"count": 0, "sum": 0});
+    json!({"blocks": none, "sums": none, "attrs": none})
+}
+
 #[test]
 fn an_attribute_that_was_removed_is_told_from_one_that_is_null() {
     let key = attr_key(ArrayId(3), "unit");
@@ -222,8 +230,9 @@ fn an_unknown_codec_is_unsupported_and_named() {
     let error = decode_block(&key, &seal(&key, value)).unwrap_err();
     assert!(error.is_unsupported() && error.to_string().contains("codec 9"), "{error}");
 
+    let none = no_records();
     let array = json!({"id": 1, "dtype": "<f8", "item_size": 8, "shape": [2], "order": "C", "block_size": 65536,
-        "codec": "", "changed": 1, "reshaped": 1, "named": 1});
+        "codec": "", "changed": 1, "reshaped": 1, "named": 1, "records": none});
     let decode = |codec: &str| {
         let mut array = array.clone();
         array["codec"] = json!(codec);
@@ -282,7 +291,8 @@ fn compressed_pages_that_cannot_be_are_corrupt() {
 
 #[test]
 fn an_array_that_fits_no_address_space_is_corrupt() {
+    let none = no_records();
     let array = json!({"id": 1, "dtype": "<f8", "item_size": 8, "shape": [usize::MAX], "order": "C", "block_size": 65536,
-        "codec": "plain", "changed": 1});
+        "codec": "plain", "changed": 1, "records": none});
     assert!(decode_array(b"a", &seal(b"a", array.to_string().into_bytes())).unwrap_err().is_corrupt());
 }
