@@ -15,6 +15,7 @@ use bigarray_core::{Error, ErrorKind, PAGE, Result};
 use nix::errno::Errno;
 use nix::fcntl::FallocateFlags;
 use nix::libc;
+use nix::sys::statfs::{BTRFS_SUPER_MAGIC, fstatfs};
 use nix::unistd::{Whence, lseek};
 
 use crate::alloc::CHUNK;
@@ -35,6 +36,8 @@ pub(crate) struct Data {
     writable: Option<File>,
     dir: PathBuf,
     syncs: bool,
+    /// Whether the file is allocated before it is written to, where it is large.
+    preallocates: bool,
     /// A length that the file has on disk: it had it when it was last synced here.
     synced_bytes: AtomicU64,
     /// Why nothing may be written any more, until the database is opened again.
@@ -45,7 +48,10 @@ impl Data {
     /// The file `data` of `dir`.
     pub(crate) fn new(read_only: File, writable: Option<File>, dir: &Path, syncs: bool) -> Data {
         let (synced_bytes, failed) = (AtomicU64::new(0), Mutex::new(None));
-        Data { read_only, writable, dir: dir.to_owned(), syncs, synced_bytes, failed }
+        // There one `fallocate` ends compression of the file for good; what it allocates is copied when it is written to, so
+        // that it makes sure of nothing.
+        let preallocates = !fstatfs(&read_only).is_ok_and(|fs| fs.filesystem_type() == BTRFS_SUPER_MAGIC);
+        Data { read_only, writable, dir: dir.to_owned(), syncs, preallocates, synced_bytes, failed }
     }
 
     /// The database, for messages.
@@ -144,7 +150,7 @@ impl Data {
         let Some(bytes) = chunks.checked_mul(CHUNK).filter(|b| *b <= i64::MAX as u64) else {
             return Err(self.io("lengthening", Errno::EFBIG.into()));
         };
-        if chunks >= PREALLOCATED_FROM {
+        if self.preallocates && chunks >= PREALLOCATED_FROM {
             let ahead = bytes.saturating_add((chunks / AHEAD_PART).min(AHEAD) * CHUNK);
             for end in [ahead, bytes] {
                 match allocate(file, FallocateFlags::empty(), length as i64, (end - length) as i64) {

@@ -37,6 +37,13 @@ impl Db {
         fs::metadata(self.path.join("data")).expect("the data file").len()
     }
 
+    /// What the file system gives a file at a time: a file of one byte takes so much.
+    pub(crate) fn unit_bytes(&self) -> u64 {
+        let file = tempfile::NamedTempFile::new_in(self.path.parent().expect("a directory")).expect("a file");
+        fs::write(file.path(), [1]).and_then(|()| file.as_file().sync_all()).expect("writing a byte");
+        file.as_file().metadata().expect("a file").blocks() * 512
+    }
+
     /// Bytes that the data file takes on disk.
     pub(crate) fn data_bytes(&self) -> u64 {
         fs::metadata(self.path.join("data")).expect("the data file").blocks() * 512

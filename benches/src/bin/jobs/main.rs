@@ -16,6 +16,7 @@ mod random;
 mod rewrite;
 mod statistics;
 mod stream;
+mod verify;
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -63,7 +64,7 @@ struct Part {
     run: fn(&Ground) -> Outcome<()>,
 }
 
-const JOBS: [(&str, &[Part]); 9] = [
+const JOBS: [(&str, &[Part]); 10] = [
     ("ingest", &ingest::PARTS),
     ("rewrite", &rewrite::PARTS),
     ("statistics", &statistics::PARTS),
@@ -73,6 +74,7 @@ const JOBS: [(&str, &[Part]); 9] = [
     ("dirty", &dirty::PARTS),
     ("codec-scan", &codec_scan::PARTS),
     ("budget-cost", &budget_cost::PARTS),
+    ("verify", &verify::PARTS),
 ];
 
 fn names() -> Vec<&'static str> {

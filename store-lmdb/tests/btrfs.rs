@@ -1,0 +1,44 @@
+//! On btrfs, where what is written is compressed as the mount says, however large the file.
+
+mod outside;
+mod support;
+
+use std::path::Path;
+use std::process::Command;
+
+use bigarray_core::store::Store as _;
+use bigarray_core::testing::Edit;
+use nix::sys::statvfs::statvfs;
+
+use outside::Mount;
+use support::{Written, check, commit, commit_ahead, large_array_of, now, open};
+
+/// More than what is lengthened without preallocation.
+const BLOCKS: u64 = 90;
+
+fn free_bytes(at: &Path) -> u64 {
+    // What is written shows when it is on disk.
+    nix::unistd::sync();
+    let fs = statvfs(at).unwrap();
+    fs.blocks_available() * fs.fragment_size()
+}
+
+#[test]
+fn a_file_that_grows_beyond_what_is_preallocated_elsewhere_is_compressed_as_the_mount_says() {
+    let Some(mount) = Mount::image("btrfs", 512 << 20) else { return };
+    let remounted = Command::new("mount").args(["-o", "remount,compress-force=zstd"]).arg(&mount.at).status();
+    assert!(remounted.unwrap().success());
+    let store = open(&mount.at.join("a.bigarray"));
+    commit(&store, |_| Edit::create("a", large_array_of(BLOCKS as usize)));
+    let before = free_bytes(&mount.at);
+    // What is alike all over, but not zeros.
+    let base = now(&store);
+    let array = base.array("a").unwrap().unwrap();
+    let ahead = store.ahead().unwrap();
+    let bytes = vec![7; array.block_size.bytes()];
+    let written: Vec<Written> = (0..BLOCKS).map(|block| (block, ahead.write(&array, 0, &bytes).unwrap())).collect();
+    commit_ahead(&store, &*base, &*ahead, &written).unwrap();
+    let taken = before.saturating_sub(free_bytes(&mount.at));
+    assert!(taken < BLOCKS * (2 << 20) / 2, "{BLOCKS} blocks of 2 MiB take {} MiB", taken >> 20);
+    check(&store);
+}
