@@ -2,7 +2,7 @@
 
 mod outside;
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -36,6 +36,8 @@ fn open_with_limit(path: &Path, limit: Duration) -> bigarray_core::Result<Arc<Lm
 /// Where locks on `data` begin, and what the first two for which one waits are for.
 const OPENING: i64 = 1 << 62;
 const TURN: i64 = OPENING + 4;
+/// The same of `index-lock`.
+const WRITING: i64 = (1 << 62) + 1;
 
 /// Takes a lock as another process of this version would; it is free again when the file is closed.
 fn hold(path: &Path, at: i64) -> File {
@@ -227,6 +229,67 @@ fn where_no_thread_can_be_had_a_wait_ends_all_the_same() {
     assert_eq!(other.hear(), "ok");
     other.finish();
     assert!(shows_now(&open(&path).unwrap(), "a", 3));
+}
+
+/// LMDB's own tools lock its whole table for a moment when they open it; LMDB would wait for one that is stopped just then.
+#[test]
+fn opening_beside_a_program_that_keeps_lmdbs_lock_table_ends_at_its_limit() {
+    play(|path| {
+        let table = File::options().read(true).write(true).open(path.join("index-lock")).unwrap();
+        let (l_type, l_whence) = (libc::F_WRLCK as libc::c_short, libc::SEEK_SET as libc::c_short);
+        let all = libc::flock { l_type, l_whence, l_start: 0, l_len: 1, l_pid: 0 };
+        fcntl(&table, FcntlArg::F_SETLK(&all)).unwrap();
+        say("locked");
+        wait();
+    });
+    let dir = tempfile::tempdir().unwrap();
+    let path = database(dir.path());
+    let mut other = Other::start(&path);
+    assert_eq!(other.hear(), "locked");
+    let error = refused(open_with_limit(&path, SHORT));
+    let text = error.to_string();
+    assert!(error.is_in_use() && text.contains("the lock table of LMDB"), "{error:?}");
+    assert!(text.contains(&format!("process {}", other.child.id())), "{text}");
+    other.go();
+    other.finish();
+    write(&open_with_limit(&path, Duration::from_secs(30)).unwrap(), "a", 2).unwrap();
+}
+
+/// A commit was given up and the database closed, while a thread still waits in the kernel for the right to write.
+#[test]
+fn a_wait_that_was_given_up_takes_no_locks_of_the_database_opened_again() {
+    play(|path| {
+        let table = File::options().read(true).write(true).open(path.join("index-lock")).unwrap();
+        lock(&table, WRITING).unwrap();
+        say("locked");
+        wait();
+        drop(table);
+        wait();
+        // Refused if it lost its locks.
+        say_result(&open(path).and_then(|store| write(&store, "a", 3)));
+    });
+    let dir = tempfile::tempdir().unwrap();
+    let path = database(dir.path());
+    let mut other = Other::start(&path);
+    assert_eq!(other.hear(), "locked");
+    let store = open_with_limit(&path, SHORT).unwrap();
+    let error = refused(write(&store, "a", 2));
+    assert!(error.is_in_use() && error.to_string().contains("the right to write"), "{error:?}");
+    drop(store);
+    let store = open(&path).unwrap();
+    let snapshot = store.snapshot().unwrap();
+    other.go();
+    while fs::read_dir("/proc/self/task")
+        .unwrap()
+        .flatten()
+        .any(|task| fs::read_to_string(task.path().join("comm")).is_ok_and(|name| name.starts_with("bigarray-lock")))
+    {
+        thread::sleep(Duration::from_millis(5));
+    }
+    other.go();
+    assert_eq!(other.hear(), "ok");
+    other.finish();
+    assert!(shows(&*snapshot, "a", 1) && shows_now(&store, "a", 3));
 }
 
 #[test]

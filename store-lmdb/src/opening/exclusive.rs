@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::io;
 use std::marker::PhantomData;
+use std::mem;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Thread};
 
@@ -113,7 +114,14 @@ impl Exclusive {
             }
             if !state.is_asked && has_thread {
                 let asking = Arc::clone(self);
-                has_thread = ask(move || asking.ask());
+                has_thread = ask(move || {
+                    asking.ask();
+                    // The last to have it, long after who asked: its file stays open. LMDB loses its locks of `index-lock`
+                    // when any descriptor of that is closed, and may have it open again.
+                    if let Some(last) = Arc::into_inner(asking) {
+                        mem::forget(last);
+                    }
+                });
                 state.is_asked = has_thread;
             }
             if patience.left().is_zero() {
@@ -171,7 +179,7 @@ impl Drop for Held {
             return;
         }
         let mut state = self.of.state();
-        if std::mem::take(&mut state.is_locked) {
+        if mem::take(&mut state.is_locked) {
             self.of.unlock();
         }
         (state.holder, state.failure) = (None, None);

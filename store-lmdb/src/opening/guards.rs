@@ -17,7 +17,7 @@ use super::files::{Directory, FileId, failed};
 use super::locks::{self, LIVE, LOCKLESS, LockTable, OPENING, WRITER};
 use super::registry::Reservation;
 use super::table::{self, TableMap};
-use super::waiting::{Limit, Waiting, wait};
+use super::waiting::{Limit, Waiting, wait, wait_for_table};
 use super::{DATA, INDEX, LOCK_TABLE, clients, creation};
 use crate::alloc::Client;
 use crate::durability;
@@ -107,7 +107,13 @@ impl Guards {
     }
 
     /// Opens LMDB.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InUse`] if another program keeps its lock table for itself.
     pub(super) fn open_index(&self, flags: EnvironmentFlags, map_bytes: Option<usize>) -> Result<Env> {
+        if let Some(table) = &self.table {
+            wait_for_table(table, &Waiting::new(&self.dir.path, "the lock table of LMDB", self.limit.get()))?;
+        }
         Env::open(&self.dir, INDEX, flags | self.lmdb_flags(), map_bytes, self.gates()?)
     }
 

@@ -8,6 +8,8 @@ use std::path::Path;
 
 use super::locks::Lock;
 
+const UNSEEN: &str = "a process that cannot be seen from here: another user's, or of another PID namespace";
+
 /// Named at most.
 const NAMED: usize = 4;
 
@@ -15,16 +17,16 @@ const NAMED: usize = 4;
 pub(super) fn holders(file: &File, lock: Lock) -> String {
     let found = file.metadata().map_or_else(|_| Vec::new(), |file| find((file.dev(), file.ino()), lock));
     match found.as_slice() {
-        [] => "a process that cannot be seen from here: another user's, or of another PID namespace".to_owned(),
-        [one] => format!("process {one}"),
-        several => format!("processes {}", several.join(", ")),
+        [] => UNSEEN.to_owned(),
+        [one] => named(*one),
+        several => several.iter().map(|pid| named(*pid)).collect::<Vec<_>>().join(", "),
     }
 }
 
-fn find(id: (u64, u64), lock: Lock) -> Vec<String> {
+fn find(id: (u64, u64), lock: Lock) -> Vec<u32> {
     let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
     let numbers = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-    numbers.filter(|pid| has_lock(*pid, id, lock)).take(NAMED).map(named).collect()
+    numbers.filter(|pid| has_lock(*pid, id, lock)).take(NAMED).collect()
 }
 
 /// Whether a descriptor of the process is of an open file with such a lock.
@@ -51,11 +53,12 @@ fn lists(info: &str, inode: u64, lock: Lock) -> bool {
     })
 }
 
-/// Its number, and the name of its program.
-fn named(pid: u32) -> String {
+/// A process by its number, and the name of its program; 0 is one without a number here.
+pub(super) fn named(pid: u32) -> String {
     match fs::read_to_string(format!("/proc/{pid}/comm")) {
-        Ok(name) => format!("{pid} ({})", name.trim_end()),
-        Err(_) => pid.to_string(),
+        _ if pid == 0 => UNSEEN.to_owned(),
+        Ok(name) => format!("process {pid} ({})", name.trim_end()),
+        Err(_) => format!("process {pid}"),
     }
 }
 

@@ -159,6 +159,14 @@ impl LockTable {
         uninterrupted(&*self.0, &byte(libc::F_WRLCK, i64::from(number)), |l| FcntlArg::F_SETLK(l))
     }
 
+    /// The number of another program's process that has locked the whole table: LMDB would wait for it. 0 if it cannot be
+    /// seen from here.
+    pub(crate) fn locked_by(&self) -> io::Result<Option<u32>> {
+        let mut lock = byte(libc::F_RDLCK, TABLE);
+        fcntl(&*self.0, FcntlArg::F_GETLK(&mut lock))?;
+        Ok((lock.l_type != libc::F_UNLCK as libc::c_short).then_some(lock.l_pid.try_into().unwrap_or(0)))
+    }
+
     /// Takes a client's number, unless another client has it. Whether it was free.
     pub(crate) fn take_number(&self, number: u32) -> io::Result<bool> {
         Lock::Exclusive(client_byte(number)).take(&self.0)

@@ -18,8 +18,8 @@ use bigarray_process::Unshared;
 use nix::sys::signal::SigSet;
 
 use super::files::failed;
-use super::holders::holders;
-use super::locks::Lock;
+use super::holders::{holders, named};
+use super::locks::{Lock, LockTable};
 
 /// A commit of another process takes so long as a rule, at most.
 pub(super) const PROCESS: Duration = Duration::from_secs(3);
@@ -165,6 +165,18 @@ pub(crate) fn wait(file: &Arc<Unshared<File>>, lock: Lock, waiting: &Waiting) ->
         }
         patience.tell(|| holders(file, lock))?;
     }
+}
+
+/// Waits until no other program has locked the whole lock table, as one does for a moment that opens it with LMDB alone:
+/// LMDB waits for that too, but says nothing and knows no limit. None of ours has it so while another may open the
+/// database.
+pub(super) fn wait_for_table(table: &LockTable, waiting: &Waiting) -> Result<()> {
+    let mut patience = Patience::new(waiting, PROCESS);
+    while let Some(pid) = table.locked_by().map_err(|e| waiting.failed(e))? {
+        thread::sleep(patience.left().min(ASKED));
+        patience.tell(|| named(pid))?;
+    }
+    Ok(())
 }
 
 /// Starts the thread that waits in the kernel; whether it could be had.
