@@ -10,6 +10,7 @@ mod error;
 mod geometry;
 pub mod memory;
 mod pager;
+pub mod signals;
 pub mod store;
 #[cfg(feature = "testing")]
 pub mod testing;

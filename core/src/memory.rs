@@ -83,7 +83,17 @@ pub trait Span: Send + Sync {
     /// `why` first. Cannot fail: where even that cannot be had, the process is aborted.
     fn poison(&self, range: Range<usize>, why: &str);
 
+    /// Makes any access to missing pages end in SIGBUS, or in an error where the kernel makes it, until they are
+    /// [reset](Span::reset): for ranges that no view shows. Whoever waits there is to be [woken](Span::wake).
+    ///
+    /// # Errors
+    /// Then they are missing still.
+    fn withdraw(&self, range: Range<usize>) -> Result<()>;
+
     /// Back to missing (lazy) or zeros (eager), whatever was there. Nobody may be using the range.
+    ///
+    /// # Errors
+    /// Then the range holds anything.
     fn reset(&self, range: Range<usize>) -> Result<()>;
 
     /// From here on whoever writes to `range`, either zero memory or copied pages of a lazy span, waits for

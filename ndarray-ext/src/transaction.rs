@@ -2,7 +2,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bigarray_core::store::Turn;
-use bigarray_core::{ArrayId, Descriptor, Result, Savepoint, Version};
+use bigarray_core::{ArrayId, Descriptor, Result, Savepoint, Version, signals};
 use bigarray_store_lmdb::check_array_name;
 use ndarray::{Dimension, IntoDimension};
 
@@ -184,6 +184,7 @@ impl Transaction {
     /// changed is still there.
     pub fn savepoint(&mut self) -> Result<Savepoint> {
         self.home.check_process()?;
+        let _held = signals::hold_between_waits();
         self.inner.savepoint()
     }
 
@@ -205,6 +206,7 @@ impl Transaction {
     /// back to an earlier one. The transaction is as it was then.
     pub fn rollback(&mut self, savepoint: Savepoint) -> Result<()> {
         self.home.check_process()?;
+        let _held = signals::hold_between_waits();
         self.inner.rollback(savepoint)
     }
 
@@ -220,6 +222,7 @@ impl Transaction {
     /// Commits while holding `turn`, if any.
     pub(crate) fn commit_in(self, turn: Option<&dyn Turn>) -> Result<()> {
         self.home.check_process()?;
+        let _held = signals::hold_between_waits();
         self.inner.into_inner().commit(turn)
     }
 

@@ -6,10 +6,11 @@ use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::thread;
 
+use bigarray_core::signals::{self, Locked};
 use bigarray_core::store::DataFile;
 use bigarray_core::{Error, ErrorKind, PAGE, Result};
 use nix::errno::Errno;
@@ -88,8 +89,8 @@ impl Data {
         self.failed().is_some()
     }
 
-    fn failed(&self) -> std::sync::MutexGuard<'_, Option<String>> {
-        self.failed.lock().unwrap_or_else(PoisonError::into_inner)
+    fn failed(&self) -> Locked<'_, Option<String>> {
+        signals::lock(&self.failed)
     }
 
     /// Writes pages that no snapshot sees.
@@ -173,7 +174,7 @@ impl Data {
         let file = self.writable()?;
         if self.syncs {
             let length = self.length()?;
-            file.sync_data().map_err(|e| {
+            signals::let_through(|| file.sync_data()).map_err(|e| {
                 self.fail(&format!("syncing the data file failed: {e}"));
                 let text = format!("syncing the data file of {}: {e}; open the database again", self.dir.display());
                 Error::new(ErrorKind::Io, text).with_source(e)

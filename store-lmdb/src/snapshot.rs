@@ -1,8 +1,9 @@
 //! One committed state, as core sees it.
 
 use std::ops::{ControlFlow, Range};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
+use bigarray_core::signals::{self, Locked};
 use bigarray_core::store::{BlockRecord, DataFile, Snapshot, State};
 use bigarray_core::{ArrayId, BlockNo, Descriptor, Error, ErrorKind, PAGE, Result, Version};
 use lmdb::Database;
@@ -39,10 +40,10 @@ impl LmdbSnapshot {
         Ok(LmdbSnapshot { version: txn.version(), txn: Mutex::new(txn), file, shared: Arc::clone(shared) })
     }
 
-    fn txn(&self) -> Result<MutexGuard<'_, ReadTxn>> {
+    fn txn(&self) -> Result<Locked<'_, ReadTxn>> {
         self.shared.guards.check_process()?;
         // A visitor that panicked left nothing half-done: reading changes nothing.
-        Ok(self.txn.lock().unwrap_or_else(PoisonError::into_inner))
+        Ok(signals::lock(&self.txn))
     }
 
     /// The tally of all records of an array in one table. Other look-ups come between.

@@ -21,6 +21,7 @@
 //! | `limits` | the number of mappings |
 //! | `shortage` | errors that name the limit to raise, and whether it helps to try again |
 //! | `mapping`, `ioctl` | system calls |
+//! | `signals` | none arrives while its thread has what a fault needs |
 //! | `alarm` | last words |
 
 #[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
@@ -45,6 +46,7 @@ mod probe;
 mod read_ahead;
 mod self_test;
 mod shortage;
+mod signals;
 mod span;
 mod spans;
 mod threads;

@@ -19,6 +19,7 @@ use crate::pagemap::{PageTable, Reader};
 use crate::probe::{self, Probe, Source};
 use crate::self_test;
 use crate::shortage::{io_error, os_error};
+use crate::signals;
 use crate::span::UffdSpan;
 use crate::threads::Threads;
 
@@ -70,6 +71,7 @@ impl UffdMemory {
     pub fn new(options: MemoryOptions) -> Result<Arc<UffdMemory>> {
         let options = options.resolved()?;
         probe::page_size()?;
+        signals::provide();
         let probe = probe::userfaultfd(options.userfaultfd)?;
         let reader = probe::page_table(options.pagemap)?;
         let open = |source: Source, features| {

@@ -189,8 +189,9 @@ impl UffdSpan {
         // If it stops half way, it has protected pages that go below. The kernel does not mind which userfaultfd it is
         // registered with: it works for armed mappings too, whose pages would be back from the file at once.
         let armed = self.inner.arming.is_some() && self.inner.page_table.is_armed(addresses.clone()).unwrap_or(true);
-        if !armed && self.uffd()?.write_protect(addresses.start as *mut _, addresses.len()).is_ok() {
-            return self.range.discard(range);
+        let in_place = || holding::protect(self.uffd()?, &addresses).and_then(|()| self.range.discard(range));
+        if !armed && in_place().is_ok() {
+            return Ok(());
         }
         self.lay_anonymous(range, Access::Nothing)?;
         self.register(range)?;
@@ -367,6 +368,18 @@ impl Span for UffdSpan {
         }
         self.inner.mappings.installed();
         self.wake(range);
+    }
+
+    fn withdraw(&self, range: Range<usize>) -> Result<()> {
+        self.check(&range)?;
+        if range.is_empty() {
+            return Ok(());
+        }
+        self.range
+            .cover(&range, self.inner.empty.as_fd())
+            .map_err(|errno| self.refused(format!("making {} bytes inaccessible", range.end - range.start), errno))?;
+        self.inner.mappings.installed();
+        Ok(())
     }
 
     fn reset(&self, range: Range<usize>) -> Result<()> {

@@ -8,12 +8,12 @@ use std::thread::{self, JoinHandle};
 use bigarray_core::Result;
 use bigarray_core::store::DataFile;
 use crossbeam::channel::{Receiver, Sender, unbounded};
-use nix::sys::signal::{SigSet, Signal};
 
 use crate::jobs::Jobs;
 use crate::monitor::{self, Shared};
 use crate::read_ahead;
 use crate::shortage::thread_error;
+use crate::signals::hold_for_good;
 
 /// Read-aheads that may be waiting; more than that are dropped: they come too late anyway.
 const READ_AHEADS: usize = 32;
@@ -69,7 +69,7 @@ impl Threads {
     fn spawn(&mut self, name: &str, body: impl FnOnce(&Shared) + Send + 'static) -> Result<()> {
         let shared = self.shared.clone();
         let spawned = thread::Builder::new().name(name.to_owned()).spawn(move || {
-            block_signals();
+            let _held = hold_for_good();
             body(&shared);
         });
         let handle = spawned.map_err(|error| thread_error(name, error))?;
@@ -115,16 +115,6 @@ impl Drop for Threads {
             }
         }
     }
-}
-
-/// A signal handler of the program may touch a span; on one of these threads it would wait for itself.
-fn block_signals() {
-    let mut signals = SigSet::all();
-    // Faults of the thread itself: blocking those would only hide their cause.
-    for fault in [Signal::SIGSEGV, Signal::SIGBUS, Signal::SIGILL, Signal::SIGFPE, Signal::SIGTRAP] {
-        signals.remove(fault);
-    }
-    let _ = signals.thread_block();
 }
 
 fn run_errands(shared: &Shared, queue: &Receiver<Errand>) {

@@ -12,11 +12,12 @@ mod windows;
 mod writer;
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use crate::error::Result;
 use crate::memory::Memory;
 use crate::pager::{Budget, MemoryUse, Policy};
+use crate::signals::{self, Locked};
 use crate::store::{Snapshot, Store, Turn};
 use crate::verify::{Progress, Report};
 use pool::Pool;
@@ -105,8 +106,8 @@ impl Engine {
         self.store.turn()
     }
 
-    fn pool(&self) -> MutexGuard<'_, Pool> {
-        self.pool.lock().unwrap_or_else(PoisonError::into_inner)
+    fn pool(&self) -> Locked<'_, Pool> {
+        signals::lock(&self.pool)
     }
 }
 

@@ -11,6 +11,7 @@ use super::transaction::{Place, Transaction};
 use crate::descriptor::Descriptor;
 use crate::error::Result;
 use crate::pager::{Access, Pager};
+use crate::signals;
 
 /// An array open in a transaction. Dropping it closes it; what was changed stays with the transaction.
 pub struct Writer<'t> {
@@ -112,6 +113,7 @@ impl<'t> Writer<'t> {
     /// [`StoreFull`](crate::ErrorKind::StoreFull), [`Io`](crate::ErrorKind::Io), and the first failure to load any of
     /// the array's pages. What was changed is still there.
     pub fn flush(&mut self) -> Result<()> {
+        let _held = signals::hold_between_waits();
         self.slot_mut().write_ahead()
     }
 

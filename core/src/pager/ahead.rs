@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use crate::descriptor::{Descriptor, Version};
 use crate::error::Result;
 use crate::geometry::{BlockNo, PAGE};
+use crate::signals::{self, Locked};
 use crate::store::{Ahead, AheadPages, BlockChange, PageRun, PageSource, Store};
 
 /// Where one transaction writes ahead; nothing until it does.
@@ -21,7 +22,7 @@ impl AheadOfCommit {
     }
 
     fn begin(&self) -> Result<Arc<dyn Ahead>> {
-        let mut ahead = self.ahead.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ahead = signals::lock(&self.ahead);
         if ahead.is_none() {
             *ahead = Some(self.store.ahead()?);
         }
@@ -30,7 +31,7 @@ impl AheadOfCommit {
 
     /// What was begun, for the commit to take.
     pub(crate) fn begun(&self) -> Option<Arc<dyn Ahead>> {
-        self.ahead.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        signals::lock(&self.ahead).clone()
     }
 }
 
@@ -56,8 +57,8 @@ impl WrittenAhead {
         Arc::new(WrittenAhead { array: array.clone(), of: of.clone(), blocks: Mutex::default() })
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, AheadBlock>> {
-        self.blocks.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> Locked<'_, BTreeMap<u64, AheadBlock>> {
+        signals::lock(&self.blocks)
     }
 
     pub(crate) fn array(&self) -> &Descriptor {

@@ -2,11 +2,12 @@
 //! exceeded is decided in [`victims`](super::victims).
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use super::Pager;
 use super::evict::Outcome;
 use super::victims::{Queues, Victim};
+use crate::signals::{self, Locked};
 
 /// So many in a row that cannot be let go of just now are enough.
 const MOST_BUSY: usize = 64;
@@ -43,8 +44,8 @@ impl Budget {
         self.limit_bytes
     }
 
-    fn lock(&self) -> MutexGuard<'_, Queues> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> Locked<'_, Queues> {
+        signals::lock(&self.state)
     }
 
     pub(crate) fn in_use(&self) -> MemoryUse {

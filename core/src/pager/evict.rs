@@ -24,8 +24,6 @@
 //! What is clean is protected since it was copied, and equal to what it is loaded from again: that is (4) alone, where its
 //! protection was not lost.
 
-use std::sync::{MutexGuard, PoisonError};
-
 use super::ahead::WrittenAhead;
 use super::dirty::Changes;
 use super::fault::with_buffer;
@@ -36,6 +34,7 @@ use crate::descriptor::{Codec, Version};
 use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::BlockNo;
 use crate::memory::{TakenOut, WrittenTo};
+use crate::signals::{self, Locked};
 use crate::store::{Bytes, PageRun, PageSource};
 
 /// After one failed to be written so many blocks are not tried, each of which a thread would wait for: the disk may be full
@@ -56,6 +55,8 @@ pub(super) enum Outcome {
 impl Pager {
     /// Lets go of `block` if it is what was charged by `stamp`. No lock of a table may be held, and no buffer.
     pub(super) fn evict(&self, block: u64, stamp: u64) -> Outcome {
+        // Else a handler could come to need the block that its thread holds back.
+        let _held = signals::hold();
         let mut table = self.lock();
         let charged = |entry: &&Entry| entry.charge.as_ref().is_some_and(|c| c.stamp() == stamp);
         let Some(entry) = table.blocks.get(&block).filter(charged) else { return Outcome::Gone };
@@ -67,18 +68,22 @@ impl Pager {
             (Kind::Poisoned, _) => return Outcome::Busy,
             // No view lives.
             (_, false) => self.span.reset(bytes),
-            (Kind::Clean, true) => match self.span.evict(bytes) {
+            (Kind::Clean, true) => match self.span.evict(bytes.clone()) {
                 // Protection was lost, and with it the word of who wrote: it is to be compared.
                 Err(error) if error.is_in_use() => {
                     let _ = self.admit(&mut table, block, false);
                     return Outcome::Busy;
                 }
-                done => done,
+                // A part may be gone: then the rest should be, too.
+                done => done.or_else(|_| self.span.evict(bytes)),
             },
             (Kind::Zero | Kind::Dirty, true) if self.may_spill(&mut table) => return self.spill(table, block),
             _ => return Outcome::Busy,
         };
         if freed.is_err() {
+            if table.binding.is_none() {
+                table.distrust(block);
+            }
             return Outcome::Busy;
         }
         table.blocks.remove(&block);
@@ -94,7 +99,7 @@ impl Pager {
         self.residency == Residency::Lazy && self.policy.spill_under_views && !waits
     }
 
-    fn spill(&self, mut table: MutexGuard<'_, Table>, block: u64) -> Outcome {
+    fn spill(&self, mut table: Locked<'_, Table>, block: u64) -> Outcome {
         let bytes = self.bytes_of(&(block..block + 1));
         let (Some(binding), Some(entry)) = (table.binding.clone(), table.blocks.get(&block)) else {
             return Outcome::Gone;
@@ -170,18 +175,18 @@ impl Pager {
     }
 
     /// The table, of a span that nobody lets go of blocks of just now.
-    pub(super) fn alone(&self) -> MutexGuard<'_, Table> {
+    pub(super) fn alone(&self) -> Locked<'_, Table> {
         self.wait_while(self.lock(), |table| !table.spilling.is_empty())
     }
 
     pub(super) fn wait_while<'t>(
         &self,
-        mut table: MutexGuard<'t, Table>,
+        mut table: Locked<'t, Table>,
         others: impl Fn(&Table) -> bool,
-    ) -> MutexGuard<'t, Table> {
+    ) -> Locked<'t, Table> {
         // In a forked child there are no others that could come to an end.
         while others(&table) && self.memory.check_process().is_ok() {
-            table = self.loaded.wait(table).unwrap_or_else(PoisonError::into_inner);
+            table = table.wait(&self.loaded);
         }
         table
     }

@@ -89,7 +89,13 @@ impl Faults for Pager {
     fn missing(&self, offset: usize) -> Vec<Job> {
         let block = self.block_size.block_at(offset).0; // (2)
         let mut table = self.lock();
-        match table.state(block) {
+        let mut state = table.state(block);
+        if let State::Installed(_) = state
+            && self.is_to_be_loaded_again(&mut table, block)
+        {
+            state = table.state(block);
+        }
+        match state {
             State::Installed(_) => {
                 if table.is_dead && !table.blocks.contains_key(&block) {
                     // Emptied since faults ended: to wake alone would have it fault for ever.
@@ -102,8 +108,10 @@ impl Faults for Pager {
             }
             State::Loading => self.load_ahead_of_loading(&mut table, block), // who loads it wakes
             State::Missing => {
-                // Without a binding there is no view, so this is a message that came late and nobody waits.
-                let Some(mut load) = self.start(&mut table, block) else { return Vec::new() }; // (3)
+                let Some(mut load) = self.start(&mut table, block) else {
+                    self.withdraw(&mut table, offset); // without a binding there is no view
+                    return Vec::new();
+                }; // (3)
                 drop(table);
                 let plan = match load.ask() {
                     Ok(plan) => plan, // (4)
@@ -143,8 +151,10 @@ impl Faults for Pager {
 
     fn protected(&self, offset: usize) {
         let block = self.block_size.block_at(offset).0;
-        if let Err(error) = self.admit_writer(block, true) {
-            self.poison(&mut self.lock(), block, &error);
+        match self.admit_writer(block, true) {
+            Ok(true) => {}
+            Ok(false) => _ = self.answered_in_vain(&mut self.lock(), block),
+            Err(error) => self.poison(&mut self.lock(), block, &error),
         }
     }
 
@@ -427,18 +437,18 @@ impl Pager {
     }
 
     /// Clean → Dirty, and lets writers through. In any other state the message came late: they are only woken. Whether one is
-    /// at it, `by_store`, or may come.
-    pub(super) fn admit_writer(&self, block: u64, by_store: bool) -> Result<()> {
+    /// at it, `by_store`, or may come. Whether more than waking was to be done.
+    pub(super) fn admit_writer(&self, block: u64, by_store: bool) -> Result<bool> {
         let mut table = self.lock();
         let bytes = self.bytes_of(&(block..block + 1));
         if table.spilling.contains(&block) {
-            return Ok(()); // who writes it ahead wakes
+            return Ok(true); // who writes it ahead wakes
         }
         match table.blocks.get(&block) {
-            Some(entry) if entry.kind == Kind::Clean => self.admit(&mut table, block, by_store),
+            Some(entry) if entry.kind == Kind::Clean => self.admit(&mut table, block, by_store).map(|()| true),
             _ => {
                 self.span.wake(bytes);
-                Ok(())
+                Ok(false)
             }
         }
     }
@@ -452,6 +462,7 @@ impl Pager {
         if let Some(charge) = &entry.charge {
             charge.is_written_to();
         }
+        table.answered_in_vain.remove(&block);
         Ok(())
     }
 

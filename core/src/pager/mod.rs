@@ -26,6 +26,7 @@ mod evict;
 mod fault;
 mod flush;
 mod plan;
+mod progress;
 mod read_ahead;
 mod refresh;
 mod settle;
@@ -36,11 +37,12 @@ mod victims;
 use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, Weak};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::{BlockNo, BlockSize, PAGE, page_ceil};
 use crate::memory::{Memory, Residency, Span};
+use crate::signals::{self, Locked};
 use crate::store::Origin;
 pub(crate) use ahead::{AheadBlock, AheadOfCommit, WrittenAhead};
 pub use budget::MemoryUse;
@@ -202,8 +204,8 @@ impl Pager {
 
     /// The lock of a thread that panicked is taken all the same: what it guards changes by single steps, and
     /// [`Faults::fail`](crate::memory::Faults::fail) must get through.
-    fn lock(&self) -> MutexGuard<'_, Table> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> Locked<'_, Table> {
+        signals::lock_where(self.residency == Residency::Lazy, &self.table)
     }
 
     fn bytes_of(&self, blocks: &Range<u64>) -> Range<usize> {
@@ -215,6 +217,7 @@ impl Pager {
     /// that a write meets no fault, and no failure.
     pub(crate) fn prefetch(&self, bytes: &Range<usize>, for_writing: bool) -> Result<()> {
         self.memory.check_process()?;
+        let _held = signals::hold_between_waits();
         for block in self.block_size.blocks_in(bytes) {
             self.load_and_wait(block)?;
             if for_writing {
@@ -225,7 +228,7 @@ impl Pager {
             return Ok(());
         };
         for (extent, offset) in self.extents_in(bytes) {
-            self.span.read_in(extent, &file, offset, self.is_random())?;
+            signals::let_through(|| self.span.read_in(extent, &file, offset, self.is_random()))?;
         }
         Ok(())
     }
@@ -257,6 +260,8 @@ impl Pager {
     }
 
     fn load_and_wait(&self, block: u64) -> Result<()> {
+        // A handler that came to need this very block would wait for its own thread to load it.
+        let _held = signals::hold();
         let mut table = self.lock();
         loop {
             let load = match table.state(block) {
@@ -277,7 +282,7 @@ impl Pager {
                     Pager::load(load)?;
                     self.lock()
                 }
-                None => self.loaded.wait(table).unwrap_or_else(PoisonError::into_inner),
+                None => table.wait(&self.loaded),
             };
         }
     }

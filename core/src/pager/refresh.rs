@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 use std::ops::{ControlFlow, Range};
-use std::sync::MutexGuard;
 
 use super::budget::Room;
 use super::fault::with_buffer;
@@ -17,6 +16,7 @@ use super::{Pager, Residency};
 use crate::descriptor::{ArrayId, Version};
 use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::{BlockNo, Ranges};
+use crate::signals::Locked;
 use crate::store::BlockRecord;
 
 /// What this process knows of an array's changes between two of its versions; see [`Pager::bind`].
@@ -40,6 +40,9 @@ impl Pager {
         let mut table = self.alone();
         table.refuse_if_failed()?; // after its last release, that is
         table.raise_generation();
+        if std::mem::take(&mut table.is_withdrawn) {
+            table.gaps(self.blocks()).into_iter().try_for_each(|gap| self.span.reset(self.bytes_of(&gap)))?;
+        }
         let suspects = match (table.right_for.take(), binding.array) {
             (Some((before, version)), Some(array)) if before == array => {
                 if version == changed {
@@ -129,7 +132,7 @@ impl Pager {
     /// The only reference to what the span showed, as far as its loads go: where the state it is of ends, it does so with
     /// this. None of them waits for a lock that a caller holds: for a commit's, if they write ahead for room, but a commit
     /// lets go of spans after it.
-    fn take_binding(&self) -> (MutexGuard<'_, Table>, Option<Binding>) {
+    fn take_binding(&self) -> (Locked<'_, Table>, Option<Binding>) {
         let mut table = self.alone();
         table.raise_generation();
         let binding = table.binding.take();
@@ -205,8 +208,16 @@ impl Pager {
             runs = std::iter::once(first.start..last.end).collect();
         }
         for run in runs {
-            self.span.reset(self.bytes_of(&run))?;
+            let emptied = self.span.reset(self.bytes_of(&run));
             let gone: Vec<u64> = table.blocks.range(run).map(|(&block, _)| block).collect();
+            if let Err(error) = emptied {
+                // Some of it may be there and some not: whoever looks at it must not wait for what never comes.
+                let is_seen = table.binding.is_some();
+                for block in gone {
+                    if is_seen { self.poison(table, block, &error) } else { table.distrust(block) }
+                }
+                return Err(error);
+            }
             gone.iter().for_each(|block| drop(table.blocks.remove(block)));
         }
         Ok(())

@@ -92,6 +92,10 @@ impl Span for Shifted {
         self.span.poison(self.at(range), why);
     }
 
+    fn withdraw(&self, range: Range<usize>) -> Result<()> {
+        self.span.withdraw(self.at(range))
+    }
+
     fn reset(&self, range: Range<usize>) -> Result<()> {
         self.span.reset(self.at(range))
     }

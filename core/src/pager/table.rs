@@ -159,6 +159,10 @@ pub(crate) struct Table {
     pub(crate) has_ahead: bool,
     /// Zero memory that only readers had, so that it counts nothing in the budget, may be there.
     pub(crate) has_uncharged_zeros: bool,
+    /// How many faults of a block that is there were answered since it came to be: see `progress`.
+    pub(super) answered_in_vain: BTreeMap<u64, u32>,
+    /// What is missing is inaccessible, as the span shows nothing and was touched all the same.
+    pub(super) is_withdrawn: bool,
     /// Faults are not delivered any more: what is missing was poisoned.
     pub(crate) is_dead: bool,
 }
@@ -182,6 +186,8 @@ impl Table {
             has_ahead: false,
             has_uncharged_zeros: false,
             streams: Streams::default(),
+            answered_in_vain: BTreeMap::new(),
+            is_withdrawn: false,
             is_dead: false,
         }
     }
@@ -221,6 +227,7 @@ impl Table {
         });
         self.loads += 1;
         self.loading.push(Run { load: self.loads, blocks: blocks.clone(), waits: false });
+        self.answered_in_vain.retain(|answered, _| !blocks.contains(answered));
         (self.loads, blocks)
     }
 
@@ -261,9 +268,16 @@ impl Table {
         }
     }
 
+    /// What is in memory of the block may be anything; nobody sees it before it was compared with storage.
+    pub(super) fn distrust(&mut self, block: u64) {
+        self.right_for = None;
+        self.blocks.insert(block, Entry::new(Kind::Poisoned, None));
+    }
+
     /// Takes the ground from under every load in flight.
     pub(crate) fn raise_generation(&mut self) {
         self.generation += 1;
+        self.answered_in_vain.clear();
         self.loading.clear();
     }
 

@@ -1,8 +1,9 @@
 //! Chunks that one transaction claims, more of them the more it writes, and what of them it uses.
 
 use std::cell::RefCell;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use bigarray_core::signals::{self, Locked};
 use bigarray_core::{Error, ErrorKind, Result};
 
 use super::unused::{Pages, Unused};
@@ -173,12 +174,12 @@ impl Claim {
         })
     }
 
-    fn claiming(&self) -> MutexGuard<'_, Batch> {
-        self.claiming.lock().unwrap_or_else(PoisonError::into_inner)
+    fn claiming(&self) -> Locked<'_, Batch> {
+        signals::lock(&self.claiming)
     }
 
-    fn unused(&self) -> MutexGuard<'_, Unused> {
-        self.unused.lock().unwrap_or_else(PoisonError::into_inner)
+    fn unused(&self) -> Locked<'_, Unused> {
+        signals::lock(&self.unused)
     }
 }
 

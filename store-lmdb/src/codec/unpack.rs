@@ -1,7 +1,8 @@
 //! Decompressing a block.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 
+use bigarray_core::signals::{self, Locked};
 use bigarray_core::{Error, ErrorKind, Result};
 
 use super::shuffle::unshuffle;
@@ -128,8 +129,8 @@ impl Unpackers {
         self.kept().clear();
     }
 
-    fn kept(&self) -> MutexGuard<'_, Vec<Unpacker>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn kept(&self) -> Locked<'_, Vec<Unpacker>> {
+        signals::lock(&self.0)
     }
 
     /// Lends one to `f`.

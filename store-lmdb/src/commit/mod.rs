@@ -17,7 +17,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use bigarray_core::store::{Ahead, ArrayChange, Change, Committed, PageSource, Turn};
-use bigarray_core::{ArrayId, Error, ErrorKind, PAGE, Result, Version, conflict};
+use bigarray_core::{ArrayId, Error, ErrorKind, PAGE, Result, Version, conflict, signals};
 
 use crate::ahead::{Committing, LmdbAhead};
 use crate::alloc::Space;
@@ -56,7 +56,7 @@ pub(crate) fn commit(shared: &Arc<Shared>, change: &Change<'_>, turn: Option<&dy
         Some(claim) if is_large => {
             // Memory for compressing comes instead of theirs.
             shared.unpackers.forget();
-            Some(Payload::write_ahead(change, claim)?)
+            Some(signals::let_through(|| Payload::write_ahead(change, claim))?)
         }
         _ => None,
     };

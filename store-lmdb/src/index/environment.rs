@@ -17,7 +17,6 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use bigarray_core::Result;
 use bigarray_process::Unshared;
@@ -69,12 +68,12 @@ impl Gates {
         })
     }
 
-    fn pass_writing(&self) -> Result<Held> {
-        self.writing.take(&Waiting::new(&self.dir, "the right to write", self.limit.get()))
+    fn pass(&self, gate: &Arc<Exclusive>, what: &'static str) -> Result<Held> {
+        gate.take(&Waiting::new(&self.dir, what, self.limit.get()))
     }
 
-    fn pass_slots(&self, limit: Option<Duration>) -> Result<Held> {
-        self.slots.take(&Waiting::new(&self.dir, "the reader table", limit))
+    fn pass_slots(&self) -> Result<Held> {
+        self.pass(&self.slots, "the reader table")
     }
 }
 
@@ -119,7 +118,8 @@ impl Env {
     /// # Errors
     /// [`ErrorKind::InUse`](bigarray_core::ErrorKind::InUse) past the limit of waiting, and in a forked child.
     pub(crate) fn writing(&self) -> Result<Writing> {
-        Ok(Writing { _held: self.gates.as_ref().map(Gates::pass_writing).transpose()? })
+        let held = self.gates.as_ref().map(|gates| gates.pass(&gates.writing, "the right to write"));
+        Ok(Writing { _held: held.transpose()? })
     }
 
     /// Waits until no other thread touches the lock table.
@@ -130,14 +130,8 @@ impl Env {
         Ok(Slots { _held: self.pass_slots()?, env: self.lmdb() })
     }
 
-    /// The same, however long it takes.
-    pub(crate) fn slots_at_last(&self) -> Result<Slots<'_>> {
-        let held = self.gates.as_ref().map(|gates| gates.pass_slots(None)).transpose()?;
-        Ok(Slots { _held: held, env: self.lmdb() })
-    }
-
     fn pass_slots(&self) -> Result<Option<Held>> {
-        self.gates.as_ref().map(|gates| gates.pass_slots(gates.limit.get())).transpose()
+        self.gates.as_ref().map(Gates::pass_slots).transpose()
     }
 
     /// LMDB, for what touches no mutex: asking, syncing, the size of the map.

@@ -8,7 +8,7 @@ use std::mem;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Thread};
 
-use bigarray_core::{Error, ErrorKind, Result};
+use bigarray_core::{Error, ErrorKind, Result, signals};
 use bigarray_process::{Origin, Unshared};
 
 use super::holders::holders;
@@ -62,6 +62,10 @@ impl Exclusive {
     /// `waiting`; and in a forked child.
     pub(crate) fn take(self: &Arc<Self>, waiting: &Waiting) -> Result<Held> {
         self.origin.check(waiting.dir.display())?;
+        signals::let_through(|| self.take_here(waiting))
+    }
+
+    fn take_here(self: &Arc<Self>, waiting: &Waiting) -> Result<Held> {
         let mut state = self.state();
         if state.holder.is_some() {
             state = self.wait_for_thread(state, waiting)?;

@@ -95,6 +95,7 @@ pub enum SimOp {
     PutBack,
     Poison,
     Reset,
+    Withdraw,
     Wake,
     Resident,
     Arm,

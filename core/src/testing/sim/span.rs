@@ -145,6 +145,12 @@ impl SimSpan {
         behind
     }
 
+    /// The same for the first half of it, where the system stopped.
+    fn take_half_away(&self, world: &mut World, range: &Range<usize>) {
+        let half = (range.start / PAGE).midpoint(range.end / PAGE) * PAGE;
+        drop(self.take_away(world, &(range.start..half)));
+    }
+
     fn check_file(&self, file: &Arc<dyn DataFile>, offset: u64) {
         let known = std::ptr::addr_eq(Arc::as_ptr(file), Arc::as_ptr(&self.shared.file));
         refuse_unless(known, || "map of a file that this memory was not made with".to_owned());
@@ -241,9 +247,22 @@ impl Span for Reserved {
         self.0.wake_up(world, &range);
     }
 
+    fn withdraw(&self, range: Range<usize>) -> Result<()> {
+        let mut world = self.0.enter(SimOp::Withdraw, &range);
+        world.fails(SimOp::Withdraw)?;
+        let pages = range.start / PAGE..range.end / PAGE;
+        // Nothing is listed for it: it may be gigabytes, of a span that nobody looks at.
+        let missing = self.0.state(&mut world).table.pages.range(pages).all(|(_, page)| page.counts_as_missing());
+        refuse_unless(missing, || format!("withdraw of {range:?}, where something is"));
+        Ok(())
+    }
+
     fn reset(&self, range: Range<usize>) -> Result<()> {
         let mut world = self.0.enter(SimOp::Reset, &range);
-        world.fails(SimOp::Reset)?;
+        if let Err(error) = world.fails(SimOp::Reset) {
+            self.0.take_half_away(&mut world, &range);
+            return Err(error);
+        }
         drop(self.0.take_away(&mut world, &range));
         Ok(())
     }
@@ -279,12 +298,23 @@ impl Span for Reserved {
 
     fn evict(&self, range: Range<usize>) -> Result<()> {
         let mut merged = false;
-        let mut world = self.0.hold(SimOp::Evict, &range, |n, page| {
+        let mut world = self.0.enter(SimOp::Evict, &range);
+        let table = &self.0.state(&mut world).table;
+        if table.residency == Residency::Eager {
+            return Err(Error::new(ErrorKind::Unsupported, "simulated: evict in an eager span"));
+        }
+        for (&n, page) in table.pages.range(range.start / PAGE..range.end / PAGE) {
             merged |= page.is_merged();
             if !page.is_merged() && !page.stands_still() {
                 breaks(SimOp::Evict, n, page.name());
             }
-        })?;
+        }
+        if let Err(error) = world.fails(SimOp::Evict) {
+            if !merged {
+                self.0.take_half_away(&mut world, &range);
+            }
+            return Err(error);
+        }
         if merged {
             return Err(Error::new(ErrorKind::InUse, "simulated: a page was merged with another"));
         }

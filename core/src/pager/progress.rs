@@ -1,0 +1,81 @@
+//! Faults that bring no progress: a thread waits for a page of a block that is in memory as far as the table knows.
+//!
+//! As a rule it is a message that came late, and to wake the thread is the answer. But a part of the block may really be
+//! gone: the system stopped half way when it was to be given back, or the program discarded memory of a view.
+//! Such a thread would fault, be woken and fault again for ever. So answers in vain are counted: after some, a block that
+//! can be loaded again is; after more than can be late messages, the block is poisoned, which is loud.
+
+use super::Pager;
+use super::table::{Kind, Table};
+use crate::error::{Error, ErrorKind};
+
+/// After so many a clean copy is given back whole, and loaded again.
+const LOAD_AGAIN: u32 = 1 << 10;
+
+/// More than threads can have been late.
+const MOST: u32 = 1 << 16;
+
+/// Blocks whose answers are counted at once; more would be many late messages, and nothing that does not end.
+const COUNTED: usize = 1024;
+
+impl Table {
+    /// Counts an answer in vain for `block`; how many there were.
+    fn in_vain(&mut self, block: u64) -> u32 {
+        if self.answered_in_vain.len() > COUNTED {
+            self.answered_in_vain.clear();
+        }
+        let count = self.answered_in_vain.entry(block).or_default();
+        *count += 1;
+        *count
+    }
+}
+
+impl Pager {
+    /// A thread waits for `block`, which is in memory. Whether that is not so any more, and it is to be loaded.
+    pub(super) fn is_to_be_loaded_again(&self, table: &mut Table, block: u64) -> bool {
+        let kind = table.blocks.get(&block).map(|entry| entry.kind);
+        match self.answered_in_vain(table, block) {
+            count if count.is_multiple_of(LOAD_AGAIN) && kind == Some(Kind::Clean) => {
+                let is_gone = self.span.evict(self.bytes_of(&(block..block + 1))).is_ok();
+                if is_gone {
+                    table.blocks.remove(&block);
+                }
+                is_gone
+            }
+            _ => false,
+        }
+    }
+
+    /// Counts a fault in `block` that is answered by waking alone.
+    pub(super) fn answered_in_vain(&self, table: &mut Table, block: u64) -> u32 {
+        let count = table.in_vain(block);
+        let is_poisoned = table.blocks.get(&block).is_some_and(|entry| entry.kind == Kind::Poisoned);
+        if count >= MOST && !is_poisoned {
+            let name = table.binding.as_ref().map_or("", |binding| &binding.name);
+            let why = format!(
+                "array {name:?}, block {block}: a part of it is not in memory, though it was loaded. Was memory of a view \
+                 unmapped or discarded (munmap, madvise), or could it not be given back whole?"
+            );
+            self.poison(table, block, &Error::new(ErrorKind::Io, why));
+            table.answered_in_vain.remove(&block);
+        }
+        count
+    }
+
+    /// The span shows nothing, and a thread waits for a page of it all the same: it is a message that came late, or the
+    /// kernel itself, which `mlockall` has fill all memory of the process, or which reads it for another. What is missing is
+    /// inaccessible from here on, until the span shows something again: to fill it would take memory for all its addresses.
+    pub(super) fn withdraw(&self, table: &mut Table, offset: usize) {
+        if table.is_withdrawn {
+            return;
+        }
+        for gap in table.gaps(self.blocks()) {
+            if self.span.withdraw(self.bytes_of(&gap)).is_err() {
+                break; // it may wait on
+            }
+            table.is_withdrawn = true;
+        }
+        let block = self.block_size.block_at(offset).0;
+        self.span.wake(self.bytes_of(&(block..block + 1)));
+    }
+}

@@ -1,0 +1,186 @@
+//! Signals wait while their thread has what a page fault needs.
+//!
+//! A handler of the program may touch a view, and waits for its page as any code does. If its thread had a lock just then
+//! that whoever loads the page takes, or was loading the page itself, it would wait for itself. So a thread of the program
+//! holds signals back for as long as that: a look at a table, one load, one block written ahead.
+//!
+//! To allocate takes locks too, which whoever loads a page needs. So signals are also held through calls that allocate all
+//! along, a commit above all, but let through wherever such a call waits for a disk or for another process. What a program
+//! itself allocates is its own affair: its handlers must not touch what is not there if they may interrupt that.
+
+use std::cell::Cell;
+use std::marker::PhantomData;
+use std::ops::{Deref, DerefMut};
+use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+
+/// How this system holds signals back from the calling thread.
+#[derive(Clone, Copy, Debug)]
+pub struct Means {
+    /// From here on they wait.
+    pub hold: fn(),
+    /// As it was before the last `hold`. Those that waited arrive.
+    pub release: fn(),
+}
+
+static MEANS: OnceLock<Means> = OnceLock::new();
+
+thread_local! {
+    /// How many there are of each kind.
+    static DEPTH: Cell<Depth> = const { Cell::new(Depth { firm: 0, soft: 0 }) };
+}
+
+#[derive(Clone, Copy)]
+struct Depth {
+    firm: usize,
+    /// Signals may come where the thread waits.
+    soft: usize,
+}
+
+impl Depth {
+    fn is_none(self) -> bool {
+        self.firm + self.soft == 0
+    }
+}
+
+/// Says how, once a process. Until then, and where no faults are delivered, signals need not wait.
+pub fn provide(means: Means) {
+    let _ = MEANS.set(means);
+}
+
+/// Signals to this thread wait until this is dropped; those that are held within another cost nothing.
+#[derive(Debug)]
+pub struct Held {
+    means: Option<Means>,
+    is_firm: bool,
+    /// Of its thread.
+    _here: PhantomData<*const ()>,
+}
+
+/// Holds signals back from the calling thread. Those of faults of its own are not meant.
+#[must_use]
+pub fn hold() -> Held {
+    Held::new(true)
+}
+
+/// The same, but where what the thread waits for is [let through](let_through).
+#[must_use]
+pub fn hold_between_waits() -> Held {
+    Held::new(false)
+}
+
+/// Runs `wait`, which may take long. Signals arrive meanwhile, unless the thread has what a fault needs.
+pub fn let_through<R>(wait: impl FnOnce() -> R) -> R {
+    match MEANS.get() {
+        Some(means) if DEPTH.get().firm == 0 && DEPTH.get().soft > 0 => {
+            (means.release)();
+            let done = wait();
+            (means.hold)();
+            done
+        }
+        _ => wait(),
+    }
+}
+
+impl Held {
+    fn new(is_firm: bool) -> Held {
+        let means = MEANS.get().copied();
+        if let Some(means) = means {
+            let mut depth = DEPTH.get();
+            if depth.is_none() {
+                (means.hold)();
+            }
+            *(if is_firm { &mut depth.firm } else { &mut depth.soft }) += 1;
+            DEPTH.set(depth);
+        }
+        Held { means, is_firm, _here: PhantomData }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(means) = self.means {
+            let mut depth = DEPTH.get();
+            *(if self.is_firm { &mut depth.firm } else { &mut depth.soft }) -= 1;
+            DEPTH.set(depth);
+            if depth.is_none() {
+                (means.release)();
+            }
+        }
+    }
+}
+
+/// A lock that is taken to resolve faults too.
+#[derive(Debug)]
+pub struct Locked<'a, T> {
+    // Before `held`: signals arrive when it is unlocked.
+    guard: MutexGuard<'a, T>,
+    held: Option<Held>,
+}
+
+/// Locks `mutex`, also after a thread panicked that had it; signals wait meanwhile.
+pub fn lock<T>(mutex: &Mutex<T>) -> Locked<'_, T> {
+    lock_where(true, mutex)
+}
+
+/// The same; signals wait only where faults are delivered.
+pub(crate) fn lock_where<T>(faults: bool, mutex: &Mutex<T>) -> Locked<'_, T> {
+    let held = faults.then(hold);
+    Locked { guard: mutex.lock().unwrap_or_else(PoisonError::into_inner), held }
+}
+
+impl<T> Locked<'_, T> {
+    /// Unlocked until `condvar` is signalled.
+    pub(crate) fn wait(self, condvar: &Condvar) -> Self {
+        let Locked { guard, held } = self;
+        Locked { guard: condvar.wait(guard).unwrap_or_else(PoisonError::into_inner), held }
+    }
+}
+
+impl<T> Deref for Locked<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.guard
+    }
+}
+
+impl<T> DerefMut for Locked<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.guard
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    thread_local! {
+        static HELD: Cell<(usize, usize)> = const { Cell::new((0, 0)) };
+    }
+
+    #[test]
+    fn signals_are_held_once_from_the_first_lock_to_the_last() {
+        provide(Means {
+            hold: || HELD.set((HELD.get().0 + 1, HELD.get().1)),
+            release: || HELD.set((HELD.get().0, HELD.get().1 + 1)),
+        });
+        let (one, other) = (Mutex::new(1), Mutex::new(2));
+        let locked = lock(&one);
+        let within = lock(&other);
+        assert_eq!((*locked, *within, HELD.get()), (1, 2, (1, 0)));
+        drop(locked);
+        assert_eq!(HELD.get(), (1, 0));
+        drop(within);
+        assert_eq!(HELD.get(), (1, 1));
+        drop(lock_where(false, &one));
+        assert_eq!(HELD.get(), (1, 1));
+        // A wait lets them through, unless there is a lock.
+        let call = hold_between_waits();
+        assert_eq!(let_through(|| HELD.get()), (2, 2));
+        assert_eq!(HELD.get(), (3, 2));
+        let locked = lock(&one);
+        assert_eq!(let_through(|| HELD.get()), (3, 2));
+        drop((locked, call));
+        assert_eq!(HELD.get(), (3, 3));
+    }
+}
