@@ -35,6 +35,10 @@ quickstart:
 outside:
     bash .ci/run outside
 
+# The store's tests with the LMDB of a distribution.
+system-lmdb:
+    bash .ci/run system-lmdb
+
 # The comparison with mapped files, in short.
 compare:
     bash .ci/run compare

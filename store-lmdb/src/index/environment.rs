@@ -17,6 +17,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bigarray_core::Result;
 use bigarray_process::Unshared;
@@ -68,12 +69,12 @@ impl Gates {
         })
     }
 
-    fn pass(&self, gate: &Arc<Exclusive>, what: &'static str) -> Result<Held> {
-        gate.take(&Waiting::new(&self.dir, what, self.limit.get()))
+    fn pass_writing(&self) -> Result<Held> {
+        self.writing.take(&Waiting::new(&self.dir, "the right to write", self.limit.get()))
     }
 
-    fn pass_slots(&self) -> Result<Held> {
-        self.pass(&self.slots, "the reader table")
+    fn pass_slots(&self, limit: Option<Duration>) -> Result<Held> {
+        self.slots.take(&Waiting::new(&self.dir, "the reader table", limit))
     }
 }
 
@@ -118,8 +119,7 @@ impl Env {
     /// # Errors
     /// [`ErrorKind::InUse`](bigarray_core::ErrorKind::InUse) past the limit of waiting, and in a forked child.
     pub(crate) fn writing(&self) -> Result<Writing> {
-        let held = self.gates.as_ref().map(|gates| gates.pass(&gates.writing, "the right to write"));
-        Ok(Writing { _held: held.transpose()? })
+        Ok(Writing { _held: self.gates.as_ref().map(Gates::pass_writing).transpose()? })
     }
 
     /// Waits until no other thread touches the lock table.
@@ -130,8 +130,14 @@ impl Env {
         Ok(Slots { _held: self.pass_slots()?, env: self.lmdb() })
     }
 
+    /// The same, however long it takes.
+    pub(crate) fn slots_at_last(&self) -> Result<Slots<'_>> {
+        let held = self.gates.as_ref().map(|gates| gates.pass_slots(None)).transpose()?;
+        Ok(Slots { _held: held, env: self.lmdb() })
+    }
+
     fn pass_slots(&self) -> Result<Option<Held>> {
-        self.gates.as_ref().map(Gates::pass_slots).transpose()
+        self.gates.as_ref().map(|gates| gates.pass_slots(gates.limit.get())).transpose()
     }
 
     /// LMDB, for what touches no mutex: asking, syncing, the size of the map.

@@ -252,7 +252,7 @@ impl Index {
     /// Whether LMDB refuses everything since it failed to write its meta page.
     pub(crate) fn is_broken(&self) -> bool {
         // Where not even that can be asked, it is not known to be whole.
-        let Ok(slots) = self.env.slots() else { return true };
+        let Ok(slots) = self.env.slots_at_last() else { return true };
         let counts = self.live.lock();
         !counts.lost && matches!(slots.begin_read(), Err(lmdb::Error::Panic))
     }
