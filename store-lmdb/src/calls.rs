@@ -9,7 +9,7 @@ use nix::fcntl::{FallocateFlags, fallocate};
 
 /// A `fallocate` that was interrupted goes on in pieces, down to this size: tmpfs undoes all of an interrupted call, so
 /// that a large one might never come to its end.
-const LEAST_PIECE: i64 = 1 << 20;
+const LEAST_PIECE: i64 = 64 << 10;
 
 /// Calls until no signal interrupts the call.
 pub(crate) fn uninterrupted<T>(mut call: impl FnMut() -> nix::Result<T>) -> nix::Result<T> {

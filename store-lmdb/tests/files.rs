@@ -130,8 +130,8 @@ fn no_file_is_reached_through_a_link() {
     assert_eq!(fs::read(&victim).unwrap(), b"text");
 }
 
-/// Does `work` while signals come to this very thread, one every millisecond, that interrupt whatever waits in the kernel.
-fn interrupted<R>(work: impl FnOnce() -> R) -> R {
+/// Does `work` while signals come to this very thread, at such intervals, that interrupt whatever waits in the kernel.
+fn interrupted<R>(every: Duration, work: impl FnOnce() -> R) -> R {
     extern "C" fn nothing(_: libc::c_int) {}
     // SAFETY: the handler does nothing, and the structure is whole.
     unsafe {
@@ -145,7 +145,7 @@ fn interrupted<R>(work: impl FnOnce() -> R) -> R {
         scope.spawn(|| {
             while !done.load(Ordering::Relaxed) {
                 pthread_kill(worker, Signal::SIGUSR1).unwrap();
-                thread::sleep(Duration::from_millis(1));
+                thread::sleep(every);
             }
         });
         let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
@@ -158,7 +158,7 @@ fn interrupted<R>(work: impl FnOnce() -> R) -> R {
 fn signals_interrupt_no_opening_that_waits_for_another_to_create() {
     play(|path| {
         say("ready");
-        interrupted(|| create(&open(path).unwrap(), "a", 1).unwrap());
+        interrupted(Duration::from_millis(1), || create(&open(path).unwrap(), "a", 1).unwrap());
         say("done");
     });
     let dir = tempfile::tempdir().unwrap();
@@ -178,7 +178,7 @@ fn signals_interrupt_nobody_among_several_who_create_and_commit() {
     play(|path| {
         say("ready");
         wait();
-        interrupted(|| {
+        interrupted(Duration::from_millis(1), || {
             for round in 0..25 {
                 let path = path.join(round.to_string());
                 let store = open(&path).unwrap();
@@ -200,7 +200,7 @@ fn signals_interrupt_nobody_among_several_who_create_and_commit() {
 #[test]
 fn signals_interrupt_no_lengthening_of_a_large_data_file() {
     play(|path| {
-        interrupted(|| {
+        interrupted(Duration::from_micros(50), || {
             let store = open(path).unwrap();
             let size = BlockSize::MAX;
             let large = Descriptor { shape: vec![80 * size.bytes()], block_size: size, ..array_of(80) };

@@ -101,6 +101,24 @@ fn a_full_ext2_is_an_error_and_no_signal() {
 }
 
 #[test]
+fn a_lock_table_that_finds_no_room_on_a_full_ext2_is_an_error_and_no_signal() {
+    play(|path| {
+        say_result(&open(path).and_then(|store| write(&store, "a", 2)));
+        say(shows_now(&open_to_read(path).unwrap(), "a", 1));
+    });
+    let Some(mount) = Mount::image("ext2", 24 << 20) else { return };
+    let path = mount.at.join("a.bigarray");
+    create(&open(&path).unwrap(), "a", 1).unwrap();
+    fs::remove_file(path.join("index-lock")).unwrap();
+    fill(&mount.at);
+    let mut other = Other::start(&path);
+    let error = other.hear();
+    assert!(error.starts_with("StoreFull") && error.contains("index-lock"), "{error}");
+    assert_eq!(other.hear(), "true");
+    other.finish();
+}
+
+#[test]
 fn a_full_btrfs_is_an_error_and_no_signal() {
     go_on();
     let Some(mount) = Mount::image("btrfs", 128 << 20) else { return };
