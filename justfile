@@ -50,3 +50,7 @@ benches:
 # Jobs beyond RAM, in short.
 jobs:
     bash .ci/run jobs
+
+# Random programs until one fails; needs nightly, cargo-fuzz and a C++ compiler.
+fuzz *args:
+    cargo +nightly fuzz run pager {{args}}

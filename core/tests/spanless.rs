@@ -133,3 +133,29 @@ fn what_was_written_to_a_window_is_there_once_addresses_can_be_had_for_the_whole
     transaction.commit(None).unwrap();
     assert_eq!(bytes(&world, &world.reader())[99..102], [0, 7, 7]);
 }
+
+/// For want of addresses: neither for what is new nor for the tail of what was there.
+#[test]
+fn growth_is_taken_back_without_an_address() {
+    for delivers_faults in [true, false] {
+        let world = World::with(SimOptions { delivers_faults, ..SimOptions::default() }, |_, _| ());
+        let transaction = world.engine.begin().unwrap();
+        let mut writer = transaction.create("huge", array_of(1 << 46)).unwrap();
+        writer.set_shape(&[(1 << 46) * BLOCK - BLOCK / 2]).unwrap();
+        let before = writer.descriptor().clone();
+        let end = before.nbytes();
+        store(&world, &mut writer, end - 9, &[7; 9]);
+        writer.flush().unwrap();
+        exhaust(&world);
+        writer.set_shape(&[end + 100]).unwrap();
+        writer.expose_mut(end..end + 100).unwrap();
+        assert!(writer.address(end..end + 100).unwrap_err().is_too_large());
+        writer.take_back_growth(before.clone());
+        assert_eq!(*writer.descriptor(), before);
+        use_up_failures(&world);
+        assert_eq!(load(&world, &writer, end - 9..end), [7; 9]);
+        // It grows again, and shows zeros.
+        writer.set_shape(&[end + 100]).unwrap();
+        assert_eq!(load(&world, &writer, end - 9..end + 100)[9..], [0; 100]);
+    }
+}

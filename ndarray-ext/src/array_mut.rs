@@ -163,6 +163,44 @@ impl<'t, T: Element, D: Dimension> BigArrayMut<'t, T, D> {
         crate::view::here_mut(&mut self.source)?.flush()
     }
 
+    /// Says that the commit relies on the rows `range` being as this transaction saw them: it
+    /// [conflicts](crate::ErrorKind::Conflict) if another one has meanwhile changed them, written zeros to them, or shrunk,
+    /// reshaped, renamed or removed the array. What is only read does not count otherwise, which allows
+    /// [write skew](crate#isolation). Holds until the transaction ends, also once the array is closed; a
+    /// [rollback](crate::Transaction::rollback) forgets what was said since its savepoint.
+    ///
+    /// What is compared is the blocks that the rows lie in, so a change of other rows of these blocks conflicts, too. Rows
+    /// that others append and attributes that they set do not. A transaction that changes nothing may depend on rows as
+    /// well: that its commit passes says that they were so all along.
+    ///
+    /// ```
+    /// use bigarray::{Database, ndarray::Ix1};
+    ///
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let db = Database::open(dir.path().join("a.bigarray"))?;
+    /// # db.transact(|txn| {
+    /// #     txn.create::<f64, _>("prices", 100)?.view_mut().fill(2.0);
+    /// #     txn.create::<f64, _>("bill", 1)?;
+    /// #     Ok(())
+    /// # })?;
+    /// let txn = db.begin()?;
+    /// let mut prices = txn.array::<f64, Ix1>("prices")?;
+    /// prices.depend_on(10..20)?;
+    /// txn.array::<f64, Ix1>("bill")?.view_mut()[0] = prices.rows(10..20)?.sum();
+    /// drop(prices);
+    /// db.transact(|other| Ok(other.array::<f64, Ix1>("prices")?.view_mut()[15] = 3.0))?;
+    /// assert!(txn.commit().unwrap_err().is_conflict()); // the bill would be wrong
+    /// # Ok::<(), bigarray::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`rows`](Self::rows) for rows that there are not.
+    pub fn depend_on(&mut self, range: impl RangeBounds<usize>) -> Result<()> {
+        let bytes = self.layout.bytes(self.source.name(), range)?;
+        self.source.depend_on(bytes);
+        Ok(())
+    }
+
     /// Says how the array will be read, until the transaction ends; see [`BigArray::advise`](crate::BigArray::advise).
     /// Views may live.
     pub fn advise(&self, access: Access) {
@@ -173,7 +211,8 @@ impl<'t, T: Element, D: Dimension> BigArrayMut<'t, T, D> {
 
     /// Sets an attribute: any JSON value.
     ///
-    /// Conflicts with another transaction that set the same attribute of the array, with no other.
+    /// Conflicts with another transaction that set the same attribute of the array, whatever to, or that removed or renamed
+    /// the array, with no other.
     ///
     /// # Errors
     /// [`Invalid`](crate::ErrorKind::Invalid) for a key that is empty, longer than 255 bytes or has control characters.

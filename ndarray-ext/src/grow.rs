@@ -48,16 +48,19 @@ impl<'t, T: Element, D: Dimension> BigArrayMut<'t, T, D> {
         if added == 0 {
             return Ok(());
         }
+        let (before, layout) = (self.source.descriptor().clone(), self.layout.clone());
         // Where the sum overflows it stays more than `Layout::new` lets pass.
         self.set_dim(self.layout.with_rows(old.saturating_add(added)))?;
         if let Err(error) = self.fill(axis, old, array) {
-            self.set_dim(self.layout.with_rows(old))?;
+            self.source.take_back_growth(before);
+            self.layout = layout;
             return Err(error);
         }
         Ok(())
     }
 
-    /// Copies `array` to the rows from `first` on, in the order in which they lie in storage.
+    /// Copies `array` to the rows from `first` on, in the order in which they lie in storage. An error comes before anything
+    /// is written.
     fn fill(&mut self, axis: Axis, first: usize, array: ArrayView<'_, T, D>) -> Result<()> {
         let rows = (PIECE / self.layout.row_bytes().max(1)).max(1);
         let mut tail = self.rows_mut(first..)?;

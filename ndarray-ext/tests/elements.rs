@@ -66,6 +66,46 @@ fn floats_and_complex_round_trip() {
     round_trips::<half::bf16>();
 }
 
+/// A field may be an array of any length.
+#[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable)]
+#[repr(C)]
+struct Frame {
+    spectrum: [f32; 164],
+    image: [[i16; 720]; 480],
+}
+bigarray::impl_element!(Frame { spectrum: [f32; 164], image: [[i16; 720]; 480] });
+
+#[test]
+fn structs_with_long_arrays_round_trip() {
+    let db = TestDb::new();
+    let mut frames = vec![Frame::zeroed(); 2];
+    frames[1].spectrum[163] = 1.5;
+    frames[1].image[479][719] = -3;
+    db.transact(|txn| {
+        txn.create::<Frame, _>("frames", 2)?.view_mut().assign(&bigarray::ndarray::ArrayView1::from(&frames));
+        Ok(())
+    })
+    .unwrap();
+    let stored = db.array::<Frame, Ix1>("frames").unwrap();
+    assert_eq!(Frame::dtype(), "[('spectrum', '<f4', (164,)), ('image', '<i2', (480, 720))]");
+    assert!(stored.view().iter().eq(frames.iter()));
+}
+
+/// What ndarray computes of numbers works on these as well.
+#[test]
+fn half_floats_are_summed() {
+    let db = TestDb::new();
+    db.transact(|txn| {
+        txn.create::<half::f16, _>("H", 4)?.view_mut().fill(half::f16::from_f32(1.5));
+        txn.create::<half::bf16, _>("B", 4)?.view_mut().fill(half::bf16::from_f32(0.5));
+        Ok(())
+    })
+    .unwrap();
+    let (h, b) = (db.array::<half::f16, Ix1>("H").unwrap(), db.array::<half::bf16, Ix1>("B").unwrap());
+    assert_eq!((h.view().sum().to_f32(), h.view().mean().unwrap().to_f32()), (6.0, 1.5));
+    assert_eq!((b.view().sum().to_f32(), b.view().mean().unwrap().to_f32()), (2.0, 0.5));
+}
+
 /// 12 bytes: does not divide a page, so elements straddle pages and blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable)]
 #[repr(C)]

@@ -291,6 +291,34 @@ fn under_a_limit_of_address_space_large_arrays_work_through_windows_and_whole_vi
     assert_eq!(db.array::<u64, Ix1>("a39").unwrap().view()[9], 9);
 }
 
+/// An append that finds no addresses, neither for its rows nor for what lies before them.
+#[test]
+fn an_append_that_finds_no_addresses_leaves_the_array_as_it_was() {
+    if !alone(this_test!(), |_| ()) {
+        return;
+    }
+    setrlimit(Resource::RLIMIT_AS, 4 << 30, 4 << 30).unwrap();
+    let db = TestDb::new();
+    let (len, txn) = ((1 << 40) - 5, db.begin().unwrap());
+    let mut large = txn.create::<u8, _>("large", len).unwrap();
+    large.rows_mut(len - 3..).unwrap().fill(7);
+    large.flush().unwrap();
+    let status = std::fs::read_to_string("/proc/self/statm").unwrap();
+    let pages: u64 = status.split(' ').next().unwrap().parse().unwrap();
+    // Room for what the allocator may ask for, and for no window.
+    setrlimit(Resource::RLIMIT_AS, pages * 4096 + (512 << 10), 4 << 30).unwrap();
+    let appended = large.append(Axis(0), Array1::from_elem(9, 1).view());
+    setrlimit(Resource::RLIMIT_AS, 4 << 30, 4 << 30).unwrap();
+    assert!(appended.unwrap_err().is_too_large());
+    assert_eq!(large.len(), len);
+    assert_eq!(large.rows(len - 5..).unwrap().to_vec(), [0, 0, 7, 7, 7]);
+    large.append(Axis(0), Array1::from_elem(9, 1).view()).unwrap();
+    assert_eq!(large.rows(len - 1..).unwrap().to_vec(), [7, 1, 1, 1, 1, 1, 1, 1, 1, 1]);
+    drop(large);
+    txn.commit().unwrap();
+    assert_eq!(db.array::<u8, Ix1>("large").unwrap().len(), len + 9);
+}
+
 /// Where even less is left, opening says what to raise.
 #[test]
 fn where_not_even_the_index_finds_addresses_opening_says_so() {

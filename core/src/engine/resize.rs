@@ -55,6 +55,20 @@ impl Writer<'_> {
         spanned
     }
 
+    /// Takes back that the array grew: it is as `before` described it. Nothing may have been written behind that end. Asks
+    /// for nothing that could fail, addresses least of all.
+    ///
+    /// # Panics
+    /// If the array did not grow from `before`.
+    pub fn take_back_growth(&mut self, before: Descriptor) {
+        assert!(self.descriptor().grew_from(&before), "{:?} did not grow from {before:?}", self.descriptor());
+        self.slot_mut().exposed.truncate(before.nbytes());
+        if let Ok(Some(pager)) = &self.slot().pager {
+            pager.end_at(before.block_size.blocks_for(before.nbytes()));
+        }
+        self.set_descriptor(before);
+    }
+
     /// Gives the array another shape of the same number of elements; the bytes stay.
     ///
     /// # Errors
@@ -94,7 +108,7 @@ impl Writer<'_> {
         let new_bytes = new.nbytes();
         let Ok(Some(pager)) = &self.slot().pager else { return Ok(()) };
         if new_bytes <= pager.end_bytes() {
-            pager.grow(new.block_size.blocks_for(new_bytes));
+            pager.end_at(new.block_size.blocks_for(new_bytes));
             return Ok(());
         }
         let larger = self.move_to_larger_span(pager, new);

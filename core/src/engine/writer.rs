@@ -60,6 +60,13 @@ impl<'t> Writer<'t> {
         slot.attrs_set.insert(name.to_owned());
     }
 
+    /// The commit is to conflict if another transaction changed any of the blocks that `bytes` lie in since the snapshot, or
+    /// shrank, reshaped, renamed or removed the array. What this transaction created has nothing to depend on.
+    pub fn depend_on(&mut self, bytes: Range<usize>) {
+        let blocks = self.descriptor().block_size.blocks_in(&bytes);
+        self.slot_mut().depends.insert(blocks.start as usize..blocks.end as usize);
+    }
+
     /// Address of its first byte, with all its bytes behind; dangling if it has none. Stands until the next call that
     /// takes `&mut self`.
     ///

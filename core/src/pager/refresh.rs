@@ -178,8 +178,8 @@ impl Pager {
         Ok(())
     }
 
-    /// The array has `blocks` blocks now, more than before.
-    pub(crate) fn grow(&self, blocks: u64) {
+    /// The array has `blocks` blocks now, and what is behind them is zero.
+    pub(crate) fn end_at(&self, blocks: u64) {
         if let Some(binding) = &mut self.lock().binding {
             binding.end = blocks;
         }
