@@ -42,8 +42,30 @@
 //! Isolation is *snapshot isolation*. A transaction sees the state it began with, and its own changes. Of two
 //! transactions that change the same block of an array (2 MiB of it, or what
 //! [`block_size`](ArrayOptions::block_size) says), the first to commit wins and the other gets
-//! [`is_conflict`](Error::is_conflict); different blocks both land. What a transaction only *read* does not count, so
-//! two of them can each rely on what the other changes. This is called write skew:
+//! [`is_conflict`](Error::is_conflict); different blocks both land. One rule says what a change is:
+//!
+//! **What was stored counts as changed, whatever was stored.** To store the value that was there is a change, and what was
+//! changed and changed back since has been changed: a block that is all zeros again, an attribute with its old value, an
+//! array with its old length or name. What was only read is none.
+//!
+//! | a transaction that | conflicts if another one has since |
+//! |---|---|
+//! | stores to a block | stored to that block; resized, reshaped, renamed or removed the array |
+//! | shrinks the array | the same of any block that it cuts off or ends in |
+//! | grows or reshapes it | resized, reshaped, renamed or removed it |
+//! | sets an attribute | set that attribute; renamed or removed the array |
+//! | removes or renames it | changed anything of it: elements, shape, attributes, name |
+//! | gives a name to an array | given it to another, which still has it |
+//! | [depends](BigArrayMut::depend_on) on rows | stored to their blocks; shrunk, reshaped, renamed or removed the array |
+//!
+//! So it is however blocks come into memory and are stored, as far as a store can be told from a read. It cannot where
+//! zeros are stored to a block in which nothing but zeros ever was, and the system keeps memory in larger pieces than the
+//! block ([`block_size`](ArrayOptions::block_size) less than 2 MiB), merged or swapped the pages, or gives readers memory
+//! of their own (`use_zero_page` of its huge pages is 0); and where a process without kernel faults
+//! ([below](#linux)) [`prefetch`]ed a copied block to write to and stored what was there. That counts as read then.
+//!
+//! What a transaction only *read* does not count, so two of them can each rely on what the other changes. This is called
+//! write skew:
 //!
 //! ```
 //! # use bigarray::{Database, ndarray::Ix1};
@@ -67,7 +89,30 @@
 //! # Ok::<(), bigarray::Error>(())
 //! ```
 //!
-//! To rule it out, let both change something in common: a counter in the same block will do.
+//! [`depend_on`](BigArrayMut::depend_on) makes a read count:
+//!
+//! ```
+//! # use bigarray::{Database, ndarray::Ix1};
+//! # let dir = tempfile::tempdir().unwrap();
+//! # let db = Database::open(dir.path().join("a.bigarray"))?;
+//! # db.transact(|txn| {
+//! #     txn.create::<u8, _>("alice_on_call", 1)?.view_mut()[0] = 1;
+//! #     txn.create::<u8, _>("bob_on_call", 1)?.view_mut()[0] = 1;
+//! #     Ok(())
+//! # })?;
+//! let (alice, bob) = (db.begin()?, db.begin()?);
+//! for (txn, mine, other) in [(&alice, "alice_on_call", "bob_on_call"), (&bob, "bob_on_call", "alice_on_call")] {
+//!     let mut colleague = txn.array::<u8, Ix1>(other)?;
+//!     colleague.depend_on(..)?;
+//!     if colleague.view()[0] == 1 {
+//!         txn.array::<u8, Ix1>(mine)?.view_mut()[0] = 0;
+//!     }
+//! }
+//! alice.commit()?;
+//! assert!(bob.commit().unwrap_err().is_conflict()); // Alice has left.
+//! # assert_eq!(db.array::<u8, Ix1>("bob_on_call")?.view()[0], 1);
+//! # Ok::<(), bigarray::Error>(())
+//! ```
 //!
 //! # Order and cost
 //!

@@ -213,7 +213,8 @@ impl Transaction {
     /// Makes the changes visible and durable, all of them or none.
     ///
     /// # Errors
-    /// [`Conflict`](crate::ErrorKind::Conflict) if another transaction has meanwhile changed what this one changed;
+    /// [`Conflict`](crate::ErrorKind::Conflict) if another transaction has meanwhile changed what this one changed or
+    /// [depends on](BigArrayMut::depend_on); what counts as a change is said [there](crate#isolation).
     /// [`StoreFull`](crate::ErrorKind::StoreFull). Nothing of this transaction is stored then.
     pub fn commit(self) -> Result<()> {
         self.commit_in(None)
