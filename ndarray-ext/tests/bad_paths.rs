@@ -212,7 +212,7 @@ fn a_later_format_is_refused_by_its_number() {
         let crc = crc32c(&record);
         [record, crc.to_le_bytes().to_vec()].concat()
     };
-    let (now, later) = (record(1), record(7));
+    let (now, later) = (record(2), record(7));
     let index = path.join("index");
     let mut bytes = fs::read(&index).unwrap();
     let mut found = 0;
@@ -226,7 +226,7 @@ fn a_later_format_is_refused_by_its_number() {
     fs::write(&index, bytes).unwrap();
     let error = refused(&path);
     assert!(error.is_unsupported(), "{error:?}");
-    assert_says(&error, &["7", "1"]);
+    assert_says(&error, &["7", "2"]);
 }
 
 #[test]

@@ -84,11 +84,11 @@ pub(crate) fn small_disk(at: &Path, mib: usize) {
     mount(Some("tmpfs"), at, Some("tmpfs"), MsFlags::empty(), Some(format!("size={mib}m").as_str())).unwrap();
 }
 
-/// Changes a byte of each page of the data file that has something in it; doing it again undoes it.
+/// Changes a byte of each page of the data file, behind its header, that has something in it; doing it again undoes it.
 pub(crate) fn damage(path: &Path) {
     let file = File::options().read(true).write(true).open(path.join("data")).unwrap();
     let mut page = vec![0; PAGE];
-    for at in (0..file.metadata().unwrap().len()).step_by(PAGE) {
+    for at in (PAGE as u64..file.metadata().unwrap().len()).step_by(PAGE) {
         file.read_exact_at(&mut page, at).unwrap();
         if page.iter().any(|&byte| byte != 0) {
             file.write_all_at(&[page[0] ^ 0x40], at).unwrap();
