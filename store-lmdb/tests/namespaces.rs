@@ -93,7 +93,7 @@ fn a_thread_killed_while_it_waits_to_write_leaves_the_lock_to_the_one_of_its_num
                 let ahead = store.ahead().unwrap();
                 say("waiting");
                 write_ahead(&store, &*ahead).unwrap();
-                panic!("somebody writes");
+                panic!("another thread writes");
             }),
             other => panic!("{other:?}"),
         }

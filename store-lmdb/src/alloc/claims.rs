@@ -1,4 +1,4 @@
-//! Chunks claimed ahead of a commit, and who holds them.
+//! Chunks claimed ahead of a commit, and their owners.
 
 use std::hash::{BuildHasher, RandomState};
 use std::ops::Range;
@@ -21,7 +21,7 @@ pub(crate) struct Client {
     token: u64,
 }
 
-/// Who holds a claim: one transaction of one client.
+/// The owner of a claim: one transaction of one client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Owner {
     client: Client,

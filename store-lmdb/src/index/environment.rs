@@ -6,7 +6,7 @@
 //! namespaces have equal numbers. So a thread that was killed while it waited took the mutex from the living owner of its
 //! number, and two processes wrote at once.
 //!
-//! Here nobody comes to one of these mutexes while a thread of another process has it or waits for it: a gate of ours is
+//! Here no thread comes to one of these mutexes while one of another process has it or waits for it: a gate of ours is
 //! outside each. Among the threads of one process their numbers are right.
 //!
 //! What passed a gate and was killed leaves mutexes that are marked before the gate opens: a thread that ends gives up its
@@ -39,7 +39,7 @@ pub(crate) struct Env {
     dir: PathBuf,
 }
 
-/// One write transaction, and one look at the lock table, at a time. Who writes passes the first, then the second.
+/// One write transaction, and one look at the lock table, at a time. A writer passes the first, then the second.
 pub(crate) struct Gates {
     writing: Arc<Exclusive>,
     slots: Arc<Exclusive>,
@@ -52,7 +52,7 @@ pub(crate) struct Writing {
     _held: Option<Held>,
 }
 
-/// The right to take a place in the reader table, or one of LMDB's mutexes. Nobody waits for it for long.
+/// The right to take a place in the reader table, or one of LMDB's mutexes. It is never had for long.
 pub(crate) struct Slots<'e> {
     env: &'e Environment,
     _held: Option<Held>,
@@ -92,7 +92,7 @@ impl Env {
     ) -> Result<Env> {
         identity::check_version()?;
         let mut env = Env { env: None, gates, dir: dir.path.clone() };
-        // Who opens or closes may make the table anew, or its mutexes.
+        // To open or close LMDB may make the table anew, or its mutexes.
         let opened = {
             let _held = env.pass_slots()?;
             open_environment(dir, name, flags, map_bytes)?

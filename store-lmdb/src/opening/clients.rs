@@ -1,7 +1,7 @@
 //! Numbers of clients: a client is an environment that is open with LMDB's lock table, one a process and directory.
 //!
 //! No two clients have one number at a time, in whatever PID namespace. A number is had as long as its lock is held, and
-//! that goes with the process: who holds the lock lives, and who does not hold it does not.
+//! that goes with the process: a client that holds it lives, and one that does not is dead.
 
 use std::io;
 

@@ -29,9 +29,9 @@ pub(crate) const LOCKLESS: i64 = BASE + 3;
 /// The turn to commit: exclusive.
 pub(crate) const TURN: i64 = BASE + 4;
 
-/// On `index-lock`: whoever takes a place in the reader table, clears places, or opens or closes LMDB: exclusive.
+/// On `index-lock`: taking or clearing a place in the reader table, beginning to write, opening or closing LMDB: exclusive.
 pub(crate) const SLOTS: i64 = BASE;
-/// On `index-lock`: whoever has LMDB's write transaction: exclusive.
+/// On `index-lock`: LMDB's write transaction: exclusive.
 pub(crate) const WRITING: i64 = BASE + 1;
 
 /// On `index-lock`: the client of that number, which has the database open with LMDB's lock table: exclusive.
