@@ -13,7 +13,7 @@ use crate::ioctl::copy_protected;
 use crate::mapping::{Access, HUGE, HarmlessAdvice, Reservation};
 use crate::pagemap::{PageTable, Reader};
 use crate::probe::{failed, failed_io};
-use crate::shortage::Failure;
+use crate::shortage::{Failure, errno_of_io};
 
 /// So often a page is tried that the system may be at just then.
 const TRIES: usize = 20;
@@ -67,7 +67,7 @@ fn moves(uffd: &Uffd, table: &PageTable, block: &Range<usize>, to: usize) -> Res
 /// Whether the page table, read by `reader`, tells a page that is protected from one that is not any more (by
 /// /proc/self/pagemap since Linux 5.13).
 pub(crate) fn tells_protection(uffd: &Uffd, reader: Reader) -> Result<bool, Errno> {
-    let table = PageTable::open(reader).map_err(|_| Errno::EIO)?;
+    let table = PageTable::open(reader).map_err(|error| errno_of_io(&error))?;
     let range = Reservation::new(HUGE, Access::Nothing)?;
     let page = range.addresses(&(0..PAGE));
     holding::register(uffd, &range.addresses(&(0..HUGE)))?;
@@ -75,7 +75,10 @@ pub(crate) fn tells_protection(uffd: &Uffd, reader: Reader) -> Result<bool, Errn
     copy_protected(uffd, page.start, &[7; PAGE]).1?;
     let is_reported = || {
         let mut found = false;
-        table.written(page.clone(), WrittenTo::Copied, |_| found = true).map(|()| found).map_err(|_| Errno::EIO)
+        table
+            .written(page.clone(), WrittenTo::Copied, |_| found = true)
+            .map(|()| found)
+            .map_err(|error| errno_of_io(&error))
     };
     let before = is_reported()?;
     holding::let_through(uffd, &page)?;

@@ -125,13 +125,18 @@ fn limit(resource: Resource, unit: &str) -> String {
     }
 }
 
+/// The error number in an error of std.
+pub(crate) fn errno_of_io(error: &io::Error) -> Errno {
+    error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
+}
+
 /// The error number in an error of the crate `userfaultfd`, whose nix is an older one than ours.
 pub(crate) fn errno_of(error: &userfaultfd::Error) -> Errno {
     match error {
         userfaultfd::Error::SystemError(errno) | userfaultfd::Error::CopyFailed(errno) => {
             Errno::from_raw(*errno as i32)
         }
-        userfaultfd::Error::OpenDevUserfaultfd(error) => error.raw_os_error().map_or(Errno::EIO, Errno::from_raw),
+        userfaultfd::Error::OpenDevUserfaultfd(error) => errno_of_io(error),
         _ => Errno::EIO,
     }
 }
