@@ -32,12 +32,12 @@ impl Check<'_> {
             self.suits(array, block, &stored);
             self.add_payload(&mut batch, id, block, &stored)?;
             if batch.len() >= self.limits.pieces {
-                self.payload(arrays, &mut batch)?;
+                self.read_payload(arrays, &mut batch)?;
             }
             Ok(())
         })?;
         self.tallies(arrays, &found, "blocks", |records| records.blocks);
-        self.payload(arrays, &mut batch)
+        self.read_payload(arrays, &mut batch)
     }
 
     /// Sees that the record of a block is one of its array.
@@ -80,13 +80,17 @@ impl Check<'_> {
     }
 
     /// The checksums of pages of an array.
-    fn sums_of(&self, id: ArrayId, first: u64, pages: u16) -> Result<Vec<u32>> {
+    fn sums_of(&mut self, id: ArrayId, first: u64, pages: u16) -> Result<Vec<u32>> {
         let mut found = Vec::with_capacity(usize::from(pages));
         while found.len() < usize::from(pages) {
             let at = first.saturating_add(found.len() as u64);
             let (mib, within) = (at / SUMS as u64, at as usize % SUMS);
             let missing = usize::from(pages) - found.len();
-            found.extend(self.tables.sums(id, mib)?[within..].iter().take(missing));
+            let sums = match &self.sums {
+                Some((of, sums)) if *of == (id, mib) => sums,
+                _ => &self.sums.insert(((id, mib), self.tables.sums(id, mib)?)).1,
+            };
+            found.extend(sums[within..].iter().take(missing));
         }
         Ok(found)
     }

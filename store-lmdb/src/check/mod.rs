@@ -14,16 +14,19 @@ mod places;
 mod tests;
 
 use std::sync::Arc;
+use std::thread;
 
 use bigarray_core::store::DataFile as _;
-use bigarray_core::{Error, ErrorKind, PAGE, Progress, Report, Result};
+use bigarray_core::{ArrayId, Error, ErrorKind, PAGE, Progress, Report, Result};
 use lmdb::RoTransaction;
 
 use crate::LmdbStore;
 use crate::data::Data;
 use crate::index::{Index, ReadTxn, Tables};
+use crate::record::Sums;
 use crate::shared::Shared;
 use findings::Findings;
+use payload::{Helper, Work};
 
 /// What a check went through.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -86,9 +89,9 @@ struct Limits {
 }
 
 impl Default for Limits {
-    /// 10 MiB, 16 MiB (512 GiB of data) and 5 MiB.
+    /// 10 MiB, 16 MiB (512 GiB of data) and 2 MiB, of which two are there at a time.
     fn default() -> Limits {
-        Limits { arrays: 1 << 15, chunks: 1 << 18, pieces: 1 << 16 }
+        Limits { arrays: 1 << 15, chunks: 1 << 18, pieces: 1 << 14 }
     }
 }
 
@@ -104,31 +107,37 @@ fn look(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<(CheckReport, Findings)> {
     let txn = ReadTxn::begin(index)?;
-    let mut check = Check {
-        tables: txn.tables(),
-        data,
-        state: txn.version().0,
-        payload,
-        limits,
-        findings: Findings::default(),
-        report: CheckReport::default(),
-        progress,
-        told: Progress::default(),
-        visited: 0,
-    };
-    check.arrays()?;
-    check.places()?;
-    check.fits()?;
-    check.told.total_bytes = check.report.stored_pages * PAGE as u64;
-    let mut from = Some(0);
-    while let Some(first) = from {
-        let arrays = check.arrays_from(first)?;
-        check.attrs(&arrays)?;
-        check.blocks(&arrays)?;
-        check.sums(&arrays)?;
-        from = arrays.end();
-    }
-    Ok((check.report, check.findings))
+    thread::scope(|scope| {
+        let mut check = Check {
+            tables: txn.tables(),
+            data,
+            state: txn.version().0,
+            payload,
+            limits,
+            findings: Findings::default(),
+            report: CheckReport::default(),
+            progress,
+            told: Progress::default(),
+            visited: 0,
+            sums: None,
+            helper: Helper::start(scope),
+            reading: None,
+        };
+        check.arrays()?;
+        check.places()?;
+        check.fits()?;
+        check.told.total_bytes = check.report.stored_pages * PAGE as u64;
+        let mut from = Some(0);
+        while let Some(first) = from {
+            let arrays = check.arrays_from(first)?;
+            check.attrs(&arrays)?;
+            check.blocks(&arrays)?;
+            check.sums(&arrays)?;
+            check.finish_payload(&arrays)?;
+            from = arrays.end();
+        }
+        Ok((check.report, check.findings))
+    })
 }
 
 /// One check.
@@ -144,6 +153,11 @@ struct Check<'c> {
     told: Progress,
     /// Records that were looked at.
     visited: u64,
+    /// The checksums that were wanted last: blocks that share a record of them follow each other.
+    sums: Option<((ArrayId, u64), Sums)>,
+    helper: Option<Helper<'c>>,
+    /// Payload that is being read while records are looked at.
+    reading: Option<Arc<Work<'c>>>,
 }
 
 impl Check<'_> {

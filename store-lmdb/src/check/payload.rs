@@ -1,9 +1,11 @@
-//! The bytes of blocks against their checksums: read in the order of the file, by two threads.
+//! The bytes of blocks against their checksums: read in the order of the file, by two threads, one of which looks at
+//! records meanwhile.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::thread;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, Scope};
 
 use bigarray_core::store::DataFile as _;
 use bigarray_core::{ArrayId, Damage, Error, ErrorKind, PAGE, Result};
@@ -11,12 +13,11 @@ use bigarray_core::{ArrayId, Damage, Error, ErrorKind, PAGE, Result};
 use super::Check;
 use super::arrays::Arrays;
 use super::findings::Findings;
-use crate::alloc::CHUNK;
 use crate::codec::{Packed, Unpacker};
 use crate::data::Data;
 
-/// Bytes of one reading, at most.
-const READ: usize = CHUNK as usize;
+/// Bytes read at once: they stay in the cache of a core until their checksums are made.
+const READ: usize = 256 << 10;
 
 /// A block of an array.
 type At = (ArrayId, u64);
@@ -85,30 +86,54 @@ impl Batch {
     }
 }
 
-impl Check<'_> {
-    /// Reads what is in `batch` and compares it, and empties it.
-    pub(super) fn payload(&mut self, arrays: &Arrays, batch: &mut Batch) -> Result<()> {
-        let readings = batch.readings();
-        let work = Work {
-            data: self.data,
-            batch,
-            readings: &readings,
-            next: AtomicUsize::new(0),
-            done_bytes: AtomicU64::new(0),
-            found: Mutex::default(),
+/// What reads payload besides the thread that looks at records.
+pub(super) struct Helper<'c> {
+    works: Sender<Arc<Work<'c>>>,
+    done: Receiver<()>,
+}
+
+impl<'c> Helper<'c> {
+    /// `None` where no thread can be started: one alone does it too. It ends when this is dropped.
+    pub(super) fn start<'s>(scope: &'s Scope<'s, 'c>) -> Option<Helper<'c>> {
+        let (works, to_do) = mpsc::channel::<Arc<Work<'c>>>();
+        let (told, done) = mpsc::channel();
+        let run = move || {
+            for work in to_do {
+                work.run(|| {});
+                // Without a receiver the check has failed, and there is nothing more to do.
+                let _ = told.send(());
+            }
         };
+        thread::Builder::new().spawn_scoped(scope, run).ok().map(|_| Helper { works, done })
+    }
+}
+
+impl<'c> Check<'c> {
+    /// Has what is in `batch` read and compared, and empties it. What was before is done then, and this is under way.
+    pub(super) fn read_payload(&mut self, arrays: &Arrays, batch: &mut Batch) -> Result<()> {
+        self.finish_payload(arrays)?;
+        let work = Arc::new(Work::new(self.data, std::mem::take(batch)));
+        if let Some(helper) = &self.helper {
+            // A helper that ended did so by a panic, which the scope of its thread passes on.
+            let _ = helper.works.send(work.clone());
+        }
+        self.reading = Some(work);
+        Ok(())
+    }
+
+    /// Sees to the end of what is being read.
+    pub(super) fn finish_payload(&mut self, arrays: &Arrays) -> Result<()> {
+        let Some(work) = self.reading.take() else { return Ok(()) };
         let before = self.told.done_bytes;
-        let told = &mut self.told;
-        thread::scope(|scope| {
-            // One thread alone does it too.
-            let _ = thread::Builder::new().spawn_scoped(scope, || work.run(|| {}));
-            work.run(|| {
-                told.done_bytes = before + work.done_bytes.load(Ordering::Relaxed);
-                (self.progress)(*told);
-            });
+        work.run(|| {
+            self.told.done_bytes = before + work.done_bytes.load(Ordering::Relaxed);
+            (self.progress)(self.told);
         });
-        let bytes = work.done_bytes.into_inner();
-        let found = work.found.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if let Some(helper) = &self.helper {
+            let _ = helper.done.recv();
+        }
+        let bytes = work.done_bytes.load(Ordering::Relaxed);
+        let found = std::mem::take(&mut *work.found());
         self.told.done_bytes = before + bytes;
         (self.progress)(self.told);
         self.report.verified_pages += bytes / PAGE as u64;
@@ -118,16 +143,15 @@ impl Check<'_> {
                 self.findings.note(Damage::of_block(&array.name, block, what));
             }
         }
-        *batch = Batch::default();
         found.failed.map_or(Ok(()), Err)
     }
 }
 
 /// What threads take from and add to.
-struct Work<'w> {
-    data: &'w Data,
-    batch: &'w Batch,
-    readings: &'w [Range<usize>],
+pub(super) struct Work<'c> {
+    data: &'c Data,
+    batch: Batch,
+    readings: Vec<Range<usize>>,
     next: AtomicUsize,
     done_bytes: AtomicU64,
     found: Mutex<Found>,
@@ -141,8 +165,14 @@ struct Found {
     failed: Option<Error>,
 }
 
-impl Work<'_> {
-    /// Does what nobody has taken, until all is done; `after` each reading.
+impl<'c> Work<'c> {
+    fn new(data: &'c Data, mut batch: Batch) -> Work<'c> {
+        let readings = batch.readings();
+        let (next, done_bytes, found) = (AtomicUsize::new(0), AtomicU64::new(0), Mutex::default());
+        Work { data, batch, readings, next, done_bytes, found }
+    }
+
+    /// Does what is not taken yet, until all is; `after` each reading.
     fn run(&self, mut after: impl FnMut()) {
         let mut unpacker = Unpacker::default();
         let mut buf = Vec::new();
@@ -152,14 +182,11 @@ impl Work<'_> {
             if buf.len() < bytes {
                 buf.resize(bytes.max(READ), 0);
             }
-            let all = self.data.read_at(pieces[0].offset, &mut buf[..bytes]);
+            // What cannot be read together is read one by one, to see which it is.
+            let is_read = bytes <= READ && self.data.read_at(pieces[0].offset, &mut buf[..bytes]).is_ok();
             let mut from = 0;
             for piece in pieces {
-                let buf = &mut buf[from..from + piece.bytes];
-                // What cannot be read together is read one by one, to see which it is.
-                let read = if all.is_err() { self.data.read_at(piece.offset, buf) } else { Ok(()) };
-                let looked = read.and_then(|()| self.look(piece, buf, &mut unpacker));
-                if let Err(e) = looked {
+                if let Err(e) = self.look(piece, &mut buf[from..from + piece.bytes], is_read, &mut unpacker) {
                     self.note(piece, e);
                 }
                 from += piece.bytes;
@@ -169,31 +196,46 @@ impl Work<'_> {
         }
     }
 
-    /// Compares the bytes of a piece.
-    fn look(&self, piece: &Piece, bytes: &[u8], unpacker: &mut Unpacker) -> Result<()> {
+    /// Compares the bytes of a piece, which are in `buf` if it `is_read`.
+    fn look(&self, piece: &Piece, buf: &mut [u8], is_read: bool, unpacker: &mut Unpacker) -> Result<()> {
         match &piece.kind {
             Kind::Pages { first, sums } => {
-                let sums = &self.batch.sums[sums.clone()];
-                let found = bytes.chunks_exact(PAGE).map(crc32c::crc32c);
-                let mut wrong = (*first..).zip(found.zip(sums)).filter(|(_, (found, sum))| found != *sum);
-                let Some((page, (found, sum))) = wrong.next() else { return Ok(()) };
+                let (mut wrong, mut pages) = (Vec::new(), *first..);
+                for (n, sums) in self.batch.sums[sums.clone()].chunks(READ / PAGE).enumerate() {
+                    // What is read together with others is one such part.
+                    let part = &mut buf[..sums.len() * PAGE];
+                    if !is_read {
+                        self.data.read_at(piece.offset.saturating_add((n * READ) as u64), part)?;
+                    }
+                    let found = pages.by_ref().zip(part.chunks_exact(PAGE).map(crc32c::crc32c).zip(sums));
+                    wrong.extend(found.filter(|(_, (found, sum))| found != *sum));
+                }
+                let Some((page, (found, sum))) = wrong.first() else { return Ok(()) };
                 let mut text = format!("page {page} has checksum {found:08x} instead of {sum:08x}");
-                let more = wrong.count();
-                if more > 0 {
-                    text += &format!(", and {more} more of its pages have others than they should");
+                if wrong.len() > 1 {
+                    text += &format!(", and {} more of its pages have others than they should", wrong.len() - 1);
                 }
                 Err(Error::new(ErrorKind::Corrupt, text))
             }
-            Kind::Unit { packed, block_bytes } => unpacker.verify(packed, *block_bytes, |to| {
-                to.copy_from_slice(&bytes[..to.len()]);
-                Ok(())
-            }),
+            Kind::Unit { packed, block_bytes } => {
+                if !is_read {
+                    self.data.read_at(piece.offset, buf)?;
+                }
+                unpacker.verify(packed, *block_bytes, |to| {
+                    to.copy_from_slice(&buf[..to.len()]);
+                    Ok(())
+                })
+            }
         }
+    }
+
+    fn found(&self) -> MutexGuard<'_, Found> {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A disk that cannot give the bytes back any more is damage too.
     fn note(&self, piece: &Piece, error: Error) {
-        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut found = self.found();
         match error.kind() {
             ErrorKind::Corrupt | ErrorKind::Io if found.first.len() < Findings::KEPT => {
                 found.first.push((piece.at, error.to_string()));
