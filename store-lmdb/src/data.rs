@@ -37,8 +37,8 @@ pub(crate) struct Data {
     writable: Option<File>,
     dir: PathBuf,
     syncs: bool,
-    /// Whether the file is allocated before it is written to, where it is large.
-    preallocates: bool,
+    /// Whether the file system copies what is written to (btrfs).
+    copies: bool,
     /// A length that the file has on disk: it had it when it was last synced here.
     synced_bytes: AtomicU64,
     /// Why nothing may be written any more, until the database is opened again.
@@ -49,10 +49,8 @@ impl Data {
     /// The file `data` of `dir`.
     pub(crate) fn new(read_only: File, writable: Option<File>, dir: &Path, syncs: bool) -> Data {
         let (synced_bytes, failed) = (AtomicU64::new(0), Mutex::new(None));
-        // There one `fallocate` ends compression of the file for good; what it allocates is copied when it is written to, so
-        // that it makes sure of nothing.
-        let preallocates = !fstatfs(&read_only).is_ok_and(|fs| fs.filesystem_type() == BTRFS_SUPER_MAGIC);
-        Data { read_only, writable, dir: dir.to_owned(), syncs, preallocates, synced_bytes, failed }
+        let copies = fstatfs(&read_only).is_ok_and(|fs| fs.filesystem_type() == BTRFS_SUPER_MAGIC);
+        Data { read_only, writable, dir: dir.to_owned(), syncs, copies, synced_bytes, failed }
     }
 
     /// The database, for messages.
@@ -94,17 +92,33 @@ impl Data {
     }
 
     /// Writes pages that no snapshot sees.
+    ///
+    /// # Errors
+    /// [`ErrorKind::StoreFull`]: what was written of them takes no room.
     pub(crate) fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
-        self.writable()?.write_all_at(bytes, offset).map_err(|e| self.io("writing", e))
+        self.writable()?.write_all_at(bytes, offset).map_err(|e| {
+            let error = self.io("writing", e);
+            if error.is_store_full() {
+                self.give_to_disk(&(offset..offset + bytes.len() as u64));
+            }
+            error
+        })
     }
 
-    /// Has the file system take back the room of `chunks`: they read as zeros, and writing to them takes room again. Not
+    /// Has the file system take back the room of those `bytes`: they read as zeros, and writing to them takes room again. Not
     /// every file system can; then nothing changes.
-    pub(crate) fn give_to_disk(&self, chunks: &Range<u64>) {
+    pub(crate) fn give_to_disk(&self, bytes: &Range<u64>) {
         let flags = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
-        let (start, end) = (chunks.start.saturating_mul(CHUNK), chunks.end.saturating_mul(CHUNK));
-        if let Some(file) = self.writable.as_ref().filter(|_| start < end && end <= i64::MAX as u64) {
-            let _ = allocate(file, flags, start as i64, (end - start) as i64);
+        if let Some(file) = self.writable.as_ref().filter(|_| bytes.start < bytes.end && bytes.end <= i64::MAX as u64) {
+            let _ = allocate(file, flags, bytes.start as i64, (bytes.end - bytes.start) as i64);
+        }
+    }
+
+    /// The same of chunks that are to be written to, where the file system would keep what they have until what is written
+    /// has a place beside it: then the room of what they have is needed a second time.
+    pub(crate) fn make_writable_in_place(&self, chunks: &Range<u64>) {
+        if self.copies {
+            self.give_to_disk(&bytes_of(chunks));
         }
     }
 
@@ -151,7 +165,9 @@ impl Data {
         let Some(bytes) = chunks.checked_mul(CHUNK).filter(|b| *b <= i64::MAX as u64) else {
             return Err(self.io("lengthening", Errno::EFBIG.into()));
         };
-        if self.preallocates && chunks >= PREALLOCATED_FROM {
+        // On btrfs one `fallocate` ends compression of the file for good; what it allocates is copied when it is written to, so
+        // that it makes sure of nothing.
+        if !self.copies && chunks >= PREALLOCATED_FROM {
             let ahead = bytes.saturating_add((chunks / AHEAD_PART).min(AHEAD) * CHUNK);
             for end in [ahead, bytes] {
                 match allocate(file, FallocateFlags::empty(), length as i64, (end - length) as i64) {
@@ -228,6 +244,11 @@ impl Data {
     fn io(&self, what: &str, e: io::Error) -> Error {
         Error::io(format!("{what} the data file of {}", self.dir.display()), e)
     }
+}
+
+/// Where `chunks` lie in the file.
+pub(crate) fn bytes_of(chunks: &Range<u64>) -> Range<u64> {
+    chunks.start.saturating_mul(CHUNK)..chunks.end.saturating_mul(CHUNK)
 }
 
 impl DataFile for Data {

@@ -16,7 +16,7 @@ use outside::Mount;
 use support::{assert_page, check, commit, now, open};
 
 /// More pages of the index than are ever left, in one write.
-const VALUE_BYTES: usize = 300 << 10;
+const VALUE_BYTES: usize = 600 << 10;
 
 fn set_attr(store: &LmdbStore, bytes: usize, n: u64) -> Result<()> {
     let base = now(store);

@@ -12,6 +12,7 @@ use bigarray_core::{Descriptor, Error, ErrorKind, PAGE, Result};
 
 use crate::alloc::{CHUNK_PAGES, Run};
 use crate::codec::Packed;
+use crate::commit::with_room;
 use crate::crash;
 use crate::record::{StoredSegment, Unit};
 use crate::shared::Shared;
@@ -66,7 +67,7 @@ impl LmdbAhead {
 
     fn put(&self, offset: u64, bytes: &[u8]) -> Result<()> {
         let data = &self.claim.shared.data;
-        data.write_at(offset, bytes)?;
+        with_room(&self.claim.shared, || data.write_at(offset, bytes))?;
         data.start_writing(offset, bytes.len());
         crash::point("written ahead");
         Ok(())

@@ -78,19 +78,19 @@ impl Space<'_> {
     /// Makes freed runs free that no state can be seen in which refers to them, oldest first, until about `max` runs
     /// are done. Returns how many.
     ///
-    /// In transaction W these are the runs freed by T < min(W − 1, oldest reader): the state a reader may be just
-    /// beginning on, and the one a power loss may fall back to, are no older than W − 2.
+    /// In transaction W these are the runs freed by T ≤ min(W − 2, oldest reader), to which state T refers no more: the
+    /// state a reader may be just beginning on, and the one a power loss may fall back to, are no older than W − 2.
     pub(crate) fn reclaim(&mut self, oldest: OldestReader, max: usize) -> Result<usize> {
-        let before = self.table.txn_id().saturating_sub(1);
-        let before = match oldest {
-            OldestReader::None => before,
-            OldestReader::At(oldest) => before.min(oldest),
+        let Some(last) = self.table.txn_id().checked_sub(2) else { return Ok(0) };
+        let last = match oldest {
+            OldestReader::None => last,
+            OldestReader::At(oldest) => last.min(oldest),
             OldestReader::Unknown => return Ok(0),
         };
         let mut done = 0;
         while done < max
             && let Some((key, runs)) = self.table.first_freed()?
-            && key.txn < before
+            && key.txn <= last
         {
             for runs in runs.chunk_by(|a, b| a.chunk == b.chunk) {
                 self.give_back(runs)?;

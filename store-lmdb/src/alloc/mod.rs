@@ -58,6 +58,11 @@ impl Run {
         self.chunk * CHUNK + u64::from(self.first) * PAGE as u64
     }
 
+    /// Its bytes in the data file.
+    pub(crate) fn bytes(&self) -> std::ops::Range<u64> {
+        self.offset()..self.offset() + u64::from(self.pages) * PAGE as u64
+    }
+
     /// The page behind its last one, in the chunk.
     pub(crate) fn end(&self) -> u16 {
         self.first.saturating_add(self.pages)

@@ -105,8 +105,8 @@ fn freed_pages_wait_for_the_oldest_reader_and_one_state_more() {
     assert_eq!(reclaimed(6, OldestReader::None), 0);
     assert_eq!(reclaimed(7, OldestReader::None), 1);
     assert_eq!(reclaimed(7, OldestReader::Unknown), 0);
-    assert_eq!(reclaimed(9, OldestReader::At(5)), 0);
-    assert_eq!(reclaimed(9, OldestReader::At(6)), 1);
+    assert_eq!(reclaimed(9, OldestReader::At(4)), 0);
+    assert_eq!(reclaimed(9, OldestReader::At(5)), 1);
 }
 
 #[test]

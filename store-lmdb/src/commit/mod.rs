@@ -21,13 +21,12 @@ use bigarray_core::{ArrayId, Error, ErrorKind, PAGE, Result, Version, conflict, 
 
 use crate::ahead::{Committing, LmdbAhead};
 use crate::alloc::Space;
-use crate::index::is_index_full;
 use crate::record::{check_array_name, check_attr_name};
 use crate::shared::Shared;
 use crate::turn::TurnGuard;
 use crate::{codec, crash};
 use blocks::Blocks;
-pub(crate) use full_disk::give_to_disk;
+pub(crate) use full_disk::{give_to_disk, with_room};
 use pack::PackedBlock;
 use payload::{Payload, pages_of};
 pub(crate) use space::TxnSpace;
@@ -56,7 +55,7 @@ pub(crate) fn commit(shared: &Arc<Shared>, change: &Change<'_>, turn: Option<&dy
         Some(claim) if is_large => {
             // Memory for compressing comes instead of theirs.
             shared.unpackers.forget();
-            Some(signals::let_through(|| Payload::write_ahead(change, claim))?)
+            Some(signals::let_through(|| Payload::write_ahead(shared, change, claim))?)
         }
         _ => None,
     };
@@ -154,23 +153,6 @@ fn try_commit(
         ids: current.iter().map(|now| now.id).collect(),
         replaced: current.iter().map(names::Current::changed).collect(),
     })
-}
-
-/// Does `attempt`, a whole write transaction; where the index is full and can be enlarged, again. Where the disk is full, once
-/// more with room that is free in the data file.
-pub(crate) fn with_room<R>(shared: &Shared, mut attempt: impl FnMut() -> Result<R>) -> Result<R> {
-    let mut may_give = true;
-    loop {
-        match attempt() {
-            Err(e) if is_index_full(&e) => shared.index.grow_full(e)?,
-            Err(e) if e.is_store_full() && std::mem::take(&mut may_give) => {
-                if !give_to_disk(shared, &mut |_| Ok(false))? {
-                    return Err(e);
-                }
-            }
-            done => return done,
-        }
-    }
 }
 
 /// Refuses a change that could not be stored and found again.

@@ -10,6 +10,7 @@ use bigarray_core::{BlockNo, Codec, Descriptor, PAGE, Result, Version};
 
 use super::parallel::in_parallel;
 use super::payload::PlacedUnit;
+use super::with_room;
 use crate::ahead::Committing;
 use crate::alloc::CHUNK_PAGES;
 use crate::codec::{MOST_BYTES, Packed, Packers, packing_bytes};
@@ -61,7 +62,7 @@ pub(super) fn write_packed(change: &Change<'_>, claim: &Committing<'_>) -> Resul
             let of_chunk = u64::from(CHUNK_PAGES);
             let unit = Unit { chunk: taken.start / of_chunk, page: (taken.start % of_chunk) as u16, packed };
             let data = &claim.claim.shared.data;
-            data.write_at(unit.offset(), bytes)?;
+            with_room(&claim.claim.shared, || data.write_at(unit.offset(), bytes))?;
             data.start_writing(unit.offset(), bytes.len());
             let placed = PlacedUnit { array: whole.at, block: whole.block.block, unit };
             units.lock().unwrap_or_else(PoisonError::into_inner).push(placed);

@@ -8,10 +8,12 @@ use bigarray_core::{BlockNo, Error, ErrorKind, PAGE, Result};
 
 use super::pack::write_packed;
 use super::parallel::{MAX_THREADS, in_parallel};
+use super::with_room;
 use crate::ahead::{Committing, runs_of as runs_of_pages};
 use crate::alloc::Run;
 use crate::data::Data;
 use crate::record::{StoredSegment, Unit};
+use crate::shared::Shared;
 
 /// Changed pages of a block, and where they are stored.
 pub(super) struct Piece {
@@ -99,12 +101,19 @@ impl Payload {
     }
 
     /// Writes the payload of `change`, which is large, to pages of `claim`: blocks that become smaller by that compressed.
-    pub(super) fn write_ahead(change: &Change<'_>, claim: &Committing<'_>) -> Result<Payload> {
+    pub(super) fn write_ahead(shared: &Shared, change: &Change<'_>, claim: &Committing<'_>) -> Result<Payload> {
         let units = write_packed(change, claim)?;
         let plain: usize = runs_of(change, &units).map(|(_, _, pages)| pages.len()).sum();
         let taken = if plain > 0 { claim.take_many(plain as u64)? } else { Vec::new() };
         let payload = Payload::place(change, units, taken.into_iter().flat_map(runs_of_pages))?;
-        payload.write_in_parallel(change, &claim.claim.shared.data)?;
+        // Where the disk is full of a part of it, the index has no room for what would make some for the whole.
+        with_room(shared, || {
+            payload.write_in_parallel(change, shared).inspect_err(|e| {
+                if e.is_store_full() {
+                    payload.pieces.iter().for_each(|piece| shared.data.give_to_disk(&piece.run.bytes()));
+                }
+            })
+        })?;
         Ok(payload)
     }
 
@@ -137,8 +146,13 @@ impl Payload {
     }
 
     /// Writes everything, with the help of other threads.
-    fn write_in_parallel(&self, change: &Change<'_>, data: &Data) -> Result<()> {
-        in_parallel(self.pieces.len(), MAX_THREADS, || (), |(), at| self.write_piece(&self.pieces[at], change, data))
+    fn write_in_parallel(&self, change: &Change<'_>, shared: &Shared) -> Result<()> {
+        in_parallel(
+            self.pieces.len(),
+            MAX_THREADS,
+            || (),
+            |(), at| with_room(shared, || self.write_piece(&self.pieces[at], change, &shared.data)),
+        )
     }
 
     fn write_piece(&self, piece: &Piece, change: &Change<'_>, data: &Data) -> Result<()> {
