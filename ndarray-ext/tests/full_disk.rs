@@ -97,3 +97,27 @@ fn many_small_arrays_are_refused_as_soon_as_there_is_room_neither_on_disk_nor_in
         is_told_early(told, db);
     });
 }
+
+#[test]
+fn what_one_transaction_removes_is_room_for_the_next() {
+    if !alone(this_test!(), |_| ()) {
+        return;
+    }
+    on_a_small_disk(|db| {
+        // 12 MB, of which the disk has room for one.
+        let create = |name: &str, x: f64| {
+            let txn = db.begin()?;
+            txn.create::<f64, _>(name, (15 * ROWS, ROW))?.view_mut().fill(x);
+            txn.commit().map(drop)
+        };
+        create("a", 1.0).unwrap();
+        assert_eq!(create("b", 2.0).unwrap_err().kind(), ErrorKind::StoreFull);
+        for n in 0..3 {
+            db.transact(|txn| txn.remove(if n == 0 { "a" } else { "b" })).unwrap();
+            create("b", 2.0).unwrap();
+        }
+        let b = db.snapshot().unwrap().array::<f64, Ix2>("b").unwrap();
+        assert!(b.view().iter().all(|x| *x == 2.0));
+        db.transact(|txn| txn.remove("b")).unwrap();
+    });
+}
