@@ -117,11 +117,13 @@ impl Database {
 
     /// Looks at everything that the newest committed state consists of: every record of the index, every reference, the
     /// space in the data file, and every stored byte against its checksum, also of what reads only map and never compare.
-    /// Goes on after a damage; the [`Report`] names array and block of each.
+    /// Goes on after a damage; the [`Report`] names array and block of each. Only where pages of the index are such that
+    /// LMDB could not follow them, the report ends with the first of those.
     ///
-    /// Others read and commit meanwhile: it looks at a snapshot, so all that it holds up is the reuse of space, as any
-    /// snapshot does. It takes no more than 64 MiB of memory, two threads, and about as long as it takes to read the data
-    /// file. `progress` is called in this thread, several times a second.
+    /// Others read and commit meanwhile: it looks at a snapshot, and holds up what any snapshot does. That is the reuse of
+    /// space, and the growth of an index that has filled a [`map_size`](crate::OpenOptions::map_size) that was given: until
+    /// the end, commits of this process fail then. It takes no more than 64 MiB of memory, two threads, and about as long as
+    /// it takes to read the data file. `progress` is called in this thread, several times a second.
     ///
     /// ```
     /// # let dir = tempfile::tempdir().unwrap();

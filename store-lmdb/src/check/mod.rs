@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::thread;
 
 use bigarray_core::store::DataFile as _;
-use bigarray_core::{ArrayId, Error, ErrorKind, PAGE, Progress, Report, Result};
+use bigarray_core::{ArrayId, Damage, Error, ErrorKind, PAGE, Progress, Report, Result};
 use lmdb::RoTransaction;
 
 use crate::LmdbStore;
@@ -64,17 +64,44 @@ impl LmdbStore {
 
 /// As [`LmdbStore::check`].
 pub(crate) fn check(index: &Arc<Index>, data: &Data, payload: bool) -> Result<CheckReport> {
-    let (report, findings) = look(index, data, payload, Limits::default(), &mut |_| {})?;
+    let txn = ReadTxn::begin(index)?;
+    let (report, findings) = look(&txn, data, payload, Limits::default(), &mut |_| {})?;
     findings.into_result()?;
     Ok(report)
 }
 
-/// As [`Store::verify`](bigarray_core::store::Store::verify).
+/// As [`Store::verify`](bigarray_core::store::Store::verify). LMDB follows no page of the index before it is known to bear
+/// that: else the report ends with the index.
 pub(crate) fn verify(shared: &Shared, progress: &mut dyn FnMut(Progress)) -> Result<Report> {
     shared.guards.before_begin()?;
-    let (report, findings) = look(&shared.index, &shared.data, true, Limits::default(), progress)
-        .map_err(|e| e.context(format!("verification of {}", shared.dir.display())))?;
-    Ok(findings.into_report(report.verified_pages * PAGE as u64))
+    progress(Progress::default());
+    let looked = snapshot(shared).and_then(|(txn, disorder)| {
+        let (report, mut findings) = look(&txn, &shared.data, true, Limits::default(), progress)?;
+        findings.take(disorder.map_or(Ok(()), Err), Damage::new)?;
+        Ok(findings.into_report(report.verified_pages * PAGE as u64))
+    });
+    match looked {
+        Err(e) if is_damage(&e) => Ok(Report::new(vec![Damage::new(e.to_string())], 0, 0)),
+        looked => looked.map_err(|e| e.context(format!("verification of {}", shared.dir.display()))),
+    }
+}
+
+/// A snapshot whose index LMDB can bear, and what is damaged of its pages nevertheless.
+fn snapshot(shared: &Shared) -> Result<(ReadTxn, Option<Error>)> {
+    let mut before = None;
+    loop {
+        let txn = ReadTxn::begin(&shared.index)?;
+        let state = txn.version();
+        if let Some(pages) = shared.guards.index_state(state.0)? {
+            return Ok((txn, pages.check_bearable()?));
+        }
+        // Two commits that come meanwhile write over its meta page, and make another state the newest.
+        if before.replace(state) == Some(state) {
+            let index = shared.dir.join("index");
+            let what = format!("{}: its page {} is not what commit {} wrote", index.display(), state.0 % 2, state.0);
+            return Err(Error::new(ErrorKind::Corrupt, what));
+        }
+    }
 }
 
 /// How much is kept in memory at a time. Records are gone through once more for each part.
@@ -100,13 +127,12 @@ impl Default for Limits {
 /// # Errors
 /// What keeps it from looking on.
 fn look(
-    index: &Arc<Index>,
+    txn: &ReadTxn,
     data: &Data,
     payload: bool,
     limits: Limits,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<(CheckReport, Findings)> {
-    let txn = ReadTxn::begin(index)?;
     thread::scope(|scope| {
         let mut check = Check {
             tables: txn.tables(),

@@ -14,7 +14,7 @@ use serde_json::json;
 use super::{CheckReport, Limits, look};
 use crate::alloc::{Bitmap, CHUNK, Client, FreedKey, Run};
 use crate::codec::{Algorithm, Encoding, Packed};
-use crate::index::{Dbs, WriteTxn};
+use crate::index::{Dbs, ReadTxn, WriteTxn};
 use crate::record::{
     Meta, Place, SUMS, StoredAttr, StoredBlock, StoredSegment, Tallies, Tally, Unit, attr_key, block_key, chunk_key,
     count_array, decode_array, encode_array, encode_attr, encode_bitmap, encode_block, encode_claim, encode_fit,
@@ -76,7 +76,8 @@ impl Sound {
     /// Looks at everything, payload too.
     fn look(&self, limits: Limits) -> (CheckReport, Report) {
         let shared = &self.store.shared;
-        let (counts, findings) = look(&shared.index, &shared.data, true, limits, &mut |_| {}).unwrap();
+        let (counts, findings) =
+            look(&ReadTxn::begin(&shared.index).unwrap(), &shared.data, true, limits, &mut |_| {}).unwrap();
         (counts, findings.into_report(0))
     }
 

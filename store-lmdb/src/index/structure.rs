@@ -36,7 +36,7 @@ const MAX_DEPTH: usize = 32;
 /// What is done with a node of a leaf: key and data.
 type Visit<'v> = dyn FnMut(&mut Seen, &[u8], Data<'_>) -> Result<()> + 'v;
 
-/// The state that LMDB would open a file at. Nobody may write to it meanwhile.
+/// A state of the file: the one that LMDB would open it at, while no process writes to it, or one that a snapshot holds.
 pub(crate) struct Structure {
     file: File,
     path: PathBuf,
@@ -79,6 +79,30 @@ impl Structure {
     /// # Errors
     /// [`ErrorKind::Corrupt`] if it has none; [`ErrorKind::Unsupported`] for another version of LMDB's format.
     pub(crate) fn read(file: File, path: &Path) -> Result<Structure> {
+        let s = Structure::measure(file, path)?;
+        let (first, second) = (s.meta_page(0)?, s.meta_page(1)?);
+        let (number, newest) = if txn_of(&first) < txn_of(&second) { (1, second) } else { (0, first) };
+        s.at_state(number, &newest)
+    }
+
+    /// Reads the meta page of commit `txn`, of which a snapshot is held, so that no page of it is written to. `None` if a
+    /// later commit wrote over it.
+    ///
+    /// # Errors
+    /// As [`read`](Structure::read).
+    pub(crate) fn read_state(file: File, path: &Path, txn: u64) -> Result<Option<Structure>> {
+        let s = Structure::measure(file, path)?;
+        let number = txn % 2;
+        let meta = s.meta_page(number)?;
+        // What is being written is not the same for long.
+        if txn_of(&meta) != txn || meta != s.meta_page(number)? {
+            return Ok(None);
+        }
+        s.at_state(number, &meta).map(Some)
+    }
+
+    /// How long the file and its pages are.
+    fn measure(file: File, path: &Path) -> Result<Structure> {
         let len = file.metadata().map_err(|e| Error::io(format_args!("looking at {}", path.display()), e))?.len();
         let mut s = Structure {
             file,
@@ -97,13 +121,16 @@ impl Structure {
         }
         s.page_bytes = page_bytes as usize;
         s.pages = len / u64::from(page_bytes);
-        let second = s.meta_page(1)?;
-        let newest = if u64_at(&first, 144) < u64_at(&second, 144) { second } else { first };
-        (s.free, s.main, s.last_page) = (u64_at(&newest, 80), u64_at(&newest, 128), u64_at(&newest, 136));
-        if u16_at(&newest, 92) != 0 || s.last_page >= i64::MAX as u64 / s.page_bytes as u64 {
-            return Err(s.damaged(0, "describes what cannot be"));
-        }
         Ok(s)
+    }
+
+    /// The state that a meta page describes.
+    fn at_state(mut self, number: u64, meta: &[u8]) -> Result<Structure> {
+        (self.free, self.main, self.last_page) = (u64_at(meta, 80), u64_at(meta, 128), u64_at(meta, 136));
+        if u16_at(meta, 92) != 0 || self.last_page >= i64::MAX as u64 / self.page_bytes as u64 {
+            return Err(self.damaged(number, "describes what cannot be"));
+        }
+        Ok(self)
     }
 
     fn meta_page(&self, number: u64) -> Result<Vec<u8>> {
@@ -125,7 +152,18 @@ impl Structure {
     }
 
     /// Looks through all pages that LMDB could follow, and its list of free ones.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] naming the first page that is damaged.
     pub(crate) fn check(&self) -> Result<()> {
+        self.check_bearable()?.map_or(Ok(()), Err)
+    }
+
+    /// The same, but returns what LMDB bears: keys out of order, where it only does not find what is there.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] naming the first page that LMDB could not bear.
+    pub(crate) fn check_bearable(&self) -> Result<Option<Error>> {
         let mut seen = Seen::new(self);
         let mut tables = Vec::new();
         self.walk(Tree::at(self.main), &mut seen, &mut |seen, _, data| {
@@ -152,7 +190,7 @@ impl Structure {
         if self.is_short() && seen.beyond != self.last_page - self.pages + 1 {
             return Err(self.cut_off(self.pages));
         }
-        Ok(())
+        Ok(seen.disorder.map(|page| self.damaged(page, "has keys out of order")))
     }
 
     /// Visits the nodes of all leaves of a tree.
@@ -196,7 +234,7 @@ impl Structure {
             }
             // The keys of the list of free pages are native numbers.
             if before.is_some_and(|before| before >= key) && !tree.is_free {
-                return Err(bad("has keys out of order"));
+                seen.disorder.get_or_insert(root);
             }
             before = Some(key);
             let size = if flags & BIG != 0 { 8 } else { low as usize };
@@ -278,11 +316,13 @@ struct Seen {
     bits: Vec<u64>,
     /// Free pages behind the end of the file.
     beyond: u64,
+    /// The first leaf whose keys are out of order.
+    disorder: Option<u64>,
 }
 
 impl Seen {
     fn new(of: &Structure) -> Seen {
-        Seen { bits: vec![0; of.pages.div_ceil(64) as usize], beyond: 0 }
+        Seen { bits: vec![0; of.pages.div_ceil(64) as usize], beyond: 0, disorder: None }
     }
 
     fn add(&mut self, of: &Structure, page: u64) -> Result<()> {
@@ -299,6 +339,11 @@ impl Seen {
         *word |= bit;
         Ok(())
     }
+}
+
+/// The commit that wrote a meta page.
+fn txn_of(meta: &[u8]) -> u64 {
+    u64_at(meta, 144)
 }
 
 fn u16_at(bytes: &[u8], at: usize) -> u16 {

@@ -356,6 +356,14 @@ impl Guards {
         Ok(crashed)
     }
 
+    /// The pages of the index of commit `txn`, of which a snapshot is held; `None` if a later commit wrote over its meta page.
+    ///
+    /// # Errors
+    /// As [`Structure::read_state`].
+    pub(crate) fn index_state(&self, txn: u64) -> Result<Option<Structure>> {
+        Structure::read_state(self.open(INDEX, OFlag::O_RDONLY)?, &self.dir.path.join(INDEX), txn)
+    }
+
     /// Makes the index as long as it says, which LMDB does not always, so that no opening takes it for truncated. For a
     /// writer, while nobody else is.
     fn lengthen_index(&self, index: &Index) -> Result<()> {
