@@ -26,7 +26,7 @@ static MEANS: OnceLock<Means> = OnceLock::new();
 
 thread_local! {
     /// How many there are of each kind.
-    static DEPTH: Cell<Depth> = const { Cell::new(Depth { firm: 0, soft: 0 }) };
+    static DEPTH: Cell<Depth> = const { Cell::new(Depth::NONE) };
 }
 
 #[derive(Clone, Copy)]
@@ -37,6 +37,8 @@ struct Depth {
 }
 
 impl Depth {
+    const NONE: Depth = Depth { firm: 0, soft: 0 };
+
     fn is_none(self) -> bool {
         self.firm + self.soft == 0
     }
@@ -68,16 +70,31 @@ pub fn hold_between_waits() -> Held {
     Held::new(false)
 }
 
-/// Runs `wait`, which may take long. Signals arrive meanwhile, unless the thread has what a fault needs.
+/// Runs `wait`, which may take long. Signals arrive meanwhile, unless the thread has what a fault needs. A lock that is
+/// taken inside holds them back again.
 pub fn let_through<R>(wait: impl FnOnce() -> R) -> R {
-    match MEANS.get() {
-        Some(means) if DEPTH.get().firm == 0 && DEPTH.get().soft > 0 => {
+    let depth = DEPTH.get();
+    let _again = match MEANS.get() {
+        Some(&means) if depth.firm == 0 && depth.soft > 0 => {
+            DEPTH.set(Depth::NONE);
             (means.release)();
-            let done = wait();
-            (means.hold)();
-            done
+            Some(HeldAgain { means, depth })
         }
-        _ => wait(),
+        _ => None,
+    };
+    wait()
+}
+
+/// Signals are held as before when this is dropped, after a panic too.
+struct HeldAgain {
+    means: Means,
+    depth: Depth,
+}
+
+impl Drop for HeldAgain {
+    fn drop(&mut self) {
+        (self.means.hold)();
+        DEPTH.set(self.depth);
     }
 }
 
@@ -178,9 +195,17 @@ mod tests {
         let call = hold_between_waits();
         assert_eq!(let_through(|| HELD.get()), (2, 2));
         assert_eq!(HELD.get(), (3, 2));
+        // A lock that is taken in the wait holds them back again.
+        let_through(|| {
+            let locked = lock(&one);
+            assert_eq!((*locked, HELD.get()), (1, (4, 3)));
+            drop(locked);
+            assert_eq!(HELD.get(), (4, 4));
+        });
+        assert_eq!(HELD.get(), (5, 4));
         let locked = lock(&one);
-        assert_eq!(let_through(|| HELD.get()), (3, 2));
+        assert_eq!(let_through(|| HELD.get()), (5, 4));
         drop((locked, call));
-        assert_eq!(HELD.get(), (3, 3));
+        assert_eq!(HELD.get(), (5, 5));
     }
 }

@@ -158,7 +158,8 @@ fn only_zero_and_copied_pages_are_held_back_and_only_those_taken_away() {
     span.evict(0..PAGE).expect("guarded");
     span.evict(3 * PAGE..4 * PAGE).expect("guarded");
     assert!(!world.span.is_present(0) && !world.span.is_present(3 * PAGE) && world.span.is_present(4 * PAGE));
-    refused("Evict of page 0, which is missing", || span.evict(0..PAGE));
+    // An eviction that stopped half way is begun again.
+    span.evict(0..PAGE).expect("gone already");
 }
 
 #[test]

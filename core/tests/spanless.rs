@@ -9,7 +9,7 @@ use bigarray_core::{PAGE, Reader, Writer};
 use support::{BLOCK, World};
 
 /// More reservations than one attempt makes, each with less room to grow.
-const ATTEMPTS: usize = 40;
+const ATTEMPTS: usize = 400;
 
 /// The first `stored` blocks hold ones.
 fn world(stored: usize) -> World {

@@ -22,8 +22,10 @@ pub(crate) fn hold_for_good() -> Held {
 
 fn hold() {
     let mut signals = SigSet::all();
-    // Faults of the thread itself: blocking those would only hide their cause.
-    for fault in [Signal::SIGSEGV, Signal::SIGBUS, Signal::SIGILL, Signal::SIGFPE, Signal::SIGTRAP] {
+    // Faults of the thread itself, and system calls that a sandbox traps: where those are blocked the kernel ends the
+    // process.
+    use Signal::{SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS, SIGTRAP};
+    for fault in [SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGSYS] {
         signals.remove(fault);
     }
     // It fails for no mask that there is.

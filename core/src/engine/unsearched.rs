@@ -88,9 +88,11 @@ impl Transaction {
     /// # Errors
     /// Of writing ahead, also earlier, if there is more in memory than may be since.
     pub(super) fn relieve(&self, arrays: &mut Arrays) -> Result<()> {
-        for place in &arrays.slots {
-            if let Place::Home(slot) = place {
-                slot.refuse_if_hopeless()?;
+        if self.engine.budget.is_exceeded() {
+            for place in &arrays.slots {
+                if let Place::Home(slot) = place {
+                    slot.refuse_if_hopeless()?;
+                }
             }
         }
         let most = self.engine.budget.limit_bytes() / CLOSED_PART;

@@ -96,6 +96,8 @@ impl<'t> Writer<'t> {
     /// Of writing ahead, also earlier, in a fault, if there is more in memory than may be since. The range must not be
     /// handed out then.
     pub fn expose_mut(&mut self, bytes: Range<usize>) -> Result<()> {
+        // Once for all locks below.
+        let _held = signals::hold_between_waits();
         self.slot().refuse_if_hopeless()?;
         self.safe_point()?;
         let engine = self.transaction.engine.clone();

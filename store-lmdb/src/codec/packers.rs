@@ -2,7 +2,7 @@
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use bigarray_core::Codec;
+use bigarray_core::{Codec, signals};
 
 use super::{Packer, packing_bytes};
 
@@ -45,11 +45,14 @@ struct Lent<'p> {
 impl Packers {
     /// Lends one to `f`, for blocks of `block_bytes`. Waits for it.
     pub(crate) fn with<R>(&self, codec: Codec, block_bytes: usize, f: impl FnOnce(&mut Packer) -> R) -> R {
+        // A thread that resolves faults may need a packer: none is kept by one that a signal handler interrupts.
+        let _held = signals::hold();
         f(&mut self.lend(packing_bytes(codec, block_bytes)).packer)
     }
 
     /// Gives the memory of those that nobody uses back to the system.
     pub(crate) fn forget_idle(&self) {
+        let _held = signals::hold();
         self.state().forget_idle(0);
         self.changed.notify_all();
     }

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bigarray_core::Result;
+use bigarray_core::{Result, signals};
 use bigarray_process::Unshared;
 use lmdb::{Environment, EnvironmentFlags, RoTransaction, RwTransaction};
 
@@ -49,13 +49,30 @@ pub(crate) struct Gates {
 
 /// The right to a write transaction, among all threads of all processes.
 pub(crate) struct Writing {
-    _held: Option<Held>,
+    _passed: Option<Passed>,
 }
 
 /// The right to take a place in the reader table, or one of LMDB's mutexes. It is never had for long.
 pub(crate) struct Slots<'e> {
     env: &'e Environment,
-    _held: Option<Held>,
+    _passed: Option<Passed>,
+}
+
+/// A gate that is passed. Threads that resolve faults pass it too, so signals to this thread wait meanwhile: a handler
+/// that touches a page would wait for itself.
+struct Passed {
+    _held: Held,
+    // Last: signals arrive when the gate is free.
+    _signals: signals::Held,
+}
+
+impl Passed {
+    fn take(gate: &Arc<Exclusive>, waiting: &Waiting) -> Result<Passed> {
+        // They may arrive while it waits.
+        let _between = signals::hold_between_waits();
+        let held = gate.take(waiting)?;
+        Ok(Passed { _held: held, _signals: signals::hold() })
+    }
 }
 
 impl Gates {
@@ -69,12 +86,12 @@ impl Gates {
         })
     }
 
-    fn pass_writing(&self) -> Result<Held> {
-        self.writing.take(&Waiting::new(&self.dir, "the right to write", self.limit.get()))
+    fn pass_writing(&self) -> Result<Passed> {
+        Passed::take(&self.writing, &Waiting::new(&self.dir, "the right to write", self.limit.get()))
     }
 
-    fn pass_slots(&self, limit: Option<Duration>) -> Result<Held> {
-        self.slots.take(&Waiting::new(&self.dir, "the reader table", limit))
+    fn pass_slots(&self, limit: Option<Duration>) -> Result<Passed> {
+        Passed::take(&self.slots, &Waiting::new(&self.dir, "the reader table", limit))
     }
 }
 
@@ -119,7 +136,7 @@ impl Env {
     /// # Errors
     /// [`ErrorKind::InUse`](bigarray_core::ErrorKind::InUse) past the limit of waiting, and in a forked child.
     pub(crate) fn writing(&self) -> Result<Writing> {
-        Ok(Writing { _held: self.gates.as_ref().map(Gates::pass_writing).transpose()? })
+        Ok(Writing { _passed: self.gates.as_ref().map(Gates::pass_writing).transpose()? })
     }
 
     /// Waits until no other thread touches the lock table.
@@ -127,16 +144,16 @@ impl Env {
     /// # Errors
     /// As for [`Env::writing`].
     pub(crate) fn slots(&self) -> Result<Slots<'_>> {
-        Ok(Slots { _held: self.pass_slots()?, env: self.lmdb() })
+        Ok(Slots { _passed: self.pass_slots()?, env: self.lmdb() })
     }
 
     /// The same, however long it takes.
     pub(crate) fn slots_at_last(&self) -> Result<Slots<'_>> {
         let held = self.gates.as_ref().map(|gates| gates.pass_slots(None)).transpose()?;
-        Ok(Slots { _held: held, env: self.lmdb() })
+        Ok(Slots { _passed: held, env: self.lmdb() })
     }
 
-    fn pass_slots(&self) -> Result<Option<Held>> {
+    fn pass_slots(&self) -> Result<Option<Passed>> {
         self.gates.as_ref().map(|gates| gates.pass_slots(gates.limit.get())).transpose()
     }
 

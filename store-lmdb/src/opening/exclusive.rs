@@ -7,6 +7,7 @@ use std::marker::PhantomData;
 use std::mem;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Thread};
+use std::time::Duration;
 
 use bigarray_core::{Error, ErrorKind, Result, signals};
 use bigarray_process::{Origin, Unshared};
@@ -14,6 +15,9 @@ use bigarray_process::{Origin, Unshared};
 use super::holders::holders;
 use super::locks::Lock;
 use super::waiting::{ASKED, PROCESS, Patience, THREAD, Waiting, ask};
+
+/// The longest that a thread which waits keeps signals back.
+const SIGNALS: Duration = Duration::from_millis(50);
 
 /// Where the right is taken. Costs a system call while nobody else wants it.
 pub(crate) struct Exclusive {
@@ -62,7 +66,9 @@ impl Exclusive {
     /// `waiting`; and in a forked child.
     pub(crate) fn take(self: &Arc<Self>, waiting: &Waiting) -> Result<Held> {
         self.origin.check(waiting.dir.display())?;
-        signals::let_through(|| self.take_here(waiting))
+        // A thread that resolves faults may ask as well: a signal handler interrupts no thread that has the state locked.
+        let _held = signals::hold_between_waits();
+        self.take_here(waiting)
     }
 
     fn take_here(self: &Arc<Self>, waiting: &Waiting) -> Result<Held> {
@@ -98,7 +104,7 @@ impl Exclusive {
                 patience.tell(|| named(&holder))?;
                 state = self.state();
             } else {
-                state = self.free.wait_timeout(state, patience.left()).unwrap_or_else(PoisonError::into_inner).0;
+                state = self.wait(&self.free, state, patience.left());
             }
         }
         Ok(state)
@@ -135,7 +141,7 @@ impl Exclusive {
                 continue;
             }
             let left = if has_thread { patience.left() } else { patience.left().min(ASKED) };
-            state = self.came.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            state = self.wait(&self.came, state, left);
             if !has_thread && !state.is_locked {
                 state.is_locked = try_lock()?;
             }
@@ -164,6 +170,14 @@ impl Exclusive {
         }
     }
 
+    /// Waits to be woken, `at_most` so long, or until it is time to let signals through: they arrive while the state is not
+    /// locked.
+    fn wait<'s>(&'s self, condvar: &Condvar, state: MutexGuard<'s, State>, at_most: Duration) -> MutexGuard<'s, State> {
+        drop(condvar.wait_timeout(state, at_most.min(SIGNALS)).unwrap_or_else(PoisonError::into_inner));
+        signals::let_through(|| ());
+        self.state()
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -182,6 +196,7 @@ impl Drop for Held {
         if !self.of.origin.is_here() {
             return;
         }
+        let _held = signals::hold();
         let mut state = self.of.state();
         if mem::take(&mut state.is_locked) {
             self.of.unlock();
