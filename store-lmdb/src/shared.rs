@@ -10,7 +10,7 @@ use crate::alloc::Owner;
 use crate::checked::Checked;
 use crate::codec::{Packers, Unpackers};
 use crate::data::Data;
-use crate::index::{Index, WriteTxn, write_error};
+use crate::index::{Index, WriteTxn};
 use crate::opening::{Guards, Opened};
 use crate::snapshot::LmdbSnapshot;
 
@@ -94,8 +94,9 @@ impl Shared {
     /// whether the outcome is known.
     pub(crate) fn commit_txn(&self, txn: WriteTxn<'_>) -> Result<()> {
         let Err(e) = txn.commit() else { return Ok(()) };
-        let error = write_error(self.index.env().lmdb(), &self.dir, "committing", e);
-        if self.index.is_broken() {
+        let error = self.index.write_error("committing", e);
+        // The meta page is written last, and fails by nothing but an errno.
+        if matches!(e, lmdb::Error::Other(_)) && self.index.is_broken() {
             let why = format!("whether the commit took place is unknown until the database is opened again: {error}");
             self.data.fail(&why);
             return Err(Error::new(ErrorKind::Io, why).with_source(e));

@@ -5,6 +5,7 @@ mod outside;
 
 use std::fs::{self, File};
 use std::io::Write as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -13,6 +14,16 @@ use bigarray_core::store::Store as _;
 use bigarray_core::testing::Edit;
 use bigarray_store_lmdb::LmdbStore;
 use outside::*;
+
+/// What LMDB makes of `index-lock`.
+const LOCK_TABLE_BYTES: u64 = 192 + 4095 * 64;
+/// A volume with less room is full enough: btrfs counts as free what only its own records may take.
+const NEARLY_FULL: u64 = 8 << 20;
+
+fn free_bytes(dir: &Path) -> u64 {
+    let found = nix::sys::statvfs::statvfs(dir).unwrap();
+    found.blocks_available() * found.fragment_size()
+}
 
 /// Takes all the room there is, on disk: then what can be written is written in place or not at all.
 fn fill(dir: &Path) -> PathBuf {
@@ -77,12 +88,14 @@ fn go_on() {
 }
 
 /// A process has the database open while `shares` has its files share blocks with others, and the volume is filled.
-fn no_signal_on(mount: &Mount, path: &Path, shares: impl FnOnce()) {
+/// Returns how often it was refused.
+fn no_signal_on(mount: &Mount, path: &Path, shares: impl FnOnce()) -> usize {
     let mut other = Other::start(path);
     assert_eq!(other.hear(), "ready");
     run("sync", &["-f", mount.at.to_str().unwrap()]);
     shares();
     let filler = fill(&mount.at);
+    assert!(free_bytes(&mount.at) < NEARLY_FULL, "{} bytes are free", free_bytes(&mount.at));
     other.go();
     let refused = other.hear();
     println!("{refused} refused");
@@ -91,13 +104,46 @@ fn no_signal_on(mount: &Mount, path: &Path, shares: impl FnOnce()) {
     other.go();
     assert_eq!(other.hear(), "done");
     other.finish();
+    refused.parse().unwrap()
 }
 
 #[test]
 fn a_full_ext2_is_an_error_and_no_signal() {
     go_on();
     let Some(mount) = Mount::image("ext2", 24 << 20) else { return };
-    no_signal_on(&mount, &mount.at.join("a.bigarray"), || {});
+    // There is no `fallocate`, so nothing is kept for later.
+    assert_ne!(no_signal_on(&mount, &mount.at.join("a.bigarray"), || {}), 0);
+}
+
+#[test]
+fn a_reader_without_write_access_to_the_data_leaves_the_lock_table_of_another_as_it_is() {
+    play(|path| {
+        let store = open_to_read(path).unwrap();
+        say(shows_now(&store, "a", 1));
+        wait();
+    });
+    let Some(mount) = Mount::image("ext2", 24 << 20) else { return };
+    let path = mount.at.join("a.bigarray");
+    create(&open(&path).unwrap(), "a", 1).unwrap();
+    let table = path.join("index-lock");
+    fs::remove_file(&table).unwrap();
+    // No block but the last: another reader's place, as it were.
+    let file = File::create(&table).unwrap();
+    file.set_len(LOCK_TABLE_BYTES).unwrap();
+    file.write_all_at(&[1; 64], LOCK_TABLE_BYTES - 64).unwrap();
+    for (path, mode) in [(&path, 0o755), (&path.join("index"), 0o444), (&path.join("data"), 0o444), (&table, 0o666)] {
+        set_mode(path, mode);
+    }
+    set_mode(&mount.at, 0o755);
+    let before = fs::read(&table).unwrap();
+    let dir = common_dir();
+    let mut other = Other::start_as(unprivileged(dir.path()), &path);
+    assert_eq!(other.hear(), "true");
+    assert!(fs::read(&table).unwrap() == before, "the table was written to");
+    // It reads without, so that nothing may be written.
+    assert!(refused(open(&path)).is_in_use());
+    other.go();
+    other.finish();
 }
 
 #[test]
@@ -224,4 +270,19 @@ fn a_btrfs_over_its_quota_is_opened_and_read() {
     let removed = opens_full(&volume.join("a.bigarray"), &volume);
     println!("removing: {removed}");
     assert!(removed == "ok" || removed.starts_with("StoreFull"), "{removed}");
+}
+
+#[test]
+fn holes_in_the_index_get_their_blocks_before_they_are_written_to() {
+    let Some(mount) = Mount::tmpfs(16 << 20) else { return };
+    let path = mount.at.join("a.bigarray");
+    create(&open(&path).unwrap(), "a", 1).unwrap();
+    let index = File::options().write(true).open(path.join("index")).unwrap();
+    let bytes = index.metadata().unwrap().len() + (4 << 20);
+    index.set_len(bytes).unwrap();
+    let store = open(&path).unwrap();
+    write(&store, "a", 2).unwrap();
+    let blocks = index.metadata().unwrap().blocks();
+    assert!(blocks * 512 > bytes, "{blocks} blocks for {bytes} bytes");
+    check(&store);
 }

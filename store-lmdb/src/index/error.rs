@@ -46,7 +46,16 @@ pub(crate) fn lmdb_error(dir: &Path, what: impl Display, error: lmdb::Error) -> 
 /// As [`lmdb_error`] where the index was written to. LMDB takes a write that stopped half-way for `EIO`, and that is how
 /// one ends that meets a full disk: where there is no room, that is what it says. LMDB writes its meta page last and
 /// refuses everything if that fails, so whatever failed before is as if it had never been.
-pub(crate) fn write_error(env: &Environment, dir: &Path, what: impl Display, error: lmdb::Error) -> Error {
-    let is_full = matches!(error, lmdb::Error::Other(errno) if errno == Errno::EIO as i32) && !room::is_left(env);
+///
+/// `reserved`: up to where the file of the index has its blocks, in bytes.
+pub(super) fn write_error(
+    env: &Environment,
+    reserved: u64,
+    dir: &Path,
+    what: impl Display,
+    error: lmdb::Error,
+) -> Error {
+    let is_full =
+        matches!(error, lmdb::Error::Other(errno) if errno == Errno::EIO as i32) && !room::is_left(env, reserved);
     lmdb_error(dir, what, if is_full { lmdb::Error::Other(Errno::ENOSPC as i32) } else { error })
 }

@@ -249,12 +249,15 @@ impl Index {
         Ok(())
     }
 
-    /// Whether LMDB refuses everything since it failed to write its meta page.
+    /// Whether LMDB refuses everything since it failed to write its meta page, or may do so. It says that when it has taken
+    /// a place in the reader table: where it finds none, or no room to store it, that is not known.
     pub(crate) fn is_broken(&self) -> bool {
-        // Where not even that can be asked, it is not known to be whole.
         let Ok(slots) = self.env.slots_at_last() else { return true };
         let counts = self.live.lock();
-        !counts.lost && matches!(slots.begin_read(), Err(lmdb::Error::Panic))
+        if counts.lost {
+            return false;
+        }
+        self.check_room().is_err() || !matches!(slots.begin_read(), Ok(_) | Err(lmdb::Error::MapResized))
     }
 
     /// Whether LMDB has no map any more, which most of its functions read without asking.

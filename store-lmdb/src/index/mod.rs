@@ -26,7 +26,8 @@ use crate::record::{DatabaseId, Meta};
 
 pub(crate) use environment::{Env, Gates};
 pub use error::is_index_full;
-pub(crate) use error::{lmdb_error, write_error};
+pub(crate) use error::lmdb_error;
+use error::write_error;
 pub use identity::lmdb_version;
 pub(crate) use structure::Structure;
 pub(crate) use tables::Tables;
@@ -99,7 +100,7 @@ impl Index {
                     ErrorKind::Corrupt,
                     format!("the index of {} has not the tables of a bigarray database", dir.display()),
                 ),
-                e => write_error(env.lmdb(), dir, "opening the tables", e),
+                e => write_error(env.lmdb(), 0, dir, "opening the tables", e),
             })?
         };
         let index = Index {

@@ -13,13 +13,14 @@ use crate::calls::allocate;
 /// What LMDB writes at once: 64 pages. Where there is less, one of its writes may have stopped half-way.
 const AT_ONCE: i64 = 64 * PAGE_BYTES as i64;
 
-/// Whether so much can be written behind the end of the index as LMDB writes at once. True where it cannot be known.
+/// Whether so much can be written behind the end of the index as LMDB writes at once, and behind `reserved`, up to where it
+/// has its blocks already. True where it cannot be known.
 ///
 /// The room is taken, and the index longer: the next commit writes there. What another process writes there meanwhile
 /// stays.
-pub(super) fn is_left(env: &Environment) -> bool {
+pub(super) fn is_left(env: &Environment, reserved: u64) -> bool {
     let Ok(file) = file_of(env) else { return true };
-    let Ok(end) = fstat(file).map(|stat| stat.st_size) else { return true };
+    let Ok(end) = fstat(file).map(|stat| stat.st_size.max(reserved as i64)) else { return true };
     match allocate(file, FallocateFlags::empty(), end, AT_ONCE) {
         Err(Errno::ENOSPC | Errno::EDQUOT | Errno::EFBIG) => false,
         Err(Errno::EOPNOTSUPP | Errno::ENOSYS) => {

@@ -16,7 +16,7 @@ use lmdb::{Database, DatabaseFlags, RoTransaction, RwTransaction, Transaction, W
 
 use super::environment::{Slots, Writing};
 use super::map::CountedWrite;
-use super::{Dbs, Index, Tables, lmdb_error, write_error};
+use super::{Dbs, Index, Tables, lmdb_error};
 use crate::alloc::{Bitmap, HEADER};
 use crate::record::{DatabaseId, Meta, Tally, chunk_key, encode_bitmap, encode_fit, fit_key};
 
@@ -203,7 +203,7 @@ impl<'i> WriteTxn<'i> {
     }
 
     fn error(&self, what: &str, e: lmdb::Error) -> Error {
-        write_error(self.index.env.lmdb(), &self.index.dir, what, e)
+        self.index.write_error(what, e)
     }
 }
 

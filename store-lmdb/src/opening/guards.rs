@@ -1,23 +1,25 @@
-//! What must be kept while a database is open, and how it is given back.
+//! What must be kept while a database is open. How it is given back is in `closing`.
+
+mod closing;
 
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
-use std::{mem, thread};
 
 use bigarray_core::{Error, ErrorKind, Result};
 use bigarray_process::{Origin, Unshared};
 use lmdb::EnvironmentFlags;
 use nix::fcntl::OFlag;
 
-use super::access::{self, Access, opening};
+use super::access::{self, Access};
 use super::files::{Directory, FileId, failed};
 use super::locks::{self, LIVE, LOCKLESS, LockTable, OPENING, WRITER};
 use super::registry::Reservation;
 use super::table::{self, TableMap};
-use super::waiting::{Limit, Waiting, wait, wait_for_table};
+use super::waiting::{Limit, Waiting, wait_for_table};
 use super::{DATA, INDEX, LOCK_TABLE, clients, creation};
 use crate::alloc::Client;
 use crate::durability;
@@ -30,9 +32,6 @@ const DYING: Duration = Duration::from_millis(500);
 
 /// Why a check was needed.
 pub(super) const UNSAFE_CRASH: &str = "the system went down while it was written to without power-loss safety";
-
-/// For messages: "waiting for …".
-const CLOSED: &str = "the right to close the database, which is being opened or closed by another process";
 
 /// What must be kept while a database is open. Gives everything back when dropped, which must come after LMDB closed.
 pub(crate) struct Guards {
@@ -127,7 +126,7 @@ impl Guards {
         let Some(LockTable(file)) = &self.table else { return Ok(()) };
         let file_system = self.dir.file_system()?;
         self.takes_room = table::may_take_room(file_system);
-        let made = if self.is_held(LIVE)? { Ok(()) } else { table::make_room(file, file_system) };
+        let made = if self.is_held(LIVE)? { Ok(()) } else { table::make_room(file, file_system, self.exclusive) };
         let checked = made.and_then(|()| match self.takes_room && !table::can_be_stored_to(file)? {
             true => Err(io::ErrorKind::StorageFull.into()),
             false => Ok(()),
@@ -308,6 +307,7 @@ impl Guards {
         }
         if are_dead {
             let slots = index.env().slots()?;
+            index.check_room()?;
             slots.clear_dead().map_err(|e| lmdb_error(&self.dir.path, "clearing dead readers", e))?;
         }
         Ok(Cleared::All)
@@ -377,51 +377,6 @@ impl Guards {
         Ok(())
     }
 
-    /// To be called when nobody uses the database any more, before LMDB closes. `failed` says that a write to it failed,
-    /// so that what was not synced stays recorded.
-    pub(crate) fn close(&self, index: &Arc<Index>, failed: bool) {
-        if !self.origin.is_here() {
-            // A forked child: closing LMDB's files would drop the locks of a database that the child opened itself.
-            mem::forget(Arc::clone(index));
-        } else if self.agreed.load(Ordering::Relaxed)
-            && let Err(e) = self.try_close(index, failed)
-        {
-            tracing::warn!("closing the database: {e}");
-        }
-    }
-
-    fn try_close(&self, index: &Arc<Index>, failed: bool) -> Result<()> {
-        // (1) Nobody opens it meanwhile; given back by `drop`, after LMDB closed.
-        wait(&self.data, opening(self.exclusive), &Waiting::new(&self.dir.path, CLOSED, self.limit.get()))?;
-        // (2) The last writer leaves it settled.
-        if !self.read_only && !failed && !self.others_write()? {
-            self.lengthen_index(index)?;
-            if !self.durability.syncs_data() {
-                durability::settle(&self.dir, index, &self.data)?;
-            }
-        }
-        // (3) LMDB closes only when no reader is left in its table, else by what would be SIGBUS.
-        if !index.is_ended() {
-            mem::forget(Arc::clone(index));
-        }
-        // (4) Before LMDB's locks go, those that promise them.
-        self.unmark();
-        Ok(())
-    }
-
-    fn unmark(&self) {
-        for at in [LIVE, WRITER, LOCKLESS] {
-            self.unlock(at);
-        }
-    }
-
-    /// Not left to closing the file: a forked child may still have it open.
-    fn unlock(&self, at: i64) {
-        if let Err(e) = locks::unlock(&self.data, at) {
-            tracing::warn!("{}: giving back a lock: {e}", self.dir.path.display());
-        }
-    }
-
     fn is_held(&self, at: i64) -> Result<bool> {
         locks::is_held(&self.data, at).map_err(|e| self.failed("asking for locks", e))
     }
@@ -454,22 +409,4 @@ fn lasts<T>(look: impl Fn() -> Result<Option<T>>) -> Result<Option<T>> {
         thread::sleep(Duration::from_millis(1));
     }
     look()
-}
-
-impl Drop for Guards {
-    fn drop(&mut self) {
-        if self.origin.is_here() {
-            self.unmark();
-            // LMDB has closed: nothing is left under the number.
-            if let Some(table) = &self.table
-                && let Err(e) = table.give_number(self.client.number())
-            {
-                tracing::warn!("{}: giving back a lock: {e}", self.dir.path.display());
-            }
-            self.unlock(OPENING);
-        } else {
-            // As in `close`.
-            mem::forget(self.table.take());
-        }
-    }
 }

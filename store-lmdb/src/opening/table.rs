@@ -36,9 +36,15 @@ pub(super) fn may_take_room(file_system: u64) -> bool {
     !IN_PLACE.contains(&file_system)
 }
 
-/// Gives the table its blocks, if nobody uses it. Asks for nothing that is there.
-pub(super) fn make_room(table: &File, file_system: u64) -> io::Result<()> {
-    if may_take_room(file_system) && table.metadata()?.len() > 0 && is_made_anew(table, file_system) {
+/// Gives the table its blocks. Asks for nothing that is there. To be called when the table is not in use.
+///
+/// `alone`: nothing else opens the database meanwhile. Else another reader may be about to use the table, so what is in
+/// it stays, and so does its length unless it is empty.
+///
+/// # Errors
+/// [`io::ErrorKind::StorageFull`] also where only writing all of it would do, and this is not alone.
+pub(super) fn make_room(table: &File, file_system: u64, alone: bool) -> io::Result<()> {
+    if alone && may_take_room(file_system) && table.metadata()?.len() > 0 && is_made_anew(table, file_system) {
         // Nobody knows what is in it.
         table.set_len(0)?;
     }
@@ -52,9 +58,11 @@ pub(super) fn make_room(table: &File, file_system: u64) -> io::Result<()> {
         return Ok(());
     }
     match allocate(table, FallocateFlags::FALLOC_FL_KEEP_SIZE, 0, needed.max(ALLOCATED) as i64) {
-        Ok(()) if found.len() == 0 => table.set_len(LENGTH),
+        // Never makes it shorter, whatever another reader made of it meanwhile.
+        Ok(()) if found.len() == 0 => Ok(allocate(table, FallocateFlags::empty(), 0, LENGTH as i64)?),
         Ok(()) => Ok(()),
-        // Nobody uses it, so what is in it may go.
+        Err(Errno::EOPNOTSUPP | Errno::ENOSYS) if !alone => Err(io::ErrorKind::StorageFull.into()),
+        // It is not in use, so what is in it may go.
         Err(Errno::EOPNOTSUPP | Errno::ENOSYS) => table.write_all_at(&vec![0; needed.max(found.len()) as usize], 0),
         Err(e) => Err(e.into()),
     }
