@@ -169,8 +169,8 @@ impl<'t, T: Element, D: Dimension> BigArrayMut<'t, T, D> {
     /// [write skew](crate#isolation). Holds until the transaction ends, also once the array is closed; a
     /// [rollback](crate::Transaction::rollback) forgets what was said since its savepoint.
     ///
-    /// What is compared is the blocks that the rows lie in, so a change of other rows of these blocks conflicts, too. Rows
-    /// that others append and attributes that they set do not. A transaction that changes nothing may depend on rows as
+    /// What is compared is the blocks that the rows lie in, so a change of other rows of these blocks conflicts, too: also
+    /// an append to the block that the rows end in. Rows that others append behind it and attributes that they set do not. A transaction that changes nothing may depend on rows as
     /// well: that its commit passes says that they were so all along.
     ///
     /// ```
@@ -197,7 +197,7 @@ impl<'t, T: Element, D: Dimension> BigArrayMut<'t, T, D> {
     /// As [`rows`](Self::rows) for rows that there are not.
     pub fn depend_on(&mut self, range: impl RangeBounds<usize>) -> Result<()> {
         let bytes = self.layout.bytes(self.source.name(), range)?;
-        self.source.depend_on(bytes);
+        crate::view::here_mut(&mut self.source)?.depend_on(bytes);
         Ok(())
     }
 

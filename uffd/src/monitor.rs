@@ -5,7 +5,7 @@
 //! - A message is read, and before its span is looked up the span is dropped: no span, the page is only woken. Nobody
 //!   can wait in a span that is dropped.
 //! - The same, but another span was reserved at these addresses meanwhile: its pager is asked for a page that nobody
-//!   waits for. It loads early, or marks a clean block dirty, which a commit compares with what is stored. Both are
+//!   waits for. It loads early, or marks a clean block as stored to, which a commit may find in conflict. Both are
 //!   things a user could have caused.
 //! - A message is read and its page was resolved by then (32 threads in one block send 32 messages): the pager sees
 //!   that the block is not missing any more and wakes.
