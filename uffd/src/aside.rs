@@ -14,6 +14,8 @@
 //! - *The zero page* moves as such from Linux 6.9 on; before, it stays (EBUSY), protected, and is discarded in the end.
 //!   Nobody can have pinned it to store to it.
 //! - *A refusal half way*: what was moved is moved back, or copied where even that is refused.
+//! - *Locked memory*: a page moves only from unlocked memory to unlocked memory, so both are unlocked. To lock a range aside
+//!   is to fill it with zeros, where nothing can be moved to: what no page was moved to is emptied first.
 //!
 //! Pages arrive without protection, either way: who puts them back lets writes through, or counts them as written to.
 
@@ -35,6 +37,9 @@ use crate::span::UffdSpan;
 /// How often a page is tried that the system is at just then.
 const PATIENCE: usize = 1000;
 
+/// How often memory is unlocked or emptied that the program locks meanwhile.
+const UNLOCKED: usize = 16;
+
 /// Ranges to move pages to, each for one block; as many as were needed at once.
 pub(crate) struct Aside {
     free: Mutex<Vec<Reservation>>,
@@ -48,7 +53,9 @@ impl Aside {
     /// An empty range of [`HUGE`] bytes. What is read of it and is not there is zero: it waits for no missing pages.
     pub(crate) fn take(&self, uffd: &Uffd) -> Result<Reservation, Errno> {
         let free = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        if let Some(range) = free {
+        // `mlockall` locks it as any memory, and fills it.
+        let empty = |range: &Reservation| range.unlock(&(0..HUGE)).and_then(|()| range.discard(&(0..HUGE))).is_ok();
+        if let Some(range) = free.filter(empty) {
             return Ok(range);
         }
         let range = Reservation::new(HUGE, Access::Nothing)?;
@@ -71,6 +78,8 @@ pub(crate) struct Moved<'s> {
     span: &'s UffdSpan,
     /// Of the span.
     range: Range<usize>,
+    /// So many bytes of it, from its start on, were taken out; all, but after a refusal.
+    done: usize,
     /// `None` once it is given back.
     to: Option<Reservation>,
 }
@@ -86,14 +95,23 @@ impl<'s> Moved<'s> {
             return Err(Error::new(ErrorKind::Invalid, format!("{} bytes are taken out at once", range.len())));
         }
         let to = span.inner().aside.take(uffd).map_err(refused)?;
-        let moved = Moved { span, range: range.clone(), to: Some(to) };
-        let out = || move_out(uffd, &span.inner().page_table, span.addresses(&range), moved.start());
-        let done = match out() {
-            // What the program locked of it is moved by no kernel. It stays locked until it gives way.
-            Err(Errno::EINVAL) => span.unlock(&range).and_then(|()| out()),
-            other => other,
+        let mut moved = Moved { span, range: range.clone(), done: 0, to: Some(to) };
+        let mut tries = 0;
+        let outcome = loop {
+            let (table, to) = (&span.inner().page_table, moved.start());
+            let outcome = move_out(uffd, table, span.addresses(&range), to, &mut moved.done);
+            let mended = match outcome {
+                // What the program locked of it stays unlocked until it gives way.
+                Err(Errno::EINVAL) => span.unlock(&range).and_then(|()| moved.to().unlock(&(0..HUGE))),
+                Err(Errno::EEXIST) => moved.to().discard(&(moved.done..HUGE)),
+                _ => break outcome,
+            };
+            tries += 1;
+            if mended.is_err() || tries > UNLOCKED {
+                break outcome;
+            }
         };
-        match done {
+        match outcome {
             Ok(()) => Ok(moved),
             Err(errno) => {
                 let undone = Box::new(moved).put_back();
@@ -178,7 +196,7 @@ impl TakenOut for Moved<'_> {
         self.span
             .inner()
             .page_table
-            .present(self.addresses(), |run| there.push(run))
+            .present(self.start()..self.start() + self.done, |run| there.push(run))
             .map_err(|error| io_error(format!("finding what was taken out of {} bytes", self.range.len()), error))?;
         for run in there {
             let within = run.start - self.start()..run.end - self.start();
@@ -201,6 +219,8 @@ impl Moved<'_> {
                 Ok(()) => most = within.len(),
                 Err(Errno::EAGAIN | Errno::EINTR) if done > 0 || tries < PATIENCE => tries += 1,
                 Err(_) if len > PAGE => most = PAGE,
+                // A zero page that stayed: what is here came by locking.
+                Err(Errno::EEXIST) => at += PAGE,
                 // Merged by the system while it was here, say. Nobody stores to it, so a copy is as good.
                 Err(_) => {
                     self.to().with_bytes(&(at..at + PAGE), |bytes| copy_unprotected(uffd, home + at, bytes))?;
@@ -220,19 +240,24 @@ impl Drop for Moved<'_> {
     }
 }
 
-/// Moves all that is there of `from` to what begins at `to`, but for zero pages that cannot be moved.
-///
-/// # Errors
-/// Then a part may have been moved.
-pub(crate) fn move_out(uffd: &Uffd, table: &PageTable, from: Range<usize>, to: usize) -> Result<(), Errno> {
-    let (mut at, mut most, mut tries) = (from.start, from.len(), 0);
-    while at < from.end {
-        let len = most.min(from.end - at);
-        let (done, outcome) = move_pages(uffd, to + (at - from.start), at, len);
-        at += done;
+/// Moves all that is there of `from` to what begins at `to`, but for zero pages that cannot be moved. `done` bytes of it
+/// were moved before, and are left alone: where a page was moved to the next one is refused. It tells how far this came, also
+/// after an error.
+pub(crate) fn move_out(
+    uffd: &Uffd,
+    table: &PageTable,
+    from: Range<usize>,
+    to: usize,
+    done: &mut usize,
+) -> Result<(), Errno> {
+    let (mut most, mut tries) = (from.len(), 0);
+    while *done < from.len() {
+        let (at, len) = (from.start + *done, most.min(from.len() - *done));
+        let (moved, outcome) = move_pages(uffd, to + *done, at, len);
+        *done += moved;
         match outcome {
             Ok(()) => most = from.len(),
-            Err(Errno::EAGAIN | Errno::EINTR) if done > 0 => {}
+            Err(Errno::EAGAIN | Errno::EINTR) if moved > 0 => {}
             Err(Errno::EAGAIN | Errno::EINTR) if tries < PATIENCE => {
                 tries += 1;
                 std::thread::yield_now();
@@ -241,7 +266,7 @@ pub(crate) fn move_out(uffd: &Uffd, table: &PageTable, from: Range<usize>, to: u
             Err(Errno::EINVAL) if len > PAGE => most = (len / 2).next_multiple_of(PAGE),
             // Small pages move without the one that cannot; which that is shows when it is tried alone.
             Err(Errno::EBUSY) if len > PAGE => most = PAGE,
-            Err(Errno::EBUSY) if table.is_zero_page(at) => at += PAGE,
+            Err(Errno::EBUSY) if table.is_zero_page(at) => *done += PAGE,
             Err(errno) => return Err(errno),
         }
     }

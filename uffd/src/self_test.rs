@@ -52,11 +52,11 @@ pub(crate) fn moves_pages(uffd: &Uffd) -> Result<(), Failure> {
 }
 
 fn moves(uffd: &Uffd, table: &PageTable, block: &Range<usize>, to: usize) -> Result<(), Failure> {
-    let mut refused = Errno::EBUSY;
+    let (mut refused, mut done) = (Errno::EBUSY, 0);
     for _ in 0..TRIES {
-        // What was moved before is a hole now.
-        match move_out(uffd, table, block.clone(), to) {
-            Err(errno @ (Errno::EBUSY | Errno::EAGAIN)) => refused = errno,
+        match move_out(uffd, table, block.clone(), to, &mut done) {
+            // The system is at a page, or the program locks all of its memory just then.
+            Err(errno @ (Errno::EBUSY | Errno::EAGAIN | Errno::EEXIST | Errno::EINVAL)) => refused = errno,
             other => return other.map_err(failed),
         }
         std::thread::yield_now();

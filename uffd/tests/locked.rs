@@ -168,6 +168,56 @@ fn a_range_of_which_a_part_is_locked_is_emptied_whole() {
     }
 }
 
+/// What is moved to, and what is moved from, are locked or filled by it, before and meanwhile.
+#[test]
+fn blocks_are_taken_out_and_put_back_when_all_memory_was_locked_after_the_first() {
+    let ways = [("filled", MlockAllFlags::MCL_CURRENT), ("on fault", MlockAllFlags::MCL_CURRENT.union(ON_FAULT))];
+    for (name, flags) in ways {
+        if is_child(name) {
+            let _dog = watchdog();
+            lazy_memories().iter().for_each(|memory| take_out_of_locked(memory, flags));
+            return;
+        }
+    }
+    if can_lock() {
+        ways.iter().for_each(|(name, _)| assert_success(&child(name, &[])));
+    }
+}
+
+fn take_out_of_locked(memory: &Arc<UffdMemory>, flags: MlockAllFlags) {
+    let fake = Fake::new(&**memory, 2 * MIB, How::Copy);
+    let load = || assert_eq!(fake.bytes(0..2 * MIB), contents(0..2 * MIB));
+    load();
+    for round in 0..3 {
+        for block in 0..2 {
+            let range = block * BLOCK..(block + 1) * BLOCK;
+            fake.span.guard(range.clone()).unwrap();
+            let Some(taken) = fake.span.take_out(range.clone()).unwrap() else {
+                return skip("UFFDIO_MOVE is missing");
+            };
+            if round == 1 {
+                // Only marks what is there: what is missing just now is waited for by nothing.
+                mlockall(MlockAllFlags::MCL_CURRENT.union(ON_FAULT)).unwrap();
+            }
+            let check = &mut |bytes: &[u8]| {
+                assert_eq!(bytes, contents(range.clone()));
+                Ok(())
+            };
+            taken.with(range.clone(), check).unwrap();
+            match block {
+                0 => taken.put_back().unwrap(),
+                _ => {
+                    taken.let_go().unwrap();
+                    fake.loaded.lock().unwrap().remove(&block);
+                }
+            }
+        }
+        load();
+        mlockall(flags).unwrap();
+    }
+    nix::sys::mman::munlockall().unwrap();
+}
+
 fn lock_part(span: &dyn Span) {
     mlock_range(span, 4 * PAGE, 3 * PAGE);
 }

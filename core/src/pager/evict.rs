@@ -329,8 +329,10 @@ impl HeldBack<'_> {
             Kind::Zero => self.pager.span.unguard(bytes),
             _ => self.pager.span.unprotect(bytes),
         });
-        if let Err(error) = undone {
-            self.pager.poison(table, self.block, &error.context(why));
+        match undone {
+            // Who faulted meanwhile goes on.
+            Ok(()) => _ = table.answered_in_vain.remove(&self.block),
+            Err(error) => self.pager.poison(table, self.block, &error.context(why)),
         }
         Outcome::Busy
     }

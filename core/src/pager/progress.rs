@@ -51,11 +51,17 @@ impl Pager {
         let count = table.in_vain(block);
         let is_poisoned = table.blocks.get(&block).is_some_and(|entry| entry.kind == Kind::Poisoned);
         if count >= MOST && !is_poisoned {
-            let name = table.binding.as_ref().map_or("", |binding| &binding.name);
-            let why = format!(
-                "array {name:?}, block {block}: a part of it is not in memory, though it was loaded. Was memory of a view \
-                 unmapped or discarded (munmap, madvise), or could it not be given back whole?"
-            );
+            let why = match &table.binding {
+                Some(binding) => format!(
+                    "array {:?}, block {block}: a part of it is not in memory, though it was loaded. Was memory of a view \
+                     unmapped or discarded (munmap, madvise), or could it not be given back whole?",
+                    binding.name
+                ),
+                None => format!(
+                    "block {block} of a span that shows nothing is waited for, and cannot be made inaccessible: are there \
+                     no mappings left (vm.max_map_count)?"
+                ),
+            };
             self.poison(table, block, &Error::new(ErrorKind::Io, why));
             table.answered_in_vain.remove(&block);
         }
@@ -65,17 +71,23 @@ impl Pager {
     /// The span shows nothing, and a thread waits for a page of it all the same: it is a message that came late, or the
     /// kernel itself, which `mlockall` has fill all memory of the process, or which reads it for another. What is missing is
     /// inaccessible from here on, until the span shows something again: to fill it would take memory for all its addresses.
+    ///
+    /// What became missing since, because memory was short, is made so when it is waited for. Who waits is woken in any case.
     pub(super) fn withdraw(&self, table: &mut Table, offset: usize) {
-        if table.is_withdrawn {
-            return;
-        }
-        for gap in table.gaps(self.blocks()) {
-            if self.span.withdraw(self.bytes_of(&gap)).is_err() {
-                break; // it may wait on
-            }
-            table.is_withdrawn = true;
-        }
         let block = self.block_size.block_at(offset).0;
+        let gaps = match table.is_withdrawn {
+            true => std::iter::once(block..block + 1).collect(),
+            false => table.gaps(self.blocks()),
+        };
+        let done = gaps.into_iter().try_for_each(|gap| {
+            self.span.withdraw(self.bytes_of(&gap))?;
+            table.is_withdrawn = true;
+            Ok::<_, Error>(())
+        });
+        match done {
+            Ok(()) => _ = table.answered_in_vain.remove(&block),
+            Err(_) => _ = self.answered_in_vain(table, block),
+        }
         self.span.wake(self.bytes_of(&(block..block + 1)));
     }
 }

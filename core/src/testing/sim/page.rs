@@ -160,6 +160,8 @@ pub(super) struct PageTable {
     pub(super) pages: BTreeMap<usize, Page>,
     /// Pages that a device may store to.
     pub(super) pinned: BTreeSet<usize>,
+    /// Runs of pages that are inaccessible where nothing is installed.
+    pub(super) withdrawn: Vec<Range<usize>>,
 }
 
 impl PageTable {
@@ -176,7 +178,7 @@ impl PageTable {
         if self.residency == Residency::Eager {
             self.pages.entry(n).or_insert(Page::zero(false));
         }
-        let Some(page) = self.pages.get_mut(&n) else { return Outcome::Missing };
+        let Some(page) = self.pages.get_mut(&n) else { return self.outcome_of_missing(n) };
         let reads = access.is_read();
         if let Some(waits) = page.holds_back(!reads) {
             return waits;
@@ -201,10 +203,20 @@ impl PageTable {
         Outcome::Done
     }
 
+    fn outcome_of_missing(&self, n: usize) -> Outcome {
+        if self.withdrawn.iter().any(|run| run.contains(&n)) { Outcome::Bus } else { Outcome::Missing }
+    }
+
+    /// Nothing of `pages` is withdrawn any more.
+    pub(super) fn restore(&mut self, pages: &Range<usize>) {
+        let rest = |run: Range<usize>| [run.start..run.end.min(pages.start), run.start.max(pages.end)..run.end];
+        self.withdrawn = self.withdrawn.drain(..).flat_map(rest).filter(|run| !run.is_empty()).collect();
+    }
+
     /// How an access to page `n` would go.
     pub(super) fn probe(&self, n: usize, write: bool) -> Outcome {
         match self.pages.get(&n) {
-            None if self.residency == Residency::Lazy => Outcome::Missing,
+            None if self.residency == Residency::Lazy => self.outcome_of_missing(n),
             Some(Page::Poisoned) => Outcome::Bus,
             Some(page) => page.holds_back(write).unwrap_or(Outcome::Done),
             None => Outcome::Done,

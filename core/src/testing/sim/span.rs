@@ -252,8 +252,10 @@ impl Span for Reserved {
         world.fails(SimOp::Withdraw)?;
         let pages = range.start / PAGE..range.end / PAGE;
         // Nothing is listed for it: it may be gigabytes, of a span that nobody looks at.
-        let missing = self.0.state(&mut world).table.pages.range(pages).all(|(_, page)| page.counts_as_missing());
+        let table = &mut self.0.state(&mut world).table;
+        let missing = table.pages.range(pages.clone()).all(|(_, page)| page.counts_as_missing());
         refuse_unless(missing, || format!("withdraw of {range:?}, where something is"));
+        table.withdrawn.push(pages);
         Ok(())
     }
 
@@ -264,6 +266,7 @@ impl Span for Reserved {
             return Err(error);
         }
         drop(self.0.take_away(&mut world, &range));
+        self.0.state(&mut world).table.restore(&(range.start / PAGE..range.end / PAGE));
         Ok(())
     }
 

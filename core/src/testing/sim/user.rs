@@ -14,7 +14,7 @@ const MERGED: usize = 3;
 /// How an access ends that cannot end well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
-    /// SIGBUS: the page is poisoned, or mapped from behind the end of the file.
+    /// SIGBUS: the page is poisoned or withdrawn, or mapped from behind the end of the file.
     Bus,
     /// EFAULT: a system call was handed a page that only a thread of the program may wait for.
     Efault,

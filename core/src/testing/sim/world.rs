@@ -107,7 +107,7 @@ impl World {
         self.next_base += len + ALIGN;
         let number = self.reserved;
         self.reserved += 1;
-        let table = PageTable { residency, pages: BTreeMap::new(), pinned: BTreeSet::new() };
+        let table = PageTable { residency, pages: BTreeMap::new(), pinned: BTreeSet::new(), withdrawn: Vec::new() };
         (base, SpanState { number, len, handle: Weak::new(), faults: None, table })
     }
 
