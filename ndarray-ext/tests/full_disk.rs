@@ -7,7 +7,7 @@ use bigarray::{Database, Error, ErrorKind};
 
 use support::child::{alone, this_test};
 use support::disk::small_disk;
-use support::skip;
+use support::{Faults, faults, skip};
 
 const BUDGET: usize = 8 << 20;
 /// 800 kB.
@@ -57,8 +57,11 @@ fn append_fails_as_soon_as_there_is_room_neither_on_disk_nor_in_memory() {
         let told = first_error(|_| array.append(Axis(0), rows.view()));
         // It is as it was before the call.
         assert_eq!(array.shape(), [told.0 * ROWS, ROW]);
-        assert!(array.push(Axis(0), rows.row(0)).unwrap_err().is_store_full());
-        assert!(array.rows_mut(0..1).unwrap_err().is_store_full());
+        // Without page faults what was handed out is counted, not what it takes: one row more may still be had.
+        if faults() != Faults::None {
+            assert!(array.push(Axis(0), rows.row(0)).unwrap_err().is_store_full());
+            assert!(array.rows_mut(0..1).unwrap_err().is_store_full());
+        }
         assert!(array.flush().unwrap_err().is_store_full());
         is_told_early(told, db);
         // To read what there is, and to throw it away, goes on.
