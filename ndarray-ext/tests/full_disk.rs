@@ -68,7 +68,8 @@ fn append_fails_as_soon_as_there_is_room_neither_on_disk_nor_in_memory() {
         assert!(array.view().iter().all(|x| *x == 1.5));
         array.resize((1, ROW)).unwrap();
         drop(array);
-        assert!(txn.commit().unwrap_err().is_store_full());
+        // What is left has room, but in a span with faults a block that could not be written ahead fails the commit.
+        assert_eq!(txn.commit().is_err_and(|e| e.is_store_full()), faults() != Faults::None);
     });
 }
 
