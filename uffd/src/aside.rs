@@ -13,9 +13,11 @@
 //! - *A huge page* moves whole where it is all of the range, and is split up first where it is not.
 //! - *The zero page* moves as such from Linux 6.9 on; before, it stays (EBUSY), protected, and is discarded in the end.
 //!   Nobody can have pinned it to store to it.
-//! - *A refusal half way*: what was moved is moved back, or copied where even that is refused.
+//! - *A refusal half way*: all that is there aside is moved back, or copied where even that is refused. The kernel may have
+//!   moved more than it says (seen on Linux 6.18: told of 207 pages of 512, then EEXIST at the next, with all of them
+//!   moved), so that nothing aside may be discarded before it is at home.
 //! - *Locked memory*: a page moves only from unlocked memory to unlocked memory, so both are unlocked. To lock a range aside
-//!   is to fill it with zeros, where nothing can be moved to: what no page was moved to is emptied first.
+//!   is to fill it with zeros, where nothing can be moved to: a range is emptied before it is used.
 //!
 //! Pages arrive without protection, either way: who puts them back lets writes through, or counts them as written to.
 
@@ -37,7 +39,7 @@ use crate::span::UffdSpan;
 /// How often a page is tried that the system is at just then.
 const PATIENCE: usize = 1000;
 
-/// How often memory is unlocked or emptied that the program locks meanwhile.
+/// How often memory is unlocked that the program locks meanwhile.
 const UNLOCKED: usize = 16;
 
 /// Ranges to move pages to, each for one block; as many as were needed at once.
@@ -78,8 +80,6 @@ pub(crate) struct Moved<'s> {
     span: &'s UffdSpan,
     /// Of the span.
     range: Range<usize>,
-    /// So many bytes of it, from its start on, were taken out; all, but after a refusal.
-    done: usize,
     /// `None` once it is given back.
     to: Option<Reservation>,
 }
@@ -95,21 +95,16 @@ impl<'s> Moved<'s> {
             return Err(Error::new(ErrorKind::Invalid, format!("{} bytes are taken out at once", range.len())));
         }
         let to = span.inner().aside.take(uffd).map_err(refused)?;
-        let mut moved = Moved { span, range: range.clone(), done: 0, to: Some(to) };
-        let mut tries = 0;
+        let moved = Moved { span, range: range.clone(), to: Some(to) };
+        let (mut done, mut tries) = (0, 0);
         let outcome = loop {
-            let (table, to) = (&span.inner().page_table, moved.start());
-            let outcome = move_out(uffd, table, span.addresses(&range), to, &mut moved.done);
-            let mended = match outcome {
-                // What the program locked of it stays unlocked until it gives way.
-                Err(Errno::EINVAL) => span.unlock(&range).and_then(|()| moved.to().unlock(&(0..HUGE))),
-                Err(Errno::EEXIST) => moved.to().discard(&(moved.done..HUGE)),
-                _ => break outcome,
-            };
-            tries += 1;
-            if mended.is_err() || tries > UNLOCKED {
+            let outcome = move_out(uffd, &span.inner().page_table, span.addresses(&range), moved.start(), &mut done);
+            // What the program locked of it stays unlocked until it gives way.
+            let unlock = || span.unlock(&range).and_then(|()| moved.to().unlock(&(0..HUGE)));
+            if outcome != Err(Errno::EINVAL) || tries == UNLOCKED || unlock().is_err() {
                 break outcome;
             }
+            tries += 1;
         };
         match outcome {
             Ok(()) => Ok(moved),
@@ -196,7 +191,7 @@ impl TakenOut for Moved<'_> {
         self.span
             .inner()
             .page_table
-            .present(self.start()..self.start() + self.done, |run| there.push(run))
+            .present(self.addresses(), |run| there.push(run))
             .map_err(|error| io_error(format!("finding what was taken out of {} bytes", self.range.len()), error))?;
         for run in there {
             let within = run.start - self.start()..run.end - self.start();
