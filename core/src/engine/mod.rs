@@ -72,6 +72,8 @@ impl Engine {
 
     /// The newest committed state.
     pub fn snapshot(&self) -> Result<Arc<dyn Snapshot>> {
+        // Once for all locks below.
+        let _held = signals::hold_between_waits();
         self.store.snapshot()
     }
 

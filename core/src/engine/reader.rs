@@ -11,6 +11,7 @@ use crate::descriptor::{Descriptor, Version};
 use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::Ranges;
 use crate::pager::{Access, Binding, Pager};
+use crate::signals;
 use crate::store::Snapshot;
 
 /// An array of one committed state, open for reading. Cloning costs nothing; the last clone lets the state go.
@@ -39,6 +40,8 @@ pub(super) struct ReadSpan {
 
 impl Reader {
     pub(super) fn open(engine: &Arc<Engine>, snapshot: &Arc<dyn Snapshot>, name: &str) -> Result<Reader> {
+        // Once for all locks below.
+        let _held = signals::hold_between_waits();
         let Some(descriptor) = snapshot.array(name)? else { return Err(not_found(name)) };
         let key = (descriptor.id, snapshot.version());
         if let Some(shared) = engine.pool().readers.get(&key).and_then(std::sync::Weak::upgrade) {
@@ -147,6 +150,8 @@ impl Reader {
 
 impl Drop for ReadSpan {
     fn drop(&mut self) {
+        // Once for all locks below.
+        let _held = signals::hold_between_waits();
         let key = (self.descriptor.id, self.snapshot.version());
         {
             let mut pool = self.engine.pool();

@@ -9,6 +9,7 @@ use super::writer::Writer;
 use crate::descriptor::{Descriptor, Version};
 use crate::error::{Error, ErrorKind, Result};
 use crate::pager::AheadOfCommit;
+use crate::signals;
 use crate::store::{Snapshot, Turn};
 
 /// A snapshot and private changes to it, committed as one or not at all. Dropping it aborts.
@@ -81,6 +82,8 @@ impl Transaction {
     /// in memory of the arrays before.
     pub fn create(&self, name: &str, descriptor: Descriptor) -> Result<Writer<'_>> {
         let mut arrays = self.arrays_lock();
+        // Once for all locks below.
+        let _held = signals::hold_between_waits();
         if self.is_taken(&arrays, name)? {
             return Err(Error::new(
                 ErrorKind::AlreadyExists,
@@ -106,6 +109,8 @@ impl Transaction {
     /// writing ahead.
     pub fn open(&self, name: &str) -> Result<Writer<'_>> {
         let mut arrays = self.arrays_lock();
+        // Once for all locks below.
+        let _held = signals::hold_between_waits();
         let at = self.slot(&mut arrays, name)?;
         let Place::Home(slot) = &mut arrays.slots[at] else { return Err(in_use(name, "opened again")) };
         let Some(now) = slot.after.clone() else { return Err(not_found(name)) };
@@ -211,6 +216,8 @@ impl Transaction {
 
 impl Drop for Transaction {
     fn drop(&mut self) {
+        // Once for all locks below.
+        let _held = signals::hold_between_waits();
         let arrays = self.arrays.get_mut().unwrap_or_else(PoisonError::into_inner);
         for place in &mut arrays.slots {
             if let Place::Home(slot) = place {

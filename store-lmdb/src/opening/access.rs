@@ -2,9 +2,9 @@
 
 use std::fs::File;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
-use bigarray_core::{Error, ErrorKind, Result};
+use bigarray_core::{Error, ErrorKind, Result, signals};
 use bigarray_process::Unshared;
 use nix::fcntl::OFlag;
 
@@ -115,6 +115,11 @@ pub(super) fn read_without_table(dir: &Directory) -> Error {
     Error::new(ErrorKind::InUse, text)
 }
 
+/// The files that were last found under their names: index, data, lock table. They are open here, so no other file can get
+/// their numbers.
+#[derive(Default)]
+pub(super) struct Confirmed(Mutex<Option<[Option<FileId>; 3]>>);
+
 /// Refuses once the directory lacks one of the files that are open here, or has another in its place: what is committed
 /// then, nobody could ever open. To move the directory changes none of that. `index` is the one that LMDB has open.
 ///
@@ -122,20 +127,36 @@ pub(super) fn read_without_table(dir: &Directory) -> Error {
 /// [`ErrorKind::Io`], naming the file.
 pub(super) fn check_files(
     dir: &Directory,
-    index: io::Result<FileId>,
+    confirmed: &Confirmed,
+    index: impl Fn() -> io::Result<FileId>,
     data: &File,
     table: Option<&LockTable>,
 ) -> Result<()> {
-    check_file(dir, INDEX, index)?;
-    check_file(dir, DATA, FileId::of(data))?;
-    table.map_or(Ok(()), |table| check_file(dir, LOCK_TABLE, FileId::of(&table.0)))
+    let look = |name: &str| dir.id_of(name).map_err(|e| failed(&dir.path.join(name), LOOKING, e));
+    let found = [look(INDEX)?, look(DATA)?, table.map_or(Ok(None), |_| look(LOCK_TABLE))?];
+    if *signals::lock(&confirmed.0) == Some(found) {
+        return Ok(());
+    }
+    check_found(dir, INDEX, found[0], index())?;
+    check_found(dir, DATA, found[1], FileId::of(data))?;
+    if let Some(table) = table {
+        check_found(dir, LOCK_TABLE, found[2], FileId::of(&table.0))?;
+    }
+    *signals::lock(&confirmed.0) = Some(found);
+    Ok(())
 }
 
-/// `open` is the file that is open under that name. It is asked for anew each time, since overlayfs gives a file another
-/// number when it copies it up.
+const LOOKING: &str = "looking whether it is still there";
+
+/// The same for one file, `open` being what is open under that name.
 pub(super) fn check_file(dir: &Directory, name: &str, open: io::Result<FileId>) -> Result<()> {
-    let of = |e| failed(&dir.path.join(name), "looking whether it is still there", e);
-    let (found, open) = (dir.id_of(name).map_err(of)?, open.map_err(of)?);
+    let found = dir.id_of(name).map_err(|e| failed(&dir.path.join(name), LOOKING, e))?;
+    check_found(dir, name, found, open)
+}
+
+/// `open` is asked for anew each time, since overlayfs gives a file another number when it copies it up.
+fn check_found(dir: &Directory, name: &str, found: Option<FileId>, open: io::Result<FileId>) -> Result<()> {
+    let open = open.map_err(|e| failed(&dir.path.join(name), LOOKING, e))?;
     if found == Some(open) {
         return Ok(());
     }

@@ -36,6 +36,8 @@ pub(crate) struct Exclusive {
 struct State {
     /// The thread that has the right, or waits for the file's lock.
     holder: Option<Thread>,
+    /// Threads that wait until there is none: to wake nothing costs a system call.
+    waiting: usize,
     /// The file's lock is this process's.
     is_locked: bool,
     /// A thread waits for the file's lock in the kernel, which cannot be called off: for the holder, or for one that
@@ -104,7 +106,9 @@ impl Exclusive {
                 patience.tell(|| named(&holder))?;
                 state = self.state();
             } else {
+                state.waiting += 1;
                 state = self.wait(&self.free, state, patience.left());
+                state.waiting -= 1;
             }
         }
         Ok(state)
@@ -202,8 +206,11 @@ impl Drop for Held {
             self.of.unlock();
         }
         (state.holder, state.failure) = (None, None);
+        let is_awaited = state.waiting > 0;
         drop(state);
-        self.of.free.notify_one();
+        if is_awaited {
+            self.of.free.notify_one();
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use bigarray_process::{Origin, Unshared};
 use lmdb::EnvironmentFlags;
 use nix::fcntl::OFlag;
 
-use super::access::{self, Access};
+use super::access::{self, Access, Confirmed};
 use super::files::{Directory, FileId, failed};
 use super::locks::{self, LIVE, LOCKLESS, LockTable, OPENING, WRITER};
 use super::registry::Reservation;
@@ -53,6 +53,7 @@ pub(crate) struct Guards {
     exclusive: bool,
     /// A store to the lock table may take room on the disk.
     takes_room: bool,
+    confirmed: Confirmed,
     dir: Directory,
     // Last: then this process may open the directory again.
     pub(super) reservation: Reservation,
@@ -78,6 +79,7 @@ impl Guards {
             turns,
             exclusive,
             takes_room: false,
+            confirmed: Confirmed::default(),
             dir,
             reservation,
         };
@@ -118,7 +120,7 @@ impl Guards {
 
     /// Refuses once one of the files was removed or replaced.
     pub(crate) fn check_files(&self, index: &Index) -> Result<()> {
-        access::check_files(&self.dir, index.file(), &self.data, self.table.as_ref())
+        access::check_files(&self.dir, &self.confirmed, || index.file(), &self.data, self.table.as_ref())
     }
 
     /// Sees that LMDB finds room for what it stores to its lock table. A reader can do without the table.
