@@ -135,8 +135,8 @@ pub trait Store: Send + Sync {
     fn turn(&self) -> Result<Box<dyn Turn>>;
 
     /// Where a transaction writes before its commit. Costs nothing until it does.
-    fn ahead(&self) -> Result<Arc<dyn Ahead>> {
-        Err(Error::new(ErrorKind::Unsupported, "this store cannot write ahead of a commit"))
+    fn spill_area(&self) -> Result<Arc<dyn SpillArea>> {
+        Err(Error::new(ErrorKind::Unsupported, "this store cannot spill"))
     }
 
     /// Looks at everything that the newest committed state consists of, and goes on after what is damaged. Others read and
@@ -165,7 +165,7 @@ pub trait Store: Send + Sync {
 /// commit takes them. Dropped without one it gives all of them back; if its process dies, somebody else does.
 ///
 /// Nothing may be mapped from its places any more when it is dropped.
-pub trait Ahead: Send + Sync {
+pub trait SpillArea: Send + Sync {
     /// Writes whole pages of a block as they are, those from `first_page` on, of an array that `array` describes. Several
     /// threads may write at once.
     ///
@@ -174,53 +174,53 @@ pub trait Ahead: Send + Sync {
     ///
     /// # Errors
     /// [`StoreFull`](crate::ErrorKind::StoreFull): nothing was written; what was before is there.
-    fn write(&self, array: &Descriptor, first_page: u32, bytes: &[u8]) -> Result<Vec<AheadPages>>;
+    fn write(&self, array: &Descriptor, first_page: u32, bytes: &[u8]) -> Result<Vec<SpilledPages>>;
 
-    /// Writes all of a block as the codec of its array says; otherwise as [`write`](Ahead::write). `None`, and nothing is
+    /// Writes all of a block as the codec of its array says; otherwise as [`write`](SpillArea::write). `None`, and nothing is
     /// written, where that is not worth it: as they are, its pages take `plain_pages`, those that are no holes.
     ///
     /// # Errors
-    /// As [`write`](Ahead::write), and [`Unsupported`](crate::ErrorKind::Unsupported) for a codec that this build does not
+    /// As [`write`](SpillArea::write), and [`Unsupported`](crate::ErrorKind::Unsupported) for a codec that this build does not
     /// have.
-    fn write_packed(&self, array: &Descriptor, block: &[u8], plain_pages: u32) -> Result<Option<AheadPages>>;
+    fn write_packed(&self, array: &Descriptor, block: &[u8], plain_pages: u32) -> Result<Option<SpilledPages>>;
 
     /// The concrete value, for its store to recognise.
     fn as_any(&self) -> &dyn std::any::Any;
 }
 
-/// A run of pages of one block that was written ahead.
+/// A run of pages of one block that was spilled.
 #[derive(Clone)]
-pub struct AheadPages {
+pub struct SpilledPages {
     /// Pages of the block, from 0. Some of those at `place`, or all.
     pub pages: Range<u32>,
     /// Where they are.
-    pub place: Arc<dyn AheadPlace>,
+    pub slot: Arc<dyn SpillSlot>,
 }
 
-impl AheadPages {
+impl SpilledPages {
     /// Some of these pages.
-    pub fn part(&self, pages: Range<u32>) -> AheadPages {
+    pub fn part(&self, pages: Range<u32>) -> SpilledPages {
         debug_assert!(self.pages.start <= pages.start && pages.end <= self.pages.end);
-        AheadPages { pages, place: self.place.clone() }
+        SpilledPages { pages, slot: self.slot.clone() }
     }
 }
 
-impl PartialEq for AheadPages {
-    fn eq(&self, other: &AheadPages) -> bool {
-        self.pages == other.pages && Arc::ptr_eq(&self.place, &other.place)
+impl PartialEq for SpilledPages {
+    fn eq(&self, other: &SpilledPages) -> bool {
+        self.pages == other.pages && Arc::ptr_eq(&self.slot, &other.slot)
     }
 }
 
-impl Eq for AheadPages {}
+impl Eq for SpilledPages {}
 
-impl std::fmt::Debug for AheadPages {
+impl std::fmt::Debug for SpilledPages {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "AheadPages({:?})", self.pages)
+        write!(f, "SpilledPages({:?})", self.pages)
     }
 }
 
-/// Where pages of one block were written ahead.
-pub trait AheadPlace: Send + Sync {
+/// Where pages of one block were spilled.
+pub trait SpillSlot: Send + Sync {
     /// Fills `buf` with pages of the block from `first_page` on, which all are here, verified against their checksums.
     ///
     /// # Errors
@@ -260,8 +260,8 @@ pub struct Change<'a> {
     /// One entry an array that was created, written to, resized, reshaped, renamed, removed, given attributes or depended
     /// on.
     pub arrays: Vec<ArrayChange<'a>>,
-    /// Where [`PageSource::Ahead`] lies; the commit takes it.
-    pub ahead: Option<&'a dyn Ahead>,
+    /// Where [`PageSource::Spilled`] lies; the commit takes it.
+    pub spill_area: Option<&'a dyn SpillArea>,
 }
 
 /// What happened to one array.
@@ -353,7 +353,7 @@ pub enum PageSource {
     /// In [`ArrayChange::bytes`].
     Memory,
     /// Written already; the pages are those of the run.
-    Ahead(AheadPages),
+    Spilled(SpilledPages),
 }
 
 /// An attribute set, or removed.

@@ -17,21 +17,21 @@ struct Mode {
     faults: bool,
     produced: u64,
     /// With memory for two blocks; transactions flush, and go back to savepoints.
-    ahead: bool,
+    spills: bool,
 }
 
 const MODES: [Mode; 4] = [
-    Mode { copy: false, faults: true, produced: 0, ahead: false },
-    Mode { copy: true, faults: true, produced: 0, ahead: false },
-    Mode { copy: false, faults: true, produced: 2, ahead: false },
-    Mode { copy: false, faults: false, produced: 2, ahead: false },
+    Mode { copy: false, faults: true, produced: 0, spills: false },
+    Mode { copy: true, faults: true, produced: 0, spills: false },
+    Mode { copy: false, faults: true, produced: 2, spills: false },
+    Mode { copy: false, faults: false, produced: 2, spills: false },
 ];
 
-const AHEAD: [Mode; 4] = [
-    Mode { copy: false, faults: true, produced: 0, ahead: true },
-    Mode { copy: true, faults: true, produced: 0, ahead: true },
-    Mode { copy: false, faults: true, produced: 2, ahead: true },
-    Mode { copy: false, faults: false, produced: 0, ahead: true },
+const SPILLING: [Mode; 4] = [
+    Mode { copy: false, faults: true, produced: 0, spills: true },
+    Mode { copy: true, faults: true, produced: 0, spills: true },
+    Mode { copy: false, faults: true, produced: 2, spills: true },
+    Mode { copy: false, faults: false, produced: 0, spills: true },
 ];
 
 struct World {
@@ -51,7 +51,7 @@ impl World {
         let store = Arc::new(Failing::new(plain.clone()));
         let options = SimOptions { seed, delivers_faults: mode.faults, ..SimOptions::default() };
         let memory = SimMemory::with(plain.file(), options);
-        let budget_bytes = if mode.ahead { 2 * BLOCK } else { usize::MAX };
+        let budget_bytes = if mode.spills { 2 * BLOCK } else { usize::MAX };
         let options = EngineOptions { copy: mode.copy, budget_bytes, ..EngineOptions::default() };
         let engine = Engine::new(store.clone(), Arc::new(memory.clone()), options);
         World { mode, engine, store, plain, memory, committed: None, failures: 0 }
@@ -95,7 +95,7 @@ impl World {
             }
         }
         drop(writer);
-        if self.mode.ahead && killed.is_none() {
+        if self.mode.spills && killed.is_none() {
             killed = self.goes_back(&mut transaction, &mut data, round)?;
         }
         let outcome = transaction.commit(None);
@@ -287,23 +287,23 @@ fn memory_that_cannot_be_reset_is_not_used_again() {
 }
 
 #[test]
-fn what_cannot_be_written_ahead_or_read_back_is_never_shown_wrong() {
-    for op in [StoreOp::Ahead, StoreOp::WriteAhead] {
-        sweep(&AHEAD, |world, nth| world.store.fail(op, nth, ErrorKind::StoreFull));
+fn pages_that_cannot_be_spilled_or_read_back_are_never_shown_wrong() {
+    for op in [StoreOp::SpillArea, StoreOp::Spill] {
+        sweep(&SPILLING, |world, nth| world.store.fail(op, nth, ErrorKind::StoreFull));
     }
-    sweep(&AHEAD, |world, nth| world.store.fail(StoreOp::ReadAhead, nth, ErrorKind::Corrupt));
+    sweep(&SPILLING, |world, nth| world.store.fail(StoreOp::ReadSpilled, nth, ErrorKind::Corrupt));
     for op in [StoreOp::Read, StoreOp::Blocks] {
-        sweep(&AHEAD, |world, nth| world.store.fail(op, nth, ErrorKind::Io));
+        sweep(&SPILLING, |world, nth| world.store.fail(op, nth, ErrorKind::Io));
     }
 }
 
 #[test]
 fn memory_that_cannot_be_held_back_or_taken_away_loses_nothing() {
     for op in [SimOp::Guard, SimOp::Evict, SimOp::Unprotect] {
-        sweep_memory(op, &AHEAD[..3]);
+        sweep_memory(op, &SPILLING[..3]);
     }
     for op in [SimOp::Written, SimOp::Reset, SimOp::Copy, SimOp::Map, SimOp::Zero, SimOp::Remap] {
-        sweep_memory(op, &AHEAD);
+        sweep_memory(op, &SPILLING);
     }
 }
 

@@ -41,7 +41,7 @@ fn of_a_block_that_does_not_shrink_the_pages_that_have_bytes_are_written() {
     expected[7 * PAGE..13 * PAGE].fill(4);
     memory.span_at(writer.base().unwrap()).store(0, &expected).unwrap();
     writer.flush().unwrap();
-    assert_eq!(store.pages_ahead(), 11);
+    assert_eq!(store.pages_spilled(), 11);
     drop(writer);
     transaction.commit(None).unwrap();
     assert_eq!(store.pages(), (11, 0));

@@ -101,7 +101,7 @@ pub enum Op {
     Read(Place),
     /// The same by a system call, after a prefetch.
     ReadInKernel(Place),
-    /// Writes ahead what the transaction wrote.
+    /// Spills what the transaction wrote.
     Flush,
     /// Takes a savepoint of it.
     Savepoint,

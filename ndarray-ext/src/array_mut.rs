@@ -118,7 +118,7 @@ impl<'t, T: Element, D: Dimension> BigArrayMut<'t, T, D> {
         crate::view::exclusive(&mut self.source, &window)
     }
 
-    /// Writes what was changed ahead of the commit, and gives its memory back. Nobody sees it before the transaction has
+    /// Spills what was changed: writes it to the data file before the commit, and gives its memory back. Nobody sees it before the transaction has
     /// committed; if it aborts, or its process is killed, the room is used for something else.
     ///
     /// Never needed for what is written to come back: it is loaded again when it is touched. It keeps memory small

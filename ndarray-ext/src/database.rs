@@ -99,7 +99,7 @@ impl Database {
     }
 
     /// How much memory of its own this database has for arrays, and what it took to stay within the
-    /// [budget](OpenOptions::memory_budget): how many blocks were copied in, let go of, and written ahead of a commit.
+    /// [budget](OpenOptions::memory_budget): how many blocks were copied in, let go of, and spilled.
     /// All zero in a forked process.
     ///
     /// ```

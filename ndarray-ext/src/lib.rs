@@ -162,7 +162,7 @@
 //! # Ok::<(), bigarray::Error>(())
 //! ```
 //!
-//! [`flush`](BigArrayMut::flush) writes ahead at once; [`savepoint`](Transaction::savepoint) does, too, and gives a
+//! [`flush`](BigArrayMut::flush) spills at once; [`savepoint`](Transaction::savepoint) does, too, and gives a
 //! state to go back to.
 //!
 //! # Codecs

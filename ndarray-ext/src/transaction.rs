@@ -140,7 +140,7 @@ impl Transaction {
     /// The state that the transaction is in now, to [go back to](Transaction::rollback): bytes, shapes and attributes of
     /// all arrays, and which there are. No array may be open, which the borrow checker sees to.
     ///
-    /// What was changed so far is written ahead of the commit, to where nobody sees it, and leaves memory. So a savepoint
+    /// What was changed so far is spilled: it goes to the data file, where no snapshot shows it, and leaves memory. So a savepoint
     /// writes what was changed since the last one, and keeps a list of all blocks that the transaction changed so far, about
     /// 150 bytes each, which no budget counts. They nest: going back to one releases
     /// it and those that were made after it. One that is dropped is released too.

@@ -114,7 +114,7 @@ pub(crate) fn exclusive<'a, T: Element, D: Dimension>(
     exposed(writer, window)
 }
 
-/// The same for who cannot be told of an error of writing ahead: it fails the commit.
+/// The same for who cannot be told of an error of spilling: it fails the commit.
 pub(crate) fn exclusive_anyhow<'a, T: Element, D: Dimension>(
     writer: &'a mut OfProcess<Writer<'_>>,
     window: &Window<D>,

@@ -414,7 +414,7 @@ fn a_disk_that_is_full_while_spilling_fails_the_transaction_alone() {
         assert_eq!(snapshot.arrays().unwrap().len(), 1);
         assert!(snapshot.array::<u64, Ix1>("A").unwrap().view().iter().all(|&x| x == 7));
         drop(snapshot);
-        // The database is as usable as before: what had been written ahead is free, also for the index, and far more than
+        // The database is as usable as before: spilled pages are free, also for the index, and far more than
         // the budget is stored and removed again.
         let len = 20 * MIB / 8;
         db.transact(|txn| txn.create::<u64, _>("C", len).map(|mut c| fill(&mut c.view_mut()))).unwrap();

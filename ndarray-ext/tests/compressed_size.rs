@@ -107,7 +107,7 @@ fn appending_a_hundred_bytes_to_a_compressed_array_stores_a_page() {
     }
 }
 
-/// It was once written ahead as a whole, zeros for its holes, and those pages stayed stored.
+/// It was once spilled as a whole, zeros for its holes, and those pages stayed stored.
 #[test]
 fn a_block_with_holes_that_does_not_shrink_is_flushed_without_its_holes() {
     const BLOCKS: usize = 3;

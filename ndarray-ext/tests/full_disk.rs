@@ -29,7 +29,7 @@ fn on_a_small_disk(test: impl FnOnce(&Database)) {
     let db = Database::options().memory_budget(BUDGET).open(dir.path().join("a.bigarray")).unwrap();
     db.transact(|txn| txn.create::<f64, _>("kept", 1000).map(drop)).unwrap();
     test(&db);
-    // All that was written ahead went with its transaction.
+    // All spilled pages went with their transaction.
     db.transact(|txn| {
         txn.create::<f64, _>("next", (10 * ROWS, ROW))?.view_mut().fill(2.0);
         Ok(())
@@ -68,7 +68,7 @@ fn append_fails_as_soon_as_there_is_room_neither_on_disk_nor_in_memory() {
         assert!(array.view().iter().all(|x| *x == 1.5));
         array.resize((1, ROW)).unwrap();
         drop(array);
-        // What is left has room, but in a span with faults a block that could not be written ahead fails the commit.
+        // What is left has room, but in a span with faults a block that could not be spilled fails the commit.
         assert_eq!(txn.commit().is_err_and(|e| e.is_store_full()), faults() != Faults::None);
     });
 }

@@ -66,7 +66,7 @@ fn a_killed_ingest_leaves_nothing_but_room_for_the_next() {
         }
     }
     let slack = 8 << 20;
-    assert!(longest >= 2 * 8 * LEN as u64, "it had been written ahead");
+    assert!(longest >= 2 * 8 * LEN as u64, "it had been spilled");
     assert!(data_bytes(&path) <= longest + slack, "{} MiB after {}", data_bytes(&path) >> 20, longest >> 20);
     // And it serves for what is there to stay.
     ingest(&open(&path), "after", true);
@@ -103,7 +103,7 @@ fn an_ingest_killed_at_any_moment_leaves_nothing() {
     assert!(data_bytes(&path) <= 3 * 8 * LEN as u64, "{} MiB", data_bytes(&path) >> 20);
 }
 
-/// What it had written ahead comes back although the index finds no room to note that.
+/// What it had spilled comes back although the index finds no room to note that.
 #[test]
 fn an_ingest_killed_when_it_had_filled_the_disk_leaves_a_database_that_can_be_written() {
     if let Some(path) = role().filter(|role| role != "alone") {

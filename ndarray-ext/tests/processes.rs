@@ -274,7 +274,7 @@ fn a_killed_writer_leaves_a_whole_state_and_others_go_on() {
     }
     let db = TestDb::new();
     db.transact(|txn| {
-        // Large enough for a payload that is written ahead, and one that is not.
+        // Large enough for a payload that is written early, and one that is not.
         for (name, len) in ARRAYS.into_iter().zip([10, 100_000, 3 * BLOCK, 1]) {
             txn.create_with::<u64, _>(name, len, &small_blocks())?;
         }

@@ -154,7 +154,7 @@ fn arrays_shrunk_and_grown_come_back_whole() {
     assert_eq!(db.array::<i64, Ix1>("A").unwrap().view(), numbers);
 }
 
-/// The span is another one then, and shows what was written ahead, not what was cut off.
+/// The span is another one then, and shows the spilled pages, not what was cut off.
 #[test]
 fn what_was_written_where_an_array_had_been_shorter_comes_back() {
     let db = TestDb::new();

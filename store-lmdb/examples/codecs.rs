@@ -80,7 +80,7 @@ fn write(store: &dyn Store, name: &str, memory: &Memory, size: BlockSize, codec:
         bytes: memory,
     };
     let base = store.snapshot()?.version();
-    store.commit(&Change { base, arrays: vec![array], ahead: None }, None).map(drop)
+    store.commit(&Change { base, arrays: vec![array], spill_area: None }, None).map(drop)
 }
 
 fn main() -> Result<()> {

@@ -27,9 +27,9 @@ use crate::record::{DatabaseId, decode_header};
 /// stays sparse, so that a small database takes little.
 const PREALLOCATED_FROM: u64 = 64;
 /// What is preallocated beyond need: this part of the file,
-const AHEAD_PART: u64 = 32;
+const EARLY_PART: u64 = 32;
 /// but no more chunks than this.
-const AHEAD: u64 = 32;
+const EARLY: u64 = 32;
 
 /// The data file, mapped and read through a read-only descriptor.
 pub(crate) struct Data {
@@ -168,8 +168,8 @@ impl Data {
         // On btrfs one `fallocate` ends compression of the file for good; what it allocates is copied when it is written to, so
         // that it makes sure of nothing.
         if !self.copies && chunks >= PREALLOCATED_FROM {
-            let ahead = bytes.saturating_add((chunks / AHEAD_PART).min(AHEAD) * CHUNK);
-            for end in [ahead, bytes] {
+            let early = bytes.saturating_add((chunks / EARLY_PART).min(EARLY) * CHUNK);
+            for end in [early, bytes] {
                 match allocate(file, FallocateFlags::empty(), length as i64, (end - length) as i64) {
                     Ok(()) => return Ok(true),
                     Err(Errno::ENOSPC | Errno::EDQUOT | Errno::EFBIG) if end > bytes => {}

@@ -9,7 +9,6 @@
 //! Payload goes first, to pages of `data` that no snapshot refers to; then one LMDB transaction makes it visible. The
 //! way of a commit is in `commit`, the records in `record`, space in `alloc`, locks and files in `opening`.
 
-mod ahead;
 mod alloc;
 mod calls;
 mod check;
@@ -26,6 +25,7 @@ mod reading;
 mod record;
 mod shared;
 mod snapshot;
+mod spill;
 mod store;
 mod turn;
 

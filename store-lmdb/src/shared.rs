@@ -26,7 +26,7 @@ pub(crate) struct Shared {
     pub(crate) abandoned: Mutex<Vec<Owner>>,
     /// The chunk that small commits of this process fill.
     pub(crate) open_chunk: Mutex<Option<u64>>,
-    /// For compressing blocks, ahead of commits and for them.
+    /// For compressing blocks, in spills and in commits.
     pub(crate) packers: Packers,
     /// For reading blocks that are compressed.
     pub(crate) unpackers: Unpackers,

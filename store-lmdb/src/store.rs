@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use bigarray_core::store::{Ahead, Change, Committed, Snapshot, Store, Turn};
+use bigarray_core::store::{Change, Committed, Snapshot, SpillArea, Store, Turn};
 use bigarray_core::{Codec, Error, ErrorKind, Progress, Report, Result};
 
-use crate::ahead::LmdbAhead;
 use crate::check;
 use crate::codec;
 use crate::commit;
 use crate::opening;
 use crate::options::Options;
 use crate::shared::Shared;
+use crate::spill::LmdbSpillArea;
 
 /// An open database.
 pub struct LmdbStore {
@@ -49,9 +49,9 @@ impl Store for LmdbStore {
         commit::commit(&self.shared, change, turn)
     }
 
-    fn ahead(&self) -> Result<Arc<dyn Ahead>> {
+    fn spill_area(&self) -> Result<Arc<dyn SpillArea>> {
         self.check_writable()?;
-        Ok(Arc::new(LmdbAhead::new(&self.shared)))
+        Ok(Arc::new(LmdbSpillArea::new(&self.shared)))
     }
 
     fn turn(&self) -> Result<Box<dyn Turn>> {

@@ -11,7 +11,7 @@ use bigarray_core::testing::Edit;
 use nix::sys::statvfs::statvfs;
 
 use outside::Mount;
-use support::{Written, check, commit, commit_ahead, large_array_of, now, open};
+use support::{Written, check, commit, commit_spilled, large_array_of, now, open};
 
 /// More than what is lengthened without preallocation.
 const BLOCKS: u64 = 90;
@@ -34,10 +34,10 @@ fn a_file_that_grows_beyond_what_is_preallocated_elsewhere_is_compressed_as_the_
     // What is alike all over, but not zeros.
     let base = now(&store);
     let array = base.array("a").unwrap().unwrap();
-    let ahead = store.ahead().unwrap();
+    let area = store.spill_area().unwrap();
     let bytes = vec![7; array.block_size.bytes()];
-    let written: Vec<Written> = (0..BLOCKS).map(|block| (block, ahead.write(&array, 0, &bytes).unwrap())).collect();
-    commit_ahead(&store, &*base, &*ahead, &written).unwrap();
+    let written: Vec<Written> = (0..BLOCKS).map(|block| (block, area.write(&array, 0, &bytes).unwrap())).collect();
+    commit_spilled(&store, &*base, &*area, &written).unwrap();
     let taken = before.saturating_sub(free_bytes(&mount.at));
     assert!(taken < BLOCKS * (2 << 20) / 2, "{BLOCKS} blocks of 2 MiB take {} MiB", taken >> 20);
     check(&store);

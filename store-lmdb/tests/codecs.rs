@@ -357,20 +357,20 @@ fn the_data_file_grows_by_about_what_a_large_payload_takes_compressed() {
 }
 
 #[test]
-fn a_block_that_does_not_take_less_room_than_its_pages_is_not_written_ahead_compressed() {
+fn a_block_that_does_not_take_less_room_than_its_pages_is_not_spilled_compressed() {
     let db = Db::new();
     let store = open_unsynced(&db);
     for codec in codecs(&store) {
         commit(&store, |_| Edit::create("a", array(codec, BlockSize::MIN, 1)));
         let descriptor = now(&store).array("a").unwrap().unwrap();
-        let ahead = store.ahead().unwrap();
+        let area = store.spill_area().unwrap();
         // Noise of eight pages compresses to nine, holes as zeros.
         let block: Vec<u8> = (0..16).flat_map(|page| if page < 8 { page_of(page) } else { vec![0; PAGE] }).collect();
-        assert_eq!(ahead.write_packed(&descriptor, &block, 8).unwrap(), None, "{codec}");
+        assert_eq!(area.write_packed(&descriptor, &block, 8).unwrap(), None, "{codec}");
         assert_eq!(check(&store).claimed_pages, 0, "{codec}: nothing is claimed for it");
-        assert!(ahead.write_packed(&descriptor, &block, 16).unwrap().is_some(), "{codec}");
+        assert!(area.write_packed(&descriptor, &block, 16).unwrap().is_some(), "{codec}");
         for (bytes, pages) in [(&block[PAGE..], 15), (&block[..], 17)] {
-            assert!(ahead.write_packed(&descriptor, bytes, pages).unwrap_err().is_invalid(), "{codec}");
+            assert!(area.write_packed(&descriptor, bytes, pages).unwrap_err().is_invalid(), "{codec}");
         }
         commit(&store, |base| Edit::of(base, "a").remove());
     }
@@ -398,7 +398,7 @@ fn a_block_that_a_shrink_cuts_keeps_the_pages_that_were_not_written() {
     }
 }
 
-// Of those who compress only a few find memory for it at a time. All come to an end, though some write ahead and some
+// Of those who compress only a few find memory for it at a time. All come to an end, though some spill and some
 // commit, and all wait for LMDB's writer mutex in between.
 #[cfg(feature = "zstd")]
 #[test]
@@ -416,12 +416,12 @@ fn many_threads_that_compress_at_a_high_level_wait_for_each_other_and_not_for_ev
                 let edit = Edit::create(&name(n), array(codec, BlockSize::new(2 << 20).unwrap(), BLOCKS as usize));
                 let edit = (0..BLOCKS).fold(edit, |edit, block| edit.block(&*base, block, block));
                 Edit::commit(&**store, &*base, &[edit]).unwrap();
-                let ahead = store.ahead().unwrap();
+                let area = store.spill_area().unwrap();
                 let descriptor = now(store).array(&name(n)).unwrap().unwrap();
                 let block = vec![n as u8; descriptor.block_size.bytes()];
                 std::thread::scope(|scope| {
                     for _ in 0..3 {
-                        scope.spawn(|| assert!(ahead.write_packed(&descriptor, &block, 512).unwrap().is_some()));
+                        scope.spawn(|| assert!(area.write_packed(&descriptor, &block, 512).unwrap().is_some()));
                     }
                 });
             });

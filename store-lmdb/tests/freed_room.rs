@@ -11,7 +11,7 @@ use bigarray_core::testing::{Edit, array_of};
 use bigarray_store_lmdb::LmdbStore;
 
 use outside::Mount;
-use support::{Written, assert_page, check, commit, commit_with_ahead, large_array_of, now, open};
+use support::{Written, assert_page, check, commit, commit_with_spilled, large_array_of, now, open};
 
 /// More blocks than any of the volumes holds.
 const BLOCKS: u64 = 4096;
@@ -28,18 +28,18 @@ fn create_large(store: &LmdbStore, name: &str, blocks: u64) -> Result<()> {
     Edit::commit(store, &*base, &[edit]).map(drop)
 }
 
-/// The same, written ahead of its commit.
-fn create_ahead(store: &LmdbStore, name: &str, blocks: u64) -> Result<()> {
+/// The same, of spilled pages.
+fn create_spilled(store: &LmdbStore, name: &str, blocks: u64) -> Result<()> {
     commit(store, |_| Edit::create(name, large_array_of(BLOCKS as usize)));
     let base = now(store);
     let array = base.array(name)?.expect("the array");
-    let ahead = store.ahead()?;
+    let area = store.spill_area()?;
     let bytes = |block: u64| {
         (0..512).flat_map(|page| bigarray_core::testing::page_of(1000 * block + page)).collect::<Vec<u8>>()
     };
     let written: Result<Vec<Written>> =
-        (0..blocks).map(|block| Ok((block, ahead.write(&array, 0, &bytes(block))?))).collect();
-    commit_with_ahead(store, &*base, Edit::of(&*base, name), name, &*ahead, &written?).map(drop)
+        (0..blocks).map(|block| Ok((block, area.write(&array, 0, &bytes(block))?))).collect();
+    commit_with_spilled(store, &*base, Edit::of(&*base, name), name, &*area, &written?).map(drop)
 }
 
 /// Writes an array, a block a commit, until the volume is full. How many blocks it holds.
@@ -78,7 +78,7 @@ fn one_removal_is_enough(at: &Path) {
     let more = fill(&store, "a");
     println!("{blocks} blocks, then {most} and {more} more");
     remove(&store, "b");
-    create_ahead(&store, "c", most - 2).expect("the room of what was removed, ahead of a commit");
+    create_spilled(&store, "c", most - 2).expect("the room of what was removed, for spilled pages");
     is_whole(&*now(&store), "c", most - 2);
     assert_page(&*now(&store), "kept", 0, 0, Some(7));
     check(&store);

@@ -9,7 +9,7 @@ use bigarray_store_lmdb::LmdbStore;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 
-use support::{Db, Written, assert_page, check, commit, commit_ahead, large_array_of, now, write_ahead};
+use support::{Db, Written, assert_page, check, commit, commit_spilled, large_array_of, now, spill};
 
 /// The first chunk of the data file, which has its header, and six more.
 const LIMIT_BYTES: u64 = 14 << 20;
@@ -40,8 +40,8 @@ fn a_full_disk_refuses_the_commit_and_the_database_goes_on() {
     let (_, hard) = getrlimit(Resource::RLIMIT_FSIZE).unwrap();
     setrlimit(Resource::RLIMIT_FSIZE, LIMIT_BYTES, hard).unwrap();
 
-    writing_ahead_fails_and_goes_on();
-    // Written ahead: what was claimed comes back.
+    spilling_fails_and_goes_on();
+    // Spilled: what was claimed comes back.
     let (large, error) = fill(&store, "large", true);
     assert!(error.is_store_full(), "{error}");
     assert_eq!(large, 6);
@@ -67,33 +67,33 @@ fn a_full_disk_refuses_the_commit_and_the_database_goes_on() {
 }
 
 /// A transaction that fills the disk keeps what it wrote, can write where it gave back, and commits.
-fn writing_ahead_fails_and_goes_on() {
+fn spilling_fails_and_goes_on() {
     let db = Db::new();
     let store = db.open();
     commit(&store, |_| Edit::create("a", large_array_of(100)));
     let base = now(&store);
     let array = base.array("a").unwrap().unwrap();
-    let ahead = store.ahead().unwrap();
+    let area = store.spill_area().unwrap();
     let block: Vec<u8> = (0..512).flat_map(page_of).collect();
     let mut written: Vec<Written> = Vec::new();
     let error = loop {
-        match ahead.write(&array, 0, &block) {
+        match area.write(&array, 0, &block) {
             Ok(runs) => written.push((written.len() as u64, runs)),
             Err(e) => break e,
         }
     };
     assert!(error.is_store_full(), "{error}");
     assert_eq!((written.len(), check(&store).claimed_pages), (6, 6 * 512));
-    assert!(ahead.write(&array, 9, &page_of(1)).unwrap_err().is_store_full());
+    assert!(area.write(&array, 9, &page_of(1)).unwrap_err().is_store_full());
     commit(&store, |base| Edit::of(base, "a").attr("unit", Some("K".into())));
 
     written.truncate(5);
-    written.push((7, write_ahead(&*ahead, &array, 9, 1, 7)));
-    written.push((8, write_ahead(&*ahead, &array, 0, 511, 8000)));
-    assert!(ahead.write(&array, 9, &page_of(1)).unwrap_err().is_store_full());
+    written.push((7, spill(&*area, &array, 9, 1, 7)));
+    written.push((8, spill(&*area, &array, 0, 511, 8000)));
+    assert!(area.write(&array, 9, &page_of(1)).unwrap_err().is_store_full());
     let base = now(&store);
-    commit_ahead(&store, &*base, &*ahead, &written).unwrap();
-    drop((ahead, written));
+    commit_spilled(&store, &*base, &*area, &written).unwrap();
+    drop((area, written));
     let base = now(&store);
     for block in 0..5 {
         assert_page(&*base, "a", block, 511, Some(511));

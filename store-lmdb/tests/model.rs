@@ -9,14 +9,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use bigarray_core::store::{AheadPages, ArrayChange, Bytes, Change, Origin, Snapshot, Store};
+use bigarray_core::store::{ArrayChange, Bytes, Change, Origin, Snapshot, SpilledPages, Store};
 use bigarray_core::testing::{Edit, array_of, page_of, smooth_page_of};
 use bigarray_core::{BlockNo, BlockSize, Codec, Descriptor, Error, ErrorKind, PAGE, Result, Version};
 use bigarray_store_lmdb::{CheckReport, LmdbStore, Options};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use support::{Written, commit_with_ahead};
+use support::{Written, commit_with_spilled};
 
 const NAMES: [&str; 3] = ["heat", "rain", "wind"];
 
@@ -110,9 +110,9 @@ enum Op {
         name: usize,
         page: Place,
     },
-    /// Writes all of some blocks and a few pages of others ahead, some of it twice; commits it, perhaps with a page from
+    /// Spills all of some blocks and a few pages of others, some of it twice; commits it, perhaps with a page from
     /// memory, or drops it.
-    Ahead {
+    Spill {
         name: usize,
         blocks: Vec<(usize, bool)>,
         page: Place,
@@ -203,7 +203,7 @@ impl World {
                 let place = array.place(*page);
                 world.write(base, edit.drop_from(base, 0), array, place)
             }),
-            Op::Ahead { name, blocks, page, commits } => self.ahead(NAMES[*name], blocks, *page, *commits),
+            Op::Spill { name, blocks, page, commits } => self.spill(NAMES[*name], blocks, *page, *commits),
             Op::Remove { name } => {
                 if self.now.remove(NAMES[*name]).is_some() {
                     let base = self.store().snapshot().unwrap();
@@ -273,22 +273,22 @@ impl World {
         self.now.insert(name.to_owned(), array);
     }
 
-    /// What is written ahead is committed, all of it that is still wanted, or leaves no trace.
-    fn ahead(&mut self, name: &str, blocks: &[(usize, bool)], page: Place, commits: bool) {
+    /// Spilled pages are committed, all that are still wanted, or leave no trace.
+    fn spill(&mut self, name: &str, blocks: &[(usize, bool)], page: Place, commits: bool) {
         let Some(mut array) = self.now.get(name).cloned() else { return };
         let base = self.store().snapshot().unwrap();
         let descriptor = base.array(name).unwrap().unwrap();
-        let ahead = self.store().ahead().unwrap();
-        let mut written: BTreeMap<u64, (Range<u32>, u64, Vec<AheadPages>)> = BTreeMap::new();
+        let area = self.store().spill_area().unwrap();
+        let mut written: BTreeMap<u64, (Range<u32>, u64, Vec<SpilledPages>)> = BTreeMap::new();
         for (block, whole) in blocks {
             let pages = if *whole { 0..array.size.pages() } else { 3..9 };
             let first = self.last_number + 1;
             self.last_number += u64::from(pages.end - pages.start);
             let bytes: Vec<u8> = (first..=self.last_number).flat_map(|tag| array.page_of(tag)).collect();
-            let packed = if *whole { ahead.write_packed(&descriptor, &bytes, pages.end).unwrap() } else { None };
+            let packed = if *whole { area.write_packed(&descriptor, &bytes, pages.end).unwrap() } else { None };
             let runs = match packed {
                 Some(run) => vec![run],
-                None => ahead.write(&descriptor, pages.start, &bytes).unwrap(),
+                None => area.write(&descriptor, pages.start, &bytes).unwrap(),
             };
             // What was written of the block before is dropped, and its place used again.
             written.insert(*block as u64 % array.blocks, (pages, first, runs));
@@ -303,7 +303,7 @@ impl World {
         }
         if commits {
             let written: Vec<Written> = written.into_iter().map(|(block, (_, _, runs))| (block, runs)).collect();
-            commit_with_ahead(self.store(), &*base, edit, name, &*ahead, &written).unwrap();
+            commit_with_spilled(self.store(), &*base, edit, name, &*area, &written).unwrap();
             self.now.insert(name.to_owned(), array);
         }
     }
@@ -331,7 +331,7 @@ impl World {
                 bytes,
                 ..*a
             });
-            self.store().commit(&Change { base: change.base, arrays: arrays.collect(), ahead: None }, None)
+            self.store().commit(&Change { base: change.base, arrays: arrays.collect(), spill_area: None }, None)
         });
         match result {
             Err(e) => assert!(e.is_io(), "{e:?}"),
@@ -468,7 +468,7 @@ fn op() -> impl Strategy<Value = Op> {
         4 => (name(), place(), many()).prop_map(|(name, from, pages)| Op::Fill { name, from, pages }),
         1 => (name(), place()).prop_map(|(name, page)| Op::Replace { name, page }),
         4 => (name(), prop::collection::vec((any::<usize>(), any::<bool>()), 1..5), place(), any::<bool>())
-            .prop_map(|(name, blocks, page, commits)| Op::Ahead { name, blocks, page, commits }),
+            .prop_map(|(name, blocks, page, commits)| Op::Spill { name, blocks, page, commits }),
         1 => name().prop_map(|name| Op::Remove { name }),
         1 => (name(), name()).prop_map(|(one, other)| Op::Swap { one, other }),
         1 => (name(), any::<Option<u8>>()).prop_map(|(name, value)| Op::Attr { name, value }),

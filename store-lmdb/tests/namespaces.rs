@@ -10,7 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use bigarray_core::Result;
-use bigarray_core::store::{Ahead, ArrayChange, Bytes, Change, Store};
+use bigarray_core::store::{ArrayChange, Bytes, Change, SpillArea, Store};
 use bigarray_core::testing::{Edit, Rng, page_of};
 use bigarray_store_lmdb::LmdbStore;
 use outside::*;
@@ -70,14 +70,14 @@ fn write_when_told(store: &LmdbStore, name: &str, tag: u64) -> Result<()> {
             depends: Vec::new(),
             bytes: &bytes,
         }];
-        store.commit(&Change { base: change.base, arrays, ahead: None }, None).map(drop)
+        store.commit(&Change { base: change.base, arrays, spill_area: None }, None).map(drop)
     })
 }
 
-/// Writes a page ahead, which takes a write transaction without the turn.
-fn write_ahead(store: &LmdbStore, ahead: &dyn Ahead) -> Result<()> {
+/// Spills a page, which takes a write transaction without the turn.
+fn spill(store: &LmdbStore, area: &dyn SpillArea) -> Result<()> {
     let array = store.snapshot()?.array("a")?.expect("the array");
-    ahead.write(&array, 0, &page_of(77)).map(drop)
+    area.write(&array, 0, &page_of(77)).map(drop)
 }
 
 /// A thread in one namespace writes; one of the same number in another waits to write, and is killed. The kernel lets go
@@ -90,9 +90,9 @@ fn a_thread_killed_while_it_waits_to_write_leaves_the_lock_to_the_one_of_its_num
         match hear_word().as_str() {
             "write" => say_result(&in_thread_60(|| write_when_told(&store, "a", 1))),
             "wait" => in_thread_60(|| {
-                let ahead = store.ahead().unwrap();
+                let area = store.spill_area().unwrap();
                 say("waiting");
-                write_ahead(&store, &*ahead).unwrap();
+                spill(&store, &*area).unwrap();
                 panic!("another thread writes");
             }),
             other => panic!("{other:?}"),
@@ -113,9 +113,9 @@ fn a_thread_killed_while_it_waits_to_write_leaves_the_lock_to_the_one_of_its_num
         // Time to come to wait, most of it in the lock. Were it too short, the test would see less, and pass.
         thread::sleep(Duration::from_millis(300));
         waiter.kill_to_the_last();
-        let ahead = store.ahead().unwrap();
+        let area = store.spill_area().unwrap();
         thread::scope(|scope| {
-            let third = scope.spawn(|| write_ahead(&store, &*ahead));
+            let third = scope.spawn(|| spill(&store, &*area));
             thread::sleep(Duration::from_millis(100));
             assert!(!third.is_finished(), "two processes write at once");
             writer.go();
@@ -126,7 +126,7 @@ fn a_thread_killed_while_it_waits_to_write_leaves_the_lock_to_the_one_of_its_num
         assert!(shows_now(&store, "a", 1));
         assert!(store.check(true).unwrap().claimed_pages > 0, "what was claimed meanwhile is lost");
         write(&store, "b", round).unwrap();
-        drop(ahead);
+        drop(area);
         write(&store, "a", 0).unwrap();
         check(&store);
     }
@@ -232,7 +232,7 @@ fn a_process_that_only_reads_keeps_what_it_looks_at_beside_writers_of_its_number
     check(&store);
 }
 
-/// Two containers commit and write ahead as fast as they can, in threads of equal numbers, and are killed at any moment.
+/// Two containers commit and spill as fast as they can, in threads of equal numbers, and are killed at any moment.
 #[test]
 fn processes_of_equal_numbers_killed_at_any_moment_leave_a_sound_database() {
     play(|path| {
@@ -242,7 +242,7 @@ fn processes_of_equal_numbers_killed_at_any_moment_leave_a_sound_database() {
         thread::scope(|scope| {
             scope.spawn(|| {
                 loop {
-                    write_ahead(&store, &*store.ahead().unwrap()).unwrap();
+                    spill(&store, &*store.spill_area().unwrap()).unwrap();
                 }
             });
             for tag in 0.. {

@@ -49,9 +49,9 @@ pub(super) fn commit(transaction: &Transaction, turn: Option<&dyn Turn>) -> Resu
         slot.pin()?;
     }
     let written = slots.iter().map(|slot| written(slot, &*transaction.snapshot)).collect::<Result<Vec<_>>>()?;
-    let mut change = Change { base: transaction.base(), arrays: Vec::new(), ahead: None };
-    let ahead = transaction.ahead.begun();
-    change.ahead = ahead.as_deref();
+    let mut change = Change { base: transaction.base(), arrays: Vec::new(), spill_area: None };
+    let spill_area = transaction.spill_area.begun();
+    change.spill_area = spill_area.as_deref();
     let (mut indices, mut blocks) = (Vec::new(), Vec::new());
     for (index, (slot, Written { changes, touched, zeroed })) in slots.iter().zip(written).enumerate() {
         let stored = changes.iter().map(|change| change.block.0).collect();
@@ -95,19 +95,19 @@ fn written(slot: &Slot, snapshot: &dyn Snapshot) -> Result<Written> {
         (Some((name, _)), Ok(Some(pager))) => {
             let written = pager.written(&slot.exposed).and_then(|w| with_ends(slot, pager, w));
             let written = written.map_err(|e| e.context(format_args!("array {name:?}")))?;
-            Ok(Written { changes: slot.ahead.with(written.changes), ..written })
+            Ok(Written { changes: slot.spill_map.with(written.changes), ..written })
         }
         (Some((_, now)), _) => {
             let mut changes = unseen_ends(slot, now.block_size, snapshot)?;
-            changes.retain(|change| !slot.ahead.has(change.block.0));
-            Ok(Written { changes: slot.ahead.with(changes), ..Written::default() })
+            changes.retain(|change| !slot.spill_map.has(change.block.0));
+            Ok(Written { changes: slot.spill_map.with(changes), ..Written::default() })
         }
         (None, _) => Ok(Written::default()),
     }
 }
 
 /// The same as [`with_ends`] for an array without a span. Where it ended in a block that was no hole, a page of that is
-/// written ahead.
+/// spilled.
 fn unseen_ends(slot: &Slot, block_size: BlockSize, snapshot: &dyn Snapshot) -> Result<Vec<BlockChange>> {
     let Some((_, before)) = &slot.before else { return Ok(Vec::new()) };
     let mut changes = slot

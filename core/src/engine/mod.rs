@@ -35,9 +35,9 @@ pub struct EngineOptions {
     /// array is missing when it is opened.
     pub verify: bool,
     /// Bytes of memory of their own that all spans together may have: beyond, copied blocks are let go of, and what was
-    /// written is written ahead of the commit.
+    /// written is spilled.
     pub budget_bytes: usize,
-    /// Write ahead while views live. Otherwise only where none does.
+    /// Spill while views live. Otherwise only where none does.
     pub spill_under_views: bool,
 }
 

@@ -10,7 +10,7 @@ use crate::descriptor::{ArrayId, Codec, Descriptor, Version};
 use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::BlockSize;
 use crate::memory::Residency;
-use crate::pager::{Binding, Pager, WrittenAhead};
+use crate::pager::{Binding, Pager, SpillMap};
 use crate::store::{Origin, Snapshot};
 
 /// Spans that idle, over all arrays. Each holds addresses, and page tables of what it showed.
@@ -100,7 +100,7 @@ impl Engine {
         array: &Descriptor,
         snapshot: &Arc<dyn Snapshot>,
         visible: u64,
-        ahead: Option<&Arc<WrittenAhead>>,
+        spill_map: Option<&Arc<SpillMap>>,
     ) -> Result<Arc<Pager>> {
         let size = array.nbytes();
         let residency = self.residency(array, 0..u64::MAX, Some((array.id, snapshot)))?;
@@ -110,7 +110,7 @@ impl Engine {
             snapshot: snapshot.clone(),
             visible,
             end: array.block_size.blocks_for(size),
-            ahead: ahead.cloned(),
+            spill_map: spill_map.cloned(),
         };
         let known = |id, from, to| self.pool().between(id, from, to);
         let idle = self.pool().take_idle(array.id, |pager| {
@@ -135,7 +135,7 @@ impl Engine {
         name: &str,
         array: &Descriptor,
         snapshot: &Arc<dyn Snapshot>,
-        ahead: &Arc<WrittenAhead>,
+        spill_map: &Arc<SpillMap>,
     ) -> Result<Arc<Pager>> {
         let size = array.nbytes();
         let residency = self.residency(array, 0..0, None)?;
@@ -147,7 +147,7 @@ impl Engine {
             snapshot: snapshot.clone(),
             visible: u64::MAX,
             end,
-            ahead: Some(ahead.clone()),
+            spill_map: Some(spill_map.clone()),
         };
         pager.bind(binding, Version(0), &|_, _, _| None)?;
         Ok(pager)
@@ -228,7 +228,7 @@ impl Engine {
         if !self.memory.delivers_faults() {
             return Ok(Residency::Eager);
         }
-        // What has to be produced would be held in memory, all of it; and what is written ahead would not be compressed.
+        // What has to be produced would be held in memory, all of it; and spilled pages would not be compressed.
         if self.policy.copy || self.memory.delivers_kernel_faults() || array.codec != Codec::None {
             return Ok(Residency::Lazy);
         }

@@ -78,7 +78,7 @@ impl Reader {
                     snapshot: snapshot.clone(),
                     visible: u64::MAX,
                     end: descriptor.block_size.blocks_for(descriptor.nbytes()),
-                    ahead: None,
+                    spill_map: None,
                 };
                 self.windows.over(engine, descriptor, binding, bytes, &|_| Ok(())).map(Some)
             }

@@ -117,7 +117,7 @@ impl Writer<'_> {
             Ok(larger) => slot.replace_span(Ok(Some(larger))),
             // The array goes on without a span, as one beyond the address space.
             Err(error) if error.is_too_large() => {
-                slot.write_ahead()?;
+                slot.spill()?;
                 slot.replace_span(Err(error));
             }
             Err(error) => return Err(error),
@@ -136,12 +136,12 @@ impl Writer<'_> {
             snapshot: snapshot.clone(),
             visible: self.slot().dropped_from,
             end: new.block_size.blocks_for(new.nbytes()),
-            ahead: Some(self.slot().ahead.clone()),
+            spill_map: Some(self.slot().spill_map.clone()),
         };
         let changed = before.map_or(crate::Version(0), |before| before.changed);
         larger.bind(binding, changed, &|_, _, _| None).map_err(|e| self.named(e))?;
-        pager.pin(); // else what is written ahead of it meanwhile lies below what is copied, or above
-        let copied = pager.copy_written_to(&larger, &self.slot().ahead, &self.slot().exposed);
+        pager.pin(); // else pages of it that are spilled meanwhile lie below what is copied, or above
+        let copied = pager.copy_written_to(&larger, &self.slot().spill_map, &self.slot().exposed);
         pager.unpin();
         copied.map(|()| larger).map_err(|e| self.named(e))
     }
@@ -165,7 +165,7 @@ impl Writer<'_> {
         if let Ok(Some(pager)) = &self.slot().pager {
             pager.cut(blocks, blocks).map_err(|e| self.named(e))?;
         }
-        self.slot().ahead.truncate(blocks);
+        self.slot().spill_map.truncate(blocks);
         Ok(())
     }
 
@@ -182,8 +182,8 @@ impl Writer<'_> {
         pager.fill_zero(tail.clone());
         if self.slot().pager.is_err() {
             // The window is about to be closed: its page counts as written, whether or not there was anything to clear.
-            pager.write_page_ahead(&self.slot().ahead, tail.start).map_err(|e| self.named(e))?;
-            self.slot_mut().write_ahead()?;
+            pager.spill_page(&self.slot().spill_map, tail.start).map_err(|e| self.named(e))?;
+            self.slot_mut().spill()?;
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! Savepoints: a savepoint writes ahead what is dirty and remembers the transaction's table; a rollback returns to it.
+//! Savepoints: a savepoint spills what is dirty and remembers the transaction's table; a rollback returns to it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -11,7 +11,7 @@ use super::transaction::{Place, Transaction};
 use crate::descriptor::Descriptor;
 use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::Ranges;
-use crate::pager::AheadBlock;
+use crate::pager::SpilledBlock;
 
 /// No two savepoints of a process have the same number.
 static NEXT: AtomicU64 = AtomicU64::new(1);
@@ -31,7 +31,7 @@ struct Saved {
     attrs: Map<String, Value>,
     attrs_set: BTreeSet<String>,
     depends: Ranges,
-    ahead: BTreeMap<u64, AheadBlock>,
+    spill_map: BTreeMap<u64, SpilledBlock>,
 }
 
 impl Saved {
@@ -43,7 +43,7 @@ impl Saved {
             attrs: slot.attrs.clone(),
             attrs_set: slot.attrs_set.clone(),
             depends: slot.depends.clone(),
-            ahead: slot.ahead.saved(),
+            spill_map: slot.spill_map.saved(),
         }
     }
 
@@ -54,12 +54,12 @@ impl Saved {
         slot.attrs = self.attrs;
         slot.attrs_set = self.attrs_set;
         slot.depends = self.depends;
-        slot.ahead.restore(self.ahead);
+        slot.spill_map.restore(self.spill_map);
     }
 }
 
 impl Transaction {
-    /// A state to [go back to](Transaction::rollback). What was written so far is written ahead of the commit, which
+    /// A state to [go back to](Transaction::rollback). What was written so far is spilled, which
     /// gives its memory back; nobody sees it.
     ///
     /// # Errors
@@ -70,7 +70,7 @@ impl Transaction {
         let mut slots = Vec::with_capacity(arrays.slots.len());
         for place in &mut arrays.slots {
             let Place::Home(slot) = place else { return Err(leaked()) };
-            slot.write_ahead()?;
+            slot.spill()?;
             slots.push(Saved::of(slot));
         }
         let names = arrays.names.clone();

@@ -11,7 +11,7 @@ use super::windows::Windows;
 use crate::descriptor::Descriptor;
 use crate::error::Result;
 use crate::geometry::{BlockNo, BlockSize, Ranges};
-use crate::pager::{AheadOfCommit, Binding, Pager, WrittenAhead};
+use crate::pager::{Binding, LazySpillArea, Pager, SpillMap};
 use crate::store::{AttrChange, Snapshot};
 
 /// One array in one transaction: what it was, what it is, and where its bytes are. There is one slot an array, hence
@@ -35,17 +35,17 @@ pub(super) struct Slot {
     pub(super) attrs_set: BTreeSet<String>,
     /// Blocks that others may not change, by their numbers.
     pub(super) depends: Ranges,
-    /// What was written ahead of the commit.
-    pub(super) ahead: Arc<WrittenAhead>,
+    /// Its spilled pages.
+    pub(super) spill_map: Arc<SpillMap>,
     pub(super) unsearched: Unsearched,
     /// Where it has no span: those over parts of it.
     pub(super) windows: Windows,
 }
 
 impl Slot {
-    pub(super) fn created(name: &str, descriptor: Descriptor, of: &Arc<AheadOfCommit>) -> Slot {
+    pub(super) fn created(name: &str, descriptor: Descriptor, of: &Arc<LazySpillArea>) -> Slot {
         Slot {
-            ahead: WrittenAhead::new(&descriptor, of),
+            spill_map: SpillMap::new(&descriptor, of),
             unsearched: Unsearched::default(),
             windows: Windows::default(),
             before: None,
@@ -64,13 +64,13 @@ impl Slot {
         name: &str,
         descriptor: Descriptor,
         snapshot: &dyn Snapshot,
-        of: &Arc<AheadOfCommit>,
+        of: &Arc<LazySpillArea>,
     ) -> Result<Slot> {
         let attrs: Map<String, Value> = snapshot.attrs(descriptor.id)?.into_iter().collect();
-        let ahead = WrittenAhead::new(&descriptor, of);
+        let spill_map = SpillMap::new(&descriptor, of);
         let before = (name.to_owned(), descriptor);
         Ok(Slot {
-            ahead,
+            spill_map,
             unsearched: Unsearched::default(),
             windows: Windows::default(),
             after: Some(before.clone()),
@@ -92,15 +92,15 @@ impl Slot {
             return Ok(());
         }
         // What windows have, a span for all of it must show.
-        self.write_ahead()?;
+        self.spill()?;
         let Some((name, now)) = &self.after else { return Ok(()) };
         let pager = match &self.before {
             Some((_, before)) => {
                 // As large as it is now, showing what is stored, which may end before or behind that.
                 let shown = Descriptor { shape: now.shape.clone(), ..before.clone() };
-                engine.acquire(name, &shown, snapshot, self.dropped_from, Some(&self.ahead))
+                engine.acquire(name, &shown, snapshot, self.dropped_from, Some(&self.spill_map))
             }
-            None => engine.acquire_new(name, now, snapshot, &self.ahead),
+            None => engine.acquire_new(name, now, snapshot, &self.spill_map),
         };
         self.pager = or_too_large(pager.map(Some))?;
         Ok(())
@@ -113,7 +113,7 @@ impl Slot {
         }
     }
 
-    /// What the array's bytes are: as stored, and what was written ahead over it.
+    /// The array's bytes: as stored, and spilled pages over that.
     fn binding(&self, snapshot: &Arc<dyn Snapshot>) -> Option<(Descriptor, Binding)> {
         let (name, now) = self.after.as_ref()?;
         let binding = Binding {
@@ -122,7 +122,7 @@ impl Slot {
             snapshot: snapshot.clone(),
             visible: self.dropped_from,
             end: now.block_size.blocks_for(now.nbytes()),
-            ahead: Some(self.ahead.clone()),
+            spill_map: Some(self.spill_map.clone()),
         };
         Some((now.clone(), binding))
     }
@@ -139,18 +139,18 @@ impl Slot {
             Err(_) if bytes.is_empty() => Ok(None),
             Err(_) => {
                 let Some((array, binding)) = self.binding(snapshot) else { return Ok(None) };
-                let share = |window: &Pager| window.write_ahead_and_keep(&self.ahead, &self.exposed);
+                let share = |window: &Pager| window.spill_and_keep(&self.spill_map, &self.exposed);
                 self.windows.over(engine, &array, binding, bytes, &share).map(Some)
             }
         }
     }
 
-    /// Nothing is let go of until the transaction ends. What windows have is written ahead.
+    /// Nothing is let go of until the transaction ends. Changes in windows are spilled.
     pub(super) fn pin(&mut self) -> Result<()> {
         match &self.pager {
             Ok(Some(pager)) => pager.pin(),
             Ok(None) => {}
-            Err(_) => self.write_ahead()?,
+            Err(_) => self.spill()?,
         }
         Ok(())
     }
@@ -166,7 +166,7 @@ impl Slot {
         self.exposed.insert(bytes);
     }
 
-    /// No view lives: what was written and the budget does not see is written ahead, if there may be much of it. So is
+    /// No view lives: what was written and the budget does not see is spilled, if there may be much of it. So is
     /// what windows have.
     pub(super) fn safe_point(&mut self, engine: &Engine) -> Result<()> {
         let much = match &self.pager {
@@ -174,7 +174,7 @@ impl Slot {
             Ok(Some(pager)) => self.unsearched.is_much(&engine.budget, pager)?,
             Ok(None) => false,
         };
-        if much { self.write_ahead() } else { Ok(()) }
+        if much { self.spill() } else { Ok(()) }
     }
 
     /// Refuses more of what cannot be committed any more and has no room in memory: what was written could not be written
@@ -188,25 +188,25 @@ impl Slot {
         }
     }
 
-    /// Writes ahead what is in memory, and gives that back. No view lives.
-    pub(super) fn write_ahead(&mut self) -> Result<()> {
+    /// Spills what is in memory, and gives that back. No view lives.
+    pub(super) fn spill(&mut self) -> Result<()> {
         let Some((name, now)) = &self.after else { return Ok(()) };
         let named = |e: crate::Error| e.context(format_args!("array {name:?}"));
         for window in self.windows.open() {
-            window.write_ahead(&self.ahead, &self.exposed).map_err(named)?;
+            window.spill(&self.spill_map, &self.exposed).map_err(named)?;
         }
         self.windows.close();
         if let Ok(Some(pager)) = &self.pager {
-            pager.write_ahead(&self.ahead, &self.exposed).map_err(named)?;
+            pager.spill(&self.spill_map, &self.exposed).map_err(named)?;
             // Where it ended for a while counts as written to, also where there was nothing to clear.
             for (block, end) in self.ends_in_blocks(now.block_size) {
-                if !self.ahead.has(block.0) {
-                    pager.write_page_ahead(&self.ahead, end).map_err(named)?;
+                if !self.spill_map.has(block.0) {
+                    pager.spill_page(&self.spill_map, end).map_err(named)?;
                 }
             }
         }
         // What is past its end was cut off.
-        self.ahead.truncate(now.block_size.blocks_for(now.nbytes()));
+        self.spill_map.truncate(now.block_size.blocks_for(now.nbytes()));
         self.exposed = Ranges::default();
         self.unsearched = Unsearched::default();
         Ok(())
@@ -230,7 +230,7 @@ impl Slot {
         self.unsearched = Unsearched::default();
         self.windows.close();
         let Ok(Some(pager)) = std::mem::replace(&mut self.pager, Ok(None)) else { return };
-        // Nobody is to write ahead for a table that may be about to go back to an earlier state.
+        // Nobody is to spill for a table that may be about to go back to an earlier state.
         pager.pin();
         if let Some((_, before)) = &self.before
             && pager.release_aborted(&exposed, Some((before.id, before.changed))).is_ok()

@@ -8,7 +8,7 @@ use super::slot::Slot;
 use super::writer::Writer;
 use crate::descriptor::{Descriptor, Version};
 use crate::error::{Error, ErrorKind, Result};
-use crate::pager::AheadOfCommit;
+use crate::pager::LazySpillArea;
 use crate::signals;
 use crate::store::{Snapshot, Turn};
 
@@ -18,7 +18,7 @@ pub struct Transaction {
     pub(super) snapshot: Arc<dyn Snapshot>,
     pub(super) arrays: Mutex<Arrays>,
     /// Where it writes before its commit. After `arrays`: their spans let go of what they mapped of it first.
-    pub(super) ahead: Arc<AheadOfCommit>,
+    pub(super) spill_area: Arc<LazySpillArea>,
     /// Savepoints that it can go back to, ascending.
     pub(super) savepoints: Vec<u64>,
 }
@@ -40,8 +40,8 @@ pub(super) enum Place {
 
 impl Transaction {
     pub(super) fn new(engine: Arc<Engine>, snapshot: Arc<dyn Snapshot>) -> Transaction {
-        let ahead = AheadOfCommit::new(&engine.store);
-        Transaction { engine, snapshot, arrays: Mutex::default(), ahead, savepoints: Vec::new() }
+        let spill_area = LazySpillArea::new(&engine.store);
+        Transaction { engine, snapshot, arrays: Mutex::default(), spill_area, savepoints: Vec::new() }
     }
 
     pub(super) fn arrays_lock(&self) -> MutexGuard<'_, Arrays> {
@@ -78,7 +78,7 @@ impl Transaction {
     /// Creates an array of zeros and opens it.
     ///
     /// # Errors
-    /// [`AlreadyExists`](ErrorKind::AlreadyExists); [`StoreFull`](ErrorKind::StoreFull) and others of writing ahead what is
+    /// [`AlreadyExists`](ErrorKind::AlreadyExists); [`StoreFull`](ErrorKind::StoreFull) and others of spilling what is
     /// in memory of the arrays before.
     pub fn create(&self, name: &str, descriptor: Descriptor) -> Result<Writer<'_>> {
         let mut arrays = self.arrays_lock();
@@ -93,7 +93,7 @@ impl Transaction {
         descriptor.check_size(name)?;
         self.check_codec(name, &descriptor)?;
         self.relieve(&mut arrays)?;
-        let mut slot = Box::new(Slot::created(name, descriptor.clone(), &self.ahead));
+        let mut slot = Box::new(Slot::created(name, descriptor.clone(), &self.spill_area));
         slot.ensure_span(&self.engine, &self.snapshot)?;
         let at = arrays.slots.len();
         arrays.slots.push(Place::Open(Box::new((name.to_owned(), descriptor))));
@@ -106,7 +106,7 @@ impl Transaction {
     ///
     /// # Errors
     /// [`NotFound`](ErrorKind::NotFound), [`InUse`](ErrorKind::InUse) if it is open; as [`create`](Transaction::create) of
-    /// writing ahead.
+    /// spilling.
     pub fn open(&self, name: &str) -> Result<Writer<'_>> {
         let mut arrays = self.arrays_lock();
         // Once for all locks below.
@@ -135,7 +135,7 @@ impl Transaction {
         slot.abandon(&self.engine);
         slot.after = None;
         slot.dropped_from = 0;
-        slot.ahead.truncate(0);
+        slot.spill_map.truncate(0);
         arrays.names.insert(name.to_owned(), None);
         Ok(())
     }
@@ -204,7 +204,7 @@ impl Transaction {
             None => {
                 let Some(descriptor) = self.snapshot.array(name)? else { return Err(not_found(name)) };
                 self.engine.check_records(&*self.snapshot, name)?;
-                let slot = Slot::stored(name, descriptor, &*self.snapshot, &self.ahead)?;
+                let slot = Slot::stored(name, descriptor, &*self.snapshot, &self.spill_area)?;
                 let at = arrays.slots.len();
                 arrays.slots.push(Place::Home(Box::new(slot)));
                 arrays.names.insert(name.to_owned(), Some(at));

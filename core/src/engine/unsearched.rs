@@ -24,7 +24,7 @@ const CLOSED_PART: usize = 4;
 /// Views of more than may be handed out are searched each time at first; where nothing is found ever more seldom.
 const MOST_SKIPPED: u32 = 64;
 
-/// What was handed out mutably of one array since it was last written ahead.
+/// What was handed out mutably of one array since it was last spilled.
 #[derive(Default)]
 pub(super) struct Unsearched {
     ranges: Ranges,
@@ -53,7 +53,7 @@ impl Unsearched {
         self.bytes + self.kept_bytes
     }
 
-    /// Whether so much was written that it is to be written ahead. No view of `pager` may live.
+    /// Whether so much was written that it is to be spilled. No view of `pager` may live.
     pub(super) fn is_much(&mut self, budget: &Budget, pager: &Pager) -> Result<bool> {
         let most = budget.limit_bytes() / HANDED_OUT_PART;
         if self.bytes < most || most == 0 {
@@ -82,11 +82,11 @@ impl Unsearched {
 }
 
 impl Transaction {
-    /// To be called before another array is opened: of those that are closed some are written ahead if together they may
+    /// To be called before another array is opened: of those that are closed some are spilled if together they may
     /// have much in memory. Each of them alone is searched when it is used again, which may never be.
     ///
     /// # Errors
-    /// Of writing ahead, also earlier, if there is more in memory than may be since.
+    /// Of spilling, also earlier, if there is more in memory than may be since.
     pub(super) fn relieve(&self, arrays: &mut Arrays) -> Result<()> {
         if self.engine.budget.is_exceeded() {
             for place in &arrays.slots {
@@ -106,7 +106,7 @@ impl Transaction {
             if let Place::Home(slot) = place
                 && slot.unsearched.bytes() > 0
             {
-                slot.write_ahead()?;
+                slot.spill()?;
             }
         }
         Ok(())

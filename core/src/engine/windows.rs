@@ -27,7 +27,7 @@ impl Windows {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A window that has all of `bytes`: one that is open, or a new one. `share` writes ahead what was written to a window,
+    /// A window that has all of `bytes`: one that is open, or a new one. `share` spills what was written to a window,
     /// so that others show it; nobody may be writing.
     pub(super) fn over(
         &self,
@@ -72,7 +72,7 @@ impl Windows {
     /// Gives their addresses back. No view of theirs may live.
     pub(super) fn close(&self) {
         let windows = std::mem::take(&mut *self.lock()).open;
-        // Nobody is to write ahead for a table that may be about to go back to an earlier state.
+        // Nobody is to spill for a table that may be about to go back to an earlier state.
         windows.iter().for_each(|window| window.unbind());
     }
 }

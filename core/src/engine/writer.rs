@@ -90,10 +90,10 @@ impl<'t> Writer<'t> {
     }
 
     /// To be called before a byte range is handed out mutably: writes are looked for in such ranges only. Also a safe
-    /// point: what was written before may be written ahead, and the addresses of windows are given back.
+    /// point: what was written before may be spilled, and the addresses of windows are given back.
     ///
     /// # Errors
-    /// Of writing ahead, also earlier, in a fault, if there is more in memory than may be since. The range must not be
+    /// Of spilling, also earlier, in a fault, if there is more in memory than may be since. The range must not be
     /// handed out then.
     pub fn expose_mut(&mut self, bytes: Range<usize>) -> Result<()> {
         // Once for all locks below.
@@ -116,17 +116,17 @@ impl<'t> Writer<'t> {
         self.slot_mut().expose(&engine, bytes);
     }
 
-    /// Writes all that was changed ahead of the commit, and gives the memory back.
+    /// Spills all that was changed, and gives the memory back.
     ///
     /// # Errors
     /// [`StoreFull`](crate::ErrorKind::StoreFull), [`Io`](crate::ErrorKind::Io), and the first failure to load any of
     /// the array's pages. What was changed is still there.
     pub fn flush(&mut self) -> Result<()> {
         let _held = signals::hold_between_waits();
-        self.slot_mut().write_ahead()
+        self.slot_mut().spill()
     }
 
-    /// No view lives: windows go, and what was written to the others is written ahead if there may be much of it.
+    /// No view lives: windows go, and what was written to the others is spilled if there may be much of it.
     pub(super) fn safe_point(&mut self) -> Result<()> {
         let engine = self.transaction.engine.clone();
         self.slot_mut().safe_point(&engine)

@@ -19,11 +19,11 @@ pub struct MemoryUse {
     pub budget_bytes: usize,
     /// Charged to it at present: copied blocks whole, zero memory as if all of it were written to.
     pub used_bytes: usize,
-    /// Blocks copied into memory so far: produced, or read back from where they were written ahead.
+    /// Blocks copied into memory so far: produced, or read back from where they were spilled.
     pub blocks_copied: u64,
     /// Blocks let go of so far that were not written to.
     pub blocks_evicted: u64,
-    /// Blocks let go of so far that were written to; what of them had changed was written ahead.
+    /// Blocks let go of so far that were written to; what of them had changed was spilled.
     pub blocks_spilled: u64,
 }
 
@@ -31,7 +31,7 @@ pub struct MemoryUse {
 pub(crate) struct Budget {
     limit_bytes: usize,
     state: Mutex<Queues>,
-    /// Somebody writes ahead in the background.
+    /// Somebody spills in the background.
     is_trimming: AtomicBool,
 }
 
@@ -97,13 +97,13 @@ impl Budget {
         self.lock().used_bytes > self.limit_bytes
     }
 
-    /// Whether so much is written to that it should be written ahead before somebody has to wait for it. Then it is the
+    /// Whether so much is written to that it should be spilled before somebody has to wait for it. Then it is the
     /// caller's to see to it.
     pub(super) fn is_to_be_trimmed(&self) -> bool {
         self.lock().dirty_bytes() > self.limit_bytes / 4 * 3 && !self.is_trimming.swap(true, Ordering::Relaxed)
     }
 
-    /// Writes ahead some of what was written to.
+    /// Spills some of what was written to.
     pub(super) fn trim(&self) {
         self.evict_while(|state| (state.dirty_bytes() > self.limit_bytes / 8 * 5).then(|| state.dirty_victim())?);
         self.is_trimming.store(false, Ordering::Relaxed);

@@ -7,9 +7,9 @@
 
 use std::ops::Range;
 
-use super::ahead::WrittenAhead;
 use super::fault::with_buffer;
 use super::plan::page_range;
+use super::spill_map::SpillMap;
 use super::table::{Binding, Entry, Kind, Search};
 use super::{Pager, Residency};
 use crate::descriptor::Version;
@@ -158,7 +158,7 @@ impl Pager {
     ///
     /// # Errors
     /// As [`written`](Pager::written).
-    pub(crate) fn copy_written_to(&self, other: &Pager, ahead: &WrittenAhead, exposed: &Ranges) -> Result<()> {
+    pub(crate) fn copy_written_to(&self, other: &Pager, spill_map: &SpillMap, exposed: &Ranges) -> Result<()> {
         for BlockChange { block, seen, pages } in self.written(exposed)?.changes {
             for run in &pages {
                 let range = page_range(self.block_size.start_of(block), &run.pages);
@@ -171,7 +171,7 @@ impl Pager {
                 })?;
             }
             if pages.is_empty() {
-                ahead.lay(block.0, seen, &[]);
+                spill_map.lay(block.0, seen, &[]);
             }
         }
         Ok(())
@@ -254,12 +254,12 @@ impl Pager {
         origin: WrittenTo,
         changes: &mut Changes,
     ) -> Result<()> {
-        let ahead = self.lock().binding.as_ref().and_then(|binding| binding.ahead.clone());
+        let spill_map = self.lock().binding.as_ref().and_then(|binding| binding.spill_map.clone());
         let pages_per_block = self.block_size.pages() as usize;
-        // What is written ahead and in memory still, as after a failure, counts as well.
+        // Pages that are spilled and in memory still, as after a failure, count as well.
         let has_bytes = |page: usize| {
             let (block, page) = (page / pages_per_block, page % pages_per_block);
-            ahead.as_ref().is_some_and(|ahead| ahead.has_bytes(block as u64, page as u32))
+            spill_map.as_ref().is_some_and(|spill_map| spill_map.has_bytes(block as u64, page as u32))
         };
         there.with(range.clone(), &mut |bytes| {
             for (page, bytes) in (range.start / PAGE..).zip(bytes.chunks(PAGE)) {

@@ -1,5 +1,5 @@
 //! Letting go of blocks while views live, in the four steps of the design:
-//! (1) hold back every write; (2) find what was written and write it ahead; (3) point the block there, Missing; (4) give
+//! (1) hold back every write; (2) find what was written and spill it; (3) point the block there, Missing; (4) give
 //! the memory back, and wake.
 //!
 //! Where the memory can, (1) [takes the pages out](crate::memory::Span::take_out): the block is empty from then on, and (2)
@@ -15,19 +15,19 @@
 //! * *A store to a page that was never touched* waits as well: (1) registers the block for missing pages. Protection alone
 //!   would let it through unseen.
 //! * *A load* finds the bytes until (1) or (4), and from then on waits for a load of the same bytes: (2) wrote all that
-//!   differs from the snapshot and from what was written ahead before.
+//!   differs from the snapshot and from the pages spilled before.
 //! * *A fault during (1) to (4)* finds the block Loading, and is woken by (4).
 //! * *Who works on the span alone* (bind, release, cut, a safe point) waits for (4) first, see [`Pager::alone`]; a commit
-//!   pins the span, so that nothing is let go of under it: it holds the lock that writing ahead may wait for.
+//!   pins the span, so that nothing is let go of under it: it holds the lock that spilling may wait for.
 //! * *If (2) fails* the block is as it was before (1), and the transaction cannot commit any more.
 //!
 //! What is clean is protected since it was copied, and equal to what it is loaded from again: that is (4) alone, where its
 //! protection was not lost.
 
-use super::ahead::WrittenAhead;
 use super::dirty::Changes;
 use super::fault::with_buffer;
 use super::plan::page_range;
+use super::spill_map::SpillMap;
 use super::table::{Binding, Entry, Kind, Table};
 use super::{Pager, Residency};
 use crate::descriptor::{Codec, Version};
@@ -77,7 +77,7 @@ impl Pager {
                 // A part may be gone: then the rest should be, too.
                 done => done.or_else(|_| self.span.evict(bytes)),
             },
-            (Kind::Zero | Kind::Dirty, true) if self.may_spill(&mut table) => return self.spill(table, block),
+            (Kind::Zero | Kind::Dirty, true) if self.may_spill(&mut table) => return self.spill_block(table, block),
             _ => return Outcome::Busy,
         };
         if freed.is_err() {
@@ -99,13 +99,13 @@ impl Pager {
         self.residency == Residency::Lazy && self.policy.spill_under_views && !waits
     }
 
-    fn spill(&self, mut table: Locked<'_, Table>, block: u64) -> Outcome {
+    fn spill_block(&self, mut table: Locked<'_, Table>, block: u64) -> Outcome {
         let bytes = self.bytes_of(&(block..block + 1));
         let (Some(binding), Some(entry)) = (table.binding.clone(), table.blocks.get(&block)) else {
             return Outcome::Gone;
         };
         let (kind, seen) = (entry.kind, entry.version());
-        let is_hole = entry.is_of_hole() && binding.ahead.as_ref().is_none_or(|ahead| !ahead.has(block));
+        let is_hole = entry.is_of_hole() && binding.spill_map.as_ref().is_none_or(|spill_map| !spill_map.has(block));
         // Held back memory is another mapping than its neighbours.
         if kind == Kind::Zero && !self.memory.has_room_for_mappings(2) {
             return Outcome::Busy;
@@ -127,10 +127,10 @@ impl Pager {
         held.let_go(written)
     }
 
-    /// Writes changed pages of a block ahead, whose bytes are `there`. `is_hole`: the others are zero.
-    pub(super) fn write_ahead_of(
+    /// Spills changed pages of a block, whose bytes are `there`. `is_hole`: the others are zero.
+    pub(super) fn spill_pages(
         &self,
-        ahead: &WrittenAhead,
+        spill_map: &SpillMap,
         there: &dyn Bytes,
         pages: &[PageRun],
         block: BlockNo,
@@ -138,8 +138,8 @@ impl Pager {
     ) -> Result<Vec<PageRun>> {
         let start = self.block_size.start_of(block);
         let has_bytes = || pages.iter().filter(|run| run.source == PageSource::Memory);
-        // In an eager span what is written ahead is mapped.
-        let plain = self.residency == Residency::Eager || ahead.array().codec == Codec::None;
+        // In an eager span spilled pages are mapped.
+        let plain = self.residency == Residency::Eager || spill_map.array().codec == Codec::None;
         let changed: usize = pages.iter().map(|run| run.pages.len()).sum();
         let with_bytes: usize = has_bytes().map(|run| run.pages.len()).sum();
         let block_pages = self.block_size.pages() as usize;
@@ -154,7 +154,7 @@ impl Pager {
                         Ok(())
                     })?;
                 }
-                ahead.write_packed(buffer, with_bytes)
+                spill_map.write_packed(buffer, with_bytes)
             })?;
             if let Some(run) = packed {
                 return Ok(vec![run]);
@@ -164,7 +164,7 @@ impl Pager {
         for run in pages {
             if run.source == PageSource::Memory {
                 there.with(page_range(start, &run.pages), &mut |bytes| {
-                    written.extend(ahead.write(run.pages.start, bytes)?);
+                    written.extend(spill_map.write(run.pages.start, bytes)?);
                     Ok(())
                 })?;
             } else {
@@ -213,7 +213,7 @@ impl Pager {
 enum Stays {
     /// It may go another time.
     ForNow(Error),
-    /// It could not be written ahead.
+    /// It could not be spilled.
     Failed(Error),
     /// Some of it is gone.
     Lost(Error),
@@ -261,8 +261,8 @@ impl HeldBack<'_> {
             None => pager.span.stored_to(part),
         })?;
         let Some(change) = changes.list.pop() else { return Ok(None) };
-        match &binding.ahead {
-            Some(ahead) => pager.write_ahead_of(ahead, there, &change.pages, BlockNo(block), is_hole).map(Some),
+        match &binding.spill_map {
+            Some(spill_map) => pager.spill_pages(spill_map, there, &change.pages, BlockNo(block), is_hole).map(Some),
             None => Err(Error::new(ErrorKind::Invalid, "an array that is only read was written to")),
         }
     }
@@ -288,8 +288,8 @@ impl HeldBack<'_> {
             {
                 Ok(()) => {
                     pager.budget.count(runs.as_ref().is_some_and(|runs| !runs.is_empty()));
-                    if let (Some(ahead), Some(runs)) = (&binding.ahead, &runs) {
-                        ahead.lay(block, seen, runs); // (3)
+                    if let (Some(spill_map), Some(runs)) = (&binding.spill_map, &runs) {
+                        spill_map.lay(block, seen, runs); // (3)
                     }
                     table.blocks.remove(&block); // (4)
                     Outcome::Freed
@@ -308,7 +308,7 @@ impl HeldBack<'_> {
                 Outcome::Freed
             }
             Err(Stays::Failed(error)) => {
-                let why = error.context(format_args!("array {:?}: writing ahead of its commit", binding.name));
+                let why = error.context(format_args!("array {:?}: spilling", binding.name));
                 table.fail_with(&why);
                 table.refused_spills = REFUSED_AFTER_FAILURE;
                 self.undo(&mut table, &why)

@@ -243,8 +243,8 @@ impl Pager {
         let binding = table.lend()?;
         let alone = self.policy.copy || self.is_random();
         let around = if alone { block..block + 1 } else { window(block, self.block_size) };
-        let around = match &binding.ahead {
-            Some(ahead) => ahead.between(block, around),
+        let around = match &binding.spill_map {
+            Some(spill_map) => spill_map.between(block, around),
             None => around,
         };
         let own = self.blocks();
@@ -280,7 +280,7 @@ impl Pager {
     fn memory_for(&self, binding: &Binding, plan: &Plan) -> usize {
         let blocks = match plan.is_holes() {
             _ if self.copies(plan) => 1,
-            true if binding.ahead.is_some() => plan.records.len(),
+            true if binding.spill_map.is_some() => plan.records.len(),
             _ => 0,
         };
         blocks * self.block_size.bytes()
@@ -363,10 +363,10 @@ impl Pager {
         let whole = (laid - start) / self.block_size.bytes();
         for (block, record) in (plan.first..).zip(&plan.records[..whole]) {
             let kind = if is_hole(record.as_ref()) { Kind::Zero } else { Kind::Mapped };
-            let mut entry = Entry { is_ahead: plan.is_ahead, ..Entry::new(kind, record.clone()) };
-            table.has_ahead |= plan.is_ahead;
+            let mut entry = Entry { is_spilled: plan.is_spilled, ..Entry::new(kind, record.clone()) };
+            table.has_spilled |= plan.is_spilled;
             if kind == Kind::Zero && self.residency == Residency::Lazy {
-                if binding.ahead.is_some() {
+                if binding.spill_map.is_some() {
                     entry.charge = Some(room.charge(self, block, self.block_size.bytes(), true));
                 } else {
                     table.has_uncharged_zeros = true;
@@ -384,13 +384,13 @@ impl Pager {
 
     /// Copies the block that is waited for; the others stay missing.
     fn copy(&self, load: &Load, plan: Plan, mut room: Room) -> Result<()> {
-        let (block, is_ahead) = (load.block, plan.is_ahead);
+        let (block, is_spilled) = (load.block, plan.is_spilled);
         let record = plan.records.into_iter().nth((block - plan.first) as usize).flatten();
         with_buffer(self.block_size.bytes(), |buffer| {
             self.read_shown(load.binding(), block, record.is_some(), buffer)?;
             let mut table = self.lock();
             if table.generation == load.generation {
-                self.install_copy(&mut table, block, record, is_ahead, buffer, &mut room)?;
+                self.install_copy(&mut table, block, record, is_spilled, buffer, &mut room)?;
             }
             Ok(())
         })
@@ -401,7 +401,7 @@ impl Pager {
         table: &mut Table,
         block: u64,
         record: Option<BlockRecord>,
-        is_ahead: bool,
+        is_spilled: bool,
         bytes: &[u8],
         room: &mut Room,
     ) -> Result<()> {
@@ -412,20 +412,20 @@ impl Pager {
             Residency::Eager => Kind::Filed,
         };
         let charge = Some(room.charge(self, block, range.len(), false));
-        table.has_ahead |= is_ahead;
-        table.blocks.insert(block, Entry { is_ahead, charge, ..Entry::new(kind, record) });
+        table.has_spilled |= is_spilled;
+        table.blocks.insert(block, Entry { is_spilled, charge, ..Entry::new(kind, record) });
         Ok(())
     }
 
-    /// The bytes that the span shows of a block: those that are `stored`, and over them what is written ahead.
+    /// The bytes that the span shows of a block: those that are `stored`, and over them spilled pages.
     pub(super) fn read_shown(&self, binding: &Binding, block: u64, stored: bool, buffer: &mut [u8]) -> Result<()> {
-        let ahead = binding.ahead.as_ref().and_then(|ahead| ahead.block(block));
-        match &ahead {
-            Some(ahead) if ahead.covers(self.block_size.pages()) => {}
+        let spilled = binding.spill_map.as_ref().and_then(|map| map.block(block));
+        match &spilled {
+            Some(spilled) if spilled.covers(self.block_size.pages()) => {}
             _ if stored => self.read_block(binding, block, buffer)?,
             _ => buffer.fill(0),
         }
-        ahead.map_or(Ok(()), |ahead| ahead.read_over(buffer))
+        spilled.map_or(Ok(()), |spilled| spilled.read_over(buffer))
     }
 
     /// The verified bytes of a stored block.
@@ -442,7 +442,7 @@ impl Pager {
         let mut table = self.lock();
         let bytes = self.bytes_of(&(block..block + 1));
         if table.spilling.contains(&block) {
-            return Ok(true); // who writes it ahead wakes
+            return Ok(true); // who spills it wakes
         }
         match table.blocks.get(&block) {
             Some(entry) if entry.kind == Kind::Clean => self.admit(&mut table, block, by_store).map(|()| true),

@@ -1,10 +1,10 @@
-//! Writing ahead where no view lives: at a safe point everything that was written can be found, also in what is mapped.
+//! Spilling where no view lives: at a safe point everything that was written can be found, also in what is mapped.
 
 use std::ops::Range;
 
-use super::ahead::{AheadBlock, WrittenAhead};
 use super::plan::page_range;
 use super::refresh::runs;
+use super::spill_map::{SpillMap, SpilledBlock};
 use super::table::{Entry, Kind};
 use super::{Pager, Residency};
 use crate::error::Result;
@@ -12,33 +12,33 @@ use crate::geometry::{BlockSize, PAGE, Ranges};
 use crate::store::{BlockChange, BlockRecord, Origin, PageSource, Segment};
 
 impl Pager {
-    /// Writes ahead all that was written to `exposed`, and gives back the memory of its own that the span has. Nobody
+    /// Spills all that was written to `exposed`, and gives back the memory of its own that the span has. Nobody
     /// may be using the span.
     ///
     /// # Errors
-    /// What was written is in memory still, or written ahead, or both; it may be tried again.
-    pub(crate) fn write_ahead(&self, ahead: &WrittenAhead, exposed: &Ranges) -> Result<()> {
+    /// What was written is in memory still, or spilled, or both; it may be tried again.
+    pub(crate) fn spill(&self, spill_map: &SpillMap, exposed: &Ranges) -> Result<()> {
         self.pin();
-        let done = self.write_ahead_pinned(ahead, exposed);
+        let done = self.spill_pinned(spill_map, exposed);
         self.unpin();
         done
     }
 
-    /// Writes ahead all that was written to `exposed`, and keeps it: so another span over the same blocks shows it. Nobody
+    /// Spills all that was written to `exposed`, and keeps it: so another span over the same blocks shows it. Nobody
     /// may be writing.
-    pub(crate) fn write_ahead_and_keep(&self, ahead: &WrittenAhead, exposed: &Ranges) -> Result<()> {
+    pub(crate) fn spill_and_keep(&self, spill_map: &SpillMap, exposed: &Ranges) -> Result<()> {
         self.pin();
         let done = self
             .written(exposed)
-            .and_then(|written| written.changes.iter().try_for_each(|change| self.write_change_ahead(ahead, change)));
+            .and_then(|written| written.changes.iter().try_for_each(|change| self.spill_change(spill_map, change)));
         self.unpin();
         done
     }
 
-    fn write_ahead_pinned(&self, ahead: &WrittenAhead, exposed: &Ranges) -> Result<()> {
+    fn spill_pinned(&self, spill_map: &SpillMap, exposed: &Ranges) -> Result<()> {
         let written = self.written(exposed)?;
         for change in &written.changes {
-            self.write_change_ahead(ahead, change)?;
+            self.spill_change(spill_map, change)?;
         }
         match self.residency {
             Residency::Lazy => {
@@ -51,7 +51,7 @@ impl Pager {
                 self.forget(&mut table, &own)
             }
             Residency::Eager => {
-                written.changes.iter().try_for_each(|change| self.map_ahead(ahead, change.block.0))?;
+                written.changes.iter().try_for_each(|change| self.map_spilled(spill_map, change.block.0))?;
                 // Zeros written to zero memory: nothing tells of it from here on. Where there is no room to split mappings
                 // it stays until the transaction ends: all between would go too, and no fault brings that back.
                 let mut table = self.lock();
@@ -62,8 +62,8 @@ impl Pager {
                         self.span.reset(self.bytes_of(&run))?;
                         continue;
                     }
-                    table.has_ahead = true;
-                    let zeros = || Entry { is_ahead: true, ..Entry::new(Kind::Zero, None) };
+                    table.has_spilled = true;
+                    let zeros = || Entry { is_spilled: true, ..Entry::new(Kind::Zero, None) };
                     table.blocks.extend(run.map(|block| (block, zeros())));
                 }
                 Ok(())
@@ -71,32 +71,32 @@ impl Pager {
         }
     }
 
-    /// Writes the page at byte `at` ahead, whether it was written to or not.
-    pub(crate) fn write_page_ahead(&self, ahead: &WrittenAhead, at: usize) -> Result<()> {
+    /// Spills the page at byte `at`, whether it was written to or not.
+    pub(crate) fn spill_page(&self, spill_map: &SpillMap, at: usize) -> Result<()> {
         self.pin(); // else it may be let go of before it is read
-        let done = self.page_as_written(at).and_then(|page| self.write_change_ahead(ahead, &page));
+        let done = self.page_as_written(at).and_then(|page| self.spill_change(spill_map, &page));
         self.unpin();
         done
     }
 
-    /// Writes ahead one change of what is in memory.
-    fn write_change_ahead(&self, ahead: &WrittenAhead, change: &BlockChange) -> Result<()> {
+    /// Spills one change of what is in memory.
+    fn spill_change(&self, spill_map: &SpillMap, change: &BlockChange) -> Result<()> {
         let block = change.block.0;
-        let is_hole = !ahead.has(block) && self.lock().blocks.get(&block).is_none_or(Entry::is_of_hole);
-        let runs = self.write_ahead_of(ahead, self, &change.pages, change.block, is_hole)?;
-        ahead.lay(block, change.seen, &runs);
+        let is_hole = !spill_map.has(block) && self.lock().blocks.get(&block).is_none_or(Entry::is_of_hole);
+        let runs = self.spill_pages(spill_map, self, &change.pages, change.block, is_hole)?;
+        spill_map.lay(block, change.seen, &runs);
         Ok(())
     }
 
-    /// Maps what is written ahead of a block in place of the memory that it was written from: in an eager span nothing
+    /// Maps spilled pages of a block in place of the memory that they were written from: in an eager span nothing
     /// can be missing. The pages stay as they are until the transaction ends, and are let go of before that.
-    fn map_ahead(&self, ahead: &WrittenAhead, block: u64) -> Result<()> {
-        let Some(there) = ahead.block(block) else { return Ok(()) };
+    fn map_spilled(&self, spill_map: &SpillMap, block: u64) -> Result<()> {
+        let Some(there) = spill_map.block(block) else { return Ok(()) };
         let mut table = self.lock();
         if there.runs.is_empty() {
             // It is as it was, and will have another version.
-            let is_there = table.blocks.get_mut(&block).map(|entry| entry.is_ahead = true).is_some();
-            table.has_ahead |= is_there;
+            let is_there = table.blocks.get_mut(&block).map(|entry| entry.is_spilled = true).is_some();
+            table.has_spilled |= is_there;
             return Ok(());
         }
         let Some(file) = table.binding.as_ref().map(|binding| binding.snapshot.file().clone()) else { return Ok(()) };
@@ -105,13 +105,13 @@ impl Pager {
             table.blocks.remove(&block).unwrap_or_else(|| Entry::new(Kind::Zero, None));
         let mut origins = origins_of(record.as_ref(), self.block_size);
         for run in &there.runs {
-            let PageSource::Ahead(pages) = &run.source else { continue };
-            let Some(offset) = pages.place.extent(run.pages.start) else { continue };
+            let PageSource::Spilled(pages) = &run.source else { continue };
+            let Some(offset) = pages.slot.extent(run.pages.start) else { continue };
             if !self.memory.has_room_for_mappings(2) {
                 continue; // the bytes are in memory, as before
             }
             if let Err(error) = self.span.remap(page_range(start, &run.pages), &file, offset) {
-                // They are written ahead, but what is in memory may be anything now.
+                // They are spilled, but what is in memory may be anything now.
                 self.poison(&mut table, block, &error);
                 return Err(error);
             }
@@ -120,31 +120,31 @@ impl Pager {
         let record = Some(BlockRecord { version: there.seen, segments: segments_of(&origins) });
         let entry = match kind {
             // All pages of a filed block are a file's, its own or this one.
-            Kind::Filed => Entry { is_ahead: true, charge, ..Entry::new(Kind::Filed, record) },
-            _ => Entry { is_ahead: true, ..Entry::new(Kind::Mapped, record) },
+            Kind::Filed => Entry { is_spilled: true, charge, ..Entry::new(Kind::Filed, record) },
+            _ => Entry { is_spilled: true, ..Entry::new(Kind::Mapped, record) },
         };
-        table.has_ahead = true;
+        table.has_spilled = true;
         table.blocks.insert(block, entry);
         Ok(())
     }
 }
 
-/// What a block consists of if what is written ahead of it lies over what is `stored`; `None` if that cannot be mapped.
+/// What a block consists of if its spilled pages lie over what is `stored`; `None` if that cannot be mapped.
 pub(super) fn laid_over(
     stored: Option<&BlockRecord>,
-    ahead: &AheadBlock,
+    spilled: &SpilledBlock,
     block_size: BlockSize,
 ) -> Option<BlockRecord> {
     let mut origins = origins_of(stored, block_size);
-    for run in &ahead.runs {
+    for run in &spilled.runs {
         let origin = match &run.source {
-            PageSource::Ahead(pages) => Origin::Extent(pages.place.extent(run.pages.start)?),
+            PageSource::Spilled(pages) => Origin::Extent(pages.slot.extent(run.pages.start)?),
             PageSource::Zero | PageSource::Memory => Origin::Hole,
         };
         set_origins(&mut origins, &run.pages, origin);
     }
     let is_mappable = origins.iter().all(|origin| *origin != Origin::Produced);
-    is_mappable.then(|| BlockRecord { version: ahead.seen, segments: segments_of(&origins) })
+    is_mappable.then(|| BlockRecord { version: spilled.seen, segments: segments_of(&origins) })
 }
 
 /// Where each page of a block comes from.

@@ -18,7 +18,6 @@
 //!   are given back only afterwards; a message for a re-used address loads a block early, nothing worse.
 //! * *A write races with the search for writes*: the search runs when the borrow checker has seen every view die.
 
-mod ahead;
 mod arm;
 mod budget;
 mod dirty;
@@ -31,6 +30,7 @@ mod read_ahead;
 mod refresh;
 mod settle;
 mod shifted;
+mod spill_map;
 mod table;
 mod victims;
 
@@ -44,12 +44,12 @@ use crate::geometry::{BlockNo, BlockSize, PAGE, page_ceil};
 use crate::memory::{Memory, Residency, Span};
 use crate::signals::{self, Locked};
 use crate::store::Origin;
-pub(crate) use ahead::{AheadBlock, AheadOfCommit, WrittenAhead};
 pub use budget::MemoryUse;
 pub(crate) use budget::{Budget, Room};
 pub(crate) use dirty::Written;
 use plan::page_range;
 use shifted::Shifted;
+pub(crate) use spill_map::{LazySpillArea, SpillMap, SpilledBlock};
 pub(crate) use table::Binding;
 use table::{Kind, State, Table};
 
@@ -72,7 +72,7 @@ pub(crate) struct Policy {
     pub(crate) copy: bool,
     /// Verify mapped blocks against their checksums.
     pub(crate) verify: bool,
-    /// Write ahead while views live.
+    /// Spill while views live.
     pub(crate) spill_under_views: bool,
 }
 
@@ -183,7 +183,7 @@ impl Pager {
         self.access() == Access::Random
     }
 
-    /// Refuses once something could not be loaded or written ahead, so that nothing of it can be committed any more, and
+    /// Refuses once something could not be loaded or spilled, so that nothing of it can be committed any more, and
     /// there is more in memory than may be.
     ///
     /// # Errors

@@ -32,16 +32,16 @@ pub(crate) struct Plan {
     pub(crate) first: u64,
     /// One a block; `None` is a hole that nothing was ever stored to.
     pub(crate) records: Vec<Option<BlockRecord>>,
-    /// Bytes that its transaction wrote ahead lie over those of the record; then it is one block.
-    pub(crate) is_ahead: bool,
+    /// Bytes that its transaction spilled lie over those of the record; then it is one block.
+    pub(crate) is_spilled: bool,
 }
 
 impl Plan {
     /// Asks storage about `run`, in which `block` is wanted (step 4 of a fault), and decides how much of it to install
     /// at once.
     pub(crate) fn ask(binding: &Binding, run: &Range<u64>, block: u64, block_size: BlockSize) -> Result<Plan> {
-        if binding.ahead.as_ref().is_some_and(|ahead| ahead.has(block)) {
-            return Ok(Plan { is_ahead: true, ..Plan::of_one(block, binding.record(block)?) });
+        if binding.spill_map.as_ref().is_some_and(|spill_map| spill_map.has(block)) {
+            return Ok(Plan { is_spilled: true, ..Plan::of_one(block, binding.record(block)?) });
         }
         let mut plan = Plan::onward(binding, block..run.end, block_size)?;
         while plan.first > run.start {
@@ -66,7 +66,7 @@ impl Plan {
 
     /// From the first block of `run` on.
     fn onward(binding: &Binding, run: Range<u64>, block_size: BlockSize) -> Result<Plan> {
-        let mut plan = Plan { first: run.start, records: Vec::new(), is_ahead: false };
+        let mut plan = Plan { first: run.start, records: Vec::new(), is_spilled: false };
         let mut holes = run.end - run.start;
         if let Some((array, stored)) = binding.stored(&run) {
             binding.snapshot.blocks(array, stored, &mut |BlockNo(block), record| {
@@ -105,22 +105,22 @@ impl Plan {
     /// Of all that was planned, `block` alone.
     pub(crate) fn of(self, block: u64) -> Plan {
         let record = self.records.into_iter().nth((block - self.first) as usize).flatten();
-        Plan { is_ahead: self.is_ahead, ..Plan::of_one(block, record) }
+        Plan { is_spilled: self.is_spilled, ..Plan::of_one(block, record) }
     }
 
     /// One block.
     pub(crate) fn of_one(block: u64, record: Option<BlockRecord>) -> Plan {
-        Plan { first: block, records: vec![record], is_ahead: false }
+        Plan { first: block, records: vec![record], is_spilled: false }
     }
 
     /// Whether it is holes alone, which take memory only where they are written to.
     pub(crate) fn is_holes(&self) -> bool {
-        !self.is_ahead && self.records.iter().all(|record| is_hole(record.as_ref()))
+        !self.is_spilled && self.records.iter().all(|record| is_hole(record.as_ref()))
     }
 
-    /// Whether its bytes have to be produced, or are read back from where they were written ahead.
+    /// Whether its bytes have to be produced, or are read back from where they were spilled.
     pub(crate) fn is_produced(&self) -> bool {
-        self.is_ahead || self.records.first().is_some_and(|r| r.as_ref().is_some_and(|r| !is_mappable(r)))
+        self.is_spilled || self.records.first().is_some_and(|r| r.as_ref().is_some_and(|r| !is_mappable(r)))
     }
 
     /// Of all that was planned, at most `most` blocks around `block`, aligned to as many.

@@ -69,10 +69,10 @@ impl Pager {
         };
         // What was dropped is holes, whatever a span that idled has there.
         stale.extend(table.blocks.range(binding.visible..).map(|(&block, _)| block));
-        // And what is written ahead is that, whatever is stored.
-        let ahead = binding.ahead.as_ref().map_or(Vec::new(), |ahead| ahead.numbers());
-        stale.extend(ahead.into_iter().filter(|block| table.blocks.contains_key(block)));
-        if binding.ahead.is_some() && std::mem::take(&mut table.has_uncharged_zeros) {
+        // And spilled pages are, whatever is stored.
+        let spilled = binding.spill_map.as_ref().map_or(Vec::new(), |map| map.numbers());
+        stale.extend(spilled.into_iter().filter(|block| table.blocks.contains_key(block)));
+        if binding.spill_map.is_some() && std::mem::take(&mut table.has_uncharged_zeros) {
             let uncharged = |(_, entry): &(&u64, &Entry)| entry.kind == Kind::Zero && entry.charge.is_none();
             stale.extend(table.blocks.iter().filter(uncharged).map(|(&block, _)| block));
         }
@@ -103,11 +103,11 @@ impl Pager {
             return Err(Error::new(ErrorKind::Io, why.clone()));
         }
         self.forget(&mut table, written)?;
-        // What it wrote ahead is of no state, or somewhere else in the new one.
-        if std::mem::take(&mut table.has_ahead) {
-            let ahead: Vec<u64> =
-                table.blocks.iter().filter(|(_, entry)| entry.is_ahead).map(|(&block, _)| block).collect();
-            self.forget(&mut table, &ahead)?;
+        // What it spilled is of no state, or somewhere else in the new one.
+        if std::mem::take(&mut table.has_spilled) {
+            let spilled: Vec<u64> =
+                table.blocks.iter().filter(|(_, entry)| entry.is_spilled).map(|(&block, _)| block).collect();
+            self.forget(&mut table, &spilled)?;
         }
         // What a transaction dropped it showed as holes, which says nothing about any state.
         let cut = binding.as_ref().is_some_and(|b| b.visible != u64::MAX);
@@ -130,7 +130,7 @@ impl Pager {
     }
 
     /// The only reference to what the span showed, as far as its loads go: where the state it is of ends, it does so with
-    /// this. None of them waits for a lock that a caller holds: for a commit's, if they write ahead for room, but a commit
+    /// this. None of them waits for a lock that a caller holds: for a commit's, if they spill for room, but a commit
     /// lets go of spans after it.
     fn take_binding(&self) -> (Locked<'_, Table>, Option<Binding>) {
         let mut table = self.alone();
@@ -193,8 +193,8 @@ impl Pager {
         }
         let Some(binding) = table.binding.clone() else { return Ok(false) };
         drop(table);
-        let is_ahead = binding.ahead.as_ref().is_some_and(|ahead| ahead.has(block));
-        Ok(!is_ahead && is_hole(binding.record(block)?.as_ref()))
+        let is_spilled = binding.spill_map.as_ref().is_some_and(|map| map.has(block));
+        Ok(!is_spilled && is_hole(binding.record(block)?.as_ref()))
     }
 
     /// Installed → Missing.
@@ -255,15 +255,15 @@ impl Pager {
         blocks.start.min(binding.end)..blocks.end.min(binding.end)
     }
 
-    /// Everything stored that an eager span does not have yet, and what is written ahead of it.
+    /// Everything stored that an eager span does not have yet, and spilled pages of it.
     fn install_all(&self, table: &mut Table, binding: &Binding, room: &mut Room) -> Result<()> {
         let shown = self.shown(binding);
-        let ahead = binding.ahead.as_ref().map_or(Vec::new(), |ahead| ahead.numbers());
-        let ahead: Vec<u64> = ahead.into_iter().filter(|block| shown.contains(block)).collect();
+        let spilled = binding.spill_map.as_ref().map_or(Vec::new(), |map| map.numbers());
+        let spilled: Vec<u64> = spilled.into_iter().filter(|block| shown.contains(block)).collect();
         let mut plans: Vec<Plan> = Vec::new();
         if let Some((array, stored)) = binding.stored(&shown) {
             binding.snapshot.blocks(array, stored, &mut |BlockNo(block), record| {
-                if table.blocks.contains_key(&block) || ahead.binary_search(&block).is_ok() {
+                if table.blocks.contains_key(&block) || spilled.binary_search(&block).is_ok() {
                     return ControlFlow::Continue(());
                 }
                 match plans.last_mut() {
@@ -285,18 +285,18 @@ impl Pager {
                 }
             }
         }
-        ahead.into_iter().try_for_each(|block| self.install_ahead(table, binding, block, room))
+        spilled.into_iter().try_for_each(|block| self.install_spilled(table, binding, block, room))
     }
 
-    /// A block that is written ahead: mapped, which costs no memory, unless it is to be verified, or cannot be.
-    fn install_ahead(&self, table: &mut Table, binding: &Binding, block: u64, room: &mut Room) -> Result<()> {
+    /// A block that is spilled: mapped, which costs no memory, unless it is to be verified, or cannot be.
+    fn install_spilled(&self, table: &mut Table, binding: &Binding, block: u64, room: &mut Room) -> Result<()> {
         let stored = binding.record(block)?;
         Plan::of_one(block, stored.clone()).check(self.block_size)?;
-        let there = binding.ahead.as_ref().and_then(|ahead| ahead.block(block)).filter(|_| !self.policy.verify);
+        let there = binding.spill_map.as_ref().and_then(|map| map.block(block)).filter(|_| !self.policy.verify);
         let shown = there.and_then(|there| laid_over(stored.as_ref(), &there, self.block_size));
         match shown {
             Some(shown) if self.memory.has_room_for_mappings(2 * shown.segments.len()) => {
-                let plan = Plan { is_ahead: true, ..Plan::of_one(block, Some(shown)) };
+                let plan = Plan { is_spilled: true, ..Plan::of_one(block, Some(shown)) };
                 self.install(table, binding, &plan, room)
             }
             _ => self.install_shown(table, binding, block, stored, true, room),
@@ -310,12 +310,12 @@ impl Pager {
         binding: &Binding,
         block: u64,
         stored: Option<BlockRecord>,
-        is_ahead: bool,
+        is_spilled: bool,
         room: &mut Room,
     ) -> Result<()> {
         with_buffer(self.block_size.bytes(), |buffer| {
             self.read_shown(binding, block, stored.is_some(), buffer)?;
-            self.install_copy(table, block, stored, is_ahead, buffer, room)
+            self.install_copy(table, block, stored, is_spilled, buffer, room)
         })
     }
 }

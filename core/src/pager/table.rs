@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::ahead::WrittenAhead;
 use super::budget::Charge;
 use super::read_ahead::Streams;
+use super::spill_map::SpillMap;
 use crate::descriptor::{ArrayId, Version};
 use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::BlockNo;
@@ -38,8 +38,8 @@ pub(crate) struct Entry {
     pub(crate) record: Option<BlockRecord>,
     /// How writes to it are searched for.
     pub(crate) search: Search,
-    /// Bytes that its transaction wrote ahead lie over those of the record.
-    pub(crate) is_ahead: bool,
+    /// Bytes that its transaction spilled lie over those of the record.
+    pub(crate) is_spilled: bool,
     /// Copied, and a fault told of a store to it: without one it may only have been made writable.
     pub(crate) is_stored_to: bool,
     /// What it counts in the budget; `None` for what the kernel reclaims by itself.
@@ -57,7 +57,7 @@ pub(crate) enum Search {
 
 impl Entry {
     pub(crate) fn new(kind: Kind, record: Option<BlockRecord>) -> Entry {
-        Entry { kind, record, search: Search::Plain(0), is_ahead: false, is_stored_to: false, charge: None }
+        Entry { kind, record, search: Search::Plain(0), is_spilled: false, is_stored_to: false, charge: None }
     }
 
     /// Version of the block's content.
@@ -72,7 +72,7 @@ impl Entry {
 
     /// Whether the memory still is what `record` says.
     pub(crate) fn is(&self, record: Option<&BlockRecord>) -> bool {
-        self.kind != Kind::Poisoned && !self.is_ahead && self.record.as_ref() == record
+        self.kind != Kind::Poisoned && !self.is_spilled && self.record.as_ref() == record
     }
 }
 
@@ -107,8 +107,8 @@ pub(crate) struct Binding {
     pub(crate) visible: u64,
     /// Blocks of the array as it is now: nothing is loaded ahead past it.
     pub(crate) end: u64,
-    /// What the transaction wrote ahead; `None` for who only reads.
-    pub(crate) ahead: Option<Arc<WrittenAhead>>,
+    /// What the transaction spilled; `None` for who only reads.
+    pub(crate) spill_map: Option<Arc<SpillMap>>,
 }
 
 impl Binding {
@@ -147,16 +147,16 @@ pub(crate) struct Table {
     pub(crate) failure: Option<String>,
     /// What kind it is of: as a commit says it.
     pub(crate) failure_kind: ErrorKind,
-    /// Blocks that are being written ahead: what is stored to them waits.
+    /// Blocks that are being spilled: what is stored to them waits.
     pub(crate) spilling: Vec<u64>,
-    /// So many blocks are not to be written ahead, as the last one could not be.
+    /// So many blocks are not to be spilled, as the last one could not be.
     pub(crate) refused_spills: u32,
     /// Nothing is let go of.
     pub(crate) is_pinned: bool,
     /// Who reads what has to be produced.
     pub(super) streams: Streams,
-    /// Entries that [are ahead](Entry::is_ahead) may be there.
-    pub(crate) has_ahead: bool,
+    /// Entries that [are spilled](Entry::is_spilled) may be there.
+    pub(crate) has_spilled: bool,
     /// Zero memory that only readers had, so that it counts nothing in the budget, may be there.
     pub(crate) has_uncharged_zeros: bool,
     /// How many faults of a block that is there were answered since it came to be: see `progress`.
@@ -183,7 +183,7 @@ impl Table {
             spilling: Vec::new(),
             refused_spills: 0,
             is_pinned: false,
-            has_ahead: false,
+            has_spilled: false,
             has_uncharged_zeros: false,
             streams: Streams::default(),
             answered_in_vain: BTreeMap::new(),
@@ -248,7 +248,7 @@ impl Table {
     }
 
     /// Another load in place of the one of `block`, if that waits for its turn. What that one was told by storage may not
-    /// be so any more by the time it resumes: the block may have been written ahead, and be loading again.
+    /// be so any more by the time it resumes: the block may have been spilled, and be loading again.
     pub(crate) fn take_over(&mut self, block: u64) -> Option<(u64, Range<u64>)> {
         let run = self.loading.iter_mut().find(|run| run.waits && run.blocks.contains(&block))?;
         self.loads += 1;

@@ -11,7 +11,7 @@ use crate::descriptor::{ArrayId, Codec, Descriptor, Version};
 use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::{BlockNo, PAGE};
 use crate::store::{
-    Ahead, AheadPages, AheadPlace, BlockRecord, Change, Committed, DataFile, Snapshot, State, Store, Turn,
+    BlockRecord, Change, Committed, DataFile, Snapshot, SpillArea, SpillSlot, SpilledPages, State, Store, Turn,
 };
 use crate::verify::{Progress, Report};
 
@@ -30,17 +30,17 @@ pub enum StoreOp {
     Blocks,
     /// [`Snapshot::read`].
     Read,
-    /// [`Store::ahead`].
-    Ahead,
-    /// [`Ahead::write`] and [`Ahead::write_packed`].
-    WriteAhead,
-    /// [`AheadPlace::read`].
-    ReadAhead,
+    /// [`Store::spill_area`].
+    SpillArea,
+    /// [`SpillArea::write`] and [`SpillArea::write_packed`].
+    Spill,
+    /// [`SpillSlot::read`].
+    ReadSpilled,
 }
 
 /// Looks on at what an [`Adapter`] passes on.
 pub trait Watch: Send + Sync + 'static {
-    /// Comes before each call; an error takes its place. `amount`: of reads and of what is written ahead the
+    /// Comes before each call; an error takes its place. `amount`: of reads and of spills the
     /// pages, else 1.
     fn before(&self, op: StoreOp, amount: usize) -> Result<()>;
 }
@@ -102,8 +102,8 @@ impl Watch for Failures {
 pub struct Counts {
     lookups: AtomicUsize,
     pages: AtomicUsize,
-    written_ahead: AtomicUsize,
-    read_ahead: AtomicUsize,
+    spilled: AtomicUsize,
+    read_spilled: AtomicUsize,
     commits: AtomicUsize,
 }
 
@@ -123,14 +123,14 @@ impl<S> Counted<S> {
         self.watch.pages.load(Ordering::Relaxed)
     }
 
-    /// Pages that were written ahead; those of a block that turned out not to shrink, too.
-    pub fn pages_written_ahead(&self) -> usize {
-        self.watch.written_ahead.load(Ordering::Relaxed)
+    /// Pages that were spilled; those of a block that turned out not to shrink, too.
+    pub fn pages_spilled(&self) -> usize {
+        self.watch.spilled.load(Ordering::Relaxed)
     }
 
-    /// Pages that were read back from where they had been written ahead.
-    pub fn pages_read_ahead(&self) -> usize {
-        self.watch.read_ahead.load(Ordering::Relaxed)
+    /// Pages that were read back from where they had been spilled.
+    pub fn spilled_pages_read(&self) -> usize {
+        self.watch.read_spilled.load(Ordering::Relaxed)
     }
 
     /// Commits, refused ones too.
@@ -144,10 +144,10 @@ impl Watch for Counts {
         let count = match op {
             StoreOp::Blocks => &self.lookups,
             StoreOp::Read => &self.pages,
-            StoreOp::WriteAhead => &self.written_ahead,
-            StoreOp::ReadAhead => &self.read_ahead,
+            StoreOp::Spill => &self.spilled,
+            StoreOp::ReadSpilled => &self.read_spilled,
             StoreOp::Commit => &self.commits,
-            StoreOp::Snapshot | StoreOp::Turn | StoreOp::Metadata | StoreOp::Ahead => return Ok(()),
+            StoreOp::Snapshot | StoreOp::Turn | StoreOp::Metadata | StoreOp::SpillArea => return Ok(()),
         };
         count.fetch_add(amount, Ordering::Relaxed);
         Ok(())
@@ -185,9 +185,9 @@ impl<S: Store, W: Watch> Store for Adapter<S, W> {
         self.store.turn()
     }
 
-    fn ahead(&self) -> Result<Arc<dyn Ahead>> {
-        self.watch.before(StoreOp::Ahead, 1)?;
-        Ok(Arc::new(WatchedAhead { inner: self.store.ahead()?, watch: self.watch.clone() }))
+    fn spill_area(&self) -> Result<Arc<dyn SpillArea>> {
+        self.watch.before(StoreOp::SpillArea, 1)?;
+        Ok(Arc::new(WatchedSpillArea { inner: self.store.spill_area()?, watch: self.watch.clone() }))
     }
 
     fn verify(&self, progress: &mut dyn FnMut(Progress)) -> Result<Report> {
@@ -199,28 +199,28 @@ impl<S: Store, W: Watch> Store for Adapter<S, W> {
     }
 }
 
-/// What is written ahead, under watch. The store inside knows its own.
-struct WatchedAhead<W> {
-    inner: Arc<dyn Ahead>,
+/// A spill area, under watch. The store inside knows its own.
+struct WatchedSpillArea<W> {
+    inner: Arc<dyn SpillArea>,
     watch: Arc<W>,
 }
 
-impl<W: Watch> WatchedAhead<W> {
-    fn watched(&self, pages: AheadPages) -> AheadPages {
-        let place = Arc::new(WatchedPlace { inner: pages.place, watch: self.watch.clone() });
-        AheadPages { pages: pages.pages, place }
+impl<W: Watch> WatchedSpillArea<W> {
+    fn watched(&self, pages: SpilledPages) -> SpilledPages {
+        let slot = Arc::new(WatchedSpillSlot { inner: pages.slot, watch: self.watch.clone() });
+        SpilledPages { pages: pages.pages, slot }
     }
 }
 
-impl<W: Watch> Ahead for WatchedAhead<W> {
-    fn write(&self, array: &Descriptor, first_page: u32, bytes: &[u8]) -> Result<Vec<AheadPages>> {
-        self.watch.before(StoreOp::WriteAhead, bytes.len() / PAGE)?;
+impl<W: Watch> SpillArea for WatchedSpillArea<W> {
+    fn write(&self, array: &Descriptor, first_page: u32, bytes: &[u8]) -> Result<Vec<SpilledPages>> {
+        self.watch.before(StoreOp::Spill, bytes.len() / PAGE)?;
         let written = self.inner.write(array, first_page, bytes)?;
         Ok(written.into_iter().map(|pages| self.watched(pages)).collect())
     }
 
-    fn write_packed(&self, array: &Descriptor, block: &[u8], plain_pages: u32) -> Result<Option<AheadPages>> {
-        self.watch.before(StoreOp::WriteAhead, block.len() / PAGE)?;
+    fn write_packed(&self, array: &Descriptor, block: &[u8], plain_pages: u32) -> Result<Option<SpilledPages>> {
+        self.watch.before(StoreOp::Spill, block.len() / PAGE)?;
         Ok(self.inner.write_packed(array, block, plain_pages)?.map(|pages| self.watched(pages)))
     }
 
@@ -229,14 +229,14 @@ impl<W: Watch> Ahead for WatchedAhead<W> {
     }
 }
 
-struct WatchedPlace<W> {
-    inner: Arc<dyn AheadPlace>,
+struct WatchedSpillSlot<W> {
+    inner: Arc<dyn SpillSlot>,
     watch: Arc<W>,
 }
 
-impl<W: Watch> AheadPlace for WatchedPlace<W> {
+impl<W: Watch> SpillSlot for WatchedSpillSlot<W> {
     fn read(&self, first_page: u32, buf: &mut [u8]) -> Result<()> {
-        self.watch.before(StoreOp::ReadAhead, buf.len() / PAGE)?;
+        self.watch.before(StoreOp::ReadSpilled, buf.len() / PAGE)?;
         self.inner.read(first_page, buf)
     }
 

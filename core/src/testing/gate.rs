@@ -76,7 +76,7 @@ impl Gate {
 
 impl Watch for Gate {
     fn before(&self, op: StoreOp, _: usize) -> Result<()> {
-        if matches!(op, StoreOp::Read | StoreOp::ReadAhead) {
+        if matches!(op, StoreOp::Read | StoreOp::ReadSpilled) {
             self.change(|state| {
                 state.under_way += 1;
                 state.most = state.most.max(state.under_way);

@@ -158,10 +158,10 @@ impl<'a> Space<'a> {
     /// Wholly free chunks, at most `wanted`: the first that lie in one piece if `wanted` do, else the lowest.
     pub(super) fn free_chunks(&self, wanted: u64) -> Result<Vec<Range<u64>>> {
         /// How many more than wanted are looked at for the sake of one piece.
-        const AHEAD: u64 = 1024;
+        const EARLY: u64 = 1024;
         let mut found: Vec<Range<u64>> = Vec::new();
         let (mut count, mut from) = (0, 0);
-        while count < wanted.saturating_add(AHEAD)
+        while count < wanted.saturating_add(EARLY)
             && let Some(chunk) = self.table.first_fit(Bitmap::WHOLE, from)?
         {
             push_chunks(&mut found, chunk..chunk + 1);

@@ -1,4 +1,4 @@
-//! Chunks claimed ahead of a commit, and their owners.
+//! Chunks claimed before a commit, and their owners.
 
 use std::hash::{BuildHasher, RandomState};
 use std::ops::Range;

@@ -23,7 +23,7 @@ struct State {
     objects: BTreeMap<u64, Object>,
 }
 
-/// A transaction that writes ahead.
+/// A transaction that spills.
 struct Writer {
     owner: Owner,
     stamp: u64,
@@ -218,7 +218,7 @@ impl Model {
                     let pages = |runs: &[Run]| runs.iter().map(|r| usize::from(r.pages)).sum::<usize>();
                     assert_eq!(pages(&runs), wanted.iter().map(|n| usize::from(*n)).sum::<usize>());
                     if let Some(next) = space.next_in_line(&runs[runs.len() - 1]).unwrap() {
-                        // Written ahead: nobody may rely on it.
+                        // Spilled: nobody may rely on it.
                         self.write(&[next], 0);
                     }
                     let object = Object { runs, stamp: self.number() };
@@ -311,7 +311,7 @@ impl Model {
                 if let Some(before) = self.before.take() {
                     self.now = before;
                 }
-                // Whoever wrote ahead is gone; all that is left of it is what the index says.
+                // Whoever spilled is gone; all that is left of it is what the index says.
                 let claims = self.now.table.claims.keys();
                 let dead = claims.map(Owner::from_bytes);
                 self.writers =

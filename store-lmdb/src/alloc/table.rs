@@ -18,7 +18,7 @@ pub(crate) trait SpaceTable {
     /// transaction that was dropped.
     fn end(&self) -> Result<u64>;
 
-    /// Makes the file hold at least `end` chunks, preallocating as far ahead as it likes, and records `end`.
+    /// Makes the file hold at least `end` chunks, preallocating as much more as it likes, and records `end`.
     ///
     /// # Errors
     /// [`StoreFull`](bigarray_core::ErrorKind::StoreFull): nothing has changed.

@@ -42,7 +42,7 @@ pub struct CheckReport {
     pub stored_pages: u64,
     /// Pages that only older states refer to.
     pub freed_pages: u64,
-    /// Pages that are being written ahead.
+    /// Pages that are being spilled.
     pub claimed_pages: u64,
     /// Pages that are free.
     pub free_pages: u64,

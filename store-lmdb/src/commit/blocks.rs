@@ -10,7 +10,6 @@ use lmdb::Database;
 use super::overlay::lay_over;
 use super::payload::{Payload, Piece};
 use super::sums::SumsWriter;
-use crate::ahead::{Claim, Place};
 use crate::alloc::{Run, Space};
 use crate::codec::{Packer, Unpacker};
 use crate::data::Data;
@@ -19,6 +18,7 @@ use crate::record::{
     SUMS, StoredBlock, StoredSegment, Tallies, Tally, Unit, attr_key, block_key, decode_block, encode_block,
     numbered_key, runs_of,
 };
+use crate::spill::{Claim, LmdbSpillSlot};
 
 /// Records deleted, and freed runs kept in memory, at a time: an array may have any number.
 const AT_ONCE: usize = 1024;
@@ -52,7 +52,7 @@ pub(super) struct Blocks<'c, 't, 'i> {
     pub(super) freed: Vec<Run>,
     /// How many there were in all.
     pub(super) freed_runs: usize,
-    /// Where new pages may have been written ahead.
+    /// Where new pages may have been spilled.
     claim: Option<&'t Claim>,
     /// Runs of the claim that records refer to.
     pub(super) used: Vec<Run>,
@@ -222,11 +222,11 @@ impl<'c, 't, 'i> Blocks<'c, 't, 'i> {
     ) -> Result<()> {
         let old = self.segments_of(array, change.block)?;
         let changed: Vec<Range<u32>> = change.pages.iter().map(|run| run.pages.clone()).collect();
-        let ahead = self.written_ahead(change)?;
+        let spilled = self.spilled(change)?;
         let mut new: Vec<StoredSegment> = pieces.iter().map(Piece::segment).collect();
         // Chunks that are claimed have nothing else.
         let mut claimed = if self.is_payload_claimed { runs_of(&new) } else { Vec::new() };
-        new.extend(ahead.iter().map(|(segment, _)| segment));
+        new.extend(spilled.iter().map(|(segment, _)| segment));
         claimed.extend(runs_of(&new[pieces.len()..]));
         let is_claimed = |run: &Run| claimed.iter().any(|c| c.chunk == run.chunk);
         new.sort_unstable_by_key(|segment| segment.first);
@@ -243,7 +243,7 @@ impl<'c, 't, 'i> Blocks<'c, 't, 'i> {
                 new_sums[page] = Some(sum);
             }
         }
-        for (segment, sums) in &ahead {
+        for (segment, sums) in &spilled {
             let sums = sums.iter().copied().chain(std::iter::repeat(0));
             for (page, sum) in (segment.first..segment.end()).zip(sums) {
                 new_sums[page as usize] = Some(sum);
@@ -280,17 +280,17 @@ impl<'c, 't, 'i> Blocks<'c, 't, 'i> {
         txn.replace(db, &key, Some(&encode_block(&key, stored)), &mut self.records.blocks)
     }
 
-    /// Those of the changed pages that were written ahead: where they are, and their checksums; none if they are
+    /// Those of the changed pages that were spilled: where they are, and their checksums; none if they are
     /// compressed.
-    fn written_ahead<'p>(&self, change: &'p BlockChange) -> Result<Vec<(StoredSegment, &'p [u32])>> {
+    fn spilled<'p>(&self, change: &'p BlockChange) -> Result<Vec<(StoredSegment, &'p [u32])>> {
         let mut written = Vec::new();
         for run in &change.pages {
-            let PageSource::Ahead(pages) = &run.source else { continue };
-            let Some(place) = self.claim.and_then(|claim| Place::of(pages, claim)) else {
-                let text = "pages of a commit were written ahead by another transaction, or elsewhere";
+            let PageSource::Spilled(pages) = &run.source else { continue };
+            let Some(slot) = self.claim.and_then(|claim| LmdbSpillSlot::of(pages, claim)) else {
+                let text = "pages of a commit were spilled by another transaction, or elsewhere";
                 return Err(Error::new(ErrorKind::Invalid, text));
             };
-            written.push((place.segment(&run.pages), place.sums(&run.pages)));
+            written.push((slot.segment(&run.pages), slot.sums(&run.pages)));
         }
         Ok(written)
     }

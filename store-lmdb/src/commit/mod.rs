@@ -16,13 +16,13 @@ mod whole;
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use bigarray_core::store::{Ahead, ArrayChange, Change, Committed, PageSource, Turn};
+use bigarray_core::store::{ArrayChange, Change, Committed, PageSource, SpillArea, Turn};
 use bigarray_core::{ArrayId, Error, ErrorKind, PAGE, Result, Version, conflict, signals};
 
-use crate::ahead::{Committing, LmdbAhead};
 use crate::alloc::Space;
 use crate::record::{check_array_name, check_attr_name};
 use crate::shared::Shared;
+use crate::spill::{Committing, LmdbSpillArea};
 use crate::turn::TurnGuard;
 use crate::{codec, crash};
 use blocks::Blocks;
@@ -34,7 +34,7 @@ pub(crate) use tidy::{sweep_at_opening, tidy};
 
 /// A payload of more pages is written before the turn: what it takes to claim chunks for it, a commit of its own, is
 /// then little beside writing it.
-const AHEAD_PAGES: usize = (2 << 20) / PAGE;
+const EARLY_PAGES: usize = (2 << 20) / PAGE;
 
 /// Makes `change` visible, all or nothing.
 pub(crate) fn commit(shared: &Arc<Shared>, change: &Change<'_>, turn: Option<&dyn Turn>) -> Result<Committed> {
@@ -46,21 +46,21 @@ pub(crate) fn commit(shared: &Arc<Shared>, change: &Change<'_>, turn: Option<&dy
         let (ids, replaced) = change.arrays.iter().map(before).unzip();
         return Ok(Committed { version: shared.index.newest()?, ids, replaced });
     }
-    // (3) A large payload goes ahead, outside every lock.
-    let is_large = pages_of(change) > AHEAD_PAGES;
-    let own = (is_large && change.ahead.is_none()).then(|| LmdbAhead::new(shared));
-    let ahead = change.ahead.map(|ahead| ahead_of(shared, ahead)).transpose()?.or(own.as_ref());
-    let claim = ahead.map(|ahead| ahead.claim.committing()).transpose()?;
+    // (3) A large payload is written early, outside every lock.
+    let is_large = pages_of(change) > EARLY_PAGES;
+    let own = (is_large && change.spill_area.is_none()).then(|| LmdbSpillArea::new(shared));
+    let area = change.spill_area.map(|area| spill_area_of(shared, area)).transpose()?.or(own.as_ref());
+    let claim = area.map(|area| area.claim.committing()).transpose()?;
     let large = match &claim {
         Some(claim) if is_large => {
             // Memory for compressing comes instead of theirs.
             shared.unpackers.forget();
-            Some(signals::let_through(|| Payload::write_ahead(shared, change, claim))?)
+            Some(signals::let_through(|| Payload::write_early(shared, change, claim))?)
         }
         _ => None,
     };
     if claim.as_ref().is_some_and(Committing::has_any) {
-        // What was written ahead, by this commit or before it.
+        // Pages that were written before the lock, by this commit or as spills before it.
         shared.data.sync()?;
         crash::point("payload written");
     }
@@ -83,9 +83,9 @@ pub(crate) fn commit(shared: &Arc<Shared>, change: &Change<'_>, turn: Option<&dy
 }
 
 /// The one of this store that core gave back.
-fn ahead_of<'c>(shared: &Arc<Shared>, ahead: &'c dyn Ahead) -> Result<&'c LmdbAhead> {
-    let ours = ahead.as_any().downcast_ref::<LmdbAhead>().filter(|ahead| Arc::ptr_eq(&ahead.claim.shared, shared));
-    ours.ok_or_else(|| Error::new(ErrorKind::Invalid, "a commit of what was written ahead in another database"))
+fn spill_area_of<'c>(shared: &Arc<Shared>, area: &'c dyn SpillArea) -> Result<&'c LmdbSpillArea> {
+    let ours = area.as_any().downcast_ref::<LmdbSpillArea>().filter(|area| Arc::ptr_eq(&area.claim.shared, shared));
+    ours.ok_or_else(|| Error::new(ErrorKind::Invalid, "a commit of pages that were spilled in another database"))
 }
 
 fn try_commit(
@@ -190,8 +190,8 @@ fn check_input(change: &Change<'_>) -> Result<()> {
                 if run.pages.is_empty() || run.pages.start < end || run.pages.end > pages {
                     return invalid(&format!("changed pages {:?} of a block of {pages}", run.pages));
                 }
-                if matches!(&run.source, PageSource::Ahead(ahead) if ahead.pages != run.pages) {
-                    return invalid(&format!("for changed pages {:?} others were written ahead", run.pages));
+                if matches!(&run.source, PageSource::Spilled(spilled) if spilled.pages != run.pages) {
+                    return invalid(&format!("for changed pages {:?} others were spilled", run.pages));
                 }
                 end = run.pages.end;
             }

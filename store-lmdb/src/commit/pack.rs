@@ -11,10 +11,10 @@ use bigarray_core::{BlockNo, Codec, Descriptor, PAGE, Result, Version};
 use super::parallel::in_parallel;
 use super::payload::PlacedUnit;
 use super::with_room;
-use crate::ahead::Committing;
 use crate::alloc::CHUNK_PAGES;
 use crate::codec::{MOST_BYTES, Packed, Packers, packing_bytes};
 use crate::record::Unit;
+use crate::spill::Committing;
 
 /// Fewer pages than these are stored as they are. So are the first of an array that grows bit by bit: each append writes
 /// all that there is of its last block, until it is longer than the append.
@@ -139,7 +139,7 @@ impl WholeBlock<'_> {
 /// Whether nothing of the block remains but what is written, and that is enough of it: of a block that is mostly holes,
 /// pages take less time as they are.
 fn is_whole(array: &ArrayChange<'_>, after: &Descriptor, block: &BlockChange) -> bool {
-    if block.pages.iter().any(|run| matches!(run.source, PageSource::Ahead(_))) {
+    if block.pages.iter().any(|run| matches!(run.source, PageSource::Spilled(_))) {
         return false;
     }
     let bytes = after.nbytes().saturating_sub(after.block_size.start_of(block.block));

@@ -9,11 +9,11 @@ use bigarray_core::{BlockNo, Error, ErrorKind, PAGE, Result};
 use super::pack::write_packed;
 use super::parallel::{MAX_THREADS, in_parallel};
 use super::with_room;
-use crate::ahead::{Committing, runs_of as runs_of_pages};
 use crate::alloc::Run;
 use crate::data::Data;
 use crate::record::{StoredSegment, Unit};
 use crate::shared::Shared;
+use crate::spill::{Committing, runs_of as runs_of_pages};
 
 /// Changed pages of a block, and where they are stored.
 pub(super) struct Piece {
@@ -101,7 +101,7 @@ impl Payload {
     }
 
     /// Writes the payload of `change`, which is large, to pages of `claim`: blocks that become smaller by that compressed.
-    pub(super) fn write_ahead(shared: &Shared, change: &Change<'_>, claim: &Committing<'_>) -> Result<Payload> {
+    pub(super) fn write_early(shared: &Shared, change: &Change<'_>, claim: &Committing<'_>) -> Result<Payload> {
         let units = write_packed(change, claim)?;
         let plain: usize = runs_of(change, &units).map(|(_, _, pages)| pages.len()).sum();
         let taken = if plain > 0 { claim.take_many(plain as u64)? } else { Vec::new() };

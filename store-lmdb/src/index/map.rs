@@ -144,7 +144,7 @@ impl Index {
     /// Counts a write transaction that is about to begin, and makes room for it if that can be.
     pub(super) fn count_write(&self) -> Result<CountedWrite<'_>> {
         let mut counts = self.usable()?;
-        self.grow_ahead(&mut counts)?;
+        self.grow_early(&mut counts)?;
         counts.writers += 1;
         Ok(CountedWrite(&self.live))
     }
@@ -211,7 +211,7 @@ impl Index {
     }
 
     /// Doubles a map of a size the caller chose that is more than half full, if nothing lives that would see it move.
-    pub(super) fn grow_ahead(&self, counts: &mut Counts) -> Result<()> {
+    pub(super) fn grow_early(&self, counts: &mut Counts) -> Result<()> {
         if !self.grows || counts.readers + counts.writers > 0 {
             return Ok(());
         }

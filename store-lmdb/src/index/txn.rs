@@ -41,7 +41,7 @@ impl ReadTxn {
             let mut counts = index.usable()?;
             index.end_all(&mut counts);
             index.check_room()?;
-            index.grow_ahead(&mut counts)?;
+            index.grow_early(&mut counts)?;
             match slots.begin_read() {
                 Ok(txn) => {
                     // SAFETY: `txn` is live.

@@ -104,7 +104,7 @@ pub(crate) fn open(options: &Options) -> Result<Arc<Shared>> {
         check(&shared.index, &shared.data, true)
             .map_err(|e| e.context(format_args!("{}: {}", options.path.display(), guards::UNSAFE_CRASH)))?;
     }
-    // (7) Readers that were killed, what survives a power loss, and what writers that were killed had written ahead.
+    // (7) Readers that were killed, what survives a power loss, and what writers that were killed had spilled.
     shared.guards.clear_dead_readers(&shared.index)?;
     shared.guards.agree(&shared.index)?;
     if !options.read_only
@@ -112,7 +112,7 @@ pub(crate) fn open(options: &Options) -> Result<Arc<Shared>> {
     {
         // Write transactions go on with it.
         let path = options.path.display();
-        tracing::warn!("{path}: what ended processes wrote ahead is not given back yet: {e}");
+        tracing::warn!("{path}: what ended processes spilled is not given back yet: {e}");
     }
     // (8) Others may open it, in this process too.
     registry::publish(&shared.guards.reservation, &shared);

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bigarray_core::store::{
-    Ahead, AheadPages, ArrayChange, BlockChange, Change, Committed, PageRun, PageSource, Snapshot, Store,
+    ArrayChange, BlockChange, Change, Committed, PageRun, PageSource, Snapshot, SpillArea, SpilledPages, Store,
 };
 use bigarray_core::testing::{Edit, array_of, page_of};
 use bigarray_core::{ArrayId, BlockNo, BlockSize, Descriptor, PAGE, Result, Version};
@@ -99,33 +99,33 @@ pub(crate) fn assert_page(snapshot: &dyn Snapshot, name: &str, block: u64, page:
     assert!(bytes == expected, "page {page} of block {block} of {name:?} is not {tag:?}");
 }
 
-/// Pages of a block that were written ahead.
-pub(crate) type Written = (u64, Vec<AheadPages>);
+/// Spilled pages of a block.
+pub(crate) type Written = (u64, Vec<SpilledPages>);
 
-/// Writes pages ahead: `page_of(tag)` and those after it.
+/// Spills pages: `page_of(tag)` and those after it.
 #[track_caller]
-pub(crate) fn write_ahead(ahead: &dyn Ahead, array: &Descriptor, first: u32, pages: u32, tag: u64) -> Vec<AheadPages> {
+pub(crate) fn spill(area: &dyn SpillArea, array: &Descriptor, first: u32, pages: u32, tag: u64) -> Vec<SpilledPages> {
     let bytes: Vec<u8> = (tag..tag + u64::from(pages)).flat_map(page_of).collect();
-    ahead.write(array, first, &bytes).expect("writing ahead")
+    area.write(array, first, &bytes).expect("spilling")
 }
 
-/// Commits blocks of array `a` that were written ahead.
-pub(crate) fn commit_ahead(
+/// Commits blocks of array `a` that were spilled.
+pub(crate) fn commit_spilled(
     store: &LmdbStore,
     base: &dyn Snapshot,
-    ahead: &dyn Ahead,
+    area: &dyn SpillArea,
     written: &[Written],
 ) -> Result<Committed> {
-    commit_with_ahead(store, base, Edit::of(base, "a"), "a", ahead, written)
+    commit_with_spilled(store, base, Edit::of(base, "a"), "a", area, written)
 }
 
 /// The same of any array, with what `edit` does to other blocks of it.
-pub(crate) fn commit_with_ahead(
+pub(crate) fn commit_with_spilled(
     store: &LmdbStore,
     base: &dyn Snapshot,
     edit: Edit,
     name: &str,
-    ahead: &dyn Ahead,
+    area: &dyn SpillArea,
     written: &[Written],
 ) -> Result<Committed> {
     Edit::with_change(base, &[edit], |change| {
@@ -134,7 +134,7 @@ pub(crate) fn commit_with_ahead(
         for (block, runs) in written {
             let block = BlockNo(*block);
             let record = base.block(id_of(base, name), block).expect("look-up");
-            let run = |p: &AheadPages| PageRun { pages: p.pages.clone(), source: PageSource::Ahead(p.clone()) };
+            let run = |p: &SpilledPages| PageRun { pages: p.pages.clone(), source: PageSource::Spilled(p.clone()) };
             let seen = record.map_or(Version(0), |record| record.version);
             blocks.push(BlockChange { block, seen, pages: runs.iter().map(run).collect() });
         }
@@ -149,6 +149,6 @@ pub(crate) fn commit_with_ahead(
             depends: Vec::new(),
             ..*array
         };
-        store.commit(&Change { base: change.base, arrays: vec![array], ahead: Some(ahead) }, None)
+        store.commit(&Change { base: change.base, arrays: vec![array], spill_area: Some(area) }, None)
     })
 }

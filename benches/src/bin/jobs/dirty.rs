@@ -85,7 +85,7 @@ fn killed(ground: &Ground) -> Outcome<()> {
     victim.wait()?;
     ensure(said.trim() == "half way", || format!("the process to be killed ended by itself: {said}"))?;
     let after = std::fs::metadata(path.join("data"))?.len();
-    ensure(after > before, || "nothing had been written ahead".to_owned())?;
+    ensure(after > before, || "nothing had been spilled".to_owned())?;
     let mib = |bytes: u64| bytes / MIB as u64;
     figure("data file before, when killed", format_args!("{} MiB, {} MiB", mib(before), mib(after)));
 
@@ -100,7 +100,7 @@ fn killed(ground: &Ground) -> Outcome<()> {
     verify(&db.array::<u64, Ix1>("b")?, |_| 0)?;
     let again = std::fs::metadata(path.join("data"))?.len();
     figure("data file after as much was written once more", format_args!("{} MiB", mib(again)));
-    ensure(again <= after + 64 * MIB as u64, || "what it had written ahead is not used again".to_owned())?;
+    ensure(again <= after + 64 * MIB as u64, || "what it had spilled is not used again".to_owned())?;
     watch.end_within(budget(ground.quick))
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::Inner;
-use super::ahead::pages_at;
+use super::spill::pages_at;
 use super::state::{Block, Committed, PageAt};
 use crate::descriptor::{ArrayId, Descriptor, Version};
 use crate::error::Result;
@@ -24,7 +24,7 @@ pub(super) struct Draft<'a> {
     pub(super) replaced: Vec<Version>,
     /// Pages written for the next state.
     pub(super) taken: Vec<u64>,
-    /// Pages written ahead that it takes over.
+    /// Spilled pages that it takes over.
     pub(super) used: BTreeSet<u64>,
     /// Pages that the next state does not refer to any more.
     pub(super) freed: Vec<u64>,
@@ -101,7 +101,7 @@ impl<'a> Draft<'a> {
                     let start = size.start_of(change.block);
                     self.store(array, change.block, &gather(bytes, start + first * PAGE..start + last * PAGE)?)?
                 }
-                PageSource::Ahead(pages) => self.take_over(pages_at(pages)),
+                PageSource::Spilled(pages) => self.take_over(pages_at(pages)),
             };
             self.replace(&mut pages[first..last], new);
         }
@@ -115,7 +115,7 @@ impl<'a> Draft<'a> {
 
     fn take_over(&mut self, pages: &[PageAt]) -> Vec<PageAt> {
         for page in pages.iter().filter_map(PageAt::file_page) {
-            assert!(self.used.insert(page), "what was written ahead to page {page} is committed in two places");
+            assert!(self.used.insert(page), "spilled page {page} is committed in two places");
         }
         pages.to_vec()
     }

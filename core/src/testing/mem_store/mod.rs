@@ -1,8 +1,8 @@
 //! A complete [`Store`] in memory.
 
-mod ahead;
 mod apply;
 mod pages;
+mod spill;
 mod state;
 mod turn;
 
@@ -12,9 +12,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use serde_json::Value;
 
-use self::ahead::{AheadId, MemAhead, ahead_of};
 use self::apply::Draft;
 use self::pages::Pages;
+use self::spill::{MemSpillArea, SpillAreaId, spill_area_of};
 use self::state::{Committed as StateData, PageAt};
 use self::turn::Baton;
 use super::MemFile;
@@ -22,12 +22,12 @@ use crate::conflict;
 use crate::descriptor::{ArrayId, Codec, Descriptor, Version};
 use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::{BlockNo, PAGE};
-use crate::store::{Ahead, BlockRecord, Change, Committed, DataFile, Snapshot, State, Store, Turn};
+use crate::store::{BlockRecord, Change, Committed, DataFile, Snapshot, SpillArea, State, Store, Turn};
 use crate::verify::{Progress, Report};
 
 /// A [`Store`] in memory that is as unkind as the contract allows: a page that no living snapshot refers to is
 /// overwritten with garbage at once and given out again first, so a reader that outstays its snapshot sees it. So is what
-/// was written ahead of a commit, once nobody holds its place, or its transaction is over.
+/// was spilled, once nobody holds its place, or its transaction is over.
 ///
 /// It has every codec: blocks of an array with one that are written whole are [`Origin::Produced`](crate::store::Origin::Produced), whatever the codec.
 ///
@@ -63,8 +63,8 @@ struct Ledger {
     snapshot: Weak<MemSnapshot>,
     pages: Pages,
     next_id: u64,
-    /// How many ever wrote ahead, and which of them are over.
-    aheads: u64,
+    /// How many spill areas there were, and which of them are over.
+    areas: u64,
     over: BTreeSet<u64>,
 }
 
@@ -84,7 +84,7 @@ impl MemStore {
     pub fn with(options: MemStoreOptions) -> MemStore {
         let file = Arc::new(MemFile::default());
         let (pages, over) = Default::default();
-        let ledger = Ledger { now: Arc::default(), snapshot: Weak::new(), pages, next_id: 1, aheads: 0, over };
+        let ledger = Ledger { now: Arc::default(), snapshot: Weak::new(), pages, next_id: 1, areas: 0, over };
         let data: Arc<dyn DataFile> = file.clone();
         MemStore(Arc::new(Inner { options, file, data, ledger: Mutex::new(ledger), baton: Baton::default() }))
     }
@@ -100,8 +100,8 @@ impl MemStore {
         (ledger.now.file_pages().count(), ledger.pages.waiting())
     }
 
-    /// Pages of the data file that were written ahead of commits yet to come.
-    pub fn pages_ahead(&self) -> usize {
+    /// Spilled pages of the data file, of commits yet to come.
+    pub fn pages_spilled(&self) -> usize {
         self.0.ledger().pages.held()
     }
 
@@ -161,7 +161,7 @@ impl Store for MemStore {
             return Ok(Committed { version: now.version, ids: Vec::new(), replaced: Vec::new() });
         }
         apply::assert_contract(change, now.version);
-        let ahead = ahead_of(&self.0, change);
+        let area = spill_area_of(&self.0, change);
         conflict::check(change, &*now)?;
         let mut draft = Draft::new(&self.0, &now, next_id);
         let applied = draft.apply(change);
@@ -175,9 +175,9 @@ impl Store for MemStore {
         ledger.now = Arc::new(draft.next);
         ledger.next_id = draft.next_id;
         ledger.snapshot = Weak::new();
-        if let Some(ahead) = ahead {
-            assert!(ledger.over.insert(ahead.0), "what one transaction wrote ahead is committed twice");
-            ledger.pages.let_go(&self.0.file, ahead, &draft.used);
+        if let Some(area) = area {
+            assert!(ledger.over.insert(area.0), "what one transaction spilled is committed twice");
+            ledger.pages.let_go(&self.0.file, area, &draft.used);
         }
         ledger.pages.retire(&self.0.file, committed.version, draft.freed);
         Ok(committed)
@@ -187,10 +187,10 @@ impl Store for MemStore {
         Ok(Box::new(self.0.baton.take()?))
     }
 
-    fn ahead(&self) -> Result<Arc<dyn Ahead>> {
+    fn spill_area(&self) -> Result<Arc<dyn SpillArea>> {
         let mut ledger = self.0.ledger();
-        ledger.aheads += 1;
-        Ok(Arc::new(MemAhead { store: self.0.clone(), id: AheadId(ledger.aheads) }))
+        ledger.areas += 1;
+        Ok(Arc::new(MemSpillArea { store: self.0.clone(), id: SpillAreaId(ledger.areas) }))
     }
 
     /// As [`check`](MemStore::check): what is in memory has no checksums.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use super::super::MemFile;
-use super::ahead::AheadId;
+use super::spill::SpillAreaId;
 use crate::descriptor::Version;
 use crate::geometry::PAGE;
 
@@ -16,8 +16,8 @@ const SCRIBBLE: u8 = 0xdb;
 pub(super) struct Pages {
     in_file: u64,
     free: BTreeSet<u64>,
-    /// Pages written ahead of a commit, and whose they are.
-    ahead: BTreeMap<u64, AheadId>,
+    /// Spilled pages, and whose they are.
+    spilled: BTreeMap<u64, SpillAreaId>,
     /// Pages that no state from that version on refers to.
     freed: Vec<(Version, Vec<u64>)>,
     /// How many snapshots of a version live.
@@ -54,33 +54,34 @@ impl Pages {
         Some(run.start)
     }
 
-    /// `pages` were written by `ahead`.
-    pub(super) fn hold(&mut self, ahead: AheadId, pages: Range<u64>) {
-        self.ahead.extend(pages.map(|page| (page, ahead)));
+    /// `pages` were written by `area`.
+    pub(super) fn hold(&mut self, area: SpillAreaId, pages: Range<u64>) {
+        self.spilled.extend(pages.map(|page| (page, area)));
     }
 
-    /// Nobody refers any more to those of `pages` that `ahead` still holds.
-    pub(super) fn let_go_some(&mut self, file: &MemFile, ahead: AheadId, pages: impl Iterator<Item = u64>) {
-        let held: Vec<u64> = pages.filter(|page| self.ahead.get(page) == Some(&ahead)).collect();
+    /// Nobody refers any more to those of `pages` that `area` still holds.
+    pub(super) fn let_go_some(&mut self, file: &MemFile, area: SpillAreaId, pages: impl Iterator<Item = u64>) {
+        let held: Vec<u64> = pages.filter(|page| self.spilled.get(page) == Some(&area)).collect();
         for page in &held {
-            self.ahead.remove(page);
+            self.spilled.remove(page);
         }
         self.give_back(file, &held);
     }
 
-    /// `ahead` is over: `used` of its pages belong to a state now, the others to nobody.
-    pub(super) fn let_go(&mut self, file: &MemFile, ahead: AheadId, used: &BTreeSet<u64>) {
+    /// `area` is over: `used` of its pages belong to a state now, the others to nobody.
+    pub(super) fn let_go(&mut self, file: &MemFile, area: SpillAreaId, used: &BTreeSet<u64>) {
         for page in used {
-            let holder = self.ahead.remove(page);
-            assert_eq!(holder, Some(ahead), "page {page} of the memory store's file is committed, but was let go");
+            let holder = self.spilled.remove(page);
+            assert_eq!(holder, Some(area), "page {page} of the memory store's file is committed, but was let go");
         }
-        let rest: Vec<u64> = self.ahead.iter().filter(|(_, holder)| **holder == ahead).map(|(page, _)| *page).collect();
-        self.let_go_some(file, ahead, rest.into_iter());
+        let rest: Vec<u64> =
+            self.spilled.iter().filter(|(_, holder)| **holder == area).map(|(page, _)| *page).collect();
+        self.let_go_some(file, area, rest.into_iter());
     }
 
-    /// Pages written ahead.
+    /// Spilled pages.
     pub(super) fn held(&self) -> usize {
-        self.ahead.len()
+        self.spilled.len()
     }
 
     /// Gives back pages that never became visible.
@@ -127,11 +128,11 @@ impl Pages {
         self.freed.iter().map(|(_, pages)| pages.len()).sum()
     }
 
-    /// Panics unless each page of the file is either in use, once, or written ahead, or waiting, or free.
+    /// Panics unless each page of the file is either in use, once, or spilled, or waiting, or free.
     pub(super) fn check(&self, in_use: impl Iterator<Item = u64>) {
         let mut seen = self.free.clone();
         let waiting = self.freed.iter().flat_map(|(_, pages)| pages.iter().copied());
-        for page in in_use.chain(waiting).chain(self.ahead.keys().copied()) {
+        for page in in_use.chain(waiting).chain(self.spilled.keys().copied()) {
             assert!(seen.insert(page), "page {page} of the memory store's file has two owners");
         }
         assert_eq!(seen, (0..self.in_file).collect(), "pages of the memory store's file were lost");

@@ -348,7 +348,7 @@ pub fn an_error_in_the_bytes_leaves_everything_as_it_was(make: MakeStore<'_>) {
                 bytes,
             });
         }
-        store.commit(&Change { base: change.base, arrays, ahead: None }, None)
+        store.commit(&Change { base: change.base, arrays, spill_area: None }, None)
     });
     assert!(outcome.expect_err("no bytes").is_corrupt());
     before.assert_same(&photograph::of(&*store.now()), "a failed commit");

@@ -1,11 +1,11 @@
 //! What every [`Store`] must do. [`store_suite!`](crate::store_suite) makes a test of each property.
 
-pub mod ahead;
 pub mod conflicts;
 pub mod content;
 pub mod isolation;
 pub mod metadata;
 mod photograph;
+pub mod spill;
 pub mod turn;
 
 use std::any::Any;
@@ -134,11 +134,11 @@ macro_rules! store_suite {
             a_commit_says_ids_and_what_it_replaced, an_array_without_elements_is_an_array;
             turn: the_holder_of_the_turn_commits, the_turn_makes_others_wait,
             another_transaction_of_the_holders_thread_is_refused, commits_of_many_threads_all_land;
-            ahead: what_is_written_ahead_is_invisible_until_the_commit, sources_mix_in_one_block,
+            spill: spilled_pages_are_invisible_until_the_commit, sources_mix_in_one_block,
             a_part_of_what_was_written_is_committed, dropped_without_a_commit_it_leaves_nothing,
-            several_write_ahead_at_once, a_conflict_leaves_what_was_written_ahead,
-            a_place_is_used_again_only_when_nobody_holds_it, several_threads_write_ahead_at_once,
-            an_extent_written_ahead_is_where_it_says, blocks_with_a_codec_read_as_they_were_written;
+            several_transactions_spill_at_once, a_conflict_leaves_the_spilled_pages,
+            a_place_is_used_again_only_when_nobody_holds_it, several_threads_spill_at_once,
+            a_spilled_extent_is_where_it_says, blocks_with_a_codec_read_as_they_were_written;
         }
     };
     ($make:expr; $($group:ident: $($name:ident),+;)+) => {

@@ -1,4 +1,4 @@
-//! Writing ahead of a commit, as unkind as the rest: what is given back is scribbled over at once and given out first.
+//! Spilled pages, as unkind as the rest: what is given back is scribbled over at once and given out first.
 
 use std::any::Any;
 use std::collections::BTreeSet;
@@ -9,45 +9,45 @@ use super::state::PageAt;
 use crate::descriptor::Descriptor;
 use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::PAGE;
-use crate::store::{Ahead, AheadPages, AheadPlace, Change, PageSource};
+use crate::store::{Change, PageSource, SpillArea, SpillSlot, SpilledPages};
 
 /// A plain write of more pages comes back in two runs, as it may.
 const MOST_IN_ONE_RUN: u32 = 4;
 
 /// Which of those of a store; never the same again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct AheadId(pub(super) u64);
+pub(super) struct SpillAreaId(pub(super) u64);
 
-pub(super) struct MemAhead {
+pub(super) struct MemSpillArea {
     pub(super) store: Arc<Inner>,
-    pub(super) id: AheadId,
+    pub(super) id: SpillAreaId,
 }
 
-impl MemAhead {
+impl MemSpillArea {
     /// Writes pages that follow each other in the file.
-    fn write_run(&self, first_page: u32, bytes: &[u8]) -> Result<AheadPages> {
+    fn write_run(&self, first_page: u32, bytes: &[u8]) -> Result<SpilledPages> {
         let capacity = self.store.options.capacity_pages;
         let mut ledger = self.store.ledger();
         let start =
             ledger.pages.store(&self.store.file, bytes, capacity).ok_or_else(|| self.store.full(bytes.len()))?;
         let pages = start..start + (bytes.len() / PAGE) as u64;
         ledger.pages.hold(self.id, pages.clone());
-        Ok(self.place(first_page, pages.map(PageAt::File).collect(), bytes))
+        Ok(self.slot(first_page, pages.map(PageAt::File).collect(), bytes))
     }
 
     fn assert_open(&self) {
-        assert!(!self.store.ledger().over.contains(&self.id.0), "a write ahead of a commit that is over");
+        assert!(!self.store.ledger().over.contains(&self.id.0), "a spill for a commit that is over");
     }
 
-    fn place(&self, first_page: u32, at: Vec<PageAt>, bytes: &[u8]) -> AheadPages {
+    fn slot(&self, first_page: u32, at: Vec<PageAt>, bytes: &[u8]) -> SpilledPages {
         let pages = first_page..first_page + at.len() as u32;
-        let place = MemPlace { store: self.store.clone(), id: self.id, first_page, at, written: bytes.into() };
-        AheadPages { pages, place: Arc::new(place) }
+        let slot = MemSpillSlot { store: self.store.clone(), id: self.id, first_page, at, written: bytes.into() };
+        SpilledPages { pages, slot: Arc::new(slot) }
     }
 }
 
-impl Ahead for MemAhead {
-    fn write(&self, array: &Descriptor, first_page: u32, bytes: &[u8]) -> Result<Vec<AheadPages>> {
+impl SpillArea for MemSpillArea {
+    fn write(&self, array: &Descriptor, first_page: u32, bytes: &[u8]) -> Result<Vec<SpilledPages>> {
         let pages = (bytes.len() / PAGE) as u32;
         assert!(!bytes.is_empty() && bytes.len().is_multiple_of(PAGE), "{} bytes are not whole pages", bytes.len());
         let of_block = array.block_size.pages();
@@ -60,7 +60,7 @@ impl Ahead for MemAhead {
         Ok(vec![self.write_run(first_page, front)?, self.write_run(first_page + pages / 2, back)?])
     }
 
-    fn write_packed(&self, array: &Descriptor, block: &[u8], plain_pages: u32) -> Result<Option<AheadPages>> {
+    fn write_packed(&self, array: &Descriptor, block: &[u8], plain_pages: u32) -> Result<Option<SpilledPages>> {
         assert_eq!(block.len(), array.block_size.bytes(), "bytes of a block that is to be compressed");
         let with_bytes = block.chunks_exact(PAGE).filter(|page| page.iter().any(|byte| *byte != 0)).count();
         assert!(plain_pages as usize >= with_bytes, "{plain_pages} pages of a block of which {with_bytes} have bytes");
@@ -69,7 +69,7 @@ impl Ahead for MemAhead {
             return Ok(None);
         }
         let at = block.chunks_exact(PAGE).map(|page| PageAt::Produced(page.into())).collect();
-        Ok(Some(self.place(0, at, block)))
+        Ok(Some(self.slot(0, at, block)))
     }
 
     fn as_any(&self) -> &dyn Any {
@@ -77,7 +77,7 @@ impl Ahead for MemAhead {
     }
 }
 
-impl Drop for MemAhead {
+impl Drop for MemSpillArea {
     fn drop(&mut self) {
         let mut ledger = self.store.ledger();
         let ledger = &mut *ledger;
@@ -86,16 +86,16 @@ impl Drop for MemAhead {
     }
 }
 
-pub(super) struct MemPlace {
+pub(super) struct MemSpillSlot {
     store: Arc<Inner>,
-    id: AheadId,
+    id: SpillAreaId,
     first_page: u32,
     at: Vec<PageAt>,
-    /// What was written: where that is not found any more, the place is somebody else's.
+    /// What was written: where that is not found any more, the slot is somebody else's.
     written: Box<[u8]>,
 }
 
-impl AheadPlace for MemPlace {
+impl SpillSlot for MemSpillSlot {
     fn read(&self, first_page: u32, buf: &mut [u8]) -> Result<()> {
         let first = (first_page - self.first_page) as usize;
         let written = &self.written[first * PAGE..][..buf.len()];
@@ -103,7 +103,7 @@ impl AheadPlace for MemPlace {
             page.read(&*self.store.file, buf)?;
         }
         if *buf != *written {
-            let text = format!("what was written ahead to page {first_page} of a block is not there any more");
+            let text = format!("what was spilled from page {first_page} of a block on is not there any more");
             return Err(Error::new(ErrorKind::Corrupt, text));
         }
         Ok(())
@@ -121,7 +121,7 @@ impl AheadPlace for MemPlace {
     }
 }
 
-impl Drop for MemPlace {
+impl Drop for MemSpillSlot {
     fn drop(&mut self) {
         let pages = self.at.iter().filter_map(PageAt::file_page);
         self.store.ledger().pages.let_go_some(&self.store.file, self.id, pages);
@@ -132,34 +132,34 @@ impl Drop for MemPlace {
 ///
 /// # Panics
 /// If they were not written by this store.
-pub(super) fn pages_at(pages: &AheadPages) -> &[PageAt] {
-    let place = place_of(pages);
-    let first = (pages.pages.start - place.first_page) as usize;
-    &place.at[first..][..pages.pages.len()]
+pub(super) fn pages_at(pages: &SpilledPages) -> &[PageAt] {
+    let slot = slot_of(pages);
+    let first = (pages.pages.start - slot.first_page) as usize;
+    &slot.at[first..][..pages.pages.len()]
 }
 
-fn place_of(pages: &AheadPages) -> &MemPlace {
-    pages.place.as_any().downcast_ref().expect("a place that was written ahead in another kind of store")
+fn slot_of(pages: &SpilledPages) -> &MemSpillSlot {
+    pages.slot.as_any().downcast_ref().expect("a slot of another kind of store")
 }
 
 /// The one whose places `change` refers to.
 ///
 /// # Panics
 /// If it refers to places of others, or to some without saying whose, or to what its transaction gave away already.
-pub(super) fn ahead_of(store: &Arc<Inner>, change: &Change<'_>) -> Option<AheadId> {
-    let ahead = change.ahead.map(|ahead| {
-        let ahead: &MemAhead = ahead.as_any().downcast_ref().expect("written ahead in another kind of store");
-        assert!(Arc::ptr_eq(&ahead.store, store), "written ahead in another store");
-        ahead.id
+pub(super) fn spill_area_of(store: &Arc<Inner>, change: &Change<'_>) -> Option<SpillAreaId> {
+    let area = change.spill_area.map(|area| {
+        let area: &MemSpillArea = area.as_any().downcast_ref().expect("spilled in another kind of store");
+        assert!(Arc::ptr_eq(&area.store, store), "spilled in another store");
+        area.id
     });
     let runs = change.arrays.iter().flat_map(|array| &array.blocks).flat_map(|block| &block.pages);
     for run in runs {
-        if let PageSource::Ahead(pages) = &run.source {
-            assert_eq!(run.pages, pages.pages, "changed pages and those that were written ahead for them");
-            let place = place_of(pages);
-            assert!(Arc::ptr_eq(&place.store, store), "a place in another store");
-            assert_eq!(Some(place.id), ahead, "pages {:?} were written ahead by another transaction", run.pages);
+        if let PageSource::Spilled(pages) = &run.source {
+            assert_eq!(run.pages, pages.pages, "changed pages and those that were spilled for them");
+            let slot = slot_of(pages);
+            assert!(Arc::ptr_eq(&slot.store, store), "a slot in another store");
+            assert_eq!(Some(slot.id), area, "pages {:?} were spilled by another transaction", run.pages);
         }
     }
-    ahead
+    area
 }

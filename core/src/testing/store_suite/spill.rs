@@ -1,4 +1,4 @@
-//! What is written ahead of a commit.
+//! Spilling.
 
 use std::thread;
 
@@ -7,18 +7,18 @@ use super::{MakeStore, StoreFixture, photograph};
 use crate::descriptor::{Codec, Descriptor};
 use crate::error::{ErrorKind, Result};
 use crate::geometry::{BlockNo, BlockSize, PAGE};
-use crate::store::{Ahead, AheadPages, ArrayChange, Change, Committed, Origin, PageRun, PageSource, Snapshot};
+use crate::store::{ArrayChange, Change, Committed, Origin, PageRun, PageSource, Snapshot, SpillArea, SpilledPages};
 
 /// The pages of those tags, one behind the other.
 fn bytes_of(tags: impl Iterator<Item = u64>) -> Vec<u8> {
     tags.flat_map(page_of).collect()
 }
 
-/// Writes pages ahead: `tag` and those after it.
+/// Spills pages: `tag` and those after it.
 #[track_caller]
-fn write(ahead: &dyn Ahead, array: &Descriptor, first: u32, pages: u32, tag: u64) -> Vec<AheadPages> {
+fn write(area: &dyn SpillArea, array: &Descriptor, first: u32, pages: u32, tag: u64) -> Vec<SpilledPages> {
     let bytes = bytes_of(tag..tag + u64::from(pages));
-    let written = ahead.write(array, first, &bytes).expect("room");
+    let written = area.write(array, first, &bytes).expect("room");
     let mut at = first;
     for run in &written {
         assert!(run.pages.start == at && at < run.pages.end, "{written:?} of {pages} pages from {first} on");
@@ -30,12 +30,12 @@ fn write(ahead: &dyn Ahead, array: &Descriptor, first: u32, pages: u32, tag: u64
 
 /// Whether all of it reads as it was written.
 #[track_caller]
-fn assert_reads(written: &[AheadPages], tag_of_first: u64) {
+fn assert_reads(written: &[SpilledPages], tag_of_first: u64) {
     let first = written[0].pages.start;
     for run in written {
         for from in run.pages.clone() {
             let mut read = vec![0xee; (run.pages.end - from) as usize * PAGE];
-            run.place.read(from, &mut read).expect("reading what was written ahead");
+            run.slot.read(from, &mut read).expect("reading spilled pages");
             let tag = |page: u32| tag_of_first + u64::from(page - first);
             assert!(read == bytes_of((from..run.pages.end).map(tag)), "pages from {from} on of {run:?}");
         }
@@ -45,8 +45,8 @@ fn assert_reads(written: &[AheadPages], tag_of_first: u64) {
 /// A block that a commit lays pages over.
 struct Laid(u64, Vec<PageRun>);
 
-fn ahead_runs(written: &[AheadPages]) -> Vec<PageRun> {
-    let source = |pages: &AheadPages| PageSource::Ahead(pages.clone());
+fn spilled_runs(written: &[SpilledPages]) -> Vec<PageRun> {
+    let source = |pages: &SpilledPages| PageSource::Spilled(pages.clone());
     written.iter().map(|pages| PageRun { pages: pages.pages.clone(), source: source(pages) }).collect()
 }
 
@@ -55,7 +55,7 @@ fn commit(
     store: &StoreFixture,
     base: &dyn Snapshot,
     edit: Edit,
-    ahead: &dyn Ahead,
+    area: &dyn SpillArea,
     blocks: &[Laid],
 ) -> Result<Committed> {
     // A page of zeros gives each block an entry, in which it is then replaced.
@@ -83,7 +83,7 @@ fn commit(
                 ..*array
             });
         }
-        store.commit(&Change { base: change.base, arrays, ahead: Some(ahead) }, None)
+        store.commit(&Change { base: change.base, arrays, spill_area: Some(area) }, None)
     })
 }
 
@@ -109,18 +109,18 @@ fn tags(from: u64) -> Vec<Option<u64>> {
     (0..16).map(|page| Some(from + page)).collect()
 }
 
-/// Nobody sees what is written ahead until it is committed; then everybody does, and after opening again.
-pub fn what_is_written_ahead_is_invisible_until_the_commit(make: MakeStore<'_>) {
+/// Spilled pages are in no snapshot until they are committed; then in every one, and after opening again.
+pub fn spilled_pages_are_invisible_until_the_commit(make: MakeStore<'_>) {
     let mut store = make();
     let base = store.with_array(3);
     let before = photograph::of(&*base);
-    let ahead = store.ahead().expect("ahead");
-    let written = write(&*ahead, &array(&*base), 0, 16, 100);
+    let area = store.spill_area().expect("a spill area");
+    let written = write(&*area, &array(&*base), 0, 16, 100);
     assert_reads(&written, 100);
-    before.assert_same_content(&photograph::of(&*store.now()), "written ahead");
-    commit(&store, &*base, Edit::of(&*base, "a"), &*ahead, &[Laid(1, ahead_runs(&written))]).expect("a commit");
+    before.assert_same_content(&photograph::of(&*store.now()), "spilled");
+    commit(&store, &*base, Edit::of(&*base, "a"), &*area, &[Laid(1, spilled_runs(&written))]).expect("a commit");
     before.assert_same_content(&photograph::of(&*base), "an older snapshot");
-    drop((ahead, written, base));
+    drop((area, written, base));
     for _ in 0..2 {
         let now = store.now();
         photograph::of(&*now);
@@ -131,17 +131,17 @@ pub fn what_is_written_ahead_is_invisible_until_the_commit(make: MakeStore<'_>) 
     }
 }
 
-/// Pages written ahead, pages from memory, zeros, and what was stored, side by side in one block.
+/// Spilled pages, pages from memory, zeros, and what was stored, side by side in one block.
 pub fn sources_mix_in_one_block(make: MakeStore<'_>) {
     let store = make();
     let base = store.with_array(1);
     store.pass(&*base, &[Edit::of(&*base, "a").block(&*base, 0, 1000)]);
     let base = store.now();
-    let ahead = store.ahead().expect("ahead");
-    let (one, other) = (write(&*ahead, &array(&*base), 2, 3, 200), write(&*ahead, &array(&*base), 9, 2, 300));
-    let runs: Vec<PageRun> = [one, other].iter().flat_map(|written| ahead_runs(written)).collect();
+    let area = store.spill_area().expect("a spill area");
+    let (one, other) = (write(&*area, &array(&*base), 2, 3, 200), write(&*area, &array(&*base), 9, 2, 300));
+    let runs: Vec<PageRun> = [one, other].iter().flat_map(|written| spilled_runs(written)).collect();
     let edit = Edit::of(&*base, "a").page(&*base, 0, 1, 7).zero(&*base, 0, 6).page(&*base, 0, 11, 8);
-    commit(&store, &*base, edit, &*ahead, &[Laid(0, runs)]).expect("a commit");
+    commit(&store, &*base, edit, &*area, &[Laid(0, runs)]).expect("a commit");
     let mut expected = tags(1000);
     expected[1] = Some(7);
     expected[2..5].copy_from_slice(&[Some(200), Some(201), Some(202)]);
@@ -155,17 +155,17 @@ pub fn sources_mix_in_one_block(make: MakeStore<'_>) {
 pub fn a_part_of_what_was_written_is_committed(make: MakeStore<'_>) {
     let store = make();
     let base = store.with_array(60);
-    let ahead = store.ahead().expect("ahead");
-    let written = write(&*ahead, &array(&*base), 0, 16, 100);
+    let area = store.spill_area().expect("a spill area");
+    let written = write(&*area, &array(&*base), 0, 16, 100);
     let mut runs = Vec::new();
     for run in &written {
         for page in run.pages.clone().filter(|page| page % 3 > 0) {
-            runs.push(PageRun { pages: page..page + 1, source: PageSource::Ahead(run.part(page..page + 1)) });
+            runs.push(PageRun { pages: page..page + 1, source: PageSource::Spilled(run.part(page..page + 1)) });
         }
     }
     let edit = (1..60).fold(Edit::of(&*base, "a"), |edit, n| edit.block(&*base, n, 1000 * n));
-    commit(&store, &*base, edit, &*ahead, &[Laid(0, runs)]).expect("a commit");
-    drop((ahead, written, base));
+    commit(&store, &*base, edit, &*area, &[Laid(0, runs)]).expect("a commit");
+    drop((area, written, base));
     let now = store.now();
     photograph::of(&*now);
     let expected: Vec<_> = (0..16).map(|page| (page % 3 > 0).then_some(100 + page)).collect();
@@ -183,13 +183,13 @@ pub fn dropped_without_a_commit_it_leaves_nothing(make: MakeStore<'_>) {
     drop(base);
     let before = photograph::of(&*store.now());
     for round in 0..3 {
-        let ahead = store.ahead().expect("ahead");
-        let written = write(&*ahead, &array(&*store.now()), 0, 16, 100 * round);
+        let area = store.spill_area().expect("a spill area");
+        let written = write(&*area, &array(&*store.now()), 0, 16, 100 * round);
         // Either may go first.
         if round == 1 {
-            drop((written, ahead))
+            drop((written, area))
         } else {
-            drop((ahead, written))
+            drop((area, written))
         }
         before.assert_same_content(&photograph::of(&*store.now()), "an abort");
     }
@@ -198,21 +198,21 @@ pub fn dropped_without_a_commit_it_leaves_nothing(make: MakeStore<'_>) {
 }
 
 /// Each of several has its own places, and commits them or not.
-pub fn several_write_ahead_at_once(make: MakeStore<'_>) {
+pub fn several_transactions_spill_at_once(make: MakeStore<'_>) {
     let store = make();
     let base = store.with_array(4);
-    let aheads: Vec<_> = (0..4).map(|_| store.ahead().expect("ahead")).collect();
+    let areas: Vec<_> = (0..4).map(|_| store.spill_area().expect("a spill area")).collect();
     let array = array(&*base);
-    let written: Vec<_> = (0..).zip(&aheads).map(|(n, ahead)| write(&**ahead, &array, 0, 16, 100 * n)).collect();
+    let written: Vec<_> = (0..).zip(&areas).map(|(n, area)| write(&**area, &array, 0, 16, 100 * n)).collect();
     for (n, written) in (0..).zip(&written) {
         assert_reads(written, 100 * n);
     }
     for n in [2, 0, 3] {
-        let laid = Laid(n as u64, ahead_runs(&written[n]));
-        commit(&store, &*base, Edit::of(&*base, "a"), &*aheads[n], &[laid]).expect("different blocks");
+        let laid = Laid(n as u64, spilled_runs(&written[n]));
+        commit(&store, &*base, Edit::of(&*base, "a"), &*areas[n], &[laid]).expect("different blocks");
     }
     assert_reads(&written[1], 100);
-    drop((aheads, written));
+    drop((areas, written));
     let now = store.now();
     photograph::of(&*now);
     for n in [0, 2, 3] {
@@ -222,22 +222,22 @@ pub fn several_write_ahead_at_once(make: MakeStore<'_>) {
 }
 
 /// Who loses may drop what it wrote, or commit it on top of what won.
-pub fn a_conflict_leaves_what_was_written_ahead(make: MakeStore<'_>) {
+pub fn a_conflict_leaves_the_spilled_pages(make: MakeStore<'_>) {
     let store = make();
     let base = store.with_array(2);
-    let ahead = store.ahead().expect("ahead");
-    let written = write(&*ahead, &array(&*base), 0, 16, 100);
-    let more = write(&*ahead, &array(&*base), 0, 16, 200);
+    let area = store.spill_area().expect("a spill area");
+    let written = write(&*area, &array(&*base), 0, 16, 100);
+    let more = write(&*area, &array(&*base), 0, 16, 200);
     store.pass(&*base, &[Edit::of(&*base, "a").page(&*base, 0, 5, 1)]);
     let before = photograph::of(&*store.now());
-    let laid = [Laid(0, ahead_runs(&written)), Laid(1, ahead_runs(&more))];
-    let error = commit(&store, &*base, Edit::of(&*base, "a"), &*ahead, &laid).expect_err("a conflict");
+    let laid = [Laid(0, spilled_runs(&written)), Laid(1, spilled_runs(&more))];
+    let error = commit(&store, &*base, Edit::of(&*base, "a"), &*area, &laid).expect_err("a conflict");
     assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
     before.assert_same_content(&photograph::of(&*store.now()), "a conflict");
     assert_reads(&written, 100);
     assert_reads(&more, 200);
     let now = store.now();
-    commit(&store, &*now, Edit::of(&*now, "a"), &*ahead, &laid[..1]).expect("nothing stands against it now");
+    commit(&store, &*now, Edit::of(&*now, "a"), &*area, &laid[..1]).expect("nothing stands against it now");
     photograph::of(&*store.now());
     assert_pages(&*store.now(), 0, &tags(100));
     assert_pages(&*store.now(), 1, &[None; 16]);
@@ -248,9 +248,9 @@ pub fn a_place_is_used_again_only_when_nobody_holds_it(make: MakeStore<'_>) {
     let store = make();
     let base = store.with_array(8);
     let array = array(&*base);
-    let ahead = store.ahead().expect("ahead");
+    let area = store.spill_area().expect("a spill area");
     let mut rng = Rng::new(7);
-    let mut held: Vec<(u64, Vec<AheadPages>)> = Vec::new();
+    let mut held: Vec<(u64, Vec<SpilledPages>)> = Vec::new();
     for n in 0..300 {
         if held.len() > 6 || (rng.one_in(3) && !held.is_empty()) {
             let (tag, written) = held.swap_remove(rng.below(held.len()));
@@ -258,17 +258,17 @@ pub fn a_place_is_used_again_only_when_nobody_holds_it(make: MakeStore<'_>) {
         }
         let pages = 1 + rng.below(16) as u32;
         let first = rng.below(17 - pages as usize) as u32;
-        held.push((100 * n, write(&*ahead, &array, first, pages, 100 * n)));
-        let extents = |written: &[AheadPages]| -> Vec<u64> {
-            written.iter().flat_map(|run| run.pages.clone().filter_map(|page| run.place.extent(page))).collect()
+        held.push((100 * n, write(&*area, &array, first, pages, 100 * n)));
+        let extents = |written: &[SpilledPages]| -> Vec<u64> {
+            written.iter().flat_map(|run| run.pages.clone().filter_map(|page| run.slot.extent(page))).collect()
         };
         let mut all: Vec<u64> = held.iter().flat_map(|(_, written)| extents(written)).collect();
         all.sort_unstable();
         assert!(all.windows(2).all(|pair| pair[0] != pair[1]), "two places in one page of the file");
     }
     held.truncate(8);
-    let laid: Vec<Laid> = (0..).zip(&held).map(|(n, (_, written))| Laid(n, ahead_runs(written))).collect();
-    commit(&store, &*base, Edit::of(&*base, "a"), &*ahead, &laid).expect("a commit");
+    let laid: Vec<Laid> = (0..).zip(&held).map(|(n, (_, written))| Laid(n, spilled_runs(written))).collect();
+    commit(&store, &*base, Edit::of(&*base, "a"), &*area, &laid).expect("a commit");
     let now = store.now();
     photograph::of(&*now);
     for (block, (tag, written)) in (0..).zip(&held) {
@@ -282,19 +282,19 @@ pub fn a_place_is_used_again_only_when_nobody_holds_it(make: MakeStore<'_>) {
 }
 
 /// Many threads write at once, and each finds what it wrote.
-pub fn several_threads_write_ahead_at_once(make: MakeStore<'_>) {
+pub fn several_threads_spill_at_once(make: MakeStore<'_>) {
     let store = make();
     let base = store.with_array(64);
     let array = array(&*base);
-    let ahead = store.ahead().expect("ahead");
-    let written: Vec<Vec<AheadPages>> = thread::scope(|scope| {
+    let area = store.spill_area().expect("a spill area");
+    let written: Vec<Vec<SpilledPages>> = thread::scope(|scope| {
         let threads: Vec<_> = (0..4)
             .map(|thread| {
-                let (ahead, array) = (&ahead, &array);
+                let (area, array) = (&area, &array);
                 scope.spawn(move || {
                     let of_thread = (16 * thread..16 * (thread + 1)).map(|block| {
-                        drop(write(&**ahead, array, 3, 5, 9999));
-                        write(&**ahead, array, 0, 16, 100 * block)
+                        drop(write(&**area, array, 3, 5, 9999));
+                        write(&**area, array, 0, 16, 100 * block)
                     });
                     of_thread.collect::<Vec<_>>()
                 })
@@ -302,8 +302,8 @@ pub fn several_threads_write_ahead_at_once(make: MakeStore<'_>) {
             .collect();
         threads.into_iter().flat_map(|thread| thread.join().expect("no panic")).collect()
     });
-    let laid: Vec<Laid> = (0..).zip(&written).map(|(n, written)| Laid(n, ahead_runs(written))).collect();
-    commit(&store, &*base, Edit::of(&*base, "a"), &*ahead, &laid).expect("a commit");
+    let laid: Vec<Laid> = (0..).zip(&written).map(|(n, written)| Laid(n, spilled_runs(written))).collect();
+    commit(&store, &*base, Edit::of(&*base, "a"), &*area, &laid).expect("a commit");
     let now = store.now();
     photograph::of(&*now);
     for block in 0..64 {
@@ -312,23 +312,23 @@ pub fn several_threads_write_ahead_at_once(make: MakeStore<'_>) {
 }
 
 /// What may be mapped is where it says, byte for byte; and so it is in the state that a commit makes.
-pub fn an_extent_written_ahead_is_where_it_says(make: MakeStore<'_>) {
+pub fn a_spilled_extent_is_where_it_says(make: MakeStore<'_>) {
     let store = make();
     let base = store.with_array(1);
-    let ahead = store.ahead().expect("ahead");
+    let area = store.spill_area().expect("a spill area");
     let bytes = bytes_of(100..116);
-    let written = ahead.write(&array(&*base), 0, &bytes).expect("room");
+    let written = area.write(&array(&*base), 0, &bytes).expect("room");
     let mut extents = Vec::new();
     for run in &written {
         for page in run.pages.clone() {
-            let offset = run.place.extent(page).expect("written plain");
+            let offset = run.slot.extent(page).expect("written plain");
             let mut in_file = vec![0; PAGE];
             base.file().read_at(offset, &mut in_file).expect("in the file");
             assert!(in_file == page_of(100 + u64::from(page)), "page {page}");
             extents.push(offset);
         }
     }
-    commit(&store, &*base, Edit::of(&*base, "a"), &*ahead, &[Laid(0, ahead_runs(&written))]).expect("a commit");
+    commit(&store, &*base, Edit::of(&*base, "a"), &*area, &[Laid(0, spilled_runs(&written))]).expect("a commit");
     let now = store.now();
     let record = now.block(array(&*now).id, BlockNo(0)).expect("block").expect("there");
     let stored = record.segments.iter().flat_map(|segment| match segment.origin {
@@ -348,22 +348,22 @@ pub fn blocks_with_a_codec_read_as_they_were_written(make: MakeStore<'_>) {
     store.pass(&*store.now(), &[Edit::create("a", Descriptor { codec, ..array_of(3) })]);
     let base = store.now();
     let array = array(&*base);
-    let ahead = store.ahead().expect("ahead");
+    let area = store.spill_area().expect("a spill area");
     // Bytes that shrink.
     let block: Vec<u8> = (0..BlockSize::MIN.bytes()).map(|at| (at / 1000) as u8 + 1).collect();
-    let whole: Vec<AheadPages> = ahead.write_packed(&array, &block, 16).expect("room").into_iter().collect();
+    let whole: Vec<SpilledPages> = area.write_packed(&array, &block, 16).expect("room").into_iter().collect();
     assert!(matches!(&whole[..], [all] if all.pages == (0..16)), "{whole:?}");
-    let plain = ahead.write(&array, 0, &block).expect("room");
-    let part = ahead.write(&array, 2, &block[2 * PAGE..7 * PAGE]).expect("room");
-    let is_mapped = |run: &AheadPages| run.place.extent(run.pages.start).is_some();
+    let plain = area.write(&array, 0, &block).expect("room");
+    let part = area.write(&array, 2, &block[2 * PAGE..7 * PAGE]).expect("room");
+    let is_mapped = |run: &SpilledPages| run.slot.extent(run.pages.start).is_some();
     assert!(!whole.iter().any(is_mapped) && plain.iter().chain(&part).all(is_mapped), "{whole:?} {plain:?} {part:?}");
     for run in whole.iter().chain(&plain).chain(&part) {
         let mut read = vec![0; run.pages.len() * PAGE];
-        run.place.read(run.pages.start, &mut read).expect("reading");
+        run.slot.read(run.pages.start, &mut read).expect("reading");
         assert!(read == block[run.pages.start as usize * PAGE..run.pages.end as usize * PAGE], "{run:?}");
     }
-    let laid = [Laid(0, ahead_runs(&whole)), Laid(1, ahead_runs(&plain)), Laid(2, ahead_runs(&part))];
-    commit(&store, &*base, Edit::of(&*base, "a"), &*ahead, &laid).expect("a commit");
+    let laid = [Laid(0, spilled_runs(&whole)), Laid(1, spilled_runs(&plain)), Laid(2, spilled_runs(&part))];
+    commit(&store, &*base, Edit::of(&*base, "a"), &*area, &laid).expect("a commit");
     let now = store.now();
     photograph::of(&*now);
     for (n, pages) in [(0, 0..16), (1, 0..16), (2, 2..7)] {

@@ -1,4 +1,4 @@
-//! What is written ahead of a commit: by `flush`, by savepoints, and where memory is short.
+//! Spilling: by `flush`, by savepoints, and where memory is short.
 
 mod support;
 
@@ -91,7 +91,7 @@ fn a_view_larger_than_the_budget_is_written_again_and_again() {
 }
 
 #[test]
-fn an_abort_after_writing_ahead_leaves_nothing() {
+fn an_abort_after_a_spill_leaves_nothing() {
     let world = World::within(within(2));
     let transaction = world.engine.begin().unwrap();
     let mut writer = transaction.create("b", array_of(9)).unwrap();
@@ -133,7 +133,7 @@ fn without_spilling_under_views_memory_grows_until_the_next_safe_point() {
 
 /// Windows over old, mapped data: no fault tells of a write to it.
 #[test]
-fn windows_over_mapped_data_are_written_ahead_as_they_follow_each_other() {
+fn windows_over_mapped_data_are_spilled_as_they_follow_each_other() {
     let world = World::within(within(4));
     let transaction = world.engine.begin().unwrap();
     drop(transaction.create("b", array_of(40)).unwrap());
@@ -167,7 +167,7 @@ fn a_disk_that_is_full_fails_the_transaction_and_no_access() {
         let mut writer = transaction.create("b", array_of(9)).unwrap();
         writer.expose_mut(0..9 * BLOCK).unwrap();
         let span = world.memory.span_at(writer.base().unwrap());
-        world.failing.fail(StoreOp::WriteAhead, 0, ErrorKind::StoreFull);
+        world.failing.fail(StoreOp::Spill, 0, ErrorKind::StoreFull);
         span.store(0, &[3; 9 * BLOCK]).unwrap();
         assert!(span.load(0..9 * BLOCK).unwrap().iter().all(|&b| b == 3));
         assert_eq!(world.failing.pending(), 0);
@@ -246,14 +246,14 @@ fn windows_follow_each_other_and_show_what_earlier_ones_changed() {
     }
 }
 
-/// What was written ahead before the disk was full is in memory still, where it may be overwritten with zeros.
+/// Pages that were spilled before the disk was full are in memory still, where they may be overwritten with zeros.
 #[test]
 fn zeros_written_after_a_flush_that_failed_are_committed() {
     for delivers_faults in [true, false] {
         let world = World::with(SimOptions { delivers_faults, ..SimOptions::default() }, |_, _| ());
         let transaction = world.engine.begin().unwrap();
         world.write(&transaction, 0, &[7; 2 * BLOCK]);
-        world.failing.fail(StoreOp::WriteAhead, 1, ErrorKind::StoreFull);
+        world.failing.fail(StoreOp::Spill, 1, ErrorKind::StoreFull);
         assert!(transaction.open("a").unwrap().flush().unwrap_err().is_store_full());
         world.write(&transaction, 0, &[0; PAGE]);
         transaction.commit(None).unwrap();
@@ -301,7 +301,7 @@ fn holes_that_somebody_read_before_count_in_the_budget_of_who_writes_to_them() {
 
 /// Readers and transactions each leave a span that idles; which of them the transaction gets again is not known.
 #[test]
-fn after_a_rollback_a_span_that_a_reader_left_shows_what_is_written_ahead() {
+fn after_a_rollback_a_span_that_a_reader_left_shows_the_spilled_pages() {
     for copy in [false, true] {
         let world = World::within(EngineOptions { copy, ..EngineOptions::default() });
         let transaction = world.engine.begin().unwrap();
@@ -321,12 +321,12 @@ fn after_a_rollback_a_span_that_a_reader_left_shows_what_is_written_ahead() {
     }
 }
 
-/// Panics when something is written ahead.
+/// Panics when something is spilled.
 struct Panicking;
 
 impl Watch for Panicking {
     fn before(&self, op: StoreOp, _: usize) -> Result<()> {
-        assert_ne!(op, StoreOp::WriteAhead, "as the test asks");
+        assert_ne!(op, StoreOp::Spill, "as the test asks");
         Ok(())
     }
 }

@@ -1,13 +1,13 @@
-//! Writing ahead of a commit (DESIGN §5 and §6): to chunks that nobody else can have, outside every lock.
+//! The spill area (DESIGN §5 and §6): to chunks that nobody else can have, outside every lock.
 
 mod claim;
-mod place;
+mod slot;
 mod unused;
 
 use std::any::Any;
 use std::sync::Arc;
 
-use bigarray_core::store::{Ahead, AheadPages};
+use bigarray_core::store::{SpillArea, SpilledPages};
 use bigarray_core::{Descriptor, Error, ErrorKind, PAGE, Result};
 
 use crate::alloc::{CHUNK_PAGES, Run};
@@ -18,64 +18,64 @@ use crate::record::{StoredSegment, Unit};
 use crate::shared::Shared;
 use claim::Writing;
 pub(crate) use claim::{Claim, Committing};
-pub(crate) use place::Place;
+pub(crate) use slot::LmdbSpillSlot;
 use unused::Pages;
 pub(crate) use unused::runs_of;
 
-/// What one transaction writes ahead. Dropped without a commit it gives the chunks back.
-pub(crate) struct LmdbAhead {
+/// Where one transaction spills. Dropped without a commit it gives the chunks back.
+pub(crate) struct LmdbSpillArea {
     pub(crate) claim: Arc<Claim>,
 }
 
-impl LmdbAhead {
-    pub(crate) fn new(shared: &Arc<Shared>) -> LmdbAhead {
-        LmdbAhead { claim: Arc::new(Claim::new(shared)) }
+impl LmdbSpillArea {
+    pub(crate) fn new(shared: &Arc<Shared>) -> LmdbSpillArea {
+        LmdbSpillArea { claim: Arc::new(Claim::new(shared)) }
     }
 
-    fn write_unit(&self, writing: &Writing<'_>, pages: u32, packed: Packed, bytes: &[u8]) -> Result<AheadPages> {
+    fn write_unit(&self, writing: &Writing<'_>, pages: u32, packed: Packed, bytes: &[u8]) -> Result<SpilledPages> {
         let taken = writing.take(u64::from(packed.pages()))?;
         let of_chunk = u64::from(CHUNK_PAGES);
         let unit = Unit { chunk: taken.start / of_chunk, page: (taken.start % of_chunk) as u16, packed };
-        let place = self.place(taken, StoredSegment::unit(pages, unit), Box::default());
+        let slot = self.slot(taken, StoredSegment::unit(pages, unit), Box::default());
         self.put(unit.offset(), bytes)?;
-        Ok(place)
+        Ok(slot)
     }
 
     /// Writes pages as they are.
-    fn write_plain(&self, first_page: u32, bytes: &[u8]) -> Result<Vec<AheadPages>> {
+    fn write_plain(&self, first_page: u32, bytes: &[u8]) -> Result<Vec<SpilledPages>> {
         let writing = self.claim.writing()?;
         let taken = writing.take((bytes.len() / PAGE) as u64)?;
         let offset = taken.start * PAGE as u64;
         let (mut first, mut at, mut rest) = (first_page, taken.start, bytes);
-        let place = |run: Run| {
+        let slot = |run: Run| {
             let (now, later) = rest.split_at(usize::from(run.pages) * PAGE);
             let segment = StoredSegment::plain(first, run);
             let taken = at..at + u64::from(run.pages);
             (first, at, rest) = (segment.end(), taken.end, later);
-            self.place(taken, segment, now.chunks_exact(PAGE).map(crc32c::crc32c).collect())
+            self.slot(taken, segment, now.chunks_exact(PAGE).map(crc32c::crc32c).collect())
         };
-        let places = runs_of(taken).map(place).collect();
+        let slots = runs_of(taken).map(slot).collect();
         self.put(offset, bytes)?;
-        Ok(places)
+        Ok(slots)
     }
 
     /// From here on dropping it gives `taken` back.
-    fn place(&self, taken: Pages, segment: StoredSegment, sums: Box<[u32]>) -> AheadPages {
-        let place = Place { claim: Arc::clone(&self.claim), taken, segment, sums };
-        AheadPages { pages: segment.first..segment.end(), place: Arc::new(place) }
+    fn slot(&self, taken: Pages, segment: StoredSegment, sums: Box<[u32]>) -> SpilledPages {
+        let slot = LmdbSpillSlot { claim: Arc::clone(&self.claim), taken, segment, sums };
+        SpilledPages { pages: segment.first..segment.end(), slot: Arc::new(slot) }
     }
 
     fn put(&self, offset: u64, bytes: &[u8]) -> Result<()> {
         let data = &self.claim.shared.data;
         with_room(&self.claim.shared, || data.write_at(offset, bytes))?;
         data.start_writing(offset, bytes.len());
-        crash::point("written ahead");
+        crash::point("spilled");
         Ok(())
     }
 }
 
-impl Ahead for LmdbAhead {
-    fn write(&self, array: &Descriptor, first_page: u32, bytes: &[u8]) -> Result<Vec<AheadPages>> {
+impl SpillArea for LmdbSpillArea {
+    fn write(&self, array: &Descriptor, first_page: u32, bytes: &[u8]) -> Result<Vec<SpilledPages>> {
         self.claim.shared.guards.check_process()?;
         let of_block = array.block_size.bytes();
         let end = (first_page as usize * PAGE).checked_add(bytes.len());
@@ -86,7 +86,7 @@ impl Ahead for LmdbAhead {
         self.write_plain(first_page, bytes)
     }
 
-    fn write_packed(&self, array: &Descriptor, block: &[u8], plain_pages: u32) -> Result<Option<AheadPages>> {
+    fn write_packed(&self, array: &Descriptor, block: &[u8], plain_pages: u32) -> Result<Option<SpilledPages>> {
         self.claim.shared.guards.check_process()?;
         let (pages, of_block) = (array.block_size.pages(), array.block_size.bytes());
         if block.len() != of_block || plain_pages > pages {
@@ -108,7 +108,7 @@ impl Ahead for LmdbAhead {
     }
 }
 
-impl Drop for LmdbAhead {
+impl Drop for LmdbSpillArea {
     fn drop(&mut self) {
         self.claim.end();
         if self.claim.shared.guards.check_process().is_ok() {

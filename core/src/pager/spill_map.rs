@@ -1,4 +1,4 @@
-//! What a transaction wrote ahead of its commit: a table of its own, laid over what its snapshot has.
+//! The spill map: where a transaction's spilled pages are. It lies over what its snapshot has.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -8,56 +8,56 @@ use crate::descriptor::{Descriptor, Version};
 use crate::error::Result;
 use crate::geometry::{BlockNo, PAGE};
 use crate::signals::{self, Locked};
-use crate::store::{Ahead, AheadPages, BlockChange, PageRun, PageSource, Store};
+use crate::store::{BlockChange, PageRun, PageSource, SpillArea, SpilledPages, Store};
 
-/// Where one transaction writes ahead; nothing until it does.
-pub(crate) struct AheadOfCommit {
+/// The spill area of one transaction, made on first use.
+pub(crate) struct LazySpillArea {
     store: Arc<dyn Store>,
-    ahead: Mutex<Option<Arc<dyn Ahead>>>,
+    area: Mutex<Option<Arc<dyn SpillArea>>>,
 }
 
-impl AheadOfCommit {
-    pub(crate) fn new(store: &Arc<dyn Store>) -> Arc<AheadOfCommit> {
-        Arc::new(AheadOfCommit { store: store.clone(), ahead: Mutex::new(None) })
+impl LazySpillArea {
+    pub(crate) fn new(store: &Arc<dyn Store>) -> Arc<LazySpillArea> {
+        Arc::new(LazySpillArea { store: store.clone(), area: Mutex::new(None) })
     }
 
-    fn begin(&self) -> Result<Arc<dyn Ahead>> {
-        let mut ahead = signals::lock(&self.ahead);
-        if ahead.is_none() {
-            *ahead = Some(self.store.ahead()?);
+    fn begin(&self) -> Result<Arc<dyn SpillArea>> {
+        let mut area = signals::lock(&self.area);
+        if area.is_none() {
+            *area = Some(self.store.spill_area()?);
         }
-        Ok(ahead.clone().expect("just set"))
+        Ok(area.clone().expect("just set"))
     }
 
     /// What was begun, for the commit to take.
-    pub(crate) fn begun(&self) -> Option<Arc<dyn Ahead>> {
-        signals::lock(&self.ahead).clone()
+    pub(crate) fn begun(&self) -> Option<Arc<dyn SpillArea>> {
+        signals::lock(&self.area).clone()
     }
 }
 
-/// What is written ahead of one array.
-pub(crate) struct WrittenAhead {
+/// The spilled pages of one array.
+pub(crate) struct SpillMap {
     /// Of its fields only those that never change are looked at.
     array: Descriptor,
-    of: Arc<AheadOfCommit>,
-    blocks: Mutex<BTreeMap<u64, AheadBlock>>,
+    of: Arc<LazySpillArea>,
+    blocks: Mutex<BTreeMap<u64, SpilledBlock>>,
 }
 
 /// Pages of one block, which was stored to, that differ from the snapshot's: none, if all are as they were.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct AheadBlock {
+pub(crate) struct SpilledBlock {
     /// The block's version in the snapshot.
     pub(crate) seen: Version,
     /// Ascending, apart; none in memory.
     pub(crate) runs: Vec<PageRun>,
 }
 
-impl WrittenAhead {
-    pub(crate) fn new(array: &Descriptor, of: &Arc<AheadOfCommit>) -> Arc<WrittenAhead> {
-        Arc::new(WrittenAhead { array: array.clone(), of: of.clone(), blocks: Mutex::default() })
+impl SpillMap {
+    pub(crate) fn new(array: &Descriptor, of: &Arc<LazySpillArea>) -> Arc<SpillMap> {
+        Arc::new(SpillMap { array: array.clone(), of: of.clone(), blocks: Mutex::default() })
     }
 
-    fn lock(&self) -> Locked<'_, BTreeMap<u64, AheadBlock>> {
+    fn lock(&self) -> Locked<'_, BTreeMap<u64, SpilledBlock>> {
         signals::lock(&self.blocks)
     }
 
@@ -75,7 +75,7 @@ impl WrittenAhead {
         Ok(self.of.begin()?.write_packed(&self.array, block, plain_pages as u32)?.map(run_of))
     }
 
-    pub(crate) fn block(&self, block: u64) -> Option<AheadBlock> {
+    pub(crate) fn block(&self, block: u64) -> Option<SpilledBlock> {
         self.lock().get(&block).cloned()
     }
 
@@ -83,14 +83,14 @@ impl WrittenAhead {
         self.lock().contains_key(&block)
     }
 
-    /// Whether `page` of `block` is written ahead, and is not zero there.
+    /// Whether `page` of `block` is spilled, and is not zero there.
     pub(crate) fn has_bytes(&self, block: u64, page: u32) -> bool {
         let blocks = self.lock();
         let mut runs = blocks.get(&block).into_iter().flat_map(|there| &there.runs);
         runs.any(|run| run.pages.contains(&page) && run.source != PageSource::Zero)
     }
 
-    /// The blocks of `range` around `block` up to the next ones that are written ahead; `block` alone if it is.
+    /// The blocks of `range` around `block` up to the next ones that are spilled; `block` alone if it is.
     pub(crate) fn between(&self, block: u64, range: Range<u64>) -> Range<u64> {
         let blocks = self.lock();
         if blocks.contains_key(&block) {
@@ -104,7 +104,7 @@ impl WrittenAhead {
     /// Lays `runs` over what is there of `block`, whose version in the snapshot is `seen`.
     pub(crate) fn lay(&self, block: u64, seen: Version, runs: &[PageRun]) {
         let mut blocks = self.lock();
-        let there = blocks.entry(block).or_insert_with(|| AheadBlock { seen, runs: Vec::new() });
+        let there = blocks.entry(block).or_insert_with(|| SpilledBlock { seen, runs: Vec::new() });
         let mut gone = Vec::new();
         for run in runs {
             gone.push(lay(&mut there.runs, run));
@@ -124,28 +124,28 @@ impl WrittenAhead {
         self.lock().keys().copied().collect()
     }
 
-    pub(crate) fn saved(&self) -> BTreeMap<u64, AheadBlock> {
+    pub(crate) fn saved(&self) -> BTreeMap<u64, SpilledBlock> {
         self.lock().clone()
     }
 
-    pub(crate) fn restore(&self, saved: BTreeMap<u64, AheadBlock>) {
+    pub(crate) fn restore(&self, saved: BTreeMap<u64, SpilledBlock>) {
         let before = std::mem::replace(&mut *self.lock(), saved);
         drop(before);
     }
 
-    /// All that the transaction changed: what is written ahead, and over it what is in memory.
+    /// All that the transaction changed: spilled pages, and over them what is in memory.
     pub(crate) fn with(&self, memory: Vec<BlockChange>) -> Vec<BlockChange> {
-        let ahead = self.lock();
-        if ahead.is_empty() {
+        let spilled = self.lock();
+        if spilled.is_empty() {
             return memory;
         }
-        let mut all: BTreeMap<u64, BlockChange> = ahead
+        let mut all: BTreeMap<u64, BlockChange> = spilled
             .iter()
             .map(|(&block, there)| {
                 (block, BlockChange { block: BlockNo(block), seen: there.seen, pages: there.runs.clone() })
             })
             .collect();
-        drop(ahead);
+        drop(spilled);
         for change in memory {
             match all.entry(change.block.0) {
                 std::collections::btree_map::Entry::Vacant(vacant) => drop(vacant.insert(change)),
@@ -160,11 +160,11 @@ impl WrittenAhead {
     }
 }
 
-fn run_of(written: AheadPages) -> PageRun {
-    PageRun { pages: written.pages.clone(), source: PageSource::Ahead(written) }
+fn run_of(written: SpilledPages) -> PageRun {
+    PageRun { pages: written.pages.clone(), source: PageSource::Spilled(written) }
 }
 
-impl AheadBlock {
+impl SpilledBlock {
     /// Whether nothing of what lies below shows.
     pub(crate) fn covers(&self, pages: u32) -> bool {
         let mut at = 0;
@@ -176,7 +176,7 @@ impl AheadBlock {
         for run in &self.runs {
             let bytes = &mut buffer[run.pages.start as usize * PAGE..run.pages.end as usize * PAGE];
             match &run.source {
-                PageSource::Ahead(there) => there.place.read(run.pages.start, bytes)?,
+                PageSource::Spilled(there) => there.slot.read(run.pages.start, bytes)?,
                 PageSource::Zero | PageSource::Memory => bytes.fill(0),
             }
         }
@@ -203,7 +203,7 @@ fn lay(runs: &mut Vec<PageRun>, new: &PageRun) -> Vec<PageRun> {
 fn part(run: &PageRun, pages: Range<u32>) -> Option<PageRun> {
     let source = match &run.source {
         _ if pages.is_empty() => return None,
-        PageSource::Ahead(there) => PageSource::Ahead(there.part(pages.clone())),
+        PageSource::Spilled(there) => PageSource::Spilled(there.part(pages.clone())),
         other => other.clone(),
     };
     Some(PageRun { pages, source })
@@ -262,7 +262,7 @@ mod tests {
 
     #[test]
     fn a_block_is_covered_by_runs_without_a_gap() {
-        let block = |runs| AheadBlock { seen: Version(0), runs };
+        let block = |runs| SpilledBlock { seen: Version(0), runs };
         assert!(block(vec![zero(0..4), zero(4..16)]).covers(16));
         assert!(!block(vec![zero(0..4), zero(5..16)]).covers(16));
         assert!(!block(vec![zero(0..4)]).covers(16));

@@ -1,10 +1,10 @@
-//! Pages of a block that were written ahead.
+//! Spilled pages of a block.
 
 use std::any::Any;
 use std::ops::Range;
 use std::sync::Arc;
 
-use bigarray_core::store::{AheadPages, AheadPlace};
+use bigarray_core::store::{SpillSlot, SpilledPages};
 use bigarray_core::{Error, ErrorKind, PAGE, Result};
 
 use super::Claim;
@@ -13,7 +13,7 @@ use crate::reading::read_pages;
 use crate::record::StoredSegment;
 
 /// Where they are. When nobody refers to it any more, its pages may be written over: who reads it, refers to it.
-pub(crate) struct Place {
+pub(crate) struct LmdbSpillSlot {
     pub(super) claim: Arc<Claim>,
     /// What it takes of the claim.
     pub(super) taken: Pages,
@@ -23,12 +23,12 @@ pub(crate) struct Place {
     pub(super) sums: Box<[u32]>,
 }
 
-impl Place {
-    /// The place behind `pages`, if `claim` has it and it has all of them.
-    pub(crate) fn of<'p>(pages: &'p AheadPages, claim: &Claim) -> Option<&'p Place> {
-        let place: &Place = pages.place.as_any().downcast_ref()?;
-        let has = place.segment.first <= pages.pages.start && pages.pages.end <= place.segment.end();
-        (has && std::ptr::eq(&*place.claim, claim)).then_some(place)
+impl LmdbSpillSlot {
+    /// The slot behind `pages`, if `claim` has it and it has all of them.
+    pub(crate) fn of<'p>(pages: &'p SpilledPages, claim: &Claim) -> Option<&'p LmdbSpillSlot> {
+        let slot: &LmdbSpillSlot = pages.slot.as_any().downcast_ref()?;
+        let has = slot.segment.first <= pages.pages.start && pages.pages.end <= slot.segment.end();
+        (has && std::ptr::eq(&*slot.claim, claim)).then_some(slot)
     }
 
     /// Some of its pages, as a commit stores them.
@@ -50,21 +50,21 @@ impl Place {
         match each.find(|((page, sum), _)| crc32c::crc32c(page) != **sum) {
             None => Ok(()),
             Some((_, page)) => {
-                let text = format!("page {page} of a block, written ahead, does not fit its checksum");
+                let text = format!("spilled page {page} of a block does not fit its checksum");
                 Err(Error::new(ErrorKind::Corrupt, text))
             }
         }
     }
 }
 
-impl AheadPlace for Place {
+impl SpillSlot for LmdbSpillSlot {
     fn read(&self, first_page: u32, buf: &mut [u8]) -> Result<()> {
         let shared = &self.claim.shared;
         shared.guards.check_process()?;
         let pages = first_page..first_page + (buf.len() / PAGE) as u32;
         let (first, end) = (self.segment.first, self.segment.end());
         if !buf.len().is_multiple_of(PAGE) || pages.start < first || pages.end > end {
-            let text = format!("reading pages {pages:?} of a block, of which {first}..{end} were written ahead there");
+            let text = format!("reading pages {pages:?} of a block, of which {first}..{end} were spilled there");
             return Err(Error::new(ErrorKind::Invalid, text));
         }
         let segment = std::slice::from_ref(&self.segment);
@@ -88,7 +88,7 @@ impl AheadPlace for Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for LmdbSpillSlot {
     fn drop(&mut self) {
         self.claim.give_back(self.taken.clone());
     }

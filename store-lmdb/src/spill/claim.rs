@@ -109,7 +109,7 @@ impl Claim {
             Ok(()) => abandoned().retain(|owner| *owner != self.owner),
             // A later transaction will.
             Err(e) => {
-                tracing::warn!("{}: what was written ahead is not given back yet: {e}", self.shared.dir.display())
+                tracing::warn!("{}: spilled pages are not given back yet: {e}", self.shared.dir.display())
             }
         }
     }
@@ -188,7 +188,7 @@ fn check_open(stage: Stage) -> Result<()> {
     match stage {
         Stage::Open => Ok(()),
         Stage::Settled => {
-            Err(Error::new(ErrorKind::Invalid, "what this transaction wrote ahead is committed: it is over"))
+            Err(Error::new(ErrorKind::Invalid, "the spilled pages of this transaction are committed: it is over"))
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Writing ahead of a commit: what a killed writer leaves, who may sweep it, where bytes lie, what is refused.
+//! Spilling: what a killed writer leaves, who may sweep it, where bytes lie, what is refused.
 
 mod outside;
 mod support;
@@ -6,7 +6,7 @@ mod support;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
-use bigarray_core::store::{Ahead, AheadPages, Snapshot, Store};
+use bigarray_core::store::{Snapshot, SpillArea, SpilledPages, Store};
 use bigarray_core::testing::{Edit, page_of};
 use bigarray_core::{BlockNo, PAGE};
 use bigarray_store_lmdb::LmdbStore;
@@ -16,7 +16,7 @@ use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction
 use outside::{Other, play, say, wait};
 use support::crash::{in_child, kill_at, killed};
 use support::{
-    Db, Written, assert_page, check, commit, commit_ahead, commit_with_ahead, id_of, large_array_of, now, write_ahead,
+    Db, Written, assert_page, check, commit, commit_spilled, commit_with_spilled, id_of, large_array_of, now, spill,
 };
 
 /// Blocks of 2 MiB: several claims' worth.
@@ -26,13 +26,13 @@ fn prepare(db: &Db) {
     commit(&db.open(), |_| Edit::create("a", large_array_of(40)));
 }
 
-/// Writes blocks ahead, and some pages that lie between them in the file.
-fn ingest(ahead: &dyn Ahead, base: &dyn Snapshot) -> Vec<Written> {
+/// Spills blocks, and some pages that lie between them in the file.
+fn ingest(area: &dyn SpillArea, base: &dyn Snapshot) -> Vec<Written> {
     let array = base.array("a").unwrap().unwrap();
     let mut written: Vec<Written> =
-        (0..BLOCKS).map(|block| (block, write_ahead(ahead, &array, 0, 512, 1000 * block))).collect();
-    written.push((30, write_ahead(ahead, &array, 7, 3, 30_000)));
-    written.push((31, write_ahead(ahead, &array, 0, 512, 31_000)));
+        (0..BLOCKS).map(|block| (block, spill(area, &array, 0, 512, 1000 * block))).collect();
+    written.push((30, spill(area, &array, 7, 3, 30_000)));
+    written.push((31, spill(area, &array, 0, 512, 31_000)));
     written
 }
 
@@ -54,10 +54,10 @@ fn assert_empty(store: &LmdbStore) {
 
 /// All of an ingest, and how long the data file is then.
 fn ingest_again(store: &LmdbStore, path: &Path) -> u64 {
-    let (base, ahead) = (now(store), store.ahead().unwrap());
-    let written = ingest(&*ahead, &*base);
-    commit_ahead(store, &*base, &*ahead, &written).unwrap();
-    drop((ahead, written));
+    let (base, area) = (now(store), store.spill_area().unwrap());
+    let written = ingest(&*area, &*base);
+    commit_spilled(store, &*base, &*area, &written).unwrap();
+    drop((area, written));
     assert_ingested(&*now(store));
     assert_eq!(check(store).claimed_pages, 0);
     length(path)
@@ -94,7 +94,7 @@ fn after_a_kill_at(point: &str, committed: bool) {
 killed! {
     killed_before_its_first_claim_is_committed: "claiming", committed: false;
     killed_after_its_first_claim: "claimed", committed: false;
-    killed_after_its_first_write: "written ahead", committed: false;
+    killed_after_its_first_write: "spilled", committed: false;
     killed_after_the_sync_of_all: "payload written", committed: false;
     killed_inside_the_write_transaction: "checked", committed: false;
     killed_after_the_records: "records written", committed: false;
@@ -102,18 +102,18 @@ killed! {
     killed_after_the_commit: "committed", committed: true;
 }
 
-/// Writes much ahead, and waits for the end.
+/// Spills much, and waits for the end.
 fn play_an_ingest() {
     play(|path| {
         let store = outside::open(path).unwrap();
-        let (base, ahead) = (store.snapshot().unwrap(), store.ahead().unwrap());
-        let _written = ingest(&*ahead, &*base);
+        let (base, area) = (store.snapshot().unwrap(), store.spill_area().unwrap());
+        let _written = ingest(&*area, &*base);
         say("written");
         wait();
     });
 }
 
-// A process wrote much ahead and was killed: the next opening gives the space back, and the same ingest fits into it.
+// A process spilled much and was killed: the next opening gives the space back, and the same ingest fits into it.
 #[test]
 fn the_space_of_a_killed_ingest_is_used_again() {
     play_an_ingest();
@@ -178,16 +178,16 @@ fn the_space_of_a_killed_ingest_is_used_again_by_who_has_the_database_open() {
     }
 }
 
-// As long as the writer lives, no opening and no commit of others takes what it wrote ahead.
+// As long as the writer lives, no opening and no commit of others takes what it spilled.
 #[test]
-fn what_a_living_process_wrote_ahead_is_left_alone() {
+fn spilled_pages_of_a_living_process_are_left_alone() {
     play(|path| {
         let store = outside::open(path).unwrap();
-        let (base, ahead) = (store.snapshot().unwrap(), store.ahead().unwrap());
-        let written = ingest(&*ahead, &*base);
+        let (base, area) = (store.snapshot().unwrap(), store.spill_area().unwrap());
+        let written = ingest(&*area, &*base);
         say("written");
         wait();
-        commit_ahead(&store, &*base, &*ahead, &written).unwrap();
+        commit_spilled(&store, &*base, &*area, &written).unwrap();
         say("committed");
         wait();
     });
@@ -215,14 +215,14 @@ fn what_a_living_process_wrote_ahead_is_left_alone() {
 
 // A system in a container has a boot id of its own, and another system may be the host of it: neither has gone down.
 #[test]
-fn what_a_living_process_of_another_boot_id_wrote_ahead_is_left_alone() {
+fn spilled_pages_of_a_living_process_of_another_boot_id_are_left_alone() {
     play(|path| {
         let store = outside::open(path).unwrap();
-        let (base, ahead) = (store.snapshot().unwrap(), store.ahead().unwrap());
-        let written = ingest(&*ahead, &*base);
+        let (base, area) = (store.snapshot().unwrap(), store.spill_area().unwrap());
+        let written = ingest(&*area, &*base);
         say(std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap().trim());
         wait();
-        commit_ahead(&store, &*base, &*ahead, &written).unwrap();
+        commit_spilled(&store, &*base, &*area, &written).unwrap();
     });
     let db = Db::new();
     prepare(&db);
@@ -253,11 +253,11 @@ fn what_a_living_process_of_another_boot_id_wrote_ahead_is_left_alone() {
 
 // A child that was forked and goes on has copies of all descriptors, but none of what shows that its parent lives.
 #[test]
-fn what_a_killed_process_wrote_ahead_is_given_back_although_its_forked_child_lives() {
+fn spilled_pages_of_a_killed_process_are_given_back_although_its_forked_child_lives() {
     play(|path| {
         let store = outside::open(path).unwrap();
-        let (base, ahead) = (store.snapshot().unwrap(), store.ahead().unwrap());
-        let _written = ingest(&*ahead, &*base);
+        let (base, area) = (store.snapshot().unwrap(), store.spill_area().unwrap());
+        let _written = ingest(&*area, &*base);
         // SAFETY: the child sleeps, and ends without a destructor.
         if let nix::unistd::ForkResult::Parent { .. } = unsafe { nix::unistd::fork() }.unwrap() {
             say("written");
@@ -293,16 +293,16 @@ fn end_first_thread() {
 
 // A process whose first thread has ended looks like a dead one, and is not: its other threads have its files, and write.
 #[test]
-fn what_a_process_without_its_first_thread_wrote_ahead_is_left_alone() {
+fn spilled_pages_of_a_process_without_its_first_thread_are_left_alone() {
     play(|path| {
         let work = || {
             let store = outside::open(path).unwrap();
-            let (base, ahead) = (store.snapshot().unwrap(), store.ahead().unwrap());
-            let written = ingest(&*ahead, &*base);
+            let (base, area) = (store.snapshot().unwrap(), store.spill_area().unwrap());
+            let written = ingest(&*area, &*base);
             end_first_thread();
             say("written");
             wait();
-            commit_ahead(&store, &*base, &*ahead, &written).unwrap();
+            commit_spilled(&store, &*base, &*area, &written).unwrap();
             std::process::exit(0);
         };
         std::thread::scope(|scope| scope.spawn(work).join().unwrap())
@@ -333,12 +333,11 @@ fn what_one_thread_writes_lies_in_one_piece() {
     let db = Db::new();
     prepare(&db);
     let store = db.open();
-    let (base, ahead) = (now(&store), store.ahead().unwrap());
+    let (base, area) = (now(&store), store.spill_area().unwrap());
     let array = base.array("a").unwrap().unwrap();
-    let written: Vec<Written> =
-        (0..BLOCKS).map(|block| (block, write_ahead(&*ahead, &array, 0, 512, 1000 * block))).collect();
-    commit_ahead(&store, &*base, &*ahead, &written).unwrap();
-    let offsets = written.iter().map(|(_, runs)| runs[0].place.extent(0).unwrap());
+    let written: Vec<Written> = (0..BLOCKS).map(|block| (block, spill(&*area, &array, 0, 512, 1000 * block))).collect();
+    commit_spilled(&store, &*base, &*area, &written).unwrap();
+    let offsets = written.iter().map(|(_, runs)| runs[0].slot.extent(0).unwrap());
     assert!(offsets.is_sorted_by(|one, next| one + (2 << 20) == *next));
     assert_eq!(check(&store).segments, BLOCKS);
 }
@@ -348,20 +347,20 @@ fn what_is_written_over_and_over_takes_no_more_space() {
     let db = Db::new();
     prepare(&db);
     let store = db.open();
-    let (base, ahead) = (now(&store), store.ahead().unwrap());
+    let (base, area) = (now(&store), store.spill_area().unwrap());
     let array = base.array("a").unwrap().unwrap();
     let mut last = Vec::new();
     for round in 0..60 {
         // In turn by block, by page, and by pages that end anywhere.
         last = match round % 3 {
-            0 => vec![(0, write_ahead(&*ahead, &array, 0, 512, round))],
-            1 => (0..16).map(|n| (n, write_ahead(&*ahead, &array, 0, 1, round + n))).collect::<Vec<Written>>(),
-            _ => vec![(0, write_ahead(&*ahead, &array, 100, 300, round))],
+            0 => vec![(0, spill(&*area, &array, 0, 512, round))],
+            1 => (0..16).map(|n| (n, spill(&*area, &array, 0, 1, round + n))).collect::<Vec<Written>>(),
+            _ => vec![(0, spill(&*area, &array, 100, 300, round))],
         };
     }
     let claimed = check(&store).claimed_pages;
     assert!(claimed <= 3 * 512, "{claimed}");
-    commit_ahead(&store, &*base, &*ahead, &last).unwrap();
+    commit_spilled(&store, &*base, &*area, &last).unwrap();
     for page in 100..400 {
         assert_page(&*now(&store), "a", 0, page, Some(59 + u64::from(page) - 100));
     }
@@ -374,13 +373,13 @@ fn without_a_commit_all_comes_back_at_once() {
     prepare(&db);
     let store = db.open();
     let before = length(&db.path);
-    let ahead = store.ahead().unwrap();
-    drop(ahead);
+    let area = store.spill_area().unwrap();
+    drop(area);
     assert_eq!(length(&db.path), before, "it costs nothing until it writes");
-    let ahead = store.ahead().unwrap();
-    let written = ingest(&*ahead, &*now(&store));
+    let area = store.spill_area().unwrap();
+    let written = ingest(&*area, &*now(&store));
     assert!(check(&store).claimed_pages > 0);
-    drop(ahead);
+    drop(area);
     let report = check(&store);
     assert_eq!((report.claimed_pages, report.stored_pages), (0, 0));
     assert_eq!(report.free_pages, length(&db.path) / PAGE as u64 - 1, "all but the header");
@@ -389,71 +388,71 @@ fn without_a_commit_all_comes_back_at_once() {
 }
 
 #[test]
-fn a_commit_takes_only_what_its_own_transaction_wrote_ahead_and_only_once() {
+fn a_commit_takes_only_pages_that_its_own_transaction_spilled_and_only_once() {
     let db = Db::new();
     prepare(&db);
     let store = db.open();
     let base = now(&store);
     let array = base.array("a").unwrap().unwrap();
-    let (ahead, other) = (store.ahead().unwrap(), store.ahead().unwrap());
-    let written = vec![(0, write_ahead(&*ahead, &array, 0, 8, 100))];
-    let foreign = vec![(0, write_ahead(&*other, &array, 0, 8, 200))];
+    let (area, other) = (store.spill_area().unwrap(), store.spill_area().unwrap());
+    let written = vec![(0, spill(&*area, &array, 0, 8, 100))];
+    let foreign = vec![(0, spill(&*other, &array, 0, 8, 200))];
 
-    let error = commit_ahead(&store, &*base, &*ahead, &foreign).unwrap_err();
+    let error = commit_spilled(&store, &*base, &*area, &foreign).unwrap_err();
     assert!(error.is_invalid(), "{error}");
     let elsewhere = Db::new();
     prepare(&elsewhere);
-    let error = commit_ahead(&elsewhere.open(), &*base, &*ahead, &written).unwrap_err();
+    let error = commit_spilled(&elsewhere.open(), &*base, &*area, &written).unwrap_err();
     assert!(error.is_invalid(), "{error}");
     assert_empty(&store);
 
-    commit_ahead(&store, &*base, &*ahead, &written).unwrap();
+    commit_spilled(&store, &*base, &*area, &written).unwrap();
     let base = now(&store);
-    let error = commit_ahead(&store, &*base, &*ahead, &written).unwrap_err();
+    let error = commit_spilled(&store, &*base, &*area, &written).unwrap_err();
     assert!(error.is_invalid(), "{error}");
-    let error = ahead.write(&array, 0, &page_of(1)).unwrap_err();
+    let error = area.write(&array, 0, &page_of(1)).unwrap_err();
     assert!(error.is_invalid(), "{error}");
     let error = other.write(&array, 511, &[0; 2 * PAGE]).unwrap_err();
     assert!(error.is_invalid(), "{error}");
-    drop((ahead, written));
-    commit_ahead(&store, &*base, &*other, &foreign).unwrap();
+    drop((area, written));
+    commit_spilled(&store, &*base, &*other, &foreign).unwrap();
     assert_page(&*now(&store), "a", 0, 7, Some(207));
 }
 
 #[test]
-fn damage_to_what_was_written_ahead_is_found_when_it_is_read() {
+fn damage_to_spilled_pages_is_found_when_they_are_read() {
     let db = Db::new();
     prepare(&db);
     let store = db.open();
-    let (base, ahead) = (now(&store), store.ahead().unwrap());
-    let written: Vec<AheadPages> = write_ahead(&*ahead, &base.array("a").unwrap().unwrap(), 4, 3, 100);
-    let place = &written[0].place;
+    let (base, area) = (now(&store), store.spill_area().unwrap());
+    let written: Vec<SpilledPages> = spill(&*area, &base.array("a").unwrap().unwrap(), 4, 3, 100);
+    let slot = &written[0].slot;
     let data = std::fs::File::options().write(true).open(db.path.join("data")).unwrap();
-    data.write_all_at(b"x", place.extent(5).unwrap() + 17).unwrap();
+    data.write_all_at(b"x", slot.extent(5).unwrap() + 17).unwrap();
     let mut page = vec![0; PAGE];
-    place.read(4, &mut page).unwrap();
+    slot.read(4, &mut page).unwrap();
     assert_eq!(page, page_of(100));
-    let error = place.read(5, &mut page).unwrap_err();
+    let error = slot.read(5, &mut page).unwrap_err();
     assert!(error.is_corrupt() && error.to_string().contains("page 5"), "{error}");
-    let error = place.read(6, &mut [0; 2 * PAGE]).unwrap_err();
+    let error = slot.read(6, &mut [0; 2 * PAGE]).unwrap_err();
     assert!(error.is_invalid(), "{error}");
 }
 
-// A commit of a few pages beside many that were written ahead, and of many beside a few.
+// A commit of a few pages beside many that were spilled, and of many beside a few.
 #[test]
-fn payload_from_memory_joins_what_was_written_ahead() {
+fn payload_from_memory_joins_spilled_pages() {
     let db = Db::new();
     prepare(&db);
     let store = db.open();
     for (round, from_memory) in [(0, 3), (1, 900)] {
-        let (base, ahead) = (now(&store), store.ahead().unwrap());
+        let (base, area) = (now(&store), store.spill_area().unwrap());
         let array = base.array("a").unwrap().unwrap();
-        let written = vec![(round, write_ahead(&*ahead, &array, 0, 512, 1000))];
+        let written = vec![(round, spill(&*area, &array, 0, 512, 1000))];
         let edit = (0..from_memory).fold(Edit::of(&*base, "a"), |edit, n| {
             edit.page(&*base, 10 + 2 * round + n / 512, (n % 512) as u32, 5000 + n)
         });
-        commit_with_ahead(&store, &*base, edit, "a", &*ahead, &written).unwrap();
-        drop((ahead, written));
+        commit_with_spilled(&store, &*base, edit, "a", &*area, &written).unwrap();
+        drop((area, written));
         let base = now(&store);
         assert_page(&*base, "a", round, 511, Some(1511));
         for n in 0..from_memory {
@@ -471,18 +470,18 @@ fn a_payload_whose_commit_failed_gives_its_pages_back_to_its_transaction() {
     let db = Db::new();
     prepare(&db);
     let store = db.open();
-    let (base, ahead) = (now(&store), store.ahead().unwrap());
-    let written = vec![(0, write_ahead(&*ahead, &base.array("a").unwrap().unwrap(), 0, 512, 1000))];
+    let (base, area) = (now(&store), store.spill_area().unwrap());
+    let written = vec![(0, spill(&*area, &base.array("a").unwrap().unwrap(), 0, 512, 1000))];
     commit(&store, |base| Edit::of(base, "a").page(base, 0, 0, 1));
     let edit = Edit::of(&*base, "a").block(&*base, 5, 5000).block(&*base, 6, 6000);
     for _ in 0..10 {
-        let error = commit_with_ahead(&store, &*base, edit.clone(), "a", &*ahead, &written).unwrap_err();
+        let error = commit_with_spilled(&store, &*base, edit.clone(), "a", &*area, &written).unwrap_err();
         assert!(error.is_conflict(), "{error}");
     }
     let claimed = check(&store).claimed_pages;
     assert!(claimed <= 4 * 512, "{claimed}");
     let base = now(&store);
-    commit_with_ahead(&store, &*base, Edit::of(&*base, "a").block(&*base, 5, 5000), "a", &*ahead, &written).unwrap();
+    commit_with_spilled(&store, &*base, Edit::of(&*base, "a").block(&*base, 5, 5000), "a", &*area, &written).unwrap();
     assert_page(&*now(&store), "a", 0, 511, Some(1511));
     assert_page(&*now(&store), "a", 5, 511, Some(5511));
 }
