@@ -118,6 +118,26 @@ impl Descriptor {
         }
     }
 
+    /// Which axis can change in length, in words for messages.
+    pub fn growth(&self) -> String {
+        match self.growth_axis() {
+            Some(axis) => format!("in its order ({:?}) it grows along axis {axis} only", self.order),
+            None => "an array of dimension 0 does not grow".to_owned(),
+        }
+    }
+
+    /// Length of the growth axis. An array of dimension 0 is one row.
+    pub fn rows(&self) -> usize {
+        self.growth_axis().map_or(1, |axis| self.shape[axis])
+    }
+
+    /// Bytes from one row to the next.
+    pub fn row_bytes(&self) -> usize {
+        let growth = self.growth_axis();
+        let lengths = self.shape.iter().enumerate().filter(|(axis, _)| Some(*axis) != growth);
+        lengths.map(|(_, len)| len).product::<usize>() * self.item_size
+    }
+
     /// Whether the array became what it is by growing, or not at all: every element of `before` is where it was.
     pub fn grew_from(&self, before: &Descriptor) -> bool {
         let grows = self.growth_axis();
@@ -135,5 +155,33 @@ impl Descriptor {
             && self.order == other.order
             && self.block_size == other.block_size
             && self.codec == other.codec
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shapes_beyond_isize_are_too_large_and_named() {
+        let array = |shape: &[usize], item_size| Descriptor {
+            id: ArrayId(1),
+            dtype: "<f8".into(),
+            item_size,
+            shape: shape.into(),
+            order: Order::RowMajor,
+            block_size: BlockSize::MAX,
+            codec: Codec::None,
+            changed: Version(0),
+            reshaped: Version(0),
+            named: Version(0),
+        };
+        let error = array(&[1 << 40, 1 << 30], 8).check_size("big").unwrap_err();
+        assert!(error.is_too_large());
+        assert!(error.to_string().contains("\"big\"") && error.to_string().contains("1099511627776"), "{error}");
+        assert!(array(&[usize::MAX], 1).check_size("n").unwrap_err().is_too_large());
+        assert!(array(&[isize::MAX as usize], 1).check_size("n").is_ok());
+        // A zero elsewhere does not excuse the others: ndarray refuses such a shape.
+        assert!(array(&[0, usize::MAX, 2], 1).check_size("n").unwrap_err().is_too_large());
     }
 }

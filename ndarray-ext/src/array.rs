@@ -6,7 +6,7 @@ use ndarray::Dimension;
 
 use crate::element::Element;
 use crate::handle::{debug, reading};
-use crate::layout::Layout;
+use crate::layout;
 use crate::process::OfProcess;
 
 /// An array of a [`Snapshot`](crate::Snapshot), for reading.
@@ -35,14 +35,13 @@ use crate::process::OfProcess;
 /// ```
 pub struct BigArray<T, D> {
     source: OfProcess<Reader>,
-    layout: Layout<D>,
-    element: PhantomData<T>,
+    element: PhantomData<(T, D)>,
 }
 
 impl<T: Element, D: Dimension> BigArray<T, D> {
     pub(crate) fn new(source: Reader) -> Result<BigArray<T, D>> {
-        let layout = Layout::of_stored::<T>(source.name(), source.descriptor())?;
-        Ok(BigArray { source: OfProcess::new(source), layout, element: PhantomData })
+        layout::check::<T, D>(source.name(), source.descriptor())?;
+        Ok(BigArray { source: OfProcess::new(source), element: PhantomData })
     }
 
     reading!();
@@ -77,9 +76,9 @@ impl<T: Element, D: Dimension> BigArray<T, D> {
     }
 }
 
-impl<T, D: Clone> Clone for BigArray<T, D> {
+impl<T, D> Clone for BigArray<T, D> {
     fn clone(&self) -> Self {
-        BigArray { source: self.source.clone(), layout: self.layout.clone(), element: PhantomData }
+        BigArray { source: self.source.clone(), element: PhantomData }
     }
 }
 

@@ -7,7 +7,7 @@ use ndarray::{ArrayViewMut, Dimension};
 
 use crate::element::Element;
 use crate::handle::{debug, reading};
-use crate::layout::Layout;
+use crate::layout;
 use crate::process::OfProcess;
 
 /// An array open in a [`Transaction`](crate::Transaction), for reading and writing.
@@ -81,19 +81,18 @@ use crate::process::OfProcess;
 /// ```
 pub struct BigArrayMut<'t, T, D> {
     pub(crate) source: OfProcess<Writer<'t>>,
-    pub(crate) layout: Layout<D>,
-    element: PhantomData<T>,
+    element: PhantomData<(T, D)>,
 }
 
 impl<'t, T: Element, D: Dimension> BigArrayMut<'t, T, D> {
     pub(crate) fn new(source: Writer<'t>) -> Result<BigArrayMut<'t, T, D>> {
-        let layout = Layout::of_stored::<T>(source.name(), source.descriptor())?;
-        Ok(BigArrayMut { source: OfProcess::new(source), layout, element: PhantomData })
+        layout::check::<T, D>(source.name(), source.descriptor())?;
+        Ok(BigArrayMut { source: OfProcess::new(source), element: PhantomData })
     }
 
-    /// The same array seen in another shape.
-    pub(crate) fn with_layout<D2>(self, layout: Layout<D2>) -> BigArrayMut<'t, T, D2> {
-        BigArrayMut { source: self.source, layout, element: PhantomData }
+    /// The same array, which has the dimension `D2` now.
+    pub(crate) fn with_dimension<D2: Dimension>(self) -> BigArrayMut<'t, T, D2> {
+        BigArrayMut { source: self.source, element: PhantomData }
     }
 
     reading!();
@@ -105,8 +104,8 @@ impl<'t, T: Element, D: Dimension> BigArrayMut<'t, T, D> {
     /// If no address range of that size can be had, and in a process forked from the one that opened the array
     /// ([`rows_mut`](Self::rows_mut) says so as an error).
     pub fn view_mut(&mut self) -> ArrayViewMut<'_, T, D> {
-        crate::view::exclusive_anyhow(&mut self.source, &self.layout.whole())
-            .unwrap_or_else(|error| crate::view::no_view(&error))
+        let whole = self.layout().whole();
+        crate::view::exclusive_anyhow(&mut self.source, &whole).unwrap_or_else(|error| crate::view::no_view(&error))
     }
 
     /// The rows `range`, to change; see [`rows`](Self::rows). Commit looks for changes in such ranges only.
@@ -114,7 +113,7 @@ impl<'t, T: Element, D: Dimension> BigArrayMut<'t, T, D> {
     /// # Errors
     /// As [`rows`](Self::rows).
     pub fn rows_mut(&mut self, range: impl RangeBounds<usize>) -> Result<ArrayViewMut<'_, T, D>> {
-        let window = self.layout.window(self.source.name(), range)?;
+        let window = self.layout().window(range)?;
         crate::view::exclusive(&mut self.source, &window)
     }
 
@@ -196,7 +195,7 @@ impl<'t, T: Element, D: Dimension> BigArrayMut<'t, T, D> {
     /// # Errors
     /// As [`rows`](Self::rows) for rows that there are not.
     pub fn depend_on(&mut self, range: impl RangeBounds<usize>) -> Result<()> {
-        let bytes = self.layout.bytes(self.source.name(), range)?;
+        let bytes = self.layout().bytes(range)?;
         crate::view::here_mut(&mut self.source)?.depend_on(bytes);
         Ok(())
     }

@@ -1,12 +1,9 @@
 use std::iter::FusedIterator;
 use std::ops::Range;
 
-use bigarray_core::BlockSize;
-use ndarray::Dimension;
+use bigarray_core::Descriptor;
 use rayon::iter::plumbing::{Consumer, Producer, ProducerCallback, UnindexedConsumer, bridge};
 use rayon::iter::{IndexedParallelIterator, IntoParallelIterator, ParallelIterator};
-
-use crate::layout::Layout;
 
 /// Ranges of the growth axis that together cover it, each about one block of storage: its rows are those that begin in
 /// the block, or one row that is larger than a block. The last range may be short.
@@ -35,8 +32,9 @@ pub struct Blocks {
 }
 
 impl Blocks {
-    pub(crate) fn new<D: Dimension>(layout: &Layout<D>, block_size: BlockSize) -> Blocks {
-        let (rows, row_bytes, block_bytes) = (layout.rows(), layout.row_bytes(), block_size.bytes());
+    /// Those of `array`.
+    pub(crate) fn new(array: &Descriptor) -> Blocks {
+        let (rows, row_bytes, block_bytes) = (array.rows(), array.row_bytes(), array.block_size.bytes());
         let ranges = match (rows, row_bytes) {
             (0, _) => 0,
             (_, 0) => 1,
@@ -146,12 +144,25 @@ impl Producer for ParBlocks {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bigarray_core::Order;
-    use ndarray::{Dim, Ix0};
+    use bigarray_core::{ArrayId, BlockSize, Codec, Order, Version};
+
+    fn of_bytes(shape: &[usize], block_size: BlockSize) -> Blocks {
+        Blocks::new(&Descriptor {
+            id: ArrayId(1),
+            dtype: "|u1".into(),
+            item_size: 1,
+            shape: shape.into(),
+            order: Order::RowMajor,
+            block_size,
+            codec: Codec::None,
+            changed: Version(0),
+            reshaped: Version(0),
+            named: Version(0),
+        })
+    }
 
     fn blocks(rows: usize, row: usize) -> Blocks {
-        let layout = Layout::new::<u8>("n", Dim([rows, row]), Order::RowMajor).unwrap();
-        Blocks::new(&layout, BlockSize::MIN)
+        of_bytes(&[rows, row], BlockSize::MIN)
     }
 
     /// Whatever the sizes: the ranges follow each other without gap, none is empty, each begins in a block of its own
@@ -187,14 +198,12 @@ mod tests {
     fn empty_arrays_have_no_ranges_and_empty_rows_one() {
         assert_eq!(blocks(0, 5).next(), None);
         assert!(blocks(3, 0).eq(std::iter::once(0..3)));
-        let layout = Layout::new::<u8>("n", Ix0(), Order::RowMajor).unwrap();
-        assert!(Blocks::new(&layout, BlockSize::MAX).eq(std::iter::once(0..1)));
+        assert!(of_bytes(&[], BlockSize::MAX).eq(std::iter::once(0..1)));
     }
 
     #[test]
     fn the_largest_array_does_not_overflow() {
-        let layout = Layout::new::<u8>("n", Dim([isize::MAX as usize]), Order::RowMajor).unwrap();
-        let mut blocks = Blocks::new(&layout, BlockSize::MAX);
+        let mut blocks = of_bytes(&[isize::MAX as usize], BlockSize::MAX);
         assert_eq!(blocks.len(), 1 << 42);
         assert_eq!(blocks.next_back().unwrap().end, isize::MAX as usize);
     }

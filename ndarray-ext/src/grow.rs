@@ -5,8 +5,7 @@ use ndarray::{ArrayView, Axis, Dimension, IntoDimension};
 
 use crate::array_mut::BigArrayMut;
 use crate::element::Element;
-use crate::layout::Layout;
-use crate::view::here_mut;
+use crate::view::{exposed, here_mut};
 
 /// Bytes that [`BigArrayMut::append`] copies at a time, so that a source in another order does not make it jump
 /// through all of the tail again and again.
@@ -44,26 +43,25 @@ impl<'t, T: Element, D: Dimension> BigArrayMut<'t, T, D> {
             );
             return Err(Error::new(ErrorKind::ShapeMismatch, why));
         }
-        let (old, added) = (self.layout.rows(), array.len_of(axis));
-        if added == 0 {
+        if array.len_of(axis) == 0 {
             return Ok(());
         }
-        let (before, layout) = (self.source.descriptor().clone(), self.layout.clone());
-        // Where the sum overflows it stays more than `Layout::new` lets pass.
-        self.set_dim(self.layout.with_rows(old.saturating_add(added)))?;
-        if let Err(error) = self.fill(axis, old, array) {
+        let before = here_mut(&mut self.source)?.descriptor().clone();
+        let first = before.rows();
+        self.source.append_rows(array.len_of(axis))?;
+        if let Err(error) = self.fill(axis, first, array) {
             self.source.take_back_growth(before);
-            self.layout = layout;
             return Err(error);
         }
         Ok(())
     }
 
-    /// Copies `array` to the rows from `first` on, in the order in which they lie in storage. An error comes before anything
-    /// is written.
+    /// Copies `array` to the new rows, from `first` on, in the order in which they lie in storage. An error comes before
+    /// anything is written.
     fn fill(&mut self, axis: Axis, first: usize, array: ArrayView<'_, T, D>) -> Result<()> {
-        let rows = (PIECE / self.layout.row_bytes().max(1)).max(1);
-        let mut tail = self.rows_mut(first..)?;
+        let window = self.layout().window(first..)?;
+        let rows = (PIECE / self.source.descriptor().row_bytes().max(1)).max(1);
+        let mut tail = exposed::<T, D>(&mut self.source, &window)?;
         let pieces = tail.axis_chunks_iter_mut(axis, rows);
         pieces.zip(array.axis_chunks_iter(axis, rows)).for_each(|(mut to, from)| to.assign(&from));
         Ok(())
@@ -95,21 +93,7 @@ impl<'t, T: Element, D: Dimension> BigArrayMut<'t, T, D> {
     /// [`ShapeMismatch`](ErrorKind::ShapeMismatch) if another axis would change;
     /// [`TooLarge`](ErrorKind::TooLarge) if the array would be too large. The array is as it was then.
     pub fn resize(&mut self, shape: impl IntoDimension<Dim = D>) -> Result<()> {
-        let dim = shape.into_dimension();
-        let growth = self.layout.growth_axis();
-        let same_rows = dim.ndim() == self.ndim()
-            && dim.slice().iter().zip(self.shape()).enumerate().all(|(a, (new, old))| Some(a) == growth || new == old);
-        if !same_rows {
-            let why = format!(
-                "array {:?} has shape {:?} and cannot get shape {:?}: {}",
-                self.name(),
-                self.shape(),
-                dim.slice(),
-                self.grows_along()
-            );
-            return Err(Error::new(ErrorKind::ShapeMismatch, why));
-        }
-        self.set_dim(dim)
+        here_mut(&mut self.source)?.set_shape(shape.into_dimension().slice())
     }
 
     /// Sees the same elements, in storage order, in another shape. Costs nothing.
@@ -129,31 +113,13 @@ impl<'t, T: Element, D: Dimension> BigArrayMut<'t, T, D> {
     /// [`ShapeMismatch`](ErrorKind::ShapeMismatch) if the number of elements differs. The array is as it was, and
     /// closed.
     pub fn reshape<Sh: IntoDimension>(mut self, shape: Sh) -> Result<BigArrayMut<'t, T, Sh::Dim>> {
-        let layout = Layout::new::<T>(self.name(), shape.into_dimension(), self.layout.order)?;
-        if layout.dim.size() != self.len() {
-            let why = format!(
-                "array {:?} has shape {:?}, {} elements: they do not fit shape {:?}",
-                self.name(),
-                self.shape(),
-                self.len(),
-                layout.dim.slice()
-            );
-            return Err(Error::new(ErrorKind::ShapeMismatch, why));
-        }
-        here_mut(&mut self.source)?.reshape(layout.dim.slice())?;
-        Ok(self.with_layout(layout))
-    }
-
-    /// Gives the array another length of its growth axis.
-    fn set_dim(&mut self, dim: D) -> Result<()> {
-        let layout = Layout::new::<T>(self.name(), dim, self.layout.order)?;
-        here_mut(&mut self.source)?.set_shape(layout.dim.slice())?;
-        self.layout = layout;
-        Ok(())
+        here_mut(&mut self.source)?.reshape(shape.into_dimension().slice())?;
+        Ok(self.with_dimension())
     }
 
     fn check_growth_axis(&self, axis: Axis) -> Result<()> {
-        if self.layout.growth_axis() == Some(axis.0) {
+        let array = self.source.descriptor();
+        if array.growth_axis() == Some(axis.0) {
             return Ok(());
         }
         let why = format!(
@@ -161,15 +127,8 @@ impl<'t, T: Element, D: Dimension> BigArrayMut<'t, T, D> {
             self.name(),
             self.shape(),
             axis.0,
-            self.grows_along()
+            array.growth()
         );
         Err(Error::new(ErrorKind::ShapeMismatch, why))
-    }
-
-    fn grows_along(&self) -> String {
-        match self.layout.growth_axis() {
-            Some(axis) => format!("in its order ({:?}) it grows along axis {axis} only", self.layout.order),
-            None => "an array of dimension 0 does not grow".to_string(),
-        }
     }
 }

@@ -33,9 +33,13 @@ pub(crate) fn write_to(source: &OfProcess<impl Source>, out: &mut (impl Write + 
     Ok(())
 }
 
-/// The methods that read, for a handle with the fields `source` and `layout`.
+/// The methods that read, for a handle with the field `source`.
 macro_rules! reading {
     () => {
+        pub(crate) fn layout(&self) -> crate::layout::Layout<'_, D> {
+            crate::layout::Layout::new(self.source.name(), self.source.descriptor())
+        }
+
         /// The array's name.
         pub fn name(&self) -> &str {
             self.source.name()
@@ -43,17 +47,17 @@ macro_rules! reading {
 
         /// Length of each axis.
         pub fn shape(&self) -> &[usize] {
-            self.layout.dim.slice()
+            &self.source.descriptor().shape
         }
 
         /// How many axes there are.
         pub fn ndim(&self) -> usize {
-            self.layout.dim.ndim()
+            self.shape().len()
         }
 
         /// How many elements there are.
         pub fn len(&self) -> usize {
-            self.layout.dim.size()
+            self.shape().iter().product()
         }
 
         /// Whether there are no elements.
@@ -63,12 +67,12 @@ macro_rules! reading {
 
         /// Order of the elements: which axis is contiguous, and along which the array grows.
         pub fn order(&self) -> ndarray::Order {
-            crate::info::to_ndarray(self.layout.order)
+            crate::info::to_ndarray(self.source.descriptor().order)
         }
 
         /// Bytes of all elements. Holes count, so it may be far more than is stored.
         pub fn nbytes(&self) -> usize {
-            self.layout.nbytes()
+            self.source.descriptor().nbytes()
         }
 
         /// All that is known of the array but its elements and attributes.
@@ -87,7 +91,8 @@ macro_rules! reading {
         /// If no address range of that size can be had, and in a process forked from the one that opened the array
         /// ([`rows`](Self::rows) says so as an error).
         pub fn view(&self) -> ndarray::ArrayView<'_, T, D> {
-            crate::view::shared(&self.source, &self.layout.whole()).unwrap_or_else(|error| crate::view::no_view(&error))
+            crate::view::shared(&self.source, &self.layout().whole())
+                .unwrap_or_else(|error| crate::view::no_view(&error))
         }
 
         /// The rows `range`: consecutive slices along the growth axis, which is the first of a row-major array and the
@@ -100,12 +105,12 @@ macro_rules! reading {
         /// [`TooLarge`](crate::ErrorKind::TooLarge) if no address range can be had; [`InUse`](crate::ErrorKind::InUse) in
         /// a process forked from the one that opened the array.
         pub fn rows(&self, range: impl std::ops::RangeBounds<usize>) -> crate::Result<ndarray::ArrayView<'_, T, D>> {
-            crate::view::shared(&self.source, &self.layout.window(self.source.name(), range)?)
+            crate::view::shared(&self.source, &self.layout().window(range)?)
         }
 
         /// Ranges of the growth axis, each about a block of storage, for [`rows`](Self::rows).
         pub fn blocks(&self) -> crate::Blocks {
-            crate::Blocks::new(&self.layout, self.source.descriptor().block_size)
+            crate::Blocks::new(self.source.descriptor())
         }
 
         /// Loads the rows `range` now. What goes wrong comes back as a value, where a touch of the page would end the
@@ -120,7 +125,7 @@ macro_rules! reading {
         /// [`ShapeMismatch`](crate::ErrorKind::ShapeMismatch) for rows that are not there, and whatever storage
         /// reports.
         pub fn prefetch(&self, range: impl std::ops::RangeBounds<usize>) -> crate::Result<()> {
-            crate::view::here(&self.source)?.prefetch(self.layout.bytes(self.source.name(), range)?)
+            crate::view::here(&self.source)?.prefetch(self.layout().bytes(range)?)
         }
 
         /// Writes all elements to `out`: raw bytes in storage order, loaded piece by piece.
@@ -140,8 +145,8 @@ macro_rules! debug {
             f.debug_struct($handle)
                 .field("name", &self.source.name())
                 .field("dtype", &self.source.descriptor().dtype)
-                .field("shape", &self.layout.dim.slice())
-                .field("order", &self.layout.order)
+                .field("shape", &self.source.descriptor().shape)
+                .field("order", &self.source.descriptor().order)
                 .finish()
         }
     };

@@ -1,5 +1,6 @@
-//! Shape and bytes: how an array lies in its span, and which bytes a window of it covers.
+//! Windows: how the rows of an array lie in its span, as ndarray sees them.
 
+use std::marker::PhantomData;
 use std::ops::{Bound, Range, RangeBounds};
 
 use bigarray_core::{Descriptor, Error, ErrorKind, Order, PAGE, Result};
@@ -7,12 +8,11 @@ use ndarray::{Dimension, Shape, ShapeBuilder};
 
 use crate::element::Element;
 
-/// The shape of an array and where its elements are.
-#[derive(Clone, Debug)]
-pub(crate) struct Layout<D> {
-    pub(crate) dim: D,
-    pub(crate) order: Order,
-    item_size: usize,
+/// A descriptor seen as one of dimension `D`, which it has.
+pub(crate) struct Layout<'a, D> {
+    name: &'a str,
+    array: &'a Descriptor,
+    dimension: PhantomData<D>,
 }
 
 /// Consecutive slices along the growth axis: they lie together in memory.
@@ -36,126 +36,90 @@ impl<D: Dimension> Window<D> {
     }
 }
 
-impl<D: Dimension> Layout<D> {
-    /// The layout of an array `name` of elements `T`.
-    ///
-    /// # Errors
-    /// [`ErrorKind::TooLarge`] unless the product of its lengths (zeros aside, as ndarray counts) fits an `isize` in
-    /// bytes.
-    pub(crate) fn new<T: Element>(name: &str, dim: D, order: Order) -> Result<Layout<D>> {
-        const {
-            assert!(size_of::<T>() > 0, "an element of no bytes");
-            assert!(align_of::<T>() <= PAGE, "an element of which not every page can begin with one");
-        }
-        let item_size = size_of::<T>();
-        let bytes = dim.slice().iter().filter(|n| **n > 0).try_fold(item_size, |bytes, n| bytes.checked_mul(*n));
-        if bytes.is_none_or(|bytes| isize::try_from(bytes).is_err()) {
-            let why = format!(
-                "array {name:?}: shape {:?} of {item_size}-byte elements is more than the {} bytes an array can have",
-                dim.slice(),
-                isize::MAX
-            );
-            return Err(Error::new(ErrorKind::TooLarge, why));
-        }
-        Ok(Layout { dim, order, item_size })
+/// Refuses a stored array that is asked for as one of elements `T` and dimension `D`, unless it is.
+///
+/// # Errors
+/// [`ErrorKind::DtypeMismatch`] and [`ErrorKind::ShapeMismatch`], naming what is stored and what was asked for;
+/// [`ErrorKind::TooLarge`] for more bytes than ndarray can count.
+pub(crate) fn check<T: Element, D: Dimension>(name: &str, stored: &Descriptor) -> Result<()> {
+    const {
+        assert!(size_of::<T>() > 0, "an element of no bytes");
+        assert!(align_of::<T>() <= PAGE, "an element of which not every page can begin with one");
     }
-
-    /// The layout of a stored array that is asked for as one of elements `T` and dimension `D`.
-    ///
-    /// # Errors
-    /// [`ErrorKind::DtypeMismatch`] and [`ErrorKind::ShapeMismatch`], naming what is stored and what was asked for.
-    pub(crate) fn of_stored<T: Element>(name: &str, stored: &Descriptor) -> Result<Layout<D>> {
-        let asked = T::dtype();
-        let ndim = stored.shape.len();
-        let what = || {
-            let dimension = D::NDIM.map_or("any dimension".to_string(), |n| format!("dimension {n}"));
-            format!(
-                "array {name:?} has elements of type {} and dimension {ndim} (shape {:?}), but was opened as {asked} of \
-                 {dimension}",
-                stored.dtype, stored.shape
-            )
+    let asked = T::dtype();
+    let ndim = stored.shape.len();
+    let what = || {
+        let dimension = D::NDIM.map_or("any dimension".to_string(), |n| format!("dimension {n}"));
+        format!(
+            "array {name:?} has elements of type {} and dimension {ndim} (shape {:?}), but was opened as {asked} of \
+             {dimension}",
+            stored.dtype, stored.shape
+        )
+    };
+    if stored.dtype != asked || stored.item_size != size_of::<T>() {
+        let hint = if swapped(&stored.dtype) == asked {
+            ": the bytes have the endianness of another kind of machine; convert them when importing"
+        } else {
+            ""
         };
-        if stored.dtype != asked || stored.item_size != size_of::<T>() {
-            let hint = if swapped(&stored.dtype) == asked {
-                ": the bytes have the endianness of another kind of machine; convert them when importing"
-            } else {
-                ""
-            };
-            return Err(Error::new(ErrorKind::DtypeMismatch, what() + hint));
-        }
-        if D::NDIM.is_some_and(|n| n != ndim) {
-            return Err(Error::new(ErrorKind::ShapeMismatch, what() + ": IxDyn opens any dimension"));
-        }
-        let mut dim = D::zeros(ndim);
-        dim.slice_mut().copy_from_slice(&stored.shape);
-        Layout::new::<T>(name, dim, stored.order)
+        return Err(Error::new(ErrorKind::DtypeMismatch, what() + hint));
+    }
+    if D::NDIM.is_some_and(|n| n != ndim) {
+        return Err(Error::new(ErrorKind::ShapeMismatch, what() + ": IxDyn opens any dimension"));
+    }
+    stored.check_size(name)
+}
+
+impl<'a, D: Dimension> Layout<'a, D> {
+    /// That of the array `name`, which [`check`] let pass.
+    pub(crate) fn new(name: &'a str, array: &'a Descriptor) -> Layout<'a, D> {
+        Layout { name, array, dimension: PhantomData }
     }
 
-    /// The axis along which the array grows.
-    pub(crate) fn growth_axis(&self) -> Option<usize> {
-        let last = self.dim.ndim().checked_sub(1)?;
-        Some(if self.order == Order::RowMajor { 0 } else { last })
-    }
-
-    /// Length of the growth axis. An array of dimension 0 is one row.
-    pub(crate) fn rows(&self) -> usize {
-        self.growth_axis().map_or(1, |axis| self.dim[axis])
-    }
-
-    /// Bytes from one row to the next.
-    pub(crate) fn row_bytes(&self) -> usize {
-        let growth = self.growth_axis();
-        let lengths = self.dim.slice().iter().enumerate();
-        lengths.filter(|(axis, _)| Some(*axis) != growth).map(|(_, n)| n).product::<usize>() * self.item_size
-    }
-
-    /// Bytes of all elements.
-    pub(crate) fn nbytes(&self) -> usize {
-        self.rows() * self.row_bytes()
-    }
-
-    /// The whole array.
-    pub(crate) fn whole(&self) -> Window<D> {
-        Window { bytes: 0..self.nbytes(), dim: self.dim.clone(), order: self.order }
-    }
-
-    /// The shape with another length of the growth axis.
-    pub(crate) fn with_rows(&self, rows: usize) -> D {
-        let mut dim = self.dim.clone();
-        if let Some(axis) = self.growth_axis() {
+    /// The shape with `rows` in place of the length of the growth axis.
+    fn with_rows(&self, rows: usize) -> D {
+        let mut dim = D::zeros(self.array.shape.len());
+        dim.slice_mut().copy_from_slice(&self.array.shape);
+        if let Some(axis) = self.array.growth_axis() {
             dim[axis] = rows;
         }
         dim
     }
 
-    /// The rows `range` of the array `name`.
+    /// The whole array.
+    pub(crate) fn whole(&self) -> Window<D> {
+        Window { bytes: 0..self.array.nbytes(), dim: self.with_rows(self.array.rows()), order: self.array.order }
+    }
+
+    /// The rows `range`.
     ///
     /// # Errors
     /// [`ErrorKind::ShapeMismatch`] for rows that the array does not have.
-    pub(crate) fn window(&self, name: &str, range: impl RangeBounds<usize>) -> Result<Window<D>> {
-        let rows = self.checked(name, range)?;
-        if self.dim.ndim() == 0 && rows.is_empty() {
-            let why = format!("array {name:?} has dimension 0: rows {rows:?} are not a view of it, 0..1 is");
+    pub(crate) fn window(&self, range: impl RangeBounds<usize>) -> Result<Window<D>> {
+        let rows = self.checked(range)?;
+        if self.array.shape.is_empty() && rows.is_empty() {
+            let why = format!("array {:?} has dimension 0: rows {rows:?} are not a view of it, 0..1 is", self.name);
             return Err(Error::new(ErrorKind::ShapeMismatch, why));
         }
         let dim = self.with_rows(rows.len());
-        Ok(Window { bytes: self.bytes_of(rows), dim, order: self.order })
+        Ok(Window { bytes: self.bytes_of(rows), dim, order: self.array.order })
     }
 
-    /// The bytes of the rows `range` of the array `name`.
+    /// The bytes of the rows `range`.
     ///
     /// # Errors
     /// As [`window`](Layout::window).
-    pub(crate) fn bytes(&self, name: &str, range: impl RangeBounds<usize>) -> Result<Range<usize>> {
-        Ok(self.bytes_of(self.checked(name, range)?))
+    pub(crate) fn bytes(&self, range: impl RangeBounds<usize>) -> Result<Range<usize>> {
+        Ok(self.bytes_of(self.checked(range)?))
     }
 
     fn bytes_of(&self, rows: Range<usize>) -> Range<usize> {
-        rows.start * self.row_bytes()..rows.end * self.row_bytes()
+        rows.start * self.array.row_bytes()..rows.end * self.array.row_bytes()
     }
 
-    fn checked(&self, name: &str, range: impl RangeBounds<usize>) -> Result<Range<usize>> {
+    fn checked(&self, range: impl RangeBounds<usize>) -> Result<Range<usize>> {
         let (from, to) = (range.start_bound().cloned(), range.end_bound().cloned());
+        let rows = self.array.rows();
         let start = match from {
             Bound::Included(n) => Some(n),
             Bound::Excluded(n) => n.checked_add(1),
@@ -164,15 +128,16 @@ impl<D: Dimension> Layout<D> {
         let end = match to {
             Bound::Included(n) => n.checked_add(1),
             Bound::Excluded(n) => Some(n),
-            Bound::Unbounded => Some(self.rows()),
+            Bound::Unbounded => Some(rows),
         };
         match (start, end) {
-            (Some(start), Some(end)) if start <= end && end <= self.rows() => Ok(start..end),
+            (Some(start), Some(end)) if start <= end && end <= rows => Ok(start..end),
             _ => {
-                let axis = self.growth_axis().map_or("it is one row".to_string(), |axis| {
-                    format!("its axis {axis}, along which it grows, has length {}", self.rows())
+                let axis = self.array.growth_axis().map_or("it is one row".to_string(), |axis| {
+                    format!("its axis {axis}, along which it grows, has length {rows}")
                 });
-                let why = format!("array {name:?} of shape {:?}: no rows {from:?} to {to:?}; {axis}", self.dim.slice());
+                let Layout { name, array, .. } = self;
+                let why = format!("array {name:?} of shape {:?}: no rows {from:?} to {to:?}; {axis}", array.shape);
                 Err(Error::new(ErrorKind::ShapeMismatch, why))
             }
         }
@@ -193,7 +158,7 @@ fn swapped(dtype: &str) -> String {
 mod tests {
     use super::*;
     use bigarray_core::{ArrayId, BlockSize, Codec, Version};
-    use ndarray::{Dim, Ix0, Ix1, Ix2, IxDyn};
+    use ndarray::{Ix0, Ix1, Ix2, Ix3, IxDyn};
 
     fn stored(dtype: &str, item_size: usize, shape: &[usize]) -> Descriptor {
         Descriptor {
@@ -210,71 +175,64 @@ mod tests {
         }
     }
 
-    #[test]
-    fn shapes_beyond_isize_are_too_large_and_named() {
-        let error = Layout::new::<f64>("big", Dim([1 << 40, 1 << 30]), Order::RowMajor).unwrap_err();
-        assert!(error.is_too_large());
-        assert!(error.to_string().contains("\"big\"") && error.to_string().contains("1099511627776"), "{error}");
-        assert!(Layout::new::<u8>("n", Dim([usize::MAX]), Order::RowMajor).unwrap_err().is_too_large());
-        assert!(Layout::new::<u8>("n", Dim([isize::MAX as usize]), Order::RowMajor).is_ok());
-        // A zero elsewhere does not excuse the others: ndarray refuses such a shape.
-        assert!(Layout::new::<u8>("n", Dim([0, usize::MAX, 2]), Order::RowMajor).unwrap_err().is_too_large());
+    fn window<D: Dimension>(array: &Descriptor, range: impl RangeBounds<usize>) -> Result<Range<usize>> {
+        Ok(Layout::<D>::new("n", array).window(range)?.bytes)
     }
 
     #[test]
     fn zero_lengths_have_no_bytes() {
-        let layout = Layout::new::<f64>("n", Dim([3, 0]), Order::RowMajor).unwrap();
-        assert_eq!((layout.rows(), layout.row_bytes(), layout.nbytes()), (3, 0, 0));
-        assert_eq!(layout.window("n", 1..3).unwrap().bytes, 0..0);
+        let array = stored("<f8", 8, &[3, 0]);
+        assert_eq!((array.rows(), array.row_bytes(), array.nbytes()), (3, 0, 0));
+        assert_eq!(window::<Ix2>(&array, 1..3).unwrap(), 0..0);
     }
 
     #[test]
     fn rows_follow_the_order() {
-        let c = Layout::new::<u16>("n", Dim([5, 3, 2]), Order::RowMajor).unwrap();
-        assert_eq!(c.window("n", 1..3).unwrap().bytes, 12..36);
-        let f = Layout::new::<u16>("n", Dim([5, 3, 2]), Order::ColumnMajor).unwrap();
-        assert_eq!(f.window("n", 1..).unwrap().bytes, 30..60);
-        assert_eq!(f.window("n", ..=0).unwrap().bytes, 0..30);
+        let c = stored("<u2", 2, &[5, 3, 2]);
+        assert_eq!(window::<Ix3>(&c, 1..3).unwrap(), 12..36);
+        let f = Descriptor { order: Order::ColumnMajor, ..c };
+        assert_eq!(window::<Ix3>(&f, 1..).unwrap(), 30..60);
+        assert_eq!(window::<Ix3>(&f, ..=0).unwrap(), 0..30);
     }
 
     #[test]
     fn rows_out_of_range_name_the_length() {
-        let layout = Layout::new::<u16>("n", Dim([5, 3]), Order::RowMajor).unwrap();
+        let array = stored("<u2", 2, &[5, 3]);
         #[expect(clippy::reversed_empty_ranges, reason = "what a caller may get wrong")]
         for range in [2..6, 6..6, 4..3] {
-            let error = layout.window("n", range).unwrap_err();
+            let error = window::<Ix2>(&array, range).unwrap_err();
             assert!(error.is_shape_mismatch() && error.to_string().contains("length 5"), "{error}");
         }
-        assert!(layout.window("n", ..=usize::MAX).unwrap_err().is_shape_mismatch());
-        assert!(layout.window("n", 5..5).unwrap().bytes.is_empty());
+        assert!(window::<Ix2>(&array, ..=usize::MAX).unwrap_err().is_shape_mismatch());
+        assert!(window::<Ix2>(&array, 5..5).unwrap().is_empty());
     }
 
     #[test]
     fn dimension_zero_is_one_row() {
-        let layout = Layout::new::<u32>("n", Ix0(), Order::ColumnMajor).unwrap();
-        assert_eq!(layout.window("n", 0..1).unwrap().bytes, 0..4);
-        assert!(layout.window("n", 0..0).unwrap_err().is_shape_mismatch());
-        assert_eq!(layout.bytes("n", 0..0).unwrap(), 0..0);
+        let array = Descriptor { order: Order::ColumnMajor, ..stored("<u4", 4, &[]) };
+        assert_eq!(window::<Ix0>(&array, 0..1).unwrap(), 0..4);
+        assert!(window::<Ix0>(&array, 0..0).unwrap_err().is_shape_mismatch());
+        assert_eq!(Layout::<Ix0>::new("n", &array).bytes(0..0).unwrap(), 0..0);
     }
 
     #[test]
     fn mismatches_name_stored_and_asked() {
-        let error = Layout::<Ix2>::of_stored::<f64>("w", &stored("<f4", 4, &[2, 3])).unwrap_err();
+        let error = check::<f64, Ix2>("w", &stored("<f4", 4, &[2, 3])).unwrap_err();
         assert!(error.is_dtype_mismatch());
         for part in ["\"w\"", "<f4", "<f8", "dimension 2"] {
             assert!(error.to_string().contains(part), "{error}");
         }
-        let error = Layout::<Ix1>::of_stored::<f32>("w", &stored("<f4", 4, &[2, 3])).unwrap_err();
+        let error = check::<f32, Ix1>("w", &stored("<f4", 4, &[2, 3])).unwrap_err();
         assert!(error.is_shape_mismatch());
         for part in ["\"w\"", "<f4", "dimension 2", "dimension 1", "[2, 3]"] {
             assert!(error.to_string().contains(part), "{error}");
         }
-        assert!(Layout::<IxDyn>::of_stored::<f32>("w", &stored("<f4", 4, &[2, 3])).is_ok());
+        assert!(check::<f32, IxDyn>("w", &stored("<f4", 4, &[2, 3])).is_ok());
     }
 
     #[test]
     fn foreign_endianness_is_said_to_be_that() {
-        let error = Layout::<Ix1>::of_stored::<f64>("w", &stored(">f8", 8, &[2])).unwrap_err();
+        let error = check::<f64, Ix1>("w", &stored(">f8", 8, &[2])).unwrap_err();
         assert!(error.is_dtype_mismatch() && error.to_string().contains("endianness"), "{error}");
     }
 }

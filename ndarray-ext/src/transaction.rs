@@ -10,7 +10,6 @@ use crate::array_mut::BigArrayMut;
 use crate::database::Home;
 use crate::element::Element;
 use crate::info::ArrayInfo;
-use crate::layout::Layout;
 use crate::options::ArrayOptions;
 use crate::process::OfProcess;
 
@@ -78,12 +77,11 @@ impl Transaction {
         self.check_change(format_args!("create array {name:?}"))?;
         check_array_name(name)?;
         let (order, block_size, codec) = options.checked().map_err(|e| e.context(format_args!("array {name:?}")))?;
-        let layout = Layout::new::<T>(name, shape.into_dimension(), order)?;
         let descriptor = Descriptor {
             id: ArrayId(0), // given by the commit
             dtype: T::dtype(),
             item_size: size_of::<T>(),
-            shape: layout.dim.slice().to_vec(),
+            shape: shape.into_dimension().slice().to_vec(),
             order,
             block_size,
             codec,

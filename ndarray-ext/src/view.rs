@@ -124,7 +124,8 @@ pub(crate) fn exclusive_anyhow<'a, T: Element, D: Dimension>(
     exposed(writer, window)
 }
 
-fn exposed<'a, T: Element, D: Dimension>(
+/// A view for writing of what core was told of already.
+pub(crate) fn exposed<'a, T: Element, D: Dimension>(
     writer: &'a mut Writer<'_>,
     window: &Window<D>,
 ) -> Result<ArrayViewMut<'a, T, D>> {

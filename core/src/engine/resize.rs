@@ -13,6 +13,7 @@ use crate::descriptor::Descriptor;
 use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::BlockNo;
 use crate::pager::{Binding, Pager};
+use crate::signals;
 
 impl Writer<'_> {
     /// Gives the array another length along its growth axis. What remains keeps its values; what is new is zero, also
@@ -31,10 +32,10 @@ impl Writer<'_> {
             return Err(Error::new(
                 ErrorKind::ShapeMismatch,
                 format!(
-                    "array {:?} has shape {:?} and cannot become {shape:?}: only its growth axis ({}) can change",
+                    "array {:?} has shape {:?} and cannot become {shape:?}: {}",
                     self.name(),
                     now.shape,
-                    grows.map_or("it has none".to_owned(), |axis| format!("axis {axis}")),
+                    now.growth(),
                 ),
             ));
         }
@@ -53,6 +54,31 @@ impl Writer<'_> {
             self.set_descriptor(now); // it had no span, so nothing else was done
         }
         spanned
+    }
+
+    /// Adds `rows` rows of zeros behind the last and exposes them to writes. Their bytes. The array is as it was where that
+    /// fails. One quiescent point for both.
+    ///
+    /// # Errors
+    /// As [`set_shape`](Writer::set_shape), and as [`expose_mut`](Writer::expose_mut).
+    pub fn append_rows(&mut self, rows: usize) -> Result<Range<usize>> {
+        // Once for all locks below.
+        let _held = signals::hold_between_waits();
+        let before = self.descriptor().clone();
+        let mut shape = before.shape.clone();
+        if let Some(axis) = before.growth_axis() {
+            // Where the sum overflows it stays more than an array may have.
+            shape[axis] = shape[axis].saturating_add(rows);
+        }
+        self.set_shape(&shape)?;
+        if let Err(error) = self.slot().refuse_if_hopeless() {
+            self.take_back_growth(before);
+            return Err(error);
+        }
+        let tail = before.nbytes()..self.descriptor().nbytes();
+        let engine = self.transaction.engine.clone();
+        self.slot_mut().expose(&engine, tail.clone());
+        Ok(tail)
     }
 
     /// Takes back that the array grew: it is as `before` described it. Nothing may have been written behind that end. Asks
