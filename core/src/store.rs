@@ -120,19 +120,19 @@ pub trait Store: Send + Sync {
     /// Makes `change` visible, all or nothing.
     ///
     /// Calls [`conflict::check`](crate::conflict::check) against the state that the commit replaces, where nothing can
-    /// change any more. `turn` is the caller's, if it holds one; otherwise the store waits for it.
+    /// change any more. `lock` is the caller's, if it holds one; otherwise the store waits for it.
     ///
     /// # Errors
     /// [`Conflict`](crate::ErrorKind::Conflict): nothing is stored. [`StoreFull`](crate::ErrorKind::StoreFull): nothing
-    /// is stored, the store goes on. [`InUse`](crate::ErrorKind::InUse): this thread holds the turn for another
+    /// is stored, the store goes on. [`InUse`](crate::ErrorKind::InUse): this thread holds the commit lock for another
     /// transaction. After [`Io`](crate::ErrorKind::Io) from the final sync the store refuses to write until reopened.
-    fn commit(&self, change: &Change<'_>, turn: Option<&dyn Turn>) -> Result<Committed>;
+    fn commit(&self, change: &Change<'_>, lock: Option<&dyn CommitLock>) -> Result<Committed>;
 
     /// Waits until no other commit, of any process, can run, and holds that until the guard is dropped.
     ///
     /// # Errors
-    /// [`InUse`](crate::ErrorKind::InUse): this thread holds the turn already, and would wait for itself.
-    fn turn(&self) -> Result<Box<dyn Turn>>;
+    /// [`InUse`](crate::ErrorKind::InUse): this thread holds the commit lock already, and would wait for itself.
+    fn commit_lock(&self) -> Result<Box<dyn CommitLock>>;
 
     /// Where a transaction writes before its commit. Costs nothing until it does.
     fn spill_area(&self) -> Result<Arc<dyn SpillArea>> {
@@ -235,8 +235,8 @@ pub trait SpillSlot: Send + Sync {
     fn as_any(&self) -> &dyn std::any::Any;
 }
 
-/// The right to commit next; see [`Store::turn`]. Belongs to the thread that took it.
-pub trait Turn {
+/// The right to commit next; see [`Store::commit_lock`]. Belongs to the thread that took it.
+pub trait CommitLock {
     /// The concrete guard, for its store to recognise.
     fn as_any(&self) -> &dyn std::any::Any;
 }

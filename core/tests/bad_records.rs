@@ -4,7 +4,7 @@
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
-use bigarray_core::store::{BlockRecord, Change, Committed, DataFile, Snapshot, State, Store, Turn};
+use bigarray_core::store::{BlockRecord, Change, CommitLock, Committed, DataFile, Snapshot, State, Store};
 use bigarray_core::testing::{Edit, MemStore, Signal, SimMemory, SimOptions, array_of};
 use bigarray_core::{ArrayId, BlockNo, BlockSize, Descriptor, Engine, EngineOptions, PAGE, Result, Version};
 
@@ -17,11 +17,11 @@ impl Store for Other {
     fn snapshot(&self) -> Result<Arc<dyn Snapshot>> {
         Ok(Arc::new(OtherState(self.0.snapshot()?, self.1)))
     }
-    fn commit(&self, change: &Change<'_>, turn: Option<&dyn Turn>) -> Result<Committed> {
-        self.0.commit(change, turn)
+    fn commit(&self, change: &Change<'_>, lock: Option<&dyn CommitLock>) -> Result<Committed> {
+        self.0.commit(change, lock)
     }
-    fn turn(&self) -> Result<Box<dyn Turn>> {
-        self.0.turn()
+    fn commit_lock(&self) -> Result<Box<dyn CommitLock>> {
+        self.0.commit_lock()
     }
 }
 

@@ -202,7 +202,7 @@ impl OpenOptions {
         self
     }
 
-    /// How long to wait, at most, for what another process or thread holds: the turn to commit, and the right to open,
+    /// How long to wait, at most, for what another process or thread holds: the commit lock, and the right to open,
     /// close or create the database. Past it is [`InUse`](ErrorKind::InUse), naming what was waited for and who holds it;
     /// nothing is stored then, and the call can be made again. [`Database::transact`] does not run again after it.
     ///

@@ -9,7 +9,7 @@ use bigarray_store_lmdb::{is_index_full, is_wait_limit};
 use crate::database::Database;
 use crate::transaction::Transaction;
 
-/// After so many conflicts the next attempt waits for its turn and cannot conflict.
+/// After so many conflicts the next attempt takes the commit lock first and cannot conflict.
 const OPTIMISTIC_ATTEMPTS: u32 = 4;
 
 /// Longest wait before the second attempt; doubles with each one.
@@ -18,15 +18,16 @@ const BACK_OFF: Duration = Duration::from_millis(1);
 impl Database {
     /// Runs `change` in a transaction and commits it; on a conflict runs it again on a fresh snapshot.
     ///
-    /// Conflicts are met with growing, random waits, and after a few of them with the *turn*: while it is held no other
-    /// transaction of any process commits, so this one gets through. `change` must therefore be fit to run more than
-    /// once.
+    /// Conflicts are met with growing, random waits, and after a few of them with the *commit lock*: while it is held
+    /// no other transaction of any process commits, so this one gets through. `change` must therefore be fit to run
+    /// more than once.
     ///
-    /// **It must not wait for another thread or process that commits to this database**, or opens it: with the turn, which
-    /// it has from the fifth attempt on, it would wait for ever. That includes a thread that it starts and joins, and jobs
-    /// of rayon, in which any thread of the pool may be waiting for any other. What threads compute together is fine: let
-    /// them return it, and commit it here. A thread that waits for the turn says so by a warning event after a second,
-    /// naming the thread that holds it; [`wait_timeout`](crate::OpenOptions::wait_timeout) ends such a wait.
+    /// **It must not wait for another thread or process that commits to this database**, or opens it: with the commit
+    /// lock, which it has from the fifth attempt on, it would wait for ever. That includes a thread that it starts and
+    /// joins, and jobs of rayon, in which any thread of the pool may be waiting for any other. What threads compute
+    /// together is fine: let them return it, and commit it here. A thread that waits for the commit lock says so by a
+    /// warning event after a second, naming the thread that holds it;
+    /// [`wait_timeout`](crate::OpenOptions::wait_timeout) ends such a wait.
     ///
     /// ```
     /// # use bigarray::{Database, ndarray::Ix1};
@@ -51,8 +52,8 @@ impl Database {
             let mut txn = self.begin()?;
             let value = change(&mut txn)?;
             match txn.commit() {
-                // In use is an index that another process enlarged: it is adopted when this transaction is gone. So is one
-                // enlarged that another process filled, which this transaction alone may have kept from growing.
+                // In use is an index that another process enlarged: it is adopted when this transaction is gone. So is
+                // one enlarged that another process filled, which this transaction alone may have kept from growing.
                 Err(error)
                     if error.is_conflict()
                         || (error.is_in_use() && !is_wait_limit(&error))
@@ -65,10 +66,10 @@ impl Database {
             }
         }
         self.home.check_process()?;
-        let turn = self.home.engine.turn()?;
+        let lock = self.home.engine.commit_lock()?;
         let mut txn = self.begin()?;
         let value = change(&mut txn)?;
-        txn.commit_in(Some(&*turn))?;
+        txn.commit_in(Some(&*lock))?;
         Ok(value)
     }
 }

@@ -1,7 +1,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use bigarray_core::store::Turn;
+use bigarray_core::store::CommitLock;
 use bigarray_core::{ArrayId, Descriptor, Result, Savepoint, Version, signals};
 use bigarray_store_lmdb::check_array_name;
 use ndarray::{Dimension, IntoDimension};
@@ -218,11 +218,11 @@ impl Transaction {
         self.commit_in(None)
     }
 
-    /// Commits while holding `turn`, if any.
-    pub(crate) fn commit_in(self, turn: Option<&dyn Turn>) -> Result<()> {
+    /// Commits while holding `lock`, if any.
+    pub(crate) fn commit_in(self, lock: Option<&dyn CommitLock>) -> Result<()> {
         self.home.check_process()?;
         let _held = signals::hold_between_waits();
-        self.inner.into_inner().commit(turn)
+        self.inner.into_inner().commit(lock)
     }
 
     /// Discards the changes, as dropping does.

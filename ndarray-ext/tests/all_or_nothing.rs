@@ -153,7 +153,7 @@ fn a_failed_append_leaves_that_array_and_the_transaction_as_they_were() {
 fn transact_runs_again_after_a_conflict_and_always_gets_through() {
     let db = TestDb::new();
     db.commit(|t| drop(store(t, "A", &array![0u64])));
-    // Somebody else gets in between as often as is possible without the turn.
+    // Somebody else gets in between as often as is possible without the commit lock.
     let mut attempts = 0;
     let seen = db
         .transact(|t| {
@@ -166,7 +166,7 @@ fn transact_runs_again_after_a_conflict_and_always_gets_through() {
             other.array::<u64, Ix1>("A")?.view_mut()[0] += 1;
             match other.commit() {
                 Ok(()) => {}
-                // While this transaction has the turn, nobody else commits.
+                // While this transaction has the commit lock, nobody else commits.
                 Err(e) => assert!(e.is_in_use(), "{e}"),
             }
             Ok(value)
@@ -175,6 +175,6 @@ fn transact_runs_again_after_a_conflict_and_always_gets_through() {
     assert!(attempts > 1);
     assert_eq!(seen, 100 + attempts - 1);
     assert_eq!(db.array::<u64, Ix1>("A").unwrap().view()[0], seen);
-    // The turn is given back.
+    // The commit lock is given back.
     db.commit(|t| t.array::<u64, Ix1>("A").unwrap().view_mut()[0] = 0);
 }

@@ -1,4 +1,4 @@
-//! Waiting for the turn to commit: told, and ended where a limit is set.
+//! Waiting for the commit lock: told, and ended where a limit is set.
 
 mod support;
 
@@ -25,7 +25,8 @@ fn counter(limit: Duration) -> TestDb {
     db
 }
 
-/// Each attempt conflicts with what the thread committed, until it is made with the turn, for which the thread waits.
+/// Each attempt conflicts with what the thread committed, until it is made with the commit lock, for which the thread
+/// waits.
 #[test]
 fn a_thread_that_transacts_inside_transact_and_is_joined_is_told_of_and_ends_at_the_limit() {
     let db = counter(Duration::from_secs(2));
@@ -44,11 +45,11 @@ fn a_thread_that_transacts_inside_transact_and_is_joined_is_told_of_and_ends_at_
         outer.unwrap().join().unwrap().unwrap_err()
     });
     let text = error.to_string();
-    assert!(error.is_in_use() && text.contains("the turn to commit") && text.contains("the-outer"), "{error:?}");
+    assert!(error.is_in_use() && text.contains("the commit lock") && text.contains("the-outer"), "{error:?}");
     let heard = heard.0.lock().unwrap();
-    assert!(heard.iter().any(|text| text.contains("the turn to commit") && text.contains("the-outer")), "{heard:?}");
+    assert!(heard.iter().any(|text| text.contains("the commit lock") && text.contains("the-outer")), "{heard:?}");
     assert_eq!(attempts, 5);
-    // What the thread committed before stands, and the turn is free.
+    // What the thread committed before stands, and the commit lock is free.
     drop(heard);
     count(&db).unwrap();
     assert_eq!(db.array::<u64, Ix1>("counter").unwrap().view()[0], 5);

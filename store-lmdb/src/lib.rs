@@ -15,6 +15,7 @@ mod check;
 mod checked;
 mod codec;
 mod commit;
+mod commit_lock;
 mod crash;
 mod data;
 mod durability;
@@ -27,7 +28,6 @@ mod shared;
 mod snapshot;
 mod spill;
 mod store;
-mod turn;
 
 pub use check::CheckReport;
 pub use index::{is_index_full, lmdb_version};

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bigarray_core::store::{Change, Committed, Snapshot, SpillArea, Store, Turn};
+use bigarray_core::store::{Change, CommitLock, Committed, Snapshot, SpillArea, Store};
 use bigarray_core::{Codec, Error, ErrorKind, Progress, Report, Result};
 
 use crate::check;
@@ -44,9 +44,9 @@ impl Store for LmdbStore {
         Ok(self.shared.snapshot()?)
     }
 
-    fn commit(&self, change: &Change<'_>, turn: Option<&dyn Turn>) -> Result<Committed> {
+    fn commit(&self, change: &Change<'_>, lock: Option<&dyn CommitLock>) -> Result<Committed> {
         self.check_writable()?;
-        commit::commit(&self.shared, change, turn)
+        commit::commit(&self.shared, change, lock)
     }
 
     fn spill_area(&self) -> Result<Arc<dyn SpillArea>> {
@@ -54,10 +54,10 @@ impl Store for LmdbStore {
         Ok(Arc::new(LmdbSpillArea::new(&self.shared)))
     }
 
-    fn turn(&self) -> Result<Box<dyn Turn>> {
+    fn commit_lock(&self) -> Result<Box<dyn CommitLock>> {
         self.check_writable()?;
         let guards = &self.shared.guards;
-        Ok(Box::new(guards.turns().take(guards.limit())?))
+        Ok(Box::new(guards.commit_lock().take(guards.limit())?))
     }
 
     fn verify(&self, progress: &mut dyn FnMut(Progress)) -> Result<Report> {

@@ -17,7 +17,7 @@ fn codec(store: &LmdbStore) -> Option<Codec> {
     codecs.into_iter().find(|codec| store.check_codec(*codec).is_ok())
 }
 
-/// Blocks of the array that a commit replaces: 1 of 64 KiB, or 48, which is more than is written in the turn.
+/// Blocks of the array that a commit replaces: 1 of 64 KiB, or 48, which is more than is written under the commit lock.
 fn blocks(payload: &str) -> u64 {
     if payload == "large" { 48 } else { 1 }
 }

@@ -200,6 +200,6 @@ fn a_read_only_store_shows_what_is_there_and_refuses_commits() {
         assert_page(&*base, "a", 0, 0, Some(1));
         let error = Edit::commit(&*read_only, &*base, &[Edit::create("b", array_of(1))]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
-        assert!(read_only.turn().is_err());
+        assert!(read_only.commit_lock().is_err());
     }
 }

@@ -117,7 +117,7 @@ fn a_forked_child_is_refused_and_leaves_its_parent_alone() {
     play(|path| {
         let store = open(path).unwrap();
         let snapshot = store.snapshot().unwrap();
-        let turn = store.turn().unwrap();
+        let lock = store.commit_lock().unwrap();
         // SAFETY: this process has one thread that runs; the child allocates, as glibc permits it to.
         match unsafe { fork() }.unwrap() {
             ForkResult::Child => {
@@ -125,11 +125,11 @@ fn a_forked_child_is_refused_and_leaves_its_parent_alone() {
                 let mut page = vec![0; bigarray_core::PAGE];
                 let seen = [
                     store.snapshot().err().is_some_and(refused),
-                    store.turn().err().is_some_and(|e| e.is_in_use()),
+                    store.commit_lock().err().is_some_and(|e| e.is_in_use()),
                     snapshot.array("a").err().is_some_and(refused),
                     snapshot.read(bigarray_core::ArrayId(0), bigarray_core::BlockNo(0), 0, &mut page).is_err(),
                 ];
-                drop((turn, snapshot, store));
+                drop((lock, snapshot, store));
                 // It may open the database for itself.
                 let own = open(path).is_ok_and(|own| shows_now(&own, "a", 1));
                 std::process::exit(if seen == [true; 4] && own { 0 } else { 1 });
@@ -139,8 +139,8 @@ fn a_forked_child_is_refused_and_leaves_its_parent_alone() {
                 say("forked");
                 wait();
                 assert!(shows(&*snapshot, "a", 1));
-                drop(turn);
-                say("turn given back");
+                drop(lock);
+                say("commit lock given back");
                 wait();
                 // Its own commits go on.
                 write(&store, "a", 7).unwrap();
@@ -152,14 +152,14 @@ fn a_forked_child_is_refused_and_leaves_its_parent_alone() {
     let path = database(dir.path());
     let mut other = Other::start(&path);
     assert_eq!(other.hear(), "forked");
-    // Its parent still has the locks it had, the turn among them.
+    // Its parent still has the locks it had, the commit lock among them.
     let store = open(&path).unwrap();
     let (sender, receiver) = mpsc::channel();
     thread::scope(|scope| {
         scope.spawn(|| sender.send(write_much(&store)).unwrap());
-        assert!(receiver.recv_timeout(Duration::from_millis(100)).is_err(), "the turn was given away");
+        assert!(receiver.recv_timeout(Duration::from_millis(100)).is_err(), "the commit lock was given away");
         other.go();
-        assert_eq!(other.hear(), "turn given back");
+        assert_eq!(other.hear(), "commit lock given back");
         receiver.recv().unwrap().unwrap();
     });
     other.go();

@@ -458,7 +458,7 @@ fn tags_of(bytes: &[u8]) -> Vec<&[u8]> {
 fn op() -> impl Strategy<Value = Op> {
     let name = || 0..NAMES.len();
     let place = || (any::<usize>(), any::<usize>());
-    // Mostly inside a block or two, now and then more than is written inside the turn.
+    // Mostly inside a block or two, now and then more than is written under the commit lock.
     let many = || prop_oneof![3 => 1..40_u32, 1 => 200..700_u32];
     prop_oneof![
         3 => (name(), 1..12_u64, any::<bool>())

@@ -74,7 +74,7 @@ fn write_when_told(store: &LmdbStore, name: &str, tag: u64) -> Result<()> {
     })
 }
 
-/// Spills a page, which takes a write transaction without the turn.
+/// Spills a page, which takes a write transaction without the commit lock.
 fn spill(store: &LmdbStore, area: &dyn SpillArea) -> Result<()> {
     let array = store.snapshot()?.array("a")?.expect("the array");
     area.write(&array, 0, &page_of(77)).map(drop)

@@ -138,7 +138,7 @@ fn what_is_open_to_write_can_be_read_and_what_is_open_to_read_is_not_written() {
     let reading = open_to_read(dir.path()).unwrap();
     assert!(same(&store, &reading));
     assert!(write(&reading, "a", 2).unwrap_err().is_invalid());
-    assert!(reading.turn().err().unwrap().is_invalid());
+    assert!(reading.commit_lock().err().unwrap().is_invalid());
     drop((store, reading));
     // The other way round.
     let reading = open_to_read(dir.path()).unwrap();

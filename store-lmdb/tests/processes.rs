@@ -63,17 +63,17 @@ fn a_commit_on_what_another_process_changed_is_a_conflict() {
 }
 
 #[test]
-fn the_turn_keeps_commits_of_other_processes_waiting() {
+fn the_commit_lock_keeps_commits_of_other_processes_waiting() {
     play(|path| {
         let store = open(path).unwrap();
-        let turn = store.turn().unwrap();
+        let lock = store.commit_lock().unwrap();
         say("mine");
         wait();
         // Its own commit goes through.
         let base = store.snapshot().unwrap();
         let edit = Edit::of(&*base, "a").page(&*base, 0, 0, 1);
-        Edit::commit_in(&*store, &*base, &[edit], Some(&*turn)).unwrap();
-        drop(turn);
+        Edit::commit_in(&*store, &*base, &[edit], Some(&*lock)).unwrap();
+        drop(lock);
     });
     let dir = tempfile::tempdir().unwrap();
     let path = database(dir.path());
@@ -96,10 +96,10 @@ fn the_turn_keeps_commits_of_other_processes_waiting() {
 }
 
 #[test]
-fn the_turn_of_a_killed_process_is_free() {
+fn the_commit_lock_of_a_killed_process_is_free() {
     play(|path| {
         let store = open(path).unwrap();
-        let _turn = store.turn().unwrap();
+        let _lock = store.commit_lock().unwrap();
         say("mine");
         wait();
     });
@@ -114,26 +114,26 @@ fn the_turn_of_a_killed_process_is_free() {
 }
 
 #[test]
-fn a_second_commit_of_the_thread_that_holds_the_turn_is_in_use() {
+fn a_second_commit_of_the_thread_that_holds_the_commit_lock_is_in_use() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(&database(dir.path())).unwrap();
-    let turn = store.turn().unwrap();
+    let lock = store.commit_lock().unwrap();
     let error = write(&store, "a", 1).unwrap_err();
-    assert!(error.is_in_use() && error.to_string().contains("this thread holds the turn"), "{error:?}");
-    assert!(store.turn().err().unwrap().is_in_use());
-    drop(turn);
+    assert!(error.is_in_use() && error.to_string().contains("this thread holds the commit lock"), "{error:?}");
+    assert!(store.commit_lock().err().unwrap().is_in_use());
+    drop(lock);
     write(&store, "a", 1).unwrap();
 }
 
 #[test]
-fn the_turn_of_another_database_is_refused() {
+fn the_commit_lock_of_another_database_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(&database(dir.path())).unwrap();
     let other = open(&dir.path().join("b.bigarray")).unwrap();
-    let turn = other.turn().unwrap();
+    let lock = other.commit_lock().unwrap();
     let base = store.snapshot().unwrap();
     let edit = Edit::of(&*base, "a").page(&*base, 0, 0, 1);
-    assert!(Edit::commit_in(&*store, &*base, &[edit], Some(&*turn)).unwrap_err().is_invalid());
+    assert!(Edit::commit_in(&*store, &*base, &[edit], Some(&*lock)).unwrap_err().is_invalid());
     write(&store, "a", 1).unwrap();
 }
 
@@ -146,11 +146,11 @@ fn threads_take_turns() {
             let store = &store;
             scope.spawn(move || {
                 for round in 0..10 {
-                    let turn = store.turn().unwrap();
+                    let lock = store.commit_lock().unwrap();
                     // Nobody can come between: no conflict, ever.
                     let base = store.snapshot().unwrap();
                     let edit = Edit::of(&*base, "a").page(&*base, 0, 0, 100 * n + round);
-                    Edit::commit_in(&**store, &*base, &[edit], Some(&*turn)).unwrap();
+                    Edit::commit_in(&**store, &*base, &[edit], Some(&*lock)).unwrap();
                 }
             });
         }

@@ -35,7 +35,7 @@ fn open_with_limit(path: &Path, limit: Duration) -> bigarray_core::Result<Arc<Lm
 
 /// Where locks on `data` begin, and what the first two for which one waits are for.
 const OPENING: i64 = 1 << 62;
-const TURN: i64 = OPENING + 4;
+const COMMIT_LOCK: i64 = OPENING + 4;
 /// The same of `index-lock`.
 const WRITING: i64 = (1 << 62) + 1;
 
@@ -96,7 +96,7 @@ impl Subscriber for Recorder {
 fn what_a_killed_process_held_is_free_though_its_forked_child_lives() {
     play(|path| {
         let store = open(path).unwrap();
-        let _turn = store.turn().unwrap();
+        let _lock = store.commit_lock().unwrap();
         // SAFETY: the child makes system calls only.
         match unsafe { fork() }.unwrap() {
             ForkResult::Child => loop {
@@ -121,13 +121,13 @@ fn what_a_killed_process_held_is_free_though_its_forked_child_lives() {
 }
 
 #[test]
-fn a_commit_ends_at_its_limit_and_names_who_holds_the_turn() {
+fn a_commit_ends_at_its_limit_and_names_who_holds_the_commit_lock() {
     play(|path| {
         let store = open(path).unwrap();
-        let turn = store.turn().unwrap();
+        let lock = store.commit_lock().unwrap();
         say("holding");
         wait();
-        drop(turn);
+        drop(lock);
         say("given back");
         wait();
     });
@@ -141,19 +141,20 @@ fn a_commit_ends_at_its_limit_and_names_who_holds_the_turn() {
         let error = refused(write(&store, "a", 2));
         let text = error.to_string();
         assert!(error.is_in_use(), "{error:?}");
-        for named in [path.to_str().unwrap(), "the turn to commit", "200ms", "wait_timeout", &pid] {
+        for named in [path.to_str().unwrap(), "the commit lock", "200ms", "wait_timeout", &pid] {
             assert!(text.contains(named), "{named} in {text}");
         }
     }
     other.go();
     assert_eq!(other.hear(), "given back");
-    // The thread that still waited in the kernel gives the turn to whoever wants it next, and to other processes.
+    // The thread that still waited in the kernel gives the commit lock to whoever wants it next, and to other
+    // processes.
     write(&store, "a", 3).unwrap();
     write(&open(&path).unwrap(), "a", 4).unwrap();
     other.go();
     other.finish();
     assert!(shows_now(&store, "a", 4));
-    let held = hold(&path, TURN);
+    let held = hold(&path, COMMIT_LOCK);
     let error = refused(write(&store, "a", 5));
     assert!(error.is_in_use(), "{error:?}");
     drop(held);
@@ -165,7 +166,7 @@ fn a_commit_ends_at_its_limit_and_names_who_holds_the_turn() {
 fn a_child_of_clone_that_keeps_what_its_killed_parent_held_is_named() {
     play(|path| {
         let store = open(path).unwrap();
-        let _turn = store.turn().unwrap();
+        let _lock = store.commit_lock().unwrap();
         // SAFETY: as `fork`: the child goes on with a copy of this thread's stack, and makes system calls only.
         match unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) } {
             0 => loop {
@@ -217,10 +218,10 @@ fn where_no_thread_can_be_had_a_wait_ends_all_the_same() {
     if means != "no threads" {
         return skip(&format!("this process may not make PID namespaces: {means}"));
     }
-    let held = hold(&path, TURN);
+    let held = hold(&path, COMMIT_LOCK);
     other.go();
     let error = other.hear();
-    assert!(error.starts_with("InUse: ") && error.contains("the turn to commit"), "{error}");
+    assert!(error.starts_with("InUse: ") && error.contains("the commit lock"), "{error}");
     assert_eq!(other.hear(), "opened");
     other.go();
     // It may or may not have begun to wait.
@@ -231,7 +232,8 @@ fn where_no_thread_can_be_had_a_wait_ends_all_the_same() {
     assert!(shows_now(&open(&path).unwrap(), "a", 3));
 }
 
-/// LMDB's own tools lock its whole table for a moment when they open it; LMDB would wait for one that is stopped just then.
+/// LMDB's own tools lock its whole table for a moment when they open it; LMDB would wait for one that is stopped just
+/// then.
 #[test]
 fn opening_beside_a_program_that_keeps_lmdbs_lock_table_ends_at_its_limit() {
     play(|path| {
@@ -340,12 +342,12 @@ fn a_wait_without_a_limit_is_told_with_its_holder() {
     let dir = tempfile::tempdir().unwrap();
     let path = database(dir.path());
     let store = open(&path).unwrap();
-    let held = hold(&path, TURN);
+    let held = hold(&path, COMMIT_LOCK);
     let heard = Recorder::default();
     thread::scope(|scope| {
         let writing = scope.spawn(|| tracing::subscriber::with_default(heard.clone(), || write(&store, "a", 2)));
         let pid = std::process::id().to_string();
-        while !heard.heard(&["the turn to commit", &pid, path.to_str().unwrap()]) {
+        while !heard.heard(&["the commit lock", &pid, path.to_str().unwrap()]) {
             assert!(!writing.is_finished(), "{:?}", writing.join());
             thread::sleep(Duration::from_millis(20));
         }
@@ -355,7 +357,7 @@ fn a_wait_without_a_limit_is_told_with_its_holder() {
     assert!(shows_now(&store, "a", 2));
 }
 
-/// A thread of the program that holds the turn waits for one that wants it.
+/// A thread of the program that holds the commit lock waits for one that wants it.
 #[test]
 fn a_wait_for_another_thread_is_told_with_its_name_and_ends_at_the_limit() {
     let dir = tempfile::tempdir().unwrap();
@@ -364,7 +366,7 @@ fn a_wait_for_another_thread_is_told_with_its_name_and_ends_at_the_limit() {
     thread::scope(|scope| {
         let holding = thread::Builder::new().name("holds-it".to_owned());
         let holding = holding.spawn_scoped(scope, || {
-            let _turn = store.turn().unwrap();
+            let _lock = store.commit_lock().unwrap();
             let heard = Recorder::default();
             let inner = scope.spawn({
                 let (heard, store) = (heard.clone(), &store);
@@ -372,7 +374,7 @@ fn a_wait_for_another_thread_is_told_with_its_name_and_ends_at_the_limit() {
             });
             let error = refused(inner.join().unwrap());
             assert!(error.is_in_use() && error.to_string().contains("holds-it"), "{error:?}");
-            assert!(heard.heard(&["the turn to commit", "holds-it"]), "{:?}", heard.0);
+            assert!(heard.heard(&["the commit lock", "holds-it"]), "{:?}", heard.0);
         });
         holding.unwrap().join().unwrap();
     });

@@ -7,7 +7,7 @@ use crate::descriptor::Version;
 use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::{BlockNo, BlockSize, PAGE};
 use crate::pager::{Pager, Written};
-use crate::store::{ArrayChange, BlockChange, Bytes, Change, Committed, PageRun, PageSource, Snapshot, Turn};
+use crate::store::{ArrayChange, BlockChange, Bytes, Change, CommitLock, Committed, PageRun, PageSource, Snapshot};
 
 /// Blocks of one array that a commit is about.
 struct Blocks {
@@ -29,7 +29,7 @@ impl Bytes for Nothing {
 }
 
 /// Commits; on an error the transaction is dropped by the caller, which gives its spans back.
-pub(super) fn commit(transaction: &Transaction, turn: Option<&dyn Turn>) -> Result<()> {
+pub(super) fn commit(transaction: &Transaction, lock: Option<&dyn CommitLock>) -> Result<()> {
     // No view and no handle lives: the caller gave up the transaction that they borrow.
     let mut arrays = transaction.arrays_lock();
     if arrays.slots.iter().any(|place| matches!(place, Place::Open(_))) {
@@ -75,7 +75,7 @@ pub(super) fn commit(transaction: &Transaction, turn: Option<&dyn Turn>) -> Resu
         return Ok(()); // what it depends on was so in the newest state, and that is all that it says
     }
 
-    let committed = transaction.engine.store.commit(&change, turn)?; // (3) to (7)
+    let committed = transaction.engine.store.commit(&change, lock)?; // (3) to (7)
 
     // (8) the spans are brought up to date: what was written is mapped from where it is stored, or given back
     drop(change);

@@ -18,7 +18,7 @@ use crate::error::Result;
 use crate::memory::Memory;
 use crate::pager::{Budget, MemoryUse, Policy};
 use crate::signals::{self, Locked};
-use crate::store::{Snapshot, Store, Turn};
+use crate::store::{CommitLock, Snapshot, Store};
 use crate::verify::{Progress, Report};
 use pool::Pool;
 pub use reader::Reader;
@@ -103,9 +103,9 @@ impl Engine {
         self.budget.in_use()
     }
 
-    /// Waits for the right to commit next; see [`Store::turn`].
-    pub fn turn(&self) -> Result<Box<dyn Turn>> {
-        self.store.turn()
+    /// Waits for the right to commit next; see [`Store::commit_lock`].
+    pub fn commit_lock(&self) -> Result<Box<dyn CommitLock>> {
+        self.store.commit_lock()
     }
 
     fn pool(&self) -> Locked<'_, Pool> {

@@ -10,7 +10,7 @@ use crate::descriptor::{Descriptor, Version};
 use crate::error::{Error, ErrorKind, Result};
 use crate::pager::LazySpillArea;
 use crate::signals;
-use crate::store::{Snapshot, Turn};
+use crate::store::{CommitLock, Snapshot};
 
 /// A snapshot and private changes to it, committed as one or not at all. Dropping it aborts.
 pub struct Transaction {
@@ -170,15 +170,15 @@ impl Transaction {
         Ok(())
     }
 
-    /// Makes all changes visible at once, or none. `turn` is the caller's, if it holds one.
+    /// Makes all changes visible at once, or none. `lock` is the caller's, if it holds one.
     ///
     /// # Errors
     /// [`Conflict`](ErrorKind::Conflict) if another transaction got there first; what [`Store::commit`] says, and
     /// the first failure to load any of its pages. Nothing is stored then.
     ///
     /// [`Store::commit`]: crate::store::Store::commit
-    pub fn commit(self, turn: Option<&dyn Turn>) -> Result<()> {
-        super::commit::commit(&self, turn)
+    pub fn commit(self, lock: Option<&dyn CommitLock>) -> Result<()> {
+        super::commit::commit(&self, lock)
     }
 
     /// Forgets all changes.

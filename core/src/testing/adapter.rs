@@ -11,7 +11,7 @@ use crate::descriptor::{ArrayId, Codec, Descriptor, Version};
 use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::{BlockNo, PAGE};
 use crate::store::{
-    BlockRecord, Change, Committed, DataFile, Snapshot, SpillArea, SpillSlot, SpilledPages, State, Store, Turn,
+    BlockRecord, Change, CommitLock, Committed, DataFile, Snapshot, SpillArea, SpillSlot, SpilledPages, State, Store,
 };
 use crate::verify::{Progress, Report};
 
@@ -22,8 +22,8 @@ pub enum StoreOp {
     Snapshot,
     /// [`Store::commit`].
     Commit,
-    /// [`Store::turn`].
-    Turn,
+    /// [`Store::commit_lock`].
+    CommitLock,
     /// Names, descriptors and attributes.
     Metadata,
     /// [`State::block`], [`State::blocks`] and [`Snapshot::check_records`].
@@ -147,7 +147,7 @@ impl Watch for Counts {
             StoreOp::Spill => &self.spilled,
             StoreOp::ReadSpilled => &self.read_spilled,
             StoreOp::Commit => &self.commits,
-            StoreOp::Snapshot | StoreOp::Turn | StoreOp::Metadata | StoreOp::SpillArea => return Ok(()),
+            StoreOp::Snapshot | StoreOp::CommitLock | StoreOp::Metadata | StoreOp::SpillArea => return Ok(()),
         };
         count.fetch_add(amount, Ordering::Relaxed);
         Ok(())
@@ -175,14 +175,14 @@ impl<S: Store, W: Watch> Store for Adapter<S, W> {
         Ok(snapshot)
     }
 
-    fn commit(&self, change: &Change<'_>, turn: Option<&dyn Turn>) -> Result<Committed> {
+    fn commit(&self, change: &Change<'_>, lock: Option<&dyn CommitLock>) -> Result<Committed> {
         self.watch.before(StoreOp::Commit, 1)?;
-        self.store.commit(change, turn)
+        self.store.commit(change, lock)
     }
 
-    fn turn(&self) -> Result<Box<dyn Turn>> {
-        self.watch.before(StoreOp::Turn, 1)?;
-        self.store.turn()
+    fn commit_lock(&self) -> Result<Box<dyn CommitLock>> {
+        self.watch.before(StoreOp::CommitLock, 1)?;
+        self.store.commit_lock()
     }
 
     fn spill_area(&self) -> Result<Arc<dyn SpillArea>> {

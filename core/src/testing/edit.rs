@@ -8,7 +8,7 @@ use crate::descriptor::{ArrayId, Codec, Descriptor, Order, Version};
 use crate::error::Result;
 use crate::geometry::{BlockNo, BlockSize, PAGE};
 use crate::store::{
-    ArrayChange, AttrChange, BlockChange, Bytes, Change, Committed, PageRun, PageSource, Snapshot, Store, Turn,
+    ArrayChange, AttrChange, BlockChange, Bytes, Change, CommitLock, Committed, PageRun, PageSource, Snapshot, Store,
 };
 
 /// An array of `blocks` blocks of 64 KiB, one byte an element.
@@ -190,14 +190,14 @@ impl Edit {
         Edit::commit_in(store, base, edits, None)
     }
 
-    /// The same, under the caller's turn.
+    /// The same, under the caller's commit lock.
     pub fn commit_in(
         store: &dyn Store,
         base: &dyn Snapshot,
         edits: &[Edit],
-        turn: Option<&dyn Turn>,
+        lock: Option<&dyn CommitLock>,
     ) -> Result<Committed> {
-        Edit::with_change(base, edits, |change| store.commit(change, turn))
+        Edit::with_change(base, edits, |change| store.commit(change, lock))
     }
 
     fn to_change(&self) -> ArrayChange<'_> {

@@ -16,14 +16,14 @@ mod whole;
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use bigarray_core::store::{ArrayChange, Change, Committed, PageSource, SpillArea, Turn};
+use bigarray_core::store::{ArrayChange, Change, CommitLock, Committed, PageSource, SpillArea};
 use bigarray_core::{ArrayId, Error, ErrorKind, PAGE, Result, Version, conflict, signals};
 
 use crate::alloc::Space;
+use crate::commit_lock::CommitLockGuard;
 use crate::record::{check_array_name, check_attr_name};
 use crate::shared::Shared;
 use crate::spill::{Committing, LmdbSpillArea};
-use crate::turn::TurnGuard;
 use crate::{codec, crash};
 use blocks::Blocks;
 pub(crate) use full_disk::{give_to_disk, with_room};
@@ -32,12 +32,12 @@ use payload::{Payload, pages_of};
 pub(crate) use space::TxnSpace;
 pub(crate) use tidy::{sweep_at_opening, tidy};
 
-/// A payload of more pages is written before the turn: what it takes to claim chunks for it, a commit of its own, is
-/// then little beside writing it.
+/// A payload of more pages is written before the commit lock is taken: what it takes to claim chunks for it, a commit
+/// of its own, is then little beside writing it.
 const EARLY_PAGES: usize = (2 << 20) / PAGE;
 
 /// Makes `change` visible, all or nothing.
-pub(crate) fn commit(shared: &Arc<Shared>, change: &Change<'_>, turn: Option<&dyn Turn>) -> Result<Committed> {
+pub(crate) fn commit(shared: &Arc<Shared>, change: &Change<'_>, lock: Option<&dyn CommitLock>) -> Result<Committed> {
     check_input(change)?;
     shared.data.writable()?;
     if !change.arrays.iter().any(|array| array.stores() || !array.depends.is_empty()) {
@@ -68,12 +68,14 @@ pub(crate) fn commit(shared: &Arc<Shared>, change: &Change<'_>, turn: Option<&dy
     let packed = if is_large { Vec::new() } else { pack::pack(change, &shared.packers)? };
     // What else is to be compressed takes a packer of its own, instead of these.
     shared.packers.forget_idle();
-    // (4) The turn, then the write transaction, which lives inside one call on this thread.
-    let turns = shared.guards.turns();
-    let _turn = match turn.map(|turn| turn.as_any().downcast_ref::<TurnGuard>()) {
-        None => Some(turns.take(shared.guards.limit())?),
-        Some(Some(held)) if held.is_of(turns) => None,
-        Some(_) => return Err(Error::new(ErrorKind::Invalid, "the turn of another database was given to a commit")),
+    // (4) The commit lock, then the write transaction, which lives inside one call on this thread.
+    let commit_lock = shared.guards.commit_lock();
+    let _lock = match lock.map(|lock| lock.as_any().downcast_ref::<CommitLockGuard>()) {
+        None => Some(commit_lock.take(shared.guards.limit())?),
+        Some(Some(held)) if held.is_of(commit_lock) => None,
+        Some(_) => {
+            return Err(Error::new(ErrorKind::Invalid, "a commit under the commit lock of another database"));
+        }
     };
     let committed = with_room(shared, || try_commit(shared, change, &packed, claim.as_ref(), large.as_ref()))?;
     if let Some(claim) = claim {

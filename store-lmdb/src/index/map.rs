@@ -308,7 +308,7 @@ mod tests {
 
         assert!(!index.is_broken());
         assert!(store.snapshot().err().is_some_and(|e| e.is_io() && e.to_string().contains("open the database again")));
-        assert!(store.check(true).is_err() && store.verify(&mut |_| {}).is_err() && store.turn().is_ok());
+        assert!(store.check(true).is_err() && store.verify(&mut |_| {}).is_err() && store.commit_lock().is_ok());
         drop(store);
         let store = LmdbStore::open(&options).unwrap();
         assert!(store.snapshot().unwrap().array("a").unwrap().is_some());

@@ -31,8 +31,8 @@ pub(super) struct Access {
     pub(super) exclusive: bool,
     /// `None`: it is not written to, so nobody may write to the database.
     pub(super) table: Option<LockTable>,
-    /// `data` once more, to take turns.
-    pub(super) turns: Unshared<File>,
+    /// `data` once more, for the commit lock.
+    pub(super) commit_lock: Unshared<File>,
 }
 
 impl Access {
@@ -50,8 +50,8 @@ impl Access {
             opened => opened.map_err(|e| of(LOCK_TABLE, e))?.map(LockTable),
         };
         let again = if exclusive { OFlag::O_RDWR } else { OFlag::O_RDONLY };
-        let turns = Unshared::open(|| dir.open(DATA, again)).map_err(|e| of(DATA, e))?;
-        Ok(Access { data, exclusive, table, turns })
+        let commit_lock = Unshared::open(|| dir.open(DATA, again)).map_err(|e| of(DATA, e))?;
+        Ok(Access { data, exclusive, table, commit_lock })
     }
 }
 

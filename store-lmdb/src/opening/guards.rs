@@ -22,10 +22,10 @@ use super::table::{self, TableMap};
 use super::waiting::{Limit, Waiting, wait_for_table};
 use super::{DATA, INDEX, LOCK_TABLE, clients, creation};
 use crate::alloc::Client;
+use crate::commit_lock::CommitLockFile;
 use crate::durability;
 use crate::index::{Env, Gates, Index, Structure, lmdb_error, readers};
 use crate::options::{Durability, Options};
-use crate::turn::Turns;
 
 /// No process takes longer from losing its first lock to losing its last, when it is killed.
 const DYING: Duration = Duration::from_millis(500);
@@ -48,7 +48,7 @@ pub(crate) struct Guards {
     table: Option<LockTable>,
     /// This client; [`Client::NONE`] without a lock table.
     client: Client,
-    turns: Turns,
+    commit_lock: CommitLockFile,
     /// `data` is open to write: whether locks on it may be exclusive.
     exclusive: bool,
     /// A store to the lock table may take room on the disk.
@@ -65,8 +65,8 @@ impl Guards {
     /// # Errors
     /// [`ErrorKind::InUse`] if it cannot be opened beside them.
     pub(super) fn new(dir: Directory, options: &Options, reservation: Reservation) -> Result<Guards> {
-        let Access { data, exclusive, table, turns } = Access::open(&dir, options)?;
-        let turns = Turns::new(turns, &dir.path);
+        let Access { data, exclusive, table, commit_lock } = Access::open(&dir, options)?;
+        let commit_lock = CommitLockFile::new(commit_lock, &dir.path);
         let mut guards = Guards {
             origin: Origin::here(),
             limit: Arc::default(),
@@ -76,7 +76,7 @@ impl Guards {
             data,
             table,
             client: Client::NONE,
-            turns,
+            commit_lock,
             exclusive,
             takes_room: false,
             confirmed: Confirmed::default(),
@@ -328,9 +328,9 @@ impl Guards {
         self.limit.get()
     }
 
-    /// Where the turn is taken.
-    pub(crate) fn turns(&self) -> &Turns {
-        &self.turns
+    /// Takes the commit lock.
+    pub(crate) fn commit_lock(&self) -> &CommitLockFile {
+        &self.commit_lock
     }
 
     /// What survives a power loss.

@@ -64,19 +64,21 @@ pub(super) fn named(pid: u32) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::locks::TURN;
+    use super::super::locks::COMMIT_LOCK;
     use super::*;
 
     #[test]
     fn locks_of_open_files_are_found_in_a_descriptors_text() {
         let line = |rest: &str| format!("pos:\t0\nflags:\t0100002\nino:\t1234\nlock:\t1: {rest}\n");
-        let turn = line(&format!("OFDLCK ADVISORY  WRITE -1 00:1b:1234 {TURN} {TURN}"));
-        assert!(lists(&turn, 1234, Lock::Exclusive(TURN)) && lists(&turn, 1234, Lock::Shared(TURN)));
-        assert!(!lists(&turn, 1235, Lock::Exclusive(TURN)) && !lists(&turn, 1234, Lock::Exclusive(TURN + 1)));
-        let shared = line(&format!("OFDLCK ADVISORY  READ -1 00:1b:1234 {TURN} {TURN}"));
-        assert!(lists(&shared, 1234, Lock::Exclusive(TURN)) && !lists(&shared, 1234, Lock::Shared(TURN)));
+        let lock = line(&format!("OFDLCK ADVISORY  WRITE -1 00:1b:1234 {COMMIT_LOCK} {COMMIT_LOCK}"));
+        assert!(lists(&lock, 1234, Lock::Exclusive(COMMIT_LOCK)) && lists(&lock, 1234, Lock::Shared(COMMIT_LOCK)));
+        assert!(
+            !lists(&lock, 1235, Lock::Exclusive(COMMIT_LOCK)) && !lists(&lock, 1234, Lock::Exclusive(COMMIT_LOCK + 1))
+        );
+        let shared = line(&format!("OFDLCK ADVISORY  READ -1 00:1b:1234 {COMMIT_LOCK} {COMMIT_LOCK}"));
+        assert!(lists(&shared, 1234, Lock::Exclusive(COMMIT_LOCK)) && !lists(&shared, 1234, Lock::Shared(COMMIT_LOCK)));
         let directory = line("FLOCK  ADVISORY  WRITE 77 00:1b:1234 0 EOF");
-        assert!(lists(&directory, 1234, Lock::Directory) && !lists(&turn, 1234, Lock::Directory));
+        assert!(lists(&directory, 1234, Lock::Directory) && !lists(&lock, 1234, Lock::Directory));
         assert!(!lists("lock:\n", 1234, Lock::Directory) && !lists("pos:\t0\n", 1234, Lock::Directory));
     }
 }

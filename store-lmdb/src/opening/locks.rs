@@ -26,8 +26,8 @@ pub(crate) const LIVE: i64 = BASE + 1;
 pub(crate) const WRITER: i64 = BASE + 2;
 /// Open for reading without a lock table: shared. Nobody may write meanwhile.
 pub(crate) const LOCKLESS: i64 = BASE + 3;
-/// The turn to commit: exclusive.
-pub(crate) const TURN: i64 = BASE + 4;
+/// The commit lock: exclusive.
+pub(crate) const COMMIT_LOCK: i64 = BASE + 4;
 
 /// On `index-lock`: taking or clearing a place in the reader table, beginning to write, opening or closing LMDB: exclusive.
 pub(crate) const SLOTS: i64 = BASE;

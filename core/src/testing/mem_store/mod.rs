@@ -1,10 +1,10 @@
 //! A complete [`Store`] in memory.
 
 mod apply;
+mod commit_lock;
 mod pages;
 mod spill;
 mod state;
-mod turn;
 
 use std::collections::BTreeSet;
 use std::ops::{ControlFlow, Range};
@@ -13,16 +13,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use serde_json::Value;
 
 use self::apply::Draft;
+use self::commit_lock::Baton;
 use self::pages::Pages;
 use self::spill::{MemSpillArea, SpillAreaId, spill_area_of};
 use self::state::{Committed as StateData, PageAt};
-use self::turn::Baton;
 use super::MemFile;
 use crate::conflict;
 use crate::descriptor::{ArrayId, Codec, Descriptor, Version};
 use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::{BlockNo, PAGE};
-use crate::store::{BlockRecord, Change, Committed, DataFile, Snapshot, SpillArea, State, Store, Turn};
+use crate::store::{BlockRecord, Change, CommitLock, Committed, DataFile, Snapshot, SpillArea, State, Store};
 use crate::verify::{Progress, Report};
 
 /// A [`Store`] in memory that is as unkind as the contract allows: a page that no living snapshot refers to is
@@ -150,9 +150,9 @@ impl Store for MemStore {
         Ok(snapshot)
     }
 
-    fn commit(&self, change: &Change<'_>, turn: Option<&dyn Turn>) -> Result<Committed> {
-        let _turn = self.0.baton.enter(turn)?;
-        // The turn is ours, so the state stays what it is until this returns.
+    fn commit(&self, change: &Change<'_>, lock: Option<&dyn CommitLock>) -> Result<Committed> {
+        let _lock = self.0.baton.enter(lock)?;
+        // The commit lock is ours, so the state stays what it is until this returns.
         let (now, next_id) = {
             let ledger = self.0.ledger();
             (ledger.now.clone(), ledger.next_id)
@@ -183,7 +183,7 @@ impl Store for MemStore {
         Ok(committed)
     }
 
-    fn turn(&self) -> Result<Box<dyn Turn>> {
+    fn commit_lock(&self) -> Result<Box<dyn CommitLock>> {
         Ok(Box::new(self.0.baton.take()?))
     }
 

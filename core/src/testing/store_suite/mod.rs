@@ -1,12 +1,12 @@
 //! What every [`Store`] must do. [`store_suite!`](crate::store_suite) makes a test of each property.
 
+pub mod commit_lock;
 pub mod conflicts;
 pub mod content;
 pub mod isolation;
 pub mod metadata;
 mod photograph;
 pub mod spill;
-pub mod turn;
 
 use std::any::Any;
 use std::ops::Deref;
@@ -132,7 +132,7 @@ macro_rules! store_suite {
             a_name_can_be_removed_and_created_in_one_commit, a_name_can_be_vacated_and_created_in_one_commit,
             attributes_are_set_replaced_and_removed, a_change_of_nothing_is_nothing, versions_grow_with_each_commit,
             a_commit_says_ids_and_what_it_replaced, an_array_without_elements_is_an_array;
-            turn: the_holder_of_the_turn_commits, the_turn_makes_others_wait,
+            commit_lock: the_holder_of_the_commit_lock_commits, the_commit_lock_makes_others_wait,
             another_transaction_of_the_holders_thread_is_refused, commits_of_many_threads_all_land;
             spill: spilled_pages_are_invisible_until_the_commit, sources_mix_in_one_block,
             a_part_of_what_was_written_is_committed, dropped_without_a_commit_it_leaves_nothing,

@@ -9,26 +9,26 @@ use super::MakeStore;
 use crate::geometry::{BlockNo, PAGE};
 use crate::store::Store;
 
-/// With its turn a transaction commits, more than once; then the turn is free again.
-pub fn the_holder_of_the_turn_commits(make: MakeStore<'_>) {
+/// The holder of the commit lock commits, more than once; then the lock is free again.
+pub fn the_holder_of_the_commit_lock_commits(make: MakeStore<'_>) {
     let store = make();
     let base = store.with_array(1);
-    let turn = store.turn().expect("the turn");
-    Edit::commit_in(&*store, &*base, &[Edit::of(&*base, "a").page(&*base, 0, 0, 1)], Some(&*turn)).expect("commit");
+    let lock = store.commit_lock().expect("the commit lock");
+    Edit::commit_in(&*store, &*base, &[Edit::of(&*base, "a").page(&*base, 0, 0, 1)], Some(&*lock)).expect("commit");
     let base = store.now();
-    Edit::commit_in(&*store, &*base, &[Edit::of(&*base, "a").page(&*base, 0, 1, 2)], Some(&*turn)).expect("commit");
-    drop(turn);
+    Edit::commit_in(&*store, &*base, &[Edit::of(&*base, "a").page(&*base, 0, 1, 2)], Some(&*lock)).expect("commit");
+    drop(lock);
     let base = store.now();
     store.pass(&*base, &[Edit::of(&*base, "a").page(&*base, 0, 2, 3)]);
-    drop(store.turn().expect("the turn again"));
+    drop(store.commit_lock().expect("the commit lock again"));
 }
 
-/// A commit and a turn of other threads wait until it ends.
-pub fn the_turn_makes_others_wait(make: MakeStore<'_>) {
+/// Other threads that commit or ask for the lock wait until it is dropped.
+pub fn the_commit_lock_makes_others_wait(make: MakeStore<'_>) {
     let store = make();
     store.with_array(2);
     let shared: &dyn Store = &*store;
-    let turn = shared.turn().expect("the turn");
+    let lock = shared.commit_lock().expect("the commit lock");
     thread::scope(|scope| {
         let (done, waited) = mpsc::channel();
         let other = done.clone();
@@ -38,20 +38,20 @@ pub fn the_turn_makes_others_wait(make: MakeStore<'_>) {
             done.send("commit").expect("waited for");
         });
         scope.spawn(move || {
-            drop(shared.turn().expect("the turn"));
-            other.send("turn").expect("waited for");
+            drop(shared.commit_lock().expect("the commit lock"));
+            other.send("commit lock").expect("waited for");
         });
         let early = waited.recv_timeout(Duration::from_millis(50));
         // Whether or not it is right, the threads must come to an end.
         let base = shared.snapshot().expect("snapshot");
         let edit = Edit::of(&*base, "a").page(&*base, 1, 0, 2);
-        let committed = Edit::commit_in(shared, &*base, &[edit], Some(&*turn));
-        drop(turn);
-        assert_eq!(early, Err(mpsc::RecvTimeoutError::Timeout), "done while another held the turn");
+        let committed = Edit::commit_in(shared, &*base, &[edit], Some(&*lock));
+        drop(lock);
+        assert_eq!(early, Err(mpsc::RecvTimeoutError::Timeout), "done while another held the commit lock");
         committed.expect("the holder's commit");
         let mut ended: Vec<&str> = waited.iter().collect();
         ended.sort_unstable();
-        assert_eq!(ended, ["commit", "turn"]);
+        assert_eq!(ended, ["commit", "commit lock"]);
     });
 }
 
@@ -59,12 +59,12 @@ pub fn the_turn_makes_others_wait(make: MakeStore<'_>) {
 pub fn another_transaction_of_the_holders_thread_is_refused(make: MakeStore<'_>) {
     let store = make();
     let base = store.with_array(1);
-    let turn = store.turn().expect("the turn");
+    let lock = store.commit_lock().expect("the commit lock");
     let edit = Edit::of(&*base, "a").page(&*base, 0, 0, 1);
     let error = Edit::commit(&*store, &*base, std::slice::from_ref(&edit)).expect_err("another transaction");
     assert!(error.is_in_use(), "{error}");
-    assert!(store.turn().err().expect("a second turn").is_in_use());
-    Edit::commit_in(&*store, &*base, &[edit], Some(&*turn)).expect("the holder's own");
+    assert!(store.commit_lock().err().expect("a second commit lock").is_in_use());
+    Edit::commit_in(&*store, &*base, &[edit], Some(&*lock)).expect("the holder's own");
 }
 
 /// None is lost, whatever they overlap.
