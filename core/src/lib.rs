@@ -1,7 +1,7 @@
 #![forbid(unsafe_code)]
 //! The heart of bigarray: geometry, the traits [`Store`](store::Store), [`Snapshot`](store::Snapshot) and
 //! [`Memory`](memory::Memory), the pager and the transactions. No OS call, no LMDB, no unsafe: memory and storage come
-//! in through the traits, and the feature `testing` has simulated ones.
+//! in through the traits.
 
 pub mod conflict;
 mod descriptor;
@@ -12,8 +12,6 @@ pub mod memory;
 mod pager;
 pub mod signals;
 pub mod store;
-#[cfg(feature = "testing")]
-pub mod testing;
 mod verify;
 
 pub use descriptor::{ArrayId, Codec, Descriptor, Order, Version};

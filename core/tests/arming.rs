@@ -3,7 +3,7 @@
 mod support;
 
 use bigarray_core::PAGE;
-use bigarray_core::testing::{SimOp, SimOptions};
+use bigarray_testing::{SimOp, SimOptions};
 use support::{BLOCK, World};
 
 const LEN: usize = 3 * BLOCK;

@@ -5,8 +5,8 @@ use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
 use bigarray_core::store::{BlockRecord, Change, CommitLock, Committed, DataFile, Snapshot, State, Store};
-use bigarray_core::testing::{Edit, MemStore, Signal, SimMemory, SimOptions, array_of};
 use bigarray_core::{ArrayId, BlockNo, BlockSize, Descriptor, Engine, EngineOptions, PAGE, Result, Version};
+use bigarray_testing::{Edit, MemStore, Signal, SimMemory, SimOptions, array_of};
 
 /// A store of which every array seems to have blocks of another size than its records are of.
 struct Other(MemStore, BlockSize);

@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 
-use bigarray_core::testing::{
+use bigarray_core::{BlockSize, Engine, EngineOptions, Error, ErrorKind, Reader, Result, Transaction};
+use bigarray_testing::{
     Counted, Failing, MemStore, MemStoreOptions, Signal, SimMemory, SimOp, SimOptions, StoreOp, array_of,
 };
-use bigarray_core::{BlockSize, Engine, EngineOptions, Error, ErrorKind, Reader, Result, Transaction};
 
 const BLOCK: usize = BlockSize::MIN.bytes();
 const LEN: usize = 4 * BLOCK;

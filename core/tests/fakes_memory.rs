@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use bigarray_core::memory::Residency;
 use bigarray_core::store::DataFile;
-use bigarray_core::testing::memory_suite::{MemoryFixture, file_bytes};
-use bigarray_core::testing::{MemFile, SimMemory, SimOptions};
+use bigarray_testing::memory_suite::{MemoryFixture, file_bytes};
+use bigarray_testing::{MemFile, SimMemory, SimOptions};
 
 fn fixture(residency: Residency, options: SimOptions) -> MemoryFixture {
     let file: Arc<dyn DataFile> = Arc::new(MemFile::new(file_bytes()));
@@ -16,7 +16,7 @@ mod lazy {
     fn make() -> super::MemoryFixture {
         super::fixture(super::Residency::Lazy, super::SimOptions::default())
     }
-    bigarray_core::memory_suite!(make);
+    bigarray_testing::memory_suite!(make);
 }
 
 mod lazy_and_unkind {
@@ -31,7 +31,7 @@ mod lazy_and_unkind {
         };
         super::fixture(super::Residency::Lazy, options)
     }
-    bigarray_core::memory_suite!(make);
+    bigarray_testing::memory_suite!(make);
 }
 
 mod eager {
@@ -39,5 +39,5 @@ mod eager {
         let options = super::SimOptions { delivers_faults: false, ..Default::default() };
         super::fixture(super::Residency::Eager, options)
     }
-    bigarray_core::memory_suite!(make);
+    bigarray_testing::memory_suite!(make);
 }

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use bigarray_core::testing::store_suite::StoreFixture;
-use bigarray_core::testing::{MemStore, MemStoreOptions};
+use bigarray_testing::store_suite::StoreFixture;
+use bigarray_testing::{MemStore, MemStoreOptions};
 
 fn fixture(options: MemStoreOptions) -> StoreFixture {
     let store = MemStore::with(options);
@@ -25,24 +25,24 @@ mod extents {
     fn make() -> super::StoreFixture {
         super::fixture(super::MemStoreOptions::default())
     }
-    bigarray_core::store_suite!(make);
+    bigarray_testing::store_suite!(make);
 }
 
 mod some_blocks_produced {
     fn make() -> super::StoreFixture {
         super::fixture(super::MemStoreOptions { produced_every: 2, ..Default::default() })
     }
-    bigarray_core::store_suite!(make);
+    bigarray_testing::store_suite!(make);
 }
 
 /// The adapters pass everything on.
 mod adapted {
-    use bigarray_core::testing::{Counted, Failing};
+    use bigarray_testing::{Counted, Failing};
 
     fn make() -> super::StoreFixture {
         let store = super::MemStore::new();
         let adapted = Counted::new(Failing::new(store.clone()));
         super::StoreFixture::new(super::Arc::new(adapted)).keeping(super::Checked(store))
     }
-    bigarray_core::store_suite!(make);
+    bigarray_testing::store_suite!(make);
 }

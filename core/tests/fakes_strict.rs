@@ -7,11 +7,9 @@ use std::time::Duration;
 
 use bigarray_core::memory::{Faults, Job, Memory, Residency, Span, WrittenTo};
 use bigarray_core::store::{DataFile, Store};
-use bigarray_core::testing::memory_suite::file_bytes;
-use bigarray_core::testing::{
-    Edit, MemFile, MemStore, Signal, SimEvent, SimMemory, SimOp, SimOptions, SimSpan, array_of,
-};
 use bigarray_core::{BlockSize, PAGE};
+use bigarray_testing::memory_suite::file_bytes;
+use bigarray_testing::{Edit, MemFile, MemStore, Signal, SimEvent, SimMemory, SimOp, SimOptions, SimSpan, array_of};
 
 const LEN: usize = 2 << 20;
 

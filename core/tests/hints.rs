@@ -4,8 +4,8 @@ mod support;
 
 use std::ops::Range;
 
-use bigarray_core::testing::SimOp;
 use bigarray_core::{Access, PAGE};
+use bigarray_testing::SimOp;
 use support::{BLOCK, World};
 
 /// In the middle block a page, with holes on either side.

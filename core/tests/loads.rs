@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bigarray_core::store::Store;
-use bigarray_core::testing::{Edit, Gated, MemStore, MemStoreOptions, SimMemory, SimOptions, array_of, page_of};
 use bigarray_core::{Access, BlockSize, Engine, EngineOptions, PAGE, Reader};
+use bigarray_testing::{Edit, Gated, MemStore, MemStoreOptions, SimMemory, SimOptions, array_of, page_of};
 
 const BLOCK: usize = BlockSize::MIN.bytes();
 const THREADS: usize = 8;

@@ -4,8 +4,8 @@ mod support;
 
 use std::sync::Arc;
 
-use bigarray_core::testing::{MemStore, MemStoreOptions, SimMemory, SimOptions, array_of};
 use bigarray_core::{Codec, Descriptor, Engine, EngineOptions, PAGE};
+use bigarray_testing::{MemStore, MemStoreOptions, SimMemory, SimOptions, array_of};
 use support::{BLOCK, World};
 
 /// Such an array cannot be held in memory as a whole, as one of plain extents is mapped.

@@ -7,8 +7,8 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use bigarray_core::store::{Snapshot, Store};
-use bigarray_core::testing::{Edit, MemStore, MemStoreOptions, array_of, page_of};
 use bigarray_core::{BlockNo, BlockSize, PAGE};
+use bigarray_testing::{Edit, MemStore, MemStoreOptions, array_of, page_of};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 

@@ -3,8 +3,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use bigarray_core::testing::{MemStore, SimMemory, SimOp, SimOptions, array_of};
 use bigarray_core::{BlockSize, Engine, EngineOptions, Transaction};
+use bigarray_testing::{MemStore, SimMemory, SimOp, SimOptions, array_of};
 
 const BLOCK: usize = BlockSize::MIN.bytes();
 /// So many that those written to are given back rather than mapped anew by the commit.

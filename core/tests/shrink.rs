@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use bigarray_core::testing::{MemStore, SimMemory, SimOp, array_of};
 use bigarray_core::{BlockSize, Engine, EngineOptions, PAGE, Transaction, Writer};
+use bigarray_testing::{MemStore, SimMemory, SimOp, array_of};
 
 const BLOCK: usize = BlockSize::MIN.bytes();
 const NAME: &str = "A";

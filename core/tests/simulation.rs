@@ -6,11 +6,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bigarray_core::testing::{MemStore, MemStoreOptions, Rng, SimMemory, SimOp, SimOptions};
 use bigarray_core::{
     ArrayId, BlockSize, Codec, Descriptor, Engine, EngineOptions, Order, Reader, Savepoint, Transaction, Version,
     Writer,
 };
+use bigarray_testing::{MemStore, MemStoreOptions, Rng, SimMemory, SimOp, SimOptions};
 
 const BLOCK: usize = BlockSize::MIN.bytes();
 const MOST: usize = 6 * BLOCK;

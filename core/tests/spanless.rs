@@ -4,8 +4,8 @@ mod support;
 
 use std::ops::Range;
 
-use bigarray_core::testing::{SimOp, SimOptions, array_of};
 use bigarray_core::{PAGE, Reader, Writer};
+use bigarray_testing::{SimOp, SimOptions, array_of};
 use support::{BLOCK, World};
 
 /// More reservations than one attempt makes, each with less room to grow.

@@ -5,8 +5,8 @@ mod support;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use bigarray_core::testing::{Adapter, MemStore, SimMemory, SimOptions, StoreOp, Watch, array_of};
 use bigarray_core::{Engine, EngineOptions, ErrorKind, PAGE, Reader, Result, Transaction};
+use bigarray_testing::{Adapter, MemStore, SimMemory, SimOptions, StoreOp, Watch, array_of};
 use support::{BLOCK, World};
 
 fn within(blocks: usize) -> EngineOptions {

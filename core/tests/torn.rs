@@ -3,8 +3,8 @@
 
 mod support;
 
-use bigarray_core::testing::{Signal, SimOp};
 use bigarray_core::{PAGE, Reader};
+use bigarray_testing::{Signal, SimOp};
 use support::{BLOCK, World};
 
 /// In the middle block a page of ones, and holes on either side.

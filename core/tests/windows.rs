@@ -2,7 +2,7 @@
 
 mod support;
 
-use bigarray_core::testing::{SimOp, SimOptions, array_of};
+use bigarray_testing::{SimOp, SimOptions, array_of};
 use support::{BLOCK, World};
 
 const BLOCKS: usize = 40;

@@ -5,7 +5,7 @@ mod support;
 use std::sync::Arc;
 
 use bigarray_core::EngineOptions;
-use bigarray_core::testing::{Signal, SimOp, SimOptions, SimSpan, array_of};
+use bigarray_testing::{Signal, SimOp, SimOptions, SimSpan, array_of};
 use support::{BLOCK, World};
 
 const BLOCKS: usize = 3;

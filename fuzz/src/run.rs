@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bigarray_core::store::{Snapshot, Store};
-use bigarray_core::testing::{MemStore, MemStoreOptions, Signal, SimMemory, SimOp, SimOptions, SimSpan, array_of};
 use bigarray_core::{Codec, Descriptor, Engine, EngineOptions, Error, Reader, Result, Savepoint, Transaction, Writer};
+use bigarray_testing::{MemStore, MemStoreOptions, Signal, SimMemory, SimOp, SimOptions, SimSpan, array_of};
 
 use crate::model::{Draft, Model, Verdict};
 use crate::scenario::{Change, MemoryBudget, Op, Paging, Place, Scenario, Setup, pattern};

@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use arbitrary::{Arbitrary, Result, Unstructured};
-use bigarray_core::testing::SimOp;
 use bigarray_core::{BlockSize, PAGE};
+use bigarray_testing::SimOp;
 
 /// Bytes of a block of the array.
 pub(crate) const BLOCK: usize = BlockSize::MIN.bytes();

@@ -4,8 +4,8 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use arbitrary::{Arbitrary, Unstructured};
-use bigarray_core::testing::Rng;
 use bigarray_fuzz::{Op, Paging, Scenario, run};
+use bigarray_testing::Rng;
 
 /// Programs a mode of paging.
 const PROGRAMS: u64 = 200;

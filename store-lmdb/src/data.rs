@@ -271,7 +271,7 @@ impl DataFile for Data {
 #[cfg(test)]
 mod tests {
     use bigarray_core::store::Store as _;
-    use bigarray_core::testing::{Edit, array_of};
+    use bigarray_testing::{Edit, array_of};
 
     use crate::{LmdbStore, Options};
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use bigarray_core::store::Store as _;
-use bigarray_core::testing::Edit;
+use bigarray_testing::Edit;
 use nix::sys::statvfs::statvfs;
 
 use outside::Mount;

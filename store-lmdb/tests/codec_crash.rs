@@ -4,9 +4,9 @@
 mod support;
 
 use bigarray_core::store::{Origin, Snapshot, Store as _};
-use bigarray_core::testing::{Edit, array_of, smooth_page_of};
 use bigarray_core::{BlockNo, BlockSize, Codec, Descriptor, PAGE};
 use bigarray_store_lmdb::LmdbStore;
+use bigarray_testing::{Edit, array_of, smooth_page_of};
 
 use support::crash::{in_child, kill_at, killed};
 use support::{Db, check, commit, id_of, now};

@@ -8,9 +8,9 @@ use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 
 use bigarray_core::store::{Origin, Segment, Snapshot, Store as _};
-use bigarray_core::testing::{Edit, array_of, page_of, smooth_page_of};
 use bigarray_core::{BlockNo, BlockSize, Codec, Descriptor, PAGE};
 use bigarray_store_lmdb::{Durability, LmdbStore, Options};
+use bigarray_testing::{Edit, array_of, page_of, smooth_page_of};
 
 use support::{Db, check, commit, id_of, now};
 

@@ -6,8 +6,8 @@ mod support;
 use std::sync::Arc;
 
 use bigarray_core::store::Snapshot;
-use bigarray_core::testing::{Edit, array_of};
 use bigarray_store_lmdb::LmdbStore;
+use bigarray_testing::{Edit, array_of};
 use serde_json::json;
 
 use support::crash::{in_child, kill_at, killed};

@@ -3,9 +3,9 @@
 mod support;
 
 use bigarray_core::store::{Origin, Store as _};
-use bigarray_core::testing::{Edit, array_of};
 use bigarray_core::{BlockNo, ErrorKind, PAGE};
 use bigarray_store_lmdb::{LmdbStore, Options};
+use bigarray_testing::{Edit, array_of};
 use serde_json::json;
 
 use support::{Db, assert_page, check, commit, id_of, large_array_of, now};

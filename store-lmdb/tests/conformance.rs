@@ -5,7 +5,7 @@ mod support;
 use std::sync::Arc;
 
 use bigarray_core::store::Store;
-use bigarray_core::testing::store_suite::StoreFixture;
+use bigarray_testing::store_suite::StoreFixture;
 
 use support::Db;
 
@@ -16,4 +16,4 @@ fn make() -> StoreFixture {
     StoreFixture::new(store).reopening(move || support::open(&path)).keeping(db)
 }
 
-bigarray_core::store_suite!(make);
+bigarray_testing::store_suite!(make);

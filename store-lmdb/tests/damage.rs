@@ -6,9 +6,9 @@ use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 
 use bigarray_core::store::{Origin, Store as _};
-use bigarray_core::testing::{Edit, array_of};
 use bigarray_core::{BlockNo, PAGE};
 use bigarray_store_lmdb::{LmdbStore, Options};
+use bigarray_testing::{Edit, array_of};
 
 use support::{Db, assert_page, commit, id_of, now};
 

@@ -10,8 +10,8 @@ use std::thread;
 use std::time::Duration;
 
 use bigarray_core::store::Store as _;
-use bigarray_core::testing::{Edit, array_of};
 use bigarray_core::{BlockSize, Descriptor};
+use bigarray_testing::{Edit, array_of};
 use nix::fcntl::{Flock, FlockArg};
 use nix::libc;
 use nix::sys::pthread::{pthread_kill, pthread_self};

@@ -7,8 +7,8 @@ use std::path::Path;
 
 use bigarray_core::Result;
 use bigarray_core::store::{Snapshot, Store as _};
-use bigarray_core::testing::{Edit, array_of};
 use bigarray_store_lmdb::LmdbStore;
+use bigarray_testing::{Edit, array_of};
 
 use outside::Mount;
 use support::{Written, assert_page, check, commit, commit_with_spilled, large_array_of, now, open};
@@ -34,9 +34,8 @@ fn create_spilled(store: &LmdbStore, name: &str, blocks: u64) -> Result<()> {
     let base = now(store);
     let array = base.array(name)?.expect("the array");
     let area = store.spill_area()?;
-    let bytes = |block: u64| {
-        (0..512).flat_map(|page| bigarray_core::testing::page_of(1000 * block + page)).collect::<Vec<u8>>()
-    };
+    let bytes =
+        |block: u64| (0..512).flat_map(|page| bigarray_testing::page_of(1000 * block + page)).collect::<Vec<u8>>();
     let written: Result<Vec<Written>> =
         (0..blocks).map(|block| Ok((block, area.write(&array, 0, &bytes(block))?))).collect();
     commit_with_spilled(store, &*base, Edit::of(&*base, name), name, &*area, &written?).map(drop)

@@ -3,9 +3,9 @@
 mod support;
 
 use bigarray_core::store::Store as _;
-use bigarray_core::testing::{Edit, array_of, page_of};
 use bigarray_core::{Error, Result};
 use bigarray_store_lmdb::LmdbStore;
+use bigarray_testing::{Edit, array_of, page_of};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 

@@ -11,8 +11,8 @@ use std::process::Command;
 
 use bigarray_core::Result;
 use bigarray_core::store::Store as _;
-use bigarray_core::testing::Edit;
 use bigarray_store_lmdb::LmdbStore;
+use bigarray_testing::Edit;
 use outside::*;
 
 /// What LMDB makes of `index-lock`.

@@ -9,9 +9,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bigarray_core::store::Store as _;
-use bigarray_core::testing::{Edit, SimMemory, SimOptions, array_of};
 use bigarray_core::{ArrayId, BlockNo, Engine, EngineOptions, PAGE, Result};
 use bigarray_store_lmdb::{LmdbStore, Options};
+use bigarray_testing::{Edit, SimMemory, SimOptions, array_of};
 use lmdb::Transaction as _;
 use serde_json::json;
 

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::thread;
 
 use bigarray_core::store::Store as _;
-use bigarray_core::testing::{Edit, array_of};
 use bigarray_core::{ErrorKind, Report, Result};
 use bigarray_store_lmdb::{LmdbStore, Options};
+use bigarray_testing::{Edit, array_of};
 use serde_json::json;
 
 use support::Db;

@@ -7,9 +7,9 @@ use std::process::Command;
 use std::sync::Arc;
 
 use bigarray_core::store::{Snapshot, Store as _};
-use bigarray_core::testing::{Edit, array_of};
 use bigarray_core::{Error, Result};
 use bigarray_store_lmdb::{LmdbStore, Options};
+use bigarray_testing::{Edit, array_of};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde_json::json;
 

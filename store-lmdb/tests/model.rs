@@ -10,9 +10,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bigarray_core::store::{ArrayChange, Bytes, Change, Origin, Snapshot, SpilledPages, Store};
-use bigarray_core::testing::{Edit, array_of, page_of, smooth_page_of};
 use bigarray_core::{BlockNo, BlockSize, Codec, Descriptor, Error, ErrorKind, PAGE, Result, Version};
 use bigarray_store_lmdb::{CheckReport, LmdbStore, Options};
+use bigarray_testing::{Edit, array_of, page_of, smooth_page_of};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use bigarray_core::Result;
 use bigarray_core::store::{ArrayChange, Bytes, Change, SpillArea, Store};
-use bigarray_core::testing::{Edit, Rng, page_of};
 use bigarray_store_lmdb::LmdbStore;
+use bigarray_testing::{Edit, Rng, page_of};
 use outside::*;
 
 fn database(dir: &Path) -> PathBuf {

@@ -6,9 +6,9 @@ mod support;
 use std::fs::File;
 use std::io::Write as _;
 
-use bigarray_core::testing::{Edit, array_of};
 use bigarray_core::{PAGE, Result};
 use bigarray_store_lmdb::LmdbStore;
+use bigarray_testing::{Edit, array_of};
 use nix::sys::statvfs::statvfs;
 use serde_json::json;
 

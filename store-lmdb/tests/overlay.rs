@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bigarray_core::store::{Origin, Snapshot, Store as _};
-use bigarray_core::testing::page_of;
 use bigarray_core::{BlockNo, PAGE};
 use bigarray_store_lmdb::LmdbStore;
+use bigarray_testing::page_of;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap};
 use outside::*;
 

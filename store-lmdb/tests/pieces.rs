@@ -5,9 +5,9 @@ mod support;
 use std::sync::Arc;
 
 use bigarray_core::store::{Origin, Segment, Snapshot};
-use bigarray_core::testing::{Edit, Rng, array_of};
 use bigarray_core::{BlockNo, BlockSize, Descriptor, PAGE};
 use bigarray_store_lmdb::{Durability, LmdbStore, Options};
+use bigarray_testing::{Edit, Rng, array_of};
 
 use support::crash::{in_child, kill_at};
 use support::{Db, assert_page, check, commit, id_of, large_array_of, now};

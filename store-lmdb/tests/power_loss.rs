@@ -8,9 +8,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bigarray_core::store::Snapshot;
-use bigarray_core::testing::{Edit, Rng, array_of};
 use bigarray_core::{BlockNo, PAGE, Result};
 use bigarray_store_lmdb::{Durability, LmdbStore, Options};
+use bigarray_testing::{Edit, Rng, array_of};
 use serde_json::json;
 
 use support::{Db, commit, now};

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use bigarray_core::store::Store;
-use bigarray_core::testing::Edit;
+use bigarray_testing::Edit;
 use outside::*;
 
 fn database(dir: &Path) -> PathBuf {

@@ -7,9 +7,9 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use bigarray_core::store::{Snapshot, SpillArea, SpilledPages, Store};
-use bigarray_core::testing::{Edit, page_of};
 use bigarray_core::{BlockNo, PAGE};
 use bigarray_store_lmdb::LmdbStore;
+use bigarray_testing::{Edit, page_of};
 
 use nix::libc::{self, c_int};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};

@@ -13,7 +13,7 @@ use std::thread;
 
 use bigarray_core::PAGE;
 use bigarray_core::memory::{Faults, Job, Memory, Residency, Span, WrittenTo};
-use bigarray_core::testing::Rng;
+use bigarray_testing::Rng;
 use bigarray_uffd::{Pagemap, Userfaultfd};
 use common::*;
 

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use bigarray_core::memory::Memory;
 use bigarray_core::store::Store;
-use bigarray_core::testing::{Edit, Gated, MemStore, array_of, page_of};
 use bigarray_core::{Engine, EngineOptions, Reader};
+use bigarray_testing::{Edit, Gated, MemStore, array_of, page_of};
 use bigarray_uffd::{MemoryOptions, UffdMemory, Userfaultfd};
 use common::*;
 

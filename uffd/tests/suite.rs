@@ -7,7 +7,7 @@ use std::io::Write;
 use std::sync::Arc;
 
 use bigarray_core::memory::{Memory, Residency};
-use bigarray_core::testing::memory_suite::{MemoryFixture, file_bytes};
+use bigarray_testing::memory_suite::{MemoryFixture, file_bytes};
 use bigarray_uffd::{Pagemap, Userfaultfd};
 use common::*;
 
@@ -27,7 +27,7 @@ macro_rules! suites {
             fn make() -> MemoryFixture {
                 fixture(Userfaultfd::$userfaultfd, Pagemap::$pagemap, Residency::$residency)
             }
-            bigarray_core::memory_suite!(make);
+            bigarray_testing::memory_suite!(make);
         })+
     };
 }

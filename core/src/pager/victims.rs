@@ -271,7 +271,7 @@ impl Queues {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::Rng;
+    use bigarray_testing::Rng;
 
     /// What would be in memory, of blocks that are one byte each, and how many loads that took.
     struct Memory {

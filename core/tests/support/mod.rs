@@ -4,8 +4,8 @@
 
 use std::sync::Arc;
 
-use bigarray_core::testing::{Failing, MemStore, SimMemory, SimOptions, array_of};
 use bigarray_core::{BlockSize, Engine, EngineOptions, Reader, Transaction};
+use bigarray_testing::{Failing, MemStore, SimMemory, SimOptions, array_of};
 
 pub(crate) const BLOCK: usize = BlockSize::MIN.bytes();
 

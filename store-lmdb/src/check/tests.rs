@@ -6,8 +6,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bigarray_core::store::{DataFile as _, Store as _};
-use bigarray_core::testing::Rng;
 use bigarray_core::{ArrayId, BlockNo, BlockSize, Codec, Damage, Descriptor, Order, PAGE, Progress, Report, Version};
+use bigarray_testing::Rng;
 use lmdb::Database;
 use serde_json::json;
 

@@ -1,7 +1,7 @@
 //! Every block is itself again, what hardly shrinks is left alone, and what was not compressed is an error, never a
 //! panic and never bytes.
 
-use bigarray_core::testing::Rng;
+use bigarray_testing::Rng;
 use proptest::prelude::*;
 
 use super::*;

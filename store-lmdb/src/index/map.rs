@@ -288,7 +288,7 @@ fn has_addresses(more: usize) -> bool {
 #[cfg(test)]
 mod tests {
     use bigarray_core::store::Store as _;
-    use bigarray_core::testing::{Edit, array_of};
+    use bigarray_testing::{Edit, array_of};
 
     use crate::{LmdbStore, Options};
 

@@ -16,9 +16,9 @@ use std::sync::Arc;
 use std::{env, fs, io, process};
 
 use bigarray_core::store::{Snapshot, Store};
-use bigarray_core::testing::{Edit, array_of, page_of};
 use bigarray_core::{BlockNo, PAGE, Result};
 use bigarray_store_lmdb::{LmdbStore, Options};
+use bigarray_testing::{Edit, array_of, page_of};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
 

@@ -12,9 +12,9 @@ use std::sync::Arc;
 use bigarray_core::store::{
     ArrayChange, BlockChange, Change, Committed, PageRun, PageSource, Snapshot, SpillArea, SpilledPages, Store,
 };
-use bigarray_core::testing::{Edit, array_of, page_of};
 use bigarray_core::{ArrayId, BlockNo, BlockSize, Descriptor, PAGE, Result, Version};
 use bigarray_store_lmdb::{CheckReport, LmdbStore, Options};
+use bigarray_testing::{Edit, array_of, page_of};
 
 /// A database that is checked when its test is over.
 pub(crate) struct Db {

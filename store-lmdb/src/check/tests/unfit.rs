@@ -1,8 +1,8 @@
 //! What readers and commits make of records that do not fit each other, or this build.
 
 use bigarray_core::store::Store as _;
-use bigarray_core::testing::{Edit, array_of};
 use bigarray_core::{BlockNo, BlockSize, Codec, Descriptor, PAGE};
+use bigarray_testing::{Edit, array_of};
 
 use super::{A, Sound, descriptor, page_bytes, put_array};
 use crate::alloc::Bitmap;

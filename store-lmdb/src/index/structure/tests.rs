@@ -2,7 +2,7 @@ use std::fs;
 use std::sync::OnceLock;
 
 use bigarray_core::store::Store;
-use bigarray_core::testing::{Edit, array_of};
+use bigarray_testing::{Edit, array_of};
 use lmdb::{Cursor, EnvironmentFlags, Transaction};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;

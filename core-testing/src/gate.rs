@@ -1,0 +1,92 @@
+//! A store whose reads are as slow as a test wants them.
+
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bigarray_core::Result;
+
+use super::adapter::{Adapter, StoreOp, Watch};
+
+/// Long enough for anything but a hang.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A store whose reads wait for each other.
+pub type Gated<S> = Adapter<S, Gate>;
+
+/// Holds reads back until so many are under way at once; from then on all go through.
+pub struct Gate {
+    opens_at: usize,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    under_way: usize,
+    most: usize,
+    is_open: bool,
+}
+
+impl<S> Gated<S> {
+    /// Wraps `store`. Its reads wait until `opens_at` of them are under way, or the gate is [opened](Gated::open).
+    pub fn new(store: S, opens_at: usize) -> Gated<S> {
+        let (state, changed) = (Mutex::default(), Condvar::new());
+        Adapter::wrap(store, Gate { opens_at, state, changed })
+    }
+
+    /// Lets all reads through, now and later.
+    pub fn open(&self) {
+        self.watch.change(|state| state.is_open = true);
+    }
+
+    /// Holds reads back from here on, and counts them anew.
+    pub fn hold(&self) {
+        self.watch.change(|state| (state.is_open, state.most) = (false, state.under_way));
+    }
+
+    /// Waits until so many reads have been under way at once.
+    ///
+    /// # Panics
+    /// If that takes so long that it will not happen any more.
+    pub fn wait_for(&self, reads: usize) {
+        let state = self.watch.wait_while(|state| state.most < reads);
+        assert!(state.most >= reads, "{} reads at most were under way at once, not {reads}", state.most);
+    }
+
+    /// How many reads were under way at once, at most.
+    pub fn most_reads(&self) -> usize {
+        self.watch.lock().most
+    }
+}
+
+impl Gate {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self, how: impl FnOnce(&mut State)) {
+        how(&mut self.lock());
+        self.changed.notify_all();
+    }
+
+    /// As long as `condition` holds, but not for ever.
+    fn wait_while(&self, condition: impl Fn(&mut State) -> bool) -> MutexGuard<'_, State> {
+        self.changed.wait_timeout_while(self.lock(), PATIENCE, condition).unwrap_or_else(PoisonError::into_inner).0
+    }
+}
+
+impl Watch for Gate {
+    fn before(&self, op: StoreOp, _: usize) -> Result<()> {
+        if matches!(op, StoreOp::Read | StoreOp::ReadSpilled) {
+            self.change(|state| {
+                state.under_way += 1;
+                state.most = state.most.max(state.under_way);
+                state.is_open |= state.under_way >= self.opens_at;
+            });
+            // Who waits in vain goes on at last: that it did shows in `most_reads`.
+            drop(self.wait_while(|state| !state.is_open));
+            self.change(|state| state.under_way -= 1);
+        }
+        Ok(())
+    }
+}

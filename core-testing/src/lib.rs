@@ -1,0 +1,58 @@
+#![forbid(unsafe_code)]
+//! Fakes of the two traits, so that pager and transactions run without a kernel and without a disk, and the suites
+//! that hold every implementation to the contracts.
+//!
+//! | what | for |
+//! |---|---|
+//! | [`MemStore`] | a store in memory that scribbles over every page as soon as no snapshot refers to it |
+//! | [`SimMemory`] | a memory whose pages are values and whose faults come in an order that a seed decides |
+//! | [`Failing`], [`Counted`], [`Gated`] | adapters around any store |
+//! | [`store_suite!`](crate::store_suite), [`memory_suite!`](crate::memory_suite) | one test a property |
+//! | [`Edit`] | a commit without a pager |
+//!
+//! # Examples
+//!
+//! A whole database on fakes; what would be a load or store through a view goes through
+//! [`span_at`](SimMemory::span_at):
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use bigarray_testing::{MemStore, SimMemory, SimOp, SimOptions, array_of};
+//! use bigarray_core::{Engine, EngineOptions};
+//!
+//! let store = MemStore::new();
+//! let memory = SimMemory::with(store.file(), SimOptions { seed: 42, ..SimOptions::default() });
+//! let engine = Engine::new(Arc::new(store.clone()), Arc::new(memory.clone()), EngineOptions::default());
+//!
+//! let transaction = engine.begin()?;
+//! let mut writer = transaction.create("a", array_of(1))?;
+//! writer.expose_mut(0..4096);
+//! memory.span_at(writer.base()?).store(100, b"hello").unwrap();
+//! drop(writer);
+//! transaction.commit(None)?;
+//!
+//! let reader = engine.reader(&engine.snapshot()?, "a")?;
+//! assert_eq!(memory.span_at(reader.base()?).load(100..105).unwrap(), b"hello");
+//! assert!(memory.count(SimOp::Missing) > 0);
+//! store.check(); // no page of the data file was lost or has two owners
+//! # Ok::<(), bigarray_core::Error>(())
+//! ```
+
+mod adapter;
+mod edit;
+mod gate;
+mod mem_file;
+mod mem_store;
+pub mod memory_suite;
+mod rng;
+mod sim;
+pub mod store_suite;
+
+pub use adapter::{Adapter, Counted, Counts, Failing, Failures, StoreOp, Watch};
+pub use edit::{Edit, array_of, page_of, smooth_page_of};
+pub use gate::{Gate, Gated};
+pub use mem_file::MemFile;
+pub use mem_store::{MemStore, MemStoreOptions};
+pub use rng::Rng;
+pub use sim::{Signal, SimEvent, SimMemory, SimOp, SimOptions, SimSpan};

@@ -1,0 +1,150 @@
+//! One committed state as immutable data: what a commit does not touch, the next state shares.
+
+use std::collections::BTreeMap;
+use std::ops::{ControlFlow, Range};
+use std::sync::Arc;
+
+use bigarray_core::store::{BlockRecord, DataFile, Origin, Segment, State};
+use bigarray_core::{ArrayId, BlockNo, Descriptor, PAGE, Result, Version};
+use serde_json::Value;
+
+/// Where one page is.
+#[derive(Clone, Debug)]
+pub(super) enum PageAt {
+    Hole,
+    /// Page of the data file.
+    File(u64),
+    /// Kept outside the data file, as compressed bytes would be.
+    Produced(Arc<[u8]>),
+}
+
+impl PageAt {
+    fn origin(&self) -> Origin {
+        match self {
+            PageAt::Hole => Origin::Hole,
+            PageAt::File(page) => Origin::Extent(page * PAGE as u64),
+            PageAt::Produced(_) => Origin::Produced,
+        }
+    }
+
+    pub(super) fn file_page(&self) -> Option<u64> {
+        match self {
+            PageAt::File(page) => Some(*page),
+            PageAt::Hole | PageAt::Produced(_) => None,
+        }
+    }
+
+    pub(super) fn read(&self, file: &dyn DataFile, buf: &mut [u8]) -> Result<()> {
+        match self {
+            PageAt::Hole => buf.fill(0),
+            PageAt::File(page) => file.read_at(page * PAGE as u64, buf)?,
+            PageAt::Produced(bytes) => buf.copy_from_slice(bytes),
+        }
+        Ok(())
+    }
+}
+
+/// A stored block, page by page: laying a commit over it is an assignment.
+#[derive(Clone, Debug)]
+pub(super) struct Block {
+    pub(super) version: Version,
+    pub(super) pages: Vec<PageAt>,
+}
+
+impl Block {
+    /// Runs of pages whose origins continue each other.
+    pub(super) fn segments(&self) -> Vec<Segment> {
+        let mut segments: Vec<Segment> = Vec::new();
+        for (n, page) in (0..).zip(&self.pages) {
+            let origin = page.origin();
+            match segments.last_mut() {
+                Some(last) if continues(last, origin) => last.pages.end += 1,
+                _ => segments.push(Segment { pages: n..n + 1, origin }),
+            }
+        }
+        segments
+    }
+
+    pub(super) fn file_pages(&self) -> impl Iterator<Item = u64> {
+        self.pages.iter().filter_map(PageAt::file_page)
+    }
+
+    fn record(&self) -> BlockRecord {
+        BlockRecord { version: self.version, segments: self.segments() }
+    }
+}
+
+fn continues(segment: &Segment, origin: Origin) -> bool {
+    match (segment.origin, origin) {
+        (Origin::Extent(start), Origin::Extent(next)) => start + (segment.pages.len() * PAGE) as u64 == next,
+        (segment, next) => segment == next && !matches!(segment, Origin::Extent(_)),
+    }
+}
+
+/// An attribute as a commit left it.
+pub(super) type Attr = (Version, Option<Value>);
+
+#[derive(Clone, Default)]
+pub(super) struct Committed {
+    pub(super) version: Version,
+    pub(super) arrays: BTreeMap<String, Descriptor>,
+    /// With the commit that last set or removed each; those that were removed have no value.
+    pub(super) attrs: BTreeMap<ArrayId, Arc<BTreeMap<String, Attr>>>,
+    pub(super) blocks: BTreeMap<ArrayId, Arc<BTreeMap<u64, Arc<Block>>>>,
+}
+
+impl Committed {
+    /// Every page of the data file that this state refers to.
+    pub(super) fn file_pages(&self) -> impl Iterator<Item = u64> {
+        self.blocks.values().flat_map(|blocks| blocks.values()).flat_map(|block| block.file_pages())
+    }
+
+    pub(super) fn block_at(&self, array: ArrayId, block: BlockNo) -> Option<&Arc<Block>> {
+        self.blocks.get(&array)?.get(&block.0)
+    }
+}
+
+impl State for Committed {
+    fn array(&self, name: &str) -> Result<Option<Descriptor>> {
+        Ok(self.arrays.get(name).cloned())
+    }
+
+    fn arrays(&self) -> Result<Vec<(String, Descriptor)>> {
+        Ok(self.arrays.iter().map(|(name, array)| (name.clone(), array.clone())).collect())
+    }
+
+    fn attr(&self, array: ArrayId, name: &str) -> Result<Option<Value>> {
+        Ok(self.attrs.get(&array).and_then(|attrs| attrs.get(name)).and_then(|(_, value)| value.clone()))
+    }
+
+    fn attrs(&self, array: ArrayId) -> Result<Vec<(String, Value)>> {
+        let attrs = self.attrs.get(&array).into_iter().flat_map(|attrs| attrs.iter());
+        Ok(attrs.filter_map(|(name, (_, value))| Some((name.clone(), value.clone()?))).collect())
+    }
+
+    fn attr_versions(&self, array: ArrayId) -> Result<Vec<(String, Version)>> {
+        let attrs = self.attrs.get(&array).into_iter().flat_map(|attrs| attrs.iter());
+        Ok(attrs.map(|(name, (version, _))| (name.clone(), *version)).collect())
+    }
+
+    fn block(&self, array: ArrayId, block: BlockNo) -> Result<Option<BlockRecord>> {
+        Ok(self.block_at(array, block).map(|block| block.record()))
+    }
+
+    fn blocks(
+        &self,
+        array: ArrayId,
+        range: Range<u64>,
+        visit: &mut dyn FnMut(BlockNo, BlockRecord) -> ControlFlow<()>,
+    ) -> Result<()> {
+        if range.is_empty() {
+            return Ok(());
+        }
+        for (number, block) in self.blocks.get(&array).into_iter().flat_map(|blocks| blocks.range(range.clone())) {
+            if visit(BlockNo(*number), block.record()).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}

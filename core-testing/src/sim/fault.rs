@@ -1,0 +1,168 @@
+//! How a fault reaches the pager, and how its thread waits. The thread that faults stands in for the monitor and for
+//! the resolvers while it waits, so that one thread is enough and a seed decides everything.
+
+use std::cell::Cell;
+use std::sync::{PoisonError, Weak};
+use std::time::Instant;
+
+use bigarray_core::PAGE;
+use bigarray_core::memory::Job;
+
+use super::SimOp;
+use super::page::Outcome;
+use super::world::{Fault, Shared};
+
+/// One fault in so many is heard of again after it was resolved.
+const LATE: usize = 6;
+
+/// As whom a thread acts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// The program.
+    User,
+    /// Who receives faults: touches no span memory.
+    Monitor,
+    /// Who runs jobs: would wait for itself if it faulted.
+    Resolver,
+}
+
+thread_local! {
+    static ROLE: Cell<Role> = const { Cell::new(Role::User) };
+}
+
+pub(super) fn role() -> Role {
+    ROLE.get()
+}
+
+/// Acts in another role until dropped, by a panic too.
+struct Acting(Role);
+
+impl Acting {
+    fn as_a(role: Role) -> Acting {
+        Acting(ROLE.replace(role))
+    }
+}
+
+impl Drop for Acting {
+    fn drop(&mut self) {
+        ROLE.set(self.0);
+    }
+}
+
+/// A thread on the list of those who wait, until dropped, by a panic too.
+struct Waiting<'a> {
+    shared: &'a Shared,
+    ticket: u64,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.shared.world().waiters.retain(|waiter| waiter.ticket != self.ticket);
+    }
+}
+
+impl Shared {
+    /// Waits until the thread may try again, having told the pager.
+    pub(super) fn fault(&self, fault: Fault) {
+        assert!(role() != Role::Resolver, "a job of the pager waits for a page: {fault:x?}; it would wait for itself");
+        let mut world = self.world();
+        let stopped = world.faults_stopped;
+        assert!(!stopped, "{fault:x?} after faults had stopped: Faults::fail did not poison the page");
+        let ticket = world.wait_for(fault.clone());
+        let stale = if world.rng.one_in(LATE) { world.late.pop() } else { None };
+        let (runs_now, comes_late) = (world.rng.one_in(2), world.rng.one_in(LATE));
+        drop(world);
+        let _waiting = Waiting { shared: self, ticket };
+        for fault in stale.iter().chain([&fault]) {
+            let mut jobs = self.deliver(fault).into_iter();
+            let first = if runs_now { jobs.next() } else { None };
+            // Before the first one, which may take long, so that other threads can run them.
+            self.world().jobs.extend(jobs);
+            self.moved.notify_all();
+            if let Some(job) = first {
+                self.run(job);
+            }
+        }
+        self.wait(ticket, &fault);
+        if comes_late {
+            self.world().late.push(fault);
+        }
+        while !self.options.leaves_jobs && self.run_a_job() {}
+    }
+
+    fn wait(&self, ticket: u64, fault: &Fault) {
+        loop {
+            while !self.world().take_woken(ticket) {
+                if !self.run_a_job() {
+                    break;
+                }
+            }
+            let mut world = self.world();
+            if !world.waiters.iter().any(|waiter| waiter.ticket == ticket) {
+                return;
+            }
+            // Nothing to run: another thread is at it, or nobody is.
+            let since = Instant::now();
+            loop {
+                if world.take_woken(ticket) {
+                    return;
+                }
+                if !world.jobs.is_empty() {
+                    break;
+                }
+                let Some(left) = self.options.patience.checked_sub(since.elapsed()).filter(|left| !left.is_zero())
+                else {
+                    let state = world.spans.get(&fault.base).map(|span| {
+                        span.table.pages.get(&(fault.offset / PAGE)).map_or("missing", super::page::Page::name)
+                    });
+                    drop(world);
+                    panic!("deadlock: a thread waits in {fault:x?} and nobody wakes it; the page is {state:?}");
+                };
+                world = self.moved.wait_timeout(world, left).unwrap_or_else(PoisonError::into_inner).0;
+            }
+        }
+    }
+
+    /// Tells the pager of a fault. A stale one may be of a span that is gone by now.
+    fn deliver(&self, fault: &Fault) -> Vec<Job> {
+        let mut world = self.world();
+        let Some(span) = world.spans.get(&fault.base) else { return Vec::new() };
+        let faults = span.faults.as_ref().and_then(Weak::upgrade);
+        let op = if fault.what == Outcome::Missing { SimOp::Missing } else { SimOp::Protected };
+        world.log(fault.base, op, fault.offset..fault.offset + PAGE);
+        drop(world);
+        let Some(faults) = faults else { return Vec::new() };
+        let _acting = Acting::as_a(Role::Monitor);
+        match fault.what {
+            Outcome::Missing => faults.missing(fault.offset),
+            _ => {
+                faults.protected(fault.offset);
+                Vec::new()
+            }
+        }
+    }
+
+    /// Runs one of the queued jobs, if there is one.
+    pub(super) fn run_a_job(&self) -> bool {
+        let job = self.world().take_job();
+        job.map(|job| self.run(job)).is_some()
+    }
+
+    fn run(&self, job: Job) {
+        self.world().log(0, SimOp::Job, 0..0);
+        let _acting = Acting::as_a(Role::Resolver);
+        job();
+    }
+
+    pub(super) fn fail_faults(&self, why: &str) {
+        let pagers: Vec<_> = {
+            let mut world = self.world();
+            world.faults_stopped = true;
+            world.spans.values().filter_map(|span| span.faults.as_ref()?.upgrade()).collect()
+        };
+        let _acting = Acting::as_a(Role::Monitor);
+        for pager in pagers {
+            pager.fail(why);
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! A simulated [`Memory`].
+
+mod fault;
+mod page;
+mod span;
+mod taken;
+mod user;
+mod world;
+
+use std::ops::Range;
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bigarray_core::Result;
+use bigarray_core::memory::{Memory, Residency, Span};
+use bigarray_core::store::DataFile;
+
+pub use self::span::SimSpan;
+use self::span::{Reserved, refuse_unless};
+pub use self::user::Signal;
+use self::world::{Shared, World};
+
+/// A [`Memory`] whose pages are values: missing, zero, mapped, copied, poisoned. What a program would do by loads and
+/// stores, a test does by [`SimSpan::load`] and [`SimSpan::store`], and every fault on the way goes to the pager as the
+/// kernel's would, except that one seed decides what happens next: whether a job runs now or later, which of several,
+/// whether a stale fault comes after its page is there.
+///
+/// It holds the pager to the contract of [`Span`]: a call that breaks it panics, and so does a thread that waits for a
+/// page while nothing can wake it any more.
+///
+/// Cheap to clone; clones are the same memory.
+#[derive(Clone)]
+pub struct SimMemory(Arc<Shared>);
+
+/// How a [`SimMemory`] behaves.
+#[derive(Clone, Debug)]
+pub struct SimOptions {
+    /// Decides the order of what happens.
+    pub seed: u64,
+    /// See [`Memory::delivers_faults`].
+    pub delivers_faults: bool,
+    /// See [`Memory::delivers_kernel_faults`].
+    pub delivers_kernel_faults: bool,
+    /// Whether lazy spans can be [armed](bigarray_core::memory::Span::arm).
+    pub arms: bool,
+    /// Mappings that fit.
+    pub most_mappings: usize,
+    /// Whether `written` also reports zero pages that were only read, as a kernel with huge zero pages may.
+    pub reports_read_zero_pages: bool,
+    /// Whether pages are merged with others at any time, as by a system that looks for equal ones: they lose their
+    /// protection, and nobody is told.
+    pub merges: bool,
+    /// Whether pages can be [taken out](bigarray_core::memory::Span::take_out).
+    pub moves: bool,
+    /// Whether a job may stay queued after the access that asked for it was woken by something else; then
+    /// [`SimMemory::run_jobs`] runs it, after whatever the test does in between.
+    pub leaves_jobs: bool,
+    /// How long a thread waits for others to wake it before that counts as a deadlock; with one thread there is nothing
+    /// to wait for.
+    pub patience: Duration,
+}
+
+impl Default for SimOptions {
+    fn default() -> SimOptions {
+        SimOptions {
+            seed: 0,
+            delivers_faults: true,
+            delivers_kernel_faults: true,
+            arms: true,
+            most_mappings: 60_000,
+            reports_read_zero_pages: false,
+            merges: false,
+            moves: true,
+            leaves_jobs: false,
+            patience: Duration::from_secs(60),
+        }
+    }
+}
+
+/// What happens in a [`SimMemory`]: the calls of [`Memory`] and [`Span`], and what is delivered to the pager.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "named as what they are calls of")]
+pub enum SimOp {
+    Reserve,
+    Zero,
+    Map,
+    Remap,
+    Advise,
+    Copy,
+    Unprotect,
+    Guard,
+    Unguard,
+    Evict,
+    TakeOut,
+    PutBack,
+    Poison,
+    Reset,
+    Withdraw,
+    Wake,
+    Resident,
+    Arm,
+    Written,
+    ReadIn,
+    Missing,
+    Protected,
+    /// A job was run; without range.
+    Job,
+    /// The span was given back.
+    Drop,
+}
+
+/// One entry of [`SimMemory::trace`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SimEvent {
+    /// Spans are numbered as they are reserved.
+    pub span: usize,
+    /// What happened.
+    pub op: SimOp,
+    /// Bytes of the span.
+    pub range: Range<usize>,
+}
+
+impl SimMemory {
+    /// A memory that can map `file`, and nothing else.
+    pub fn new(file: Arc<dyn DataFile>) -> SimMemory {
+        SimMemory::with(file, SimOptions::default())
+    }
+
+    /// The same, behaving as `options` say.
+    pub fn with(file: Arc<dyn DataFile>, options: SimOptions) -> SimMemory {
+        SimMemory(Arc::new(Shared::new(file, options)))
+    }
+
+    /// The living span whose [`base`](Span::base) that is.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn span_at(&self, base: NonNull<u8>) -> Arc<SimSpan> {
+        let span = self.0.world().spans.get(&base.addr().get()).and_then(|state| state.handle.upgrade());
+        span.unwrap_or_else(|| panic!("no simulated span at {base:p}"))
+    }
+
+    /// The living span that has `address`, and its byte that is there.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn span_over(&self, address: NonNull<u8>) -> (Arc<SimSpan>, usize) {
+        let address = address.addr().get();
+        let world = self.0.world();
+        let below = world.spans.range(..=address).next_back().filter(|(base, state)| address - *base < state.len);
+        let span = below.and_then(|(base, state)| Some((state.handle.upgrade()?, address - base)));
+        span.unwrap_or_else(|| panic!("no simulated span at {address:#x}"))
+    }
+
+    /// Bytes of memory that the process has for itself: copied, or written to.
+    pub fn own_bytes(&self) -> usize {
+        self.0.world().spans.values().map(|span| span.table.own_pages() * bigarray_core::PAGE).sum()
+    }
+
+    /// The `nth` call of `op` from now on (0: the next) fails: [`ErrorKind::TooLarge`](bigarray_core::ErrorKind::TooLarge) for
+    /// [`SimOp::Reserve`], else [`ErrorKind::Io`](bigarray_core::ErrorKind::Io). Calls that cannot fail are not affected.
+    pub fn fail(&self, op: SimOp, nth: usize) {
+        self.0.world().failures.push((op, nth));
+    }
+
+    /// How many failures are yet to come.
+    pub fn pending_failures(&self) -> usize {
+        self.0.world().failures.len()
+    }
+
+    /// Runs the jobs that are queued, and those they lead to, in an order that the seed decides.
+    pub fn run_jobs(&self) {
+        while self.0.run_a_job() {}
+    }
+
+    /// How many jobs are queued.
+    pub fn jobs(&self) -> usize {
+        self.0.world().jobs.len()
+    }
+
+    /// From now on faults are not delivered any more, and every pager is told so.
+    pub fn fail_faults(&self, why: &str) {
+        self.0.fail_faults(why);
+    }
+
+    /// How many times `op` happened.
+    pub fn count(&self, op: SimOp) -> usize {
+        self.0.world().trace.iter().filter(|event| event.op == op).count()
+    }
+
+    /// All that happened so far.
+    pub fn trace(&self) -> Vec<SimEvent> {
+        self.0.world().trace.clone()
+    }
+}
+
+impl Memory for SimMemory {
+    fn delivers_faults(&self) -> bool {
+        self.0.options.delivers_faults
+    }
+
+    fn delivers_kernel_faults(&self) -> bool {
+        self.0.options.delivers_kernel_faults
+    }
+
+    fn reserve(&self, len: usize, residency: Residency) -> Result<Box<dyn Span>> {
+        let aligned = len != 0 && len.is_multiple_of(world::ALIGN);
+        refuse_unless(aligned, || format!("reserve: {len} bytes are not a multiple of 2 MiB"));
+        let can = residency == Residency::Eager || self.0.options.delivers_faults;
+        refuse_unless(can, || "reserve: a lazy span where no fault is delivered".to_owned());
+        let mut world = self.0.world();
+        world.fails(SimOp::Reserve)?;
+        world.has_addresses(len)?;
+        let reserved = Reserved::new(&self.0, &mut world, len, residency);
+        Ok(Box::new(reserved))
+    }
+
+    fn check_process(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn has_room_for_mappings(&self, n: usize) -> bool {
+        self.0.world().mappings() + n <= self.0.options.most_mappings
+    }
+}
+
+impl World {
+    fn mappings(&self) -> usize {
+        self.spans.values().map(|span| span.table.mappings()).sum()
+    }
+}

@@ -1,0 +1,168 @@
+//! All that changes, behind one lock: the pages of every span, who waits, what is queued.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+
+use bigarray_core::memory::{Faults, Job, Residency};
+use bigarray_core::store::DataFile;
+use bigarray_core::{Error, ErrorKind, Result};
+
+use super::page::{Outcome, PageTable};
+use super::span::SimSpan;
+use super::{SimEvent, SimOp, SimOptions};
+use crate::Rng;
+
+/// Alignment of spans.
+pub(super) const ALIGN: usize = 2 << 20;
+
+/// Where the first span lies: addresses that nobody can dereference by accident.
+const FIRST_BASE: usize = 1 << 44;
+
+/// Addresses that living spans may have, about as many as a process has.
+const MOST_ADDRESSES: usize = 1 << 46;
+
+pub(super) struct Shared {
+    pub(super) options: SimOptions,
+    pub(super) file: Arc<dyn DataFile>,
+    world: Mutex<World>,
+    /// Somebody was woken, or a job was queued.
+    pub(super) moved: Condvar,
+}
+
+pub(super) struct World {
+    pub(super) rng: Rng,
+    pub(super) spans: BTreeMap<usize, SpanState>,
+    pub(super) jobs: Vec<Job>,
+    pub(super) waiters: Vec<Waiter>,
+    /// Faults whose message comes only after they were resolved.
+    pub(super) late: Vec<Fault>,
+    pub(super) failures: Vec<(SimOp, usize)>,
+    pub(super) trace: Vec<SimEvent>,
+    pub(super) faults_stopped: bool,
+    next_base: usize,
+    reserved: usize,
+    next_ticket: u64,
+}
+
+pub(super) struct SpanState {
+    pub(super) number: usize,
+    pub(super) len: usize,
+    pub(super) handle: Weak<SimSpan>,
+    pub(super) faults: Option<Weak<dyn Faults>>,
+    pub(super) table: PageTable,
+}
+
+/// A thread waits for a page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Fault {
+    pub(super) base: usize,
+    pub(super) offset: usize,
+    pub(super) what: Outcome,
+}
+
+pub(super) struct Waiter {
+    pub(super) ticket: u64,
+    pub(super) fault: Fault,
+    pub(super) woken: bool,
+}
+
+impl Shared {
+    pub(super) fn new(file: Arc<dyn DataFile>, options: SimOptions) -> Shared {
+        let world = World {
+            rng: Rng::new(options.seed),
+            spans: BTreeMap::new(),
+            jobs: Vec::new(),
+            waiters: Vec::new(),
+            late: Vec::new(),
+            failures: Vec::new(),
+            trace: Vec::new(),
+            faults_stopped: false,
+            next_base: FIRST_BASE,
+            reserved: 0,
+            next_ticket: 0,
+        };
+        Shared { options, file, world: Mutex::new(world), moved: Condvar::new() }
+    }
+
+    pub(super) fn world(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl World {
+    /// Whether there are addresses for a span of `len` bytes.
+    pub(super) fn has_addresses(&self, len: usize) -> Result<()> {
+        let reserved: usize = self.spans.values().map(|span| span.len).sum();
+        if len <= MOST_ADDRESSES - reserved {
+            return Ok(());
+        }
+        let message = format!("simulated: {len} bytes of addresses beside {reserved}, of {MOST_ADDRESSES}");
+        Err(Error::new(ErrorKind::TooLarge, message))
+    }
+
+    /// Takes addresses for a span of `len` bytes.
+    pub(super) fn place(&mut self, len: usize, residency: Residency) -> (usize, SpanState) {
+        let base = self.next_base;
+        // A gap behind each, so that no address past the end belongs to another.
+        self.next_base += len + ALIGN;
+        let number = self.reserved;
+        self.reserved += 1;
+        let table = PageTable { residency, pages: BTreeMap::new(), pinned: BTreeSet::new(), withdrawn: Vec::new() };
+        (base, SpanState { number, len, handle: Weak::new(), faults: None, table })
+    }
+
+    pub(super) fn log(&mut self, base: usize, op: SimOp, range: Range<usize>) {
+        let span = self.spans.get(&base).map_or(0, |span| span.number);
+        self.trace.push(SimEvent { span, op, range });
+    }
+
+    /// The error, if it was ordered that this call of `op` fails.
+    pub(super) fn fails(&mut self, op: SimOp) -> Result<()> {
+        let mut fails = false;
+        self.failures.retain_mut(|(planned, countdown)| {
+            if *planned != op {
+                return true;
+            }
+            let due = *countdown == 0;
+            *countdown = countdown.saturating_sub(1);
+            fails |= due;
+            !due
+        });
+        if !fails {
+            return Ok(());
+        }
+        let kind = if op == SimOp::Reserve { ErrorKind::TooLarge } else { ErrorKind::Io };
+        Err(Error::new(kind, format!("simulated failure of {op:?}")))
+    }
+
+    /// Registers a thread that waits.
+    pub(super) fn wait_for(&mut self, fault: Fault) -> u64 {
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
+        self.waiters.push(Waiter { ticket, fault, woken: false });
+        ticket
+    }
+
+    pub(super) fn wake(&mut self, base: usize, range: &Range<usize>) {
+        for waiter in &mut self.waiters {
+            waiter.woken |= waiter.fault.base == base && range.contains(&waiter.fault.offset);
+        }
+    }
+
+    /// Takes the waiter off the list if it was woken.
+    pub(super) fn take_woken(&mut self, ticket: u64) -> bool {
+        let before = self.waiters.len();
+        self.waiters.retain(|waiter| waiter.ticket != ticket || !waiter.woken);
+        self.waiters.len() != before
+    }
+
+    /// Takes one of the queued jobs.
+    pub(super) fn take_job(&mut self) -> Option<Job> {
+        if self.jobs.is_empty() {
+            return None;
+        }
+        let n = self.rng.below(self.jobs.len());
+        Some(self.jobs.swap_remove(n))
+    }
+}

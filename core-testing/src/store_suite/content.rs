@@ -1,0 +1,274 @@
+//! Bytes that are stored, and how.
+
+use std::ops::ControlFlow;
+
+use bigarray_core::store::{Origin, Snapshot};
+use bigarray_core::{ArrayId, BlockNo, BlockSize, Descriptor, PAGE, Version};
+
+use super::super::{Edit, array_of, page_of};
+use super::{MakeStore, photograph};
+
+fn id_of(snapshot: &dyn Snapshot, name: &str) -> ArrayId {
+    array(snapshot, name).id
+}
+
+fn array(snapshot: &dyn Snapshot, name: &str) -> Descriptor {
+    snapshot.array(name).expect("array").expect("there")
+}
+
+/// Asserts that a page of array `a` is [`page_of`] that tag, or zero.
+#[track_caller]
+fn assert_page(snapshot: &dyn Snapshot, block: u64, page: u32, tag: Option<u64>) {
+    let mut read = vec![0xee; PAGE];
+    snapshot.read(id_of(snapshot, "a"), BlockNo(block), page, &mut read).expect("read");
+    assert!(read == tag.map_or(vec![0; PAGE], page_of), "page {page} of block {block} is not that of {tag:?}");
+}
+
+/// What is written whole reads as it was written.
+pub fn a_whole_block_reads_back(make: MakeStore<'_>) {
+    let store = make();
+    let base = store.with_array(3);
+    store.pass(&*base, &[Edit::of(&*base, "a").block(&*base, 1, 100)]);
+    let now = store.now();
+    photograph::of(&*now);
+    for page in 0..16 {
+        assert_page(&*now, 1, page, Some(100 + u64::from(page)));
+    }
+    assert_eq!(photograph::records(&*now, id_of(&*now, "a")).len(), 1, "other blocks stay absent");
+}
+
+/// A commit of one page leaves the other pages of its block as they were.
+pub fn one_page_is_laid_over_the_rest(make: MakeStore<'_>) {
+    let store = make();
+    let base = store.with_array(1);
+    store.pass(&*base, &[Edit::of(&*base, "a").block(&*base, 0, 100)]);
+    let base = store.now();
+    store.pass(&*base, &[Edit::of(&*base, "a").page(&*base, 0, 5, 7)]);
+    let now = store.now();
+    photograph::of(&*now);
+    for page in 0..16 {
+        assert_page(&*now, 0, page, Some(if page == 5 { 7 } else { 100 + u64::from(page) }));
+    }
+}
+
+/// Pages written as zero take no space.
+pub fn zero_pages_become_holes(make: MakeStore<'_>) {
+    let store = make();
+    let base = store.with_array(1);
+    store.pass(&*base, &[Edit::of(&*base, "a").block(&*base, 0, 100)]);
+    let base = store.now();
+    store.pass(&*base, &[Edit::of(&*base, "a").zero(&*base, 0, 0).zero(&*base, 0, 1).page(&*base, 0, 2, 7)]);
+    let now = store.now();
+    photograph::of(&*now);
+    let record = now.block(id_of(&*now, "a"), BlockNo(0)).expect("block").expect("there");
+    let first = &record.segments[0];
+    assert_eq!((first.pages.clone(), first.origin), (0..2, Origin::Hole));
+    assert_page(&*now, 0, 1, None);
+    assert_page(&*now, 0, 2, Some(7));
+    assert_page(&*now, 0, 3, Some(103));
+}
+
+/// A block that is all holes stores no page, and has a version all the same.
+pub fn a_block_of_zeros_keeps_a_version(make: MakeStore<'_>) {
+    let store = make();
+    let base = store.with_array(2);
+    store.pass(&*base, &[Edit::of(&*base, "a").page(&*base, 0, 3, 1).page(&*base, 0, 9, 2)]);
+    let base = store.now();
+    let written = array(&*base, "a").changed;
+    store.pass(&*base, &[Edit::of(&*base, "a").zero(&*base, 0, 3).zero(&*base, 0, 9)]);
+    let now = store.now();
+    photograph::of(&*now);
+    let record = now.block(id_of(&*now, "a"), BlockNo(0)).expect("block").expect("there");
+    assert!(record.is_hole() && record.version == array(&*now, "a").changed, "{record:?}");
+    assert!(array(&*now, "a").changed > written, "the array changed by it");
+    assert_page(&*now, 0, 3, None);
+}
+
+/// To store what was there gives a block a new version, and changes nothing else.
+pub fn a_block_that_was_stored_to_keeps_its_bytes(make: MakeStore<'_>) {
+    let store = make();
+    let base = store.with_array(3);
+    store.pass(&*base, &[Edit::of(&*base, "a").block(&*base, 0, 100).page(&*base, 1, 3, 7)]);
+    let base = store.now();
+    let edit = (0..3).fold(Edit::of(&*base, "a"), |edit, block| edit.touch(&*base, block));
+    let committed = store.pass(&*base, &[edit]);
+    let now = store.now();
+    photograph::of(&*now);
+    let id = id_of(&*now, "a");
+    for block in 0..3 {
+        let record = now.block(id, BlockNo(block)).expect("block").expect("there");
+        assert_eq!(record.version, committed.version, "block {block}");
+        let before = base.block(id, BlockNo(block)).expect("block");
+        assert_eq!(record.is_hole(), before.is_none());
+        assert!(before.is_none_or(|before| before.segments == record.segments), "block {block} lies elsewhere");
+    }
+    assert_page(&*now, 0, 3, Some(103));
+    assert_page(&*now, 1, 3, Some(7));
+    assert_page(&*now, 2, 3, None);
+}
+
+/// What was never written reads as zeros.
+pub fn a_hole_reads_as_zeros_and_stores_nothing(make: MakeStore<'_>) {
+    let store = make();
+    let now = store.with_array(4);
+    let id = id_of(&*now, "a");
+    assert_eq!(now.block(id, BlockNo(2)).expect("block"), None);
+    let mut read = vec![0xee; 16 * PAGE];
+    now.read(id, BlockNo(2), 0, &mut read).expect("read");
+    assert!(read.iter().all(|b| *b == 0));
+    assert!(photograph::records(&*now, id).is_empty());
+}
+
+/// One read may begin and end anywhere in a block of many segments.
+pub fn reading_crosses_segments(make: MakeStore<'_>) {
+    let store = make();
+    let base = store.with_array(1);
+    let edit = Edit::of(&*base, "a").page(&*base, 0, 0, 10).page(&*base, 0, 1, 11).page(&*base, 0, 6, 16);
+    store.pass(&*base, &[edit]);
+    let base = store.now();
+    store.pass(&*base, &[Edit::of(&*base, "a").page(&*base, 0, 1, 21).page(&*base, 0, 7, 17)]);
+    let now = store.now();
+    let expected = [Some(10), Some(21), None, None, None, None, Some(16), Some(17), None];
+    for first in 0..expected.len() {
+        for last in first..expected.len() {
+            let mut read = vec![0xee; (last + 1 - first) * PAGE];
+            now.read(id_of(&*now, "a"), BlockNo(0), first as u32, &mut read).expect("read");
+            let pages = expected[first..=last].iter();
+            let wanted: Vec<u8> = pages.flat_map(|tag| tag.map_or(vec![0; PAGE], page_of)).collect();
+            assert!(read == wanted, "pages {first}..={last}");
+        }
+    }
+}
+
+/// A block in many pieces is written whole, so that reading it stays fast.
+pub fn many_small_commits_leave_few_segments(make: MakeStore<'_>) {
+    let store = make();
+    let block_size = BlockSize::new(1 << 20).expect("a size");
+    let array = Descriptor { block_size, shape: vec![1 << 20], ..array_of(1) };
+    store.pass(&*store.now(), &[Edit::create("a", array)]);
+    let base = store.now();
+    store.pass(&*base, &[Edit::of(&*base, "a").block(&*base, 0, 1000)]);
+    for n in 0..80 {
+        let base = store.now();
+        store.pass(&*base, &[Edit::of(&*base, "a").page(&*base, 0, n * 3 + 1, u64::from(n))]);
+        let now = store.now();
+        let record = now.block(id_of(&*now, "a"), BlockNo(0)).expect("block").expect("there");
+        assert!(record.segments.len() <= 32, "{} segments after {n} commits", record.segments.len());
+    }
+    let now = store.now();
+    photograph::of(&*now);
+    for page in 0..256 {
+        let changed = page % 3 == 1 && page / 3 < 80;
+        assert_page(&*now, 0, page, Some(if changed { u64::from(page / 3) } else { 1000 + u64::from(page) }));
+    }
+}
+
+/// Walking the blocks begins and ends where it is told to.
+pub fn blocks_visits_a_range_ascending_until_told_to_stop(make: MakeStore<'_>) {
+    let store = make();
+    let base = store.with_array(400);
+    // Numbers on both sides of a byte's end, and another array's blocks behind.
+    let stored = [1_u64, 2, 7, 255, 256, 300];
+    let edit = stored.iter().fold(Edit::of(&*base, "a"), |edit, n| edit.page(&*base, *n, 0, *n));
+    let other = Edit::create("b", array_of(2)).page(&*base, 0, 0, 1).page(&*base, 1, 0, 1);
+    store.pass(&*base, &[edit, other]);
+    let now = store.now();
+    let walk = |range, most: usize| {
+        let mut met = Vec::new();
+        let visit = &mut |block: BlockNo, _| {
+            met.push(block.0);
+            if met.len() == most { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        now.blocks(id_of(&*now, "a"), range, visit).expect("blocks");
+        met
+    };
+    assert_eq!(walk(0..u64::MAX, 99), stored);
+    assert_eq!(walk(2..256, 99), [2, 7, 255]);
+    assert!(walk(3..7, 99).is_empty());
+    assert!(walk(7..7, 99).is_empty());
+    assert!(walk(301..u64::MAX, 99).is_empty());
+    assert_eq!(walk(2..u64::MAX, 2), [2, 7]);
+    assert_eq!(walk(0..u64::MAX, 1), [1]);
+}
+
+/// An array that was shorter for a while shows zeros where it grew again, and what was written then.
+pub fn what_drops_is_gone_before_what_is_written_lands(make: MakeStore<'_>) {
+    let store = make();
+    let base = store.with_array(4);
+    let edit = (0..4).fold(Edit::of(&*base, "a"), |edit, n| edit.block(&*base, n, 100 * (n + 1)));
+    store.pass(&*base, &[edit]);
+    let base = store.now();
+    store.pass(&*base, &[Edit::of(&*base, "a").drop_from(&*base, 1).page(&*base, 2, 3, 7).page(&*base, 0, 0, 8)]);
+    let now = store.now();
+    photograph::of(&*now);
+    let blocks: Vec<u64> = photograph::records(&*now, id_of(&*now, "a")).iter().map(|(n, _)| n.0).collect();
+    assert_eq!(blocks, [0, 2]);
+    assert_page(&*now, 0, 0, Some(8));
+    assert_page(&*now, 0, 1, Some(101));
+    assert_page(&*now, 2, 2, None);
+    assert_page(&*now, 2, 3, Some(7));
+    assert_page(&*now, 2, 4, None);
+    assert_page(&*now, 3, 0, None);
+}
+
+/// Megabytes in one commit, holes between.
+pub fn a_large_commit_reads_back(make: MakeStore<'_>) {
+    let store = make();
+    let base = store.with_array(100);
+    let edit = (0..100).step_by(2).fold(Edit::of(&*base, "a"), |edit, n| edit.block(&*base, n, 100 * n));
+    store.pass(&*base, &[edit]);
+    let now = store.now();
+    photograph::of(&*now);
+    for block in 0..100 {
+        for page in 0..16 {
+            let tag = (block % 2 == 0).then_some(100 * block + u64::from(page));
+            assert_page(&*now, block, page, tag);
+        }
+    }
+}
+
+/// Equal versions mean equal bytes, and what was not touched keeps its version.
+pub fn versions_move_only_with_the_bytes(make: MakeStore<'_>) {
+    let store = make();
+    let base = store.with_array(2);
+    let id = id_of(&*base, "a");
+    let version = |n| store.now().block(id, BlockNo(n)).expect("block").map_or(Version(0), |record| record.version);
+    let changed = || array(&*store.now(), "a").changed;
+
+    let first = store.pass(&*base, &[Edit::of(&*base, "a").page(&*base, 0, 0, 1)]).version;
+    assert_eq!((version(0), version(1), changed()), (first, Version(0), first));
+
+    let base = store.now();
+    let second = store.pass(&*base, &[Edit::of(&*base, "a").page(&*base, 1, 0, 1)]).version;
+    assert_eq!((version(0), version(1), changed()), (first, second, second));
+
+    let base = store.now();
+    store.pass(&*base, &[Edit::of(&*base, "a").attr("unit", Some("K".into()))]);
+    let base = store.now();
+    store.pass(&*base, &[Edit::create("b", array_of(1)).page(&*base, 0, 0, 1)]);
+    assert_eq!((version(0), version(1), changed()), (first, second, second), "others do not move them");
+
+    let base = store.now();
+    let shorter = Edit::of(&*base, "a").reshape(&[BlockSize::MIN.bytes()]).drop_from(&*base, 1);
+    let third = store.pass(&*base, &[shorter]).version;
+    assert_eq!((version(0), version(1), changed()), (first, Version(0), third));
+}
+
+/// Closing and opening changes nothing.
+pub fn a_reopened_store_is_as_it_was(make: MakeStore<'_>) {
+    let mut store = make();
+    let base = store.with_array(3);
+    let edit = Edit::of(&*base, "a").block(&*base, 0, 100).page(&*base, 2, 5, 7).attr("unit", Some(1.into()));
+    store.pass(&*base, &[edit]);
+    drop(base);
+    let before = photograph::of(&*store.now());
+    store.reopen();
+    before.assert_same(&photograph::of(&*store.now()), "opened again");
+    let base = store.now();
+    store.pass(&*base, &[Edit::of(&*base, "a").page(&*base, 0, 1, 9)]);
+    drop(base);
+    store.reopen();
+    assert_page(&*store.now(), 0, 0, Some(100));
+    assert_page(&*store.now(), 0, 1, Some(9));
+    assert_page(&*store.now(), 2, 5, Some(7));
+}
