@@ -81,6 +81,23 @@ pub const fn page_ceil(bytes: usize) -> usize {
     bytes.next_multiple_of(PAGE)
 }
 
+/// The bytes of pages of a block that starts at byte `start`.
+pub(crate) fn page_range(start: usize, pages: &Range<u32>) -> Range<usize> {
+    start + pages.start as usize * PAGE..start + pages.end as usize * PAGE
+}
+
+/// Ascending numbers as runs.
+pub(crate) fn runs(numbers: &[u64]) -> Vec<Range<u64>> {
+    let mut runs: Vec<Range<u64>> = Vec::new();
+    for &number in numbers {
+        match runs.last_mut() {
+            Some(run) if run.end == number => run.end += 1,
+            _ => runs.push(number..number + 1),
+        }
+    }
+    runs
+}
+
 /// A set of bytes as ascending ranges that do not touch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Ranges(Vec<Range<usize>>);

@@ -9,6 +9,7 @@ mod engine;
 mod error;
 mod geometry;
 pub mod memory;
+mod page_map;
 mod pager;
 pub mod signals;
 pub mod store;

@@ -21,6 +21,17 @@ pub enum Origin {
     Produced,
 }
 
+impl Origin {
+    /// Where the bytes come from that lie `bytes` behind those of this origin.
+    #[must_use]
+    pub fn after(self, bytes: usize) -> Origin {
+        match self {
+            Origin::Extent(at) => Origin::Extent(at + bytes as u64),
+            Origin::Hole | Origin::Produced => self,
+        }
+    }
+}
+
 /// A run of pages of one block with one origin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Segment {
@@ -44,6 +55,11 @@ impl BlockRecord {
     /// Whether all of the block is a hole, which something was stored to once.
     pub fn is_hole(&self) -> bool {
         self.segments.iter().all(|segment| segment.origin == Origin::Hole)
+    }
+
+    /// Whether all of its pages are in the data file as they are, or holes: nothing has to be produced.
+    pub fn is_mappable(&self) -> bool {
+        self.segments.iter().all(|segment| segment.origin != Origin::Produced)
     }
 }
 

@@ -11,7 +11,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::BlockSize;
 use crate::memory::Residency;
 use crate::pager::{Binding, Pager, SpillMap};
-use crate::store::{Origin, Snapshot};
+use crate::store::Snapshot;
 
 /// Spans that idle, over all arrays. Each holds addresses, and page tables of what it showed.
 const IDLE_SPANS: usize = 64;
@@ -240,7 +240,7 @@ impl Engine {
         if let Some((array, snapshot)) = stored {
             snapshot.blocks(array, blocks, &mut |_, record| {
                 segments += record.segments.len();
-                is_mappable &= record.segments.iter().all(|segment| segment.origin != Origin::Produced);
+                is_mappable &= record.is_mappable();
                 if segments > EAGER_SEGMENTS || !is_mappable {
                     return ControlFlow::Break(());
                 }

@@ -9,9 +9,8 @@
 use std::sync::atomic::Ordering;
 
 use super::Pager;
-use super::refresh::runs;
 use super::table::{Kind, Search, Table};
-use crate::geometry::{BlockNo, Ranges};
+use crate::geometry::{BlockNo, Ranges, runs};
 use crate::store::Origin;
 
 impl Pager {

@@ -5,27 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::Pager;
-use super::evict::Outcome;
-use super::victims::{Queues, Victim};
+use super::victims::{MemoryUse, Outcome, Queues, Victim};
 use crate::signals::{self, Locked};
 
 /// So many in a row that cannot be let go of just now are enough.
 const MOST_BUSY: usize = 64;
-
-/// What the spans of an engine have of memory of their own, and what it took to stay within the budget.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct MemoryUse {
-    /// The budget in bytes; `usize::MAX` if there is none.
-    pub budget_bytes: usize,
-    /// Charged to it at present: copied blocks whole, zero memory as if all of it were written to.
-    pub used_bytes: usize,
-    /// Blocks copied into memory so far: produced, or read back from where they were spilled.
-    pub blocks_copied: u64,
-    /// Blocks let go of so far that were not written to.
-    pub blocks_evicted: u64,
-    /// Blocks let go of so far that were written to; what of them had changed was spilled.
-    pub blocks_spilled: u64,
-}
 
 /// What all spans of one engine share.
 pub(crate) struct Budget {

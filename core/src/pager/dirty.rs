@@ -7,14 +7,14 @@
 
 use std::ops::Range;
 
-use super::fault::with_buffer;
-use super::plan::page_range;
+use super::binding::Binding;
+use super::scratch::with_buffer;
 use super::spill_map::SpillMap;
-use super::table::{Binding, Entry, Kind, Search};
+use super::table::{Entry, Kind, Search};
 use super::{Pager, Residency};
 use crate::descriptor::Version;
 use crate::error::{Error, ErrorKind, Result};
-use crate::geometry::{BlockNo, BlockSize, PAGE, Ranges};
+use crate::geometry::{BlockNo, BlockSize, PAGE, Ranges, page_range};
 use crate::memory::WrittenTo;
 use crate::store::{BlockChange, Bytes, Origin, PageRun, PageSource};
 
@@ -78,7 +78,7 @@ impl Pager {
         let table = self.lock();
         table.refuse_if_failed()?;
         for change in &mut changes.list {
-            change.seen = Pager::version_of(&table, change.block.0);
+            change.seen = table.version_of(change.block.0);
         }
         touched.sort_unstable();
         touched.dedup();
@@ -127,7 +127,7 @@ impl Pager {
         })?;
         let block = self.block_size.block_at(at);
         let page = ((start - self.block_size.start_of(block)) / PAGE) as u32;
-        let seen = Pager::version_of(&self.lock(), block.0);
+        let seen = self.lock().version_of(block.0);
         Ok(BlockChange { block, seen, pages: vec![PageRun { pages: page..page + 1, source: source_of(zero) }] })
     }
 

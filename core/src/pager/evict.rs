@@ -24,15 +24,16 @@
 //! What is clean is protected since it was copied, and equal to what it is loaded from again: that is (4) alone, where its
 //! protection was not lost.
 
+use super::binding::Binding;
 use super::dirty::Changes;
-use super::fault::with_buffer;
-use super::plan::page_range;
+use super::scratch::with_buffer;
 use super::spill_map::SpillMap;
-use super::table::{Binding, Entry, Kind, Table};
+use super::table::{Entry, Kind, Table};
+use super::victims::Outcome;
 use super::{Pager, Residency};
 use crate::descriptor::{Codec, Version};
 use crate::error::{Error, ErrorKind, Result};
-use crate::geometry::BlockNo;
+use crate::geometry::{BlockNo, page_range};
 use crate::memory::{TakenOut, WrittenTo};
 use crate::signals::{self, Locked};
 use crate::store::{Bytes, PageRun, PageSource};
@@ -40,17 +41,6 @@ use crate::store::{Bytes, PageRun, PageSource};
 /// After one failed to be written so many blocks are not tried, each of which a thread would wait for: the disk may be full
 /// for long. Then one is, since there may be room again.
 const REFUSED_AFTER_FAILURE: u32 = 1024;
-
-/// What became of a block that was to give way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
-    /// It has no memory any more.
-    Freed,
-    /// It had none already.
-    Gone,
-    /// Not now.
-    Busy,
-}
 
 impl Pager {
     /// Lets go of `block` if it is what was charged by `stamp`. No lock of a table may be held, and no buffer.
@@ -201,11 +191,6 @@ impl Pager {
 
     pub(crate) fn unpin(&self) {
         self.lock().is_pinned = false;
-    }
-
-    /// The version of the snapshot's block below `block`.
-    pub(super) fn version_of(table: &Table, block: u64) -> Version {
-        table.blocks.get(&block).map_or(Version(0), Entry::version)
     }
 }
 

@@ -2,31 +2,20 @@
 //! (1) message → offset, done by the memory; (2) block; (3) Missing → Loading; (4) ask the snapshot; (5) install, if
 //! the generation is still the same; (6) wake the whole run.
 
-use std::cell::RefCell;
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::binding::Binding;
 use super::budget::Room;
-use super::plan::{Piece, Plan, is_hole, pieces, window};
-use super::table::{Binding, Entry, Kind, State, Table};
+use super::plan::{Plan, window};
+use super::scratch::with_buffer;
+use super::table::{Entry, Kind, State, Table};
 use super::{Pager, Residency};
 use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::BlockNo;
 use crate::memory::{Faults, Job};
-use crate::store::BlockRecord;
-
-thread_local! {
-    /// Where blocks are put together before they are copied: one a loading thread, kept.
-    static BLOCK: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Runs `f` with a buffer of `len` bytes that holds anything.
-pub(super) fn with_buffer<R>(len: usize, f: impl FnOnce(&mut [u8]) -> R) -> R {
-    BLOCK.with_borrow_mut(|buffer| {
-        buffer.resize(len, 0);
-        f(buffer)
-    })
-}
+use crate::page_map::{Piece, is_hole};
+use crate::store::{BlockRecord, Origin};
 
 /// A run of blocks that its holder has made Loading, and what it was to show then. Dropping it is step 6, on every way
 /// out, a panic of the store included: what was not installed is missing again, and whoever waits tries again.
@@ -301,7 +290,7 @@ impl Pager {
     fn copies(&self, plan: &Plan) -> bool {
         self.policy.copy && self.residency == Residency::Lazy
             || plan.is_produced()
-            || !self.memory.has_room_for_mappings(2 * pieces(plan.first, &plan.records, self.block_size).len() + 2)
+            || !self.memory.has_room_for_mappings(2 * plan.page_map(self.block_size).pieces().len() + 2)
     }
 
     fn map(&self, load: &Load, plan: Plan, mut room: Room) -> Result<()> {
@@ -345,17 +334,14 @@ impl Pager {
         let start = self.bytes_of(&(plan.first..plan.next())).start;
         let mut laid = start;
         let mut outcome = Ok(());
-        for piece in pieces(plan.first, &plan.records, self.block_size) {
-            let (bytes, done) = match piece {
+        for Piece { bytes, origin } in plan.page_map(self.block_size).pieces() {
+            outcome = match *origin {
+                Origin::Extent(at) => self.span.map(bytes.clone(), binding.snapshot.file(), at, !self.is_random()),
                 // An eager span is zero memory where nothing else is.
-                Piece::Zero(bytes) if self.residency == Residency::Eager => (bytes, Ok(())),
-                Piece::Zero(bytes) => (bytes.clone(), self.span.zero(bytes)),
-                Piece::Map(bytes, at) => {
-                    (bytes.clone(), self.span.map(bytes, binding.snapshot.file(), at, !self.is_random()))
-                }
+                Origin::Hole | Origin::Produced if self.residency == Residency::Eager => Ok(()),
+                Origin::Hole | Origin::Produced => self.span.zero(bytes.clone()),
             };
-            if done.is_err() {
-                outcome = done;
+            if outcome.is_err() {
                 break;
             }
             laid = bytes.end;

@@ -1,15 +1,12 @@
 //! Spilling where no view lives: at a safe point everything that was written can be found, also in what is mapped.
 
-use std::ops::Range;
-
-use super::plan::page_range;
-use super::refresh::runs;
-use super::spill_map::{SpillMap, SpilledBlock};
+use super::spill_map::SpillMap;
 use super::table::{Entry, Kind};
 use super::{Pager, Residency};
 use crate::error::Result;
-use crate::geometry::{BlockSize, PAGE, Ranges};
-use crate::store::{BlockChange, BlockRecord, Origin, PageSource, Segment};
+use crate::geometry::{Ranges, page_range, runs};
+use crate::page_map::{PageMap, Piece};
+use crate::store::{BlockChange, Origin, PageSource};
 
 impl Pager {
     /// Spills all that was written to `exposed`, and gives back the memory of its own that the span has. Nobody
@@ -103,21 +100,22 @@ impl Pager {
         let start = self.bytes_of(&(block..block + 1)).start;
         let Entry { kind, record, charge, .. } =
             table.blocks.remove(&block).unwrap_or_else(|| Entry::new(Kind::Zero, None));
-        let mut origins = origins_of(record.as_ref(), self.block_size);
+        let mut map = PageMap::of_block(block, record.as_ref(), self.block_size);
         for run in &there.runs {
             let PageSource::Spilled(pages) = &run.source else { continue };
             let Some(offset) = pages.slot.extent(run.pages.start) else { continue };
             if !self.memory.has_room_for_mappings(2) {
                 continue; // the bytes are in memory, as before
             }
-            if let Err(error) = self.span.remap(page_range(start, &run.pages), &file, offset) {
+            let bytes = page_range(start, &run.pages);
+            if let Err(error) = self.span.remap(bytes.clone(), &file, offset) {
                 // They are spilled, but what is in memory may be anything now.
                 self.poison(&mut table, block, &error);
                 return Err(error);
             }
-            set_origins(&mut origins, &run.pages, Origin::Extent(offset));
+            map.overlay(Piece { bytes, origin: Origin::Extent(offset) });
         }
-        let record = Some(BlockRecord { version: there.seen, segments: segments_of(&origins) });
+        let record = Some(map.into_record(there.seen, start));
         let entry = match kind {
             // All pages of a filed block are a file's, its own or this one.
             Kind::Filed => Entry { is_spilled: true, charge, ..Entry::new(Kind::Filed, record) },
@@ -127,57 +125,4 @@ impl Pager {
         table.blocks.insert(block, entry);
         Ok(())
     }
-}
-
-/// What a block consists of if its spilled pages lie over what is `stored`; `None` if that cannot be mapped.
-pub(super) fn laid_over(
-    stored: Option<&BlockRecord>,
-    spilled: &SpilledBlock,
-    block_size: BlockSize,
-) -> Option<BlockRecord> {
-    let mut origins = origins_of(stored, block_size);
-    for run in &spilled.runs {
-        let origin = match &run.source {
-            PageSource::Spilled(pages) => Origin::Extent(pages.slot.extent(run.pages.start)?),
-            PageSource::Zero | PageSource::Memory => Origin::Hole,
-        };
-        set_origins(&mut origins, &run.pages, origin);
-    }
-    let is_mappable = origins.iter().all(|origin| *origin != Origin::Produced);
-    is_mappable.then(|| BlockRecord { version: spilled.seen, segments: segments_of(&origins) })
-}
-
-/// Where each page of a block comes from.
-fn origins_of(record: Option<&BlockRecord>, block_size: BlockSize) -> Vec<Origin> {
-    let mut origins = vec![Origin::Hole; block_size.pages() as usize];
-    for segment in record.iter().flat_map(|record| &record.segments) {
-        set_origins(&mut origins, &segment.pages, segment.origin);
-    }
-    origins
-}
-
-/// `pages` come from `origin`, the first from where it begins.
-fn set_origins(origins: &mut [Origin], pages: &Range<u32>, origin: Origin) {
-    for (page, n) in pages.clone().zip(0..) {
-        origins[page as usize] = match origin {
-            Origin::Extent(offset) => Origin::Extent(offset + n * PAGE as u64),
-            other => other,
-        };
-    }
-}
-
-/// The fewest segments with these pages.
-fn segments_of(origins: &[Origin]) -> Vec<Segment> {
-    let mut segments: Vec<Segment> = Vec::new();
-    for (page, &origin) in (0..).zip(origins) {
-        let joins = segments.last().is_some_and(|last| match (last.origin, origin) {
-            (Origin::Extent(from), Origin::Extent(at)) => from + (last.pages.len() * PAGE) as u64 == at,
-            (last, origin) => last == origin,
-        });
-        match segments.last_mut() {
-            Some(last) if joins => last.pages.end = page + 1,
-            _ => segments.push(Segment { pages: page..page + 1, origin }),
-        }
-    }
-    segments
 }

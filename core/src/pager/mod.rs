@@ -19,6 +19,7 @@
 //! * *A write races with the search for writes*: the search runs when the borrow checker has seen every view die.
 
 mod arm;
+mod binding;
 mod budget;
 mod dirty;
 mod evict;
@@ -28,9 +29,11 @@ mod plan;
 mod progress;
 mod read_ahead;
 mod refresh;
+mod scratch;
 mod settle;
 mod shifted;
 mod spill_map;
+mod streams;
 mod table;
 mod victims;
 
@@ -42,16 +45,16 @@ use std::sync::{Arc, Condvar, Mutex, Weak};
 use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::{BlockNo, BlockSize, PAGE, page_ceil};
 use crate::memory::{Memory, Residency, Span};
+use crate::page_map::PageMap;
 use crate::signals::{self, Locked};
 use crate::store::Origin;
-pub use budget::MemoryUse;
+pub(crate) use binding::Binding;
 pub(crate) use budget::{Budget, Room};
 pub(crate) use dirty::Written;
-use plan::page_range;
 use shifted::Shifted;
 pub(crate) use spill_map::{LazySpillArea, SpillMap, SpilledBlock};
-pub(crate) use table::Binding;
 use table::{Kind, State, Table};
+pub use victims::MemoryUse;
 
 /// What accesses to expect, as for `madvise`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -235,28 +238,17 @@ impl Pager {
 
     /// The pages of `bytes` that are mapped, each run with where it begins in the file.
     fn extents_in(&self, bytes: &Range<usize>) -> Vec<(Range<usize>, u64)> {
-        let mut extents: Vec<(Range<usize>, u64)> = Vec::new();
         let wanted = bytes.start / PAGE * PAGE..page_ceil(bytes.end);
         let table = self.lock();
-        for (&block, entry) in table.blocks.range(self.block_size.blocks_in(bytes)) {
-            let Some(record) = entry.record.as_ref().filter(|_| entry.kind == Kind::Mapped) else { continue };
-            for segment in &record.segments {
-                let Origin::Extent(offset) = segment.origin else { continue };
-                let pages = page_range(self.block_size.start_of(BlockNo(block)), &segment.pages);
-                let part = pages.start.max(wanted.start)..pages.end.min(wanted.end);
-                if part.is_empty() {
-                    continue;
-                }
-                let offset = offset + (part.start - pages.start) as u64;
-                match extents.last_mut() {
-                    Some((last, from)) if last.end == part.start && *from + last.len() as u64 == offset => {
-                        last.end = part.end;
-                    }
-                    _ => extents.push((part, offset)),
-                }
-            }
-        }
-        extents
+        let mapped =
+            table.blocks.range(self.block_size.blocks_in(bytes)).filter(|(_, entry)| entry.kind == Kind::Mapped);
+        let map = PageMap::of_blocks(mapped.map(|(&block, entry)| (block, entry.record.as_ref())), self.block_size);
+        let extents =
+            map.pieces().iter().filter_map(|piece| piece.within(&wanted)).filter_map(|piece| match piece.origin {
+                Origin::Extent(offset) => Some((piece.bytes, offset)),
+                Origin::Hole | Origin::Produced => None,
+            });
+        extents.collect()
     }
 
     fn load_and_wait(&self, block: u64) -> Result<()> {

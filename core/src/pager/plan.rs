@@ -2,10 +2,11 @@
 
 use std::ops::{ControlFlow, Range};
 
+use super::binding::Binding;
 use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::{BlockNo, BlockSize};
-use crate::pager::table::{Binding, is_mappable};
-use crate::store::{BlockRecord, Origin};
+use crate::page_map::{PageMap, follows, is_hole};
+use crate::store::BlockRecord;
 
 /// A fault reaches over at most the aligned window of this size that it lies in, so that any order of access meets one
 /// fault a window. Blocks that follow each other in the file are one mapping and one call, so more would cost no more;
@@ -120,7 +121,7 @@ impl Plan {
 
     /// Whether its bytes have to be produced, or are read back from where they were spilled.
     pub(crate) fn is_produced(&self) -> bool {
-        self.is_spilled || self.records.first().is_some_and(|r| r.as_ref().is_some_and(|r| !is_mappable(r)))
+        self.is_spilled || self.records.first().is_some_and(|r| r.as_ref().is_some_and(|r| !r.is_mappable()))
     }
 
     /// Of all that was planned, at most `most` blocks around `block`, aligned to as many.
@@ -133,17 +134,27 @@ impl Plan {
         self
     }
 
+    /// Where the planned blocks are.
+    pub(crate) fn page_map(&self, block_size: BlockSize) -> PageMap {
+        PageMap::of_blocks((self.first..).zip(self.records.iter().map(Option::as_ref)), block_size)
+    }
+
     /// The block behind the last one planned.
     pub(crate) fn next(&self) -> u64 {
         self.first + self.records.len() as u64
+    }
+
+    /// Whether `record`, of the next block, continues the one extent of the last block planned.
+    pub(crate) fn is_continued_by(&self, record: &BlockRecord, block_size: BlockSize) -> bool {
+        self.records.last().and_then(Option::as_ref).is_some_and(|last| follows(last, record, block_size))
     }
 
     /// Whether `record`, of the next block, belongs to the same run.
     fn takes(&self, record: &BlockRecord, block_size: BlockSize) -> bool {
         match self.records.last() {
             Some(Some(last)) => {
-                is_mappable(record)
-                    && is_mappable(last)
+                record.is_mappable()
+                    && last.is_mappable()
                     && record.is_hole() == last.is_hole()
                     && (record.is_hole()
                         || follows(last, record, block_size)
@@ -166,11 +177,6 @@ fn records(binding: &Binding, run: &Range<u64>) -> Result<Vec<Option<BlockRecord
     Ok(records)
 }
 
-/// Whether a block is a hole all over, as far as storage knows.
-pub(super) fn is_hole(record: Option<&BlockRecord>) -> bool {
-    record.is_none_or(BlockRecord::is_hole)
-}
-
 /// Whether both are holes, or one mapping.
 fn joins(last: Option<&BlockRecord>, next: Option<&BlockRecord>, block_size: BlockSize) -> bool {
     match (last, next) {
@@ -178,55 +184,4 @@ fn joins(last: Option<&BlockRecord>, next: Option<&BlockRecord>, block_size: Blo
         (Some(last), Some(next)) => last.is_hole() && next.is_hole() || follows(last, next, block_size),
         _ => false,
     }
-}
-
-/// Whether both are one extent and `next` starts in the file where `last` ends.
-pub(crate) fn follows(last: &BlockRecord, next: &BlockRecord, block_size: BlockSize) -> bool {
-    match (&last.segments[..], &next.segments[..]) {
-        ([a], [b]) => match (a.origin, b.origin) {
-            (Origin::Extent(a), Origin::Extent(b)) => a + block_size.bytes() as u64 == b,
-            _ => false,
-        },
-        _ => false,
-    }
-}
-
-/// A piece of memory to install with one call.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Piece {
-    /// Zero memory.
-    Zero(Range<usize>),
-    /// The file from this byte on.
-    Map(Range<usize>, u64),
-}
-
-/// The fewest pieces that make up mappable `records` of blocks from `first` on: what follows each other is joined.
-pub(crate) fn pieces(first: u64, records: &[Option<BlockRecord>], block_size: BlockSize) -> Vec<Piece> {
-    let mut pieces: Vec<Piece> = Vec::new();
-    for (block, record) in (first..).zip(records) {
-        let start = block_size.start_of(BlockNo(block));
-        let hole = [whole_hole(block_size)];
-        let segments = record.as_ref().map_or(&hole[..], |r| &r.segments[..]);
-        for segment in segments {
-            let bytes = page_range(start, &segment.pages);
-            match (segment.origin, pieces.last_mut()) {
-                (Origin::Hole, Some(Piece::Zero(last))) => last.end = bytes.end,
-                (Origin::Extent(at), Some(Piece::Map(last, from))) if *from + last.len() as u64 == at => {
-                    last.end = bytes.end;
-                }
-                (Origin::Extent(at), _) => pieces.push(Piece::Map(bytes, at)),
-                (Origin::Hole | Origin::Produced, _) => pieces.push(Piece::Zero(bytes)),
-            }
-        }
-    }
-    pieces
-}
-
-fn whole_hole(block_size: BlockSize) -> crate::store::Segment {
-    crate::store::Segment { pages: 0..block_size.pages(), origin: Origin::Hole }
-}
-
-/// The bytes of pages of a block that starts at byte `start`.
-pub(crate) fn page_range(start: usize, pages: &Range<u32>) -> Range<usize> {
-    start + pages.start as usize * crate::PAGE..start + pages.end as usize * crate::PAGE
 }

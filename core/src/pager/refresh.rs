@@ -7,15 +7,16 @@
 use std::collections::BTreeMap;
 use std::ops::{ControlFlow, Range};
 
+use super::binding::Binding;
 use super::budget::Room;
-use super::fault::with_buffer;
-use super::flush::laid_over;
-use super::plan::{Plan, follows, is_hole};
-use super::table::{Binding, Entry, Kind, Table, is_mappable};
+use super::plan::Plan;
+use super::scratch::with_buffer;
+use super::table::{Entry, Kind, Table};
 use super::{Pager, Residency};
 use crate::descriptor::{ArrayId, Version};
 use crate::error::{Error, ErrorKind, Result};
-use crate::geometry::{BlockNo, Ranges};
+use crate::geometry::{BlockNo, Ranges, runs};
+use crate::page_map::is_hole;
 use crate::signals::Locked;
 use crate::store::BlockRecord;
 
@@ -230,7 +231,7 @@ impl Pager {
             && let Some((array, stored)) = binding.stored(&self.shown(binding))
         {
             binding.snapshot.blocks(array, stored, &mut |_, record| {
-                blocks += usize::from(!is_mappable(&record));
+                blocks += usize::from(!record.is_mappable());
                 ControlFlow::Continue(())
             })?;
         }
@@ -267,7 +268,9 @@ impl Pager {
                     return ControlFlow::Continue(());
                 }
                 match plans.last_mut() {
-                    Some(plan) if plan.next() == block && joins(plan, &record, self) => plan.records.push(Some(record)),
+                    Some(plan) if plan.next() == block && plan.is_continued_by(&record, self.block_size) => {
+                        plan.records.push(Some(record))
+                    }
                     _ => plans.push(Plan::of_one(block, Some(record))),
                 }
                 ControlFlow::Continue(())
@@ -276,7 +279,9 @@ impl Pager {
         for plan in plans {
             plan.check(self.block_size)?;
             let mappings = 2 * plan.records.iter().flatten().map(|r| r.segments.len()).sum::<usize>();
-            if plan.records.iter().flatten().all(is_mappable) && self.memory.has_room_for_mappings(mappings) {
+            if plan.records.iter().flatten().all(BlockRecord::is_mappable)
+                && self.memory.has_room_for_mappings(mappings)
+            {
                 self.verify(binding, &plan)?;
                 self.install(table, binding, &plan, room)?;
             } else {
@@ -293,7 +298,7 @@ impl Pager {
         let stored = binding.record(block)?;
         Plan::of_one(block, stored.clone()).check(self.block_size)?;
         let there = binding.spill_map.as_ref().and_then(|map| map.block(block)).filter(|_| !self.policy.verify);
-        let shown = there.and_then(|there| laid_over(stored.as_ref(), &there, self.block_size));
+        let shown = there.and_then(|there| there.over(block, stored.as_ref(), self.block_size));
         match shown {
             Some(shown) if self.memory.has_room_for_mappings(2 * shown.segments.len()) => {
                 let plan = Plan { is_spilled: true, ..Plan::of_one(block, Some(shown)) };
@@ -320,10 +325,6 @@ impl Pager {
     }
 }
 
-fn joins(plan: &Plan, record: &BlockRecord, pager: &Pager) -> bool {
-    plan.records.last().and_then(Option::as_ref).is_some_and(|last| follows(last, record, pager.block_size))
-}
-
 /// The installed blocks that are not what `binding` shows: walks both side by side.
 fn stale_blocks(blocks: &BTreeMap<u64, Entry>, binding: &Binding) -> Result<Vec<u64>> {
     let (Some((&first, _)), Some((&last, _))) = (blocks.first_key_value(), blocks.last_key_value()) else {
@@ -347,16 +348,4 @@ fn stale_blocks(blocks: &BTreeMap<u64, Entry>, binding: &Binding) -> Result<Vec<
     }
     compare_up_to(u64::MAX, None);
     Ok(stale)
-}
-
-/// Ascending numbers as runs.
-pub(super) fn runs(blocks: &[u64]) -> Vec<Range<u64>> {
-    let mut runs: Vec<Range<u64>> = Vec::new();
-    for &block in blocks {
-        match runs.last_mut() {
-            Some(run) if run.end == block => run.end += 1,
-            _ => runs.push(block..block + 1),
-        }
-    }
-    runs
 }

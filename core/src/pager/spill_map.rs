@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex};
 
 use crate::descriptor::{Descriptor, Version};
 use crate::error::Result;
-use crate::geometry::{BlockNo, PAGE};
+use crate::geometry::{BlockNo, BlockSize, PAGE, page_range};
+use crate::page_map::{PageMap, Piece};
 use crate::signals::{self, Locked};
-use crate::store::{BlockChange, PageRun, PageSource, SpillArea, SpilledPages, Store};
+use crate::store::{BlockChange, BlockRecord, Origin, PageRun, PageSource, SpillArea, SpilledPages, Store};
 
 /// The spill area of one transaction, made on first use.
 pub(crate) struct LazySpillArea {
@@ -169,6 +170,20 @@ impl SpilledBlock {
     pub(crate) fn covers(&self, pages: u32) -> bool {
         let mut at = 0;
         self.runs.iter().all(|run| std::mem::replace(&mut at, run.pages.end) == run.pages.start) && at == pages
+    }
+
+    /// Where the pages of `block` are if these lie over what is `stored`; `None` if some of them cannot be mapped.
+    pub(crate) fn over(&self, block: u64, stored: Option<&BlockRecord>, block_size: BlockSize) -> Option<BlockRecord> {
+        let start = block_size.start_of(BlockNo(block));
+        let mut map = PageMap::of_block(block, stored, block_size);
+        for run in &self.runs {
+            let origin = match &run.source {
+                PageSource::Spilled(pages) => Origin::Extent(pages.slot.extent(run.pages.start)?),
+                PageSource::Zero | PageSource::Memory => Origin::Hole,
+            };
+            map.overlay(Piece { bytes: page_range(start, &run.pages), origin });
+        }
+        Some(map.into_record(self.seen, start)).filter(BlockRecord::is_mappable)
     }
 
     /// Lays its pages over those of the block in `buffer`.

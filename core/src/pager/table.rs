@@ -2,16 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::Arc;
 
+use super::binding::Binding;
 use super::budget::Charge;
-use super::read_ahead::Streams;
-use super::spill_map::SpillMap;
+use super::streams::Streams;
 use crate::descriptor::{ArrayId, Version};
 use crate::error::{Error, ErrorKind, Result};
-use crate::geometry::BlockNo;
 use crate::memory::Residency;
-use crate::store::{BlockRecord, Origin, Snapshot};
+use crate::store::BlockRecord;
 
 /// How an installed block came into memory, hence how a write to it is noticed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,38 +91,6 @@ pub(crate) enum State {
     Loading,
     /// In memory.
     Installed(Kind),
-}
-
-/// What a span shows: one array as one committed state has it, cut where its transaction cut it.
-#[derive(Clone)]
-pub(crate) struct Binding {
-    /// For messages.
-    pub(crate) name: Arc<str>,
-    /// `None` while the array is not committed: all holes.
-    pub(crate) array: Option<ArrayId>,
-    pub(crate) snapshot: Arc<dyn Snapshot>,
-    /// Blocks from here on are holes, whatever the snapshot has: the transaction dropped them.
-    pub(crate) visible: u64,
-    /// Blocks of the array as it is now: nothing is loaded ahead past it.
-    pub(crate) end: u64,
-    /// What the transaction spilled; `None` for who only reads.
-    pub(crate) spill_map: Option<Arc<SpillMap>>,
-}
-
-impl Binding {
-    /// The stored blocks of `range` that are visible.
-    pub(crate) fn stored(&self, range: &Range<u64>) -> Option<(ArrayId, Range<u64>)> {
-        let range = range.start..range.end.min(self.visible);
-        self.array.filter(|_| !range.is_empty()).map(|array| (array, range))
-    }
-
-    /// What storage has for `block`, if that is visible.
-    pub(crate) fn record(&self, block: u64) -> Result<Option<BlockRecord>> {
-        match self.stored(&(block..block + 1)) {
-            Some((array, _)) => self.snapshot.block(array, BlockNo(block)),
-            None => Ok(None),
-        }
-    }
 }
 
 /// All of it changes under one lock, which no thread holds while it touches the span's memory.
@@ -297,6 +263,11 @@ impl Table {
         }
     }
 
+    /// The version of `block` in the snapshot.
+    pub(crate) fn version_of(&self, block: u64) -> Version {
+        self.blocks.get(&block).map_or(Version(0), Entry::version)
+    }
+
     /// Runs of `range` that nothing is installed in.
     pub(crate) fn gaps(&self, range: Range<u64>) -> Vec<Range<u64>> {
         let mut gaps = Vec::new();
@@ -312,11 +283,6 @@ impl Table {
         }
         gaps
     }
-}
-
-/// Whether all of a record's pages can be mapped.
-pub(crate) fn is_mappable(record: &BlockRecord) -> bool {
-    record.segments.iter().all(|s| s.origin != Origin::Produced)
 }
 
 #[cfg(test)]

@@ -10,7 +10,6 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Weak;
 
 use super::Pager;
-use super::budget::MemoryUse;
 
 /// The queue of blocks that came once may have this part of the budget before others than it give way: more than is
 /// loaded ahead of a reader, and little enough to leave most of it to those that come back.
@@ -31,6 +30,32 @@ const MOST_CREDIT: f32 = 64.0;
 
 /// Blocks let go of that are remembered, beside as many as are in memory.
 const REMEMBERED: usize = 1024;
+
+/// What the spans of an engine have of memory of their own, and what it took to stay within the budget.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemoryUse {
+    /// The budget in bytes; `usize::MAX` if there is none.
+    pub budget_bytes: usize,
+    /// Charged to it at present: copied blocks whole, zero memory as if all of it were written to.
+    pub used_bytes: usize,
+    /// Blocks copied into memory so far: produced, or read back from where they were spilled.
+    pub blocks_copied: u64,
+    /// Blocks let go of so far that were not written to.
+    pub blocks_evicted: u64,
+    /// Blocks let go of so far that were written to; what of them had changed was spilled.
+    pub blocks_spilled: u64,
+}
+
+/// What became of a block that was to give way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// It has no memory any more.
+    Freed,
+    /// It had none already.
+    Gone,
+    /// Not now.
+    Busy,
+}
 
 /// What is charged, in the order in which it is to go.
 #[derive(Default)]
