@@ -1,14 +1,15 @@
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use bigarray_core::{Engine, EngineOptions, Error, ErrorKind, MemoryUse, Progress, Report, Result};
+use bigarray_core::{Engine, EngineOptions, MemoryUse, Progress, Report, Result};
 use bigarray_store_lmdb::LmdbStore;
 use bigarray_uffd::{MemoryOptions, UffdMemory};
 use ndarray::Dimension;
 
 use crate::array::BigArray;
 use crate::element::Element;
+use crate::home::Home;
 use crate::options::{OpenOptions, Pager};
 use crate::process::OfProcess;
 use crate::snapshot::Snapshot;
@@ -23,29 +24,6 @@ pub struct Database {
     pub(crate) home: Arc<Home>,
 }
 
-/// What every handle of a database keeps.
-pub(crate) struct Home {
-    pub(crate) engine: OfProcess<Arc<Engine>>,
-    pub(crate) dir: PathBuf,
-    read_only: bool,
-}
-
-impl Home {
-    /// Refuses in a process forked from the one that opened the database: it has neither the threads nor the memory.
-    pub(crate) fn check_process(&self) -> Result<()> {
-        self.engine.check(format_args!("database {:?}", self.dir))
-    }
-
-    /// Refuses `what` where the database is open for reading only.
-    pub(crate) fn check_writable(&self, what: fmt::Arguments<'_>) -> Result<()> {
-        if !self.read_only {
-            return Ok(());
-        }
-        let why = format!("database {:?} is open for reading only: cannot {what}", self.dir);
-        Err(Error::new(ErrorKind::Invalid, why))
-    }
-}
-
 impl Database {
     /// Opens the database in the directory `dir`, named `NAME.bigarray` by convention; creates it if there is nothing
     /// (its parent must exist).
@@ -54,9 +32,9 @@ impl Database {
     /// `dir` while they are in use. See the [crate's page](crate#safety).
     ///
     /// # Errors
-    /// Naming the path: if it is a file or another kind of directory ([`Invalid`](ErrorKind::Invalid)), of a later
-    /// format or on a network file system ([`Unsupported`](ErrorKind::Unsupported)), damaged
-    /// ([`Corrupt`](ErrorKind::Corrupt)), not permitted ([`Io`](ErrorKind::Io)).
+    /// Naming the path: if it is a file or another kind of directory ([`Invalid`](crate::ErrorKind::Invalid)), of a later
+    /// format or on a network file system ([`Unsupported`](crate::ErrorKind::Unsupported)), damaged
+    /// ([`Corrupt`](crate::ErrorKind::Corrupt)), not permitted ([`Io`](crate::ErrorKind::Io)).
     pub fn open(dir: impl AsRef<Path>) -> Result<Database> {
         Database::options().open(dir)
     }
@@ -66,24 +44,13 @@ impl Database {
         OpenOptions::default()
     }
 
-    pub(crate) fn open_with(dir: &Path, options: OpenOptions) -> Result<Database> {
-        let copy = options.pager.map_or_else(Pager::from_env, Ok)? == Pager::Copy;
-        let budget_bytes = crate::budget::resolved(options.memory_budget)?;
-        let memory = UffdMemory::new(memory_options(&options))?;
-        let store = LmdbStore::open(&store_options(dir, &options))?;
-        let OpenOptions { verify, spill_under_views, .. } = options;
-        let engine = Engine::new(store, memory, EngineOptions { copy, verify, budget_bytes, spill_under_views });
-        let home = Home { engine: OfProcess::new(engine), dir: dir.into(), read_only: options.read_only };
-        Ok(Database { home: Arc::new(home) })
-    }
-
     /// Begins a transaction: the newest snapshot with private changes on top.
     ///
     /// It takes no lock: others may commit meanwhile, and then [`commit`](Transaction::commit) refuses if both changed
     /// the same block. [`transact`](Database::transact) begins again by itself.
     ///
     /// # Errors
-    /// What storage reports; [`InUse`](ErrorKind::InUse) in a forked process.
+    /// What storage reports; [`InUse`](crate::ErrorKind::InUse) in a forked process.
     pub fn begin(&self) -> Result<Transaction> {
         self.home.check_process()?;
         Ok(Transaction::new(self.home.clone(), self.home.engine.begin()?))
@@ -151,6 +118,24 @@ impl Database {
     /// As [`Snapshot::array`].
     pub fn array<T: Element, D: Dimension>(&self, name: &str) -> Result<BigArray<T, D>> {
         self.snapshot()?.array(name)
+    }
+}
+
+impl OpenOptions {
+    /// Opens the database in the directory `dir`.
+    ///
+    /// # Errors
+    /// Naming the path and what is in the way. See [`Database::open`].
+    pub fn open(self, dir: impl AsRef<Path>) -> Result<Database> {
+        let dir = dir.as_ref();
+        let copy = self.pager.map_or_else(Pager::from_env, Ok)? == Pager::Copy;
+        let budget_bytes = crate::budget::resolved(self.memory_budget)?;
+        let memory = UffdMemory::new(memory_options(&self))?;
+        let store = LmdbStore::open(&store_options(dir, &self))?;
+        let OpenOptions { verify, spill_under_views, .. } = self;
+        let engine = Engine::new(store, memory, EngineOptions { copy, verify, budget_bytes, spill_under_views });
+        let home = Home { engine: OfProcess::new(engine), dir: dir.into(), read_only: self.read_only };
+        Ok(Database { home: Arc::new(home) })
     }
 }
 

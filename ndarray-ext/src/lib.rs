@@ -229,6 +229,7 @@ mod database;
 mod element;
 mod grow;
 mod handle;
+mod home;
 mod info;
 mod layout;
 mod options;

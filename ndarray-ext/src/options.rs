@@ -1,12 +1,9 @@
-use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
 use bigarray_core::{BlockSize, Codec, Error, ErrorKind, Result};
 use bigarray_store_lmdb::Durability;
 use ndarray::Order;
-
-use crate::database::Database;
 
 /// How stored blocks become memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -222,14 +219,6 @@ impl OpenOptions {
     pub fn wait_timeout(mut self, limit: Duration) -> Self {
         self.wait_timeout = Some(limit);
         self
-    }
-
-    /// Opens the database in the directory `dir`.
-    ///
-    /// # Errors
-    /// Naming the path and what is in the way. See [`Database::open`].
-    pub fn open(self, dir: impl AsRef<Path>) -> Result<Database> {
-        Database::open_with(dir.as_ref(), self)
     }
 }
 

@@ -6,8 +6,8 @@ use bigarray_core::store;
 use ndarray::Dimension;
 
 use crate::array::BigArray;
-use crate::database::Home;
 use crate::element::Element;
+use crate::home::Home;
 use crate::info::ArrayInfo;
 use crate::process::OfProcess;
 

@@ -7,8 +7,8 @@ use bigarray_store_lmdb::check_array_name;
 use ndarray::{Dimension, IntoDimension};
 
 use crate::array_mut::BigArrayMut;
-use crate::database::Home;
 use crate::element::Element;
+use crate::home::Home;
 use crate::info::ArrayInfo;
 use crate::options::ArrayOptions;
 use crate::process::OfProcess;

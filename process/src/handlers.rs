@@ -9,8 +9,6 @@ use std::thread;
 
 use nix::libc;
 
-use crate::word;
-
 const FREE: RawFd = -1;
 
 /// A descriptor that children lose, in a list that only grows: to as many as were open at once.
@@ -25,6 +23,10 @@ unsafe impl Sync for Slot {}
 static SLOTS: AtomicPtr<Slot> = AtomicPtr::new(ptr::null_mut());
 
 static INSTALLED: AtomicBool = AtomicBool::new(false);
+
+/// Set to zero in every child of `fork`, once the handlers are installed.
+pub(crate) static ZEROED_IN_CHILD: AtomicU64 = AtomicU64::new(0);
+
 /// Forks that have begun, and those of them that are over.
 static BEGUN: AtomicU64 = AtomicU64::new(0);
 static ENDED: AtomicU64 = AtomicU64::new(0);
@@ -94,7 +96,7 @@ unsafe extern "C" fn after_in_parent() {
 }
 
 unsafe extern "C" fn in_child() {
-    word::wipe_fallback();
+    ZEROED_IN_CHILD.store(0, Ordering::Relaxed);
     // Forks of other threads are not under way here.
     ENDED.store(BEGUN.load(Ordering::SeqCst), Ordering::SeqCst);
     // SAFETY: a name that ends with zero.

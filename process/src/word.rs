@@ -13,13 +13,10 @@ use bigarray_core::PAGE;
 use nix::libc;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 
-use crate::handlers;
+use crate::handlers::{self, ZEROED_IN_CHILD};
 
 /// The word, once it is made.
 static WORD: AtomicPtr<AtomicU64> = AtomicPtr::new(ptr::null_mut());
-
-/// Where the kernel wipes nothing. Set to zero in children of `fork`; those of other calls are told by their number.
-static FALLBACK: AtomicU64 = AtomicU64::new(0);
 
 /// A word that all values of this process share.
 #[derive(Clone, Copy)]
@@ -44,19 +41,14 @@ impl Word {
             }
         }
         // SAFETY: `WORD` is the fallback or a page that is never unmapped, and is used as this atomic only.
-        Word { value: unsafe { &*at }, is_wiped: !ptr::eq(at, &FALLBACK) }
+        Word { value: unsafe { &*at }, is_wiped: !ptr::eq(at, &ZEROED_IN_CHILD) }
     }
 
-    /// What there is where the kernel wipes nothing.
+    /// The word where the kernel wipes nothing. Children of other calls than `fork` are told by their number.
     pub(crate) fn fallback() -> Word {
         handlers::install();
-        Word { value: &FALLBACK, is_wiped: false }
+        Word { value: &ZEROED_IN_CHILD, is_wiped: false }
     }
-}
-
-/// Sets the fallback to zero: in a child of `fork`.
-pub(crate) fn wipe_fallback() {
-    FALLBACK.store(0, Ordering::Relaxed);
 }
 
 /// A page that is zero in every child; `None` where the kernel cannot do that.
@@ -76,7 +68,9 @@ fn wiped_page() -> Option<*mut AtomicU64> {
 
 /// Gives back a page that is not the process's word.
 fn unmap(page: *mut AtomicU64) {
-    if let Some(page) = NonNull::new(page.cast::<c_void>()).filter(|page| !ptr::eq(page.as_ptr().cast(), &FALLBACK)) {
+    if let Some(page) =
+        NonNull::new(page.cast::<c_void>()).filter(|page| !ptr::eq(page.as_ptr().cast(), &ZEROED_IN_CHILD))
+    {
         // SAFETY: made by `wiped_page`, and nobody else has its address.
         let _ = unsafe { munmap(page, PAGE) };
     }
