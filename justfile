@@ -43,6 +43,10 @@ system-lmdb:
 compare:
     bash .ci/run compare
 
+# The files of a crate by floors, what each imports, and circles; of every crate without a name.
+architecture *crates:
+    cargo run -q -p bigarray-architecture -- {{crates}}
+
 # Builds the benches.
 benches:
     bash .ci/run benches

@@ -1,0 +1,136 @@
+//! Rooms and floors: what may import what.
+//!
+//! A room is a file or a folder of a crate. Rooms of one floor may import each other, and those of the floors below. The
+//! order is that of the code map in ARCHITECTURE.md.
+
+use std::path::{Path, PathBuf};
+
+use crate::graph::Graph;
+
+/// One crate and its floors.
+pub struct House {
+    /// Its directory.
+    pub dir: &'static str,
+    /// Directories of the workspace's crates that it is built on.
+    pub uses: &'static [&'static str],
+    /// Floors from the bottom up, each with its rooms: paths in `src` without `.rs`. The longest that fits a file is its
+    /// room. `lib` needs no floor: it declares all the others.
+    pub floors: &'static [&'static [&'static str]],
+}
+
+/// The crates whose files are checked.
+pub const HOUSES: &[House] = &[
+    House {
+        dir: "core",
+        uses: &[],
+        floors: &[
+            &["error", "geometry", "signals"],
+            &["descriptor"],
+            &["memory", "store", "verify"],
+            &["conflict"],
+            &["pager"],
+            &["engine"],
+            &["testing"],
+        ],
+    },
+    House {
+        dir: "process",
+        uses: &["core"],
+        floors: &[&["handlers"], &["unshared", "word"], &["origin"], &["per_process"]],
+    },
+    House {
+        dir: "uffd",
+        uses: &["core", "process"],
+        floors: &[
+            &["alarm", "options", "signals"],
+            &["ioctl", "limits", "shortage", "available"],
+            &["mapping"],
+            &["pagemap", "jobs", "read_ahead"],
+            &["arming", "aside", "holding", "memory", "monitor", "probe", "self_test", "span", "spans", "threads"],
+        ],
+    },
+    House {
+        dir: "store-lmdb",
+        uses: &["core", "process"],
+        floors: &[
+            &["calls", "crash", "options"],
+            &["codec"],
+            &["alloc", "data", "record"],
+            &[
+                "ahead",
+                "check",
+                "checked",
+                "commit",
+                "durability",
+                "index",
+                "opening",
+                "reading",
+                "shared",
+                "snapshot",
+                "store",
+                "turn",
+            ],
+        ],
+    },
+    House {
+        dir: "ndarray-ext",
+        uses: &["core", "process", "store-lmdb", "uffd"],
+        floors: &[
+            &["element", "info", "process"],
+            &["home", "layout", "options"],
+            &["blocks", "budget", "view"],
+            &["handle"],
+            &["array", "array_mut"],
+            &["grow"],
+            &["snapshot", "transaction"],
+            &["database"],
+            &["transact"],
+        ],
+    },
+];
+
+/// An import of a file from a floor above its own.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Upward {
+    /// The file that imports.
+    pub from: PathBuf,
+    /// The file that it imports from.
+    pub to: PathBuf,
+}
+
+impl House {
+    /// The floor of `file`, counted from the bottom, and its room; `None` for `lib.rs`, and for a file without a room.
+    pub fn place(&self, file: &Path) -> Option<(usize, &'static str)> {
+        let stem = file.with_extension("");
+        let rooms =
+            self.floors.iter().enumerate().flat_map(|(floor, rooms)| rooms.iter().map(move |room| (floor, *room)));
+        rooms.filter(|(_, room)| stem.starts_with(room)).max_by_key(|(_, room)| room.len())
+    }
+
+    /// Imports that go up. Those between a module and its children do not count.
+    pub fn upward(&self, graph: &Graph) -> Vec<Upward> {
+        let floor = |file: &Path| self.place(file).map(|(floor, _)| floor);
+        let mut upward = Vec::new();
+        for from in graph.files() {
+            for (to, _) in graph.imports(from) {
+                let goes_up = floor(from).zip(floor(to)).is_some_and(|(from, to)| to > from);
+                if goes_up && !graph.are_parent_and_child(from, to) {
+                    upward.push(Upward { from: from.to_owned(), to: to.to_owned() });
+                }
+            }
+        }
+        upward
+    }
+
+    /// Files that are in no room, and rooms without a file.
+    pub fn unknown(&self, graph: &Graph) -> Vec<String> {
+        let homeless = graph.files().filter(|file| *file != Path::new("lib.rs") && self.place(file).is_none());
+        let mut unknown: Vec<String> = homeless.map(|file| format!("{} is in no room", file.display())).collect();
+        for room in self.floors.iter().copied().flatten() {
+            if !graph.files().any(|file| self.place(file).is_some_and(|(_, of)| of == *room)) {
+                unknown.push(format!("the room {room:?} is empty"));
+            }
+        }
+        unknown
+    }
+}
