@@ -40,7 +40,7 @@ impl FromStr for Pager {
     }
 }
 
-/// How to open a database; made by [`Database::options`].
+/// How to open a database; made by [`Database::options`](crate::Database::options).
 ///
 /// ```
 /// use bigarray::{Database, Durability, Pager};
@@ -201,7 +201,8 @@ impl OpenOptions {
 
     /// How long to wait, at most, for what another process or thread holds: the commit lock, and the right to open,
     /// close or create the database. Past it is [`InUse`](ErrorKind::InUse), naming what was waited for and who holds it;
-    /// nothing is stored then, and the call can be made again. [`Database::transact`] does not run again after it.
+    /// nothing is stored then, and the call can be made again. [`Database::transact`](crate::Database::transact) does not
+    /// run again after it.
     ///
     /// Default: as long as it takes. A wait that lasts is told by a warning event of `tracing`, after a second (for
     /// another thread) or three (for another process), and again at growing intervals.
