@@ -30,7 +30,15 @@ pub const HOUSES: &[House] = &[
             &["conflict"],
             &["pager"],
             &["engine"],
-            &["testing"],
+        ],
+    },
+    House {
+        dir: "core-testing",
+        uses: &["core"],
+        floors: &[
+            &["adapter", "mem_file", "rng"],
+            &["edit", "gate", "mem_store", "sim"],
+            &["memory_suite", "store_suite"],
         ],
     },
     House {
