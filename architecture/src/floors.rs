@@ -27,7 +27,7 @@ pub const HOUSES: &[House] = &[
             &["error", "geometry", "signals"],
             &["descriptor"],
             &["memory", "store", "verify"],
-            &["conflict"],
+            &["conflict", "page_map"],
             &["pager"],
             &["engine"],
         ],
