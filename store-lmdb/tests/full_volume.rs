@@ -286,3 +286,150 @@ fn holes_in_the_index_get_their_blocks_before_they_are_written_to() {
     assert!(blocks * 512 > bytes, "{blocks} blocks for {bytes} bytes");
     check(&store);
 }
+
+/// Plays a process that has the database open, reads an old state, and closes while its volume is full.
+fn play_closing() {
+    play(|path| {
+        let store = open(path).unwrap();
+        create(&store, "a", 1).unwrap();
+        let old = store.snapshot().unwrap();
+        write(&store, "a", 2).unwrap();
+        say("ready");
+        wait();
+        assert!(shows(&*old, "a", 1));
+        drop(old);
+        drop(store);
+        say("closed");
+        wait();
+        let store = open(path).unwrap();
+        write(&store, "a", 3).unwrap();
+        check(&store);
+        say("done");
+    });
+}
+
+/// The volume is full while a process closes the database, after `shares` had files share blocks with others. What was
+/// committed is read by another then, and with room again all goes on.
+fn closes_full(mount: &Mount, path: &Path, shares: impl FnOnce()) {
+    let mut other = Other::start(path);
+    assert_eq!(other.hear(), "ready");
+    run("sync", &["-f", mount.at.to_str().unwrap()]);
+    shares();
+    let filler = fill(&mount.at);
+    assert!(free_bytes(&mount.at) < NEARLY_FULL, "{} bytes are free", free_bytes(&mount.at));
+    other.go();
+    assert_eq!(other.hear(), "closed");
+    assert!(shows_now(&open_to_read(path).unwrap(), "a", 2));
+    fs::remove_file(filler).unwrap();
+    run("sync", &["-f", mount.at.to_str().unwrap()]);
+    other.go();
+    assert_eq!(other.hear(), "done");
+    other.finish();
+    let store = open(path).unwrap();
+    assert!(shows_now(&store, "a", 3));
+    check(&store);
+}
+
+#[test]
+fn a_database_is_closed_on_a_full_volume() {
+    play_closing();
+    for (kind, bytes) in [("ext2", 24 << 20), ("ext4", 24 << 20), ("xfs", 320 << 20), ("btrfs", 128 << 20)] {
+        println!("{kind}");
+        let Some(mount) = Mount::image(kind, bytes) else { continue };
+        closes_full(&mount, &mount.at.join("a.bigarray"), || {});
+    }
+    let Some(mount) = Mount::tmpfs(16 << 20) else { return };
+    closes_full(&mount, &mount.at.join("a.bigarray"), || {});
+}
+
+/// Makes a database on a volume whose files share their blocks with others, and gives it to `test` with what makes them
+/// share.
+fn where_blocks_are_shared(test: impl Fn(&Mount, &Path, &dyn Fn())) {
+    if let Some(mount) = Mount::image("xfs", 320 << 20) {
+        let (path, copy) = (mount.at.join("a.bigarray"), mount.at.join("copy"));
+        test(&mount, &path, &|| run("cp", &["-r", "--reflink=always", path.to_str().unwrap(), copy.to_str().unwrap()]));
+    }
+    if let Some(mount) = Mount::image("btrfs", 128 << 20) {
+        let (volume, snapshot) = (mount.at.join("volume"), mount.at.join("snapshot"));
+        run("btrfs", &["subvolume", "create", volume.to_str().unwrap()]);
+        test(&mount, &volume.join("a.bigarray"), &|| {
+            run("btrfs", &["subvolume", "snapshot", volume.to_str().unwrap(), snapshot.to_str().unwrap()]);
+        });
+    }
+}
+
+#[test]
+fn a_database_is_closed_on_a_full_volume_that_shares_its_blocks() {
+    play_closing();
+    where_blocks_are_shared(|mount, path, shares| closes_full(mount, path, shares));
+}
+
+/// A process is killed that reads an old state on a full volume; others go on, and what it kept comes free.
+fn a_reader_is_killed(mount: &Mount, path: &Path, shares: &dyn Fn()) {
+    let store = open(path).unwrap();
+    create(&store, "a", 1).unwrap();
+    drop(store);
+    let mut reader = Other::start(path);
+    reader.tell("read");
+    let mut writer = Other::start(path);
+    writer.tell("write");
+    assert_eq!((reader.hear(), writer.hear()), ("reading".to_owned(), "ready".to_owned()));
+    run("sync", &["-f", mount.at.to_str().unwrap()]);
+    shares();
+    let filler = fill(&mount.at);
+    assert!(free_bytes(&mount.at) < NEARLY_FULL, "{} bytes are free", free_bytes(&mount.at));
+    reader.kill();
+    writer.go();
+    println!("{} refused", writer.hear());
+    fs::remove_file(filler).unwrap();
+    run("sync", &["-f", mount.at.to_str().unwrap()]);
+    writer.go();
+    assert_eq!(writer.hear(), "0");
+    writer.finish();
+}
+
+/// Plays the reader, and the process beside it.
+fn play_reader_and_writer() {
+    play(|path| {
+        let store = open(path).unwrap();
+        if hear_word() == "read" {
+            let _old = store.snapshot().unwrap();
+            say("reading");
+            return wait();
+        }
+        say("ready");
+        wait();
+        let mut refused = Vec::new();
+        for tag in 2..6 {
+            refused.extend(write(&store, "a", tag).err());
+            refused.extend(store.snapshot().err());
+        }
+        assert!(refused.iter().all(|e| e.is_store_full()), "{refused:?}");
+        say(refused.len());
+        wait();
+        // The last few states are kept in any case.
+        for tag in 10..20 {
+            write(&store, "a", tag).unwrap();
+        }
+        let freed = store.check(true).unwrap().freed_pages;
+        say(freed.saturating_sub(3));
+    });
+}
+
+#[test]
+fn others_go_on_after_a_reader_is_killed_on_a_full_volume() {
+    play_reader_and_writer();
+    for (kind, bytes) in [("ext2", 24 << 20), ("ext4", 24 << 20)] {
+        println!("{kind}");
+        let Some(mount) = Mount::image(kind, bytes) else { continue };
+        a_reader_is_killed(&mount, &mount.at.join("a.bigarray"), &|| {});
+    }
+    let Some(mount) = Mount::tmpfs(16 << 20) else { return };
+    a_reader_is_killed(&mount, &mount.at.join("a.bigarray"), &|| {});
+}
+
+#[test]
+fn others_go_on_after_a_reader_is_killed_on_a_full_volume_that_shares_its_blocks() {
+    play_reader_and_writer();
+    where_blocks_are_shared(a_reader_is_killed);
+}

@@ -139,3 +139,15 @@ fn a_sound_index_is_sound_while_others_commit() {
     }
     verified.join().unwrap();
 }
+
+#[test]
+fn progress_is_told_while_the_pages_of_the_index_are_looked_at() {
+    let db = Db::new();
+    let store = filled(&db);
+    let (_, pages) = index_of(&db);
+    let mut before_the_payload = 0;
+    let report = store.verify(&mut |progress| before_the_payload += u64::from(progress.total_bytes == 0)).unwrap();
+    assert!(report.is_sound(), "{report:?}");
+    // Once in the beginning, and once for the few records; the rest is of the pages.
+    assert!(before_the_payload >= 2 + pages / 64, "{before_the_payload} for {pages} pages");
+}

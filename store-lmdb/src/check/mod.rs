@@ -75,7 +75,7 @@ pub(crate) fn check(index: &Arc<Index>, data: &Data, payload: bool) -> Result<Ch
 pub(crate) fn verify(shared: &Shared, progress: &mut dyn FnMut(Progress)) -> Result<Report> {
     shared.guards.before_begin()?;
     progress(Progress::default());
-    let looked = snapshot(shared).and_then(|(txn, disorder)| {
+    let looked = snapshot(shared, progress).and_then(|(txn, disorder)| {
         let (report, mut findings) = look(&txn, &shared.data, true, Limits::default(), progress)?;
         findings.take(disorder.map_or(Ok(()), Err), Damage::new)?;
         Ok(findings.into_report(report.verified_pages * PAGE as u64))
@@ -87,13 +87,13 @@ pub(crate) fn verify(shared: &Shared, progress: &mut dyn FnMut(Progress)) -> Res
 }
 
 /// A snapshot whose index LMDB can bear, and what is damaged of its pages nevertheless.
-fn snapshot(shared: &Shared) -> Result<(ReadTxn, Option<Error>)> {
+fn snapshot(shared: &Shared, progress: &mut dyn FnMut(Progress)) -> Result<(ReadTxn, Option<Error>)> {
     let mut before = None;
     loop {
         let txn = ReadTxn::begin(&shared.index)?;
         let state = txn.version();
         if let Some(pages) = shared.guards.index_state(state.0)? {
-            return Ok((txn, pages.check_bearable()?));
+            return Ok((txn, pages.check_bearable(&mut || progress(Progress::default()))?));
         }
         // Two commits that come meanwhile write over its meta page, and make another state the newest.
         if before.replace(state) == Some(state) {

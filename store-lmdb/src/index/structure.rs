@@ -34,7 +34,7 @@ const NO_PAGE: u64 = u64::MAX;
 const MAX_DEPTH: usize = 32;
 
 /// What is done with a node of a leaf: key and data.
-type Visit<'v> = dyn FnMut(&mut Seen, &[u8], Data<'_>) -> Result<()> + 'v;
+type Visit<'v> = dyn FnMut(&mut Seen<'_>, &[u8], Data<'_>) -> Result<()> + 'v;
 
 /// A state of the file: the one that LMDB would open it at, while no process writes to it, or one that a snapshot holds.
 pub(crate) struct Structure {
@@ -156,15 +156,16 @@ impl Structure {
     /// # Errors
     /// [`ErrorKind::Corrupt`] naming the first page that is damaged.
     pub(crate) fn check(&self) -> Result<()> {
-        self.check_bearable()?.map_or(Ok(()), Err)
+        self.check_bearable(&mut || {})?.map_or(Ok(()), Err)
     }
 
-    /// The same, but returns what LMDB bears: keys out of order, where it only does not find what is there.
+    /// The same, but returns what LMDB bears: keys out of order, where it only does not find what is there. `going_on` is
+    /// called all along, several times a second.
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`] naming the first page that LMDB could not bear.
-    pub(crate) fn check_bearable(&self) -> Result<Option<Error>> {
-        let mut seen = Seen::new(self);
+    pub(crate) fn check_bearable(&self, going_on: &mut dyn FnMut()) -> Result<Option<Error>> {
+        let mut seen = Seen::new(self, going_on);
         let mut tables = Vec::new();
         self.walk(Tree::at(self.main), &mut seen, &mut |seen, _, data| {
             if let Data::Table(root) = data {
@@ -194,7 +195,7 @@ impl Structure {
     }
 
     /// Visits the nodes of all leaves of a tree.
-    fn walk(&self, tree: Tree, seen: &mut Seen, visit: &mut Visit<'_>) -> Result<()> {
+    fn walk(&self, tree: Tree, seen: &mut Seen<'_>, visit: &mut Visit<'_>) -> Result<()> {
         let root = tree.root;
         if root == NO_PAGE && tree.depth == 0 {
             return Ok(());
@@ -252,7 +253,7 @@ impl Structure {
     }
 
     /// Sees that overflow pages are such, and returns what they hold.
-    fn see_big(&self, seen: &mut Seen, data: &Data<'_>) -> Result<Vec<u8>> {
+    fn see_big(&self, seen: &mut Seen<'_>, data: &Data<'_>) -> Result<Vec<u8>> {
         let Data::Big(first, size) = *data else { return Ok(Vec::new()) };
         let head = self.page(first)?;
         let pages = (HEADER + size).div_ceil(self.page_bytes) as u64;
@@ -268,7 +269,7 @@ impl Structure {
     }
 
     /// Sees that nothing on the list of free pages is in use.
-    fn see_free(&self, seen: &mut Seen, list: &[u8]) -> Result<()> {
+    fn see_free(&self, seen: &mut Seen<'_>, list: &[u8]) -> Result<()> {
         let bad = || self.damaged(self.free, "lists free pages that cannot be");
         let mut numbers = list.chunks_exact(8).map(|n| u64_at(n, 0));
         let count = numbers.next().ok_or_else(bad)?;
@@ -311,7 +312,10 @@ impl Structure {
 }
 
 /// Pages that were met: each may be once.
-struct Seen {
+struct Seen<'g> {
+    going_on: &'g mut dyn FnMut(),
+    /// How many there are.
+    count: u64,
     /// A bit for each page of the file.
     bits: Vec<u64>,
     /// Free pages behind the end of the file.
@@ -320,9 +324,12 @@ struct Seen {
     disorder: Option<u64>,
 }
 
-impl Seen {
-    fn new(of: &Structure) -> Seen {
-        Seen { bits: vec![0; of.pages.div_ceil(64) as usize], beyond: 0, disorder: None }
+impl Seen<'_> {
+    /// Pages between two words that the search goes on: a slow disk reads several times as many a second.
+    const SILENT: u64 = 32;
+
+    fn new<'g>(of: &Structure, going_on: &'g mut dyn FnMut()) -> Seen<'g> {
+        Seen { going_on, count: 0, bits: vec![0; of.pages.div_ceil(64) as usize], beyond: 0, disorder: None }
     }
 
     fn add(&mut self, of: &Structure, page: u64) -> Result<()> {
@@ -337,6 +344,10 @@ impl Seen {
             return Err(of.damaged(page, "is in use twice"));
         }
         *word |= bit;
+        self.count += 1;
+        if self.count.is_multiple_of(Seen::SILENT) {
+            (self.going_on)();
+        }
         Ok(())
     }
 }

@@ -16,7 +16,8 @@ use nix::fcntl::OFlag;
 
 use super::access::{self, Access, Confirmed};
 use super::files::{Directory, FileId, failed};
-use super::locks::{self, LIVE, LOCKLESS, LockTable, OPENING, WRITER};
+use super::holders::holders;
+use super::locks::{self, LIVE, LOCKLESS, Lock, LockTable, OPENING, WRITER};
 use super::registry::Reservation;
 use super::table::{self, TableMap};
 use super::waiting::{Limit, Waiting, wait_for_table};
@@ -164,7 +165,8 @@ impl Guards {
                 return Err(self.in_use(&format!(
                     "a process that has it open lost its locks on {LOCK_TABLE}, by opening and closing that file itself, \
                      or was killed and left a forked child; opening it now would overwrite what that process reads. Wait \
-                     until it begins a transaction, or end it"
+                     until it begins a transaction, or end it: {}",
+                    holders(&self.data, Lock::Exclusive(LIVE))
                 )));
             }
         }
@@ -282,13 +284,16 @@ impl Guards {
     /// [`ErrorKind::InUse`] if a reader lost its locks: LMDB could take it for dead.
     pub(crate) fn before_write(&self, index: &Index) -> Result<()> {
         self.before_begin()?;
-        if lasts(|| Ok((self.clear_dead_readers(index)? == Cleared::LostReader).then_some(())))?.is_some() {
-            return Err(self.in_use(&format!(
-                "a process that reads it lost its locks on {LOCK_TABLE}, by opening and closing that file itself; nothing \
-                 can be written until it begins a transaction or ends"
-            )));
-        }
-        Ok(())
+        let lost = || match self.clear_dead_readers(index)? {
+            Cleared::All => Ok(None),
+            Cleared::LostReader(number) => Ok(Some(number)),
+        };
+        let (Some(number), Some(table)) = (lasts(lost)?, &self.table) else { return Ok(()) };
+        Err(self.in_use(&format!(
+            "a process that reads it lost its locks on {LOCK_TABLE}, by opening and closing that file itself; nothing can \
+             be written until it begins a transaction or ends: {}",
+            holders(&table.0, LockTable::client(number))
+        )))
     }
 
     /// Clears the readers of processes that ended without closing, unless a living one lacks the locks that LMDB knows it
@@ -303,7 +308,7 @@ impl Guards {
                 continue;
             }
             if table.is_client(number).map_err(of)? {
-                return Ok(Cleared::LostReader);
+                return Ok(Cleared::LostReader(number));
             }
             are_dead = true;
         }
@@ -397,8 +402,8 @@ impl Guards {
 pub(crate) enum Cleared {
     /// There are none any more.
     All,
-    /// They are as they were: LMDB would take a living reader for dead as well.
-    LostReader,
+    /// They are as they were: LMDB would take a living reader, the client of this number, for dead as well.
+    LostReader(u32),
 }
 
 /// What `look` sees, if it still does after a while: a process that is killed loses its locks on `index-lock` a moment

@@ -167,14 +167,19 @@ impl LockTable {
         Ok((lock.l_type != libc::F_UNLCK as libc::c_short).then_some(lock.l_pid.try_into().unwrap_or(0)))
     }
 
+    /// The lock that the client of that number has as long as it lives.
+    pub(crate) fn client(number: u32) -> Lock {
+        Lock::Exclusive(client_byte(number))
+    }
+
     /// Takes a client's number, unless another client has it. Whether it was free.
     pub(crate) fn take_number(&self, number: u32) -> io::Result<bool> {
-        Lock::Exclusive(client_byte(number)).take(&self.0)
+        LockTable::client(number).take(&self.0)
     }
 
     /// Gives a number back. LMDB must have closed, so that nothing is left under it.
     pub(crate) fn give_number(&self, number: u32) -> io::Result<()> {
-        Lock::Exclusive(client_byte(number)).release(&self.0)
+        LockTable::client(number).release(&self.0)
     }
 
     /// Whether another client has that number: then it lives.
