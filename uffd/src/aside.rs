@@ -13,9 +13,11 @@
 //! - *A huge page* moves whole where it is all of the range, and is split up first where it is not.
 //! - *The zero page* moves as such from Linux 6.9 on; before, it stays (EBUSY), protected, and is discarded in the end.
 //!   Nobody can have pinned it to store to it.
-//! - *A refusal half way*: all that is there aside is moved back, or copied where even that is refused. The kernel may have
-//!   moved more than it says (seen on Linux 6.18: told of 207 pages of 512, then EEXIST at the next, with all of them
-//!   moved), so that nothing aside may be discarded before it is at home.
+//! - *A refusal half way*: all that is there aside is moved back, or copied where even that is refused.
+//! - *More is moved than is told*, on Linux 6.18: where a page has to be tried again inside the call, as one does that is
+//!   just being migrated (compaction), `move_pages` keeps that error (EAGAIN). So it does not count the pages that it moves
+//!   next, and then finds them in its way (EEXIST). Therefore nothing aside is discarded before it is at home, and what is
+//!   aside is asked of the page table.
 //! - *Locked memory*: a page moves only from unlocked memory to unlocked memory, so both are unlocked. To lock a range aside
 //!   is to fill it with zeros, where nothing can be moved to: a range is emptied before it is used.
 //!
@@ -214,7 +216,7 @@ impl Moved<'_> {
                 Ok(()) => most = within.len(),
                 Err(Errno::EAGAIN | Errno::EINTR) if done > 0 || tries < PATIENCE => tries += 1,
                 Err(_) if len > PAGE => most = PAGE,
-                // A zero page that stayed: what is here came by locking.
+                // It is at home: moved there and not counted, or a zero page that stayed. What is here came by locking then.
                 Err(Errno::EEXIST) => at += PAGE,
                 // Merged by the system while it was here, say. Nobody stores to it, so a copy is as good.
                 Err(_) => {
