@@ -14,7 +14,7 @@ use std::thread;
 
 use bigarray_core::PAGE;
 use bigarray_core::memory::{Faults, Job, Memory, Residency, Span};
-use bigarray_core::testing::Rng;
+use bigarray_testing::Rng;
 use common::*;
 use nix::fcntl::{SpliceFFlags, vmsplice};
 
