@@ -1,4 +1,4 @@
-//! What the single steps cost: a first fault of each kind, a scan, arming, the search for writes, a commit, a refresh,
+//! What the single steps cost: a first fault of each kind, a scan, write tracking, the search for writes, a commit, a refresh,
 //! opening and reading one element, an append.
 //!
 //! The data file stays in the page cache, and a database that is opened anew has no span that knows its blocks: what
@@ -164,12 +164,14 @@ fn commit_of_all(c: &mut Criterion) {
 }
 
 /// What a transaction pays at its end that was handed all of a resident array mutably: the first searches page by page,
-/// the second does and arms, later ones search what is armed.
+/// the second does and tracks, later ones search what is tracked.
 fn search(c: &mut Criterion) {
     let stored = Stored::new().expect("a database");
     let mut group = c.benchmark_group("end of a transaction, 64 MiB handed out");
     group.throughput(Throughput::Bytes(LEN as u64));
-    for (nth, name) in [(1, "the first: search"), (2, "the second: search and arm"), (3, "the third: search armed")] {
+    for (nth, name) in
+        [(1, "the first: search"), (2, "the second: search, then track"), (3, "the third: search tracked")]
+    {
         group.bench_function(name, |b| {
             b.iter_custom(|n| {
                 let mut spent = Duration::ZERO;

@@ -40,8 +40,9 @@ pub enum Residency {
 
 /// A reserved range of addresses. Offsets are bytes from its start; ranges are whole pages.
 ///
-/// `zero`, `map`, `copy`, `unprotect`, `poison`, `arm`, `reset`, `guard`, `unguard` and `evict` are called under the lock of
-/// the one pager that owns the span, so never two at once. None of them reads or writes the span's memory.
+/// `zero`, `map`, `copy`, `unprotect`, `poison`, `track_writes`, `reset`, `write_protect`, `unprotect_zero` and
+/// `evict` are called under the lock of the one pager that owns the span, so never two at once. None of them reads or
+/// writes the span's memory.
 pub trait Span: Send + Sync {
     /// Address of byte 0; never changes.
     fn base(&self) -> NonNull<u8>;
@@ -60,8 +61,8 @@ pub trait Span: Send + Sync {
     /// without, the system is told to expect random access.
     fn map(&self, range: Range<usize>, file: &Arc<dyn DataFile>, offset: u64, read_ahead: bool) -> Result<()>;
 
-    /// Maps `file` from byte `offset` on, privately, in place of what is mapped, or zero memory, or what was copied into
-    /// an eager span. Nobody may be using the range. What was armed of it is so no more.
+    /// Maps `file` from byte `offset` on, privately, in place of what is mapped, or zero memory, or what was copied
+    /// into an eager span. Nobody may be using the range. Its writes are not [tracked](Span::track_writes) any more.
     ///
     /// # Errors
     /// Then the range holds anything.
@@ -97,48 +98,49 @@ pub trait Span: Send + Sync {
     fn reset(&self, range: Range<usize>) -> Result<()>;
 
     /// From here on whoever writes to `range`, either zero memory or copied pages of a lazy span, waits for
-    /// [`Faults::protected`], and whoever touches what was never touched of it for [`Faults::missing`]. Reads of what is
-    /// there go on, and [`written`](Span::written) and [`with_bytes`](Span::with_bytes) see bytes that stand still.
+    /// [`Faults::protected`], and whoever touches what was never touched of it for [`Faults::missing`]. Reads of what
+    /// is there go on, and [`written`](Span::written) and [`with_bytes`](Span::with_bytes) see bytes that stand still.
     ///
     /// # Errors
     /// Then `range` is as it was.
-    fn guard(&self, range: Range<usize>) -> Result<()> {
+    fn write_protect(&self, range: Range<usize>) -> Result<()> {
         let _ = range;
-        Err(Error::new(ErrorKind::Unsupported, "this memory cannot hold writes back"))
+        Err(Error::new(ErrorKind::Unsupported, "this memory cannot be write-protected"))
     }
 
-    /// Zero memory that was [guarded](Span::guard) is as it was before, and whoever waits tries again. (Copied pages:
-    /// [`unprotect`](Span::unprotect).)
+    /// Zero memory that was [write-protected](Span::write_protect) is as it was before; threads that wait try again.
+    /// (Copied pages: [`unprotect`](Span::unprotect).)
     ///
     /// # Errors
     /// Then some may wait in it for ever, and it is to be poisoned.
-    fn unguard(&self, range: Range<usize>) -> Result<()> {
+    fn unprotect_zero(&self, range: Range<usize>) -> Result<()> {
         let _ = range;
-        Err(Error::new(ErrorKind::Unsupported, "this memory cannot hold writes back"))
+        Err(Error::new(ErrorKind::Unsupported, "this memory cannot be write-protected"))
     }
 
-    /// Back to missing what is guarded, or was copied and is write-protected. Others may be reading it: each of them
+    /// Back to missing what is write-protected, zero memory or copied. Others may be reading it: each of them
     /// finds the bytes, or waits for [`Faults::missing`]; who waited to write goes on waiting until it is
     /// [woken](Span::wake). The memory is free then.
     ///
     /// # Errors
-    /// [`ErrorKind::InUse`] if a page is not protected any more, as after the system merged it with an equal one: somebody
-    /// may have written to it, and all is as it was. Other errors: each page is missing or as it was.
+    /// [`ErrorKind::InUse`] if a page is not protected any more, as after the system merged it with an equal one:
+    /// somebody may have written to it, and all is as it was. Other errors: each page is missing or as it was.
     fn evict(&self, range: Range<usize>) -> Result<()> {
         let _ = range;
         Err(Error::new(ErrorKind::Unsupported, "this memory cannot be taken back while it is in use"))
     }
 
-    /// Takes what is there of `range`, which is guarded, out of it, each page in one step: who touches it from here on waits
-    /// for [`Faults::missing`]. So no store to it is lost, whatever it went past: it was made before the page was taken out,
-    /// and is in it, or waits. `None` where this memory has no such means: then `range` stands still as
-    /// [`guard`](Span::guard) says.
+    /// Takes what is there of `range`, which is protected, out of it, each page in one step: who touches it from here
+    /// on waits for [`Faults::missing`]. So no store to it is lost, whatever it went past: it was made before the page
+    /// was taken out, and is in it, or waits. `None` where this memory has no such means: then `range` stands still as
+    /// [`write_protect`](Span::write_protect) says.
     ///
-    /// Called by who guarded `range`, with no lock held, and so is all of [`TakenOut`].
+    /// Called by who protected `range`, with no lock held, and so is all of [`TakenOut`].
     ///
     /// # Errors
-    /// [`ErrorKind::InUse`] if a page must stay where it is for now, as one that a device stores to does: then `range` is
-    /// guarded as before, but for protection: stores may go through. After another error some of it is missing, and lost.
+    /// [`ErrorKind::InUse`] if a page must stay where it is for now, as one that a device stores to does: then `range`
+    /// is protected as before, but for protection: stores may go through. After another error some of it is missing,
+    /// and lost.
     fn take_out(&self, range: Range<usize>) -> Result<Option<Box<dyn TakenOut + '_>>> {
         let _ = range;
         Ok(None)
@@ -148,26 +150,26 @@ pub trait Span: Send + Sync {
     fn wake(&self, range: Range<usize>);
 
     /// How many bytes of `range`, which is mapped, are resident so that `written` has to look at them one by one: about
-    /// what [`arm`](Span::arm) would save. Those that the system holds as huge pages cost a search next to nothing, and
-    /// do not count where they can be told apart.
+    /// what [`track_writes`](Span::track_writes) would save. Those that the system holds as huge pages cost a search
+    /// next to nothing, and do not count where they can be told apart.
     fn resident(&self, range: Range<usize>) -> Result<usize>;
 
     /// Prepares `range`, which is mapped, for being searched again and again: from here on `written` with
-    /// [`WrittenTo::Armed`], and no other, finds what is written and what was before, at a cost by what was written or
-    /// read for the first time since the last search rather than by what is resident. What is not resident yet becomes
-    /// slower to fault in. Until the next `reset`.
+    /// [`WrittenTo::Tracked`], and no other, finds what is written and what was before, at a cost by what was written
+    /// or read for the first time since the last search rather than by what is resident. What is not resident yet
+    /// becomes slower to fault in. Until the next `reset`.
     ///
     /// `false` where the system has no such means, and in an eager span; then, or after an error, the range is searched
-    /// as before. Neighbours that are armed together need no more mappings than they have.
-    fn arm(&self, range: Range<usize>) -> Result<bool>;
+    /// as before. Neighbours that are tracked together need no more mappings than they have.
+    fn track_writes(&self, range: Range<usize>) -> Result<bool>;
 
     /// Appends to `found`, ascending, the pages of `range` that were written since `zero` (or since an eager span was
-    /// reserved or reset), respectively since `map` or `copy`. May also report zero pages that were only read, and copied
-    /// ones that were not written to; never misses a written one. Nobody may be writing meanwhile.
+    /// reserved or reset), respectively since `map` or `copy`. May also report zero pages that were only read, and
+    /// copied ones that were not written to; never misses a written one. Nobody may be writing meanwhile.
     fn written(&self, range: Range<usize>, origin: WrittenTo, found: &mut Vec<Range<usize>>) -> Result<()>;
 
-    /// Whether a store to `range`, pages of zero memory that [`written`](Span::written) reported, is certain: what is there
-    /// can have come neither by a read nor by a store next to it.
+    /// Whether a store to `range`, pages of zero memory that [`written`](Span::written) reported, is certain: what is
+    /// there can have come neither by a read nor by a store next to it.
     fn stored_to(&self, range: Range<usize>) -> Result<bool>;
 
     /// Calls `f` with the bytes of `range`. May fault as any access does: no lock that the fault needs may be held.
@@ -180,15 +182,17 @@ pub trait Span: Send + Sync {
     /// Writes zeros as a user's store would, faults included. Nobody else may be using the range.
     fn fill_zero(&self, range: Range<usize>);
 
-    /// Reads all of `range` in, which is mapped from byte `offset` of `file` on. What would end the process at an access
-    /// comes back as an error here. `exactly`: not a byte more is read from disk, where the system would else read ahead.
+    /// Reads all of `range` in, which is mapped from byte `offset` of `file` on. What would end the process at an
+    /// access comes back as an error here. `exactly`: not a byte more is read from disk, where the system would else
+    /// read ahead.
     ///
     /// # Errors
     /// What [`DataFile::read_at`] says; [`Corrupt`](crate::ErrorKind::Corrupt) for bytes that cannot be accessed.
     fn read_in(&self, range: Range<usize>, file: &Arc<dyn DataFile>, offset: u64, exactly: bool) -> Result<()>;
 }
 
-/// Pages that were [taken out](Span::take_out) of a span, and that nobody else can get at. Ranges are those of the span.
+/// Pages that were [taken out](Span::take_out) of a span, and that nobody else can get at. Ranges are those of the
+/// span.
 ///
 /// If it is dropped, what was taken out is lost, and missing.
 pub trait TakenOut: Bytes {
@@ -204,7 +208,7 @@ pub trait TakenOut: Bytes {
     /// Then each page is missing, or zero.
     fn let_go(self: Box<Self>) -> Result<()>;
 
-    /// Puts everything back where it was. The range is guarded as before, but for protection: stores may go through.
+    /// Puts everything back where it was. The range is protected as before, but for protection: stores may go through.
     ///
     /// # Errors
     /// Then some of it is missing, and lost.
@@ -218,11 +222,11 @@ pub enum WrittenTo {
     Zero,
     /// Mapped or, in an eager span, copied.
     Mapped,
-    /// Mapped, and [armed](Span::arm) since.
-    Armed,
+    /// Mapped, and [tracked](Span::track_writes) since.
+    Tracked,
     /// Copied into a lazy span, where a write waits for [`Faults::protected`]: pages that are protected no more, though
-    /// nobody [let writes through](Span::unprotect). A system that merges pages of equal bytes takes protection away, and
-    /// a write to such a page is told to nobody. Where that cannot be found out, none.
+    /// nobody [let writes through](Span::unprotect). A system that merges pages of equal bytes takes protection away,
+    /// and a write to such a page is told to nobody. Where that cannot be found out, none.
     Copied,
 }
 
@@ -233,8 +237,8 @@ pub trait Faults: Send + Sync {
     /// most urgent first.
     fn missing(&self, offset: usize) -> Vec<Job>;
 
-    /// A thread waits to write to the protected page at `offset`. It may be missing by now: after [`Span::evict`] a thread
-    /// can still come to wait so, and is to be [woken](Span::wake), to find out.
+    /// A thread waits to write to the protected page at `offset`. It may be missing by now: after [`Span::evict`] a
+    /// thread can still come to wait so, and is to be [woken](Span::wake), to find out.
     fn protected(&self, offset: usize);
 
     /// Faults are not delivered any more: poison what is missing.

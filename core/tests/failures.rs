@@ -298,8 +298,8 @@ fn pages_that_cannot_be_spilled_or_read_back_are_never_shown_wrong() {
 }
 
 #[test]
-fn memory_that_cannot_be_held_back_or_taken_away_loses_nothing() {
-    for op in [SimOp::Guard, SimOp::Evict, SimOp::Unprotect] {
+fn memory_that_cannot_be_write_protected_or_taken_away_loses_nothing() {
+    for op in [SimOp::WriteProtect, SimOp::Evict, SimOp::Unprotect] {
         sweep_memory(op, &SPILLING[..3]);
     }
     for op in [SimOp::Written, SimOp::Reset, SimOp::Copy, SimOp::Map, SimOp::Zero, SimOp::Remap] {

@@ -26,7 +26,7 @@ mod lazy_and_unkind {
             reports_read_zero_pages: true,
             leaves_jobs: true,
             delivers_kernel_faults: false,
-            arms: false,
+            tracks: false,
             ..Default::default()
         };
         super::fixture(super::Residency::Lazy, options)

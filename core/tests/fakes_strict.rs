@@ -134,83 +134,83 @@ fn unprotecting_and_scanning_what_was_not_installed_so_is_refused() {
 }
 
 #[test]
-fn only_zero_and_copied_pages_are_held_back_and_only_those_taken_away() {
+fn only_zero_and_copied_pages_are_write_protected_and_only_those_taken_away() {
     let world = World::new(SimOptions::default(), |_, _| None);
     let span = world.span();
     span.zero(0..2 * PAGE).expect("zero");
     span.map(2 * PAGE..3 * PAGE, &world.file, 0, true).expect("map");
     span.copy(3 * PAGE, &[1; 2 * PAGE]).expect("copy");
-    refused("Guard of page 5, which is missing", || span.guard(5 * PAGE..6 * PAGE));
-    refused("Guard of page 2, which is mapped", || span.guard(2 * PAGE..3 * PAGE));
-    refused("Unguard of page 0, which is zero", || span.unguard(0..PAGE));
+    refused("WriteProtect of page 5, which is missing", || span.write_protect(5 * PAGE..6 * PAGE));
+    refused("WriteProtect of page 2, which is mapped", || span.write_protect(2 * PAGE..3 * PAGE));
+    refused("UnprotectZero of page 0, which is zero", || span.unprotect_zero(0..PAGE));
     refused("Evict of page 0, which is zero", || span.evict(0..PAGE));
     refused("Evict of page 2, which is mapped", || span.evict(2 * PAGE..3 * PAGE));
-    span.guard(0..PAGE).expect("zero memory");
-    refused("Guard of page 0, which is guarded", || span.guard(0..2 * PAGE));
+    span.write_protect(0..PAGE).expect("zero memory");
+    refused("WriteProtect of page 0, which is protected", || span.write_protect(0..2 * PAGE));
     refused("not copied", || span.unprotect(0..PAGE));
-    refused("is not missing, but guarded", || span.remap(0..PAGE, &world.file, 0));
+    refused("is not missing, but protected", || span.remap(0..PAGE, &world.file, 0));
     span.unprotect(3 * PAGE..5 * PAGE).expect("copied");
     refused("Evict of page 3, which is copied and unprotected", || span.evict(3 * PAGE..4 * PAGE));
-    span.guard(3 * PAGE..4 * PAGE).expect("copied");
-    refused("Unguard of page 3, which is copied and protected", || span.unguard(3 * PAGE..4 * PAGE));
-    span.evict(0..PAGE).expect("guarded");
-    span.evict(3 * PAGE..4 * PAGE).expect("guarded");
+    span.write_protect(3 * PAGE..4 * PAGE).expect("copied");
+    refused("UnprotectZero of page 3, which is copied and protected", || span.unprotect_zero(3 * PAGE..4 * PAGE));
+    span.evict(0..PAGE).expect("protected");
+    span.evict(3 * PAGE..4 * PAGE).expect("protected");
     assert!(!world.span.is_present(0) && !world.span.is_present(3 * PAGE) && world.span.is_present(4 * PAGE));
     // An eviction that stopped half way is begun again.
     span.evict(0..PAGE).expect("gone already");
 }
 
 #[test]
-fn zero_memory_and_copied_pages_are_not_held_back_at_once() {
+fn zero_memory_and_copied_pages_are_not_write_protected_at_once() {
     let world = World::new(SimOptions::default(), |_, _| None);
     world.span().zero(0..PAGE).expect("zero");
     world.span().copy(PAGE, &[1; PAGE]).expect("copy");
-    refused("zero memory and copied pages at once", || world.span().guard(0..2 * PAGE));
+    refused("zero memory and copied pages at once", || world.span().write_protect(0..2 * PAGE));
 }
 
 #[test]
-fn a_guarded_page_that_nobody_lets_go_is_a_deadlock_for_its_writer() {
+fn a_protected_page_that_nobody_lets_go_is_a_deadlock_for_its_writer() {
     let world = World::new(SimOptions::default(), |_, _| None);
     let span = world.span();
     span.zero(0..2 * PAGE).expect("zero");
     world.span.store(0, &[1]).expect("zero memory");
-    span.guard(0..2 * PAGE).expect("zero memory");
+    span.write_protect(0..2 * PAGE).expect("zero memory");
     assert_eq!(world.span.load(0..2), Ok(vec![1, 0]));
-    refused("the page is Some(\"guarded and never touched\")", || world.span.load(PAGE..PAGE + 1));
-    refused("the page is Some(\"guarded and never touched\")", || span.with_bytes(0..2 * PAGE, &mut |_| Ok(())));
+    refused("the page is Some(\"protected and never touched\")", || world.span.load(PAGE..PAGE + 1));
+    refused("the page is Some(\"protected and never touched\")", || span.with_bytes(0..2 * PAGE, &mut |_| Ok(())));
 }
 
 #[test]
-fn armed_pages_are_searched_as_such_and_no_others_are() {
+fn tracked_pages_are_searched_as_such_and_no_others_are() {
     let world = World::zeroing();
     let span = world.span();
     span.map(0..2 * PAGE, &world.file, 0, true).unwrap();
     span.zero(2 * PAGE..3 * PAGE).unwrap();
-    refused("page 2, which is zero, not mapped", || span.arm(0..3 * PAGE));
-    refused("page 3, which is missing, not mapped", || span.arm(3 * PAGE..4 * PAGE));
+    refused("page 2, which is zero, not mapped", || span.track_writes(0..3 * PAGE));
+    refused("page 3, which is missing, not mapped", || span.track_writes(3 * PAGE..4 * PAGE));
     refused("page 2, which is not mapped, but zero", || span.resident(0..3 * PAGE));
     span.reset(0..PAGE).unwrap();
     span.map(0..PAGE, &world.file, 0, true).unwrap();
-    assert!(span.arm(PAGE..2 * PAGE).unwrap());
+    assert!(span.track_writes(PAGE..2 * PAGE).unwrap());
     let written = |pages: Range<usize>, to| span.written(pages.start * PAGE..pages.end * PAGE, to, &mut Vec::new());
-    refused("Armed) over page 0, which is mapped", || written(0..2, WrittenTo::Armed));
-    refused("Mapped) over page 1, which is mapped and armed", || written(0..2, WrittenTo::Mapped));
+    refused("Tracked) over page 0, which is mapped", || written(0..2, WrittenTo::Tracked));
+    refused("Mapped) over page 1, which is mapped and tracked", || written(0..2, WrittenTo::Mapped));
     written(0..1, WrittenTo::Mapped).unwrap();
-    written(1..2, WrittenTo::Armed).unwrap();
+    written(1..2, WrittenTo::Tracked).unwrap();
 }
 
 #[test]
-fn a_memory_that_does_not_arm_changes_nothing() {
-    for (arms, residency) in [(false, Residency::Lazy), (true, Residency::Eager)] {
+fn a_memory_that_does_not_track_writes_changes_nothing() {
+    for (tracks, residency) in [(false, Residency::Lazy), (true, Residency::Eager)] {
         let file: Arc<dyn DataFile> = Arc::new(MemFile::new(file_bytes()));
-        let memory = SimMemory::with(file.clone(), SimOptions { arms, ..SimOptions::default() });
+        let memory = SimMemory::with(file.clone(), SimOptions { tracks, ..SimOptions::default() });
         let span = memory.reserve(LEN, residency).unwrap();
         span.map(0..PAGE, &file, 0, true).unwrap();
-        assert!(!span.arm(0..PAGE).unwrap());
+        assert!(!span.track_writes(0..PAGE).unwrap());
         span.write(5, &[1]);
         let mut found = Vec::new();
         span.written(0..PAGE, WrittenTo::Mapped, &mut found).unwrap();
-        assert_eq!((found.len(), memory.count(SimOp::Arm)), (1, 1));
+        assert_eq!((found.len(), memory.count(SimOp::TrackWrites)), (1, 1));
     }
 }
 

@@ -79,7 +79,7 @@ impl World {
                 most_mappings: if setup.few_mappings { 40 } else { 60_000 },
                 reports_read_zero_pages: setup.reports_read_zero_pages,
                 leaves_jobs: setup.leaves_jobs,
-                arms: true,
+                tracks: true,
                 merges: setup.seed.is_multiple_of(5),
                 moves: !setup.seed.is_multiple_of(3),
                 patience: Duration::ZERO, // there is one thread

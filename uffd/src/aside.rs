@@ -87,7 +87,7 @@ pub(crate) struct Moved<'s> {
 }
 
 impl<'s> Moved<'s> {
-    /// Takes out what is there of `range`, which is guarded, and at most [`HUGE`] bytes.
+    /// Takes out what is there of `range`, which is protected, and at most [`HUGE`] bytes.
     pub(crate) fn out_of(span: &'s UffdSpan, uffd: &Uffd, range: Range<usize>) -> Result<Moved<'s>> {
         let refused = |errno| {
             let message = format!("taking {} bytes out of a span (UFFDIO_MOVE): {errno}", range.len());
@@ -184,7 +184,7 @@ impl TakenOut for Moved<'_> {
 
     fn let_go(self: Box<Self>) -> Result<()> {
         // Zero pages may have stayed.
-        self.span.discard_guarded(&self.range)
+        self.span.discard_protected(&self.range)
     }
 
     fn put_back(self: Box<Self>) -> Result<()> {

@@ -23,7 +23,7 @@ const MOVE_MODE_ALLOW_SRC_HOLES: u64 = 1 << 1;
 /// What a userfaultfd of spans needs: faults say whether a page is missing or protected.
 pub(crate) const SYNCHRONOUS: FeatureFlags = FeatureFlags::PAGEFAULT_FLAG_WP;
 
-/// What a userfaultfd that arms needs, `UFFD_FEATURE_WP_ASYNC`: the kernel lets writes to protected pages through by
+/// What a userfaultfd that tracks needs, `UFFD_FEATURE_WP_ASYNC`: the kernel lets writes to protected pages through by
 /// itself, and only takes the protection off. The kernel adds what this needs in turn (`WP_UNPOPULATED`).
 pub(crate) const ASYNCHRONOUS: FeatureFlags = FeatureFlags::from_bits_retain(1 << 15);
 
@@ -189,7 +189,7 @@ fn copy(uffd: &Uffd, dst: usize, bytes: &[u8], mode: u64) -> (usize, Result<(), 
         match outcome {
             // EAGAIN: part was copied, or the address space was changing just then.
             Ok(_) | Err(Errno::EAGAIN | Errno::EINTR) => most = bytes.len(),
-            // A range that lies in two mappings, as what was guarded and its neighbours may: each is filled by itself.
+            // A range that lies in two mappings, as what was protected and its neighbours may: each is filled by itself.
             Err(Errno::ENOENT) if rest.len() > PAGE => most = (rest.len() / 2).next_multiple_of(PAGE),
             Err(errno) => return (done, Err(errno)),
         }
@@ -208,7 +208,7 @@ pub(crate) fn move_pages(uffd: &Uffd, dst: usize, src: usize, len: usize) -> (us
         moved: 0,
     };
     // SAFETY: `arg` is the structure that this request reads and writes. The kernel fills only missing pages of ranges
-    // registered with this userfaultfd, which are ours, and the callers name pages of such ranges, guarded or aside: what
+    // registered with this userfaultfd, which are ours, and the callers name pages of such ranges, protected or aside: what
     // is taken from there waits for its pager, so that no view sees other bytes (invariant A).
     let outcome = unsafe { raw::uffdio_move(uffd.as_raw_fd(), &mut arg) };
     (usize::try_from(arg.moved).unwrap_or(0), outcome.map(drop))

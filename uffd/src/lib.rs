@@ -12,9 +12,9 @@
 //! | `span` | the operations on one reserved range |
 //! | `monitor`, `threads`, `spans` | faults: who reads them, who is told |
 //! | `jobs` | which of the pager's jobs is run next |
-//! | `holding` | writes wait, so that memory may be taken away under its readers |
+//! | `write_protect` | writes wait, so that memory may be taken away under its readers |
 //! | `pagemap` | which pages were written |
-//! | `arming` | finding them faster where it is done again and again |
+//! | `write_tracking` | finding them faster where it is done again and again |
 //! | `read_ahead` | files into the page cache |
 //! | `probe` | what this kernel lets this process do |
 //! | `available` | how much memory there is: the machine's, or a cgroup's |
@@ -22,16 +22,13 @@
 //! | `shortage` | errors that name the limit to raise, and whether it helps to try again |
 //! | `mapping`, `ioctl` | system calls |
 //! | `signals` | none arrives while its thread has what a fault needs |
-//! | `alarm` | last words |
+//! | `stderr` | messages to standard error that take no lock |
 
 #[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
 compile_error!("bigarray needs Linux and 64-bit addresses");
 
-mod alarm;
-mod arming;
 mod aside;
 mod available;
-mod holding;
 #[allow(unsafe_code)]
 mod ioctl;
 mod jobs;
@@ -49,7 +46,10 @@ mod shortage;
 mod signals;
 mod span;
 mod spans;
+mod stderr;
 mod threads;
+mod write_protect;
+mod write_tracking;
 
 pub use available::memory_limit_bytes;
 pub use memory::UffdMemory;

@@ -20,7 +20,7 @@ use nix::sys::mman::{
     MRemapFlags, MapFlags, MmapAdvise, ProtFlags, madvise, mmap, mmap_anonymous, mprotect, mremap, munlock, munmap,
 };
 
-use crate::alarm::log_raw;
+use crate::stderr::log_raw;
 
 /// Alignment of reservations: a huge page.
 pub(crate) const HUGE: usize = 2 << 20;

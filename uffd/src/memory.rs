@@ -50,8 +50,8 @@ pub(crate) struct Inner {
     pub(crate) shared: Arc<Shared>,
     pub(crate) mappings: MappingCount,
     pub(crate) page_table: PageTable,
-    /// The asynchronous userfaultfd; `None` where nothing can be armed.
-    pub(crate) arming: Option<Unshared<Uffd>>,
+    /// The asynchronous userfaultfd; `None` where nothing can be tracked.
+    pub(crate) write_tracking: Option<Unshared<Uffd>>,
     /// Whether pages can be [taken out](crate::aside) of spans.
     pub(crate) moves: bool,
     pub(crate) aside: Aside,
@@ -79,8 +79,8 @@ impl UffdMemory {
         };
         let uffd = probe.source.map(|source| open(source, SYNCHRONOUS)).transpose()?;
         // Marks in the page table are searched for by PAGEMAP_SCAN alone.
-        let arms = probe.arms.is_ok() && reader == Reader::Scan;
-        let arming = probe.source.filter(|_| arms).map(|source| open(source, ASYNCHRONOUS)).transpose()?;
+        let tracks = probe.tracks.is_ok() && reader == Reader::Scan;
+        let write_tracking = probe.source.filter(|_| tracks).map(|source| open(source, ASYNCHRONOUS)).transpose()?;
         let page_table = PageTable::open(reader).map_err(|error| io_error("opening /proc/self/pagemap", error))?;
         let tells_protection = uffd.as_ref().map_or(Ok(true), |uffd| self_test::tells_protection(uffd, reader));
         let page_table = page_table.telling_protection(
@@ -98,7 +98,7 @@ impl UffdMemory {
                 shared,
                 mappings: MappingCount::new(options.max_mappings),
                 page_table,
-                arming,
+                write_tracking,
                 moves: probe.moves.is_ok(),
                 aside: Aside::new(),
                 empty,
@@ -148,9 +148,9 @@ fn describe(probe: &Probe, reader: Reader) -> String {
         Reader::Scan => "PAGEMAP_SCAN",
         Reader::Entries => "reading /proc/self/pagemap",
     };
-    let armed = match (&probe.arms, reader) {
-        (Ok(()), Reader::Scan) => ", in armed ranges by asynchronous write protection".to_owned(),
-        (Err(why), Reader::Scan) if !why.is_empty() => format!("; nothing is armed ({why})"),
+    let tracked = match (&probe.tracks, reader) {
+        (Ok(()), Reader::Scan) => ", in tracked ranges by asynchronous write protection".to_owned(),
+        (Err(why), Reader::Scan) if !why.is_empty() => format!("; nothing is tracked ({why})"),
         _ => String::new(),
     };
     let moved = match &probe.moves {
@@ -160,7 +160,7 @@ fn describe(probe: &Probe, reader: Reader) -> String {
         }
         Err(_) => String::new(),
     };
-    format!("{faults}; written pages by {pages}{armed}{moved}")
+    format!("{faults}; written pages by {pages}{tracked}{moved}")
 }
 
 impl Memory for UffdMemory {

@@ -29,9 +29,9 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::EventFd;
 use userfaultfd::{Event, EventBuffer, FaultKind, Uffd};
 
-use crate::alarm::fatal;
 use crate::jobs::Feed;
 use crate::spans::Spans;
+use crate::stderr::fatal;
 
 /// Faults read at a time.
 const BATCH: usize = 64;

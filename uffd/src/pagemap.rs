@@ -53,7 +53,7 @@ const THERE: Query = Query { inverted: 0, all_of: 0, ..NOT_ZERO };
 /// Pages of a private file mapping that are the process's own.
 const NOT_FILE: Query = Query { inverted: PAGE_IS_FILE, all_of: PAGE_IS_FILE, ..NOT_ZERO };
 
-/// What is there of an armed mapping, or in swap, and not protected; told whether it is the file's.
+/// What is there of a tracked mapping, or in swap, and not protected; told whether it is the file's.
 ///
 /// What the kernel took back of such a mapping and knows to be protected looks like a page in swap that is not the
 /// file's: [`NOT_FILE`] would report it.
@@ -82,8 +82,8 @@ const PROTECT: Query = Query {
 const ABSENT_OR_HUGE: Query =
     Query { inverted: PAGE_IS_PRESENT, all_of: 0, any_of: PAGE_IS_PRESENT | PAGE_IS_HUGE, ..NOT_ZERO };
 
-/// A page of an armed mapping, there or not.
-const ARMED: Query = Query { inverted: 0, all_of: PAGE_IS_WPALLOWED, any_of: 0, most_pages: 1, ..NOT_ZERO };
+/// A page of a tracked mapping, there or not.
+const TRACKED: Query = Query { inverted: 0, all_of: PAGE_IS_WPALLOWED, any_of: 0, most_pages: 1, ..NOT_ZERO };
 
 /// How the page table is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,7 +122,7 @@ impl PageTable {
     ///
     /// A page of zero memory was written if it is there and is not the zero page. A page of a private file mapping was
     /// written if it is there and is the process's own: the kernel gives it a copy on the first write. Both hold for
-    /// pages in swap. In an armed mapping it is not protected either.
+    /// pages in swap. In a tracked mapping it is not protected either.
     pub(crate) fn written(
         &self,
         addresses: Range<usize>,
@@ -133,7 +133,7 @@ impl PageTable {
             entry & (ENTRY_PRESENT | ENTRY_SWAPPED) != 0
                 && match origin {
                     WrittenTo::Zero => true,
-                    WrittenTo::Mapped | WrittenTo::Armed => entry & ENTRY_FILE == 0,
+                    WrittenTo::Mapped | WrittenTo::Tracked => entry & ENTRY_FILE == 0,
                     WrittenTo::Copied => entry & ENTRY_PROTECTED == 0,
                 }
         };
@@ -141,7 +141,7 @@ impl PageTable {
             (_, WrittenTo::Copied) if !self.tells_protection => Ok(()),
             (Reader::Scan, WrittenTo::Zero) => self.scan(addresses, &NOT_ZERO, |run, _| found(run)),
             (Reader::Scan, WrittenTo::Mapped) => self.scan(addresses, &NOT_FILE, |run, _| found(run)),
-            (Reader::Scan, WrittenTo::Armed) => self.written_to_armed(addresses, found),
+            (Reader::Scan, WrittenTo::Tracked) => self.written_to_tracked(addresses, found),
             (Reader::Scan, WrittenTo::Copied) => self.scan(addresses, &UNPROTECTED_COPY, |run, _| found(run)),
             (Reader::Entries, _) => self.entries(addresses, is_written, found),
         }
@@ -166,10 +166,10 @@ impl PageTable {
     }
 
     /// What may be unprotected tells little: it may be the file's, mapped since in place of what was not there when the
-    /// range was armed, or of a huge page that a write elsewhere in it broke up; or it was never there. To tell costs a
+    /// range was tracked, or of a huge page that a write elsewhere in it broke up; or it was never there. To tell costs a
     /// look at each page, so it is done for these alone. What turns out to be the file's is protected, so that the next
     /// search need not look again.
-    fn written_to_armed(&self, addresses: Range<usize>, mut found: impl FnMut(Range<usize>)) -> io::Result<()> {
+    fn written_to_tracked(&self, addresses: Range<usize>, mut found: impl FnMut(Range<usize>)) -> io::Result<()> {
         for group in self.perhaps_unprotected(addresses)? {
             let mut of_file: Option<Range<usize>> = None;
             self.scan(group, &UNPROTECTED, |run, told| {
@@ -187,7 +187,7 @@ impl PageTable {
         Ok(())
     }
 
-    /// Protects what is there of the file in a range that is armed.
+    /// Protects what is there of the file in a range that is tracked.
     pub(crate) fn protect(&self, addresses: Range<usize>) -> io::Result<()> {
         for group in self.perhaps_unprotected(addresses)? {
             self.scan(group, &PROTECT, |_, _| ())?;
@@ -222,17 +222,17 @@ impl PageTable {
         }
     }
 
-    /// Whether a part of the range is armed.
-    pub(crate) fn is_armed(&self, addresses: Range<usize>) -> io::Result<bool> {
-        let mut armed = false;
+    /// Whether a part of the range is tracked.
+    pub(crate) fn is_tracked(&self, addresses: Range<usize>) -> io::Result<bool> {
+        let mut tracked = false;
         if self.reader == Reader::Scan && !addresses.is_empty() {
             let mut regions = [PageRegion::default()];
-            armed = self.call(addresses, &ARMED, &mut regions)?.0 != 0;
+            tracked = self.call(addresses, &TRACKED, &mut regions)?.0 != 0;
         }
-        Ok(armed)
+        Ok(tracked)
     }
 
-    /// Whether all of the range, which is armed and there, is protected.
+    /// Whether all of the range, which is tracked and there, is protected.
     pub(crate) fn is_protected(&self, addresses: Range<usize>) -> io::Result<bool> {
         let mut protected = true;
         self.scan(addresses, self.perhaps_unprotected, |_, _| protected = false)?;

@@ -1,7 +1,7 @@
 //! What this kernel lets this process do, found out by doing it once.
 //!
 //! Versions say little: a container's seccomp filter, a sysctl, the mode of a device or a back-ported patch decide. So
-//! every way to a userfaultfd is tried in turn with what spans need of it, and so are arming and PAGEMAP_SCAN.
+//! every way to a userfaultfd is tried in turn with what spans need of it, and so are write tracking and PAGEMAP_SCAN.
 //!
 //! What is refused for good is remembered. What only was short (descriptors, memory, threads) is the error of who asked,
 //! and tried again by the next.
@@ -20,13 +20,13 @@ use nix::unistd::{SysconfVar, sysconf};
 use std::os::fd::AsFd;
 use userfaultfd::{Event, FaultKind, FeatureFlags, IoctlFlags, RegisterMode, Uffd, UffdBuilder};
 
-use crate::arming::arm;
 use crate::mapping::{Access, HUGE, HarmlessAdvice, Reservation, Scratch};
 use crate::memory::memory_file;
 use crate::options::{Pagemap, Userfaultfd};
 use crate::pagemap::{PageTable, Reader};
 use crate::shortage::{Failure, errno_of, thread_error};
-use crate::{holding, ioctl, self_test};
+use crate::write_tracking::track_writes;
+use crate::{ioctl, self_test, write_protect};
 
 /// How long the self-test waits for a fault before it counts as not delivered. Only a machine in trouble, or a kernel
 /// that does not do what it says, needs so long.
@@ -81,8 +81,8 @@ pub(crate) struct Probe {
     pub(crate) source: Option<Source>,
     /// Why those before it do not, for people.
     pub(crate) refused: String,
-    /// Whether the same way leads to a userfaultfd that arms, or why not.
-    pub(crate) arms: Result<(), String>,
+    /// Whether the same way leads to a userfaultfd that tracks, or why not.
+    pub(crate) tracks: Result<(), String>,
     /// Whether pages can be moved out of spans, or why not.
     pub(crate) moves: Result<(), String>,
 }
@@ -95,7 +95,7 @@ pub(crate) fn userfaultfd(choice: Userfaultfd) -> Result<&'static Probe> {
     static AUTO: PerProcess<OnceLock<Probe>> = PerProcess::new();
     static USER_MODE: PerProcess<OnceLock<Probe>> = PerProcess::new();
     static NONE: Probe =
-        Probe { source: None, refused: String::new(), arms: Err(String::new()), moves: Err(String::new()) };
+        Probe { source: None, refused: String::new(), tracks: Err(String::new()), moves: Err(String::new()) };
     match choice {
         Userfaultfd::Auto | Userfaultfd::Environment => {
             once(&AUTO, || first_of(&[Source::Device, Source::Call, Source::UserMode]))
@@ -122,7 +122,7 @@ fn first_of(sources: &[Source]) -> Result<Probe> {
     for &source in sources {
         match source.tried(ioctl::SYNCHRONOUS).and_then(delivers_faults) {
             Ok(()) => {
-                let arms = match source.tried(ioctl::ASYNCHRONOUS).and_then(arms) {
+                let tracks = match source.tried(ioctl::ASYNCHRONOUS).and_then(tracks) {
                     Ok(()) => Ok(()),
                     Err(Failure::Refused(why)) => Err(why),
                     Err(Failure::Short(error)) => return Err(error),
@@ -132,14 +132,14 @@ fn first_of(sources: &[Source]) -> Result<Probe> {
                     Err(Failure::Refused(why)) => Err(why),
                     Err(Failure::Short(error)) => return Err(error),
                 };
-                return Ok(Probe { source: Some(source), refused: refused.join("; "), arms, moves });
+                return Ok(Probe { source: Some(source), refused: refused.join("; "), tracks, moves });
             }
             Err(Failure::Refused(why)) => refused.push(format!("{}: {why}", source.name())),
             Err(Failure::Short(error)) => return Err(error),
         }
     }
     let nothing = || Err("no page faults".to_owned());
-    let probe = Probe { source: None, refused: refused.join("; "), arms: nothing(), moves: nothing() };
+    let probe = Probe { source: None, refused: refused.join("; "), tracks: nothing(), moves: nothing() };
     tracing::warn!(
         "no page faults can be had ({}): arrays are mapped when they are opened, and what must be decompressed is held \
          in memory. {KNOBS}",
@@ -217,7 +217,7 @@ fn resolve_both(uffd: &Uffd, range: &Reservation, base: usize) -> Result<(), Fai
             Some(Event::Pagefault { kind: FaultKind::WriteProtected, addr, .. })
                 if addr as usize == base + PAGE && resolved_missing =>
             {
-                return holding::let_through(uffd, &(base + PAGE..base + 2 * PAGE)).map_err(failed);
+                return write_protect::let_through(uffd, &(base + PAGE..base + 2 * PAGE)).map_err(failed);
             }
             None => {}
             Some(event) => return Err(Failure::Refused(format!("unexpected {event:?}"))),
@@ -225,9 +225,9 @@ fn resolve_both(uffd: &Uffd, range: &Reservation, base: usize) -> Result<(), Fai
     }
 }
 
-/// A private mapping of a file, armed: pages written before, written after, given back by the system, first read and
+/// A private mapping of a file, tracked: pages written before, written after, given back by the system, first read and
 /// first written after, never touched; and one where not even a page table was.
-fn arms(uffd: Unshared<Uffd>) -> Result<(), Failure> {
+fn tracks(uffd: Unshared<Uffd>) -> Result<(), Failure> {
     const LEN: usize = 2 * HUGE;
     const AFAR: usize = HUGE + 7 * PAGE;
     let table = PageTable::open(Reader::Scan).map_err(failed_io)?;
@@ -243,7 +243,7 @@ fn arms(uffd: Unshared<Uffd>) -> Result<(), Failure> {
         read(page * PAGE);
     }
     range.write(5 * PAGE, &[1]);
-    arm(&uffd, &table, range.addresses(&(0..LEN))).map_err(failed)?;
+    track_writes(&uffd, &table, range.addresses(&(0..LEN))).map_err(failed)?;
     range.discard(&(2 * PAGE..3 * PAGE)).map_err(failed)?;
     range.write(PAGE, &[1]);
     read(3 * PAGE);
@@ -252,7 +252,7 @@ fn arms(uffd: Unshared<Uffd>) -> Result<(), Failure> {
     let mut found = Vec::new();
     let addresses = range.addresses(&(0..LEN));
     table
-        .written(addresses.clone(), WrittenTo::Armed, |run| {
+        .written(addresses.clone(), WrittenTo::Tracked, |run| {
             found.extend(run.step_by(PAGE).map(|page| page - addresses.start));
         })
         .map_err(failed_io)?;

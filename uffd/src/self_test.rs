@@ -8,12 +8,12 @@ use nix::errno::Errno;
 use userfaultfd::Uffd;
 
 use crate::aside::{Aside, move_out};
-use crate::holding;
 use crate::ioctl::copy_protected;
 use crate::mapping::{Access, HUGE, HarmlessAdvice, Reservation};
 use crate::pagemap::{PageTable, Reader};
 use crate::probe::{failed, failed_io};
 use crate::shortage::{Failure, errno_of_io};
+use crate::write_protect;
 
 /// So often a page is tried that the system may be at just then.
 const TRIES: usize = 20;
@@ -34,7 +34,7 @@ pub(crate) fn moves_pages(uffd: &Uffd) -> Result<(), Failure> {
         range.write(BLOCK, &[8]);
         range.with_bytes(&(3 * PAGE..4 * PAGE), |bytes| std::hint::black_box(bytes[0]));
         let block = range.addresses(&(0..BLOCK));
-        holding::guard(uffd, &block).map_err(failed)?;
+        write_protect::register_and_protect(uffd, &block).map_err(failed)?;
         moves(uffd, &table, &block, to)?;
         let found = aside.with_bytes(&(0..BLOCK), |bytes| {
             let written: Vec<_> = bytes.iter().enumerate().filter(|(_, byte)| **byte != 0).map(|(n, _)| n).collect();
@@ -70,7 +70,7 @@ pub(crate) fn tells_protection(uffd: &Uffd, reader: Reader) -> Result<bool, Errn
     let table = PageTable::open(reader).map_err(|error| errno_of_io(&error))?;
     let range = Reservation::new(HUGE, Access::Nothing)?;
     let page = range.addresses(&(0..PAGE));
-    holding::register(uffd, &range.addresses(&(0..HUGE)))?;
+    write_protect::register(uffd, &range.addresses(&(0..HUGE)))?;
     range.open_up(&(0..HUGE))?;
     copy_protected(uffd, page.start, &[7; PAGE]).1?;
     let is_reported = || {
@@ -81,6 +81,6 @@ pub(crate) fn tells_protection(uffd: &Uffd, reader: Reader) -> Result<bool, Errn
             .map_err(|error| errno_of_io(&error))
     };
     let before = is_reported()?;
-    holding::let_through(uffd, &page)?;
+    write_protect::let_through(uffd, &page)?;
     Ok(!before && is_reported()?)
 }

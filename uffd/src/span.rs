@@ -9,7 +9,7 @@
 //! - *A fault between the steps of `reset`.* Memory laid over a range is inaccessible until it is registered, so that
 //!   it never looks like zeros that were loaded. Nobody may be using the range, else the access would end in SIGSEGV.
 //! - *`evict` while others use the range*: one `MADV_DONTNEED` of pages that stay registered and are protected (see
-//!   `holding`). A reader finds the bytes, or a missing page and waits; a writer waits before and after.
+//!   `write_protect`). A reader finds the bytes, or a missing page and waits; a writer waits before and after.
 //! - *`drop` and the monitor.* The span leaves the table of addresses first, so what the monitor looks up from then on
 //!   is not this span; a pager it found before is kept alive by that very look-up, and this span with it.
 //! - *A forked child.* It has none of these addresses, and the userfaultfd it inherited acts on its parent: there every
@@ -29,15 +29,15 @@ use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, fallocate};
 use userfaultfd::Uffd;
 
-use crate::alarm::{fatal, log_raw};
-use crate::arming::arm;
 use crate::aside::Moved;
-use crate::holding;
 use crate::ioctl::copy_protected;
 use crate::mapping::{Access, HUGE, HarmlessAdvice, Reservation, Scratch, is_whole_pages, populate};
 use crate::memory::{Inner, memory_file};
 use crate::read_ahead;
 use crate::shortage::{io_error, os_error};
+use crate::stderr::{fatal, log_raw};
+use crate::write_protect;
+use crate::write_tracking::track_writes;
 
 /// Where the whole of a range is too much at once, it is emptied in steps, not smaller than this.
 const SMALLEST_STEP: usize = 64 << 20;
@@ -102,11 +102,11 @@ impl UffdSpan {
         self.uffd().map_err(|errno| os_error("holding writes back", errno))
     }
 
-    /// Gives back the memory of `range`, which is guarded. Refuses what is not registered, whose bytes would become zeros.
-    pub(crate) fn discard_guarded(&self, range: &Range<usize>) -> Result<()> {
+    /// Gives back the memory of `range`, which is protected. Refuses what is not registered, whose bytes would become zeros.
+    pub(crate) fn discard_protected(&self, range: &Range<usize>) -> Result<()> {
         let addresses = self.range.addresses(range);
         self.uffd()
-            .and_then(|uffd| holding::protect(uffd, &addresses))
+            .and_then(|uffd| write_protect::protect(uffd, &addresses))
             .and_then(|()| self.range.discard(range))
             .map_err(|errno| {
                 os_error(format!("giving back the memory of {} bytes in use (MADV_DONTNEED)", range.len()), errno)
@@ -123,7 +123,7 @@ impl UffdSpan {
     }
 
     fn register(&self, range: &Range<usize>) -> Result<(), Errno> {
-        holding::register(self.uffd()?, &self.range.addresses(range))
+        write_protect::register(self.uffd()?, &self.range.addresses(range))
     }
 
     /// Refuses what could harm memory that is not the span's.
@@ -185,12 +185,13 @@ impl UffdSpan {
     /// Missing again, whatever was there.
     fn make_missing(&self, range: &Range<usize>) -> Result<(), Errno> {
         let addresses = self.range.addresses(range);
-        // Works only if the whole range is registered, that is, untouched, copied or guarded; then the pages can go in place.
+        // Works only if the whole range is registered, that is, untouched, copied or protected; then the pages can go in place.
         // If it stops half way, it has protected pages that go below. The kernel does not mind which userfaultfd it is
-        // registered with: it works for armed mappings too, whose pages would be back from the file at once.
-        let armed = self.inner.arming.is_some() && self.inner.page_table.is_armed(addresses.clone()).unwrap_or(true);
-        let in_place = || holding::protect(self.uffd()?, &addresses).and_then(|()| self.range.discard(range));
-        if !armed && in_place().is_ok() {
+        // registered with: it works for tracked mappings too, whose pages would be back from the file at once.
+        let tracked =
+            self.inner.write_tracking.is_some() && self.inner.page_table.is_tracked(addresses.clone()).unwrap_or(true);
+        let in_place = || write_protect::protect(self.uffd()?, &addresses).and_then(|()| self.range.discard(range));
+        if !tracked && in_place().is_ok() {
             return Ok(());
         }
         self.lay_anonymous(range, Access::Nothing)?;
@@ -348,7 +349,7 @@ impl Span for UffdSpan {
             return Ok(());
         }
         let addresses = self.range.addresses(&range);
-        self.uffd().and_then(|uffd| holding::let_through(uffd, &addresses)).map_err(|errno| {
+        self.uffd().and_then(|uffd| write_protect::let_through(uffd, &addresses)).map_err(|errno| {
             os_error(format!("letting writes through to {} bytes (UFFDIO_WRITEPROTECT)", addresses.len()), errno)
         })
     }
@@ -398,9 +399,9 @@ impl Span for UffdSpan {
         Ok(())
     }
 
-    fn guard(&self, range: Range<usize>) -> Result<()> {
+    fn write_protect(&self, range: Range<usize>) -> Result<()> {
         let Some((uffd, addresses)) = self.held(&range)? else { return Ok(()) };
-        let splits = holding::guard(uffd, &addresses).map_err(|errno| {
+        let splits = write_protect::register_and_protect(uffd, &addresses).map_err(|errno| {
             self.refused(format!("holding writes to {} bytes back (UFFDIO_REGISTER)", addresses.len()), errno)
         })?;
         if splits {
@@ -409,9 +410,9 @@ impl Span for UffdSpan {
         Ok(())
     }
 
-    fn unguard(&self, range: Range<usize>) -> Result<()> {
+    fn unprotect_zero(&self, range: Range<usize>) -> Result<()> {
         let Some((uffd, addresses)) = self.held(&range)? else { return Ok(()) };
-        holding::unguard(uffd, &addresses).map_err(|errno| {
+        write_protect::unprotect_and_unregister(uffd, &addresses).map_err(|errno| {
             os_error(format!("not holding writes to {} bytes back (UFFDIO_UNREGISTER)", addresses.len()), errno)
         })
     }
@@ -429,7 +430,7 @@ impl Span for UffdSpan {
                 "a page was merged with an equal one, and may have been written to",
             ));
         }
-        self.discard_guarded(&range)
+        self.discard_protected(&range)
     }
 
     fn take_out(&self, range: Range<usize>) -> Result<Option<Box<dyn TakenOut + '_>>> {
@@ -454,16 +455,17 @@ impl Span for UffdSpan {
             .map_err(|error| Error::io(format!("finding what is resident of {} bytes", range.end - range.start), error))
     }
 
-    fn arm(&self, range: Range<usize>) -> Result<bool> {
+    fn track_writes(&self, range: Range<usize>) -> Result<bool> {
         self.check(&range)?;
-        let Some(uffd) = self.inner.arming.as_ref().filter(|_| self.residency == Residency::Lazy) else {
+        let Some(uffd) = self.inner.write_tracking.as_ref().filter(|_| self.residency == Residency::Lazy) else {
             return Ok(false);
         };
         if range.is_empty() {
             return Ok(true);
         }
-        arm(uffd, &self.inner.page_table, self.range.addresses(&range))
-            .map_err(|errno| os_error(format!("arming {} bytes (UFFDIO_REGISTER)", range.end - range.start), errno))?;
+        track_writes(uffd, &self.inner.page_table, self.range.addresses(&range)).map_err(|errno| {
+            os_error(format!("tracking {} bytes (UFFDIO_REGISTER)", range.end - range.start), errno)
+        })?;
         self.inner.mappings.installed();
         Ok(true)
     }

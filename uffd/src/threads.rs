@@ -1,4 +1,4 @@
-//! The threads of one memory: the monitor, the resolvers, and one for errands that must not be run by either.
+//! The threads of one memory: the monitor, the resolvers, and one for background tasks that neither may run.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::signals::hold_for_good;
 const READ_AHEADS: usize = 32;
 
 /// What neither the monitor nor a thread in a hurry may do.
-pub(crate) enum Errand {
+pub(crate) enum Background {
     /// Read these bytes of a file into the page cache.
     ReadAhead(Arc<dyn DataFile>, Range<u64>),
     /// Emit an error event. A subscriber may take a lock that a faulting thread holds.
@@ -35,17 +35,17 @@ pub(crate) struct Threads {
 
 struct Running {
     handles: Vec<JoinHandle<()>>,
-    errands: Sender<Errand>,
+    background: Sender<Background>,
 }
 
 impl Threads {
     /// Starts them; monitor and resolvers only where faults are delivered.
     pub(crate) fn start(shared: &Arc<Shared>, resolvers: usize) -> Result<Threads> {
-        let (errands, queue) = unbounded();
-        let running = Running { handles: Vec::new(), errands };
+        let (background, queue) = unbounded();
+        let running = Running { handles: Vec::new(), background };
         // From here on an error stops those that run already.
         let mut threads = Threads { shared: shared.clone(), running: Some(running) };
-        threads.spawn("bigarray-errand", move |shared| run_errands(shared, &queue))?;
+        threads.spawn("bigarray-background", move |shared| run_background(shared, &queue))?;
         if shared.uffd.is_some() {
             let (feed, jobs) = Jobs::new();
             for _ in 0..resolvers {
@@ -81,15 +81,15 @@ impl Threads {
 
     pub(crate) fn read_ahead(&self, file: &Arc<dyn DataFile>, bytes: Range<u64>) {
         if let Some(running) = &self.running
-            && running.errands.len() < READ_AHEADS
+            && running.background.len() < READ_AHEADS
         {
-            let _ = running.errands.send(Errand::ReadAhead(file.clone(), bytes));
+            let _ = running.background.send(Background::ReadAhead(file.clone(), bytes));
         }
     }
 
     pub(crate) fn report(&self, message: String) {
         if let Some(running) = &self.running {
-            let _ = running.errands.send(Errand::Report(message));
+            let _ = running.background.send(Background::Report(message));
         }
     }
 }
@@ -105,7 +105,7 @@ impl Drop for Threads {
         }
         self.shared.stopping.store(true, Ordering::Relaxed);
         let _ = self.shared.stop.write(1);
-        drop(running.errands);
+        drop(running.background);
         // The last reference may go on the monitor (a fault told to a pager that is given up just then) or a resolver.
         // That one cannot wait for itself; all of them end as soon as they come back to their loops.
         let current = thread::current().id();
@@ -117,14 +117,14 @@ impl Drop for Threads {
     }
 }
 
-fn run_errands(shared: &Shared, queue: &Receiver<Errand>) {
-    for errand in queue {
-        match errand {
-            Errand::ReadAhead(file, bytes) => {
+fn run_background(shared: &Shared, queue: &Receiver<Background>) {
+    for task in queue {
+        match task {
+            Background::ReadAhead(file, bytes) => {
                 // What cannot be read, its own access finds out.
                 let _ = read_ahead::read(&*file, bytes, || shared.stopping.load(Ordering::Relaxed));
             }
-            Errand::Report(message) => tracing::error!("{message}"),
+            Background::Report(message) => tracing::error!("{message}"),
         }
     }
 }

@@ -121,7 +121,7 @@ fn poison_is_also_traced_but_by_a_thread_that_may_wait_for_locks() {
     tracing::subscriber::set_global_default(recorder.clone()).unwrap();
     let span = memory(Userfaultfd::Auto).reserve(2 * MIB, Residency::Eager).unwrap();
     span.poison(0..BLOCK, "as the test asks");
-    let expected = (tracing::Level::ERROR, Some("bigarray-errand".to_owned()));
+    let expected = (tracing::Level::ERROR, Some("bigarray-background".to_owned()));
     eventually("the event", || recorder.0.lock().unwrap().contains(&expected));
 }
 

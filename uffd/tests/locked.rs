@@ -147,7 +147,7 @@ fn a_range_of_which_a_part_is_locked_is_emptied_whole() {
             lock_part(&*fake.span);
             if round == 0 {
                 // To lock a page is to write to it: it was told, and is protected no more.
-                fake.span.guard(range.clone()).unwrap();
+                fake.span.write_protect(range.clone()).unwrap();
                 fake.span.evict(range.clone()).unwrap();
             } else {
                 fake.span.reset(range.clone()).unwrap();
@@ -156,12 +156,12 @@ fn a_range_of_which_a_part_is_locked_is_emptied_whole() {
             assert_eq!(fake.loads.load(Ordering::SeqCst), round + 1);
         }
         assert_eq!(fake.bytes(range.clone()), contents(range));
-        // Zero memory, guarded after.
+        // Zero memory, protected after.
         let range = BLOCK..2 * BLOCK;
         fake.load(1, &How::Zero);
         fake.span.write(BLOCK, &[1; BLOCK]);
         mlock_range(&*fake.span, BLOCK + 4 * PAGE, 2 * PAGE);
-        fake.span.guard(range.clone()).unwrap();
+        fake.span.write_protect(range.clone()).unwrap();
         fake.span.evict(range.clone()).unwrap();
         fake.loaded.lock().unwrap().remove(&1);
         assert_eq!(fake.bytes(range.clone()), contents(range));
@@ -191,7 +191,7 @@ fn take_out_of_locked(memory: &Arc<UffdMemory>, flags: MlockAllFlags) {
     for round in 0..3 {
         for block in 0..2 {
             let range = block * BLOCK..(block + 1) * BLOCK;
-            fake.span.guard(range.clone()).unwrap();
+            fake.span.write_protect(range.clone()).unwrap();
             let Some(taken) = fake.span.take_out(range.clone()).unwrap() else {
                 return skip("UFFDIO_MOVE is missing");
             };

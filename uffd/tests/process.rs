@@ -40,7 +40,7 @@ fn a_forked_child_has_no_part_in_spans() {
             fake.load(block, how);
             let _ = fake.read(block * BLOCK);
         }
-        let to = if fake.span.arm(BLOCK..2 * BLOCK).unwrap() { WrittenTo::Armed } else { WrittenTo::Mapped };
+        let to = if fake.span.track_writes(BLOCK..2 * BLOCK).unwrap() { WrittenTo::Tracked } else { WrittenTo::Mapped };
         fake.span.write(BLOCK + PAGE, &[1]);
         // Block 3 is missing. Block 4 was zero memory and is missing again, in another mapping.
         fake.load(4, &How::Zero);
@@ -61,7 +61,7 @@ fn a_forked_child_has_no_part_in_spans() {
                 fake.span.zero(0..BLOCK),
                 fake.span.reset(0..BLOCK),
                 fake.span.copy(8 * BLOCK, &[1; BLOCK]),
-                fake.span.arm(BLOCK..2 * BLOCK).map(drop),
+                fake.span.track_writes(BLOCK..2 * BLOCK).map(drop),
                 fake.span.written(BLOCK..2 * BLOCK, to, &mut Vec::new()),
                 memory.reserve(2 * MIB, Residency::Lazy).map(drop),
                 memory.reserve(2 * MIB, Residency::Eager).map(drop),
@@ -122,8 +122,8 @@ fn an_ordinary_user_gets_faults_of_user_code() {
         assert!(description.contains(part), "{description}");
     }
     // Both are of Linux 6.7, and need no rights.
-    let arms = description.contains("asynchronous write protection");
-    assert_eq!(arms, description.contains("PAGEMAP_SCAN"), "{description}");
+    let tracks = description.contains("asynchronous write protection");
+    assert_eq!(tracks, description.contains("PAGEMAP_SCAN"), "{description}");
     let fake = Fake::new(&*memory, 2 * MIB, How::Copy);
     assert_eq!(fake.bytes(0..2 * MIB), contents(0..2 * MIB));
     fake.span.write(0, &[1]);

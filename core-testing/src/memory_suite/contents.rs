@@ -82,7 +82,7 @@ pub fn writes_do_not_reach_the_file(make: MakeMemory<'_>) {
     assert!(in_file == file_bytes()[..BLOCK]);
 }
 
-/// Written or not, mapped, zero memory or copied into an eager span, armed or not; their neighbours stay as they are.
+/// Written or not, mapped, zero memory or copied into an eager span, tracked or not; their neighbours stay as they are.
 pub fn pages_remapped_show_their_new_place(make: MakeMemory<'_>) {
     const NEW: usize = 300 * PAGE;
     let file = file_bytes();
@@ -92,7 +92,7 @@ pub fn pages_remapped_show_their_new_place(make: MakeMemory<'_>) {
     handler.put(1, Content::File(BLOCK as u64));
     handler.put(2, Content::Zero);
     handler.read(0..3 * BLOCK);
-    let to = handler.arm(1..2);
+    let to = handler.track_writes(1..2);
     let mut blocks = vec![(0, WrittenTo::Mapped), (1, to), (2, WrittenTo::Zero)];
     if !fixture.is_lazy() {
         handler.put(3, Content::Copied(3));

@@ -41,7 +41,7 @@ struct Table {
     plan: HashMap<usize, Vec<(usize, Content)>>,
     state: BTreeMap<usize, Loaded>,
     /// Blocks whose writers wait.
-    guarded: HashSet<usize>,
+    protected_blocks: HashSet<usize>,
     /// Bytes of blocks that were evicted: these are copied, whatever was planned.
     saved: HashMap<usize, Vec<u8>>,
     /// How often in a row a block was told to be missing that is there.
@@ -129,7 +129,7 @@ impl Handler {
         self.span.reset(range_of(block)).expect("reset");
         table.plan.remove(&block);
         table.state.remove(&block);
-        table.guarded.remove(&block);
+        table.protected_blocks.remove(&block);
         table.saved.remove(&block);
     }
 
@@ -144,23 +144,23 @@ impl Handler {
     }
 
     /// Holds writes to a block back, which is of one kind and there.
-    pub(super) fn guard(&self, block: usize) {
+    pub(super) fn write_protect(&self, block: usize) {
         let mut table = self.table();
-        self.span.guard(range_of(block)).expect("guard");
-        table.guarded.insert(block);
+        self.span.write_protect(range_of(block)).expect("protection");
+        table.protected_blocks.insert(block);
     }
 
-    /// Lets writes to a guarded block through again.
-    pub(super) fn unguard(&self, block: usize) {
+    /// Lets writes to a protected block through again.
+    pub(super) fn unprotect(&self, block: usize) {
         let mut table = self.table();
-        table.guarded.remove(&block);
+        table.protected_blocks.remove(&block);
         match table.is_copied(block) {
             true => self.span.unprotect(range_of(block)).expect("unprotect"),
-            false => self.span.unguard(range_of(block)).expect("unguard"),
+            false => self.span.unprotect_zero(range_of(block)).expect("no protection"),
         }
     }
 
-    /// Takes a guarded block away, to be copied from here on when it is asked for. Gives the bytes that it had.
+    /// Takes a protected block away, to be copied from here on when it is asked for. Gives the bytes that it had.
     pub(super) fn evict(&self, block: usize) -> Vec<u8> {
         let table = self.table();
         let range = range_of(block);
@@ -180,20 +180,20 @@ impl Handler {
         saved
     }
 
-    /// A guarded block is missing by now, and is to be copied from `saved` when it is asked for.
+    /// A protected block is missing by now, and is to be copied from `saved` when it is asked for.
     pub(super) fn gone(&self, block: usize, saved: Vec<u8>) {
         let mut table = self.table();
-        table.guarded.remove(&block);
+        table.protected_blocks.remove(&block);
         table.state.remove(&block);
         table.saved.insert(block, saved);
         self.span.wake(range_of(block));
     }
 
-    /// Arms blocks; gives how they are to be searched from now on, armed or not.
-    pub(super) fn arm(&self, blocks: Range<usize>) -> WrittenTo {
+    /// Tracks writes to blocks; gives how they are to be searched from now on, tracked or not.
+    pub(super) fn track_writes(&self, blocks: Range<usize>) -> WrittenTo {
         let _table = self.table();
-        let armed = self.span.arm(blocks.start * BLOCK..blocks.end * BLOCK).expect("arm");
-        if armed { WrittenTo::Armed } else { WrittenTo::Mapped }
+        let tracked = self.span.track_writes(blocks.start * BLOCK..blocks.end * BLOCK).expect("tracking");
+        if tracked { WrittenTo::Tracked } else { WrittenTo::Mapped }
     }
 
     /// The pages found written.
@@ -280,7 +280,7 @@ impl Faults for Handler {
         table.missing.push(offset);
         match table.state.get(&block) {
             // A page of zero memory that nobody had touched: it waits for what becomes of the block.
-            Some(Loaded::There) if table.guarded.contains(&block) => {}
+            Some(Loaded::There) if table.protected_blocks.contains(&block) => {}
             Some(Loaded::There) => {
                 table.stale += 1;
                 if table.stale > MANY {
@@ -313,7 +313,7 @@ impl Faults for Handler {
         table.protected.push(offset);
         let block = offset / BLOCK;
         // A message may come late, when the block is not what it was.
-        if table.guarded.contains(&block) {
+        if table.protected_blocks.contains(&block) {
             return;
         }
         if !table.state.contains_key(&block) {

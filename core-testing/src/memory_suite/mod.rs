@@ -4,13 +4,13 @@
 //! [`write`](bigarray_core::memory::Span::write) and [`fill_zero`](bigarray_core::memory::Span::fill_zero), which do
 //! what a program's loads and stores do.
 
-pub mod arming;
 pub mod contents;
 pub mod faults;
 mod handler;
-pub mod holding;
 pub mod model;
 pub mod spans;
+pub mod write_protect;
+pub mod write_tracking;
 pub mod writes;
 
 use std::any::Any;
@@ -88,17 +88,17 @@ macro_rules! memory_suite {
             written_looks_in_its_range_and_appends, writing_the_same_bytes_is_writing,
             a_copied_block_is_told_of_its_first_write_only, a_block_copied_again_is_protected_again,
             eagerly_copied_pages_are_found_as_mapped_ones, reset_forgets_what_was_written;
-            arming: what_is_written_after_arming_is_found_and_only_that, pages_first_read_after_arming_are_not_reported,
-            what_was_written_before_arming_is_found_too, arming_again_changes_nothing, a_range_may_be_armed_in_part, a_reset_range_is_not_armed_any_more,
-            writes_of_many_threads_to_armed_memory_are_found, armed_memory_shows_what_it_did,
+            write_tracking: writes_after_tracking_began_are_found_and_no_others, pages_first_read_while_tracked_are_not_reported,
+            writes_before_tracking_began_are_found_too, tracking_again_changes_nothing, a_range_may_be_tracked_in_part, a_reset_range_is_not_tracked_any_more,
+            writes_of_many_threads_to_tracked_memory_are_found, tracked_memory_shows_what_it_did,
             resident_is_what_was_touched;
             faults: a_fault_names_its_page, what_is_present_does_not_fault, many_threads_load_one_block_once,
             many_threads_load_many_blocks, a_job_is_run, a_thread_waits_until_its_page_is_there,
             a_slow_job_holds_up_nobody_else, waking_nobody_is_harmless, a_reset_page_is_missing_again;
-            holding: a_guarded_block_is_read_while_its_writers_wait, what_was_never_touched_of_a_guarded_block_is_missing,
-            written_pages_of_a_guarded_block_are_those_written_before, a_block_is_evicted_and_copied_any_number_of_times,
+            write_protect: a_protected_block_is_read_while_its_writers_wait, what_was_never_touched_of_a_protected_block_is_missing,
+            written_pages_of_a_protected_block_are_those_written_before, a_block_is_evicted_and_copied_any_number_of_times,
             nobody_sees_other_bytes_while_blocks_come_and_go, what_is_evicted_comes_back_as_anything,
-            a_block_taken_out_is_read_where_it_is, an_unguarded_block_is_as_it_was, nothing_is_held_back_where_no_fault_is_delivered;
+            a_block_taken_out_is_read_where_it_is, an_unprotected_block_is_as_it_was, nothing_is_write_protected_where_no_fault_is_delivered;
             model: any_sequence_of_operations_shows_what_a_model_does;
         }
     };

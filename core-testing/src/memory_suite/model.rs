@@ -91,7 +91,7 @@ impl Model {
                 self.written.retain(|page| page / PAGES != block);
                 self.put(block, any_content(rng));
             }
-            5 => self.arm(rng.below(BLOCKS)),
+            5 => self.track_writes(rng.below(BLOCKS)),
             6 => self.hold(rng.below(BLOCKS), rng.one_in(3)),
             _ => self.compare_written(rng.below(BLOCKS)),
         }
@@ -104,11 +104,11 @@ impl Model {
     }
 
     /// If the block is mapped.
-    fn arm(&mut self, block: usize) {
+    fn track_writes(&mut self, block: usize) {
         if let Content::File(_) = self.contents[block] {
             // It is as soon as it is touched.
             self.handler.read(block * BLOCK..block * BLOCK + 1);
-            self.searched[block] = self.handler.arm(block..block + 1);
+            self.searched[block] = self.handler.track_writes(block..block + 1);
         }
     }
 
@@ -118,9 +118,9 @@ impl Model {
         if mapped || !self.lazy || !self.handler.is_there(block) {
             return;
         }
-        self.handler.guard(block);
+        self.handler.write_protect(block);
         if let_go {
-            return self.handler.unguard(block);
+            return self.handler.unprotect(block);
         }
         assert!(self.handler.evict(block) == self.bytes[block * BLOCK..(block + 1) * BLOCK]);
         // It comes back as a copy, whatever of.

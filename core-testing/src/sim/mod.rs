@@ -42,8 +42,8 @@ pub struct SimOptions {
     pub delivers_faults: bool,
     /// See [`Memory::delivers_kernel_faults`].
     pub delivers_kernel_faults: bool,
-    /// Whether lazy spans can be [armed](bigarray_core::memory::Span::arm).
-    pub arms: bool,
+    /// Whether lazy spans can be [tracked](bigarray_core::memory::Span::track_writes).
+    pub tracks: bool,
     /// Mappings that fit.
     pub most_mappings: usize,
     /// Whether `written` also reports zero pages that were only read, as a kernel with huge zero pages may.
@@ -67,7 +67,7 @@ impl Default for SimOptions {
             seed: 0,
             delivers_faults: true,
             delivers_kernel_faults: true,
-            arms: true,
+            tracks: true,
             most_mappings: 60_000,
             reports_read_zero_pages: false,
             merges: false,
@@ -89,8 +89,8 @@ pub enum SimOp {
     Advise,
     Copy,
     Unprotect,
-    Guard,
-    Unguard,
+    WriteProtect,
+    UnprotectZero,
     Evict,
     TakeOut,
     PutBack,
@@ -99,7 +99,7 @@ pub enum SimOp {
     Withdraw,
     Wake,
     Resident,
-    Arm,
+    TrackWrites,
     Written,
     ReadIn,
     Missing,

@@ -13,11 +13,11 @@ pub(super) type Own = Box<[u8; PAGE]>;
 /// A page; one that is not listed is missing (lazy), or zero and untouched (eager).
 #[derive(Debug)]
 pub(super) enum Page {
-    /// Zero memory; not `installed` where an eager span had it from the start. What is `guarded` waits to be written to
-    /// if it was `touched`, else for any access. What is `merged` with another page is guarded no more, and nobody was told.
-    Zero { installed: bool, own: Option<Own>, touched: bool, guarded: bool, merged: bool },
+    /// Zero memory; not `installed` where an eager span had it from the start. What is `protected` waits to be written to
+    /// if it was `touched`, else for any access. What is `merged` with another page is protected no more, and nobody was told.
+    Zero { installed: bool, own: Option<Own>, touched: bool, protected: bool, merged: bool },
     /// A private mapping of the file: read from it at each access, until a write copies it.
-    Mapped { offset: u64, own: Option<Own>, resident: bool, armed: bool },
+    Mapped { offset: u64, own: Option<Own>, resident: bool, tracked: bool },
     /// Copied in. What was protected and is `merged` is so no more, and nobody was told.
     Copied { bytes: Own, protected: bool, merged: bool, written: bool },
     /// Any access ends the process.
@@ -27,12 +27,12 @@ pub(super) enum Page {
 impl Page {
     /// Zero memory that nobody has touched.
     pub(super) fn zero(installed: bool) -> Page {
-        Page::Zero { installed, own: None, touched: false, guarded: false, merged: false }
+        Page::Zero { installed, own: None, touched: false, protected: false, merged: false }
     }
 
     /// Whether writes to it are held back, so that it may be taken away under its readers.
     pub(super) fn stands_still(&self) -> bool {
-        let (Page::Zero { guarded: held, merged, .. } | Page::Copied { protected: held, merged, .. }) = self else {
+        let (Page::Zero { protected: held, merged, .. } | Page::Copied { protected: held, merged, .. }) = self else {
             return false;
         };
         *held && !merged
@@ -63,13 +63,13 @@ impl Page {
 
     /// Whether it is held back, merged or not.
     pub(super) fn is_held(&self) -> bool {
-        matches!(self, Page::Zero { guarded: true, .. } | Page::Copied { protected: true, .. })
+        matches!(self, Page::Zero { protected: true, .. } | Page::Copied { protected: true, .. })
     }
 
     /// Merges it with another of equal bytes, if it is one that has bytes of its own.
     pub(super) fn merge(&mut self) {
         match self {
-            Page::Zero { own: Some(_), guarded: held, merged, .. } | Page::Copied { protected: held, merged, .. } => {
+            Page::Zero { own: Some(_), protected: held, merged, .. } | Page::Copied { protected: held, merged, .. } => {
                 *merged = *held;
             }
             _ => {}
@@ -79,7 +79,7 @@ impl Page {
     /// Why an access has to wait, if it has to.
     fn holds_back(&self, write: bool) -> Option<Outcome> {
         match self {
-            Page::Zero { guarded: true, touched: false, .. } => Some(Outcome::Missing),
+            Page::Zero { protected: true, touched: false, .. } => Some(Outcome::Missing),
             page if write && page.stands_still() => Some(Outcome::Protected),
             _ => None,
         }
@@ -93,7 +93,7 @@ impl Page {
     pub(super) fn is_written(&self, to: WrittenTo, reads_too: bool) -> bool {
         match (to, self) {
             (WrittenTo::Zero, Page::Zero { own, touched, .. }) => own.is_some() || reads_too && *touched,
-            (WrittenTo::Mapped | WrittenTo::Armed, Page::Mapped { own, .. }) => own.is_some(),
+            (WrittenTo::Mapped | WrittenTo::Tracked, Page::Mapped { own, .. }) => own.is_some(),
             (WrittenTo::Mapped, Page::Copied { written, .. }) => *written,
             (WrittenTo::Copied, Page::Copied { .. }) => !self.stands_still(),
             _ => false,
@@ -103,7 +103,7 @@ impl Page {
     fn origin_is(&self, to: WrittenTo, residency: Residency) -> bool {
         match self {
             Page::Zero { .. } => to == WrittenTo::Zero,
-            Page::Mapped { armed, .. } => to == if *armed { WrittenTo::Armed } else { WrittenTo::Mapped },
+            Page::Mapped { tracked, .. } => to == if *tracked { WrittenTo::Tracked } else { WrittenTo::Mapped },
             Page::Copied { .. } => match residency {
                 Residency::Eager => to == WrittenTo::Mapped,
                 Residency::Lazy => to == WrittenTo::Copied,
@@ -252,13 +252,13 @@ impl PageTable {
 impl Page {
     pub(super) fn name(&self) -> &'static str {
         match self {
-            Page::Zero { guarded: true, touched: false, .. } => "guarded and never touched",
-            Page::Zero { guarded: true, merged: true, .. } => "guarded, and merged with another",
-            Page::Zero { guarded: true, .. } => "guarded",
+            Page::Zero { protected: true, touched: false, .. } => "protected and never touched",
+            Page::Zero { protected: true, merged: true, .. } => "protected, and merged with another",
+            Page::Zero { protected: true, .. } => "protected",
             Page::Zero { own: None, .. } => "zero",
             Page::Zero { own: Some(_), .. } => "zero and written",
-            Page::Mapped { own: None, armed: false, .. } => "mapped",
-            Page::Mapped { own: None, armed: true, .. } => "mapped and armed",
+            Page::Mapped { own: None, tracked: false, .. } => "mapped",
+            Page::Mapped { own: None, tracked: true, .. } => "mapped and tracked",
             Page::Mapped { own: Some(_), .. } => "mapped and written",
             Page::Copied { protected: true, merged: true, .. } => "copied, and merged with another",
             Page::Copied { protected: true, .. } => "copied and protected",

@@ -166,7 +166,7 @@ impl SimSpan {
 
 /// A page of the file, as it comes.
 fn mapped(offset: u64) -> Page {
-    Page::Mapped { offset, own: None, resident: false, armed: false }
+    Page::Mapped { offset, own: None, resident: false, tracked: false }
 }
 
 impl Span for Reserved {
@@ -203,7 +203,7 @@ impl Span for Reserved {
             SimOp::Remap,
             range,
             |there| match there {
-                Page::Zero { guarded: false, .. } | Page::Mapped { .. } => true,
+                Page::Zero { protected: false, .. } | Page::Mapped { .. } => true,
                 Page::Copied { .. } => eager,
                 _ => false,
             },
@@ -270,30 +270,30 @@ impl Span for Reserved {
         Ok(())
     }
 
-    fn guard(&self, range: Range<usize>) -> Result<()> {
+    fn write_protect(&self, range: Range<usize>) -> Result<()> {
         let mut copied = None;
-        let held = self.0.hold(SimOp::Guard, &range, |n, page| {
+        let held = self.0.hold(SimOp::WriteProtect, &range, |n, page| {
             let is_copied = match page {
-                Page::Zero { guarded: guarded @ false, merged, .. } => {
-                    (*guarded, *merged) = (true, false);
+                Page::Zero { protected: protected @ false, merged, .. } => {
+                    (*protected, *merged) = (true, false);
                     false
                 }
                 Page::Copied { protected, merged, .. } => {
                     (*protected, *merged) = (true, false);
                     true
                 }
-                other => breaks(SimOp::Guard, n, other.name()),
+                other => breaks(SimOp::WriteProtect, n, other.name()),
             };
             let one_kind = *copied.get_or_insert(is_copied) == is_copied;
-            refuse_unless(one_kind, || format!("guard of {range:?}: zero memory and copied pages at once"));
+            refuse_unless(one_kind, || format!("write_protect of {range:?}: zero memory and copied pages at once"));
         });
         held.map(drop)
     }
 
-    fn unguard(&self, range: Range<usize>) -> Result<()> {
-        let world = self.0.hold(SimOp::Unguard, &range, |n, page| match page {
-            Page::Zero { guarded: guarded @ true, merged, .. } => (*guarded, *merged) = (false, false),
-            other => breaks(SimOp::Unguard, n, other.name()),
+    fn unprotect_zero(&self, range: Range<usize>) -> Result<()> {
+        let world = self.0.hold(SimOp::UnprotectZero, &range, |n, page| match page {
+            Page::Zero { protected: protected @ true, merged, .. } => (*protected, *merged) = (false, false),
+            other => breaks(SimOp::UnprotectZero, n, other.name()),
         })?;
         self.0.wake_up(world, &range);
         Ok(())
@@ -347,17 +347,17 @@ impl Span for Reserved {
         Ok(bytes)
     }
 
-    fn arm(&self, range: Range<usize>) -> Result<bool> {
-        let mut world = self.0.enter(SimOp::Arm, &range);
-        world.fails(SimOp::Arm)?;
+    fn track_writes(&self, range: Range<usize>) -> Result<bool> {
+        let mut world = self.0.enter(SimOp::TrackWrites, &range);
+        world.fails(SimOp::TrackWrites)?;
         let table = &mut self.0.state(&mut world).table;
-        let can = self.0.shared.options.arms && table.residency == Residency::Lazy;
+        let can = self.0.shared.options.tracks && table.residency == Residency::Lazy;
         for n in range.start / PAGE..range.end / PAGE {
             match table.pages.get_mut(&n) {
-                Some(Page::Mapped { armed, .. }) => *armed |= can,
+                Some(Page::Mapped { tracked, .. }) => *tracked |= can,
                 other => {
                     let is = other.map_or("missing", |page| page.name());
-                    panic!("the contract of memory is broken: arm of page {n}, which is {is}, not mapped");
+                    panic!("the contract of memory is broken: track_writes of page {n}, which is {is}, not mapped");
                 }
             }
         }

@@ -2,7 +2,7 @@
 //!
 //! To find the pages of a mapped block that were written, the system looks at each one that is resident. That is always
 //! right, needs no preparation, and is what a commit of one page over a large resident array spends its time on. A block
-//! that is handed out mutably, whole, in a second transaction is [armed](crate::memory::Span::arm), so that the third
+//! that is handed out mutably, whole, in a second transaction is [armed](crate::memory::Span::track_writes), so that the third
 //! and all later ones pay by what was written. Not in the first: what is armed before it is resident comes in page by
 //! page, and the first scan would take several times as long.
 
@@ -45,7 +45,7 @@ impl Pager {
             if !self.memory.has_room_for_mappings(2) {
                 return;
             }
-            match self.span.arm(self.bytes_of(&run)) {
+            match self.span.track_writes(self.bytes_of(&run)) {
                 Ok(true) => {
                     for (_, entry) in table.blocks.range_mut(run) {
                         entry.search = Search::Armed;

@@ -233,7 +233,7 @@ impl Pager {
             (Kind::Dirty, _) => push(bytes, Means::Compare),
             (Kind::Zero, _) | (Kind::Mapped, None) => push(bytes, Means::Scan(WrittenTo::Zero)),
             (Kind::Filed, _) => push(bytes, Means::Scan(WrittenTo::Mapped)),
-            (Kind::Mapped, Some(_)) if entry.search == Search::Armed => push(bytes, Means::Scan(WrittenTo::Armed)),
+            (Kind::Mapped, Some(_)) if entry.search == Search::Armed => push(bytes, Means::Scan(WrittenTo::Tracked)),
             (Kind::Mapped, Some(record)) => {
                 for segment in &record.segments {
                     let origin = match segment.origin {

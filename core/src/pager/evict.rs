@@ -100,7 +100,7 @@ impl Pager {
         if kind == Kind::Zero && !self.memory.has_room_for_mappings(2) {
             return Outcome::Busy;
         }
-        if self.span.guard(bytes.clone()).is_err() {
+        if self.span.write_protect(bytes.clone()).is_err() {
             return Outcome::Busy;
         }
         table.spilling.push(block); // (1)
@@ -311,7 +311,7 @@ impl HeldBack<'_> {
     fn undo(&mut self, table: &mut Table, why: &Error) -> Outcome {
         let bytes = self.pager.bytes_of(&(self.block..self.block + 1));
         let undone = self.taken.take().map_or(Ok(()), |taken| taken.put_back()).and_then(|()| match self.kind {
-            Kind::Zero => self.pager.span.unguard(bytes),
+            Kind::Zero => self.pager.span.unprotect_zero(bytes),
             _ => self.pager.span.unprotect(bytes),
         });
         match undone {

@@ -68,7 +68,7 @@ impl Pager {
                 return false;
             }
             // All of an armed block is.
-            if entry.search == Search::Armed && !self.span.arm(bytes.clone()).is_ok_and(|armed| armed) {
+            if entry.search == Search::Armed && !self.span.track_writes(bytes.clone()).is_ok_and(|armed| armed) {
                 return false;
             }
         }

@@ -100,12 +100,12 @@ impl Span for Shifted {
         self.span.reset(self.at(range))
     }
 
-    fn guard(&self, range: Range<usize>) -> Result<()> {
-        self.span.guard(self.at(range))
+    fn write_protect(&self, range: Range<usize>) -> Result<()> {
+        self.span.write_protect(self.at(range))
     }
 
-    fn unguard(&self, range: Range<usize>) -> Result<()> {
-        self.span.unguard(self.at(range))
+    fn unprotect_zero(&self, range: Range<usize>) -> Result<()> {
+        self.span.unprotect_zero(self.at(range))
     }
 
     fn evict(&self, range: Range<usize>) -> Result<()> {
@@ -125,8 +125,8 @@ impl Span for Shifted {
         self.span.resident(self.at(range))
     }
 
-    fn arm(&self, range: Range<usize>) -> Result<bool> {
-        self.span.arm(self.at(range))
+    fn track_writes(&self, range: Range<usize>) -> Result<bool> {
+        self.span.track_writes(self.at(range))
     }
 
     fn written(&self, range: Range<usize>, origin: WrittenTo, found: &mut Vec<Range<usize>>) -> Result<()> {

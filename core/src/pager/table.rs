@@ -49,7 +49,7 @@ pub(crate) struct Entry {
 pub(crate) enum Search {
     /// Page by page; so many transactions have had all of it to write to, and left it as it was.
     Plain(u32),
-    /// [Armed](crate::memory::Span::arm): at a cost by what was written.
+    /// [Armed](crate::memory::Span::track_writes): at a cost by what was written.
     Armed,
 }
 

@@ -23,7 +23,7 @@ enum State {
     Zero,
     Copied,
     /// Its writers wait, and so does who touches what is not there of zero memory. Whether it was copied.
-    Guarded(bool),
+    Protected(bool),
 }
 
 /// Blocks of zero memory that come and go.
@@ -68,22 +68,22 @@ impl Pager {
     }
 
     /// Guards a block that is there, without keeping the lock, as who has much to write out would.
-    fn guard(&self, block: usize) -> bool {
+    fn write_protect(&self, block: usize) -> bool {
         let mut table = self.table();
         let copied = match table.state[block] {
             State::Zero => false,
             State::Copied => true,
-            State::Missing | State::Guarded(_) => return false,
+            State::Missing | State::Protected(_) => return false,
         };
-        self.span.guard(self.range(block)).unwrap();
-        table.state[block] = State::Guarded(copied);
+        self.span.write_protect(self.range(block)).unwrap();
+        table.state[block] = State::Protected(copied);
         true
     }
 
-    /// What a guarded block holds.
+    /// What a protected block holds.
     fn bytes(&self, block: usize) -> Vec<u8> {
         let range = self.range(block);
-        let State::Guarded(copied) = self.table().state[block] else { panic!("block {block} is not guarded") };
+        let State::Protected(copied) = self.table().state[block] else { panic!("block {block} is not protected") };
         let mut there = Vec::new();
         match copied {
             true => there.push(range.clone()),
@@ -106,14 +106,14 @@ impl Pager {
     /// The same for a block that is taken out first, if it can be; or it is put back.
     fn take_out(&self, block: usize, put_back: bool) {
         let range = self.range(block);
-        let State::Guarded(copied) = self.table().state[block] else { panic!("block {block} is not guarded") };
+        let State::Protected(copied) = self.table().state[block] else { panic!("block {block} is not protected") };
         let Some(taken) = self.span.take_out(range.clone()).unwrap() else {
             let bytes = self.bytes(block);
             return self.evict(block, bytes);
         };
         if put_back {
             taken.put_back().unwrap();
-            return self.unguard(block);
+            return self.unprotect(block);
         }
         let mut there = Vec::new();
         match copied {
@@ -143,19 +143,19 @@ impl Pager {
         self.span.wake(self.range(block));
     }
 
-    fn unguard(&self, block: usize) {
+    fn unprotect(&self, block: usize) {
         let mut table = self.table();
         let range = self.range(block);
         table.state[block] = match table.state[block] {
-            State::Guarded(false) => {
-                self.span.unguard(range).unwrap();
+            State::Protected(false) => {
+                self.span.unprotect_zero(range).unwrap();
                 State::Zero
             }
-            State::Guarded(true) => {
+            State::Protected(true) => {
                 self.span.unprotect(range).unwrap();
                 State::Copied
             }
-            State::Missing | State::Zero | State::Copied => panic!("block {block} is not guarded"),
+            State::Missing | State::Zero | State::Copied => panic!("block {block} is not protected"),
         };
     }
 }
@@ -180,7 +180,7 @@ impl Faults for Pager {
                     table.state[first..end].fill(State::Zero);
                 }
             }
-            State::Guarded(_) => return Vec::new(),
+            State::Protected(_) => return Vec::new(),
             State::Zero | State::Copied => {}
         }
         self.span.wake(self.range(block));
@@ -190,7 +190,7 @@ impl Faults for Pager {
     fn protected(&self, offset: usize) {
         let block = offset / self.block;
         match self.table().state[block] {
-            State::Guarded(_) => {}
+            State::Protected(_) => {}
             State::Copied => self.span.unprotect(self.range(block)).unwrap(),
             State::Missing | State::Zero => self.span.wake(self.range(block)),
         }
@@ -247,9 +247,9 @@ fn stress(memory: &dyn Memory, len: usize, block: usize, evictions: usize, calls
         let mut rng = Rng::new(20);
         while pager.table().evictions < evictions {
             let block = rng.below(len / pager.block);
-            if pager.guard(block) {
+            if pager.write_protect(block) {
                 match rng.below(6) {
-                    0 => pager.unguard(block),
+                    0 => pager.unprotect(block),
                     1 => pager.evict(block, pager.bytes(block)),
                     n => pager.take_out(block, n == 2),
                 }
@@ -321,7 +321,7 @@ fn no_increment_is_lost_where_huge_pages_lie_across_blocks() {
 }
 
 #[test]
-fn a_huge_page_is_held_back_whole_or_in_part() {
+fn a_huge_page_is_write_protected_whole_or_in_part() {
     let _dog = watchdog();
     for memory in lazy_memories() {
         for block in [2 * MIB, 8 * BLOCK] {
@@ -329,8 +329,8 @@ fn a_huge_page_is_held_back_whole_or_in_part() {
             let last = 2 * MIB / block - 1;
             pager.counter(5 * PAGE).store(1, Ordering::Relaxed);
             pager.counter(2 * MIB - 8).store(2, Ordering::Relaxed);
-            assert!(pager.guard(0));
-            // What is not guarded is written to as ever.
+            assert!(pager.write_protect(0));
+            // What is not protected is written to as ever.
             if last != 0 {
                 pager.counter(block).store(3, Ordering::Relaxed);
             }
@@ -359,11 +359,11 @@ fn pages_only_read_are_not_written_out_where_they_can_be_told_apart() {
         pager.table().state[0] = State::Zero;
         assert_eq!(pager.counter(0).load(Ordering::Relaxed), 0);
         pager.counter(PAGE).store(1, Ordering::Relaxed);
-        assert!(pager.guard(0));
+        assert!(pager.write_protect(0));
         let mut found = Vec::new();
         pager.span.written(0..BLOCK, WrittenTo::Zero, &mut found).unwrap();
         assert!(matches!(&found[..], [run] if *run == (PAGE..2 * PAGE)), "{found:?}");
-        pager.unguard(0);
+        pager.unprotect(0);
     }
 }
 
@@ -375,7 +375,7 @@ fn a_block_across_two_mappings_is_copied_all_the_same() {
         // Huge pages are advised for one half, so that the two never become one mapping.
         pager.span.zero(2 * MIB..4 * MIB).unwrap();
         pager.counter(2 * MIB).store(1, Ordering::Relaxed);
-        pager.span.guard(2 * MIB..4 * MIB).unwrap();
+        pager.span.write_protect(2 * MIB..4 * MIB).unwrap();
         pager.span.evict(2 * MIB..4 * MIB).unwrap();
         let range = 2 * MIB - 3 * PAGE..2 * MIB + 4 * PAGE;
         assert_eq!(mappings_in(&*pager.span, range.clone()), 2);
@@ -385,24 +385,24 @@ fn a_block_across_two_mappings_is_copied_all_the_same() {
 }
 
 #[test]
-fn what_is_not_held_back_is_not_taken_away() {
+fn what_is_not_write_protected_is_not_taken_away() {
     let _dog = watchdog();
     for memory in lazy_memories() {
         let pager = Pager::new(&*memory, 2 * MIB, BLOCK);
         pager.counter(0).store(1, Ordering::Relaxed);
         assert!(pager.span.evict(0..BLOCK).is_err());
         assert_eq!(pager.counter(0).load(Ordering::Relaxed), 1);
-        assert!(pager.span.guard(0..2 * MIB + PAGE).unwrap_err().is_invalid());
+        assert!(pager.span.write_protect(0..2 * MIB + PAGE).unwrap_err().is_invalid());
         for range in [0..0, 2 * MIB..2 * MIB] {
-            pager.span.guard(range.clone()).unwrap();
-            pager.span.unguard(range.clone()).unwrap();
+            pager.span.write_protect(range.clone()).unwrap();
+            pager.span.unprotect_zero(range.clone()).unwrap();
             pager.span.evict(range).unwrap();
         }
     }
 }
 
 #[test]
-fn holding_back_and_letting_go_leaves_no_mappings_behind() {
+fn write_protecting_and_letting_go_leaves_no_mappings_behind() {
     let _dog = watchdog();
     for memory in lazy_memories() {
         let pager = Pager::new(&*memory, 2 * MIB, BLOCK);
@@ -411,11 +411,11 @@ fn holding_back_and_letting_go_leaves_no_mappings_behind() {
         }
         assert_eq!(mappings_in(&*pager.span, 0..2 * MIB), 1);
         for block in (0..2 * MIB / BLOCK).step_by(2) {
-            assert!(pager.guard(block));
+            assert!(pager.write_protect(block));
         }
         assert_eq!(mappings_in(&*pager.span, 0..2 * MIB), 2 * MIB / BLOCK);
         for block in (0..2 * MIB / BLOCK).step_by(2) {
-            pager.unguard(block);
+            pager.unprotect(block);
         }
         assert_eq!(mappings_in(&*pager.span, 0..2 * MIB), 1);
     }
@@ -423,7 +423,7 @@ fn holding_back_and_letting_go_leaves_no_mappings_behind() {
 
 /// Splits mappings until the system refuses more, in a process of its own: the limit is one for all of it.
 #[test]
-fn at_the_limit_of_mappings_a_block_that_cannot_be_held_back_is_as_it_was() {
+fn at_the_limit_of_mappings_a_block_that_cannot_be_write_protected_is_as_it_was() {
     const ROLE: &str = "at the limit of mappings";
     let limit = std::fs::read_to_string("/proc/sys/vm/max_map_count").unwrap();
     if limit.trim().parse::<usize>().unwrap() > 100_000 {
@@ -446,26 +446,27 @@ fn at_the_limit_of_mappings_a_block_that_cannot_be_held_back_is_as_it_was() {
         assert!(full.is_some_and(|error| error.is_too_large()));
         // Every other block, so that none of them is of one mapping with another.
         let mut held = Vec::new();
-        let refused = (1..64 * MIB / BLOCK).step_by(2).find_map(|block| match pager.span.guard(pager.range(block)) {
-            Ok(()) => {
-                held.push(block);
-                None
-            }
-            Err(error) => Some((block, error)),
-        });
+        let refused =
+            (1..64 * MIB / BLOCK).step_by(2).find_map(|block| match pager.span.write_protect(pager.range(block)) {
+                Ok(()) => {
+                    held.push(block);
+                    None
+                }
+                Err(error) => Some((block, error)),
+            });
         let (block, error) = refused.unwrap();
         assert!(error.is_too_large() && error.to_string().contains("vm.max_map_count"), "{error}");
         // Nobody is told of it: a page that was never touched, and one that is written to again.
-        pager.table().state[block] = State::Guarded(false);
+        pager.table().state[block] = State::Protected(false);
         for at in [pager.range(block).start, pager.range(block).end - 8, pager.range(block).start] {
             pager.counter(at).fetch_add(1, Ordering::Relaxed);
         }
         assert_eq!(pager.counter(pager.range(block).start).load(Ordering::Relaxed), 2);
         for block in held {
-            pager.span.unguard(pager.range(block)).unwrap();
+            pager.span.unprotect_zero(pager.range(block)).unwrap();
         }
         drop(others);
-        pager.span.guard(pager.range(block)).unwrap();
-        pager.unguard(block);
+        pager.span.write_protect(pager.range(block)).unwrap();
+        pager.unprotect(block);
     }
 }

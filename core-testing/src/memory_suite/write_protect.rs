@@ -15,10 +15,10 @@ use super::{MakeMemory, file_bytes};
 /// Pages of a block.
 const PAGES: usize = BLOCK / PAGE;
 
-/// What may become of a guarded block.
+/// What may become of a protected block.
 #[derive(Clone, Copy, Debug)]
 enum End {
-    Unguard,
+    Unprotect,
     Evict,
 }
 
@@ -49,18 +49,18 @@ fn until(mut waits: impl FnMut() -> bool) {
 
 fn finish(handler: &Handler, end: End) {
     match end {
-        End::Unguard => handler.unguard(1),
+        End::Unprotect => handler.unprotect(1),
         End::Evict => drop(handler.evict(1)),
     }
 }
 
 /// The bytes stand still until the block is let go, or comes back from elsewhere; then the writer goes on, in it.
-pub fn a_guarded_block_is_read_while_its_writers_wait(make: MakeMemory<'_>) {
+pub fn a_protected_block_is_read_while_its_writers_wait(make: MakeMemory<'_>) {
     for content in [Content::Zero, Content::Copied(100)] {
-        for end in [End::Unguard, End::Evict] {
+        for end in [End::Unprotect, End::Evict] {
             let Some((handler, mut bytes)) = written_to(make, content) else { return };
             let told = handler.told().1.len();
-            handler.guard(1);
+            handler.write_protect(1);
             let (seen, early) = thread::scope(|scope| {
                 let (writer, other) = (&handler, &handler);
                 let writer = scope.spawn(move || writer.span.write(BLOCK + 2 * PAGE, &[99; 9]));
@@ -84,15 +84,15 @@ pub fn a_guarded_block_is_read_while_its_writers_wait(make: MakeMemory<'_>) {
 }
 
 /// Whoever reads or writes it waits for what becomes of the block.
-pub fn what_was_never_touched_of_a_guarded_block_is_missing(make: MakeMemory<'_>) {
+pub fn what_was_never_touched_of_a_protected_block_is_missing(make: MakeMemory<'_>) {
     let fixture = make();
     if !fixture.is_lazy() {
         return;
     }
-    for end in [End::Unguard, End::Evict] {
+    for end in [End::Unprotect, End::Evict] {
         let handler = Handler::new(&fixture, 3);
         handler.span.write(BLOCK + PAGE, &[1]);
-        handler.guard(1);
+        handler.write_protect(1);
         let told = handler.told().0.len();
         let (seen, early) = thread::scope(|scope| {
             let (reads, writes) = (&handler, &handler);
@@ -115,7 +115,7 @@ pub fn what_was_never_touched_of_a_guarded_block_is_missing(make: MakeMemory<'_>
 }
 
 /// And, where zero pages that were read look like that, some of these; never one that nobody touched.
-pub fn written_pages_of_a_guarded_block_are_those_written_before(make: MakeMemory<'_>) {
+pub fn written_pages_of_a_protected_block_are_those_written_before(make: MakeMemory<'_>) {
     let fixture = make();
     if !fixture.is_lazy() {
         return;
@@ -125,13 +125,13 @@ pub fn written_pages_of_a_guarded_block_are_those_written_before(make: MakeMemor
         handler.span.write(BLOCK + page * PAGE, &[0]);
     }
     handler.read(BLOCK + 8 * PAGE..BLOCK + 8 * PAGE + 1);
-    handler.guard(1);
+    handler.write_protect(1);
     let mut found = handler.written(1..2, WrittenTo::Zero);
     found.retain(|page| *page != PAGES + 8);
     assert_eq!(found, [0, 4, 5, PAGES - 1].map(|page| PAGES + page));
-    handler.unguard(1);
+    handler.unprotect(1);
     handler.span.write(BLOCK + 6 * PAGE, &[1]);
-    handler.guard(1);
+    handler.write_protect(1);
     let found = handler.written(1..2, WrittenTo::Zero);
     assert!(found.contains(&(PAGES + 6)) && !found.contains(&(PAGES + 7)), "{found:?}");
 }
@@ -141,7 +141,7 @@ pub fn a_block_is_evicted_and_copied_any_number_of_times(make: MakeMemory<'_>) {
     for content in [Content::Zero, Content::Copied(100)] {
         let Some((handler, mut bytes)) = written_to(make, content) else { return };
         for round in 0..20 {
-            handler.guard(1);
+            handler.write_protect(1);
             assert!(handler.evict(1) == bytes, "{content:?}, round {round}");
             // Sometimes it is read first, sometimes written to, sometimes neither, and then it is not there.
             if round % 3 == 0 {
@@ -151,9 +151,9 @@ pub fn a_block_is_evicted_and_copied_any_number_of_times(make: MakeMemory<'_>) {
             handler.span.write(BLOCK + at, &[round as u8; 3]);
             bytes[at..at + 3].fill(round as u8);
             if round % 4 == 0 {
-                handler.guard(1);
+                handler.write_protect(1);
                 handler.assert_reads(range_of(1), &bytes);
-                handler.unguard(1);
+                handler.unprotect(1);
             }
         }
         handler.assert_reads(range_of(1), &bytes);
@@ -161,7 +161,7 @@ pub fn a_block_is_evicted_and_copied_any_number_of_times(make: MakeMemory<'_>) {
     }
 }
 
-/// Threads read and write blocks that are guarded, let go, evicted and copied all the time.
+/// Threads read and write blocks that are protected, let go, evicted and copied all the time.
 pub fn nobody_sees_other_bytes_while_blocks_come_and_go(make: MakeMemory<'_>) {
     const BLOCKS: usize = 4;
     let fixture = make();
@@ -199,9 +199,9 @@ pub fn nobody_sees_other_bytes_while_blocks_come_and_go(make: MakeMemory<'_>) {
             for round in (0..).take_while(|_| !done.load(Ordering::Relaxed)) {
                 let block = round % BLOCKS;
                 if handler.is_there(block) {
-                    handler.guard(block);
+                    handler.write_protect(block);
                     match round % 3 {
-                        0 => handler.unguard(block),
+                        0 => handler.unprotect(block),
                         _ => drop(handler.evict(block)),
                     }
                 }
@@ -225,7 +225,7 @@ pub fn what_is_evicted_comes_back_as_anything(make: MakeMemory<'_>) {
     for before in [Content::Zero, Content::Copied(100)] {
         for after in [Content::Zero, Content::File(0), Content::Copied(9)] {
             let Some((handler, _)) = written_to(make, before) else { return };
-            handler.guard(1);
+            handler.write_protect(1);
             handler.evict(1);
             handler.forget(1);
             handler.put(1, after);
@@ -248,7 +248,7 @@ pub fn a_block_taken_out_is_read_where_it_is(make: MakeMemory<'_>) {
     for content in [Content::Zero, Content::Copied(100)] {
         for put_back in [false, true] {
             let Some((handler, mut bytes)) = written_to(make, content) else { return };
-            handler.guard(1);
+            handler.write_protect(1);
             let told = handler.told().0.len();
             let Some(taken) = handler.span.take_out(range_of(1)).expect("take_out") else { return };
             let (seen, early) = thread::scope(|scope| {
@@ -273,7 +273,7 @@ pub fn a_block_taken_out_is_read_where_it_is(make: MakeMemory<'_>) {
                 let early = reads.is_finished() || writes.is_finished();
                 if put_back {
                     taken.put_back().expect("put_back");
-                    handler.unguard(1);
+                    handler.unprotect(1);
                     handler.span.wake(range_of(1));
                 } else {
                     taken.let_go().expect("let_go");
@@ -291,11 +291,11 @@ pub fn a_block_taken_out_is_read_where_it_is(make: MakeMemory<'_>) {
 }
 
 /// Nobody is told of anything any more, whatever is touched.
-pub fn an_unguarded_block_is_as_it_was(make: MakeMemory<'_>) {
+pub fn an_unprotected_block_is_as_it_was(make: MakeMemory<'_>) {
     let Some((handler, mut bytes)) = written_to(make, Content::Zero) else { return };
     for round in 0..3 {
-        handler.guard(1);
-        handler.unguard(1);
+        handler.write_protect(1);
+        handler.unprotect(1);
         let told = handler.told();
         handler.span.write(BLOCK + 2 * PAGE + round, &[5]);
         handler.span.write(BLOCK + 9 * PAGE + round, &[6]);
@@ -310,7 +310,7 @@ pub fn an_unguarded_block_is_as_it_was(make: MakeMemory<'_>) {
 }
 
 /// It is refused, and changes nothing.
-pub fn nothing_is_held_back_where_no_fault_is_delivered(make: MakeMemory<'_>) {
+pub fn nothing_is_write_protected_where_no_fault_is_delivered(make: MakeMemory<'_>) {
     let fixture = make();
     if fixture.is_lazy() {
         return;
@@ -318,7 +318,7 @@ pub fn nothing_is_held_back_where_no_fault_is_delivered(make: MakeMemory<'_>) {
     let handler = Handler::new(&fixture, 1);
     handler.put(0, Content::Copied(3));
     let span = &handler.span;
-    for outcome in [span.guard(range_of(0)), span.unguard(range_of(0)), span.evict(range_of(0))] {
+    for outcome in [span.write_protect(range_of(0)), span.unprotect_zero(range_of(0)), span.evict(range_of(0))] {
         assert!(outcome.expect_err("an eager span").is_unsupported());
     }
     handler.assert_reads(range_of(0), &handler.bytes(Content::Copied(3), PAGES));

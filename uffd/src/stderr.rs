@@ -1,4 +1,4 @@
-//! Words that must get out, whoever holds which lock.
+//! Messages to standard error that take no lock of the process.
 
 use std::sync::mpsc::sync_channel;
 use std::thread;
@@ -20,7 +20,7 @@ pub(crate) fn log_raw(message: &str) {
         let _ = nix::unistd::write(std::io::stderr(), line.as_bytes());
         let _ = done.send(());
     };
-    if thread::Builder::new().name("bigarray-alarm".to_owned()).spawn(write).is_ok() {
+    if thread::Builder::new().name("bigarray-stderr".to_owned()).spawn(write).is_ok() {
         let _ = written.recv_timeout(PATIENCE);
     }
 }

@@ -32,43 +32,43 @@ fn bytes(world: &World) -> Vec<u8> {
 }
 
 #[test]
-fn what_is_handed_out_whole_a_second_time_is_armed_with_its_neighbours_in_one_call() {
+fn what_is_handed_out_whole_a_second_time_is_tracked_with_its_neighbours_in_one_call() {
     let world = world(SimOptions::default());
     transact(&world, 0..LEN, &[], 0);
-    assert_eq!(world.memory.count(SimOp::Arm), 0);
+    assert_eq!(world.memory.count(SimOp::TrackWrites), 0);
     transact(&world, 0..LEN, &[], 0);
-    assert_eq!(world.memory.count(SimOp::Arm), 1);
+    assert_eq!(world.memory.count(SimOp::TrackWrites), 1);
     transact(&world, 0..LEN, &[], 0);
-    assert_eq!(world.memory.count(SimOp::Arm), 1, "it stays armed");
+    assert_eq!(world.memory.count(SimOp::TrackWrites), 1, "it stays tracked");
 }
 
 #[test]
-fn writes_are_found_before_and_after_a_block_is_armed() {
-    for arms in [true, false] {
-        let world = world(SimOptions { arms, ..SimOptions::default() });
+fn writes_are_found_before_and_after_a_block_is_tracked() {
+    for tracks in [true, false] {
+        let world = world(SimOptions { tracks, ..SimOptions::default() });
         let mut expected = vec![1; LEN];
         for round in 2..20u8 {
             let at = [usize::from(round) * 7 * PAGE % LEN, LEN - 1];
             transact(&world, 0..LEN, &at, round);
             at.iter().for_each(|&at| expected[at] = round);
-            assert!(bytes(&world) == expected, "round {round}, arms: {arms}");
+            assert!(bytes(&world) == expected, "round {round}, tracks: {tracks}");
         }
-        assert_eq!(world.memory.count(SimOp::Arm) > 1, arms);
+        assert_eq!(world.memory.count(SimOp::TrackWrites) > 1, tracks);
     }
 }
 
 #[test]
-fn a_block_of_which_a_part_is_handed_out_is_not_armed() {
+fn a_block_of_which_a_part_is_handed_out_is_not_tracked() {
     let world = world(SimOptions::default());
     for _ in 0..5 {
         transact(&world, PAGE..2 * BLOCK - 1, &[], 0);
     }
     assert_eq!(world.memory.count(SimOp::Resident), 0);
-    assert_eq!(world.memory.count(SimOp::Arm), 0);
+    assert_eq!(world.memory.count(SimOp::TrackWrites), 0);
 }
 
 #[test]
-fn an_aborted_write_to_an_armed_block_is_gone() {
+fn an_aborted_write_to_a_tracked_block_is_gone() {
     let world = world(SimOptions::default());
     transact(&world, 0..LEN, &[], 0);
     transact(&world, 0..LEN, &[], 0);

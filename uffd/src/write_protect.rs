@@ -2,16 +2,17 @@
 //!
 //! Memory that is *held* is registered with the synchronous userfaultfd, for missing pages and for protection, and
 //! protected: what is there can be read, a write to it waits, and so does any access to what is not there. Copied pages
-//! are born so. Zero memory becomes so by [`guard`]: registering comes first and protecting second, so that from the
-//! moment on at which a page is found not to be there, no access can make the kernel fill it with zeros unseen.
+//! are born so. Zero memory becomes so by [`register_and_protect`]: registering comes first and protecting second, so
+//! that from the moment on at which a page is found not to be there, no access can make the kernel fill it with zeros
+//! unseen.
 //!
 //! What may happen to a page meanwhile, and why no write is lost:
 //!
 //! - *A write began before it was protected.* It went through before the kernel looked at the page's entry, or it
 //!   faults: both hold the lock of the page table, and the processors forget the old entry before protecting returns.
-//! - *It is read for the first time in zero memory*, before it is guarded: the kernel's zero page is there, and is
+//! - *It is read for the first time in zero memory*, before it is protected: the kernel's zero page is there, and is
 //!   protected as any other. After: it is missing, and its reader waits.
-//! - *It is a part of a huge page* (the huge zero page too): that is protected whole if all of it is guarded, and is
+//! - *It is a part of a huge page* (the huge zero page too): that is protected whole if all of it is protected, and is
 //!   split up first if not. The kernel makes no huge page of small ones where a userfaultfd waits for missing pages,
 //!   so none that is missing is filled behind our back.
 //! - *It goes to swap, or comes back*: the mark is in the swap entry and in the page's entry after.
@@ -23,8 +24,8 @@ use std::ops::Range;
 use nix::errno::Errno;
 use userfaultfd::{RegisterMode, Uffd};
 
-use crate::alarm::fatal;
 use crate::shortage::errno_of;
+use crate::stderr::fatal;
 
 /// Asks for missing pages of `addresses` and for protection to be told of. Nothing is protected yet.
 pub(crate) fn register(uffd: &Uffd, addresses: &Range<usize>) -> Result<(), Errno> {
@@ -55,7 +56,7 @@ fn again(mut call: impl FnMut() -> userfaultfd::Result<()>) -> Result<(), Errno>
 }
 
 /// Holds zero memory or copied pages. Says whether that may have taken mappings. After an error all is as it was.
-pub(crate) fn guard(uffd: &Uffd, addresses: &Range<usize>) -> Result<bool, Errno> {
+pub(crate) fn register_and_protect(uffd: &Uffd, addresses: &Range<usize>) -> Result<bool, Errno> {
     // Copied pages are registered as it is, and stay so.
     match protect(uffd, addresses) {
         Err(Errno::ENOENT) => {}
@@ -71,10 +72,10 @@ pub(crate) fn guard(uffd: &Uffd, addresses: &Range<usize>) -> Result<bool, Errno
     held.map(|()| true)
 }
 
-/// Makes zero memory that was guarded plain zero memory.
-pub(crate) fn unguard(uffd: &Uffd, addresses: &Range<usize>) -> Result<(), Errno> {
+/// Makes zero memory that was protected plain zero memory.
+pub(crate) fn unprotect_and_unregister(uffd: &Uffd, addresses: &Range<usize>) -> Result<(), Errno> {
     // Before Linux 6.0 the mark outlives the registration. That harms no write, but it would be there again in the
-    // next guard, when the page was written to and is to be told from those that were not.
+    // next protection, when the page was written to and is to be told from those that were not.
     let_through(uffd, addresses)?;
     give_up(uffd, addresses)
 }

@@ -1,4 +1,4 @@
-//! Armed mappings: what the kernel does to their pages, and what becomes of the mappings themselves.
+//! Mappings with async write tracking: what the kernel does to their pages, and what becomes of the mappings themselves.
 
 #![allow(clippy::single_range_in_vec_init, reason = "one run of pages was found, not many pages")]
 
@@ -22,8 +22,8 @@ fn written(span: &dyn Span, range: Range<usize>, origin: WrittenTo) -> Vec<Range
     found
 }
 
-/// Every mode in which memory is armed here. A kernel that has PAGEMAP_SCAN, 6.7, has what arming needs.
-fn arming_memories() -> Vec<Arc<UffdMemory>> {
+/// Every mode in which memory is tracked here. A kernel that has PAGEMAP_SCAN, 6.7, has what tracking needs.
+fn tracking_memories() -> Vec<Arc<UffdMemory>> {
     let mut memories = lazy_memories();
     memories.retain(|memory| memory.describe().contains("PAGEMAP_SCAN"));
     for memory in &memories {
@@ -56,21 +56,21 @@ fn advise(span: &dyn Span, range: Range<usize>, advice: MmapAdvise) {
 }
 
 #[test]
-fn a_kernel_that_can_arm_does_so_in_lazy_spans_with_pagemap_scan_only() {
+fn a_kernel_that_can_track_writes_does_so_in_lazy_spans_with_pagemap_scan_only() {
     let _dog = watchdog();
     let file = ContentFile::make(2 * MIB);
-    for memory in arming_memories() {
-        assert!(mapped(&memory, &file, 2 * MIB).arm(0..2 * MIB).unwrap());
+    for memory in tracking_memories() {
+        assert!(mapped(&memory, &file, 2 * MIB).track_writes(0..2 * MIB).unwrap());
         let eager = memory.reserve(2 * MIB, Residency::Eager).unwrap();
         eager.map(0..MIB, &file, 0, true).unwrap();
-        assert!(!eager.arm(0..MIB).unwrap());
+        assert!(!eager.track_writes(0..MIB).unwrap());
     }
     for (userfaultfd, pagemap) in [(Userfaultfd::Auto, Pagemap::Legacy), (Userfaultfd::None, Pagemap::Auto)] {
         let memory = memory_with(userfaultfd, pagemap);
         let lazy = if memory.delivers_faults() { Residency::Lazy } else { Residency::Eager };
         let span = memory.reserve(2 * MIB, lazy).unwrap();
         span.map(0..MIB, &file, 0, true).unwrap();
-        assert!(!span.arm(0..MIB).unwrap());
+        assert!(!span.track_writes(0..MIB).unwrap());
         assert!(!memory.describe().contains("asynchronous"), "{}", memory.describe());
         span.write(PAGE, &[1]);
         assert_eq!(written(&*span, 0..MIB, WrittenTo::Mapped), [PAGE..2 * PAGE]);
@@ -83,40 +83,40 @@ fn pages_that_the_system_takes_back_are_not_reported() {
     let _dog = watchdog();
     for file in [in_small_pieces(4 * MIB), ContentFile::make(4 * MIB)] {
         file.as_file().unwrap().sync_all().unwrap();
-        for memory in arming_memories() {
+        for memory in tracking_memories() {
             for advice in [MmapAdvise::MADV_PAGEOUT, MmapAdvise::MADV_DONTNEED] {
                 let span = mapped(&memory, &file, 4 * MIB);
-                assert!(span.arm(0..4 * MIB).unwrap());
+                assert!(span.track_writes(0..4 * MIB).unwrap());
                 span.write(PAGE, &[9]);
                 span.write(3 * MIB, &[9]);
                 let expected = [PAGE..2 * PAGE, 3 * MIB..3 * MIB + PAGE];
                 advise(&*span, 2 * PAGE..2 * MIB, advice);
                 assert!(span.resident(2 * PAGE..2 * MIB).unwrap() < MIB, "{advice:?} does nothing here");
-                assert_eq!(written(&*span, 0..4 * MIB, WrittenTo::Armed), expected);
+                assert_eq!(written(&*span, 0..4 * MIB, WrittenTo::Tracked), expected);
                 assert_eq!(bytes(&*span, MIB..2 * MIB), contents(MIB..2 * MIB));
-                assert_eq!(written(&*span, 0..4 * MIB, WrittenTo::Armed), expected);
+                assert_eq!(written(&*span, 0..4 * MIB, WrittenTo::Tracked), expected);
                 span.write(2 * PAGE, &[9]);
                 span.write(2 * MIB - PAGE, &[9]);
                 let expected = [PAGE..3 * PAGE, 2 * MIB - PAGE..2 * MIB, 3 * MIB..3 * MIB + PAGE];
-                assert_eq!(written(&*span, 0..4 * MIB, WrittenTo::Armed), expected);
+                assert_eq!(written(&*span, 0..4 * MIB, WrittenTo::Tracked), expected);
             }
         }
     }
 }
 
 #[test]
-fn a_system_call_that_writes_to_an_armed_view_is_seen() {
+fn a_system_call_that_writes_to_a_tracked_view_is_seen() {
     let _dog = watchdog();
     let file = ContentFile::make(2 * MIB);
     let mut source = tempfile::tempfile().unwrap();
     source.write_all(&[5; 3 * PAGE]).unwrap();
-    for memory in arming_memories() {
+    for memory in tracking_memories() {
         let span = mapped(&memory, &file, 2 * MIB);
-        assert!(span.arm(0..2 * MIB).unwrap());
+        assert!(span.track_writes(0..2 * MIB).unwrap());
         advise(&*span, 7 * PAGE..8 * PAGE, MmapAdvise::MADV_DONTNEED);
         source.seek(SeekFrom::Start(0)).unwrap();
         read_into(&source, &*span, 5 * PAGE + 100..8 * PAGE);
-        assert_eq!(written(&*span, 0..2 * MIB, WrittenTo::Armed), [5 * PAGE..8 * PAGE]);
+        assert_eq!(written(&*span, 0..2 * MIB, WrittenTo::Tracked), [5 * PAGE..8 * PAGE]);
         assert_eq!(bytes(&*span, 6 * PAGE..8 * PAGE), [5; 2 * PAGE]);
     }
 }
@@ -130,61 +130,61 @@ fn read_into(mut file: &File, span: &dyn Span, range: Range<usize>) {
 }
 
 #[test]
-fn neighbours_armed_together_or_one_after_the_other_are_one_mapping() {
+fn neighbours_tracked_together_or_one_after_the_other_are_one_mapping() {
     let _dog = watchdog();
     let file = ContentFile::make(4 * MIB);
-    for memory in arming_memories() {
+    for memory in tracking_memories() {
         let span = mapped(&memory, &file, 4 * MIB);
         assert_eq!(mappings_in(&*span, 0..4 * MIB), 1);
-        assert!(span.arm(0..4 * MIB).unwrap());
+        assert!(span.track_writes(0..4 * MIB).unwrap());
         assert_eq!(mappings_in(&*span, 0..4 * MIB), 1);
 
         let span = mapped(&memory, &file, 4 * MIB);
-        assert!(span.arm(MIB..2 * MIB).unwrap());
+        assert!(span.track_writes(MIB..2 * MIB).unwrap());
         assert_eq!(mappings_in(&*span, 0..4 * MIB), 3);
         span.write(5 * PAGE, &[1]);
-        assert!(span.arm(2 * MIB..4 * MIB).unwrap());
+        assert!(span.track_writes(2 * MIB..4 * MIB).unwrap());
         assert_eq!(mappings_in(&*span, 0..4 * MIB), 2);
         assert_eq!(written(&*span, 0..MIB, WrittenTo::Mapped), [5 * PAGE..6 * PAGE]);
 
-        // A block of it comes anew, and is armed as well.
+        // A block of it comes anew, and is tracked as well.
         span.reset(2 * MIB..3 * MIB).unwrap();
         span.map(2 * MIB..3 * MIB, &file, 2 * MIB as u64, true).unwrap();
         assert_eq!(mappings_in(&*span, MIB..4 * MIB), 3);
-        assert!(span.arm(2 * MIB..3 * MIB).unwrap());
+        assert!(span.track_writes(2 * MIB..3 * MIB).unwrap());
         assert_eq!(mappings_in(&*span, MIB..4 * MIB), 1);
     }
 }
 
 /// One call for what lies side by side, wherever in the file it is from.
 #[test]
-fn several_mappings_are_armed_by_one_call() {
+fn several_mappings_are_tracked_by_one_call() {
     let _dog = watchdog();
     let file = ContentFile::make(2 * MIB);
-    for memory in arming_memories() {
+    for memory in tracking_memories() {
         let span = memory.reserve(2 * MIB, Residency::Lazy).unwrap();
         for block in 0..8 {
             let range = block * BLOCK..(block + 1) * BLOCK;
             span.map(range.clone(), &file, ((7 - block) * 2 * BLOCK) as u64, true).unwrap();
             bytes(&*span, range);
         }
-        assert!(span.arm(0..8 * BLOCK).unwrap());
+        assert!(span.track_writes(0..8 * BLOCK).unwrap());
         assert_eq!(mappings_in(&*span, 0..8 * BLOCK), 8);
         span.write(3 * BLOCK - 1, &[1, 1]);
-        assert_eq!(written(&*span, 0..8 * BLOCK, WrittenTo::Armed), [3 * BLOCK - PAGE..3 * BLOCK + PAGE]);
+        assert_eq!(written(&*span, 0..8 * BLOCK, WrittenTo::Tracked), [3 * BLOCK - PAGE..3 * BLOCK + PAGE]);
     }
 }
 
-/// The kernel would let the spans' userfaultfd protect armed pages, as if they were copied ones that can be given back
+/// The kernel would let the spans' userfaultfd protect tracked pages, as if they were copied ones that can be given back
 /// in place: then they would be the file's again instead of missing.
 #[test]
-fn what_was_armed_is_missing_after_a_reset_also_beside_what_is_missing_already() {
+fn a_tracked_range_is_missing_after_a_reset_also_beside_what_is_missing_already() {
     let _dog = watchdog();
     let file = ContentFile::make(4 * MIB);
-    for memory in arming_memories() {
+    for memory in tracking_memories() {
         let fake = Fake::new(&*memory, 4 * MIB, How::Copy);
         fake.span.map(MIB..2 * MIB, &file, 0, true).unwrap();
-        assert!(fake.span.arm(MIB..2 * MIB).unwrap());
+        assert!(fake.span.track_writes(MIB..2 * MIB).unwrap());
         assert_eq!(fake.read(0), content(0));
         fake.span.reset(0..4 * MIB).unwrap();
         fake.loaded.lock().unwrap().clear();
@@ -197,24 +197,24 @@ fn what_was_armed_is_missing_after_a_reset_also_beside_what_is_missing_already()
 
 /// Files written in large pieces lie in the page cache in pieces of 2 MiB, and are mapped as such.
 #[test]
-fn huge_pages_of_the_page_cache_are_armed_whole_and_found_page_by_page() {
+fn huge_pages_of_the_page_cache_are_tracked_whole_and_found_page_by_page() {
     let _dog = watchdog();
     let file = ContentFile::make(8 * MIB);
-    for memory in arming_memories() {
+    for memory in tracking_memories() {
         for part in [0..8 * MIB, 3 * MIB..8 * MIB, PAGE..8 * MIB - PAGE] {
             let span = mapped(&memory, &file, 8 * MIB);
-            assert!(span.arm(part.clone()).unwrap());
-            assert_eq!(written(&*span, part.clone(), WrittenTo::Armed), []);
+            assert!(span.track_writes(part.clone()).unwrap());
+            assert_eq!(written(&*span, part.clone(), WrittenTo::Tracked), []);
             span.write(4 * MIB + 5 * PAGE, &[1]);
             span.write(8 * MIB - 2 * PAGE, &[1]);
             // What was mapped together with these is read anew.
             assert_eq!(bytes(&*span, 0..4 * MIB), contents(0..4 * MIB));
             assert_eq!(bytes(&*span, 4 * MIB + 6 * PAGE..5 * MIB), contents(4 * MIB + 6 * PAGE..5 * MIB));
             let expected = [4 * MIB + 5 * PAGE..4 * MIB + 6 * PAGE, 8 * MIB - 2 * PAGE..8 * MIB - PAGE];
-            assert_eq!(written(&*span, part.clone(), WrittenTo::Armed), expected);
-            // Armed once more, those that were read anew are protected; what was written stays out of it.
-            assert!(span.arm(5 * MIB..6 * MIB).unwrap());
-            assert_eq!(written(&*span, part.clone(), WrittenTo::Armed), expected);
+            assert_eq!(written(&*span, part.clone(), WrittenTo::Tracked), expected);
+            // Tracked once more, those that were read anew are protected; what was written stays out of it.
+            assert!(span.track_writes(5 * MIB..6 * MIB).unwrap());
+            assert_eq!(written(&*span, part.clone(), WrittenTo::Tracked), expected);
         }
     }
 }
@@ -225,33 +225,33 @@ fn many_written_runs_are_found_one_by_one() {
     let _dog = watchdog();
     const LEN: usize = 64 * MIB;
     let file = in_small_pieces(LEN);
-    for memory in arming_memories() {
+    for memory in tracking_memories() {
         let span = mapped(&memory, &file, LEN);
-        assert!(span.arm(0..LEN).unwrap());
+        assert!(span.track_writes(0..LEN).unwrap());
         let mut pages: Vec<usize> = (0..3000).step_by(2).chain((3000..LEN / PAGE).step_by(37)).collect();
         pages.extend([LEN / PAGE - 2, LEN / PAGE - 1]);
         for page in &pages {
             span.write(page * PAGE, &[1]);
         }
         let found: Vec<usize> =
-            written(&*span, 0..LEN, WrittenTo::Armed).into_iter().flat_map(|run| run.step_by(PAGE)).collect();
+            written(&*span, 0..LEN, WrittenTo::Tracked).into_iter().flat_map(|run| run.step_by(PAGE)).collect();
         assert_eq!(found, pages.iter().map(|page| page * PAGE).collect::<Vec<_>>());
-        assert_eq!(written(&*span, PAGE..2 * PAGE, WrittenTo::Armed), []);
-        assert_eq!(written(&*span, 2 * PAGE..3 * PAGE, WrittenTo::Armed), [2 * PAGE..3 * PAGE]);
+        assert_eq!(written(&*span, PAGE..2 * PAGE, WrittenTo::Tracked), []);
+        assert_eq!(written(&*span, 2 * PAGE..3 * PAGE, WrittenTo::Tracked), [2 * PAGE..3 * PAGE]);
     }
 }
 
 #[test]
-fn armed_pages_can_be_poisoned_and_reset() {
+fn tracked_pages_can_be_poisoned_and_reset() {
     let _dog = watchdog();
     let file = ContentFile::make(2 * MIB);
-    for memory in arming_memories() {
+    for memory in tracking_memories() {
         let fake = Fake::new(&*memory, 2 * MIB, How::Copy);
         fake.span.map(0..MIB, &file, 0, true).unwrap();
-        assert!(fake.span.arm(0..MIB).unwrap());
+        assert!(fake.span.track_writes(0..MIB).unwrap());
         fake.span.poison(BLOCK..2 * BLOCK, "as the test asks");
         fake.span.write(3 * BLOCK, &[1]);
-        assert_eq!(written(&*fake.span, 2 * BLOCK..MIB, WrittenTo::Armed), [3 * BLOCK..3 * BLOCK + PAGE]);
+        assert_eq!(written(&*fake.span, 2 * BLOCK..MIB, WrittenTo::Tracked), [3 * BLOCK..3 * BLOCK + PAGE]);
         fake.span.reset(0..MIB).unwrap();
         assert_eq!(fake.bytes(0..2 * MIB), contents(0..2 * MIB));
     }
@@ -261,7 +261,7 @@ fn armed_pages_can_be_poisoned_and_reset() {
 fn what_counts_as_resident_are_small_pages() {
     let _dog = watchdog();
     let (small, any) = (in_small_pieces(4 * MIB), ContentFile::make(4 * MIB));
-    for memory in arming_memories() {
+    for memory in tracking_memories() {
         let span = memory.reserve(4 * MIB, Residency::Lazy).unwrap();
         span.map(0..4 * MIB, &small, 0, true).unwrap();
         assert_eq!(span.resident(0..4 * MIB).unwrap(), 0);
@@ -279,19 +279,19 @@ fn what_counts_as_resident_are_small_pages() {
 }
 
 #[test]
-fn ranges_that_are_not_mapped_pages_of_the_span_are_not_armed() {
+fn ranges_that_are_not_mapped_pages_of_the_span_are_not_tracked() {
     let _dog = watchdog();
     let file = ContentFile::make(2 * MIB);
-    for memory in arming_memories() {
+    for memory in tracking_memories() {
         let span = mapped(&memory, &file, MIB);
         for range in [5..PAGE, PAGE..2 * PAGE + 1, 0..4 * MIB] {
-            assert!(span.arm(range.clone()).unwrap_err().is_invalid());
+            assert!(span.track_writes(range.clone()).unwrap_err().is_invalid());
             assert!(span.resident(range).unwrap_err().is_invalid());
         }
         // The second half is missing: it waits for its pager, and the whole is as it was.
-        assert!(span.arm(0..2 * MIB).is_err());
+        assert!(span.track_writes(0..2 * MIB).is_err());
         span.write(PAGE, &[1]);
         assert_eq!(written(&*span, 0..MIB, WrittenTo::Mapped), [PAGE..2 * PAGE]);
-        assert!(span.arm(MIB..MIB).unwrap());
+        assert!(span.track_writes(MIB..MIB).unwrap());
     }
 }

@@ -1,4 +1,4 @@
-//! Arming. A memory that refuses it is searched as any other, and must show the same.
+//! Async write tracking. A memory that refuses it is searched as any other, and must show the same.
 
 use std::sync::Arc;
 use std::thread;
@@ -23,10 +23,10 @@ fn mapped(fixture: &MemoryFixture, blocks: usize) -> Arc<Handler> {
 }
 
 /// However it is written, whatever else is read, however often it is asked.
-pub fn what_is_written_after_arming_is_found_and_only_that(make: MakeMemory<'_>) {
+pub fn writes_after_tracking_began_are_found_and_no_others(make: MakeMemory<'_>) {
     let handler = mapped(&make(), 4);
     handler.read(0..4 * BLOCK);
-    let to = handler.arm(0..4);
+    let to = handler.track_writes(0..4);
     assert!(handler.written(0..4, to).is_empty());
     handler.read(0..4 * BLOCK);
     assert!(handler.written(0..4, to).is_empty(), "reading is no writing");
@@ -45,9 +45,9 @@ pub fn what_is_written_after_arming_is_found_and_only_that(make: MakeMemory<'_>)
 }
 
 /// Read ones, that is; those first written are.
-pub fn pages_first_read_after_arming_are_not_reported(make: MakeMemory<'_>) {
+pub fn pages_first_read_while_tracked_are_not_reported(make: MakeMemory<'_>) {
     let handler = mapped(&make(), 4);
-    let to = handler.arm(0..4);
+    let to = handler.track_writes(0..4);
     handler.read(9 * PAGE..9 * PAGE + 1);
     handler.read(BLOCK..4 * BLOCK);
     assert!(handler.written(0..4, to).is_empty());
@@ -58,11 +58,11 @@ pub fn pages_first_read_after_arming_are_not_reported(make: MakeMemory<'_>) {
 }
 
 /// As it would have been without.
-pub fn what_was_written_before_arming_is_found_too(make: MakeMemory<'_>) {
+pub fn writes_before_tracking_began_are_found_too(make: MakeMemory<'_>) {
     let handler = mapped(&make(), 3);
     handler.span.write(PAGE, &[1]);
     handler.span.write(2 * BLOCK - 1, &[1, 1]);
-    let to = handler.arm(0..3);
+    let to = handler.track_writes(0..3);
     assert_eq!(handler.written(0..3, to), [1, 2 * PAGES - 1, 2 * PAGES]);
     handler.span.write(2 * PAGE, &[1]);
     handler.span.write(PAGE, &[1]);
@@ -70,25 +70,25 @@ pub fn what_was_written_before_arming_is_found_too(make: MakeMemory<'_>) {
 }
 
 /// Nor does it lose what was written since.
-pub fn arming_again_changes_nothing(make: MakeMemory<'_>) {
+pub fn tracking_again_changes_nothing(make: MakeMemory<'_>) {
     let handler = mapped(&make(), 3);
-    let to = handler.arm(0..3);
-    assert_eq!(handler.arm(0..3), to);
+    let to = handler.track_writes(0..3);
+    assert_eq!(handler.track_writes(0..3), to);
     handler.read(0..3 * BLOCK);
-    assert_eq!(handler.arm(1..2), to);
+    assert_eq!(handler.track_writes(1..2), to);
     handler.span.write(PAGE, &[1]);
     handler.span.write(2 * BLOCK, &[1]);
-    assert_eq!(handler.arm(0..3), to);
+    assert_eq!(handler.track_writes(0..3), to);
     handler.span.write(BLOCK + PAGE, &[1]);
     assert_eq!(handler.written(0..3, to), [1, PAGES + 1, 2 * PAGES]);
     handler.assert_reads(BLOCK + 2 * PAGE..2 * BLOCK, &file_bytes()[BLOCK + 2 * PAGE..2 * BLOCK]);
 }
 
 /// The rest is searched as before.
-pub fn a_range_may_be_armed_in_part(make: MakeMemory<'_>) {
+pub fn a_range_may_be_tracked_in_part(make: MakeMemory<'_>) {
     let handler = mapped(&make(), 5);
-    let to = handler.arm(1..2);
-    assert_eq!(handler.arm(3..4), to);
+    let to = handler.track_writes(1..2);
+    assert_eq!(handler.track_writes(3..4), to);
     for block in 0..5 {
         handler.span.write(block * BLOCK + (block + 1) * PAGE, &[1]);
         handler.read(range_of(block));
@@ -97,19 +97,19 @@ pub fn a_range_may_be_armed_in_part(make: MakeMemory<'_>) {
         let to = if block % 2 == 1 { to } else { WrittenTo::Mapped };
         assert_eq!(handler.written(block..block + 1, to), [block * PAGES + block + 1]);
     }
-    // Later the rest as well, in one go with what is armed.
+    // Later the rest as well, in one go with what is tracked.
     let handler = mapped(&make(), 5);
-    handler.arm(1..2);
-    let to = handler.arm(0..5);
+    handler.track_writes(1..2);
+    let to = handler.track_writes(0..5);
     handler.span.write(2 * BLOCK - 1, &[1, 1]);
     assert_eq!(handler.written(0..5, to), [2 * PAGES - 1, 2 * PAGES]);
 }
 
 /// Whatever comes in its place, and its neighbours stay as they are.
-pub fn a_reset_range_is_not_armed_any_more(make: MakeMemory<'_>) {
+pub fn a_reset_range_is_not_tracked_any_more(make: MakeMemory<'_>) {
     let handler = mapped(&make(), 3);
     for after in [Content::Zero, Content::File(0), Content::Copied(9), Content::File(5 * PAGE as u64)] {
-        let to = handler.arm(0..3);
+        let to = handler.track_writes(0..3);
         handler.span.write(BLOCK + PAGE, &[7]);
         handler.reset(1);
         handler.put(1, after);
@@ -131,10 +131,10 @@ pub fn a_reset_range_is_not_armed_any_more(make: MakeMemory<'_>) {
 }
 
 /// All of them, and no others.
-pub fn writes_of_many_threads_to_armed_memory_are_found(make: MakeMemory<'_>) {
+pub fn writes_of_many_threads_to_tracked_memory_are_found(make: MakeMemory<'_>) {
     const BLOCKS: usize = 16;
     let handler = mapped(&make(), BLOCKS);
-    let to = handler.arm(0..BLOCKS);
+    let to = handler.track_writes(0..BLOCKS);
     thread::scope(|scope| {
         for n in 0..8 {
             let handler = &handler;
@@ -151,9 +151,9 @@ pub fn writes_of_many_threads_to_armed_memory_are_found(make: MakeMemory<'_>) {
 }
 
 /// Before writes and after.
-pub fn armed_memory_shows_what_it_did(make: MakeMemory<'_>) {
+pub fn tracked_memory_shows_what_it_did(make: MakeMemory<'_>) {
     let handler = mapped(&make(), 2);
-    handler.arm(0..2);
+    handler.track_writes(0..2);
     let mut expected = file_bytes()[..2 * BLOCK].to_vec();
     handler.assert_reads(0..2 * BLOCK, &expected);
     for at in [0, PAGE - 1, 3 * PAGE + 17, BLOCK - 1] {
@@ -180,7 +180,7 @@ pub fn resident_is_what_was_touched(make: MakeMemory<'_>) {
     assert_eq!(resident(1..2), BLOCK);
     handler.read(range_of(0));
     assert_eq!(resident(0..2), 2 * BLOCK);
-    handler.arm(0..2);
+    handler.track_writes(0..2);
     assert_eq!(resident(0..2), 2 * BLOCK);
     assert_eq!(resident(1..1), 0);
 }
