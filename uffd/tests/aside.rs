@@ -86,7 +86,7 @@ impl Pager {
             if matches!(was, State::Missing | State::Out) {
                 return Some(());
             }
-            self.span.guard(range.clone()).unwrap();
+            self.span.write_protect(range.clone()).unwrap();
             table.state[block] = State::Out;
             was
         };
@@ -126,7 +126,7 @@ impl Pager {
     fn let_through(&self, block: usize, was: State) {
         let mut table = self.table();
         let range = self.range(block);
-        if was == State::Zero { self.span.unguard(range) } else { self.span.unprotect(range) }.unwrap();
+        if was == State::Zero { self.span.unprotect_zero(range) } else { self.span.unprotect(range) }.unwrap();
         table.state[block] = was;
         drop(table);
         self.span.wake(self.range(block));
@@ -352,7 +352,7 @@ fn what_is_at_home_already_stays_there_when_the_rest_is_put_back() {
             for at in (0..LEN).step_by(PAGE) {
                 pager.counter(at).store(1, Ordering::Relaxed);
             }
-            pager.span.guard(pager.range(1)).unwrap();
+            pager.span.write_protect(pager.range(1)).unwrap();
             pager.table().state[1] = State::Out;
             let Some(taken) = pager.span.take_out(pager.range(1)).unwrap() else {
                 return skip("UFFDIO_MOVE is missing");
