@@ -16,6 +16,14 @@ lint:
 docs:
     bash .ci/run docs
 
+# Licences, sources and known vulnerabilities of dependencies.
+deny:
+    bash .ci/run deny
+
+# The library with the oldest Rust that the manifest allows.
+msrv:
+    bash .ci/run msrv
+
 test:
     bash .ci/run test
 
@@ -35,6 +43,10 @@ quickstart:
 outside:
     bash .ci/run outside
 
+# What a build without a codec can do with arrays that are stored with it: `tests/outside`.
+codecs:
+    bash .ci/run codecs
+
 # The store's tests with the LMDB of a distribution.
 system-lmdb:
     bash .ci/run system-lmdb
@@ -47,9 +59,9 @@ compare:
 architecture *crates:
     cargo run -q -p bigarray-architecture -- {{crates}}
 
-# Builds the benches.
-benches:
-    bash .ci/run benches
+# Criterion benches of the pieces; `just bench FILTER` runs some.
+bench *args:
+    cargo bench -p bigarray-benches --bench pieces -- {{args}}
 
 # Jobs beyond RAM, in short.
 jobs:
