@@ -9,6 +9,7 @@
 //! | [`Failing`], [`Counted`], [`Gated`] | adapters around any store |
 //! | [`store_suite!`](crate::store_suite), [`memory_suite!`](crate::memory_suite) | one test a property |
 //! | [`Edit`] | a commit without a pager |
+//! | [`EventLog`] | a subscriber of `tracing` that keeps every event |
 //!
 //! # Examples
 //!
@@ -41,6 +42,7 @@
 
 mod adapter;
 mod edit;
+mod events;
 mod gate;
 mod mem_file;
 mod mem_store;
@@ -51,6 +53,7 @@ pub mod store_suite;
 
 pub use adapter::{Adapter, Counted, Counts, Failing, Failures, StoreOp, Watch};
 pub use edit::{Edit, array_of, page_of, smooth_page_of};
+pub use events::{EventLog, LoggedEvent};
 pub use gate::{Gate, Gated};
 pub use mem_file::MemFile;
 pub use mem_store::{MemStore, MemStoreOptions};

@@ -5,21 +5,19 @@ mod outside;
 use std::fs::{self, File};
 use std::os::fd::AsFd;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use bigarray_core::store::Store;
 use bigarray_store_lmdb::{LmdbStore, Options};
+use bigarray_testing::EventLog;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{ForkResult, Pid, fork};
 use outside::*;
-use tracing::field::{Field, Visit};
-use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Metadata, Subscriber};
 
 const SHORT: Duration = Duration::from_millis(200);
 
@@ -49,46 +47,6 @@ fn hold(path: &Path, at: i64) -> File {
 fn lock(file: impl AsFd, at: i64) -> nix::Result<i32> {
     let (l_type, l_whence) = (libc::F_WRLCK as libc::c_short, libc::SEEK_SET as libc::c_short);
     fcntl(file, FcntlArg::F_OFD_SETLK(&libc::flock { l_type, l_whence, l_start: at, l_len: 1, l_pid: 0 }))
-}
-
-/// The texts of all events of this thread.
-#[derive(Clone, Default)]
-struct Recorder(Arc<Mutex<Vec<String>>>);
-
-impl Recorder {
-    fn heard(&self, what: &[&str]) -> bool {
-        self.0.lock().unwrap().iter().any(|text| what.iter().all(|what| text.contains(what)))
-    }
-}
-
-impl Visit for Recorder {
-    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-        if field.name() == "message" {
-            self.0.lock().unwrap().push(format!("{value:?}"));
-        }
-    }
-}
-
-impl Subscriber for Recorder {
-    fn enabled(&self, _: &Metadata<'_>) -> bool {
-        true
-    }
-
-    fn new_span(&self, _: &Attributes<'_>) -> Id {
-        Id::from_u64(1)
-    }
-
-    fn record(&self, _: &Id, _: &Record<'_>) {}
-
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-
-    fn event(&self, event: &Event<'_>) {
-        event.record(&mut self.clone());
-    }
-
-    fn enter(&self, _: &Id) {}
-
-    fn exit(&self, _: &Id) {}
 }
 
 /// A server forks workers after it opened the database, and is killed while it writes. Its workers live on.
@@ -314,9 +272,9 @@ fn closing_ends_at_its_limit() {
     let store = open_with_limit(&path, SHORT).unwrap();
     write(&store, "a", 2).unwrap();
     let held = hold(&path, OPENING);
-    let heard = Recorder::default();
-    tracing::subscriber::with_default(heard.clone(), || drop(store));
-    assert!(heard.heard(&["closing the database", "wait_timeout"]), "{:?}", heard.0);
+    let events = EventLog::default();
+    tracing::subscriber::with_default(events.clone(), || drop(store));
+    assert!(events.has(&["closing the database", "wait_timeout"]), "{:?}", events.events());
     drop(held);
     let store = open_with_limit(&path, Duration::from_secs(30)).unwrap();
     assert!(shows_now(&store, "a", 2));
@@ -343,11 +301,11 @@ fn a_wait_without_a_limit_is_told_with_its_holder() {
     let path = database(dir.path());
     let store = open(&path).unwrap();
     let held = hold(&path, COMMIT_LOCK);
-    let heard = Recorder::default();
+    let events = EventLog::default();
     thread::scope(|scope| {
-        let writing = scope.spawn(|| tracing::subscriber::with_default(heard.clone(), || write(&store, "a", 2)));
+        let writing = scope.spawn(|| tracing::subscriber::with_default(events.clone(), || write(&store, "a", 2)));
         let pid = std::process::id().to_string();
-        while !heard.heard(&["the commit lock", &pid, path.to_str().unwrap()]) {
+        while !events.has(&["the commit lock", &pid, path.to_str().unwrap()]) {
             assert!(!writing.is_finished(), "{:?}", writing.join());
             thread::sleep(Duration::from_millis(20));
         }
@@ -367,14 +325,14 @@ fn a_wait_for_another_thread_is_told_with_its_name_and_ends_at_the_limit() {
         let holding = thread::Builder::new().name("holds-it".to_owned());
         let holding = holding.spawn_scoped(scope, || {
             let _lock = store.commit_lock().unwrap();
-            let heard = Recorder::default();
+            let events = EventLog::default();
             let inner = scope.spawn({
-                let (heard, store) = (heard.clone(), &store);
-                move || tracing::subscriber::with_default(heard, || write(store, "a", 2))
+                let (events, store) = (events.clone(), &store);
+                move || tracing::subscriber::with_default(events, || write(store, "a", 2))
             });
             let error = refused(inner.join().unwrap());
             assert!(error.is_in_use() && error.to_string().contains("holds-it"), "{error:?}");
-            assert!(heard.heard(&["the commit lock", "holds-it"]), "{:?}", heard.0);
+            assert!(events.has(&["the commit lock", "holds-it"]), "{:?}", events.events());
         });
         holding.unwrap().join().unwrap();
     });

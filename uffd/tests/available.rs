@@ -61,8 +61,7 @@ fn the_limit_of_a_cgroup_and_of_those_above_it_is_seen() {
     let innermost = Cgroup(inner.0.join("innermost"));
     fs::create_dir(&innermost.0).unwrap();
     let paths = [&outer, &inner, &innermost].map(|cgroup| cgroup.0.to_str().unwrap()).join("\n");
-    let output = child(ROLE, &[(LIMIT, &paths)]);
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    child_succeeds(ROLE, &[(LIMIT, &paths)]);
     // From the inside out.
     drop(innermost);
     drop(inner);

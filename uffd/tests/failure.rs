@@ -6,6 +6,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::sync::{Arc, Mutex, Weak};
 
 use bigarray_core::memory::{Faults, Job, Memory, Residency, Span};
+use bigarray_testing::EventLog;
 use bigarray_uffd::Userfaultfd;
 use common::*;
 use nix::sys::signal::Signal;
@@ -112,17 +113,18 @@ fn an_access_to_poisoned_pages_ends_the_process_with_sigbus_and_says_why() {
 #[test]
 fn poison_is_also_traced_but_by_a_thread_that_may_wait_for_locks() {
     if !is_child("traced") {
-        let output = child("traced", &[]);
-        assert!(output.status.success(), "{output:?}");
+        child_succeeds("traced", &[]);
         return;
     }
     let _dog = watchdog();
-    let recorder = Recorder::default();
-    tracing::subscriber::set_global_default(recorder.clone()).unwrap();
+    let events = EventLog::default();
+    tracing::subscriber::set_global_default(events.clone()).unwrap();
     let span = memory(Userfaultfd::Auto).reserve(2 * MIB, Residency::Eager).unwrap();
     span.poison(0..BLOCK, "as the test asks");
-    let expected = (tracing::Level::ERROR, Some("bigarray-background".to_owned()));
-    eventually("the event", || recorder.0.lock().unwrap().contains(&expected));
+    eventually("the event", || {
+        let thread = Some("bigarray-background".to_owned());
+        events.events().iter().any(|event| event.level == tracing::Level::ERROR && event.thread == thread)
+    });
 }
 
 /// The kernel holds the pipe's lock while `write` waits for the page, and the message is to go to the same pipe.
@@ -132,8 +134,7 @@ fn poison_reaches_a_thread_that_waits_inside_a_write_to_where_the_message_goes()
         if lazy_memories().is_empty() {
             return;
         }
-        let output = child("same-pipe", &[]);
-        assert!(output.status.success(), "{output:?}");
+        let output = child_succeeds("same-pipe", &[]);
         assert!(String::from_utf8_lossy(&output.stderr).contains("as the test asks"), "{output:?}");
         return;
     }

@@ -392,8 +392,7 @@ fn with_mappings(room: usize, file: &Arc<dyn DataFile>) -> (Arc<UffdMemory>, Box
 /// Whether this is the process to look at the room for mappings: other tests have some as well. If not, one is started.
 fn is_alone(role: &str) -> bool {
     if !is_child(role) {
-        let output = child(role, &[]);
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        child_succeeds(role, &[]);
         return false;
     }
     true

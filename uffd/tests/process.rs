@@ -2,13 +2,12 @@
 
 mod common;
 
-use std::os::unix::process::ExitStatusExt;
-use std::process::ExitStatus;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bigarray_core::PAGE;
 use bigarray_core::memory::{Memory, Residency, WrittenTo};
+use bigarray_testing::EventLog;
 use bigarray_uffd::{MemoryOptions, UffdMemory, Userfaultfd};
 use common::*;
 use nix::libc;
@@ -93,16 +92,11 @@ fn a_forked_child_has_no_part_in_spans() {
     }
 }
 
-fn assert_success(status: ExitStatus, output: &std::process::Output) {
-    assert!(status.success() && status.signal().is_none(), "{output:?}");
-}
-
 #[test]
 fn an_ordinary_user_gets_faults_of_user_code() {
     if !is_child("nobody") {
         if Uid::effective().is_root() && !lazy_memories().is_empty() {
-            let output = child("nobody", &[]);
-            assert_success(output.status, &output);
+            child_succeeds("nobody", &[]);
         }
         return;
     }
@@ -157,16 +151,15 @@ fn forbid_userfaultfd() {
 #[test]
 fn a_process_that_may_not_use_userfaultfd_has_eager_spans_and_says_what_to_change() {
     if !is_child("filtered") {
-        let output = child("filtered", &[]);
-        assert_success(output.status, &output);
+        child_succeeds("filtered", &[]);
         return;
     }
     forbid_userfaultfd();
-    let recorder = Recorder::default();
-    tracing::subscriber::set_global_default(recorder.clone()).unwrap();
+    let events = EventLog::default();
+    tracing::subscriber::set_global_default(events.clone()).unwrap();
     let [memory, _] = [Userfaultfd::Auto; 2].map(memory);
     // Said once, however many memories there are.
-    let warnings = recorder.0.lock().unwrap().iter().filter(|(level, _)| *level == tracing::Level::WARN).count();
+    let warnings = events.events().iter().filter(|event| event.level == tracing::Level::WARN).count();
     assert_eq!(warnings, 1);
     assert!(!memory.delivers_faults(), "{}", memory.describe());
     let description = memory.describe();
@@ -185,8 +178,7 @@ fn the_environment_forces_each_fall_back() {
         return;
     }
     let described = |environment: &[(&str, &str)]| {
-        let output = child("described", environment);
-        assert_success(output.status, &output);
+        let output = child_succeeds("described", environment);
         String::from_utf8(output.stdout).unwrap()
     };
     let none = described(&[("BIGARRAY_USERFAULTFD", "none"), ("BIGARRAY_PAGEMAP", "legacy")]);
@@ -209,8 +201,7 @@ fn an_environment_variable_that_is_not_understood_is_named() {
     for (name, value) in
         [("BIGARRAY_USERFAULTFD", "maybe"), ("BIGARRAY_PAGEMAP", "new"), ("BIGARRAY_MAX_MAPPINGS", "-1")]
     {
-        let output = child("confused", &[(name, value)]);
-        assert_success(output.status, &output);
+        let output = child_succeeds("confused", &[(name, value)]);
         let message = String::from_utf8(output.stdout).unwrap();
         assert!(message.contains(name) && message.contains(value), "{message}");
     }

@@ -1,4 +1,4 @@
-//! Arrays put into a database in a line.
+//! Stores an array in one line.
 
 use bigarray::ndarray::{ArrayBase, Data, Dimension};
 use bigarray::{BigArrayMut, Element, Transaction};

@@ -39,7 +39,7 @@ impl Ballast {
 
     fn add(&mut self, mappings: usize) -> Result<(), Errno> {
         let len = NonZeroUsize::new(mappings * PAGE).unwrap();
-        // SAFETY: a new mapping, of which nobody else knows.
+        // SAFETY: a new mapping, which no other code knows.
         let at = unsafe { mmap_anonymous(None, len, ProtFlags::PROT_NONE, MapFlags::MAP_PRIVATE) }?;
         self.0.push((at, len.get()));
         // The first page is left as it is: whatever comes to lie before it may be read.
@@ -54,7 +54,7 @@ impl Ballast {
 impl Drop for Ballast {
     fn drop(&mut self) {
         for &(at, len) in &self.0 {
-            // SAFETY: its own, and nobody has a reference into it.
+            // SAFETY: its own, and no reference points into it.
             unsafe { munmap(at, len) }.unwrap();
         }
     }

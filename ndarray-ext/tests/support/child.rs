@@ -34,14 +34,14 @@ pub(crate) fn role() -> Option<String> {
 
 /// Starts `test` in another process, in `role`.
 pub(crate) fn command(test: &str, role: &str) -> Command {
-    // By this name a user can start it who may not look into the directory it lies in.
+    // By this name a user without access to its directory can start it too.
     let mut command = Command::new("/proc/self/exe");
     command.args([test, "--exact", "--nocapture", "--test-threads=1"]).env(ROLE, role);
     command
 }
 
-/// Whether this is the process to do the test's work. If it is not, one is started, as `prepare` says, and awaited; what
-/// it says is printed.
+/// Whether this process has `test` to itself. If not, starts one that has, made as `prepare` says, waits for it, and
+/// prints its lines: for tests that count or limit what a whole process has.
 pub(crate) fn alone(test: &str, prepare: impl FnOnce(&mut Command)) -> bool {
     if role().is_some() {
         return true;
@@ -59,7 +59,7 @@ pub(crate) fn say(line: impl std::fmt::Display) {
     out.flush().unwrap();
 }
 
-/// Hears what the parent says; ends the process when there is no parent any more.
+/// The next line of the parent. Ends the process once there is no parent any more.
 pub(crate) fn hear() -> String {
     let mut line = String::new();
     if std::io::stdin().read_line(&mut line).unwrap() == 0 {
@@ -101,7 +101,7 @@ impl Child {
         }
     }
 
-    /// What the child has said and nobody heard yet.
+    /// Lines of the child that were not taken yet.
     pub(crate) fn heard(&mut self) -> Vec<String> {
         self.lines.try_iter().collect()
     }

@@ -1,4 +1,4 @@
-//! Arrays of which nothing is in memory yet, and what looking at them costs.
+//! Arrays of which nothing is in memory, and what reading them costs.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -15,7 +15,7 @@ use super::{Faults, PAGE, TestDb, copies, faults};
 /// What may be read of the index for a look at an array: a few of its pages.
 const INDEX: u64 = 128 << 10;
 
-/// How long pages may take to leave the page cache, before they count as held there by somebody.
+/// How long pages may take to leave the page cache, before they count as held there.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A database and the means to look at its arrays without any of it in memory. To be used in a process of its own, since
@@ -69,7 +69,7 @@ impl Cold {
         a.advise(access);
         look(&a);
         drop(a);
-        // Ends those who read ahead.
+        // Ends reads ahead that still run.
         self.db.close();
         let read = bytes_read() - before;
         self.db.reopen();
@@ -111,7 +111,7 @@ impl Place {
     }
 
     /// Bytes that are read at most to look at it under [`Access::Random`], unless blocks are copied: those are whole
-    /// ones, and the kernel reads ahead of who reads them.
+    /// ones, and the kernel reads ahead of a reader.
     pub(crate) fn most_bytes(&self) -> u64 {
         (self.pages.len() * PAGE) as u64 + INDEX
     }

@@ -1,4 +1,4 @@
-//! What comes from the disk: bytes read, and the kernel's page cache; a disk that is soon full.
+//! Bytes read from the disk, the kernel's page cache, and a disk of limited size.
 
 use std::fs::{self, File};
 use std::num::NonZeroUsize;
@@ -14,7 +14,7 @@ use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap, munmap};
 
 use super::PAGE;
 
-/// Has the kernel forget the files of the directory, as far as nobody maps them.
+/// Makes the kernel drop the cached pages of the files in the directory, but for mapped ones.
 pub(crate) fn drop_page_cache(dir: &Path) {
     for entry in fs::read_dir(dir).unwrap() {
         forget(&File::open(entry.unwrap().path()).unwrap());

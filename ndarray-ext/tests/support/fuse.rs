@@ -1,5 +1,5 @@
-//! A file system of one file, served by a thread of the test: opened as `direct_io`, so that the kernel stores what is
-//! read straight into the pages of whoever reads, and answered as slowly as the test likes.
+//! A file system of one file, served by a thread of the test. Opened as `direct_io`: the kernel stores what is read
+//! straight into the pages of the reader. Answers are as slow as the test likes.
 
 use std::fs::File;
 use std::io::{Read, Write};

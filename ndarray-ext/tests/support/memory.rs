@@ -1,4 +1,4 @@
-//! How much memory of its own this process has, looked at all the time.
+//! How much memory of its own this process has, sampled all the time.
 
 use std::fs;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Same-page merging (KSM), turned on for a while.
+//! Same-page merging (KSM), turned on for the length of a test.
 
 use std::fs;
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -1,7 +1,7 @@
-//! What the end-to-end tests share: databases that are checked when a test is over, second processes, and what kind of
-//! memory the tests run on.
+//! What the end-to-end tests share: databases that are checked at the end of a test, second processes, and which faults
+//! this process receives.
 
-// Every test file is a crate of its own and uses its own part of this.
+// Each test binary uses its own part of this.
 #![allow(dead_code)]
 
 pub(crate) mod arrays;

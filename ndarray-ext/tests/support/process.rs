@@ -1,4 +1,4 @@
-//! What the kernel says of this process's memory.
+//! What the kernel tells about the memory of this process.
 
 use std::fs;
 

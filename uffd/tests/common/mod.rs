@@ -14,8 +14,6 @@ use bigarray_core::memory::{Faults, Job, Memory, Residency, Span};
 use bigarray_core::store::DataFile;
 use bigarray_core::{PAGE, Result};
 use bigarray_uffd::{MemoryOptions, Pagemap, UffdMemory, Userfaultfd};
-use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Metadata, Subscriber};
 
 pub(crate) const BLOCK: usize = 64 << 10;
 pub(crate) const MIB: usize = 1 << 20;
@@ -245,6 +243,14 @@ pub(crate) fn child(role: &str, environment: &[(&str, &str)]) -> Output {
         .unwrap()
 }
 
+/// The same, where the other process must succeed.
+#[track_caller]
+pub(crate) fn child_succeeds(role: &str, environment: &[(&str, &str)]) -> Output {
+    let output = child(role, environment);
+    assert!(output.status.success(), "{output:?}");
+    output
+}
+
 /// The mappings that lie in `range`, by lines of `/proc/self/maps`.
 pub(crate) fn mappings_in(span: &dyn Span, range: Range<usize>) -> usize {
     let base = span.base().as_ptr() as usize;
@@ -271,27 +277,4 @@ pub(crate) fn eventually(what: &str, condition: impl Fn() -> bool) {
 pub(crate) fn skip(why: &str) {
     println!("SKIPPED: {why}");
     assert!(std::env::var_os("BIGARRAY_TEST_NO_SKIP").is_none(), "may not be skipped here: {why}");
-}
-
-/// Remembers the level of each event and the thread it came from.
-#[derive(Clone, Default)]
-pub(crate) struct Recorder(pub(crate) Arc<Mutex<Vec<Recorded>>>);
-
-pub(crate) type Recorded = (tracing::Level, Option<String>);
-
-impl Subscriber for Recorder {
-    fn enabled(&self, _: &Metadata<'_>) -> bool {
-        true
-    }
-    fn new_span(&self, _: &Attributes<'_>) -> Id {
-        Id::from_u64(1)
-    }
-    fn record(&self, _: &Id, _: &Record<'_>) {}
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-    fn event(&self, event: &Event<'_>) {
-        let thread = std::thread::current().name().map(str::to_owned);
-        self.0.lock().unwrap().push((*event.metadata().level(), thread));
-    }
-    fn enter(&self, _: &Id) {}
-    fn exit(&self, _: &Id) {}
 }

@@ -1,0 +1,75 @@
+//! Collects events of `tracing`.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Level, Metadata, Subscriber};
+
+/// A subscriber that keeps each event, for a test to look at. Clones keep the same list.
+#[derive(Clone, Default)]
+pub struct EventLog(Arc<Mutex<Vec<LoggedEvent>>>);
+
+/// One event of an [`EventLog`].
+#[derive(Clone, Debug)]
+pub struct LoggedEvent {
+    /// How grave it is.
+    pub level: Level,
+    /// The name of the thread that emitted it.
+    pub thread: Option<String>,
+    /// Its text.
+    pub message: String,
+}
+
+impl EventLog {
+    /// The events so far.
+    pub fn events(&self) -> Vec<LoggedEvent> {
+        self.list().clone()
+    }
+
+    /// Whether the message of one event contains each of `parts`.
+    pub fn has(&self, parts: &[&str]) -> bool {
+        self.list().iter().any(|event| parts.iter().all(|part| event.message.contains(part)))
+    }
+
+    fn list(&self) -> MutexGuard<'_, Vec<LoggedEvent>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Subscriber for EventLog {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        let mut message = Message::default();
+        event.record(&mut message);
+        let thread = std::thread::current().name().map(str::to_owned);
+        self.list().push(LoggedEvent { level: *event.metadata().level(), thread, message: message.0 });
+    }
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
+/// The field `message` of an event.
+#[derive(Default)]
+struct Message(String);
+
+impl Visit for Message {
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        if field.name() == "message" {
+            self.0 = format!("{value:?}");
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! Attributes: JSON values beside an array.
+
+use bigarray::serde_json::{Value, json};
+use ndarray::{Ix1, array};
+
+use crate::support::TestDb;
+use crate::support::arrays::{says, store};
+
+#[test]
+fn attributes_round_trip_and_follow_the_array() {
+    let mut db = TestDb::new();
+    let values = [
+        ("units", json!("°C")),
+        ("scale", json!(0.01)),
+        ("null", Value::Null),
+        ("nested", json!({"a": [1, 2, {"b": true}], "ä\n": -7})),
+        ("large", json!("x".repeat(10_000))),
+    ];
+    db.commit(|t| {
+        let mut a = store(t, "sst", &array![1.0, 2.0]);
+        assert!(a.attrs().is_empty());
+        for (key, value) in &values {
+            a.set_attr(key, value.clone()).unwrap();
+        }
+        assert_eq!(a.attrs()["units"], json!("°C"));
+    });
+    db.commit(|t| t.rename("sst", "temperature").unwrap());
+    db.reopen();
+    let a = db.array::<f64, Ix1>("temperature").unwrap();
+    assert_eq!(a.attrs().len(), values.len());
+    for (key, value) in &values {
+        assert_eq!(a.attrs()[*key], *value);
+    }
+    db.commit(|t| {
+        let mut a = t.array::<f64, Ix1>("temperature").unwrap();
+        a.set_attr("units", json!("K")).unwrap();
+        assert_eq!((&a.attrs()["units"], &a.attrs()["scale"]), (&json!("K"), &json!(0.01)));
+    });
+    assert_eq!(a.attrs()["units"], json!("°C")); // a snapshot's are its own
+    assert_eq!(db.array::<f64, Ix1>("temperature").unwrap().attrs()["units"], json!("K"));
+}
+
+#[test]
+fn attributes_set_in_a_closed_array_are_seen_when_it_is_opened_again() {
+    let db = TestDb::new();
+    db.commit(|t| {
+        store(t, "A", &array![1u8]).set_attr("x", json!(1)).unwrap();
+        let mut a = t.array::<u8, Ix1>("A").unwrap();
+        assert_eq!(a.attrs()["x"], json!(1));
+        a.set_attr("x", json!(2)).unwrap();
+    });
+    assert_eq!(db.array::<u8, Ix1>("A").unwrap().attrs()["x"], json!(2));
+}
+
+#[test]
+fn abort_discards_attributes() {
+    let db = TestDb::new();
+    db.commit(|t| store(t, "A", &array![1u8]).set_attr("x", json!(1)).unwrap());
+    let t = db.begin().unwrap();
+    t.array::<u8, Ix1>("A").unwrap().set_attr("x", json!(2)).unwrap();
+    t.abort();
+    assert_eq!(db.array::<u8, Ix1>("A").unwrap().attrs()["x"], json!(1));
+}
+
+#[test]
+fn only_the_same_attribute_conflicts() {
+    let db = TestDb::new();
+    db.commit(|t| drop(store(t, "A", &array![1u8, 2])));
+    let set = |key: &str, value: i32| {
+        let t = db.begin().unwrap();
+        t.array::<u8, Ix1>("A").unwrap().set_attr(key, json!(value)).unwrap();
+        t
+    };
+    let (x, y, again) = (set("x", 1), set("y", 2), set("x", 3));
+    let data = db.begin().unwrap();
+    data.array::<u8, Ix1>("A").unwrap().view_mut()[0] = 9;
+    x.commit().unwrap();
+    y.commit().unwrap();
+    data.commit().unwrap();
+    let error = again.commit().unwrap_err();
+    assert!(error.is_conflict());
+    says(&error, &["\"A\"", "\"x\""]);
+    let a = db.array::<u8, Ix1>("A").unwrap();
+    assert_eq!((&a.attrs()["x"], &a.attrs()["y"], a.view()[0]), (&json!(1), &json!(2), 9));
+}
+
+#[test]
+fn keys_that_cannot_be_stored_are_refused() {
+    let db = TestDb::new();
+    db.commit(|t| {
+        let mut a = store(t, "A", &array![1u8]);
+        for key in ["", "a\0b", "a\nb", &"k".repeat(256)] {
+            let error = a.set_attr(key, json!(1)).unwrap_err();
+            assert!(error.is_invalid());
+            says(&error, &["\"A\""]);
+        }
+        a.set_attr(&"k".repeat(255), json!(1)).unwrap();
+        assert_eq!(a.attrs().len(), 1);
+    });
+    assert_eq!(db.array::<u8, Ix1>("A").unwrap().attrs().len(), 1);
+}

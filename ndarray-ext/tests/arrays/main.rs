@@ -1,0 +1,15 @@
+//! Arrays: element types, shapes, growth, windows, ownership, attributes, and refused arguments.
+
+mod attributes;
+mod bad_arguments;
+mod element_types;
+mod growth;
+mod interop;
+mod last_block;
+mod ownership;
+mod refused;
+mod windows;
+mod zero_size;
+
+#[path = "../support/mod.rs"]
+mod support;

@@ -1,0 +1,18 @@
+//! How blocks are loaded, evicted and spilled.
+//!
+//! A test that counts what a whole process has (memory, mappings, bytes read), limits it, or installs a signal handler
+//! runs in a process of its own: see `support::child::alone`.
+
+mod access_hints;
+mod concurrent_faults;
+mod mapping_limit;
+mod memory_budget;
+mod merged_pages;
+mod pinned_pages;
+mod planes;
+mod signal_handlers;
+mod system_calls;
+mod threads;
+
+#[path = "../support/mod.rs"]
+mod support;
