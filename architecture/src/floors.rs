@@ -36,7 +36,7 @@ pub const HOUSES: &[House] = &[
         dir: "core-testing",
         uses: &["core"],
         floors: &[
-            &["adapter", "mem_file", "rng"],
+            &["adapter", "events", "mem_file", "rng"],
             &["edit", "gate", "mem_store", "sim"],
             &["memory_suite", "store_suite"],
         ],

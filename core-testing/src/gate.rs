@@ -1,4 +1,4 @@
-//! A store whose reads are as slow as a test wants them.
+//! A store whose reads are as slow as a test demands.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -83,7 +83,7 @@ impl Watch for Gate {
                 state.most = state.most.max(state.under_way);
                 state.is_open |= state.under_way >= self.opens_at;
             });
-            // Who waits in vain goes on at last: that it did shows in `most_reads`.
+            // A read that waits in vain goes on at last, which `most_reads` shows.
             drop(self.wait_while(|state| !state.is_open));
             self.change(|state| state.under_way -= 1);
         }

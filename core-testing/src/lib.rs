@@ -1,6 +1,6 @@
 #![forbid(unsafe_code)]
-//! Fakes of the two traits, so that pager and transactions run without a kernel and without a disk, and the suites
-//! that hold every implementation to the contracts.
+//! What the tests of all crates share: fakes of core's two traits, so that pager and transactions run without a kernel
+//! and without a disk, and the suites that hold every implementation to the contracts.
 //!
 //! | what | for |
 //! |---|---|

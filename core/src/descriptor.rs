@@ -102,8 +102,10 @@ impl Descriptor {
             _ => Err(Error::new(
                 ErrorKind::TooLarge,
                 format!(
-                    "array {name:?}: shape {:?} with elements of {} bytes is more than an address can count (2^63 - 1)",
-                    self.shape, self.item_size
+                    "array {name:?}: shape {:?} of {}-byte elements is more than the {} bytes an array can have",
+                    self.shape,
+                    self.item_size,
+                    isize::MAX
                 ),
             )),
         }

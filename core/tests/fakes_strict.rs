@@ -53,7 +53,7 @@ struct World {
 impl World {
     fn new(options: SimOptions, missing: impl Fn(&dyn Span, usize) -> Option<Job> + Send + Sync + 'static) -> World {
         let file: Arc<dyn DataFile> = Arc::new(MemFile::new(file_bytes()));
-        // One thread: nobody else could wake it.
+        // One thread: no other could wake it.
         let memory = SimMemory::with(file.clone(), SimOptions { patience: Duration::ZERO, ..options });
         let reserved = memory.reserve(LEN, Residency::Lazy).expect("addresses");
         let span = memory.span_at(reserved.base());
@@ -169,7 +169,7 @@ fn zero_memory_and_copied_pages_are_not_write_protected_at_once() {
 }
 
 #[test]
-fn a_protected_page_that_nobody_lets_go_is_a_deadlock_for_its_writer() {
+fn a_protected_page_that_is_never_released_is_a_deadlock_for_its_writer() {
     let world = World::new(SimOptions::default(), |_, _| None);
     let span = world.span();
     span.zero(0..2 * PAGE).expect("zero");
@@ -226,12 +226,12 @@ fn a_page_that_is_installed_but_not_woken_is_a_deadlock() {
 }
 
 #[test]
-fn whoever_receives_faults_may_not_touch_memory_and_a_job_may_not_wait_for_it() {
+fn the_receiver_of_faults_may_not_touch_memory_and_a_job_may_not_wait_for_it() {
     let world = World::new(SimOptions::default(), |span, _| {
         span.with_bytes(0..1, &mut |_| Ok(())).expect("never returns");
         None
     });
-    refused("who receives faults touches", || world.span.load(0..1));
+    refused("the thread that receives faults touches", || world.span.load(0..1));
     // A job holds on to what it works for.
     let slot: Arc<OnceLock<Weak<SimSpan>>> = Arc::default();
     let inner = slot.clone();

@@ -1,4 +1,4 @@
-//! W45: loads that wait for storage wait side by side, and hold up nobody who does not need them.
+//! Loads that wait for storage wait side by side, and delay only the threads that need them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -153,7 +153,7 @@ fn what_stands_in_a_queue_keeps_no_state() {
 }
 
 #[test]
-fn who_lets_go_of_a_state_waits_for_the_loads_of_it_that_run() {
+fn releasing_a_state_waits_for_its_running_loads() {
     let world = World::read_ahead();
     let snapshot = world.engine.snapshot().unwrap();
     let reader = world.engine.reader(&snapshot, "0").unwrap();

@@ -87,7 +87,7 @@ fn what_others_committed_meanwhile_shows_too() {
 
 /// The span that showed the commit idles, and is right for no older state.
 #[test]
-fn who_began_before_the_commit_and_looks_after_it_sees_the_old_state() {
+fn a_reader_that_began_before_the_commit_sees_the_old_state_after_it() {
     let world = world();
     let snapshot = world.engine.snapshot().unwrap();
     let transaction = world.engine.begin().unwrap();

@@ -206,7 +206,7 @@ impl World {
                     model = then;
                 }
             }
-            // Somebody else commits in between, or not.
+            // Another transaction commits in between, or none does.
             let other = self.rng.one_in(3).then(|| self.other());
             match self.rng.below(4) {
                 0 => transaction.abort(),

@@ -282,9 +282,9 @@ fn what_was_written_where_the_array_ended_for_a_while_is_there_after_a_rollback(
     }
 }
 
-/// Zero memory costs a reader nothing; a transaction that then has his span must be charged with what it writes there.
+/// Zero memory costs a reader nothing. A transaction that gets the reader's span is charged for what it writes there.
 #[test]
-fn holes_that_somebody_read_before_count_in_the_budget_of_who_writes_to_them() {
+fn holes_read_before_count_in_the_budget_once_they_are_written() {
     let world = World::within(within(2));
     let transaction = world.engine.begin().unwrap();
     drop(transaction.create("b", array_of(20)).unwrap());
@@ -332,7 +332,7 @@ impl Watch for Panicking {
 }
 
 #[test]
-fn a_panic_while_a_block_gives_way_fails_the_commit_and_nobody_waits_for_ever() {
+fn a_panic_while_a_block_is_spilled_fails_the_commit_and_no_thread_waits_for_ever() {
     let store = MemStore::new();
     let memory = SimMemory::new(store.file());
     let store = Arc::new(Adapter::wrap(store, Panicking));
@@ -350,7 +350,7 @@ fn a_panic_while_a_block_gives_way_fails_the_commit_and_nobody_waits_for_ever() 
 }
 
 #[test]
-fn a_new_array_beyond_the_budget_gives_way_where_system_calls_cannot_wait() {
+fn a_new_array_beyond_the_budget_is_spilled_where_system_calls_cannot_wait() {
     let options = SimOptions { delivers_kernel_faults: false, ..SimOptions::default() };
     let world = World::of(options, within(2), |_, _| ());
     let transaction = world.engine.begin().unwrap();

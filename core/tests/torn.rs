@@ -21,7 +21,7 @@ fn load(world: &World, reader: &Reader, at: usize) -> Result<Vec<u8>, Signal> {
 }
 
 #[test]
-fn a_block_torn_by_a_failure_ends_whoever_touches_it_and_no_other() {
+fn a_block_torn_by_a_failure_ends_its_accesses_and_no_others() {
     let world = world();
     let reader = world.reader();
     // Zero memory before the page goes well, the page itself does not.

@@ -240,7 +240,7 @@ fn refer_to_pages(pager: &Pager, done: &AtomicBool) {
     }
 }
 
-/// Has the kernel migrate pages, whoever uses them, until it is dropped; where this process may not, nothing is.
+/// Makes the kernel migrate pages in use, until it is dropped. Does nothing where this process may not.
 struct Compaction(Arc<AtomicBool>);
 
 impl Compaction {

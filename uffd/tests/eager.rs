@@ -54,7 +54,7 @@ fn copied_bytes_count_as_file_pages_until_they_are_written() {
         assert_eq!(bytes(&*span, BLOCK - 2..BLOCK + 2), [content(BLOCK - 2), 0, 0, content(BLOCK + 1)]);
         let pages = BLOCK / PAGE;
         assert_eq!(written(&*span, WrittenTo::Mapped), [(pages - 1) * PAGE..(pages + 1) * PAGE]);
-        // Nothing is protected and nobody waits.
+        // Nothing is protected and no thread waits.
         span.unprotect(0..BLOCK).unwrap();
         span.wake(0..BLOCK);
     }

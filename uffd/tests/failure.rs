@@ -86,7 +86,7 @@ fn an_access_to_poisoned_pages_ends_the_process_with_sigbus_and_says_why() {
     if is_child("lazy") {
         let _dog = watchdog();
         let fake = Fake::new(&*memory(Userfaultfd::Auto), 2 * MIB, How::Poison);
-        // Whoever formats an element into standard error holds its lock while the page is loaded.
+        // Formatting an element into standard error holds its lock while the page is loaded.
         let _lock = std::io::stderr().lock();
         println!("read {}", fake.read(0));
         return;

@@ -409,7 +409,7 @@ fn room_for_mappings_ends_at_the_limit_and_comes_back() {
     assert!(memory.has_room_for_mappings(100));
 }
 
-/// Who counted while a span went held its mappings against all others from then on.
+/// A count taken while a span went away charged its mappings to all others from then on.
 #[test]
 fn room_for_mappings_comes_back_while_others_count() {
     if !is_alone("room while others count") {

@@ -1,4 +1,4 @@
-//! W45: as many loads wait for storage side by side as there are resolvers.
+//! As many loads wait for storage side by side as there are resolvers.
 
 mod common;
 
@@ -34,7 +34,7 @@ fn most_reads(userfaultfd: Userfaultfd, blocks: usize, opens_at: usize) -> Optio
     let edit = (0..blocks as u64).fold(edit, |edit, n| edit.page(&*base, n, 0, n));
     Edit::commit(&store, &*base, &[edit]).unwrap();
     let store = Arc::new(Gated::new(store, opens_at));
-    // Who copies reads each block.
+    // Copying reads each block.
     let engine = Engine::new(store.clone(), memory, EngineOptions { copy: true, ..EngineOptions::default() });
     let reader = engine.reader(&engine.snapshot().unwrap(), "a").unwrap();
     std::thread::scope(|scope| {

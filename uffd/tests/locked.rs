@@ -35,7 +35,7 @@ fn everything_works(memory: &Arc<UffdMemory>) {
     fake.load(2, &How::Zero);
     assert_eq!(fake.bytes(0..2 * BLOCK), contents(0..2 * BLOCK));
     assert_eq!(fake.bytes(2 * BLOCK..3 * BLOCK), [0; BLOCK]);
-    // Nobody touched block 3: nothing may have filled it.
+    // Block 3 had no access: nothing may have filled it.
     assert_eq!(fake.missing.load(Ordering::SeqCst), 1);
     let mut found = Vec::new();
     fake.span.written(BLOCK..2 * BLOCK, WrittenTo::Mapped, &mut found).unwrap();
@@ -234,7 +234,7 @@ fn can_lock() -> bool {
     false
 }
 
-/// From here on an ordinary user who may lock so many bytes.
+/// From here on an ordinary user that may lock so many bytes.
 fn become_ordinary(memlock: u64) {
     setrlimit(Resource::RLIMIT_MEMLOCK, memlock, memlock).unwrap();
     setuid(Uid::from_raw(65534)).unwrap();

@@ -10,7 +10,7 @@ use nix::libc;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::{Uid, setuid};
 
-/// A user whom no other test makes processes for.
+/// A user of no other test's processes.
 const ALONE: u32 = 61_234;
 
 fn new() -> bigarray_core::Result<std::sync::Arc<UffdMemory>> {

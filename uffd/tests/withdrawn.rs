@@ -1,4 +1,4 @@
-//! Spans that show nothing are withdrawn, whoever waits in them: the kernel itself, which reads memory of the process.
+//! Spans that show nothing are withdrawn while a thread waits in them: the kernel, which reads memory of the process.
 
 mod common;
 

@@ -22,7 +22,7 @@ enum State {
     Missing,
     Zero,
     Copied,
-    /// Its writers wait, and so does who touches what is not there of zero memory. Whether it was copied.
+    /// Its writers wait, and so does each access to a missing page of zero memory. Whether it was copied.
     Protected(bool),
 }
 
@@ -62,12 +62,12 @@ impl Pager {
     /// A counter; the span lives as long as the pager.
     fn counter(&self, at: usize) -> &AtomicU64 {
         assert!(at.is_multiple_of(8) && at < self.span.size_bytes());
-        // SAFETY: the address is the span's and aligned; whoever uses it as anything but a counter does so while no
-        // write can happen.
+        // SAFETY: the address is the span's and aligned; its uses other than as a counter happen
+        // while no write can happen.
         unsafe { AtomicU64::from_ptr(self.span.base().as_ptr().add(at).cast()) }
     }
 
-    /// Guards a block that is there, without keeping the lock, as who has much to write out would.
+    /// Guards a block that is there, without keeping the lock, as a pager with much to write would.
     fn write_protect(&self, block: usize) -> bool {
         let mut table = self.table();
         let copied = match table.state[block] {
@@ -269,7 +269,7 @@ fn stress(memory: &dyn Memory, len: usize, block: usize, evictions: usize, calls
     }
 }
 
-/// Reads pages of a file into pages that nobody else uses, by `read`, and looks at them at once and in the end.
+/// Reads pages of a file, by `read`, into pages of no other use, and checks them at once and in the end.
 fn read_files(pager: &Pager, done: &AtomicBool, at_random: impl Fn(&mut Rng) -> usize) {
     const PAGES: usize = 64;
     let file = tempfile::tempfile().unwrap();
@@ -278,7 +278,7 @@ fn read_files(pager: &Pager, done: &AtomicBool, at_random: impl Fn(&mut Rng) -> 
     let mut last = HashMap::new();
     while !done.load(Ordering::Relaxed) {
         let (at, page) = (at_random(&mut rng), rng.below(PAGES));
-        // SAFETY: the page is the span's, and only this thread uses it, beside the pager while nobody can write.
+        // SAFETY: the page is the span's, and only this thread uses it, beside the pager while no thread can write.
         let to = unsafe { std::slice::from_raw_parts_mut(pager.span.base().as_ptr().add(at), PAGE) };
         file.read_exact_at(to, (page * PAGE) as u64).unwrap();
         assert!(to == contents(page * PAGE..(page + 1) * PAGE), "what was just read into {at}");
@@ -455,7 +455,7 @@ fn at_the_limit_of_mappings_a_block_that_cannot_be_write_protected_is_as_it_was(
             });
         let (block, error) = refused.unwrap();
         assert!(error.is_too_large() && error.to_string().contains("vm.max_map_count"), "{error}");
-        // Nobody is told of it: a page that was never touched, and one that is written to again.
+        // No fault is delivered: neither for a page without an access so far, nor for one written to again.
         pager.table().state[block] = State::Protected(false);
         for at in [pager.range(block).start, pager.range(block).end - 8, pager.range(block).start] {
             pager.counter(at).fetch_add(1, Ordering::Relaxed);

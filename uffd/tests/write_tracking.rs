@@ -77,7 +77,7 @@ fn a_kernel_that_can_track_writes_does_so_in_lazy_spans_with_pagemap_scan_only()
     }
 }
 
-/// The kernel marks them as protected where they were; read again or not, nobody wrote to them.
+/// The kernel marks their places as protected. Read again or not, they were not written.
 #[test]
 fn pages_that_the_system_takes_back_are_not_reported() {
     let _dog = watchdog();
@@ -124,7 +124,7 @@ fn a_system_call_that_writes_to_a_tracked_view_is_seen() {
 /// `read(2)` from `file` into the span.
 fn read_into(mut file: &File, span: &dyn Span, range: Range<usize>) {
     use std::io::Read;
-    // SAFETY: within the span, which nobody else uses.
+    // SAFETY: within the span, which no other code uses.
     let view = unsafe { std::slice::from_raw_parts_mut(span.base().as_ptr().add(range.start), range.len()) };
     file.read_exact(view).unwrap();
 }

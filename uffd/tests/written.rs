@@ -77,7 +77,7 @@ fn runs_are_merged_ascending_clipped_and_appended() {
 }
 
 #[test]
-fn terabytes_that_nobody_touched_take_no_time() {
+fn untouched_terabytes_take_no_time() {
     let memory = memory(Userfaultfd::Auto);
     if !memory.describe().contains("PAGEMAP_SCAN") {
         return;

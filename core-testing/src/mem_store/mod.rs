@@ -25,7 +25,7 @@ use super::MemFile;
 
 /// A [`Store`] in memory that is as unkind as the contract allows: a page that no living snapshot refers to is
 /// overwritten with garbage at once and given out again first, so a reader that outstays its snapshot sees it. So is what
-/// was spilled, once nobody holds its place, or its transaction is over.
+/// was spilled, once its slot is released, or its transaction is over.
 ///
 /// It has every codec: blocks of an array with one that are written whole are [`Origin::Produced`](bigarray_core::store::Origin::Produced), whatever the codec.
 ///

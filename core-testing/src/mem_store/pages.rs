@@ -1,5 +1,5 @@
-//! Pages of the data file: given out anew as soon as no living snapshot refers to them, and scribbled over at once, so
-//! that whoever still reads them notices.
+//! Pages of the data file. A page is overwritten with garbage and free as soon as no living snapshot refers to it, so
+//! that a late reader notices.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -16,7 +16,7 @@ const SCRIBBLE: u8 = 0xdb;
 pub(super) struct Pages {
     in_file: u64,
     free: BTreeSet<u64>,
-    /// Spilled pages, and whose they are.
+    /// Spilled pages, and the areas they belong to.
     spilled: BTreeMap<u64, SpillAreaId>,
     /// Pages that no state from that version on refers to.
     freed: Vec<(Version, Vec<u64>)>,
@@ -59,7 +59,7 @@ impl Pages {
         self.spilled.extend(pages.map(|page| (page, area)));
     }
 
-    /// Nobody refers any more to those of `pages` that `area` still holds.
+    /// Frees those of `pages` that `area` still holds: no slot refers to them any more.
     pub(super) fn let_go_some(&mut self, file: &MemFile, area: SpillAreaId, pages: impl Iterator<Item = u64>) {
         let held: Vec<u64> = pages.filter(|page| self.spilled.get(page) == Some(&area)).collect();
         for page in &held {
@@ -68,7 +68,7 @@ impl Pages {
         self.give_back(file, &held);
     }
 
-    /// `area` is over: `used` of its pages belong to a state now, the others to nobody.
+    /// Ends `area`: `used` of its pages belong to a state now, the others are free.
     pub(super) fn let_go(&mut self, file: &MemFile, area: SpillAreaId, used: &BTreeSet<u64>) {
         for page in used {
             let holder = self.spilled.remove(page);

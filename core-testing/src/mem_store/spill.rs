@@ -90,7 +90,7 @@ pub(super) struct MemSpillSlot {
     id: SpillAreaId,
     first_page: u32,
     at: Vec<PageAt>,
-    /// What was written: where that is not found any more, the slot is somebody else's.
+    /// The bytes that were written. Where others are found, the slot was given to another.
     written: Box<[u8]>,
 }
 
@@ -141,10 +141,10 @@ fn slot_of(pages: &SpilledPages) -> &MemSpillSlot {
     pages.slot.as_any().downcast_ref().expect("a slot of another kind of store")
 }
 
-/// The one whose places `change` refers to.
+/// The spill area that `change` refers to.
 ///
 /// # Panics
-/// If it refers to places of others, or to some without saying whose, or to what its transaction gave away already.
+/// If it refers to slots of another area, to slots without naming an area, or to released ones.
 pub(super) fn spill_area_of(store: &Arc<Inner>, change: &Change<'_>) -> Option<SpillAreaId> {
     let area = change.spill_area.map(|area| {
         let area: &MemSpillArea = area.as_any().downcast_ref().expect("spilled in another kind of store");

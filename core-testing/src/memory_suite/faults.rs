@@ -1,4 +1,4 @@
-//! How faults are delivered, and who waits. In an eager span none ever is: what is read must be right all the same.
+//! How faults are delivered, and which threads wait. In an eager span there are no faults, and reads are right too.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
@@ -163,7 +163,7 @@ pub fn a_thread_waits_until_its_page_is_there(make: MakeMemory<'_>) {
 }
 
 /// Other blocks come meanwhile.
-pub fn a_slow_job_holds_up_nobody_else(make: MakeMemory<'_>) {
+pub fn a_slow_job_delays_no_other_fault(make: MakeMemory<'_>) {
     let fixture = make();
     if !fixture.is_lazy() {
         return;
@@ -192,7 +192,7 @@ pub fn a_slow_job_holds_up_nobody_else(make: MakeMemory<'_>) {
 }
 
 /// Any number of times.
-pub fn waking_nobody_is_harmless(make: MakeMemory<'_>) {
+pub fn a_wake_without_waiters_is_harmless(make: MakeMemory<'_>) {
     let handler = Handler::new(&make(), 2);
     handler.span.wake(0..2 * BLOCK);
     handler.put(0, Content::File(0));

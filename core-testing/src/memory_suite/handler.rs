@@ -37,7 +37,7 @@ pub(super) struct Handler {
 
 #[derive(Default)]
 struct Table {
-    /// What a block holds, in runs of that many pages; zero where nothing is said.
+    /// What to load into a block: runs of pages and their content; zeros for a block that is not listed.
     plan: HashMap<usize, Vec<(usize, Content)>>,
     state: BTreeMap<usize, Loaded>,
     /// Blocks whose writers wait.
@@ -279,7 +279,7 @@ impl Faults for Handler {
         let mut table = self.table();
         table.missing.push(offset);
         match table.state.get(&block) {
-            // A page of zero memory that nobody had touched: it waits for what becomes of the block.
+            // A page of zero memory without an access so far: the access waits until the block is decided.
             Some(Loaded::There) if table.protected_blocks.contains(&block) => {}
             Some(Loaded::There) => {
                 table.stale += 1;
@@ -317,7 +317,7 @@ impl Faults for Handler {
             return;
         }
         if !table.state.contains_key(&block) {
-            // Who waited to write to what is gone by now waits for nothing: it is to find out that it is missing.
+            // A thread that waited to write to a page that is gone by now is woken, and finds the page missing.
             self.span.wake(range_of(block));
             return;
         }

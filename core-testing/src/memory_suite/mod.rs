@@ -94,10 +94,10 @@ macro_rules! memory_suite {
             resident_is_what_was_touched;
             faults: a_fault_names_its_page, what_is_present_does_not_fault, many_threads_load_one_block_once,
             many_threads_load_many_blocks, a_job_is_run, a_thread_waits_until_its_page_is_there,
-            a_slow_job_holds_up_nobody_else, waking_nobody_is_harmless, a_reset_page_is_missing_again;
+            a_slow_job_delays_no_other_fault, a_wake_without_waiters_is_harmless, a_reset_page_is_missing_again;
             write_protect: a_protected_block_is_read_while_its_writers_wait, what_was_never_touched_of_a_protected_block_is_missing,
             written_pages_of_a_protected_block_are_those_written_before, a_block_is_evicted_and_copied_any_number_of_times,
-            nobody_sees_other_bytes_while_blocks_come_and_go, what_is_evicted_comes_back_as_anything,
+            no_thread_sees_other_bytes_while_blocks_are_evicted_and_loaded, what_is_evicted_comes_back_as_anything,
             a_block_taken_out_is_read_where_it_is, an_unprotected_block_is_as_it_was, nothing_is_write_protected_where_no_fault_is_delivered;
             model: any_sequence_of_operations_shows_what_a_model_does;
         }

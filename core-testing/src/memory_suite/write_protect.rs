@@ -39,7 +39,8 @@ fn written_to(make: MakeMemory<'_>, content: Content) -> Option<(Arc<Handler>, V
     Some((handler, bytes))
 }
 
-/// Returns once somebody waits, or nobody will any more. What is wrong is not said before they can go on.
+/// Returns once `waits` holds, or after a time in which it would: a failure is told after the waiting threads can go
+/// on.
 fn until(mut waits: impl FnMut() -> bool) {
     let since = Instant::now();
     while !waits() && since.elapsed() < FOREVER {
@@ -83,7 +84,7 @@ pub fn a_protected_block_is_read_while_its_writers_wait(make: MakeMemory<'_>) {
     }
 }
 
-/// Whoever reads or writes it waits for what becomes of the block.
+/// Reads and writes of it wait until the block is decided.
 pub fn what_was_never_touched_of_a_protected_block_is_missing(make: MakeMemory<'_>) {
     let fixture = make();
     if !fixture.is_lazy() {
@@ -114,7 +115,7 @@ pub fn what_was_never_touched_of_a_protected_block_is_missing(make: MakeMemory<'
     }
 }
 
-/// And, where zero pages that were read look like that, some of these; never one that nobody touched.
+/// Where zero pages that were read look written, some of these too; never a page without an access.
 pub fn written_pages_of_a_protected_block_are_those_written_before(make: MakeMemory<'_>) {
     let fixture = make();
     if !fixture.is_lazy() {
@@ -162,7 +163,7 @@ pub fn a_block_is_evicted_and_copied_any_number_of_times(make: MakeMemory<'_>) {
 }
 
 /// Threads read and write blocks that are protected, let go, evicted and copied all the time.
-pub fn nobody_sees_other_bytes_while_blocks_come_and_go(make: MakeMemory<'_>) {
+pub fn no_thread_sees_other_bytes_while_blocks_are_evicted_and_loaded(make: MakeMemory<'_>) {
     const BLOCKS: usize = 4;
     let fixture = make();
     if !fixture.is_lazy() {
@@ -177,7 +178,7 @@ pub fn nobody_sees_other_bytes_while_blocks_come_and_go(make: MakeMemory<'_>) {
             .map(|n| {
                 let handler = &handler;
                 scope.spawn(move || {
-                    // A page of its own in each block, and in some rounds one that nobody writes to.
+                    // A page of its own in each block, and in some rounds a page without writers.
                     let at = (1 + n) * PAGE;
                     for round in 0..60_u8 {
                         for block in 0..BLOCKS {
@@ -243,7 +244,7 @@ pub fn what_is_evicted_comes_back_as_anything(make: MakeMemory<'_>) {
     }
 }
 
-/// Its bytes are there and nowhere else: whoever touches it waits, and finds them, or what came in their place.
+/// Its bytes are in the hands of the pager alone. An access waits, and finds them or their replacement.
 pub fn a_block_taken_out_is_read_where_it_is(make: MakeMemory<'_>) {
     for content in [Content::Zero, Content::Copied(100)] {
         for put_back in [false, true] {
@@ -290,7 +291,7 @@ pub fn a_block_taken_out_is_read_where_it_is(make: MakeMemory<'_>) {
     }
 }
 
-/// Nobody is told of anything any more, whatever is touched.
+/// Accesses deliver no fault any more.
 pub fn an_unprotected_block_is_as_it_was(make: MakeMemory<'_>) {
     let Some((handler, mut bytes)) = written_to(make, Content::Zero) else { return };
     for round in 0..3 {

@@ -62,7 +62,7 @@ pub fn written_looks_in_its_range_and_appends(make: MakeMemory<'_>) {
     assert!(found.is_empty(), "{found:?}");
 }
 
-/// Nobody compares.
+/// Bytes are not compared.
 pub fn writing_the_same_bytes_is_writing(make: MakeMemory<'_>) {
     let handler = Handler::new(&make(), 1);
     handler.put(0, Content::File(0));

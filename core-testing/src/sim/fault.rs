@@ -12,17 +12,17 @@ use super::SimOp;
 use super::page::Outcome;
 use super::world::{Fault, Shared};
 
-/// One fault in so many is heard of again after it was resolved.
+/// One fault in this many is delivered again after it was resolved.
 const LATE: usize = 6;
 
-/// As whom a thread acts.
+/// The role in which a thread acts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
     /// The program.
     User,
-    /// Who receives faults: touches no span memory.
+    /// Receives faults, and touches no span memory.
     Monitor,
-    /// Who runs jobs: would wait for itself if it faulted.
+    /// Runs jobs. If it faulted it would wait for itself.
     Resolver,
 }
 
@@ -34,7 +34,7 @@ pub(super) fn role() -> Role {
     ROLE.get()
 }
 
-/// Acts in another role until dropped, by a panic too.
+/// Another role of this thread, until dropped, by a panic too.
 struct Acting(Role);
 
 impl Acting {
@@ -49,7 +49,7 @@ impl Drop for Acting {
     }
 }
 
-/// A thread on the list of those who wait, until dropped, by a panic too.
+/// An entry in the list of waiting threads, removed when dropped, by a panic too.
 struct Waiting<'a> {
     shared: &'a Shared,
     ticket: u64,
@@ -62,7 +62,7 @@ impl Drop for Waiting<'_> {
 }
 
 impl Shared {
-    /// Waits until the thread may try again, having told the pager.
+    /// Delivers `fault` to the pager, and waits until the access may be tried again.
     pub(super) fn fault(&self, fault: Fault) {
         assert!(role() != Role::Resolver, "a job of the pager waits for a page: {fault:x?}; it would wait for itself");
         let mut world = self.world();
@@ -76,7 +76,7 @@ impl Shared {
         for fault in stale.iter().chain([&fault]) {
             let mut jobs = self.deliver(fault).into_iter();
             let first = if runs_now { jobs.next() } else { None };
-            // Before the first one, which may take long, so that other threads can run them.
+            // Queued before the first one runs, which may take long: other threads can run them meanwhile.
             self.world().jobs.extend(jobs);
             self.moved.notify_all();
             if let Some(job) = first {
@@ -101,7 +101,7 @@ impl Shared {
             if !world.waiters.iter().any(|waiter| waiter.ticket == ticket) {
                 return;
             }
-            // Nothing to run: another thread is at it, or nobody is.
+            // Nothing to run: another thread runs the job, or none does.
             let since = Instant::now();
             loop {
                 if world.take_woken(ticket) {
@@ -116,14 +116,14 @@ impl Shared {
                         span.table.pages.get(&(fault.offset / PAGE)).map_or("missing", super::page::Page::name)
                     });
                     drop(world);
-                    panic!("deadlock: a thread waits in {fault:x?} and nobody wakes it; the page is {state:?}");
+                    panic!("deadlock: a thread waits in {fault:x?} and no thread wakes it; the page is {state:?}");
                 };
                 world = self.moved.wait_timeout(world, left).unwrap_or_else(PoisonError::into_inner).0;
             }
         }
     }
 
-    /// Tells the pager of a fault. A stale one may be of a span that is gone by now.
+    /// Delivers a fault to the pager. A stale one may be of a span that is gone.
     fn deliver(&self, fault: &Fault) -> Vec<Job> {
         let mut world = self.world();
         let Some(span) = world.spans.get(&fault.base) else { return Vec::new() };

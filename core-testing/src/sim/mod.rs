@@ -1,6 +1,8 @@
 //! A simulated [`Memory`].
 
+mod contract;
 mod fault;
+mod handle;
 mod page;
 mod span;
 mod taken;
@@ -16,13 +18,14 @@ use bigarray_core::Result;
 use bigarray_core::memory::{Memory, Residency, Span};
 use bigarray_core::store::DataFile;
 
-pub use self::span::SimSpan;
-use self::span::{Reserved, refuse_unless};
+use self::contract::refuse_unless;
+pub use self::handle::SimSpan;
+use self::span::Reserved;
 pub use self::user::Signal;
-use self::world::{Shared, World};
+use self::world::Shared;
 
-/// A [`Memory`] whose pages are values: missing, zero, mapped, copied, poisoned. What a program would do by loads and
-/// stores, a test does by [`SimSpan::load`] and [`SimSpan::store`], and every fault on the way goes to the pager as the
+/// A [`Memory`] whose pages are values: missing, zero, mapped, copied, poisoned. [`SimSpan::load`] and
+/// [`SimSpan::store`] stand for the loads and stores of a program. Every fault of theirs goes to the pager as the
 /// kernel's would, except that one seed decides what happens next: whether a job runs now or later, which of several,
 /// whether a stale fault comes after its page is there.
 ///
@@ -48,8 +51,8 @@ pub struct SimOptions {
     pub most_mappings: usize,
     /// Whether `written` also reports zero pages that were only read, as a kernel with huge zero pages may.
     pub reports_read_zero_pages: bool,
-    /// Whether pages are merged with others at any time, as by a system that looks for equal ones: they lose their
-    /// protection, and nobody is told.
+    /// Whether pages are merged with others at any time, as by a kernel that looks for equal ones: they lose their
+    /// protection, unnoticed by the pager.
     pub merges: bool,
     /// Whether pages can be [taken out](bigarray_core::memory::Span::take_out).
     pub moves: bool,
@@ -132,16 +135,17 @@ impl SimMemory {
         SimMemory(Arc::new(Shared::new(file, options)))
     }
 
-    /// The living span whose [`base`](Span::base) that is.
+    /// The living span with this [`base`](Span::base).
     ///
     /// # Panics
     /// If there is none.
     pub fn span_at(&self, base: NonNull<u8>) -> Arc<SimSpan> {
-        let span = self.0.world().spans.get(&base.addr().get()).and_then(|state| state.handle.upgrade());
-        span.unwrap_or_else(|| panic!("no simulated span at {base:p}"))
+        let world = self.0.world();
+        let Some(state) = world.spans.get(&base.addr().get()) else { panic!("no simulated span at {base:p}") };
+        Arc::new(SimSpan { shared: self.0.clone(), base: base.addr().get(), len: state.len })
     }
 
-    /// The living span that has `address`, and its byte that is there.
+    /// The living span that contains `address`, and the byte of the span there.
     ///
     /// # Panics
     /// If there is none.
@@ -149,11 +153,11 @@ impl SimMemory {
         let address = address.addr().get();
         let world = self.0.world();
         let below = world.spans.range(..=address).next_back().filter(|(base, state)| address - *base < state.len);
-        let span = below.and_then(|(base, state)| Some((state.handle.upgrade()?, address - base)));
-        span.unwrap_or_else(|| panic!("no simulated span at {address:#x}"))
+        let Some((&base, state)) = below else { panic!("no simulated span at {address:#x}") };
+        (Arc::new(SimSpan { shared: self.0.clone(), base, len: state.len }), address - base)
     }
 
-    /// Bytes of memory that the process has for itself: copied, or written to.
+    /// Bytes of private memory: copied, or written to.
     pub fn own_bytes(&self) -> usize {
         self.0.world().spans.values().map(|span| span.table.own_pages() * bigarray_core::PAGE).sum()
     }
@@ -222,11 +226,5 @@ impl Memory for SimMemory {
 
     fn has_room_for_mappings(&self, n: usize) -> bool {
         self.0.world().mappings() + n <= self.0.options.most_mappings
-    }
-}
-
-impl World {
-    fn mappings(&self) -> usize {
-        self.spans.values().map(|span| span.table.mappings()).sum()
     }
 }

@@ -1,4 +1,4 @@
-//! What one page of a simulated span holds.
+//! The pages of a simulated span.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -14,18 +14,19 @@ pub(super) type Own = Box<[u8; PAGE]>;
 #[derive(Debug)]
 pub(super) enum Page {
     /// Zero memory; not `installed` where an eager span had it from the start. What is `protected` waits to be written to
-    /// if it was `touched`, else for any access. What is `merged` with another page is protected no more, and nobody was told.
+    /// if it was `touched`, else for any access. A page `merged` with another has lost its protection, unnoticed by the
+    /// pager.
     Zero { installed: bool, own: Option<Own>, touched: bool, protected: bool, merged: bool },
     /// A private mapping of the file: read from it at each access, until a write copies it.
     Mapped { offset: u64, own: Option<Own>, resident: bool, tracked: bool },
-    /// Copied in. What was protected and is `merged` is so no more, and nobody was told.
+    /// Copied in. A page `merged` with another has lost its protection, unnoticed by the pager.
     Copied { bytes: Own, protected: bool, merged: bool, written: bool },
     /// Any access ends the process.
     Poisoned,
 }
 
 impl Page {
-    /// Zero memory that nobody has touched.
+    /// Zero memory without any access so far.
     pub(super) fn zero(installed: bool) -> Page {
         Page::Zero { installed, own: None, touched: false, protected: false, merged: false }
     }
@@ -43,7 +44,7 @@ impl Page {
         matches!(self, Page::Zero { merged: true, .. } | Page::Copied { merged: true, .. })
     }
 
-    /// What it shows of its own; zeros, if nothing.
+    /// Bytes of its own; without any it shows zeros, or the file.
     pub(super) fn own(&self) -> Option<&Own> {
         match self {
             Page::Zero { own, .. } | Page::Mapped { own, .. } => own.as_ref(),
@@ -202,11 +203,18 @@ impl PageTable {
         Outcome::Done
     }
 
+    /// Merges page `n` with another, but for a page that a device uses.
+    pub(super) fn merge(&mut self, n: usize) {
+        if let Some(page) = self.pages.get_mut(&n).filter(|_| !self.pinned.contains(&n)) {
+            page.merge();
+        }
+    }
+
     fn outcome_of_missing(&self, n: usize) -> Outcome {
         if self.withdrawn.iter().any(|run| run.contains(&n)) { Outcome::Bus } else { Outcome::Missing }
     }
 
-    /// Nothing of `pages` is withdrawn any more.
+    /// Ends the withdrawal of `pages`.
     pub(super) fn restore(&mut self, pages: &Range<usize>) {
         let rest = |run: Range<usize>| [run.start..run.end.min(pages.start), run.start.max(pages.end)..run.end];
         self.withdrawn = self.withdrawn.drain(..).flat_map(rest).filter(|run| !run.is_empty()).collect();
@@ -268,7 +276,7 @@ impl Page {
     }
 }
 
-/// Reads what a page shows; a write gives it bytes of its own first.
+/// Reads the bytes of a page. A write gives the page bytes of its own first.
 fn access_private(
     at: usize,
     access: &mut Access<'_>,

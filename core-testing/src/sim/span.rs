@@ -1,47 +1,27 @@
-//! A simulated span: what the pager does to it, and what a program would do with its memory.
+//! A reserved span: the calls of the pager.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 use std::ptr::NonNull;
-use std::sync::{Arc, MutexGuard, Weak};
+use std::sync::{Arc, Weak};
 
 use bigarray_core::memory::{Faults, Residency, Span, TakenOut, WrittenTo};
 use bigarray_core::store::DataFile;
 use bigarray_core::{Error, ErrorKind, PAGE, Result};
 
 use super::SimOp;
+use super::contract::{breaks, refuse_unless};
+use super::handle::SimSpan;
 use super::page::{Access, Page};
 use super::user::pieces;
-use super::world::{Shared, SpanState, World};
+use super::world::{Shared, World};
 
-/// The memory of a span of a [`SimMemory`](super::SimMemory), to be used as a program uses it through its pointer.
-pub struct SimSpan {
-    pub(super) shared: Arc<Shared>,
-    pub(super) base: usize,
-    pub(super) len: usize,
-}
-
-/// The owner of a span; it ends with it.
-pub(super) struct Reserved(Arc<SimSpan>);
-
-/// Ends the test where a rule of the contract is broken.
-#[track_caller]
-pub(super) fn refuse_unless(kept: bool, rule: impl FnOnce() -> String) {
-    if !kept {
-        panic!("the contract of memory is broken: {}", rule());
-    }
-}
-
-/// Ends the test: `op` is not for a page that is what it `is`.
-pub(super) fn breaks(op: SimOp, n: usize, is: &str) -> ! {
-    panic!("the contract of memory is broken: {op:?} of page {n}, which is {is}")
-}
+/// The owner of a span, which ends when this is dropped.
+pub(super) struct Reserved(SimSpan);
 
 impl Reserved {
     pub(super) fn new(shared: &Arc<Shared>, world: &mut World, len: usize, residency: Residency) -> Reserved {
-        let (base, mut state) = world.place(len, residency);
-        let span = Arc::new(SimSpan { shared: shared.clone(), base, len });
-        state.handle = Arc::downgrade(&span);
+        let (base, state) = world.place(len, residency);
+        let span = SimSpan { shared: shared.clone(), base, len };
         world.spans.insert(base, state);
         world.log(base, SimOp::Reserve, 0..len);
         Reserved(span)
@@ -61,110 +41,7 @@ impl Drop for Reserved {
     }
 }
 
-impl SimSpan {
-    /// The world, in which this span lives.
-    pub(super) fn world(&self) -> MutexGuard<'_, World> {
-        let world = self.shared.world();
-        let lives = world.spans.contains_key(&self.base);
-        refuse_unless(lives, || format!("the span at {:#x} is used after it was given back", self.base));
-        world
-    }
-
-    pub(super) fn state<'w>(&self, world: &'w mut World) -> &'w mut SpanState {
-        world.spans.get_mut(&self.base).expect("seen to live when the lock was taken")
-    }
-
-    /// Notes a call, having seen that its range is right.
-    pub(super) fn enter(&self, op: SimOp, range: &Range<usize>) -> MutexGuard<'_, World> {
-        let right = range.start.is_multiple_of(PAGE) && range.end.is_multiple_of(PAGE);
-        refuse_unless(right && range.start <= range.end, || format!("{op:?} of {range:?}: not whole pages"));
-        refuse_unless(range.end <= self.len, || format!("{op:?} of {range:?}: the span has {} bytes", self.len));
-        let mut world = self.world();
-        world.log(self.base, op, range.clone());
-        world
-    }
-
-    /// Puts a page over each missing page of `range`.
-    /// `replaces`: what may be there already.
-    fn install(
-        &self,
-        op: SimOp,
-        range: Range<usize>,
-        replaces: impl Fn(&Page) -> bool,
-        page: impl Fn(usize) -> Page,
-    ) -> Result<()> {
-        let mut world = self.enter(op, &range);
-        let pages = range.start / PAGE..range.end / PAGE;
-        let table = &mut self.state(&mut world).table;
-        for (n, there) in table.pages.range(pages.clone()) {
-            refuse_unless(replaces(there), || {
-                format!("{op:?} of {range:?}: page {n} is not missing, but {}", there.name())
-            });
-        }
-        world.fails(op)?;
-        if matches!(op, SimOp::Map | SimOp::Remap) {
-            let most = self.shared.options.most_mappings;
-            if world.mappings() >= most {
-                return Err(Error::new(ErrorKind::Io, format!("simulated: no more than {most} mappings")));
-            }
-        }
-        let table = &mut self.state(&mut world).table;
-        table.pages.extend(pages.map(|n| (n, page(n * PAGE - range.start))));
-        Ok(())
-    }
-
-    /// Does something to each page of `range`, all of which are there, in a lazy span; or to none, in an eager one and
-    /// where it was ordered to fail.
-    pub(super) fn hold(
-        &self,
-        op: SimOp,
-        range: &Range<usize>,
-        mut each: impl FnMut(usize, &mut Page),
-    ) -> Result<MutexGuard<'_, World>> {
-        let mut world = self.enter(op, range);
-        if self.state(&mut world).table.residency == Residency::Eager {
-            return Err(Error::new(ErrorKind::Unsupported, format!("simulated: {op:?} in an eager span")));
-        }
-        world.fails(op)?;
-        let table = &mut self.state(&mut world).table;
-        for n in range.start / PAGE..range.end / PAGE {
-            match table.pages.get_mut(&n) {
-                Some(page) => each(n, page),
-                None => breaks(op, n, "missing"),
-            }
-        }
-        Ok(world)
-    }
-
-    /// Makes every page of `range` what it was at first, and gives what it was.
-    pub(super) fn take_away(&self, world: &mut World, range: &Range<usize>) -> BTreeMap<usize, Page> {
-        let table = &mut self.state(world).table;
-        let mut behind = table.pages.split_off(&(range.start / PAGE));
-        table.pages.append(&mut behind.split_off(&(range.end / PAGE)));
-        table.pinned.retain(|n| !(range.start / PAGE..range.end / PAGE).contains(n));
-        behind
-    }
-
-    /// The same for the first half of it, where the system stopped.
-    fn take_half_away(&self, world: &mut World, range: &Range<usize>) {
-        let half = (range.start / PAGE).midpoint(range.end / PAGE) * PAGE;
-        drop(self.take_away(world, &(range.start..half)));
-    }
-
-    fn check_file(&self, file: &Arc<dyn DataFile>, offset: u64) {
-        let known = std::ptr::addr_eq(Arc::as_ptr(file), Arc::as_ptr(&self.shared.file));
-        refuse_unless(known, || "map of a file that this memory was not made with".to_owned());
-        refuse_unless(offset.is_multiple_of(PAGE as u64), || format!("map from byte {offset}: not a page's start"));
-    }
-
-    fn wake_up(&self, mut world: MutexGuard<'_, World>, range: &Range<usize>) {
-        world.wake(self.base, range);
-        drop(world);
-        self.shared.moved.notify_all();
-    }
-}
-
-/// A page of the file, as it comes.
+/// A mapped page without any access so far.
 fn mapped(offset: u64) -> Page {
     Page::Mapped { offset, own: None, resident: false, tracked: false }
 }
@@ -251,7 +128,7 @@ impl Span for Reserved {
         let mut world = self.0.enter(SimOp::Withdraw, &range);
         world.fails(SimOp::Withdraw)?;
         let pages = range.start / PAGE..range.end / PAGE;
-        // Nothing is listed for it: it may be gigabytes, of a span that nobody looks at.
+        // One entry for the whole range, which may be gigabytes of a span out of use.
         let table = &mut self.0.state(&mut world).table;
         let missing = table.pages.range(pages.clone()).all(|(_, page)| page.counts_as_missing());
         refuse_unless(missing, || format!("withdraw of {range:?}, where something is"));

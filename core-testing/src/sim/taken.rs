@@ -1,4 +1,4 @@
-//! Pages that were taken out of a simulated span, and what keeps others in: merging, and devices that store to them.
+//! Taking pages out of a simulated span, and what keeps a page in: merging, and devices that store to it.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -7,12 +7,13 @@ use bigarray_core::memory::{TakenOut, WrittenTo};
 use bigarray_core::store::Bytes;
 use bigarray_core::{Error, ErrorKind, PAGE, Result};
 
+use super::SimOp;
+use super::contract::breaks;
+use super::handle::SimSpan;
 use super::page::Page;
-use super::span::{SimSpan, breaks};
 use super::user::Signal;
-use super::{SimOp, World};
 
-/// Pages that the pager has in hand; lost, if it drops this.
+/// Pages taken out of a span. They are lost if this is dropped.
 pub(super) struct SimTaken<'s> {
     span: &'s SimSpan,
     pages: BTreeMap<usize, Page>,
@@ -30,7 +31,7 @@ impl SimSpan {
                 breaks(SimOp::TakeOut, n, page.name());
             }
         })?;
-        // One that was written to since is a page of its own.
+        // A merged page that was written to since is a page of its own.
         let is_shared = merged && world.rng.one_in(2);
         let is_pinned =
             self.state(&mut world).table.pinned.range(range.start / PAGE..range.end / PAGE).next().is_some();
@@ -41,20 +42,12 @@ impl SimSpan {
         Ok(Some(SimTaken { span: self, pages }))
     }
 
-    /// The system merges page `n` with another of equal bytes, if it has any, and takes its protection away.
+    /// The kernel merges page `n` with another of equal bytes, if it has any, and takes its protection away.
     pub fn merge(&self, n: usize) {
-        self.merge_in(&mut self.world(), n);
+        self.state(&mut self.world()).table.merge(n);
     }
 
-    pub(super) fn merge_in(&self, world: &mut World, n: usize) {
-        let table = &mut self.state(world).table;
-        // A page that a device uses is never merged.
-        if let Some(page) = table.pages.get_mut(&n).filter(|_| !table.pinned.contains(&n)) {
-            page.merge();
-        }
-    }
-
-    /// Gives page `n` to a device, which stores to it without asking anybody, until it is [unpinned](SimSpan::unpin).
+    /// Gives page `n` to a device, whose stores cause no fault, until it is [unpinned](SimSpan::unpin).
     ///
     /// # Errors
     /// As [`store`](SimSpan::store): the page is made ready to be written to first.
@@ -72,7 +65,7 @@ impl SimSpan {
         }
     }
 
-    /// The device that was given page `n` stores bytes there. If the page was taken away meanwhile, nobody sees them.
+    /// Stores bytes as the device that has page `n`. If the page was taken away meanwhile they are lost.
     pub fn store_pinned(&self, n: usize, at: usize, bytes: &[u8]) {
         let mut world = self.world();
         let table = &mut self.state(&mut world).table;

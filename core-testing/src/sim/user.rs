@@ -1,15 +1,16 @@
-//! What a program would do with the memory of a simulated span.
+//! The accesses of a program to a simulated span.
 
 use std::ops::Range;
 
 use bigarray_core::PAGE;
 
+use super::contract::refuse_unless;
 use super::fault::{Role, role};
+use super::handle::SimSpan;
 use super::page::{Access, Outcome};
-use super::span::{SimSpan, refuse_unless};
 use super::world::{Fault, World};
 
-/// Where pages are merged, one is before every so many accesses to a page.
+/// Where pages are merged: one merge before this many accesses to a page, on average.
 const MERGED: usize = 3;
 
 /// How an access ends that cannot end well.
@@ -84,7 +85,9 @@ impl SimSpan {
 
     pub(super) fn access(&self, at: usize, mut access: Access<'_>) -> Result<(), Signal> {
         let as_whom = role();
-        refuse_unless(as_whom != Role::Monitor, || format!("who receives faults touches the span's byte {at}"));
+        refuse_unless(as_whom != Role::Monitor, || {
+            format!("the thread that receives faults touches the span's byte {at}")
+        });
         refuse_unless(at + access.len() <= self.len, || format!("access to byte {at} of a span of {}", self.len));
         loop {
             let mut world = self.world();
@@ -101,16 +104,14 @@ impl SimSpan {
             }
         }
     }
-}
 
-impl SimSpan {
-    /// Where the system merges pages: perhaps one of this span, just now.
+    /// Where the kernel merges pages: perhaps merges one of this span.
     fn may_merge(&self, world: &mut World) {
         if self.shared.options.merges && world.rng.one_in(MERGED) {
             let pages = self.state(world).table.pages.len();
             let nth = world.rng.below(pages.max(1));
             let n = self.state(world).table.pages.keys().nth(nth).copied();
-            n.into_iter().for_each(|n| self.merge_in(world, n));
+            n.into_iter().for_each(|n| self.state(world).table.merge(n));
         }
     }
 }

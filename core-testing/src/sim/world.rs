@@ -1,4 +1,4 @@
-//! All that changes, behind one lock: the pages of every span, who waits, what is queued.
+//! The state of a simulated memory, behind one lock: pages of every span, waiting threads, queued jobs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -9,14 +9,13 @@ use bigarray_core::store::DataFile;
 use bigarray_core::{Error, ErrorKind, Result};
 
 use super::page::{Outcome, PageTable};
-use super::span::SimSpan;
 use super::{SimEvent, SimOp, SimOptions};
 use crate::Rng;
 
 /// Alignment of spans.
 pub(super) const ALIGN: usize = 2 << 20;
 
-/// Where the first span lies: addresses that nobody can dereference by accident.
+/// Address of the first span: none of the process's own memory lies there.
 const FIRST_BASE: usize = 1 << 44;
 
 /// Addresses that living spans may have, about as many as a process has.
@@ -26,7 +25,7 @@ pub(super) struct Shared {
     pub(super) options: SimOptions,
     pub(super) file: Arc<dyn DataFile>,
     world: Mutex<World>,
-    /// Somebody was woken, or a job was queued.
+    /// A thread was woken, or a job was queued.
     pub(super) moved: Condvar,
 }
 
@@ -35,7 +34,7 @@ pub(super) struct World {
     pub(super) spans: BTreeMap<usize, SpanState>,
     pub(super) jobs: Vec<Job>,
     pub(super) waiters: Vec<Waiter>,
-    /// Faults whose message comes only after they were resolved.
+    /// Faults that are delivered once more after they were resolved.
     pub(super) late: Vec<Fault>,
     pub(super) failures: Vec<(SimOp, usize)>,
     pub(super) trace: Vec<SimEvent>,
@@ -48,12 +47,11 @@ pub(super) struct World {
 pub(super) struct SpanState {
     pub(super) number: usize,
     pub(super) len: usize,
-    pub(super) handle: Weak<SimSpan>,
     pub(super) faults: Option<Weak<dyn Faults>>,
     pub(super) table: PageTable,
 }
 
-/// A thread waits for a page.
+/// An access that waits for a page.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Fault {
     pub(super) base: usize,
@@ -101,15 +99,20 @@ impl World {
         Err(Error::new(ErrorKind::TooLarge, message))
     }
 
+    /// How many mappings the kernel would need for all spans.
+    pub(super) fn mappings(&self) -> usize {
+        self.spans.values().map(|span| span.table.mappings()).sum()
+    }
+
     /// Takes addresses for a span of `len` bytes.
     pub(super) fn place(&mut self, len: usize, residency: Residency) -> (usize, SpanState) {
         let base = self.next_base;
-        // A gap behind each, so that no address past the end belongs to another.
+        // With a gap behind it, so that no address past its end belongs to another span.
         self.next_base += len + ALIGN;
         let number = self.reserved;
         self.reserved += 1;
         let table = PageTable { residency, pages: BTreeMap::new(), pinned: BTreeSet::new(), withdrawn: Vec::new() };
-        (base, SpanState { number, len, handle: Weak::new(), faults: None, table })
+        (base, SpanState { number, len, faults: None, table })
     }
 
     pub(super) fn log(&mut self, base: usize, op: SimOp, range: Range<usize>) {
@@ -117,7 +120,7 @@ impl World {
         self.trace.push(SimEvent { span, op, range });
     }
 
-    /// The error, if it was ordered that this call of `op` fails.
+    /// The error, if the test ordered this call of `op` to fail.
     pub(super) fn fails(&mut self, op: SimOp) -> Result<()> {
         let mut fails = false;
         self.failures.retain_mut(|(planned, countdown)| {
@@ -136,7 +139,7 @@ impl World {
         Err(Error::new(kind, format!("simulated failure of {op:?}")))
     }
 
-    /// Registers a thread that waits.
+    /// Registers a waiting thread.
     pub(super) fn wait_for(&mut self, fault: Fault) -> u64 {
         let ticket = self.next_ticket;
         self.next_ticket += 1;
@@ -150,7 +153,7 @@ impl World {
         }
     }
 
-    /// Takes the waiter off the list if it was woken.
+    /// Removes the waiter if it was woken, and tells whether it was.
     pub(super) fn take_woken(&mut self, ticket: u64) -> bool {
         let before = self.waiters.len();
         self.waiters.retain(|waiter| waiter.ticket != ticket || !waiter.woken);

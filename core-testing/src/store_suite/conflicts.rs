@@ -68,8 +68,8 @@ pub fn dropping_a_block_that_changed_conflicts(make: MakeStore<'_>) {
     store.conflict(&*base, &[a(&*base).remove()]);
 }
 
-/// A block that somebody filled meanwhile is not deleted unseen.
-pub fn dropping_a_block_that_came_conflicts(make: MakeStore<'_>) {
+/// Deleting a block conflicts with a commit that filled it meanwhile.
+pub fn dropping_a_block_filled_meanwhile_conflicts(make: MakeStore<'_>) {
     let store = make();
     let base = begun(&store);
     store.pass(&*base, &[a(&*base).page(&*base, 3, 0, 1)]);
@@ -79,8 +79,8 @@ pub fn dropping_a_block_that_came_conflicts(make: MakeStore<'_>) {
     store.conflict(&*base, &[a(&*base).drop_from(&*base, 3).page(&*base, 3, 5, 2)]);
 }
 
-/// Nor is one that somebody else deleted.
-pub fn dropping_a_block_that_went_conflicts(make: MakeStore<'_>) {
+/// Deleting a block conflicts with a commit that deleted it meanwhile.
+pub fn dropping_a_block_dropped_meanwhile_conflicts(make: MakeStore<'_>) {
     let store = make();
     let base = begun(&store);
     store.pass(&*base, &[a(&*base).drop_from(&*base, 1)]);
@@ -99,7 +99,7 @@ pub fn dropping_what_was_seen_passes(make: MakeStore<'_>) {
     assert_eq!(blocks, [0, 2]);
 }
 
-/// Whoever wrote to an array or resized it conflicts with a resize.
+/// Writing to an array or resizing it conflicts with a resize.
 pub fn resize_conflicts_with_write_and_resize(make: MakeStore<'_>) {
     let store = make();
     let base = begun(&store);
@@ -129,7 +129,7 @@ pub fn removed_and_renamed_arrays_conflict(make: MakeStore<'_>) {
     store.conflict(&*both, &[a(&*both).remove()]);
 }
 
-/// A name goes to the first who takes it, by creating or renaming.
+/// A name belongs to the first commit that creates it or renames to it.
 pub fn the_same_name_created_twice_conflicts(make: MakeStore<'_>) {
     let store = make();
     let base = begun(&store);
@@ -139,7 +139,7 @@ pub fn the_same_name_created_twice_conflicts(make: MakeStore<'_>) {
     store.conflict(&*base, &[a(&*base).rename("b")]);
 }
 
-/// An attribute goes to the first who sets it, or removes it.
+/// An attribute belongs to the first commit that sets or removes it.
 pub fn one_attribute_set_twice_conflicts(make: MakeStore<'_>) {
     let store = make();
     let base = begun(&store);
@@ -241,7 +241,7 @@ fn shrunk(base: &dyn Snapshot, blocks: usize) -> Edit {
     a(base).reshape(&[blocks * BLOCK]).drop_from(base, blocks as u64)
 }
 
-/// Who removes or renames an array has seen all of it.
+/// Removing or renaming an array counts as having read all of it.
 pub fn removing_and_renaming_conflict_with_every_change(make: MakeStore<'_>) {
     let changes: &[fn(&dyn Snapshot) -> Edit] = &[
         |base| a(base).page(base, 0, 0, 1),
@@ -308,7 +308,7 @@ pub fn a_change_of_what_is_depended_on_conflicts(make: MakeStore<'_>) {
     assert!(before.blocks.iter().all(|(key, shown)| after.blocks.get(key) == Some(shown)));
 }
 
-/// Who only sets an attribute does not bring the old shape back.
+/// A commit that only sets an attribute does not bring the old shape back.
 pub fn an_attribute_leaves_the_resize_of_another_alone(make: MakeStore<'_>) {
     let store = make();
     let base = begun(&store);

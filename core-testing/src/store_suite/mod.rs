@@ -120,8 +120,8 @@ macro_rules! store_suite {
             isolation: a_snapshot_keeps_its_bytes_under_later_commits, one_state_is_one_snapshot,
             readers_see_a_commit_whole_or_not_at_all;
             conflicts: the_first_to_commit_a_block_wins, different_blocks_both_land, filling_a_hole_conflicts,
-            dropping_a_block_that_changed_conflicts, dropping_a_block_that_came_conflicts,
-            dropping_a_block_that_went_conflicts, dropping_what_was_seen_passes,
+            dropping_a_block_that_changed_conflicts, dropping_a_block_filled_meanwhile_conflicts,
+            dropping_a_block_dropped_meanwhile_conflicts, dropping_what_was_seen_passes,
             resize_conflicts_with_write_and_resize, removed_and_renamed_arrays_conflict,
             the_same_name_created_twice_conflicts, one_attribute_set_twice_conflicts,
             storing_what_was_there_conflicts, what_was_changed_back_conflicts,
@@ -138,7 +138,7 @@ macro_rules! store_suite {
             spill: spilled_pages_are_invisible_until_the_commit, sources_mix_in_one_block,
             a_part_of_what_was_written_is_committed, dropped_without_a_commit_it_leaves_nothing,
             several_transactions_spill_at_once, a_conflict_leaves_the_spilled_pages,
-            a_place_is_used_again_only_when_nobody_holds_it, several_threads_spill_at_once,
+            a_slot_is_used_again_only_once_it_is_released, several_threads_spill_at_once,
             a_spilled_extent_is_where_it_says, blocks_with_a_codec_read_as_they_were_written;
         }
     };

@@ -97,7 +97,7 @@ impl Photograph {
         self.assert_same_content(other, after);
     }
 
-    /// The same, in states that may have different numbers: a store may use some for what nobody sees.
+    /// The same, but for the numbers of the states: a store may use some for invisible changes.
     #[track_caller]
     pub(super) fn assert_same_content(&self, other: &Photograph, after: &str) {
         assert_eq!(self.arrays, other.arrays, "{after}: arrays");

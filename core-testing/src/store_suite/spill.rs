@@ -222,7 +222,7 @@ pub fn several_transactions_spill_at_once(make: MakeStore<'_>) {
     assert_pages(&*now, 1, &[None; 16]);
 }
 
-/// Who loses may drop what it wrote, or commit it on top of what won.
+/// After a conflict the loser may drop what it spilled, or commit it on top of the winner.
 pub fn a_conflict_leaves_the_spilled_pages(make: MakeStore<'_>) {
     let store = make();
     let base = store.with_array(2);
@@ -245,7 +245,7 @@ pub fn a_conflict_leaves_the_spilled_pages(make: MakeStore<'_>) {
 }
 
 /// Places are used again as they are given back; what is still held never changes.
-pub fn a_place_is_used_again_only_when_nobody_holds_it(make: MakeStore<'_>) {
+pub fn a_slot_is_used_again_only_once_it_is_released(make: MakeStore<'_>) {
     let store = make();
     let base = store.with_array(8);
     let array = array(&*base);

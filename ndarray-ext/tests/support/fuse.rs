@@ -90,7 +90,7 @@ fn serve(mut device: &File, content: &[u8], mut before: impl FnMut()) {
             Err(errno) => (-errno, Vec::new()),
         };
         let head = [&(16 + payload.len() as u32).to_ne_bytes()[..], &error.to_ne_bytes(), unique].concat();
-        // Whoever asked may be gone.
+        // The reader may be gone.
         let _ = device.write(&[head, payload].concat());
     }
 }

@@ -152,7 +152,7 @@ fn a_failed_append_leaves_that_array_and_the_transaction_as_they_were() {
 fn transact_runs_again_after_a_conflict_and_always_gets_through() {
     let db = TestDb::new();
     db.commit(|t| drop(store(t, "A", &array![0u64])));
-    // Somebody else gets in between as often as is possible without the commit lock.
+    // Another transaction commits in between as often as the commit lock allows.
     let mut attempts = 0;
     let seen = db
         .transact(|t| {

@@ -80,7 +80,7 @@ pub(crate) enum How {
     /// Panic in a job.
     PanicInJob,
     Poison,
-    /// Not until someone calls `load`.
+    /// Not until the test calls `load`.
     Never,
 }
 
