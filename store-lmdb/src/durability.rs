@@ -1,15 +1,15 @@
-//! Agreeing on what survives a power loss.
+//! Negotiating with the other writers what survives a power loss.
 //!
-//! While processes write without syncing, a file of its own says so, the mark: it holds the run of the kernel that they
-//! write in. It is on disk before the first commit that is not, and goes when the last of them has synced and closes. So
-//! it does not lie in the index, which may be on disk in part. A mark of this run without a process means that one was
-//! killed: the kernel still has all it wrote. Any other mark means that what was written may be on disk in part, in any
-//! order: one of another run, of several, or one that was cut short.
+//! While processes write without syncing, the file `unsynced` says so: it holds the boot ids under which they write. It is
+//! on disk before the first commit that is not, and is removed when the last of them has synced and closes. It is a file
+//! of its own because the index may be on disk in part. With no writer, a file that holds this boot alone means that a
+//! process was killed: the kernel still has all that it wrote. Any other content (another boot, several, a line that was
+//! cut short) means that what was written may be on disk in part, in any order.
 //!
-//! Containers may be told runs of their own by one kernel, so a mark of another run says nothing while a process writes,
-//! which is asked first. When none does, to check everything is right whatever the reason for that mark.
+//! One kernel may give containers different boot ids. So the file is not looked at while another process writes: that
+//! process is asked first. With no writer, checking everything is right for any reason that the file may be there.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Read, Write};
 use std::path::Path;
 use std::sync::Arc;
@@ -19,14 +19,12 @@ use lmdb::EnvironmentFlags;
 use nix::fcntl::OFlag;
 
 use crate::index::{Index, lmdb_error};
-use crate::opening::Directory;
+use crate::locks::OpenLocks;
+use crate::locks::files::{Directory, INDEX, UNSYNCED, failed};
 use crate::options::Durability;
 
-/// The file's name.
-pub(crate) const MARK: &str = "unsynced";
-
 impl Durability {
-    /// What LMDB is told.
+    /// The flags that LMDB is opened with.
     pub(crate) fn flags(self) -> EnvironmentFlags {
         match self {
             Durability::Full => EnvironmentFlags::empty(),
@@ -41,8 +39,8 @@ impl Durability {
     }
 }
 
-/// A line that tells this run of the kernel from others: its boot id.
-fn this_run() -> Result<Vec<u8>> {
+/// The line of `unsynced` for this boot: the kernel's boot id.
+fn this_boot() -> Result<Vec<u8>> {
     #[cfg(feature = "crash-points")]
     if let Ok(id) = std::env::var("BIGARRAY_BOOT_ID") {
         return Ok(format!("{id}\n").into_bytes());
@@ -58,25 +56,20 @@ fn this_run() -> Result<Vec<u8>> {
     Ok(id)
 }
 
-/// Whether the system may have gone down while a process wrote without syncing, so that all must be checked before use.
-/// Asked when no process writes.
+/// Whether the system may have gone down while a process wrote without syncing, so that everything must be checked before
+/// use. To be called when no process writes.
 pub(crate) fn needs_check(dir: &Directory) -> Result<bool> {
-    mark(dir)?.map_or(Ok(false), |mark| Ok(mark != this_run()?))
+    unsynced(dir)?.map_or(Ok(false), |boots| Ok(boots != this_boot()?))
 }
 
-/// Agrees with the other writing processes, and marks that this one writes without syncing, if so. Called with the opening
-/// lock held, after a check if one was needed.
+/// Negotiates `level` with the other writers, and records in `unsynced` if this process writes without syncing. To be
+/// called with the opening lock held, after a check if one was needed.
 ///
 /// # Errors
 /// [`ErrorKind::InUse`] if others write at another level.
-pub(crate) fn agree(
-    dir: &Directory,
-    index: &Arc<Index>,
-    data: &File,
-    level: Durability,
-    others_write: bool,
-) -> Result<()> {
-    let found = mark(dir)?;
+pub(crate) fn negotiate(locks: &OpenLocks, index: &Arc<Index>, level: Durability, others_write: bool) -> Result<()> {
+    let dir = &locks.files.dir;
+    let found = unsynced(dir)?;
     if others_write {
         if found.is_some() == level.syncs_data() {
             let theirs = if found.is_some() { "without power-loss safety" } else { "with power-loss safety" };
@@ -87,58 +80,70 @@ pub(crate) fn agree(
             return Err(Error::new(ErrorKind::InUse, text));
         }
         return match found {
-            // From here on the mark is of both runs: if either goes down, all is checked.
-            Some(found) => add_to_mark(dir, &found),
+            // The file holds both boots from here on: if the system goes down, all is checked.
+            Some(found) => add_this_boot(dir, &found),
             None => Ok(()),
         };
     }
     if level.syncs_data() {
-        return if found.is_some() { settle(dir, index, data) } else { Ok(()) };
+        return if found.is_some() { sync_and_clear(locks, index) } else { Ok(()) };
     }
     match found {
-        Some(found) if found == this_run()? => return Ok(()),
-        // What an earlier run left was checked.
-        Some(_) => settle(dir, index, data)?,
+        Some(found) if found == this_boot()? => return Ok(()),
+        // What an earlier boot left was checked.
+        Some(_) => sync_and_clear(locks, index)?,
         None => {}
     }
-    add_to_mark(dir, &[])
+    add_this_boot(dir, &[])
 }
 
-/// Puts everything on disk, then takes the mark away. Called with the opening lock held, when no
-/// other process writes.
-pub(crate) fn settle(dir: &Directory, index: &Arc<Index>, data: &File) -> Result<()> {
-    data.sync_data().map_err(|e| Error::io(format_args!("{}: syncing the data file", dir.path.display()), e))?;
+/// Syncs everything, then removes `unsynced`. To be called with the opening lock held, when no other process writes.
+pub(crate) fn sync_and_clear(locks: &OpenLocks, index: &Arc<Index>) -> Result<()> {
+    let dir = &locks.files.dir;
+    locks.files.data().sync_data().map_err(|e| locks.failed("syncing the data file", e))?;
     index.env().lmdb().sync(true).map_err(|e| lmdb_error(&dir.path, "syncing", e))?;
-    let removed = dir.remove(MARK).and_then(|()| dir.file.sync_all());
-    removed.map_err(|e| failed(&dir.path, "removing", e))
+    let removed = dir.remove(UNSYNCED).and_then(|()| dir.file.sync_all());
+    removed.map_err(|e| of_unsynced(&dir.path, "removing", e))
 }
 
-/// What the mark holds; `None` if there is none.
-fn mark(dir: &Directory) -> Result<Option<Vec<u8>>> {
+/// Makes the file of the index as long as its meta page says, so that no opening takes it for truncated: LMDB leaves out
+/// pages at the end that a commit took and gave back. For a writer, while no other process writes.
+pub(crate) fn lengthen_index(dir: &Directory, index: &Index) -> Result<()> {
+    let needed = index.bytes()?;
+    if dir.size_of(INDEX)?.is_some_and(|len| len < needed) {
+        dir.open(INDEX, OFlag::O_WRONLY)
+            .and_then(|file| file.set_len(needed))
+            .map_err(|e| failed(&dir.path.join(INDEX), "lengthening it", e))?;
+    }
+    Ok(())
+}
+
+/// The content of `unsynced`; `None` if there is no such file.
+fn unsynced(dir: &Directory) -> Result<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
-    match dir.open(MARK, OFlag::O_RDONLY).and_then(|mut file| file.read_to_end(&mut bytes)) {
+    match dir.open(UNSYNCED, OFlag::O_RDONLY).and_then(|mut file| file.read_to_end(&mut bytes)) {
         Ok(_) => Ok(Some(bytes)),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(failed(&dir.path, "reading", e)),
+        Err(e) => Err(of_unsynced(&dir.path, "reading", e)),
     }
 }
 
-/// Adds this run to the mark, which holds `found`, unless it is there. On disk when it returns.
-fn add_to_mark(dir: &Directory, found: &[u8]) -> Result<()> {
-    let run = this_run()?;
-    if found.split_inclusive(|byte| *byte == b'\n').any(|line| line == run) {
+/// Adds this boot to `unsynced`, whose content is `found`, unless it is there. On disk when it returns.
+fn add_this_boot(dir: &Directory, found: &[u8]) -> Result<()> {
+    let boot = this_boot()?;
+    if found.split_inclusive(|byte| *byte == b'\n').any(|line| line == boot) {
         return Ok(());
     }
-    dir.open(MARK, OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_CREAT)
+    dir.open(UNSYNCED, OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_CREAT)
         .and_then(|mut file| {
-            file.write_all(&run)?;
+            file.write_all(&boot)?;
             file.sync_all()
         })
         .and_then(|()| dir.file.sync_all())
-        .map_err(|e| failed(&dir.path, "writing", e))
+        .map_err(|e| of_unsynced(&dir.path, "writing", e))
 }
 
-fn failed(dir: &Path, what: &str, e: io::Error) -> Error {
+fn of_unsynced(dir: &Path, what: &str, e: io::Error) -> Error {
     let text = "which says that the database is written to without power-loss safety";
-    Error::io(format_args!("{what} {}, {text}", dir.join(MARK).display()), e)
+    Error::io(format_args!("{what} {}, {text}", dir.join(UNSYNCED).display()), e)
 }

@@ -1,18 +1,21 @@
-//! What all handles of one open database share: one value a directory and process.
+//! An open database, shared by all its handles: one value a directory and process.
 
+use std::fs::File;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
-use bigarray_core::store::Snapshot as _;
 use bigarray_core::{Error, ErrorKind, Result};
 
 use crate::alloc::Owner;
 use crate::checked::Checked;
+use crate::closing;
 use crate::codec::{Packers, Unpackers};
 use crate::data::Data;
-use crate::index::{Index, WriteTxn};
-use crate::opening::{Guards, Opened};
-use crate::snapshot::LmdbSnapshot;
+use crate::dead_readers;
+use crate::index::{Env, Index, WriteTxn};
+use crate::locks::OpenLocks;
+use crate::options::Durability;
 
 /// An open database. Lives as long as a store or a snapshot of it does.
 pub(crate) struct Shared {
@@ -20,7 +23,7 @@ pub(crate) struct Shared {
     pub(crate) index: Arc<Index>,
     /// The data file.
     pub(crate) data: Arc<Data>,
-    /// Where it is, for messages.
+    /// Its path, for messages.
     pub(crate) dir: PathBuf,
     /// Owners of this client whose transactions failed, and whose claims could not be given back yet.
     pub(crate) abandoned: Mutex<Vec<Owner>>,
@@ -32,18 +35,36 @@ pub(crate) struct Shared {
     pub(crate) unpackers: Unpackers,
     /// Arrays of which no record is missing.
     pub(crate) checked: Checked,
-    /// The newest committed state, as long as someone looks at it.
-    newest: Mutex<Weak<LmdbSnapshot>>,
-    /// What opening keeps until all of the above is closed. Last: fields drop in this order.
-    pub(crate) guards: Guards,
+    /// What survives a power loss.
+    pub(crate) durability: Durability,
+    /// Opening succeeded: `durability` was negotiated, so closing has to keep it.
+    is_open: AtomicBool,
+    /// Kept until all of the above is closed. Last: fields drop in this order.
+    pub(crate) locks: OpenLocks,
+}
+
+/// What opening hands over.
+pub(crate) struct Opened {
+    /// The index, opened.
+    pub(crate) env: Env,
+    /// The data file for writing, unless read-only.
+    pub(crate) data_rw: Option<File>,
+    /// The data file for reading and mapping.
+    pub(crate) data_ro: File,
+    /// Its path, for messages.
+    pub(crate) dir: PathBuf,
+    /// The caller chose the size of the map.
+    pub(crate) explicit_map_size: bool,
+    pub(crate) durability: Durability,
+    pub(crate) locks: OpenLocks,
 }
 
 impl Shared {
     /// Takes over what was opened: finds the index's tables (makes them, in a new database) and checks its format.
     pub(crate) fn new(opened: Opened) -> Result<Shared> {
-        let Opened { env, data_rw, data_ro, dir, explicit_map_size, guards } = opened;
-        let index = Index::new(env, &dir, None, explicit_map_size, guards.table_map())?;
-        let data = Data::new(data_ro, data_rw, &dir, guards.durability().syncs_data());
+        let Opened { env, data_rw, data_ro, dir, explicit_map_size, durability, locks } = opened;
+        let index = Index::new(env, &dir, None, explicit_map_size, locks.files.table_map())?;
+        let data = Data::new(data_ro, data_rw, &dir, durability.syncs_data());
         Ok(Shared {
             index: Arc::new(index),
             data: Arc::new(data),
@@ -53,37 +74,23 @@ impl Shared {
             packers: Packers::default(),
             unpackers: Unpackers::default(),
             checked: Checked::default(),
-            newest: Mutex::default(),
-            guards,
+            durability,
+            is_open: AtomicBool::new(false),
+            locks,
         })
     }
 
-    /// The newest committed state: the same value while nothing is committed and someone looks at it.
-    pub(crate) fn snapshot(self: &Arc<Shared>) -> Result<Arc<LmdbSnapshot>> {
-        self.guards.before_begin()?;
-        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = newest.upgrade();
-        if let Some(known) = &known
-            && known.version() == self.index.newest()?
-        {
-            return Ok(Arc::clone(known));
-        }
-        self.guards.check_files(&self.index)?;
-        let snapshot = LmdbSnapshot::begin(self)?;
-        // A commit shows in the index a little before it can be begun on.
-        if let Some(known) = known.filter(|known| known.version() == snapshot.version()) {
-            return Ok(known);
-        }
-        let snapshot = Arc::new(snapshot);
-        *newest = Arc::downgrade(&snapshot);
-        Ok(snapshot)
+    /// Ends opening: from here on other processes may open or close the database.
+    pub(crate) fn opened(&self) -> Result<()> {
+        self.is_open.store(true, Ordering::Relaxed);
+        self.locks.end_opening()
     }
 
     /// Begins the write transaction.
     pub(crate) fn begin_write(&self) -> Result<WriteTxn<'_>> {
         self.data.writable()?;
-        self.guards.check_files(&self.index)?;
-        self.guards.before_write(&self.index)?;
+        self.locks.files.check_files(|| self.index.file())?;
+        dead_readers::clear_before_write(&self.locks, &self.index)?;
         WriteTxn::begin(&self.index)
     }
 
@@ -110,6 +117,7 @@ impl Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        self.guards.close(&self.index, self.data.has_failed() || self.index.is_lost());
+        let failed = self.data.has_failed() || self.index.is_lost();
+        closing::close(&self.index, &self.locks, self.durability, self.is_open.load(Ordering::Relaxed), failed);
     }
 }

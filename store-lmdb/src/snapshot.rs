@@ -41,7 +41,7 @@ impl LmdbSnapshot {
     }
 
     fn txn(&self) -> Result<Locked<'_, ReadTxn>> {
-        self.shared.guards.check_process()?;
+        self.shared.locks.check_process()?;
         // A visitor that panicked left nothing half-done: reading changes nothing.
         Ok(signals::lock(&self.txn))
     }

@@ -1,6 +1,6 @@
 //! The store as core sees it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use bigarray_core::store::{Change, CommitLock, Committed, Snapshot, SpillArea, Store};
 use bigarray_core::{Codec, Error, ErrorKind, Progress, Report, Result};
@@ -11,12 +11,15 @@ use crate::commit;
 use crate::opening;
 use crate::options::Options;
 use crate::shared::Shared;
+use crate::snapshot::LmdbSnapshot;
 use crate::spill::LmdbSpillArea;
 
 /// An open database.
 pub struct LmdbStore {
     pub(crate) shared: Arc<Shared>,
     read_only: bool,
+    /// The newest committed state that was asked for, while it lives.
+    newest: Mutex<Weak<LmdbSnapshot>>,
 }
 
 impl LmdbStore {
@@ -26,11 +29,11 @@ impl LmdbStore {
     /// Whatever keeps it from being opened, naming the path.
     pub fn open(options: &Options) -> Result<Arc<LmdbStore>> {
         let shared = opening::open(options)?;
-        Ok(Arc::new(LmdbStore { shared, read_only: options.read_only }))
+        Ok(Arc::new(LmdbStore { shared, read_only: options.read_only, newest: Mutex::default() }))
     }
 
     fn check_writable(&self) -> Result<()> {
-        self.shared.guards.check_process()?;
+        self.shared.locks.check_process()?;
         if self.read_only {
             let text = format!("the database {} was opened with read_only(true)", self.shared.dir.display());
             return Err(Error::new(ErrorKind::Invalid, text));
@@ -40,8 +43,26 @@ impl LmdbStore {
 }
 
 impl Store for LmdbStore {
+    /// The newest committed state: the same value while nothing is committed and the value lives.
     fn snapshot(&self) -> Result<Arc<dyn Snapshot>> {
-        Ok(self.shared.snapshot()?)
+        let Shared { locks, index, .. } = &*self.shared;
+        locks.before_begin()?;
+        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = newest.upgrade();
+        if let Some(known) = &known
+            && known.version() == index.newest()?
+        {
+            return Ok(Arc::clone(known) as Arc<dyn Snapshot>);
+        }
+        locks.files.check_files(|| index.file())?;
+        let snapshot = LmdbSnapshot::begin(&self.shared)?;
+        // A commit shows in the index a little before a transaction can begin on it.
+        if let Some(known) = known.filter(|known| known.version() == snapshot.version()) {
+            return Ok(known);
+        }
+        let snapshot = Arc::new(snapshot);
+        *newest = Arc::downgrade(&snapshot);
+        Ok(snapshot)
     }
 
     fn commit(&self, change: &Change<'_>, lock: Option<&dyn CommitLock>) -> Result<Committed> {
@@ -56,8 +77,7 @@ impl Store for LmdbStore {
 
     fn commit_lock(&self) -> Result<Box<dyn CommitLock>> {
         self.check_writable()?;
-        let guards = &self.shared.guards;
-        Ok(Box::new(guards.commit_lock().take(guards.limit())?))
+        Ok(Box::new(self.shared.locks.commit_lock().take()?))
     }
 
     fn verify(&self, progress: &mut dyn FnMut(Progress)) -> Result<Report> {

@@ -1,4 +1,4 @@
-//! Handing out pages and taking them back, in one write transaction.
+//! Allocating pages and freeing them, in one write transaction.
 
 use std::ops::Range;
 
@@ -6,9 +6,9 @@ use bigarray_core::{Error, ErrorKind, Result};
 
 use super::{Bitmap, CHUNK_PAGES, Run, SpaceTable};
 
-/// Pieces that one request may come in while the file can still grow.
+/// Most pieces of one request while the file can still grow.
 const PIECES: usize = 4;
-/// Chunks looked into that may turn out to have no room, a request.
+/// Most chunks that a request looks into in vain.
 const LOOKS: usize = 8;
 
 /// The space of one write transaction. After an error the transaction must be dropped, unless the function says
@@ -20,17 +20,17 @@ pub(crate) struct Space<'a> {
 }
 
 impl<'a> Space<'a> {
-    /// Of the transaction behind `table`: one for all of it.
+    /// The space of the transaction behind `table`. There is one value for all of the transaction.
     pub(crate) fn new(table: &'a mut dyn SpaceTable) -> Space<'a> {
         Space { table, freed_parts: 0 }
     }
 
-    /// Pages for a small payload. For each of `wanted` (pages, 1 to a whole chunk) come one or more runs, in order,
+    /// Allocates a small payload. For each of `wanted` (pages, 1 to a whole chunk) it returns one or more runs, in order,
     /// that add up to it.
     ///
-    /// What is asked for together lies together as far as chunks in part use have room for that. A request that fits
-    /// in none of them comes in a few long pieces, or else from a free chunk, or else the file grows. Only when it
-    /// cannot grow, a request may come in many short pieces.
+    /// Requests of one call lie together as far as chunks in part use have room. A request that fits in none of them comes
+    /// in a few long pieces, or else from a free chunk, or else the file grows. Only if it cannot grow, a request may come
+    /// in many short pieces.
     ///
     /// # Errors
     /// [`ErrorKind::StoreFull`].
@@ -41,7 +41,7 @@ impl<'a> Space<'a> {
         Ok(runs)
     }
 
-    /// Tries all at once, then each half.
+    /// Tries all requests at once, then each half.
     fn allocate_together(&mut self, wanted: &[u16], runs: &mut Vec<Run>) -> Result<()> {
         match wanted {
             [] => return Ok(()),
@@ -79,7 +79,7 @@ impl<'a> Space<'a> {
         Ok(())
     }
 
-    /// The front of a wholly free chunk, of a new one if there is none, or any pages at all if the file is full.
+    /// The front of a wholly free chunk, else of a new one. If the file is full, any free pages.
     fn open_chunk(&mut self, pages: u16) -> Result<Vec<Run>> {
         if let Some(chunk) = self.table.first_fit(Bitmap::WHOLE, 0)? {
             return Ok(vec![Run { chunk, first: 0, pages }]);
@@ -102,15 +102,14 @@ impl<'a> Space<'a> {
         Ok(chunk)
     }
 
-    /// A run of `pages` in a chunk in part use, as tight as a few looks find it.
+    /// A run of `pages` in a chunk in part use, the tightest that a few looks find.
     pub(super) fn find_fit(&self, pages: u16) -> Result<Option<Run>> {
         Ok(self.find_free(pages)?.map(|run| Run { pages, ..run }))
     }
 
-    /// The same, all of the free run that it lies in.
+    /// The whole free run that [`find_fit`](Space::find_fit) takes its run from.
     pub(super) fn find_free(&self, pages: u16) -> Result<Option<Run>> {
-        // The class that `pages` belongs to has chunks where it fits and chunks where it does not; all classes above
-        // have room for sure.
+        // In the class of `pages` some chunks have room and some do not. All chunks of higher classes have room.
         for class in pages.ilog2() as u8..Bitmap::WHOLE {
             let mut from = 0;
             for _ in 0..LOOKS {
@@ -135,7 +134,7 @@ impl<'a> Space<'a> {
                 let mut free: Vec<(u16, u16)> = self.bitmap(chunk)?.runs().collect();
                 free.sort_unstable_by_key(|(first, n)| (CHUNK_PAGES - n, *first));
                 for (first, n) in free {
-                    // Shorter than this, and what is missing takes too many.
+                    // With runs shorter than this the rest takes too many pieces.
                     if usize::from(n) < usize::from(missing).div_ceil(max - pieces.len()) {
                         looks += 1;
                         break;
@@ -155,13 +154,13 @@ impl<'a> Space<'a> {
         Ok(None)
     }
 
-    /// Wholly free chunks, at most `wanted`: the first that lie in one piece if `wanted` do, else the lowest.
+    /// Wholly free chunks, at most `wanted`: the first piece of `wanted` chunks if there is one, else the lowest chunks.
     pub(super) fn free_chunks(&self, wanted: u64) -> Result<Vec<Range<u64>>> {
-        /// How many more than wanted are looked at for the sake of one piece.
-        const EARLY: u64 = 1024;
+        /// More chunks than wanted that are looked at to find one piece.
+        const LOOKAHEAD: u64 = 1024;
         let mut found: Vec<Range<u64>> = Vec::new();
         let (mut count, mut from) = (0, 0);
-        while count < wanted.saturating_add(EARLY)
+        while count < wanted.saturating_add(LOOKAHEAD)
             && let Some(chunk) = self.table.first_fit(Bitmap::WHOLE, from)?
         {
             push_chunks(&mut found, chunk..chunk + 1);
@@ -179,13 +178,13 @@ impl<'a> Space<'a> {
         Ok(found)
     }
 
-    /// The free pages of a chunk that a list says has some.
+    /// The free pages of a chunk that is listed as having some.
     pub(super) fn bitmap(&self, chunk: u64) -> Result<Bitmap> {
         let bitmap = self.table.bitmap(chunk)?;
         bitmap.ok_or_else(|| wrong(&Run::whole(chunk), "are listed as partly free, but none is recorded as free"))
     }
 
-    /// Takes pages that are free.
+    /// Takes free pages.
     pub(super) fn take(&mut self, run: &Run) -> Result<()> {
         let before = self.bitmap(run.chunk)?;
         if !before.has_all(run) {
@@ -196,7 +195,7 @@ impl<'a> Space<'a> {
         self.put(run.chunk, before, after)
     }
 
-    /// Makes pages free of one chunk that are not.
+    /// Makes pages of one chunk free. None of them may be free already.
     pub(super) fn give_back(&mut self, runs: &[Run]) -> Result<()> {
         let Some(chunk) = runs.first().map(|run| run.chunk) else { return Ok(()) };
         let before = self.table.bitmap(chunk)?.unwrap_or(Bitmap::EMPTY);
@@ -210,7 +209,7 @@ impl<'a> Space<'a> {
         self.put(chunk, before, after)
     }
 
-    /// Records a chunk's free pages, and where it is listed.
+    /// Records the free pages of a chunk, and lists it under its class.
     pub(super) fn put(&mut self, chunk: u64, before: Bitmap, after: Bitmap) -> Result<()> {
         if before == after {
             return Ok(());
@@ -229,7 +228,7 @@ impl<'a> Space<'a> {
     }
 }
 
-/// Appends chunks to a list of ranges, to the last one if they follow it.
+/// Appends chunks to a list of ranges: extends the last range if they follow it.
 pub(super) fn push_chunks(ranges: &mut Vec<Range<u64>>, chunks: Range<u64>) {
     match ranges.last_mut() {
         Some(last) if last.end == chunks.start => last.end = chunks.end,
@@ -238,7 +237,7 @@ pub(super) fn push_chunks(ranges: &mut Vec<Range<u64>>, chunks: Range<u64>) {
     }
 }
 
-/// The records about space contradict each other.
+/// The error for records of space that contradict each other.
 pub(super) fn wrong(run: &Run, what: &str) -> Error {
     let pages = run.first..run.end();
     let message = format!("data file: pages {pages:?} of chunk {} {what}; the database needs a check", run.chunk);

@@ -12,7 +12,7 @@ impl Bitmap {
     /// Bytes of a stored bitmap.
     pub(crate) const BYTES: usize = WORDS * 8;
 
-    /// Class of a chunk that is wholly free.
+    /// The size class of a wholly free chunk.
     pub(crate) const WHOLE: u8 = CHUNK_PAGES.trailing_zeros() as u8;
 
     /// No page free.
@@ -30,7 +30,7 @@ impl Bitmap {
         bytes
     }
 
-    /// Back from what was stored.
+    /// Decodes [`to_bytes`](Bitmap::to_bytes).
     pub(crate) fn from_bytes(bytes: &[u8; Bitmap::BYTES]) -> Bitmap {
         let mut words = [0; WORDS];
         for (word, from) in words.iter_mut().zip(bytes.as_chunks::<8>().0) {
@@ -95,13 +95,13 @@ impl Bitmap {
         self.runs().min_by_key(|(_, n)| CHUNK_PAGES - n)
     }
 
-    /// What a chunk is listed under: its longest run has at least 2^class pages and less than twice as many. `None` if
-    /// nothing is free.
+    /// The size class under which a chunk is listed: its longest free run has at least 2^class pages, and less than twice as
+    /// many. `None` if no page is free.
     pub(crate) fn class(&self) -> Option<u8> {
         self.longest().map(|(_, pages)| pages.ilog2() as u8)
     }
 
-    /// The first page from `from` on that is free, respectively taken.
+    /// The first page from `from` on that is free (`free`), or that is not.
     fn next(&self, from: u16, free: bool) -> Option<u16> {
         let mut i = usize::from(from) / 64;
         let mut keep = u64::MAX << (from % 64);

@@ -1,59 +1,30 @@
-//! Freed pages: recorded when nothing of the new state refers to them, used again when no older state can be seen.
+//! Freed pages: recorded when the new state does not refer to them, and used again when no reader sees an older state.
 
 use bigarray_core::Result;
 
 use super::allocator::wrong;
 use super::{FreedKey, Run, Space};
 
-/// Runs in one record: with 12 bytes each it stays inside a page of the index.
+/// Most runs in one record: at 12 bytes each it stays inside a page of the index.
 pub(crate) const FREED_RUNS: usize = 128;
 
-/// The oldest state that somebody sees.
+/// The oldest state that a reader sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OldestReader {
-    /// Nobody sees any.
+    /// There is no reader.
     None,
-    /// This one.
+    /// This state.
     At(u64),
-    /// It cannot be told, so it may be any.
+    /// It is not known, so it may be any.
     Unknown,
 }
 
-/// Reads the text of LMDB's `mdb_reader_list`: a line of headings, then process, thread and transaction of each reader,
-/// or a line in parentheses. What is not understood makes the answer `Unknown`.
-pub(crate) fn parse_reader_list(text: &str) -> OldestReader {
-    let mut oldest = OldestReader::None;
-    let mut lines = text.lines();
-    match lines.next().map(|line| line.split_ascii_whitespace().collect::<Vec<_>>()).as_deref() {
-        Some(["pid", "thread", "txnid"]) => {}
-        Some(["(no", "active", "readers)"]) if lines.next().is_none() => return OldestReader::None,
-        _ => return OldestReader::Unknown,
-    }
-    for line in lines {
-        let fields: Vec<&str> = line.split_ascii_whitespace().collect();
-        let [pid, thread, txn] = fields[..] else { return OldestReader::Unknown };
-        if pid.parse::<i32>().is_err() || u64::from_str_radix(thread, 16).is_err() {
-            return OldestReader::Unknown;
-        }
-        // A slot between two transactions.
-        if txn == "-" {
-            continue;
-        }
-        let Ok(txn) = txn.parse::<u64>() else { return OldestReader::Unknown };
-        oldest = match oldest {
-            OldestReader::At(before) => OldestReader::At(txn.min(before)),
-            _ => OldestReader::At(txn),
-        };
-    }
-    oldest
-}
-
 impl Space<'_> {
-    /// Runs to look at in a transaction, besides twice as many as it frees itself: then the list shrinks, however
-    /// much was once freed in one go, and no commit waits for it.
+    /// Runs that a transaction reclaims, besides twice as many as it frees: so the list shrinks, however much was freed at
+    /// once, and no commit takes long for it.
     pub(crate) const RECLAIM_RUNS: usize = 512;
 
-    /// Records runs that the state before refers to and the one this transaction makes does not.
+    /// Records runs to which the state before refers, and the state of this transaction does not.
     pub(crate) fn free(&mut self, mut runs: Vec<Run>) -> Result<()> {
         runs.sort_unstable();
         let mut joined: Vec<Run> = Vec::with_capacity(runs.len());
@@ -75,11 +46,11 @@ impl Space<'_> {
         Ok(())
     }
 
-    /// Makes freed runs free that no state can be seen in which refers to them, oldest first, until about `max` runs
-    /// are done. Returns how many.
+    /// Makes freed runs free if no reader sees a state that refers to them, oldest first, about `max` runs. Returns how
+    /// many.
     ///
-    /// In transaction W these are the runs freed by T ≤ min(W − 2, oldest reader), to which state T refers no more: the
-    /// state a reader may be just beginning on, and the one a power loss may fall back to, are no older than W − 2.
+    /// In transaction W these are the runs freed by T ≤ min(W − 2, oldest reader): state T does not refer to them. The state
+    /// on which a reader may be about to begin, and the one to which a power loss may fall back, are no older than W − 2.
     pub(crate) fn reclaim(&mut self, oldest: OldestReader, max: usize) -> Result<usize> {
         let Some(last) = self.table.txn_id().checked_sub(2) else { return Ok(0) };
         let last = match oldest {
@@ -99,43 +70,5 @@ impl Space<'_> {
             done += runs.len();
         }
         Ok(done)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const HEAD: &str = "    pid     thread     txnid\n";
-
-    #[test]
-    fn the_reader_list_gives_the_oldest_transaction() {
-        let list = |lines: &str| parse_reader_list(&format!("{HEAD}{lines}"));
-        assert_eq!(parse_reader_list("(no active readers)\n"), OldestReader::None);
-        assert_eq!(list("      1234 7f00aa12 17\n"), OldestReader::At(17));
-        assert_eq!(list("      1234 7f00aa12 17\n        99 0 3\n1234567890 7f 20\n"), OldestReader::At(3));
-        assert_eq!(list("      1234 7f00aa12 -\n"), OldestReader::None);
-        assert_eq!(list("      1234 7f00aa12 -\n      1234 7f 0\n"), OldestReader::At(0));
-        assert_eq!(list("      1234 7f00aa12 18446744073709551614\n"), OldestReader::At(u64::MAX - 1));
-    }
-
-    #[test]
-    fn a_reader_list_that_is_not_understood_says_so() {
-        for text in [
-            "",
-            "\n",
-            "(no reader locks)\n",
-            "(no active readers)\nand more\n",
-            "      1234 7f00aa12 17\n",
-            "    pid     thread     txnid    age\n",
-        ] {
-            assert_eq!(parse_reader_list(text), OldestReader::Unknown, "{text:?}");
-        }
-        for line in
-            ["1234 7f00", "1234 7f00 17 9", "x 7f00 17", "1234 xyz 17", "1234 7f00 -1", "1234 7f00 1.5", "", "..."]
-        {
-            let text = format!("{HEAD}      1 7f 3\n{line}\n      2 7f 4\n");
-            assert_eq!(parse_reader_list(&text), OldestReader::Unknown, "{line:?}");
-        }
     }
 }

@@ -1,10 +1,10 @@
-//! Who holds which page of the data file: allocation, claims, and when freed pages may be used again (DESIGN §6).
+//! The allocator of the data file: allocation, claims, and when freed pages may be used again; see "Space" in
+//! docs/format.md. Pure: it works on the tables of one write transaction, behind [`SpaceTable`], so a transaction that is
+//! dropped half-way leaves no trace.
 //!
 //! The data file is cut into chunks of 2 MiB. Every page below the allocator's end is in exactly one place: referenced
 //! by a segment of the newest state, listed as freed (older states may still refer to it), part of a claimed chunk, free,
-//! or the header, which is the first page of all. Only free pages are written down as such: a bitmap for each chunk that
-//! has some. Everything here happens inside one write transaction of the index, seen through [`SpaceTable`], so what is
-//! dropped half-way leaves no trace.
+//! or the header, which is the first page. Only free pages are recorded as such: a bitmap for each chunk that has some.
 
 mod allocator;
 mod bitmap;
@@ -21,8 +21,8 @@ mod tests;
 
 pub(crate) use allocator::Space;
 pub(crate) use bitmap::Bitmap;
-pub(crate) use claims::{Client, Owner};
-pub(crate) use freed::{OldestReader, parse_reader_list};
+pub(crate) use claims::Owner;
+pub(crate) use freed::OldestReader;
 pub(crate) use table::{FreedKey, SpaceTable};
 
 use bigarray_core::PAGE;
@@ -33,7 +33,7 @@ pub(crate) const CHUNK_PAGES: u16 = 512;
 /// Bytes of a chunk: 2 MiB.
 pub(crate) const CHUNK: u64 = CHUNK_PAGES as u64 * PAGE as u64;
 
-/// Pages of the data file that follow each other inside one chunk.
+/// Consecutive pages of the data file inside one chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Run {
     /// Number of the chunk, from 0.
@@ -44,7 +44,7 @@ pub(crate) struct Run {
     pub(crate) pages: u16,
 }
 
-/// The page that tells whose data file it is: never free.
+/// The page of the header, which names the database of the data file: never free.
 pub(crate) const HEADER: Run = Run { chunk: 0, first: 0, pages: 1 };
 
 impl Run {
@@ -53,7 +53,7 @@ impl Run {
         Run { chunk, first: 0, pages: CHUNK_PAGES }
     }
 
-    /// Where it begins in the data file.
+    /// Its first byte in the data file.
     pub(crate) fn offset(&self) -> u64 {
         self.chunk * CHUNK + u64::from(self.first) * PAGE as u64
     }
@@ -68,7 +68,7 @@ impl Run {
         self.first.saturating_add(self.pages)
     }
 
-    /// Whether it is a run at all: not empty, inside one chunk, at an offset a file can have.
+    /// Whether it is a valid run: not empty, inside one chunk, at an offset that a file can have.
     pub(crate) fn is_sound(&self) -> bool {
         self.pages > 0 && self.end() <= CHUNK_PAGES && self.chunk < i64::MAX as u64 / CHUNK
     }

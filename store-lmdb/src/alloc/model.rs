@@ -1,15 +1,16 @@
-//! The allocator against a naive model: every page of a small file has a stamp, who wrote it last. Whatever a snapshot
-//! sees, or a claim holds, must keep its stamp, whatever is handed out, dropped half-way, swept or lost with the power.
+//! The allocator against a naive model: every page of a small file has a stamp that says which object wrote it last. The
+//! pages of a snapshot, and of a claim, must keep their stamps, whatever is allocated, dropped half-way, swept or lost with
+//! the power.
 
 use std::collections::BTreeMap;
 
 use bigarray_core::Error;
 use proptest::prelude::*;
 
-use super::simulated::SimulatedTable;
-use super::{CHUNK_PAGES, Client, OldestReader, Owner, Run, Space};
+use super::simulated::{OWNER, SimulatedTable};
+use super::{CHUNK_PAGES, OldestReader, Owner, Run, Space};
 
-/// A thing that is stored: its pages, and the stamp that all of them carry.
+/// A stored object: its pages, and the stamp that all of them have.
 #[derive(Clone, Debug)]
 struct Object {
     runs: Vec<Run>,
@@ -23,7 +24,7 @@ struct State {
     objects: BTreeMap<u64, Object>,
 }
 
-/// A transaction that spills.
+/// A transaction that writes to claimed chunks before its commit.
 struct Writer {
     owner: Owner,
     stamp: u64,
@@ -33,20 +34,19 @@ struct Writer {
 }
 
 struct Model {
-    client: Client,
     /// What the disk holds: the stamp of each page.
     pages: Vec<u64>,
     now: State,
-    /// What a power loss may fall back to: the state before.
+    /// The state before, to which a power loss may fall back.
     before: Option<State>,
     snapshots: Vec<State>,
     writers: Vec<Writer>,
-    /// The chunk that small commits fill, whatever became of the transaction that opened it.
+    /// The chunk that small commits fill, even if the transaction that opened it was dropped.
     open: Option<u64>,
     next: u64,
 }
 
-/// One thing that happens. Numbers choose among what there is.
+/// An operation. Numbers choose among the existing objects, writers and snapshots.
 #[derive(Clone, Debug)]
 enum Op {
     /// Stores objects of those pages and frees some; the transaction is dropped after so many steps.
@@ -56,9 +56,9 @@ enum Op {
         reclaim: usize,
         dropped_after: Option<usize>,
     },
-    /// Stores an object of pages that are to lie in a certain place.
+    /// Stores an object in a certain place.
     Place {
-        place: Place,
+        place: Where,
         free: Vec<usize>,
         reclaim: usize,
         dropped: bool,
@@ -70,8 +70,8 @@ enum Op {
         reclaim: usize,
         dropped: bool,
     },
-    /// A writer stores what it wrote, but for every n-th run.
-    Settle {
+    /// A writer commits the runs that it wrote, but for every n-th.
+    Consume {
         writer: usize,
         skip: usize,
         free: Vec<usize>,
@@ -95,9 +95,9 @@ enum Op {
     PowerLoss,
 }
 
-/// Where an object is to lie.
+/// The place of an object.
 #[derive(Clone, Debug)]
-enum Place {
+enum Where {
     /// In the open chunk, one run of each of those pages.
     Open(Vec<u16>),
     /// Behind another object.
@@ -109,7 +109,6 @@ enum Place {
 impl Model {
     fn new(disk: u64) -> Model {
         Model {
-            client: Client::new(1),
             pages: vec![0; (disk * u64::from(CHUNK_PAGES)) as usize],
             now: State { table: SimulatedTable::new(disk), objects: BTreeMap::new() },
             before: None,
@@ -129,7 +128,7 @@ impl Model {
         self.snapshots.iter().map(|s| s.table.txn).min().map_or(OldestReader::None, OldestReader::At)
     }
 
-    /// Writes to pages, as their new owner does at once.
+    /// Stamps pages, as their new owner writes them at once.
     fn write(&mut self, runs: &[Run], stamp: u64) {
         for run in runs {
             self.pages[range_of(run)].fill(stamp);
@@ -194,9 +193,9 @@ impl Model {
                 let mut space = Space::new(&mut new.table);
                 space.reclaim(oldest, *reclaim).unwrap();
                 let (wanted, runs) = match place {
-                    Place::Open(wanted) => (wanted.clone(), space.allocate_in(&mut self.open, wanted).map(Some)),
-                    Place::Whole(pages, room) => (vec![*pages], space.allocate_whole(*pages, *room).map(Some)),
-                    Place::Behind(object, pages) => {
+                    Where::Open(wanted) => (wanted.clone(), space.allocate_in(&mut self.open, wanted).map(Some)),
+                    Where::Whole(pages, room) => (vec![*pages], space.allocate_whole(*pages, *room).map(Some)),
+                    Where::Behind(object, pages) => {
                         let Some(run) = before.get(object % before.len().max(1)) else { return };
                         let behind = space.allocate_behind(run, *pages);
                         if let Ok(Some(runs)) = &behind {
@@ -209,7 +208,7 @@ impl Model {
                 };
                 let runs = match runs {
                     Ok(Some(runs)) => runs,
-                    // What is behind is taken: nothing has changed, the transaction may go on.
+                    // The pages behind are taken: nothing has changed, the transaction may go on.
                     Ok(None) => Vec::new(),
                     Err(full) => return assert_full(&new.table, &wanted, &full),
                 };
@@ -217,8 +216,8 @@ impl Model {
                 if !runs.is_empty() {
                     let pages = |runs: &[Run]| runs.iter().map(|r| usize::from(r.pages)).sum::<usize>();
                     assert_eq!(pages(&runs), wanted.iter().map(|n| usize::from(*n)).sum::<usize>());
-                    if let Some(next) = space.next_in_line(&runs[runs.len() - 1]).unwrap() {
-                        // Spilled: nobody may rely on it.
+                    if let Some(next) = space.prezeroed_next(&runs[runs.len() - 1]).unwrap() {
+                        // Prezeroed: no object may rely on it.
                         self.write(&[next], 0);
                     }
                     let object = Object { runs, stamp: self.number() };
@@ -232,7 +231,8 @@ impl Model {
             Op::Claim { writer, chunks, pages, reclaim, dropped } => {
                 let living: Vec<usize> = (0..self.writers.len()).filter(|i| self.writers[*i].alive).collect();
                 let known = writer.and_then(|n| living.get(n % living.len().max(1)).copied());
-                let owner = known.map_or_else(|| self.client.new_owner(), |i| self.writers[i].owner);
+                let fresh = Owner { serial: self.number(), ..OWNER };
+                let owner = known.map_or(fresh, |i| self.writers[i].owner);
                 let mut space = Space::new(&mut new.table);
                 space.reclaim(oldest, *reclaim).unwrap();
                 let got = match space.claim(&owner, *chunks) {
@@ -263,14 +263,14 @@ impl Model {
                 self.write(&written, self.writers[index].stamp);
                 self.writers[index].written.extend(written);
             }
-            Op::Settle { writer, skip, free, dropped } => {
+            Op::Consume { writer, skip, free, dropped } => {
                 let Some(index) = self.living(*writer) else { return };
                 let Writer { owner, stamp, ref written, .. } = self.writers[index];
                 let used = written.iter().enumerate().filter(|(i, _)| i % skip != skip - 1);
                 let runs: Vec<Run> = used.map(|(_, run)| *run).collect();
                 let freed = Self::pick(&mut new, free);
                 let mut space = Space::new(&mut new.table);
-                space.settle(&owner, &runs).unwrap();
+                space.consume_claim(&owner, &runs).unwrap();
                 space.free(freed).unwrap();
                 if !dropped {
                     new.objects.insert(stamp, Object { runs, stamp });
@@ -311,7 +311,7 @@ impl Model {
                 if let Some(before) = self.before.take() {
                     self.now = before;
                 }
-                // Whoever spilled is gone; all that is left of it is what the index says.
+                // All writers are gone. Only the index still lists their claims.
                 let claims = self.now.table.claims.keys();
                 let dead = claims.map(Owner::from_bytes);
                 self.writers =
@@ -326,7 +326,7 @@ impl Model {
         living.get(chosen % living.len().max(1)).copied()
     }
 
-    /// Everything that somebody relies on is what it was, and every page is in exactly one place.
+    /// Pages of states and claims have their stamps, and every page is in exactly one place.
     fn check(&self) {
         for state in self.snapshots.iter().chain([&self.now]) {
             for object in state.objects.values() {
@@ -360,7 +360,7 @@ impl Model {
         }
     }
 
-    /// When all readers and writers have gone, what is not referenced becomes free, in a few transactions.
+    /// Without readers and writers, all pages that are not referenced become free, in a few transactions.
     fn check_nothing_leaks(&mut self) {
         self.snapshots.clear();
         for writer in &mut self.writers {
@@ -376,7 +376,7 @@ impl Model {
     }
 }
 
-/// Only a file that cannot hold what is wanted is full, however its free pages lie.
+/// The file is full only if it has too few free pages, however scattered they are.
 fn assert_full(table: &SimulatedTable, wanted: &[u16], full: &Error) {
     assert!(full.is_store_full(), "{full:?}");
     let free: u64 = table.free_runs().map(|r| u64::from(r.pages)).sum();
@@ -399,9 +399,9 @@ fn op() -> impl Strategy<Value = Op> {
     let reclaim = || prop_oneof![Just(0), 1..200_usize, Just(usize::MAX)];
     let rarely = || prop::bool::weighted(0.2);
     let place = prop_oneof![
-        3 => prop::collection::vec(1..40_u16, 1..6).prop_map(Place::Open),
-        2 => (any::<usize>(), 1..=CHUNK_PAGES).prop_map(|(object, pages)| Place::Behind(object, pages)),
-        2 => (1..=CHUNK_PAGES, 1..=CHUNK_PAGES).prop_map(|(pages, room)| Place::Whole(pages, room)),
+        3 => prop::collection::vec(1..40_u16, 1..6).prop_map(Where::Open),
+        2 => (any::<usize>(), 1..=CHUNK_PAGES).prop_map(|(object, pages)| Where::Behind(object, pages)),
+        2 => (1..=CHUNK_PAGES, 1..=CHUNK_PAGES).prop_map(|(pages, room)| Where::Whole(pages, room)),
     ];
     prop_oneof![
         8 => (place, chosen(), reclaim(), rarely())
@@ -413,7 +413,7 @@ fn op() -> impl Strategy<Value = Op> {
             |(writer, chunks, pages, reclaim, dropped)| Op::Claim { writer, chunks, pages, reclaim, dropped }
         ),
         3 => (any::<usize>(), 2..5_usize, chosen(), rarely())
-            .prop_map(|(writer, skip, free, dropped)| Op::Settle { writer, skip, free, dropped }),
+            .prop_map(|(writer, skip, free, dropped)| Op::Consume { writer, skip, free, dropped }),
         1 => (any::<usize>(), rarely()).prop_map(|(writer, dropped)| Op::Release { writer, dropped }),
         1 => any::<usize>().prop_map(|writer| Op::Die { writer }),
         1 => (1..3_usize, rarely()).prop_map(|(max, dropped)| Op::Sweep { max, dropped }),

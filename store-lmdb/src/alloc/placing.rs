@@ -1,26 +1,26 @@
-//! Pages that are to lie in a certain place: small ones out of the way of large ones, blocks behind each other.
+//! Allocating in a certain place: small payloads apart from large ones, blocks behind each other.
 
 use bigarray_core::Result;
 
 use super::{Bitmap, CHUNK_PAGES, Run, Space};
 
-/// A commit of so many pages goes to the open chunk.
+/// A commit of at most this many pages goes to the open chunk.
 const OPEN_CHUNK_TAKES: u16 = CHUNK_PAGES / 4;
-/// A chunk in part use is opened if so many of its pages are free. Fewer are left for when what lies between them goes:
-/// what they would hold could outlive that, and then no block fits there any more.
+/// A chunk in part use is opened only if at least this many of its pages are free. With fewer, the small payload could
+/// outlive the pages between, and then no block would ever fit there.
 const WORTH_OPENING: u16 = CHUNK_PAGES / 8;
-/// Chunks looked into, a class.
+/// Most chunks of a class that are looked into.
 const LOOKS: usize = 8;
-/// Pages that are made ready at a time.
-const READY: u16 = 15;
+/// Most pages that are prezeroed at a time.
+const PREZEROED: u16 = 15;
 
 impl Space<'_> {
-    /// As [`allocate`](Space::allocate), but what is little goes to the front of what is free of the chunk `open`, which
-    /// becomes another one when it is full.
+    /// As [`allocate`](Space::allocate), but a small payload goes to the first free pages of the chunk `open`, which becomes
+    /// another chunk when it is full.
     ///
-    /// The changed pages of a block that is stored elsewhere live only until the block is copied. Together they leave
-    /// the chunks of whole blocks alone, so that these are wholly free once their blocks are, and go in one piece. A file
-    /// of 512 MiB grew by 34 % with 10,000 one-page commits when they filled the smallest gaps, and by 2 % since.
+    /// The changed pages of a block that is stored elsewhere live only until the block is copied. In a chunk of their own
+    /// they leave the chunks of whole blocks alone, so that these become wholly free with their blocks. A file of 512 MiB
+    /// grew by 34 % with 10,000 one-page commits when they filled the smallest gaps, and grows by 2 % now.
     pub(crate) fn allocate_in(&mut self, open: &mut Option<u64>, wanted: &[u16]) -> Result<Vec<Run>> {
         let total: usize = wanted.iter().map(|n| usize::from(*n)).sum();
         if !(1..=usize::from(OPEN_CHUNK_TAKES)).contains(&total) {
@@ -36,7 +36,7 @@ impl Space<'_> {
         Ok(runs.collect())
     }
 
-    /// The same for one request that must come in one piece; `None` if the file cannot grow by it.
+    /// As [`allocate_in`](Space::allocate_in) for one request in one piece; `None` if the file cannot grow by it.
     pub(crate) fn allocate_piece_in(&mut self, open: &mut Option<u64>, pages: u16) -> Result<Option<Run>> {
         if pages > OPEN_CHUNK_TAKES {
             return self.allocate_piece(pages, pages);
@@ -52,7 +52,7 @@ impl Space<'_> {
         Ok(found)
     }
 
-    /// The pages that follow `run` in the file, in one or two runs, if they are free or the file can grow by them.
+    /// Allocates the pages that follow `run` in the file, in one or two runs, if they are free or the file can grow by them.
     pub(crate) fn allocate_behind(&mut self, run: &Run, pages: u16) -> Result<Option<Vec<Run>>> {
         let (mut chunk, mut first, mut missing) = (run.chunk, run.end(), pages);
         let mut runs = Vec::new();
@@ -78,8 +78,8 @@ impl Space<'_> {
         Ok(Some(runs))
     }
 
-    /// Pages in one run; `None` if there is none and the file cannot grow. With `room` for more than them, that much is
-    /// free from their first on, at the end of a free run: nothing small gets there soon, and others can lie behind them.
+    /// Allocates pages in one run; `None` if there is none and the file cannot grow. If `room` is more than `pages`, the run
+    /// begins `room` pages before the end of a free run: small payloads do not come there soon, so other blocks can follow.
     pub(crate) fn allocate_piece(&mut self, pages: u16, room: u16) -> Result<Option<Run>> {
         let room = pages.max(room);
         let free = match self.find_free(room)? {
@@ -101,23 +101,23 @@ impl Space<'_> {
         }
     }
 
-    /// The free pages right behind `run`, which come next if it was allocated in the open chunk: a few, and no more than
+    /// The free pages right behind `run`, which is in the open chunk: the pages to prezero. They are a few, and no more than
     /// are in use of that chunk, so that a small database stays small.
-    pub(crate) fn next_in_line(&self, run: &Run) -> Result<Option<Run>> {
+    pub(crate) fn prezeroed_next(&self, run: &Run) -> Result<Option<Run>> {
         let Some(free) = self.table.bitmap(run.chunk)? else { return Ok(None) };
-        let most = READY.min(CHUNK_PAGES - free.count()).min(CHUNK_PAGES - run.end());
+        let most = PREZEROED.min(CHUNK_PAGES - free.count()).min(CHUNK_PAGES - run.end());
         let behind = |pages: u16| Run { chunk: run.chunk, first: run.end(), pages };
         Ok((1..=most).rev().map(behind).find(|behind| free.has_all(behind)))
     }
 
-    /// The front of the first free run of `chunk` that fits.
+    /// The front of the first free run of `chunk` that has room.
     fn front_of(&self, chunk: Option<u64>, pages: u16) -> Result<Option<Run>> {
         let Some(chunk) = chunk else { return Ok(None) };
         let fit = self.table.bitmap(chunk)?.and_then(|free| free.runs().find(|(_, n)| *n >= pages));
         Ok(fit.map(|(first, _)| Run { chunk, first, pages }))
     }
 
-    /// The chunk in part use with the most free pages, as far as a few looks find it, or a free one.
+    /// The chunk in part use with the most free pages that a few looks find, else a free one.
     fn chunk_to_open(&mut self, pages: u16) -> Result<Option<u64>> {
         let mut best = None;
         for class in pages.ilog2() as u8..Bitmap::WHOLE {
@@ -137,7 +137,7 @@ impl Space<'_> {
         }
     }
 
-    /// A chunk that is wholly free, a new one if there is none; `None` if the file cannot grow.
+    /// A wholly free chunk, else a new one; `None` if the file cannot grow.
     fn free_chunk(&mut self) -> Result<Option<u64>> {
         match self.table.first_fit(Bitmap::WHOLE, 0)? {
             Some(chunk) => Ok(Some(chunk)),

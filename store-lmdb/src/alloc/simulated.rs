@@ -1,4 +1,4 @@
-//! The index's tables of space as plain maps, for tests.
+//! The tables of space as plain maps, for tests.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -7,12 +7,15 @@ use bigarray_core::{Error, ErrorKind, Result};
 
 use super::{Bitmap, FreedKey, Owner, Run, SpaceTable};
 
+/// An owner of claims.
+pub(super) const OWNER: Owner = Owner { client: 1, token: 2, serial: 3 };
+
 /// A write transaction is a clone that replaces the original when it commits.
 #[derive(Clone, Debug)]
 pub(super) struct SimulatedTable {
     pub(super) txn: u64,
     pub(super) end: u64,
-    /// Chunks that the disk has room for.
+    /// Chunks for which the disk has room.
     pub(super) disk: u64,
     pub(super) chunks: BTreeMap<u64, Bitmap>,
     pub(super) fits: BTreeSet<(u8, u64)>,
@@ -39,7 +42,7 @@ impl SimulatedTable {
         SimulatedTable { txn: self.txn + 1, ..self.clone() }
     }
 
-    /// The free pages of all chunks, one by one.
+    /// The free runs of all chunks.
     pub(super) fn free_runs(&self) -> impl Iterator<Item = Run> {
         self.chunks
             .iter()

@@ -1,4 +1,4 @@
-//! What allocation asks of a write transaction of the index.
+//! The tables of space in a write transaction of the index, as the allocator needs them.
 
 use std::ops::Range;
 
@@ -6,19 +6,19 @@ use bigarray_core::Result;
 
 use super::{Bitmap, Owner, Run};
 
-/// One write transaction of the index, as far as space goes. Everything but the length of the file is undone if the
-/// transaction is dropped.
+/// The tables of space in one write transaction of the index. Dropping the transaction undoes everything but the length of
+/// the file.
 ///
 /// Reads see what was written before in the same transaction.
 pub(crate) trait SpaceTable {
     /// Id of this write transaction: the number of the state that its commit makes.
     fn txn_id(&self) -> u64;
 
-    /// Chunks that were ever handed out are below this one. The file may be longer: preallocated, or lengthened by a
+    /// All chunks that were ever allocated are below this one. The file may be longer: preallocated, or lengthened by a
     /// transaction that was dropped.
     fn end(&self) -> Result<u64>;
 
-    /// Makes the file hold at least `end` chunks, preallocating as much more as it likes, and records `end`.
+    /// Makes the file hold `end` chunks or more, and records `end`.
     ///
     /// # Errors
     /// [`StoreFull`](bigarray_core::ErrorKind::StoreFull): nothing has changed.
@@ -36,7 +36,7 @@ pub(crate) trait SpaceTable {
     /// Lists `chunk` under `class`, or takes it from that list.
     fn set_fit(&mut self, class: u8, chunk: u64, listed: bool) -> Result<()>;
 
-    /// The freed runs that were recorded first: those with the lowest key.
+    /// The freed runs with the lowest key, which were recorded first.
     fn first_freed(&self) -> Result<Option<(FreedKey, Vec<Run>)>>;
 
     /// Records freed runs under a new key. At most [`FREED_RUNS`](super::freed::FREED_RUNS), so that a record is small.
@@ -51,14 +51,14 @@ pub(crate) trait SpaceTable {
     /// Records what `owner` claimed; `None` deletes the record.
     fn set_claim(&mut self, owner: &Owner, chunks: Option<&[Range<u64>]>) -> Result<()>;
 
-    /// The first owner of a claim behind `after`, in the order of [`Owner::to_bytes`].
+    /// The first owner of a claim after `after`, in the order of [`Owner::to_bytes`].
     fn next_claim(&self, after: Option<&Owner>) -> Result<Option<Owner>>;
 }
 
-/// Where freed runs are recorded: keys sort by transaction, then by part.
+/// Key of a record of freed runs: sorts by transaction, then by part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct FreedKey {
-    /// The transaction that freed them: no state from it on refers to them.
+    /// The transaction that freed them: its state and all later ones do not refer to them.
     pub(crate) txn: u64,
     /// Counts the records of one transaction, from 0.
     pub(crate) part: u32,

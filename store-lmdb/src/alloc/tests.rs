@@ -1,18 +1,17 @@
-//! What the allocator prefers, and what it refuses.
+//! Which pages the allocator prefers, and what it refuses.
 
 #![allow(clippy::single_range_in_vec_init, reason = "claims are lists of ranges")]
 
-use super::simulated::SimulatedTable;
-use super::{Bitmap, CHUNK_PAGES, Client, OldestReader, Run, Space};
+use super::simulated::{OWNER, SimulatedTable};
+use super::{Bitmap, CHUNK_PAGES, OldestReader, Run, Space};
 
 /// A file with those chunks, all free.
 fn free_file(chunks: u64) -> SimulatedTable {
     let mut table = SimulatedTable::new(chunks);
     table.txn = 1;
-    let owner = Client::new(1).new_owner();
     let mut space = Space::new(&mut table);
-    space.claim(&owner, chunks).unwrap();
-    space.release(&owner).unwrap();
+    space.claim(&OWNER, chunks).unwrap();
+    space.release(&OWNER).unwrap();
     table
 }
 
@@ -67,27 +66,25 @@ fn many_short_pieces_are_taken_only_when_the_file_cannot_grow() {
 fn a_claim_prefers_one_piece_and_leaves_chunks_in_part_use_alone() {
     let mut table = free_file(8);
     take(&mut table, &[run(2, 7, 1), run(3, 0, 1)]);
-    let owner = Client::new(1).new_owner();
     let mut space = Space::new(&mut table);
-    assert_eq!(space.claim(&owner, 3).unwrap(), [4..7]);
-    assert_eq!(space.claim(&owner, 3).unwrap(), [0..2, 7..8]);
-    assert_eq!(table.claims[&owner.to_bytes()], [4..7, 0..2, 7..8]);
+    assert_eq!(space.claim(&OWNER, 3).unwrap(), [4..7]);
+    assert_eq!(space.claim(&OWNER, 3).unwrap(), [0..2, 7..8]);
+    assert_eq!(table.claims[&OWNER.to_bytes()], [4..7, 0..2, 7..8]);
     assert_eq!(table.chunks.keys().copied().collect::<Vec<_>>(), [2, 3]);
-    let full = Space::new(&mut table).claim(&owner, 1).unwrap_err();
+    let full = Space::new(&mut table).claim(&OWNER, 1).unwrap_err();
     assert!(full.is_store_full(), "{full:?}");
 }
 
 #[test]
-fn what_is_left_of_a_claim_is_free_again() {
+fn unused_pages_of_a_claim_become_free() {
     let mut table = free_file(3);
-    let owner = Client::new(1).new_owner();
     let mut space = Space::new(&mut table);
-    space.claim(&owner, 3).unwrap();
-    space.settle(&owner, &[run(0, 0, 512), run(1, 0, 10)]).unwrap();
+    space.claim(&OWNER, 3).unwrap();
+    space.consume_claim(&OWNER, &[run(0, 0, 512), run(1, 0, 10)]).unwrap();
     assert_eq!(table.free_runs().collect::<Vec<_>>(), [run(1, 10, 502), run(2, 0, 512)]);
     assert!(table.claims.is_empty());
-    // To give it back once more does nothing.
-    Space::new(&mut table).release(&owner).unwrap();
+    // Releasing it once more does nothing.
+    Space::new(&mut table).release(&OWNER).unwrap();
     assert_eq!(table.chunks.len(), 2);
 }
 
@@ -110,7 +107,7 @@ fn freed_pages_wait_for_the_oldest_reader_and_one_state_more() {
 }
 
 #[test]
-fn a_mass_of_freed_pages_comes_back_a_part_a_commit() {
+fn each_commit_reclaims_a_part_of_many_freed_pages() {
     let mut table = free_file(4);
     let scattered: Vec<Run> = (0..1000).map(|i| run(i / 250, (i % 250) as u16 * 2, 1)).collect();
     take(&mut table, &scattered);
@@ -135,14 +132,13 @@ fn adjoining_freed_pages_are_recorded_as_one_run() {
 
 #[test]
 fn records_that_contradict_each_other_are_refused() {
-    let owner = Client::new(1).new_owner();
     let corrupt =
         |result: bigarray_core::Result<()>| assert!(result.as_ref().is_err_and(|e| e.is_corrupt()), "{result:?}");
     let mut table = free_file(2);
     table.txn = 9;
     corrupt(Space::new(&mut table).free(vec![run(0, 0, 4), run(0, 3, 1)]));
     corrupt(Space::new(&mut table).free(vec![run(0, 500, 13)]));
-    corrupt(Space::new(&mut table).settle(&owner, &[run(0, 0, 1)]));
+    corrupt(Space::new(&mut table).consume_claim(&OWNER, &[run(0, 0, 1)]));
     // Freed, yet free.
     let mut twice = table.clone();
     Space::new(&mut twice).free(vec![run(0, 0, 4)]).unwrap();
@@ -150,11 +146,11 @@ fn records_that_contradict_each_other_are_refused() {
     corrupt(Space::new(&mut twice).reclaim(OldestReader::None, 9).map(drop));
     // Claimed, yet free.
     let mut claimed = table.clone();
-    claimed.claims.insert(owner.to_bytes(), vec![0..1]);
-    corrupt(Space::new(&mut claimed).release(&owner));
+    claimed.claims.insert(OWNER.to_bytes(), vec![0..1]);
+    corrupt(Space::new(&mut claimed).release(&OWNER));
     // Claimed outside the file.
-    claimed.claims.insert(owner.to_bytes(), vec![0..u64::MAX]);
-    corrupt(Space::new(&mut claimed).release(&owner));
+    claimed.claims.insert(OWNER.to_bytes(), vec![0..u64::MAX]);
+    corrupt(Space::new(&mut claimed).release(&OWNER));
     // Listed, but not recorded.
     let mut listed = table.clone();
     take(&mut listed, &[run(0, 0, 1)]);
@@ -167,7 +163,7 @@ fn records_that_contradict_each_other_are_refused() {
 }
 
 #[test]
-fn little_fills_one_chunk_from_the_front_and_leaves_small_gaps_alone() {
+fn small_commits_fill_one_chunk_from_the_front_and_leave_small_gaps_alone() {
     let mut table = free_file(3);
     // Chunk 0 has a few gaps, chunk 1 enough to be opened, chunk 2 is whole.
     let but_every = |chunk: u64, n: usize| {
@@ -178,29 +174,28 @@ fn little_fills_one_chunk_from_the_front_and_leaves_small_gaps_alone() {
     let mut space = Space::new(&mut table);
     assert_eq!(space.allocate_in(&mut open, &[1]).unwrap(), [run(1, 0, 1)]);
     assert_eq!(space.allocate_in(&mut open, &[1]).unwrap(), [run(1, 4, 1)]);
-    // What has no room there opens another one, where the rest follows.
+    // A request without room there opens another chunk, and later ones follow it.
     assert_eq!(space.allocate_in(&mut open, &[2, 3]).unwrap(), [run(2, 0, 2), run(2, 2, 3)]);
     assert_eq!(space.allocate_in(&mut open, &[1]).unwrap(), [run(2, 5, 1)]);
     assert_eq!(open, Some(2));
-    // Much is none of its business.
+    // A large request does not go to the open chunk only.
     assert_eq!(space.allocate_in(&mut open, &[100, 60]).unwrap(), [run(2, 6, 100), run(2, 106, 60)]);
 }
 
 #[test]
-fn the_open_chunk_of_a_dropped_transaction_is_none() {
+fn the_open_chunk_of_a_dropped_transaction_is_not_used() {
     let mut table = SimulatedTable::new(4);
     table.txn = 1;
     let mut open = None;
     Space::new(&mut table.clone()).allocate_in(&mut open, &[1]).unwrap();
     assert_eq!(open, Some(0));
-    let owner = Client::new(1).new_owner();
     let mut space = Space::new(&mut table);
-    space.claim(&owner, 2).unwrap();
+    space.claim(&OWNER, 2).unwrap();
     assert_eq!(space.allocate_in(&mut open, &[1]).unwrap(), [run(2, 0, 1)]);
 }
 
 #[test]
-fn what_follows_in_the_file_is_had_if_it_is_free_or_new() {
+fn pages_behind_a_run_are_allocated_if_they_are_free_or_new() {
     let mut table = free_file(3);
     table.disk = 4;
     take(&mut table, &[run(0, 0, 500), run(1, 100, 1)]);
@@ -215,7 +210,7 @@ fn what_follows_in_the_file_is_had_if_it_is_free_or_new() {
 }
 
 #[test]
-fn what_others_are_to_follow_lies_before_free_pages_at_the_end() {
+fn a_block_that_others_follow_is_placed_before_free_pages() {
     let mut table = free_file(2);
     take(&mut table, &[run(0, 0, 300)]);
     let mut space = Space::new(&mut table);
@@ -228,16 +223,16 @@ fn what_others_are_to_follow_lies_before_free_pages_at_the_end() {
 }
 
 #[test]
-fn no_more_is_made_ready_than_is_in_use() {
+fn no_more_pages_are_prezeroed_than_are_in_use() {
     let mut table = free_file(1);
     take(&mut table, &[run(0, 0, 3), run(0, 10, 1), run(0, 40, 60)]);
     let space = Space::new(&mut table);
-    let next = |first: u16, pages: u16| space.next_in_line(&run(0, first, pages)).unwrap();
+    let next = |first: u16, pages: u16| space.prezeroed_next(&run(0, first, pages)).unwrap();
     assert_eq!(next(2, 1), Some(run(0, 3, 7)));
     assert_eq!(next(39, 1), None);
     assert_eq!(next(99, 1), Some(run(0, 100, 15)));
     assert_eq!(next(511, 1), None);
     let mut fresh = free_file(1);
     take(&mut fresh, &[run(0, 0, 2)]);
-    assert_eq!(Space::new(&mut fresh).next_in_line(&run(0, 1, 1)).unwrap(), Some(run(0, 2, 2)));
+    assert_eq!(Space::new(&mut fresh).prezeroed_next(&run(0, 1, 1)).unwrap(), Some(run(0, 2, 2)));
 }

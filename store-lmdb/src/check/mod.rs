@@ -10,6 +10,7 @@ mod blocks;
 mod findings;
 mod payload;
 mod places;
+mod structure;
 #[cfg(test)]
 mod tests;
 
@@ -19,14 +20,17 @@ use std::thread;
 use bigarray_core::store::DataFile as _;
 use bigarray_core::{ArrayId, Damage, Error, ErrorKind, PAGE, Progress, Report, Result};
 use lmdb::RoTransaction;
+use nix::fcntl::OFlag;
 
 use crate::LmdbStore;
 use crate::data::Data;
 use crate::index::{Index, ReadTxn, Tables};
+use crate::locks::files::INDEX;
 use crate::record::Sums;
 use crate::shared::Shared;
 use findings::Findings;
 use payload::{Helper, Work};
+pub(crate) use structure::Structure;
 
 /// What a check went through.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -73,7 +77,7 @@ pub(crate) fn check(index: &Arc<Index>, data: &Data, payload: bool) -> Result<Ch
 /// As [`Store::verify`](bigarray_core::store::Store::verify). LMDB follows no page of the index before it is known to bear
 /// that: else the report ends with the index.
 pub(crate) fn verify(shared: &Shared, progress: &mut dyn FnMut(Progress)) -> Result<Report> {
-    shared.guards.before_begin()?;
+    shared.locks.before_begin()?;
     progress(Progress::default());
     let looked = snapshot(shared, progress).and_then(|(txn, disorder)| {
         let (report, mut findings) = look(&txn, &shared.data, true, Limits::default(), progress)?;
@@ -92,12 +96,14 @@ fn snapshot(shared: &Shared, progress: &mut dyn FnMut(Progress)) -> Result<(Read
     loop {
         let txn = ReadTxn::begin(&shared.index)?;
         let state = txn.version();
-        if let Some(pages) = shared.guards.index_state(state.0)? {
+        let files = &shared.locks.files;
+        let file = files.open_file(INDEX, OFlag::O_RDONLY)?;
+        if let Some(pages) = Structure::read_state(file, &files.dir.path.join(INDEX), state.0)? {
             return Ok((txn, pages.check_bearable(&mut || progress(Progress::default()))?));
         }
         // Two commits that come meanwhile write over its meta page, and make another state the newest.
         if before.replace(state) == Some(state) {
-            let index = shared.dir.join("index");
+            let index = shared.dir.join(INDEX);
             let what = format!("{}: its page {} is not what commit {} wrote", index.display(), state.0 % 2, state.0);
             return Err(Error::new(ErrorKind::Corrupt, what));
         }

@@ -252,7 +252,7 @@ fn each_place(
             let inside = ranges.iter().flat_map(|range| range.start.max(some.start)..range.end.min(some.end));
             let outside = ranges.iter().filter(|range| range.end > chunks).map(|range| range.end - 1);
             let runs = inside.chain(outside).map(Run::whole).collect();
-            Ok((Place::Claimed { client: owner.client_number() }, runs))
+            Ok((Place::Claimed { client: owner.client }, runs))
         }))?;
         Ok(true)
     })?;

@@ -12,7 +12,7 @@ use lmdb::Database;
 use serde_json::json;
 
 use super::{CheckReport, Limits, look};
-use crate::alloc::{Bitmap, CHUNK, Client, FreedKey, Run};
+use crate::alloc::{Bitmap, CHUNK, FreedKey, Owner, Run};
 use crate::codec::{Algorithm, Encoding, Packed};
 use crate::index::{Dbs, ReadTxn, WriteTxn};
 use crate::record::{
@@ -180,7 +180,7 @@ fn put_bitmap(txn: &mut WriteTxn<'_>, chunk: u64, free: &Bitmap) {
 }
 
 fn put_claim(txn: &mut WriteTxn<'_>, chunks: Range<u64>) {
-    let key = Client::new(1).new_owner().to_bytes();
+    let key = Owner { client: 1, token: 2, serial: 3 }.to_bytes();
     txn.put(txn.dbs().claims, &key, &encode_claim(&key, std::slice::from_ref(&chunks))).unwrap();
 }
 

@@ -20,7 +20,7 @@ use bigarray_core::store::{ArrayChange, Change, CommitLock, Committed, PageSourc
 use bigarray_core::{ArrayId, Error, ErrorKind, PAGE, Result, Version, conflict, signals};
 
 use crate::alloc::Space;
-use crate::commit_lock::CommitLockGuard;
+use crate::locks::CommitLockGuard;
 use crate::record::{check_array_name, check_attr_name};
 use crate::shared::Shared;
 use crate::spill::{Committing, LmdbSpillArea};
@@ -69,9 +69,9 @@ pub(crate) fn commit(shared: &Arc<Shared>, change: &Change<'_>, lock: Option<&dy
     // What else is to be compressed takes a packer of its own, instead of these.
     shared.packers.forget_idle();
     // (4) The commit lock, then the write transaction, which lives inside one call on this thread.
-    let commit_lock = shared.guards.commit_lock();
+    let commit_lock = shared.locks.commit_lock();
     let _lock = match lock.map(|lock| lock.as_any().downcast_ref::<CommitLockGuard>()) {
-        None => Some(commit_lock.take(shared.guards.limit())?),
+        None => Some(commit_lock.take()?),
         Some(Some(held)) if held.is_of(commit_lock) => None,
         Some(_) => {
             return Err(Error::new(ErrorKind::Invalid, "a commit under the commit lock of another database"));
@@ -129,7 +129,7 @@ fn try_commit(
     }
     blocks.free_all()?;
     if let Some(claim) = claim {
-        blocks.space.settle(&claim.claim.owner, &blocks.used)?;
+        blocks.space.consume_claim(&claim.claim.owner, &blocks.used)?;
     }
     blocks.space.reclaim(oldest, 2 * blocks.freed_runs)?;
     names::store_arrays(&mut txn.borrow_mut(), change, &current)?;

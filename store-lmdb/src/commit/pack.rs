@@ -9,7 +9,6 @@ use bigarray_core::store::{ArrayChange, BlockChange, Change, PageSource};
 use bigarray_core::{BlockNo, Codec, Descriptor, PAGE, Result, Version};
 
 use super::parallel::in_parallel;
-use super::payload::PlacedUnit;
 use super::with_room;
 use crate::alloc::CHUNK_PAGES;
 use crate::codec::{MOST_BYTES, Packed, Packers, packing_bytes};
@@ -28,6 +27,14 @@ pub(super) struct PackedBlock {
     pub(super) packed: Packed,
     /// What is stored, up to the end of its last page.
     pub(super) bytes: Vec<u8>,
+}
+
+/// A block that is stored compressed, and where.
+pub(super) struct PlacedUnit {
+    /// The entry in [`Change::arrays`].
+    pub(super) array: usize,
+    pub(super) block: BlockNo,
+    pub(super) unit: Unit,
 }
 
 /// Compresses the blocks of `change` that can be, in order. For a small payload: all are kept in memory.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use bigarray_core::store::{Change, PageSource};
 use bigarray_core::{BlockNo, Error, ErrorKind, PAGE, Result};
 
-use super::pack::write_packed;
+use super::pack::{PlacedUnit, write_packed};
 use super::parallel::{MAX_THREADS, in_parallel};
 use super::with_room;
 use crate::alloc::Run;
@@ -31,14 +31,6 @@ impl Piece {
     pub(super) fn segment(&self) -> StoredSegment {
         StoredSegment::plain(self.first, self.run)
     }
-}
-
-/// A block that is stored compressed, and where.
-pub(super) struct PlacedUnit {
-    /// The entry in [`Change::arrays`].
-    pub(super) array: usize,
-    pub(super) block: BlockNo,
-    pub(super) unit: Unit,
 }
 
 /// All changed pages that are not zero.

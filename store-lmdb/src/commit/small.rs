@@ -5,8 +5,8 @@ use std::sync::PoisonError;
 use bigarray_core::store::Change;
 use bigarray_core::{PAGE, Result};
 
-use super::pack::PackedBlock;
-use super::payload::{Payload, PlacedUnit, runs_of};
+use super::pack::{PackedBlock, PlacedUnit};
+use super::payload::{Payload, runs_of};
 use crate::alloc::{Run, Space};
 use crate::crash;
 use crate::record::Unit;
@@ -47,7 +47,7 @@ fn make_ready(shared: &Shared, space: &Space<'_>, run: &Run) -> Result<()> {
     if !shared.data.syncs() || shared.data.has_bytes_at(run.offset()) {
         return Ok(());
     }
-    if let Some(next) = space.next_in_line(run)? {
+    if let Some(next) = space.prezeroed_next(run)? {
         // Only to save time: if there is no room for it, the commit may still have enough.
         let _ = shared.data.write_at(next.offset(), &vec![0; usize::from(next.pages) * PAGE]);
         crash::point("next pages made ready");

@@ -1,17 +1,17 @@
-//! LMDB's environment, and the order in which processes touch its lock table.
+//! LMDB's environment, and the gates that decide which thread may touch its lock table.
 //!
-//! LMDB has two mutexes in the lock table, for writers and for places of the reader table. They are robust: the word of
-//! one holds its owner's thread number, and when a thread dies the kernel marks what it held as left by the dead, and also
-//! the one mutex that it was about to take or to give back, if the word has the thread's number. Threads of two PID
-//! namespaces have equal numbers. So a thread that was killed while it waited took the mutex from the living owner of its
-//! number, and two processes wrote at once.
+//! LMDB has two mutexes in the lock table, for writers and for places of the reader table. They are robust: the word of a
+//! mutex holds its owner's thread number, and when a thread dies the kernel marks the mutexes that it held as left by a
+//! dead owner. It also marks the one mutex that the thread was about to take or release, if the word has the thread's
+//! number. Threads of two PID namespaces can have equal numbers. So a thread that was killed while it waited took the
+//! mutex from the living owner of the same number, and two processes wrote at once.
 //!
-//! Here no thread comes to one of these mutexes while one of another process has it or waits for it: a gate of ours is
-//! outside each. Among the threads of one process their numbers are right.
+//! Here a thread comes to one of these mutexes only while no thread of another process holds it or waits for it: a gate of
+//! the store is outside each. Among the threads of one process the numbers are right.
 //!
-//! What passed a gate and was killed leaves mutexes that are marked before the gate opens: a thread that ends gives up its
-//! memory (`exit_mm`, where the kernel looks for robust mutexes) before it gives up its files (`exit_files`), of which a
-//! lock is one. The files go with the last thread of the process, and so after the mutexes of all. `exec` does both in the
+//! If a process is killed behind a gate, its mutexes are marked before the gate opens: a thread that ends gives up its
+//! memory (`exit_mm`, where the kernel looks for robust mutexes) before its files (`exit_files`), to which the gate's lock
+//! belongs. The files go with the last thread of the process, and so after the mutexes of all its threads. `exec` keeps the
 //! same order.
 
 use std::fs::File;
@@ -23,23 +23,24 @@ use bigarray_core::{Result, signals};
 use bigarray_process::Unshared;
 use lmdb::{Environment, EnvironmentFlags, RoTransaction, RwTransaction};
 
-use super::map::open_environment;
+use super::open::open_environment;
+use super::readers::Readers;
 use super::{identity, readers};
-use crate::opening::exclusive::{Exclusive, Held};
-use crate::opening::files::Directory;
-use crate::opening::locks::{SLOTS, WRITING};
-use crate::opening::waiting::{Limit, Waiting};
+use crate::locks::byte_locks::{SLOTS, WRITING};
+use crate::locks::exclusive::{Exclusive, Held};
+use crate::locks::files::Directory;
+use crate::locks::waiting::{Limit, Waiting};
 
 /// An open environment.
 pub(crate) struct Env {
-    /// There until dropped.
+    /// `Some` until dropped.
     env: Option<Environment>,
     /// `None`: it is opened without a lock table.
     gates: Option<Gates>,
     dir: PathBuf,
 }
 
-/// One write transaction, and one look at the lock table, at a time. A writer passes the first, then the second.
+/// The two gates: to the write transaction, and to the lock table. A writer passes them in this order.
 pub(crate) struct Gates {
     writing: Arc<Exclusive>,
     slots: Arc<Exclusive>,
@@ -47,28 +48,28 @@ pub(crate) struct Gates {
     dir: PathBuf,
 }
 
-/// The right to a write transaction, among all threads of all processes.
+/// The right to the write transaction, among all threads of all processes.
 pub(crate) struct Writing {
     _passed: Option<Passed>,
 }
 
-/// The right to take a place in the reader table, or one of LMDB's mutexes. It is never had for long.
+/// The right to take a place in the reader table, or one of LMDB's mutexes. It is never held for long.
 pub(crate) struct Slots<'e> {
     env: &'e Environment,
     _passed: Option<Passed>,
 }
 
-/// A gate that is passed. Threads that resolve faults pass it too, so signals to this thread wait meanwhile: a handler
-/// that touches a page would wait for itself.
+/// A gate that is passed. Signals to this thread wait meanwhile: resolvers pass the gates too, so a signal handler that
+/// faults would wait for the thread that it interrupts.
 struct Passed {
     _held: Held,
-    // Last: signals arrive when the gate is free.
+    // Last: signals arrive once the gate is free.
     _signals: signals::Held,
 }
 
 impl Passed {
     fn take(gate: &Arc<Exclusive>, waiting: &Waiting) -> Result<Passed> {
-        // They may arrive while it waits.
+        // Signals may arrive during the wait.
         let _between = signals::hold_between_waits();
         let held = gate.take(waiting)?;
         Ok(Passed { _held: held, _signals: signals::hold() })
@@ -76,7 +77,7 @@ impl Passed {
 }
 
 impl Gates {
-    /// By locks on `index-lock` of the database in `dir`, which `open` opens.
+    /// Gates by locks on `index-lock` of the database in `dir`, which `open` opens.
     pub(crate) fn new(dir: &Path, open: impl Fn() -> Result<Unshared<File>>, limit: &Arc<Limit>) -> Result<Gates> {
         Ok(Gates {
             writing: Exclusive::new(open()?, WRITING),
@@ -96,6 +97,10 @@ impl Gates {
 }
 
 impl Env {
+    /// The flags of every environment. `NO_TLS`: a snapshot may move between threads.
+    pub(crate) const FLAGS: EnvironmentFlags =
+        EnvironmentFlags::NO_SUB_DIR.union(EnvironmentFlags::NO_TLS).union(EnvironmentFlags::NO_READAHEAD);
+
     /// Opens LMDB on the file `name` of `dir`. Without `gates` it is opened without a lock table.
     ///
     /// # Errors
@@ -109,7 +114,7 @@ impl Env {
     ) -> Result<Env> {
         identity::check_version()?;
         let mut env = Env { env: None, gates, dir: dir.path.clone() };
-        // To open or close LMDB may make the table anew, or its mutexes.
+        // Opening or closing LMDB may initialize the table and its mutexes.
         let opened = {
             let _held = env.pass_slots()?;
             open_environment(dir, name, flags, map_bytes)?
@@ -118,7 +123,7 @@ impl Env {
         Ok(env)
     }
 
-    /// Has LMDB know this process by `number`. To be called before the first transaction.
+    /// Sets the number by which LMDB knows this process. To be called before the first transaction.
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`](bigarray_core::ErrorKind::Unsupported) if the LMDB that is linked is not known.
@@ -129,6 +134,11 @@ impl Env {
     /// The directory, for messages.
     pub(crate) fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// The readers of all processes.
+    pub(crate) fn readers(&self) -> lmdb::Result<Readers> {
+        Readers::of(self.lmdb())
     }
 
     /// Waits until no other thread has a write transaction.
@@ -147,8 +157,8 @@ impl Env {
         Ok(Slots { _passed: self.pass_slots()?, env: self.lmdb() })
     }
 
-    /// The same, however long it takes.
-    pub(crate) fn slots_at_last(&self) -> Result<Slots<'_>> {
+    /// As [`Env::slots`], without a limit.
+    pub(crate) fn slots_without_limit(&self) -> Result<Slots<'_>> {
         let held = self.gates.as_ref().map(|gates| gates.pass_slots(None)).transpose()?;
         Ok(Slots { _passed: held, env: self.lmdb() })
     }
@@ -157,24 +167,24 @@ impl Env {
         self.gates.as_ref().map(|gates| gates.pass_slots(gates.limit.get())).transpose()
     }
 
-    /// LMDB, for what touches no mutex: asking, syncing, the size of the map.
+    /// LMDB, for calls that touch no mutex: information, syncing, the size of the map.
     pub(crate) fn lmdb(&self) -> &Environment {
         self.env.as_ref().expect("an environment is open until it is dropped")
     }
 }
 
 impl<'e> Slots<'e> {
-    /// Begins to read: takes a place in the reader table.
+    /// Begins a read transaction, which takes a place in the reader table.
     pub(crate) fn begin_read(&self) -> lmdb::Result<RoTransaction<'e>> {
         self.env.begin_ro_txn()
     }
 
-    /// Begins to write. LMDB comes to both mutexes here: if the last writer was killed, it clears dead readers.
+    /// Begins the write transaction. LMDB takes both mutexes here: if the last writer was killed, it clears dead readers.
     pub(crate) fn begin_write(&self, _writing: &Writing) -> lmdb::Result<RwTransaction<'e>> {
         self.env.begin_rw_txn()
     }
 
-    /// Drops what dead processes left in the reader table; returns how many places that were.
+    /// Clears the readers of dead processes; returns how many places that were.
     pub(crate) fn clear_dead(&self) -> lmdb::Result<usize> {
         readers::clear_dead(self.env)
     }
@@ -183,7 +193,7 @@ impl<'e> Slots<'e> {
 impl Drop for Env {
     fn drop(&mut self) {
         let env = self.env.take();
-        // As when it was opened. Without the lock it is closed all the same.
+        // The gate as for opening. LMDB is closed even without it.
         let held = self.pass_slots();
         drop(env);
         if let Err(e) = held {

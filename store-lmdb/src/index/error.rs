@@ -1,4 +1,4 @@
-//! What LMDB's errors mean to a caller.
+//! LMDB's errors, as a caller can act on them.
 
 use std::fmt::Display;
 use std::io;
@@ -10,8 +10,7 @@ use nix::errno::Errno;
 
 use super::room;
 
-/// Whether `error` says that the index has no room left: it may have, once no snapshot of this process keeps it from
-/// growing.
+/// Whether `error` says that the index has no room left. It can grow once no snapshot of this process lives.
 pub fn is_index_full(error: &Error) -> bool {
     let source = std::error::Error::source(error).and_then(|source| source.downcast_ref());
     matches!(source, Some(lmdb::Error::MapFull))
@@ -43,11 +42,11 @@ pub(crate) fn lmdb_error(dir: &Path, what: impl Display, error: lmdb::Error) -> 
     }
 }
 
-/// As [`lmdb_error`] where the index was written to. LMDB takes a write that stopped half-way for `EIO`, and that is how
-/// one ends that meets a full disk: where there is no room, that is what it says. LMDB writes its meta page last and
-/// refuses everything if that fails, so whatever failed before is as if it had never been.
+/// As [`lmdb_error`], for writes to the index. LMDB reports a write that stopped half-way as `EIO`, also on a full disk: if
+/// there is no room, this turns it into `ENOSPC`. LMDB writes its meta page last, and refuses everything if that fails, so
+/// a failure before it leaves the index as it was.
 ///
-/// `reserved`: up to where the file of the index has its blocks, in bytes.
+/// `reserved`: end of the allocated part of the index file, in bytes.
 pub(super) fn write_error(
     env: &Environment,
     reserved: u64,

@@ -3,13 +3,15 @@
 
 mod environment;
 mod error;
+mod file;
 mod identity;
+mod live;
 mod map;
-pub(crate) mod readers;
+mod open;
+mod readers;
 mod reserve;
 mod room;
 mod state;
-mod structure;
 mod tables;
 mod txn;
 
@@ -20,8 +22,8 @@ use std::sync::atomic::AtomicU64;
 use bigarray_core::{Error, ErrorKind, Result, Version};
 use lmdb::Database;
 
-use crate::opening::files::FileId;
-use crate::opening::table::TableMap;
+use crate::locks::files::FileId;
+use crate::locks::lock_table::TableMap;
 use crate::record::{DatabaseId, Meta};
 
 pub(crate) use environment::{Env, Gates};
@@ -29,7 +31,6 @@ pub use error::is_index_full;
 pub(crate) use error::lmdb_error;
 use error::write_error;
 pub use identity::lmdb_version;
-pub(crate) use structure::Structure;
 pub(crate) use tables::Tables;
 pub(crate) use txn::{ReadTxn, WriteTxn};
 
@@ -66,26 +67,26 @@ impl Dbs {
 /// How many named tables an environment may have.
 pub(crate) const MAX_DBS: u32 = 16;
 
-/// The open environment.
+/// The open index.
 pub(crate) struct Index {
     env: Env,
     dbs: Dbs,
     dir: PathBuf,
-    live: map::Live,
-    /// Where LMDB has its lock table mapped, if a store to that may find no room.
+    live: live::Live,
+    /// LMDB's mapping of its lock table, if a store to it may find no room.
     table: Option<TableMap>,
-    /// Up to where the file has its blocks, as far as this process saw to it.
+    /// End of the part of the file for which this process allocated blocks, in bytes.
     reserved: AtomicU64,
     /// Whether the map doubles when it is full: the caller chose its size.
     grows: bool,
 }
 
 impl Index {
-    /// Takes over an environment, opened with NOTLS on the index of `dir`. It gets its tables, and is that of `new`, if it
-    /// has none yet.
+    /// Takes over an environment, opened with NOTLS on the index of `dir`. If it has no tables yet, they are made for the
+    /// database `new`.
     ///
     /// # Errors
-    /// [`ErrorKind::Unsupported`] for another format, [`ErrorKind::Corrupt`] for something else than our index.
+    /// [`ErrorKind::Unsupported`] for another format, [`ErrorKind::Corrupt`] for anything but an index of bigarray.
     pub(crate) fn new(
         env: Env,
         dir: &Path,
@@ -107,7 +108,7 @@ impl Index {
             env,
             dbs,
             dir: dir.to_owned(),
-            live: map::Live::default(),
+            live: live::Live::default(),
             table,
             reserved: AtomicU64::new(0),
             grows,
@@ -138,9 +139,14 @@ impl Index {
         Ok(Version(info.last_txnid() as u64))
     }
 
-    /// Which file it is.
+    /// The database, for messages.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The id of its file.
     pub(crate) fn file(&self) -> io::Result<FileId> {
-        Ok(map::file_id(self.env.lmdb())?)
+        Ok(file::file_id(self.env.lmdb())?)
     }
 
     /// The environment, for what only its reader table and descriptor say.

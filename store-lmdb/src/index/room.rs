@@ -7,17 +7,17 @@ use nix::sys::stat::fstat;
 use nix::sys::statvfs::fstatvfs;
 
 use super::PAGE_BYTES;
-use super::map::file_of;
+use super::file::file_of;
 use crate::calls::allocate;
 
-/// What LMDB writes at once: 64 pages. Where there is less, one of its writes may have stopped half-way.
+/// Bytes that LMDB writes at once: 64 pages. With less room, one of its writes may have stopped half-way.
 const AT_ONCE: i64 = 64 * PAGE_BYTES as i64;
 
-/// Whether so much can be written behind the end of the index as LMDB writes at once, and behind `reserved`, up to where it
-/// has its blocks already. True where it cannot be known.
+/// Whether as much as LMDB writes at once can be written behind the end of the index and behind `reserved`, the end of its
+/// allocated part. True where it cannot be known.
 ///
-/// The room is taken, and the index longer: the next commit writes there. What another process writes there meanwhile
-/// stays.
+/// The room is taken, and the index becomes longer: the next commit writes there. Bytes that another process writes there
+/// meanwhile stay.
 pub(super) fn is_left(env: &Environment, reserved: u64) -> bool {
     let Ok(file) = file_of(env) else { return true };
     let Ok(end) = fstat(file).map(|stat| stat.st_size.max(reserved as i64)) else { return true };

@@ -1,4 +1,4 @@
-//! A transaction's tables as core's [`State`]: the same look-ups for a snapshot and inside a commit.
+//! The tables of a transaction as core's [`State`]: the same look-ups for a snapshot and inside a commit.
 
 use std::ops::{ControlFlow, Range};
 
@@ -18,7 +18,7 @@ use crate::record::{
 const TALLIED_AT_ONCE: usize = 4096;
 
 impl<T: Transaction> Tables<'_, T> {
-    /// What is stored of a block; `None` if nothing was ever stored to it.
+    /// The record of a block; `None` if it was never stored to.
     pub(crate) fn stored_block(&self, array: ArrayId, block: BlockNo) -> Result<Option<StoredBlock>> {
         let key = block_key(array, block);
         self.find("blocks", self.dbs().blocks, &key)?.map(|value| decode_block(&key, value)).transpose()
@@ -39,14 +39,14 @@ impl<T: Transaction> Tables<'_, T> {
         self.scan(self.dbs().blocks, &start, |key, value| {
             let (id, block) = parse_numbered_key("blocks", key)?;
             if id != array || block >= range.end {
-                // Or it is one of these, under a damaged key.
+                // It may be a record of this range under a damaged key.
                 return unseal("blocks", key, value).map(|_| false);
             }
             visit(BlockNo(block), decode_block(key, value)?)
         })
     }
 
-    /// Every attribute that the array has or had, in order of names.
+    /// Every attribute that the array has or had, ordered by name.
     fn stored_attrs(&self, array: ArrayId) -> Result<Vec<(String, StoredAttr)>> {
         let mut found = Vec::new();
         let start = attr_key(array, "");
@@ -62,14 +62,14 @@ impl<T: Transaction> Tables<'_, T> {
         Ok(found)
     }
 
-    /// The array of that name, and what is known of all its records.
+    /// The array of that name, and the tallies of its records.
     pub(crate) fn stored_array(&self, name: &str) -> Result<Option<(Descriptor, Tallies)>> {
         let value = self.find("arrays", self.dbs().arrays, name.as_bytes())?;
         value.map(|value| decode_array(name.as_bytes(), value).map(|(_, array, records)| (array, records))).transpose()
     }
 
-    /// Adds the records of `array` in the table `name`, whose keys begin with its id, to `tally`: some from the key `from`
-    /// on. The key to go on from; `None` at the end.
+    /// Adds records of `array` in the table `name`, whose keys begin with its id, to `tally`: a part of them, from the key
+    /// `from` on. Returns the key to go on from; `None` at the end.
     pub(crate) fn add_to_tally(
         &self,
         name: &str,
@@ -95,7 +95,7 @@ impl<T: Transaction> Tables<'_, T> {
         Ok(next)
     }
 
-    /// Checksums of the pages of a MiB of an array; zeros if none is stored.
+    /// Checksums of the pages of one MiB of an array; zeros if there is no record.
     pub(crate) fn sums(&self, array: ArrayId, mib: u64) -> Result<Sums> {
         let key = numbered_key(array, mib);
         self.get(self.dbs().sums, &key)?.map_or(Ok([0; record::SUMS]), |value| decode_sums(&key, value))

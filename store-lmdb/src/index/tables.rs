@@ -1,4 +1,4 @@
-//! Reading a transaction's tables, as bytes.
+//! Reading the tables of a transaction, as bytes.
 
 use bigarray_core::{Error, ErrorKind, Result};
 use lmdb::{Cursor, Database, Transaction};
@@ -38,10 +38,10 @@ impl<'t, T: Transaction> Tables<'t, T> {
         }
     }
 
-    /// The value at `key` of the table `name`. Where there is none, the records beside its place are looked at.
+    /// The value at `key` of the table `name`. If there is none, the records beside its place are checked.
     ///
     /// # Errors
-    /// [`ErrorKind::Corrupt`]: a key is damaged by which it might have been found.
+    /// [`ErrorKind::Corrupt`]: a key is damaged, which may be why the search found nothing.
     pub(crate) fn find(&self, name: &str, db: Database, key: &[u8]) -> Result<Option<&'t [u8]>> {
         let found = self.get(db, key)?;
         if found.is_none() {
@@ -50,12 +50,12 @@ impl<'t, T: Transaction> Tables<'t, T> {
         Ok(found)
     }
 
-    /// Sees that the records of table `name` before `key`, and from it on, are sound and lie on their sides of it. A search
-    /// for a record ends beside it even if its key is damaged, or that of another one which the search has to pass: all
-    /// other comparisons come out right. Then the key that was met does not fit its record, or lies on the wrong side.
+    /// Checks that the records of table `name` right before `key`, and right from it on, are sound and lie on their sides of
+    /// it. A search for a record ends beside it even if its key is damaged, or another key that the search passes: all other
+    /// comparisons come out right. Then the key found there does not fit its record, or lies on the wrong side.
     ///
     /// # Errors
-    /// [`ErrorKind::Corrupt`] naming the record that is not sound.
+    /// [`ErrorKind::Corrupt`], naming the record that is not sound.
     pub(crate) fn check_beside(&self, name: &str, db: Database, key: &[u8]) -> Result<()> {
         let cursor = self.txn.open_ro_cursor(db).map_err(|e| self.error("opening a cursor", e))?;
         let get = |key: Option<&[u8]>, op| match cursor.get(key, None, op) {
@@ -89,7 +89,8 @@ impl<'t, T: Transaction> Tables<'t, T> {
         loop {
             match cursor.get(key, None, op) {
                 Ok((found, value)) => {
-                    // The wrapper gives no key only where LMDB left the given one in place, which these two never do.
+                    // The wrapper gives no key only where LMDB left the given key in place, which these two operations
+                    // never do.
                     let Some(found) = found else { return Err(self.error("reading a key", lmdb::Error::Corrupted)) };
                     if !visit(found, value)? {
                         return Ok(());
@@ -115,7 +116,7 @@ impl<'t, T: Transaction> Tables<'t, T> {
         Meta::decode_id(self.meta_value(Meta::ID)?)
     }
 
-    /// What is known of all arrays.
+    /// The tally of all arrays.
     pub(crate) fn arrays_tally(&self) -> Result<Tally> {
         Meta::decode_arrays(self.meta_value(Meta::ARRAYS)?)
     }

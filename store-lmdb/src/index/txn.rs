@@ -1,4 +1,4 @@
-//! Transactions of the index. With `readers` (the reader table) the only place that calls LMDB past the safe wrapper.
+//! Transactions of the index.
 //!
 //! A read transaction owns its environment, so that it can be kept in a snapshot:
 //!
@@ -15,12 +15,12 @@ use bigarray_process::Origin;
 use lmdb::{Database, DatabaseFlags, RoTransaction, RwTransaction, Transaction, WriteFlags};
 
 use super::environment::{Slots, Writing};
-use super::map::CountedWrite;
+use super::live::CountedWrite;
 use super::{Dbs, Index, Tables, lmdb_error};
-use crate::alloc::{Bitmap, HEADER};
+use crate::alloc::{Bitmap, HEADER, OldestReader};
 use crate::record::{DatabaseId, Meta, Tally, chunk_key, encode_bitmap, encode_fit, fit_key};
 
-/// A committed state. Reading its tables needs no lock, but one thread at a time.
+/// A read transaction: a committed state. Reading its tables needs no lock, but one thread at a time.
 pub(crate) struct ReadTxn {
     txn: ManuallyDrop<RoTransaction<'static>>,
     index: Arc<Index>,
@@ -46,13 +46,13 @@ impl ReadTxn {
                 Ok(txn) => {
                     // SAFETY: `txn` is live.
                     let id = unsafe { lmdb_sys::mdb_txn_id(txn.txn()) };
-                    // A commit writes over the meta page of the state before last: what was copied is whole if it was
-                    // still the last one after it had been copied.
+                    // A commit overwrites the meta page of the state before last. The copied meta page is whole if its
+                    // state was still the last one after the copy.
                     if id != index.env.lmdb().info().map_err(of)?.last_txnid() && !is_last(index, &slots, id)? {
                         continue;
                     }
                     // SAFETY: A: the environment outlives the transaction: `index` is kept beside it, and `drop` ends
-                    // the transaction before that goes.
+                    // the transaction before `index` is dropped.
                     let txn = unsafe { std::mem::transmute::<RoTransaction<'_>, RoTransaction<'static>>(txn) };
                     counts.readers += 1;
                     return Ok(ReadTxn {
@@ -82,9 +82,9 @@ impl ReadTxn {
     }
 }
 
-/// Whether `id` is the last that a commit made known. It may not be the newest of the meta pages: a commit writes its
-/// own, which takes as long as the disk does, and makes its id known only then. One that is killed between the two never
-/// does, and leaves that to the next commit, of whichever process; to wait for it could be for ever.
+/// Whether `id` is the last one that a commit published. The meta pages may hold a newer one: a commit writes its meta
+/// page, which takes as long as the disk does, and publishes its id only then. A commit that is killed in between never
+/// does; the next commit, of any process, publishes both. So waiting for the newer id could last for ever.
 fn is_last(index: &Index, slots: &Slots<'_>, id: usize) -> Result<bool> {
     match slots.begin_read() {
         // SAFETY: `probe` is live.
@@ -100,7 +100,7 @@ impl Drop for ReadTxn {
             return;
         }
         let mut counts = self.index.live.lock();
-        // SAFETY: taken nowhere else, and not used after. Ends before the count falls, so that no remapping can come between.
+        // SAFETY: taken only here, and not used afterwards. It ends before the count falls, so the map is not moved between.
         let txn = unsafe { ManuallyDrop::take(&mut self.txn) };
         self.index.end(&mut counts, txn);
     }
@@ -109,11 +109,11 @@ impl Drop for ReadTxn {
 /// The write transaction: one at a time in all processes. Aborts unless committed.
 pub(crate) struct WriteTxn<'i> {
     txn: RwTransaction<'i>,
-    pub(super) index: &'i Index,
+    index: &'i Index,
     id: u64,
-    // The count falls when the transaction has ended.
+    // Dropped after `txn`: the count falls when the transaction has ended.
     _counted: CountedWrite<'i>,
-    // Last: then another process may write.
+    // Last: afterwards another process may write.
     _writing: Writing,
 }
 
@@ -142,7 +142,7 @@ impl<'i> WriteTxn<'i> {
         }
     }
 
-    /// Number of the state that this will be.
+    /// Number of the state that its commit makes.
     pub(crate) fn id(&self) -> u64 {
         self.id
     }
@@ -162,7 +162,7 @@ impl<'i> WriteTxn<'i> {
         self.txn.put(db, &key, &value, WriteFlags::empty()).map_err(|e| self.error("storing a record", e))
     }
 
-    /// Deletes what is at `key`. Whether there was something.
+    /// Deletes the record at `key`. Returns whether there was one.
     pub(crate) fn delete(&mut self, db: Database, key: &[u8]) -> Result<bool> {
         match self.txn.del(db, &key, None) {
             Ok(()) => Ok(true),
@@ -171,7 +171,7 @@ impl<'i> WriteTxn<'i> {
         }
     }
 
-    /// Stores `value` at `key`, or deletes what is there, and keeps `tally` of that.
+    /// Stores `value` at `key`, or deletes the record there, and updates `tally`.
     pub(crate) fn replace(&mut self, db: Database, key: &[u8], value: Option<&[u8]>, tally: &mut Tally) -> Result<()> {
         let old = self.tables().get(db, key)?;
         if let Some(old) = old {
@@ -187,7 +187,7 @@ impl<'i> WriteTxn<'i> {
         }
     }
 
-    /// Stores what is known of all arrays.
+    /// Stores the tally of all arrays.
     pub(crate) fn put_arrays_tally(&mut self, tally: Tally) -> Result<()> {
         self.put(self.dbs().meta, Meta::ARRAYS.as_bytes(), &Meta::encode_arrays(tally))
     }
@@ -195,6 +195,13 @@ impl<'i> WriteTxn<'i> {
     /// Stores a number under `name` in `meta`.
     pub(crate) fn put_meta(&mut self, name: &str, number: u64) -> Result<()> {
         self.put(self.dbs().meta, name.as_bytes(), &Meta::encode(name, number))
+    }
+
+    /// The oldest state that a reader of any process sees. A reader that begins now sees the state that this transaction
+    /// replaces, or a later one.
+    pub(crate) fn oldest_reader(&self) -> Result<OldestReader> {
+        let readers = self.index.env.readers().map_err(|e| lmdb_error(&self.index.dir, "listing the readers", e))?;
+        Ok(readers.oldest())
     }
 
     /// Makes it the newest committed state.
@@ -208,13 +215,13 @@ impl<'i> WriteTxn<'i> {
 }
 
 impl Index {
-    /// Opens the tables; makes them, in one transaction, those of the database `new`, where there are none yet.
+    /// Opens the tables. Where there are none yet, makes those of the database `new`, in one transaction.
     pub(super) fn tables_of(slots: &Slots<'_>, new: Option<(DatabaseId, Writing)>) -> lmdb::Result<Dbs> {
         let txn = slots.begin_read()?;
-        // SAFETY: handles are opened here alone, once an environment, before anyone else can have it: no transaction
+        // SAFETY: handles are opened only here, once an environment, before any other thread can have it: no transaction
         // runs beside this one.
         match Dbs::open_with(|name| unsafe { txn.open_db(Some(name)) }) {
-            // Handles become the environment's own only when their transaction is committed.
+            // Handles stay open only if their transaction is committed.
             Ok(dbs) => txn.commit().map(|()| dbs),
             Err(e @ lmdb::Error::NotFound) => {
                 let Some((id, writing)) = &new else { return Err(e) };
@@ -230,7 +237,7 @@ impl Index {
                 let none = Meta::encode_arrays(Tally::default());
                 txn.put(dbs.meta, &Meta::ARRAYS, &none, WriteFlags::NO_OVERWRITE)?;
                 txn.put(dbs.meta, &Meta::ID, &Meta::encode_id(*id), WriteFlags::NO_OVERWRITE)?;
-                // Of the first chunk all is free but the header.
+                // All pages of the first chunk are free but the header.
                 let mut free = Bitmap::FULL;
                 free.remove(&HEADER);
                 let (key, fit) = (chunk_key(0), fit_key(free.class().unwrap_or(0), 0));

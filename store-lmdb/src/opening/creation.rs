@@ -1,14 +1,14 @@
-//! Creating a database, so that one whose creation was cut short is told from a damaged one, and from a directory of
-//! someone else's. The files come in this order, each only when the one before is whole and on disk:
+//! Creating a database. A creation that was cut short is told from damage, and from a directory that is no database. The
+//! files come in this order, each only when the one before is whole and on disk:
 //!
 //! 1. the directory, empty;
-//! 2. an index under a name of its own, until its tables and format are committed;
-//! 3. the same under its right name: from here on the database exists;
-//! 4. `data` under a name of its own, until its header is there, with the id that the index has;
-//! 5. the same under its right name.
+//! 2. the index under a temporary name, until its tables and format are committed;
+//! 3. the index under its name: from here on the database exists;
+//! 4. the data file under a temporary name, until its header is there, with the id that the index has;
+//! 5. the data file under its name.
 //!
-//! So a directory with an `index` that nothing was ever committed to but lacks `data` is finished; an `index` that is
-//! empty or a `data` without one is damage; anything else that is not empty is not ours. `index-lock` comes at the first
+//! So a creation is completed if `data` is missing and nothing was ever committed to `index`. An empty `index`, or a `data`
+//! without an `index`, is damage; any other directory that is not empty is no database. `index-lock` comes at the first
 //! opening. A lock on the directory (`flock`, which needs no file in it) lets one process at a time create.
 
 use std::ffi::OsStr;
@@ -21,29 +21,27 @@ use bigarray_process::Unshared;
 use lmdb::EnvironmentFlags;
 use nix::fcntl::OFlag;
 
-use super::files::{Directory, failed};
-use super::locks::Lock;
-use super::waiting::{Waiting, wait};
-use super::{DATA, INDEX, LOCK_TABLE, flags};
 use crate::alloc::{CHUNK, HEADER};
-use crate::durability::MARK;
 use crate::index::{Env, Index, ReadTxn, lmdb_error};
+use crate::locks::byte_locks::Lock;
+use crate::locks::files::{DATA, Directory, INDEX, LOCK_TABLE, UNSYNCED, failed};
+use crate::locks::waiting::{Waiting, wait};
 use crate::options::Options;
 use crate::record::{DatabaseId, encode_header};
 
-/// The index until it is whole.
+/// Name of the index until it is whole.
 const UNFINISHED: &str = "index.bigarray-creating";
-/// The data file until it is whole.
+/// Name of the data file until it is whole.
 const UNFINISHED_DATA: &str = "data.bigarray-creating";
-/// What an index gets in its first transaction fits by far.
+/// Map size while the index is created: its first transaction fits by far.
 const MAP_BYTES: usize = 16 << 20;
-/// The transaction that makes the tables.
+/// Number of the transaction that makes the tables.
 const FIRST_TXN: usize = 1;
 
-/// Creates the database if the directory is empty, or finishes what was begun; does nothing where one exists.
+/// Creates the database if the directory is empty, or completes a creation; does nothing where one exists.
 ///
 /// # Errors
-/// [`ErrorKind::Invalid`] for a directory of someone else's, [`ErrorKind::Corrupt`] where `index` or `data` is missing,
+/// [`ErrorKind::Invalid`] for a directory that is no database and not empty, [`ErrorKind::Corrupt`] where `index` or `data` is missing,
 /// [`ErrorKind::NotFound`] where `options` forbid to create.
 pub(crate) fn complete(dir: &Directory, options: &Options) -> Result<()> {
     if is_whole(dir)? {
@@ -54,7 +52,7 @@ pub(crate) fn complete(dir: &Directory, options: &Options) -> Result<()> {
     let again = Arc::new(again);
     wait(&again, Lock::Directory, &Waiting::new(&dir.path, "the right to create the database", options.wait_timeout))?;
     let _locked = Locked(&again);
-    // Another process may have done it meanwhile.
+    // Another process may have created it meanwhile.
     if is_whole(dir)? {
         return Ok(());
     }
@@ -83,13 +81,13 @@ pub(crate) fn complete(dir: &Directory, options: &Options) -> Result<()> {
     dir.sync()
 }
 
-/// Makes the names of the files survive a power loss, where nothing was committed yet: who created them may have been
-/// killed before it did. So they are on disk before anything that is committed is. `newest` is the state of the index.
-pub(crate) fn settle(dir: &Directory, newest: Version) -> Result<()> {
+/// Syncs the directory if nothing was committed yet, so that the names of the files are on disk before any commit is: the
+/// process that created them may have been killed before it synced. `newest` is the newest state of the index.
+pub(crate) fn sync_new(dir: &Directory, newest: Version) -> Result<()> {
     if newest.0 > FIRST_TXN as u64 { Ok(()) } else { dir.sync() }
 }
 
-/// The lock on the directory, until dropped.
+/// The lock on the directory, released when dropped.
 struct Locked<'f>(&'f File);
 
 impl Drop for Locked<'_> {
@@ -115,13 +113,13 @@ fn is_whole(dir: &Directory) -> Result<bool> {
 fn refuse_foreign(dir: &Directory) -> Result<()> {
     let names = dir.names()?;
     let has = |name: &str| names.iter().any(|n| n == OsStr::new(name));
-    let ours = [INDEX, DATA, LOCK_TABLE, MARK, UNFINISHED, UNFINISHED_DATA];
+    let ours = [INDEX, DATA, LOCK_TABLE, UNSYNCED, UNFINISHED, UNFINISHED_DATA];
     let path = dir.path.display();
     if let Some(name) = names.iter().find(|n| !ours.iter().any(|our| n == &OsStr::new(our))) {
         let text = format!("{path} is not a database and not empty: it has {name:?}; give a path that is free");
         return Err(Error::new(ErrorKind::Invalid, text));
     }
-    if has(DATA) || has(LOCK_TABLE) || has(MARK) {
+    if has(DATA) || has(LOCK_TABLE) || has(UNSYNCED) {
         return Err(Error::new(ErrorKind::Corrupt, format!("{path}: the file {INDEX} is missing")));
     }
     Ok(())
@@ -131,7 +129,7 @@ fn refuse_foreign(dir: &Directory) -> Result<()> {
 fn make_index(dir: &Directory) -> Result<()> {
     let unfinished = dir.path.join(UNFINISHED);
     dir.remove(UNFINISHED).map_err(|e| failed(&unfinished, "removing it", e))?;
-    // Made here, since LMDB would follow a link.
+    // The file is made here, since LMDB would follow a link.
     let file = dir.open(UNFINISHED, OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL);
     let file = file.map_err(|e| failed(&unfinished, "creating it", e))?;
     let id = DatabaseId::random().map_err(|e| failed(&dir.path, "making an id for a new database", e))?;
@@ -148,7 +146,7 @@ fn make_data(dir: &Directory, id: DatabaseId) -> Result<()> {
     dir.open(UNFINISHED_DATA, OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL)
         .and_then(|data| {
             data.write_all_at(&encode_header(id), HEADER.offset())?;
-            // The rest of the first chunk is free, and takes no room yet.
+            // The rest of the first chunk is free, and a hole in the file.
             data.set_len(CHUNK)?;
             data.sync_all()
         })
@@ -156,8 +154,8 @@ fn make_data(dir: &Directory, id: DatabaseId) -> Result<()> {
         .map_err(|e| failed(&dir.path.join(DATA), "creating it", e))
 }
 
-/// The id of the database, and the number of the last transaction, of an index that nobody can have open, since `data`
-/// is missing.
+/// The id of the database and the number of the last transaction. No process can have the index open, since `data` is
+/// missing.
 fn look_at_index(dir: &Directory) -> Result<(DatabaseId, usize)> {
     let env = open_alone(dir, INDEX, EnvironmentFlags::READ_ONLY)?;
     let last = env.lmdb().info().map_err(|e| lmdb_error(&dir.path, "asking for the last transaction", e))?.last_txnid();
@@ -166,7 +164,7 @@ fn look_at_index(dir: &Directory) -> Result<(DatabaseId, usize)> {
     Ok((id, last))
 }
 
-/// An environment that no other process opens meanwhile.
+/// Opens an environment that no other process opens meanwhile.
 fn open_alone(dir: &Directory, name: &str, also: EnvironmentFlags) -> Result<Env> {
-    Env::open(dir, name, flags() | EnvironmentFlags::NO_LOCK | also, Some(MAP_BYTES), None)
+    Env::open(dir, name, Env::FLAGS | EnvironmentFlags::NO_LOCK | also, Some(MAP_BYTES), None)
 }

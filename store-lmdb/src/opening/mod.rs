@@ -1,99 +1,69 @@
-//! Opening and closing a database (DESIGN §6, Locks).
+//! Opening a database. The steps are numbered as in "Processes" of docs/format.md.
 
-mod access;
-mod clients;
 mod creation;
-pub(crate) mod exclusive;
-pub(crate) mod files;
-mod guards;
-mod holders;
-mod ioctls;
-pub(crate) mod locks;
-mod overlay;
 mod registry;
-pub(crate) mod table;
-pub(crate) mod waiting;
 
-use std::fs::File;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use bigarray_core::Result;
 use lmdb::EnvironmentFlags;
 use nix::fcntl::OFlag;
 
-pub(crate) use guards::Guards;
-
 use crate::alloc::CHUNK;
-use crate::check::check;
+use crate::check::{Structure, check};
 use crate::commit::sweep_at_opening;
-use crate::index::{Env, ReadTxn};
+use crate::dead_readers;
+use crate::durability;
+use crate::index::{Env, Gates, ReadTxn, lmdb_error};
+use crate::locks::OpenLocks;
+use crate::locks::files::{Directory, INDEX};
 use crate::options::Options;
 use crate::record::Meta;
-use crate::shared::Shared;
-pub(crate) use files::Directory;
+use crate::shared::{Opened, Shared};
 use registry::Found;
 
-const INDEX: &str = "index";
-/// What LMDB calls it.
-const LOCK_TABLE: &str = "index-lock";
-const DATA: &str = "data";
-
-/// What every environment is opened with. `NO_TLS`: a snapshot may move between threads.
-fn flags() -> EnvironmentFlags {
-    EnvironmentFlags::NO_SUB_DIR | EnvironmentFlags::NO_TLS | EnvironmentFlags::NO_READAHEAD
-}
-
-/// What opening hands over.
-pub(crate) struct Opened {
-    /// The index, opened.
-    pub(crate) env: Env,
-    /// The data file for writing, unless read-only.
-    pub(crate) data_rw: Option<File>,
-    /// The data file for reading and mapping.
-    pub(crate) data_ro: File,
-    /// Where it is, for messages.
-    pub(crate) dir: PathBuf,
-    /// The caller chose the size of the map.
-    pub(crate) explicit_map_size: bool,
-    /// Kept until all of the above is closed.
-    pub(crate) guards: Guards,
-}
+/// Why a check was needed.
+const UNSAFE_CRASH: &str = "the system went down while it was written to without power-loss safety";
 
 /// Opens a database, creates it, or finds it open in this process.
 pub(crate) fn open(options: &Options) -> Result<Arc<Shared>> {
-    // (1) The directory, by whatever path.
+    // (1) The directory, found or made.
     let dir = Directory::find_or_make(options)?;
     // (2) One environment a directory and process.
     let reservation = match registry::find(&dir, options.wait_timeout)? {
         Found::Open(shared) => {
-            shared.guards.admit(options)?;
+            check_compatible(&shared, options)?;
             return Ok(shared);
         }
         Found::Reserved(reservation) => reservation,
     };
     // (3) Its files.
     creation::complete(&dir, options)?;
-    // (4) One opening at a time, and only beside those who can be protected. To write: from here on each file is what it
-    // is opened as, also on overlayfs.
-    let mut guards = Guards::new(dir, options, reservation)?;
-    let data_rw = if options.read_only { None } else { Some(guards.open_data(OFlag::O_RDWR)?) };
-    let data_ro = guards.open_data(OFlag::O_RDONLY)?;
-    // (5) The index: sound enough for LMDB to open it. From here on others see that the database is open.
-    let crashed = guards.examine_index()?;
-    let env = guards.open_index(flags(), options.map_size)?;
-    guards.mark(&env)?;
-    // (6) Its format, that the data are of the same database and as long as they should be, and all of it where it may
-    // have suffered.
-    let opened = Opened {
+    // (4) One opening at a time, and only beside processes that can be protected. For a writer, overlayfs has copied up
+    // each file from here on.
+    let mut locks = OpenLocks::new(dir, options, reservation)?;
+    let data_rw = if options.read_only { None } else { Some(locks.files.open_data(OFlag::O_RDWR)?) };
+    let data_ro = locks.files.open_data(OFlag::O_RDONLY)?;
+    // (5) The index: sound enough for LMDB to open it. From here on other processes see that the database is open.
+    let crashed = examine_index(&locks)?;
+    let env = open_index(&locks, options)?;
+    let in_use = || Ok(env.readers().map_err(|e| lmdb_error(env.dir(), "listing the readers", e))?.numbers());
+    if let Some(number) = locks.take_client(in_use)? {
+        env.set_number(number)?;
+    }
+    locks.publish()?;
+    // (6) Its format; the data file is of the same database and long enough; and everything, if it may have suffered.
+    let explicit_map_size = options.map_size.is_some();
+    let durability = options.durability;
+    let shared = Arc::new(Shared::new(Opened {
         env,
         data_rw,
         data_ro,
         dir: options.path.clone(),
-        explicit_map_size: options.map_size.is_some(),
-        guards,
-    };
-    let shared = Arc::new(Shared::new(opened)?);
+        explicit_map_size,
+        durability,
+        locks,
+    })?);
     let (id, end) = {
         let txn = ReadTxn::begin(&shared.index)?;
         (txn.tables().id()?, txn.tables().meta(Meta::CHUNKS_END)?)
@@ -102,20 +72,82 @@ pub(crate) fn open(options: &Options) -> Result<Arc<Shared>> {
     shared.data.check_header(id)?;
     if crashed {
         check(&shared.index, &shared.data, true)
-            .map_err(|e| e.context(format_args!("{}: {}", options.path.display(), guards::UNSAFE_CRASH)))?;
+            .map_err(|e| e.context(format_args!("{}: {UNSAFE_CRASH}", options.path.display())))?;
     }
-    // (7) Readers that were killed, what survives a power loss, and what writers that were killed had spilled.
-    shared.guards.clear_dead_readers(&shared.index)?;
-    shared.guards.agree(&shared.index)?;
-    if !options.read_only
-        && let Err(e) = sweep_at_opening(&shared)
-    {
-        // Write transactions go on with it.
-        let path = options.path.display();
-        tracing::warn!("{path}: what ended processes spilled is not given back yet: {e}");
+    // (7) Readers of dead processes, what survives a power loss, and what dead writers had claimed.
+    dead_readers::clear_at_opening(&shared.locks, &shared.index)?;
+    if !options.read_only {
+        negotiate_durability(&shared)?;
+        if let Err(e) = sweep_at_opening(&shared) {
+            // Write transactions go on with it.
+            let path = options.path.display();
+            tracing::warn!("{path}: what ended processes spilled is not given back yet: {e}");
+        }
     }
     // (8) Others may open it, in this process too.
-    registry::publish(&shared.guards.reservation, &shared);
-    shared.guards.opened()?;
+    registry::publish(shared.locks.reservation(), &shared);
+    shared.opened()?;
     Ok(shared)
+}
+
+/// Refuses a caller that cannot share what this process has open.
+fn check_compatible(shared: &Shared, options: &Options) -> Result<()> {
+    let locks = &shared.locks;
+    if locks.read_only() && !options.read_only {
+        return Err(locks.in_use("this process has it open read-only; drop that, with all its snapshots, to write"));
+    }
+    if !options.read_only && shared.durability != options.durability {
+        return Err(locks.in_use(&format!(
+            "this process has it open with durability {:?}, so it cannot be opened with {:?}",
+            shared.durability, options.durability
+        )));
+    }
+    locks.limit().shorten(options.wait_timeout);
+    Ok(())
+}
+
+/// Checks the index before LMDB opens it, which would trust it, if no process writes to it. Returns whether the whole
+/// database has to be checked: the system went down while it was written to without syncing.
+///
+/// # Errors
+/// [`ErrorKind::Corrupt`](bigarray_core::ErrorKind::Corrupt) if LMDB could not open it safely.
+fn examine_index(locks: &OpenLocks) -> Result<bool> {
+    if locks.others_write()? {
+        return Ok(false);
+    }
+    let path = locks.files.dir.path.join(INDEX);
+    let index = Structure::read(locks.files.open_file(INDEX, OFlag::O_RDONLY)?, &path)?;
+    let crashed = durability::needs_check(&locks.files.dir)?;
+    if crashed {
+        index.check().map_err(|e| e.context(UNSAFE_CRASH))?;
+    } else if index.is_short() {
+        index.check()?;
+    }
+    Ok(crashed)
+}
+
+/// Opens LMDB.
+///
+/// # Errors
+/// [`ErrorKind::InUse`](bigarray_core::ErrorKind::InUse) if another program keeps its lock table locked.
+fn open_index(locks: &OpenLocks, options: &Options) -> Result<Env> {
+    locks.wait_for_table()?;
+    let mut flags = Env::FLAGS | options.durability.flags();
+    flags.set(EnvironmentFlags::READ_ONLY, options.read_only);
+    flags.set(EnvironmentFlags::NO_LOCK, locks.table().is_none());
+    let dir = &locks.files.dir;
+    let gates = |table| Gates::new(&dir.path, || locks.files.reopen_table(table), locks.limit());
+    let gates = locks.table().map(gates).transpose()?;
+    Env::open(dir, INDEX, flags, options.map_size, gates)
+}
+
+/// Negotiates with the other writers what survives a power loss.
+fn negotiate_durability(shared: &Shared) -> Result<()> {
+    let (locks, index) = (&shared.locks, &shared.index);
+    let others_write = locks.others_write()?;
+    if !others_write {
+        durability::lengthen_index(&locks.files.dir, index)?;
+    }
+    creation::sync_new(&locks.files.dir, index.newest()?)?;
+    durability::negotiate(locks, index, shared.durability, others_write)
 }

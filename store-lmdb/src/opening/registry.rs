@@ -1,19 +1,16 @@
-//! What this process has open: one environment a directory, whatever the spelling of its path. LMDB forbids a second:
-//! closing either would drop the locks of both.
+//! The databases that this process has open: one environment a directory, however its path is spelled.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use bigarray_core::Result;
-use bigarray_process::{Origin, PerProcess};
+use bigarray_process::PerProcess;
 
-use super::files::Directory;
-use super::waiting::{PROCESS, Patience, Waiting};
+use crate::locks::files::Directory;
+use crate::locks::waiting::{PROCESS, Patience, Waiting};
+use crate::locks::{Key, Reservation};
 use crate::shared::Shared;
-
-/// Device and inode of a directory.
-type Key = (u64, u64);
 
 #[derive(Default)]
 struct Registry {
@@ -22,25 +19,19 @@ struct Registry {
     changed: Condvar,
 }
 
-/// A forked child has one of its own: it does not take what its parent has open for its own, nor wait for what another
-/// thread of its parent was opening.
+/// A forked child has another one: it does not take its parent's databases for its own, nor wait for one that a thread of
+/// its parent was opening.
 static REGISTRY: PerProcess<Registry> = PerProcess::new();
 
-/// What is known of a directory.
+/// The result of [`find`].
 pub(crate) enum Found {
-    /// It is open.
+    /// The directory is open.
     Open(Arc<Shared>),
-    /// It is not, and nobody else of this process opens it while the reservation lives.
+    /// It is not open, and no other thread of this process opens it while the reservation lives.
     Reserved(Reservation),
 }
 
-/// The right of one environment to a directory.
-pub(crate) struct Reservation {
-    key: Key,
-    origin: Origin,
-}
-
-/// Looks for a directory; waits while it is being opened or closed, as long as `limit` says.
+/// Looks for a directory. Waits up to `limit` while another thread opens or closes it.
 pub(crate) fn find(dir: &Directory, limit: Option<Duration>) -> Result<Found> {
     let key = dir.id()?;
     let waiting = Waiting::new(&dir.path, "the right to open the database", limit);
@@ -52,7 +43,7 @@ pub(crate) fn find(dir: &Directory, limit: Option<Duration>) -> Result<Found> {
         }
         if patience.left().is_zero() {
             drop(open);
-            patience.tell(|| "a thread of this process that opens or closes it".to_owned())?;
+            patience.report(|| "a thread of this process that opens or closes it".to_owned())?;
             open = lock();
         } else {
             let changed = &REGISTRY.get().changed;
@@ -60,22 +51,19 @@ pub(crate) fn find(dir: &Directory, limit: Option<Duration>) -> Result<Found> {
         }
     }
     open.insert(key, Weak::new());
-    Ok(Found::Reserved(Reservation { key, origin: Origin::here() }))
+    Ok(Found::Reserved(Reservation::new(key, release)))
 }
 
-/// Lets others of this process share what was opened.
+/// Lets other callers of this process share what was opened.
 pub(crate) fn publish(reservation: &Reservation, shared: &Arc<Shared>) {
-    lock().insert(reservation.key, Arc::downgrade(shared));
+    lock().insert(reservation.key(), Arc::downgrade(shared));
     REGISTRY.get().changed.notify_all();
 }
 
-impl Drop for Reservation {
-    fn drop(&mut self) {
-        if self.origin.is_here() {
-            lock().remove(&self.key);
-            REGISTRY.get().changed.notify_all();
-        }
-    }
+/// Ends a reservation.
+fn release(key: Key) {
+    lock().remove(&key);
+    REGISTRY.get().changed.notify_all();
 }
 
 fn lock() -> MutexGuard<'static, BTreeMap<Key, Weak<Shared>>> {

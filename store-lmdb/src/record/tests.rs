@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::alloc::{Bitmap, CHUNK_PAGES, Client, FreedKey, Run};
+use crate::alloc::{Bitmap, CHUNK_PAGES, FreedKey, Owner, Run};
 use crate::codec::{Algorithm, Encoding, Packed};
 
 fn run() -> impl Strategy<Value = Run> {
@@ -160,7 +160,7 @@ proptest! {
         prop_assert_eq!(parse_fit_key(&key).unwrap(), (class, chunk));
         decode_fit(&key, &encode_fit(&key)).unwrap();
 
-        let owner = Client::new(1).new_owner();
+        let owner = Owner { client: 1, token: 2, serial: 3 };
         let key = owner.to_bytes();
         let chunks: Vec<_> = runs.iter().map(|run| run.chunk..run.chunk + u64::from(run.pages)).collect();
         prop_assert_eq!(parse_owner(&key).unwrap(), owner);

@@ -59,7 +59,7 @@ impl Claim {
     pub(crate) fn new(shared: &Arc<Shared>) -> Claim {
         Claim {
             shared: Arc::clone(shared),
-            owner: shared.guards.client().new_owner(),
+            owner: shared.locks.client().new_owner(),
             stage: RwLock::new(Stage::Open),
             claiming: Mutex::new(Batch { chunks: 1, claimed: false }),
             unused: Mutex::default(),
@@ -82,7 +82,7 @@ impl Claim {
 
     /// Nobody refers to `pages` any more.
     pub(super) fn give_back(&self, pages: Pages) {
-        if self.shared.guards.check_process().is_ok() {
+        if self.shared.locks.check_process().is_ok() {
             self.unused().add(pages);
         }
     }
@@ -90,7 +90,7 @@ impl Claim {
     /// Gives all of it back, unless a commit did. Nothing may be mapped from it any more.
     pub(super) fn end(&self) {
         // A forked child shares the open files, not the claims; and its locks may be held for ever.
-        if self.shared.guards.check_process().is_err() {
+        if self.shared.locks.check_process().is_err() {
             return;
         }
         let settled = *self.stage.read().unwrap_or_else(PoisonError::into_inner) == Stage::Settled;

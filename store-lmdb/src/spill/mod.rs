@@ -76,7 +76,7 @@ impl LmdbSpillArea {
 
 impl SpillArea for LmdbSpillArea {
     fn write(&self, array: &Descriptor, first_page: u32, bytes: &[u8]) -> Result<Vec<SpilledPages>> {
-        self.claim.shared.guards.check_process()?;
+        self.claim.shared.locks.check_process()?;
         let of_block = array.block_size.bytes();
         let end = (first_page as usize * PAGE).checked_add(bytes.len());
         if bytes.is_empty() || !bytes.len().is_multiple_of(PAGE) || end.is_none_or(|end| end > of_block) {
@@ -87,7 +87,7 @@ impl SpillArea for LmdbSpillArea {
     }
 
     fn write_packed(&self, array: &Descriptor, block: &[u8], plain_pages: u32) -> Result<Option<SpilledPages>> {
-        self.claim.shared.guards.check_process()?;
+        self.claim.shared.locks.check_process()?;
         let (pages, of_block) = (array.block_size.pages(), array.block_size.bytes());
         if block.len() != of_block || plain_pages > pages {
             let text = format!("{} bytes, of {plain_pages} pages, are no block of {of_block}", block.len());
@@ -111,7 +111,7 @@ impl SpillArea for LmdbSpillArea {
 impl Drop for LmdbSpillArea {
     fn drop(&mut self) {
         self.claim.end();
-        if self.claim.shared.guards.check_process().is_ok() {
+        if self.claim.shared.locks.check_process().is_ok() {
             self.claim.shared.packers.forget_idle();
         }
     }

@@ -60,7 +60,7 @@ impl LmdbSpillSlot {
 impl SpillSlot for LmdbSpillSlot {
     fn read(&self, first_page: u32, buf: &mut [u8]) -> Result<()> {
         let shared = &self.claim.shared;
-        shared.guards.check_process()?;
+        shared.locks.check_process()?;
         let pages = first_page..first_page + (buf.len() / PAGE) as u32;
         let (first, end) = (self.segment.first, self.segment.end());
         if !buf.len().is_multiple_of(PAGE) || pages.start < first || pages.end > end {

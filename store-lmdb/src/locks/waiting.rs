@@ -1,9 +1,9 @@
-//! Waiting for another process: told after a while, and ended where the caller set a limit.
+//! Waiting for another process: reported after a while, and ended at the caller's limit.
 //!
-//! The kernel wakes who waits for a lock of a file in the order of asking, but only inside a call that nothing but a
-//! signal ends. So where a lock is not free at once a thread of its own makes that call, and who asked waits for the
-//! thread, as long as it likes. Asking again and again instead would leave the lock to whoever happens to ask in the
-//! moment it is free: against a process that commits in a loop that may take seconds.
+//! The kernel serves waits for a lock of a file in the order in which they began, but only inside a system call that only
+//! a signal ends. So where a lock is not free at once, a new thread makes that call, and the caller waits for the thread
+//! as long as the limit allows. Polling instead would get the lock only if a poll happens to find it free: against a
+//! process that commits in a loop that may take seconds.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -17,25 +17,25 @@ use bigarray_core::{Error, ErrorKind, Result};
 use bigarray_process::Unshared;
 use nix::sys::signal::SigSet;
 
+use super::byte_locks::{Lock, LockTable};
 use super::files::failed;
 use super::holders::{holders, named};
-use super::locks::{Lock, LockTable};
 
-/// A commit of another process takes so long as a rule, at most.
-pub(super) const PROCESS: Duration = Duration::from_secs(3);
-/// A commit of another thread.
+/// A wait for another process is reported after this: as a rule its commit takes less.
+pub(crate) const PROCESS: Duration = Duration::from_secs(3);
+/// A wait for another thread of this process is reported after this.
 pub(super) const THREAD: Duration = Duration::from_secs(1);
-/// Between two questions for a lock where no thread can be had.
-pub(super) const ASKED: Duration = Duration::from_millis(50);
+/// Time between two polls of a lock, where no thread can be started.
+pub(super) const POLL: Duration = Duration::from_millis(50);
 
-/// What is waited for, and how long.
+/// What a wait is for, and its limit.
 #[derive(Clone, Debug)]
 pub(crate) struct Waiting {
     /// The database, for messages.
     pub(crate) dir: PathBuf,
     /// For messages: "waiting for …".
     pub(crate) what: &'static str,
-    /// Past it the wait ends with an error.
+    /// The wait ends with an error past it.
     pub(crate) limit: Option<Duration>,
 }
 
@@ -44,13 +44,13 @@ impl Waiting {
         Waiting { dir: dir.to_owned(), what, limit }
     }
 
-    /// An error of the system while it was waited.
+    /// Turns an error of the system during the wait into one that names it.
     pub(super) fn failed(&self, e: io::Error) -> Error {
         failed(&self.dir, &format!("waiting for {}", self.what), e)
     }
 }
 
-/// What lies under an error of a wait that reached its limit.
+/// The source of the error of a wait that reached its limit.
 #[derive(Debug)]
 struct WaitLimit;
 
@@ -67,7 +67,7 @@ pub fn is_wait_limit(error: &Error) -> bool {
     std::error::Error::source(error).is_some_and(|source| source.is::<WaitLimit>())
 }
 
-/// The shortest limit that an opening of a database in this process asked for.
+/// The shortest wait limit of all openings of a database in this process.
 pub(crate) struct Limit(AtomicU64);
 
 impl Default for Limit {
@@ -77,45 +77,45 @@ impl Default for Limit {
 }
 
 impl Limit {
-    pub(super) fn shorten(&self, to: Option<Duration>) {
+    pub(crate) fn shorten(&self, to: Option<Duration>) {
         if let Some(nanos) = to.and_then(|to| u64::try_from(to.as_nanos()).ok()) {
             self.0.fetch_min(nanos, Ordering::Relaxed);
         }
     }
 
-    /// `None`: waits last as long as it takes.
+    /// `None`: no limit.
     pub(crate) fn get(&self) -> Option<Duration> {
         Some(self.0.load(Ordering::Relaxed)).filter(|nanos| *nanos != u64::MAX).map(Duration::from_nanos)
     }
 }
 
-/// One wait.
-pub(super) struct Patience<'w> {
+/// One wait: reports that it takes long, and ends it at the limit.
+pub(crate) struct Patience<'w> {
     waiting: &'w Waiting,
     since: Instant,
-    /// When it is told again, and how long after that.
+    /// When it is reported next, and the time to the report after that.
     next: Instant,
     interval: Duration,
 }
 
 impl<'w> Patience<'w> {
-    /// It begins now, and is told after `silent`, then at growing intervals.
-    pub(super) fn new(waiting: &'w Waiting, silent: Duration) -> Patience<'w> {
+    /// Begins the wait. It is reported after `silent`, then at growing intervals.
+    pub(crate) fn new(waiting: &'w Waiting, silent: Duration) -> Patience<'w> {
         let since = Instant::now();
         Patience { waiting, since, next: since + silent, interval: 2 * silent }
     }
 
-    /// How long to wait until something is due.
-    pub(super) fn left(&self) -> Duration {
+    /// Time until a report or the limit is due.
+    pub(crate) fn left(&self) -> Duration {
         let left = self.next.saturating_duration_since(Instant::now());
         self.waiting.limit.map_or(left, |limit| left.min(limit.saturating_sub(self.since.elapsed())))
     }
 
-    /// Tells what is due. `holder` is who is waited for.
+    /// Reports the wait if that is due. `holder` names what holds the lock.
     ///
     /// # Errors
     /// [`ErrorKind::InUse`] past the limit.
-    pub(super) fn tell(&mut self, holder: impl FnOnce() -> String) -> Result<()> {
+    pub(crate) fn report(&mut self, holder: impl FnOnce() -> String) -> Result<()> {
         let Waiting { dir, what, limit } = self.waiting;
         let (dir, waited) = (dir.display(), self.since.elapsed());
         if let Some(limit) = limit.filter(|limit| *limit <= waited) {
@@ -134,7 +134,7 @@ impl<'w> Patience<'w> {
     }
 }
 
-/// Waits for a lock of `file`. If it fails, the open file is to be given up: the lock may still come to it.
+/// Waits for a lock of `file`. After an error the open file has to be closed: the kernel may still grant it the lock.
 pub(crate) fn wait(file: &Arc<Unshared<File>>, lock: Lock, waiting: &Waiting) -> Result<()> {
     let of = |e| waiting.failed(e);
     if lock.take(file).map_err(of)? {
@@ -143,9 +143,9 @@ pub(crate) fn wait(file: &Arc<Unshared<File>>, lock: Lock, waiting: &Waiting) ->
     let mut patience = Patience::new(waiting, PROCESS);
     let (tell, told) = sync_channel(0);
     let asking = Arc::clone(file);
-    let has_thread = ask(move || {
+    let has_thread = spawn_waiter(move || {
         let outcome = lock.wait(&asking);
-        // Fails if who asked has gone.
+        // Fails if the caller has stopped waiting.
         if tell.send(outcome).is_err() {
             let _ = lock.release(&asking);
         }
@@ -158,32 +158,32 @@ pub(crate) fn wait(file: &Arc<Unshared<File>>, lock: Lock, waiting: &Waiting) ->
                 Err(RecvTimeoutError::Disconnected) => return Err(of(io::ErrorKind::BrokenPipe.into())),
             }
         } else {
-            thread::sleep(patience.left().min(ASKED));
+            thread::sleep(patience.left().min(POLL));
             if lock.take(file).map_err(of)? {
                 return Ok(());
             }
         }
-        patience.tell(|| holders(file, lock))?;
+        patience.report(|| holders(file, lock))?;
     }
 }
 
-/// Waits until no other program has locked the whole lock table, as one does for a moment that opens it with LMDB alone:
-/// LMDB waits for that too, but says nothing and knows no limit. None of ours has it so while another may open the
-/// database.
-pub(super) fn wait_for_table(table: &LockTable, waiting: &Waiting) -> Result<()> {
+/// Waits until no other program has locked the whole lock table. A program that opens the index with LMDB alone does that
+/// for a moment; LMDB would wait too, without a report and without a limit. A process of ours holds such a lock only while
+/// no other can open the database.
+pub(crate) fn wait_for_table(table: &LockTable, waiting: &Waiting) -> Result<()> {
     let mut patience = Patience::new(waiting, PROCESS);
     while let Some(pid) = table.locked_by().map_err(|e| waiting.failed(e))? {
-        thread::sleep(patience.left().min(ASKED));
-        patience.tell(|| named(pid))?;
+        thread::sleep(patience.left().min(POLL));
+        patience.report(|| named(pid))?;
     }
     Ok(())
 }
 
-/// Starts the thread that waits in the kernel; whether it could be had.
-pub(super) fn ask(body: impl FnOnce() + Send + 'static) -> bool {
+/// Starts a thread that waits in the kernel. Returns whether it could be started.
+pub(super) fn spawn_waiter(body: impl FnOnce() + Send + 'static) -> bool {
     let named = thread::Builder::new().name("bigarray-lock".to_owned()).stack_size(64 << 10);
     let started = named.spawn(|| {
-        // A handler of the program would run here at any time.
+        // Else the program's signal handlers could run on this thread at any time.
         let _ = SigSet::all().thread_block();
         body();
     });

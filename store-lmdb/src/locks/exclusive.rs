@@ -1,5 +1,5 @@
-//! The right of one thread of all processes to do something: a lock among the threads of this process, and one of a file
-//! among processes.
+//! A lock that one thread of all processes holds at a time: a mutex among the threads of this process, and a byte lock
+//! of a file among processes.
 
 use std::fs::File;
 use std::io;
@@ -12,63 +12,64 @@ use std::time::Duration;
 use bigarray_core::{Error, ErrorKind, Result, signals};
 use bigarray_process::{Origin, Unshared};
 
+use super::byte_locks::Lock;
 use super::holders::holders;
-use super::locks::Lock;
-use super::waiting::{ASKED, PROCESS, Patience, THREAD, Waiting, ask};
+use super::waiting::{POLL, PROCESS, Patience, THREAD, Waiting, spawn_waiter};
 
-/// The longest that a thread which waits keeps signals back.
+/// The longest time for which a waiting thread holds signals back.
 const SIGNALS: Duration = Duration::from_millis(50);
 
-/// Where the right is taken. Costs a system call while nobody else wants it.
+/// The lock. Taking it costs one system call while it is free.
 pub(crate) struct Exclusive {
-    /// Opened for this lock alone.
+    /// Opened for this lock only.
     file: Unshared<File>,
     lock: Lock,
     origin: Origin,
     state: Mutex<State>,
-    /// There is no holder any more.
+    /// Signalled when there is no holder any more.
     free: Condvar,
-    /// The file's lock came.
-    came: Condvar,
+    /// Signalled when the kernel granted the file's lock, or refused it.
+    answered: Condvar,
 }
 
 #[derive(Default)]
 struct State {
-    /// The thread that has the right, or waits for the file's lock.
+    /// The thread that holds the lock, or waits for the file's lock.
     holder: Option<Thread>,
-    /// Threads that wait until there is none: to wake nothing costs a system call.
+    /// Threads that wait until there is no holder: waking without one costs a system call.
     waiting: usize,
     /// The file's lock is this process's.
     is_locked: bool,
-    /// A thread waits for the file's lock in the kernel, which cannot be called off: for the holder, or for one that
-    /// went, and then for the next.
-    is_asked: bool,
+    /// A thread waits for the file's lock in the kernel. That cannot be cancelled, so it may outlive the holder that
+    /// started it, and then serves the next holder.
+    is_waited_for: bool,
     failure: Option<io::Error>,
 }
 
-/// The right, until dropped.
+/// The lock, held until this is dropped.
 pub(crate) struct Held {
     of: Arc<Exclusive>,
-    // `take` knows its holder by its thread, so the right stays there.
+    // `take` knows the holder by its thread, so this stays on it.
     this_thread_only: PhantomData<*const ()>,
 }
 
 impl Exclusive {
-    /// By the exclusive lock of the byte `at` of `file`.
+    /// A lock by the exclusive lock of the byte `at` of `file`.
     pub(crate) fn new(file: Unshared<File>, at: i64) -> Arc<Exclusive> {
-        let (free, came) = (Condvar::new(), Condvar::new());
+        let (free, answered) = (Condvar::new(), Condvar::new());
         let (lock, origin) = (Lock::Exclusive(at), Origin::here());
-        Arc::new(Exclusive { file, lock, origin, state: Mutex::default(), free, came })
+        Arc::new(Exclusive { file, lock, origin, state: Mutex::default(), free, answered })
     }
 
     /// Waits for it.
     ///
     /// # Errors
-    /// [`ErrorKind::InUse`] if this thread has it already: it would wait for itself for ever; past the limit of
-    /// `waiting`; and in a forked child.
+    /// [`ErrorKind::InUse`] if this thread holds it already, which would be a deadlock; past the limit of `waiting`; and in
+    /// a forked child.
     pub(crate) fn take(self: &Arc<Self>, waiting: &Waiting) -> Result<Held> {
         self.origin.check(waiting.dir.display())?;
-        // A thread that resolves faults may ask as well: a signal handler interrupts no thread that has the state locked.
+        // A resolver may take this lock too, and a signal handler may fault: so no handler may interrupt a thread that has
+        // `state` locked.
         let _held = signals::hold_between_waits();
         self.take_here(waiting)
     }
@@ -79,14 +80,14 @@ impl Exclusive {
             state = self.wait_for_thread(state, waiting)?;
         }
         state.holder = Some(thread::current());
-        // From here on dropping it gives back whatever was taken.
+        // From here on dropping `held` releases what was taken.
         let held = Held { of: Arc::clone(self), this_thread_only: PhantomData };
-        // The state is not locked any more where this returns, so that `held` can be dropped.
+        // `state` is unlocked when this returns, so that `held` can be dropped after an error.
         self.lock_file(state, waiting)?;
         Ok(held)
     }
 
-    /// Waits until no thread of this process has it.
+    /// Waits until no thread of this process holds it.
     fn wait_for_thread<'s>(
         &'s self,
         mut state: MutexGuard<'s, State>,
@@ -103,7 +104,7 @@ impl Exclusive {
             if patience.left().is_zero() {
                 let holder = holder.clone();
                 drop(state);
-                patience.tell(|| named(&holder))?;
+                patience.report(|| named(&holder))?;
                 state = self.state();
             } else {
                 state.waiting += 1;
@@ -114,10 +115,10 @@ impl Exclusive {
         Ok(state)
     }
 
-    /// Takes the lock of the file for the holder, which this thread is.
+    /// Takes the lock of the file. This thread is the holder.
     fn lock_file<'s>(self: &'s Arc<Self>, mut state: MutexGuard<'s, State>, waiting: &Waiting) -> Result<()> {
         let try_lock = || self.lock.take(&self.file).map_err(|e| waiting.failed(e));
-        if !state.is_asked {
+        if !state.is_waited_for {
             state.is_locked = try_lock()?;
         }
         let mut patience = Patience::new(waiting, PROCESS);
@@ -126,26 +127,26 @@ impl Exclusive {
             if let Some(e) = state.failure.take() {
                 return Err(waiting.failed(e));
             }
-            if !state.is_asked && has_thread {
+            if !state.is_waited_for && has_thread {
                 let asking = Arc::clone(self);
-                has_thread = ask(move || {
-                    asking.ask();
-                    // The last to have it, long after who asked: its file stays open. LMDB loses its locks of `index-lock`
-                    // when any descriptor of that is closed, and may have it open again.
+                has_thread = spawn_waiter(move || {
+                    asking.wait_in_kernel();
+                    // If this is the last reference, the file stays open: closing any descriptor of `index-lock` drops
+                    // LMDB's locks on it, and LMDB may have opened it again meanwhile.
                     if let Some(last) = Arc::into_inner(asking) {
                         mem::forget(last);
                     }
                 });
-                state.is_asked = has_thread;
+                state.is_waited_for = has_thread;
             }
             if patience.left().is_zero() {
                 drop(state);
-                patience.tell(|| holders(&self.file, self.lock))?;
+                patience.report(|| holders(&self.file, self.lock))?;
                 state = self.state();
                 continue;
             }
-            let left = if has_thread { patience.left() } else { patience.left().min(ASKED) };
-            state = self.wait(&self.came, state, left);
+            let left = if has_thread { patience.left() } else { patience.left().min(POLL) };
+            state = self.wait(&self.answered, state, left);
             if !has_thread && !state.is_locked {
                 state.is_locked = try_lock()?;
             }
@@ -153,19 +154,19 @@ impl Exclusive {
         Ok(())
     }
 
-    /// What the thread does that waits in the kernel.
-    fn ask(&self) {
+    /// Waits for the file's lock in the kernel, on a thread of its own.
+    fn wait_in_kernel(&self) {
         let outcome = self.lock.wait(&self.file);
         let mut state = self.state();
-        state.is_asked = false;
+        state.is_waited_for = false;
         match (outcome, &state.holder) {
             (Ok(()), Some(_)) => state.is_locked = true,
-            // Who asked went.
+            // The holder that started this thread has gone.
             (Ok(()), None) => self.unlock(),
             (Err(e), _) => state.failure = Some(e),
         }
         drop(state);
-        self.came.notify_all();
+        self.answered.notify_all();
     }
 
     fn unlock(&self) {
@@ -174,8 +175,7 @@ impl Exclusive {
         }
     }
 
-    /// Waits to be woken, `at_most` so long, or until it is time to let signals through: they arrive while the state is not
-    /// locked.
+    /// Waits for `condvar`, at most `at_most`, and at most until signals are due. Signals arrive while `state` is unlocked.
     fn wait<'s>(&'s self, condvar: &Condvar, state: MutexGuard<'s, State>, at_most: Duration) -> MutexGuard<'s, State> {
         drop(condvar.wait_timeout(state, at_most.min(SIGNALS)).unwrap_or_else(PoisonError::into_inner));
         signals::let_through(|| ());
@@ -188,7 +188,7 @@ impl Exclusive {
 }
 
 impl Held {
-    /// Whether it was taken there.
+    /// Whether it is a hold of `exclusive`.
     pub(crate) fn is_of(&self, exclusive: &Arc<Exclusive>) -> bool {
         Arc::ptr_eq(&self.of, exclusive)
     }
@@ -196,7 +196,7 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        // A forked child has no such lock, and another thread of its parent may have held the mutex.
+        // A forked child does not hold the lock, and a thread of its parent may have held the mutex at the fork.
         if !self.of.origin.is_here() {
             return;
         }

@@ -9,7 +9,7 @@ use proptest::test_runner::RngSeed;
 
 use super::*;
 use crate::index::Env;
-use crate::opening::files::Directory;
+use crate::locks::files::Directory;
 use crate::{LmdbStore, Options};
 
 /// An index with tables of several levels, values on pages of their own, and free pages.

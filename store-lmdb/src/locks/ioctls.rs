@@ -1,11 +1,11 @@
-//! Calls of the kernel on an open file that no safe wrapper has.
+//! System calls on an open file that have no safe wrapper.
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
 
 use nix::libc;
 
-/// What `FIDEDUPERANGE` takes, with one target (`<linux/fs.h>`).
+/// The argument of `FIDEDUPERANGE`, with one target (`<linux/fs.h>`).
 #[repr(C)]
 #[derive(Default)]
 pub(super) struct DedupeRange {
@@ -28,13 +28,13 @@ pub(super) struct Head {
 }
 
 impl DedupeRange {
-    /// The first `length` bytes, at the same place of the file `target`.
+    /// Asks to share the first `length` bytes with the same bytes of the file `target`.
     pub(super) fn new(target: i32, length: u64) -> DedupeRange {
         let head = Head { length, targets: 1, ..Head::default() };
         DedupeRange { head, target: target.into(), ..DedupeRange::default() }
     }
 
-    /// 0, or the negative number of an error.
+    /// 0, or a negative error number.
     pub(super) fn status(&self) -> i32 {
         self.status
     }
@@ -42,7 +42,7 @@ impl DedupeRange {
 
 nix::ioctl_readwrite!(fideduperange, 0x94, 54, Head);
 
-/// Has the file system share equal bytes of two files.
+/// Asks the file system to share equal bytes of two files.
 pub(super) fn dedupe_range(file: &File, request: &mut DedupeRange) -> nix::Result<()> {
     // SAFETY: the file is open. The kernel reads and writes the head and as many targets as it says, one, which lies behind
     // it in the request; the call keeps no pointer.
@@ -68,14 +68,14 @@ pub(super) fn is_nocow(file: &File) -> nix::Result<bool> {
     Ok(flags_of(file)? & NOCOW != 0)
 }
 
-/// Has the file, which is empty, written in place.
+/// Asks the file system to write the file, which is empty, in place.
 pub(super) fn set_nocow(file: &File) -> nix::Result<()> {
     let flags = flags_of(file)? | NOCOW;
     // SAFETY: the file is open, and the kernel only reads the flags.
     unsafe { fs_ioc_setflags(file.as_raw_fd(), &flags) }.map(drop)
 }
 
-/// How many extents are asked for: a table of half a MiB in fewer is the rule; more than that are not looked at.
+/// Extents that are asked for. A table of half a MiB has fewer as a rule; more are not looked at.
 const EXTENTS: usize = 64;
 
 #[repr(C)]
@@ -106,7 +106,7 @@ struct Fiemap {
     extents: [Extent; EXTENTS],
 }
 
-/// Whether another file shares blocks with this one, so that to write there takes others.
+/// Whether another file shares blocks with this one, so that writing to them takes new blocks.
 pub(super) fn has_shared_blocks(file: &File) -> nix::Result<bool> {
     const SHARED: u32 = 0x2000;
     let head = FiemapHead { length: u64::MAX, count: EXTENTS as u32, ..FiemapHead::default() };

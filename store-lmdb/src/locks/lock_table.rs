@@ -1,10 +1,10 @@
-//! `index-lock` on disk. LMDB stores to it through a mapping, where a file system without room answers with SIGBUS, so there
-//! is to be room before LMDB stores:
+//! Room on disk for LMDB's lock table, the file `index-lock`. LMDB stores to it through a mapping, where a file system
+//! without room answers with SIGBUS. So there has to be room before LMDB stores:
 //!
-//! - Its blocks are allocated before anyone uses it. Where they are written in place (ext2, ext3, ext4, tmpfs) that
-//!   suffices.
-//! - Where a store may take a block of its own (btrfs, a group's quota there, what was cloned on XFS), the mapping is
-//!   populated for writing before LMDB stores: that does all a store would do but the store, and says if it cannot.
+//! - Its blocks are allocated before any process uses it. On file systems that write them in place (ext2, ext3, ext4,
+//!   tmpfs) that suffices.
+//! - Where a store may take another block (btrfs, a group's quota there, cloned files on XFS), the mapping is populated
+//!   for writing before LMDB stores. That takes the same room as a store, and gives an error where there is none.
 
 use std::fs::{self, File};
 use std::io;
@@ -17,13 +17,13 @@ use nix::fcntl::FallocateFlags;
 use nix::libc::c_void;
 use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap, munmap};
 
-use super::LOCK_TABLE;
+use super::files::LOCK_TABLE;
 use super::ioctls;
 use crate::calls::{allocate, uninterrupted};
 
-/// What LMDB makes of it: a head, and 4096 slots of 64 bytes.
+/// The length that LMDB gives it: a head, and 4096 slots of 64 bytes.
 const LENGTH: u64 = 192 + 4095 * 64;
-/// What is allocated, more than it takes.
+/// Bytes that are allocated: more than the length.
 const ALLOCATED: u64 = 512 << 10;
 const PAGE: u64 = 4096;
 
@@ -36,21 +36,21 @@ pub(super) fn may_take_room(file_system: u64) -> bool {
     !IN_PLACE.contains(&file_system)
 }
 
-/// Gives the table its blocks. Asks for nothing that is there. To be called when the table is not in use.
+/// Gives the table its blocks, unless it has them. To be called when the table is not in use.
 ///
-/// `alone`: nothing else opens the database meanwhile. Else another reader may be about to use the table, so what is in
-/// it stays, and so does its length unless it is empty.
+/// `alone`: no other process opens the database meanwhile. Otherwise another reader may be about to use the table, so its
+/// contents stay, and so does its length unless it is empty.
 ///
 /// # Errors
-/// [`io::ErrorKind::StorageFull`] also where only writing all of it would do, and this is not alone.
+/// [`io::ErrorKind::StorageFull`], also where only writing all of the table would make room and `alone` is false.
 pub(super) fn make_room(table: &File, file_system: u64, alone: bool) -> io::Result<()> {
     if alone && may_take_room(file_system) && table.metadata()?.len() > 0 && is_made_anew(table, file_system) {
-        // Nobody knows what is in it.
+        // Its contents do not matter while it is not in use.
         table.set_len(0)?;
     }
     let found = table.metadata()?;
     if found.len() == 0 {
-        // btrfs alone knows it, and only of empty files: what is stored goes where the file is, so it takes no room.
+        // Only btrfs knows the flag, and only for empty files: stores are written in place and take no room.
         let _ = ioctls::set_nocow(table);
     }
     let needed = found.len().max(LENGTH).next_multiple_of(PAGE);
@@ -58,17 +58,17 @@ pub(super) fn make_room(table: &File, file_system: u64, alone: bool) -> io::Resu
         return Ok(());
     }
     match allocate(table, FallocateFlags::FALLOC_FL_KEEP_SIZE, 0, needed.max(ALLOCATED) as i64) {
-        // Never makes it shorter, whatever another reader made of it meanwhile.
+        // This never shortens it: another reader may have lengthened it meanwhile.
         Ok(()) if found.len() == 0 => Ok(allocate(table, FallocateFlags::empty(), 0, LENGTH as i64)?),
         Ok(()) => Ok(()),
         Err(Errno::EOPNOTSUPP | Errno::ENOSYS) if !alone => Err(io::ErrorKind::StorageFull.into()),
-        // It is not in use, so what is in it may go.
+        // It is not in use, so its contents may go.
         Err(Errno::EOPNOTSUPP | Errno::ENOSYS) => table.write_all_at(&vec![0; needed.max(found.len()) as usize], 0),
         Err(e) => Err(e.into()),
     }
 }
 
-/// Whether blocks of the file are not its own, or not written in place, though they could be.
+/// Whether the file shares blocks with another, or is not written in place though the file system could do that.
 fn is_made_anew(table: &File, file_system: u64) -> bool {
     let lacks_nocow = file_system == BTRFS && ioctls::is_nocow(table) == Ok(false);
     lacks_nocow || ioctls::has_shared_blocks(table) == Ok(true)
@@ -77,7 +77,7 @@ fn is_made_anew(table: &File, file_system: u64) -> bool {
 /// Whether each page of the file can be stored to.
 pub(super) fn can_be_stored_to(table: &File) -> io::Result<bool> {
     let Some(length) = NonZero::new(table.metadata()?.len() as usize) else { return Ok(true) };
-    // SAFETY: a mapping of its own, at an address that the kernel chooses; nothing refers to it when it goes.
+    // SAFETY: a new mapping, at an address that the kernel chooses; nothing refers to it when it is unmapped.
     unsafe {
         let at = mmap(None, length, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, MapFlags::MAP_SHARED, table, 0)?;
         let can = TableMap { at, bytes: length.get() }.can_be_stored_to();
@@ -86,19 +86,19 @@ pub(super) fn can_be_stored_to(table: &File) -> io::Result<bool> {
     }
 }
 
-/// Where LMDB has the table mapped.
+/// LMDB's mapping of the table.
 pub(crate) struct TableMap {
     at: NonNull<c_void>,
     bytes: usize,
 }
 
-// SAFETY: an address that is only given to the kernel.
+// SAFETY: the address is only passed to the kernel.
 unsafe impl Send for TableMap {}
 // SAFETY: as above.
 unsafe impl Sync for TableMap {}
 
 impl TableMap {
-    /// Looks for the mapping that LMDB just made. `None`: it is not told from others.
+    /// Finds the mapping that LMDB just made. `None`: there are several such mappings.
     pub(super) fn find(table: &File) -> Option<TableMap> {
         let inode = table.metadata().ok()?.ino();
         let maps = fs::read("/proc/self/maps").ok()?;
@@ -116,7 +116,7 @@ impl TableMap {
     }
 }
 
-/// Start and end, if a line of `/proc/self/maps` is of a shared writable mapping of the table with that inode.
+/// Start and end, if a line of `/proc/self/maps` describes a shared writable mapping of the table with that inode.
 fn parse(line: &str, inode: u64) -> Option<(usize, usize)> {
     let mut words = line.split_ascii_whitespace();
     let (range, kind, offset) = (words.next()?, words.next()?, words.next()?);
@@ -130,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_of_the_maps_is_understood() {
+    fn a_line_of_the_maps_is_parsed() {
         let line = "7f6ccb54d000-7f6ccb58e000 rw-s 00000000 fe:00 6029415                    /tmp/a b/index-lock";
         assert_eq!(parse(line, 6_029_415), Some((0x7f6c_cb54_d000, 0x7f6c_cb58_e000)));
         assert_eq!(parse(line, 1), None);

@@ -1,12 +1,12 @@
 //! Byte locks on `data` and on `index-lock`.
 //!
-//! Ours belong to an open file (`F_OFD_SETLK`): nothing else in the process can lose them. They lie far beyond anything
-//! in the file, so the bytes need not exist. On `index-lock` LMDB's own belong to the process (`F_SETLK`), and are lost as
-//! soon as the process closes *any* descriptor of that file, whatever opened it. LMDB then takes the process for dead: it
-//! clears its readers, or all of the table. So the same locks are taken again at every begin, and what only locks of ours
-//! can tell, that a process lives, is asked before LMDB may decide.
+//! The store's own locks belong to an open file (`F_OFD_SETLK`): no other code of the process can drop them. They are on
+//! bytes far beyond the end of the file, which need not exist. LMDB's locks on `index-lock` belong to the process
+//! (`F_SETLK`), and are dropped as soon as the process closes *any* descriptor of that file. LMDB then takes the process
+//! for dead: it clears its readers, or all of the table. So LMDB's locks are taken again before every transaction, and the
+//! store's locks, which alone say that a process lives, are looked at before LMDB may decide.
 //!
-//! Clients are told apart by numbers that are handed out here, not by process numbers: those repeat across PID namespaces.
+//! Clients are told apart by numbers from `clients`, not by process numbers: those repeat across PID namespaces.
 
 use std::fs::File;
 use std::io;
@@ -18,13 +18,13 @@ use nix::fcntl::{FcntlArg, FlockArg, fcntl};
 use nix::libc::{self, c_int};
 
 const BASE: i64 = 1 << 62;
-/// Opening or closing: exclusive; shared by readers who cannot write to `data`.
+/// Opening or closing: exclusive; shared for readers that cannot open `data` to write.
 pub(crate) const OPENING: i64 = BASE;
-/// Open, with LMDB's lock table: shared. Held only while byte 0 of `index-lock` is.
+/// The database is open, with LMDB's lock table: shared. Held only while byte 0 of `index-lock` is.
 pub(crate) const LIVE: i64 = BASE + 1;
-/// Open for writing: shared.
+/// The database is open for writing: shared.
 pub(crate) const WRITER: i64 = BASE + 2;
-/// Open for reading without a lock table: shared. Nobody may write meanwhile.
+/// The database is open for reading, without a lock table: shared. No process may write meanwhile.
 pub(crate) const LOCKLESS: i64 = BASE + 3;
 /// The commit lock: exclusive.
 pub(crate) const COMMIT_LOCK: i64 = BASE + 4;
@@ -39,7 +39,7 @@ fn client_byte(number: u32) -> i64 {
     BASE + (1 << 33) + i64::from(number)
 }
 
-/// Where LMDB locks `index-lock` for all who use the table: shared, exclusive while it is made.
+/// The byte of `index-lock` that LMDB locks while it uses the table: shared; exclusive while it initializes the table.
 const TABLE: i64 = 0;
 
 fn byte(kind: c_int, at: i64) -> libc::flock {
@@ -62,14 +62,14 @@ fn uninterrupted(file: impl AsFd, lock: &libc::flock, arg: fn(&libc::flock) -> F
     }
 }
 
-/// A lock that may have to be waited for. It belongs to the open file.
+/// A lock of an open file that may have to be waited for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Lock {
-    /// Of a byte; the file must be open for writing.
+    /// An exclusive lock of a byte; the file must be open for writing.
     Exclusive(i64),
-    /// Of a byte.
+    /// A shared lock of a byte.
     Shared(i64),
-    /// `flock`, of a directory, which cannot be opened for writing.
+    /// `flock` of a directory, which cannot be opened for writing.
     Directory,
 }
 
@@ -94,7 +94,7 @@ impl Lock {
         }
     }
 
-    /// Gives it back, for everyone who shares the open file.
+    /// Releases it, for every process that shares the open file.
     pub(crate) fn release(self, file: &File) -> io::Result<()> {
         match self.of_byte(true) {
             Some(lock) => uninterrupted(file, &lock, |l| FcntlArg::F_OFD_SETLK(l)),
@@ -102,8 +102,8 @@ impl Lock {
         }
     }
 
-    /// Whether a lock that `/proc` describes so keeps this one from being taken.
-    pub(crate) fn is_kept_by(self, kind: &str, access: &str, start: &str) -> bool {
+    /// Whether a lock that `/proc` describes so conflicts with this one.
+    pub(crate) fn conflicts_with(self, kind: &str, access: &str, start: &str) -> bool {
         match self {
             Lock::Exclusive(at) => kind == "OFDLCK" && start.parse() == Ok(at),
             Lock::Shared(at) => kind == "OFDLCK" && start.parse() == Ok(at) && access == "WRITE",
@@ -132,57 +132,57 @@ fn directory(file: &File, arg: FlockArg) -> io::Result<()> {
     }
 }
 
-/// Takes a shared lock that nobody ever holds exclusively.
+/// Takes a shared lock of a byte that no process ever locks exclusively.
 pub(crate) fn share(data: &File, at: i64) -> io::Result<()> {
     uninterrupted(data, &byte(libc::F_RDLCK, at), |l| FcntlArg::F_OFD_SETLK(l))
 }
 
-/// Gives a lock back, for everyone who shares the open file.
+/// Releases a lock, for every process that shares the open file.
 pub(crate) fn unlock(data: &File, at: i64) -> io::Result<()> {
     uninterrupted(data, &byte(libc::F_UNLCK, at), |l| FcntlArg::F_OFD_SETLK(l))
 }
 
-/// Whether another open file holds a lock there.
+/// Whether another open file holds a lock of that byte.
 pub(crate) fn is_held(data: &File, at: i64) -> io::Result<bool> {
     let mut lock = byte(libc::F_WRLCK, at);
     fcntl(data, FcntlArg::F_OFD_GETLK(&mut lock))?;
     Ok(lock.l_type != libc::F_UNLCK as libc::c_short)
 }
 
-/// `index-lock`, opened beside LMDB. Closed only when LMDB has closed its environment: closing it drops its locks too.
+/// `index-lock`, opened beside LMDB. It is closed only after LMDB's environment: closing it drops LMDB's locks.
 pub(crate) struct LockTable(pub(crate) Unshared<File>);
 
 impl LockTable {
-    /// Takes again, for this process, what LMDB holds while the environment is open. Costs two system calls.
+    /// Takes LMDB's locks of an open environment again, for this process. Costs two system calls.
     pub(crate) fn relock(&self, number: u32) -> io::Result<()> {
         uninterrupted(&*self.0, &byte(libc::F_RDLCK, TABLE), |l| FcntlArg::F_SETLK(l))?;
         uninterrupted(&*self.0, &byte(libc::F_WRLCK, i64::from(number)), |l| FcntlArg::F_SETLK(l))
     }
 
-    /// The number of another program's process that has locked the whole table: LMDB would wait for it. 0 if it cannot be
-    /// seen from here.
+    /// The number of the process of another program that has locked the whole table: LMDB would wait for it. 0 if the
+    /// process is not visible in this PID namespace.
     pub(crate) fn locked_by(&self) -> io::Result<Option<u32>> {
         let mut lock = byte(libc::F_RDLCK, TABLE);
         fcntl(&*self.0, FcntlArg::F_GETLK(&mut lock))?;
         Ok((lock.l_type != libc::F_UNLCK as libc::c_short).then_some(lock.l_pid.try_into().unwrap_or(0)))
     }
 
-    /// The lock that the client of that number has as long as it lives.
+    /// The lock that the client of that number holds while it lives.
     pub(crate) fn client(number: u32) -> Lock {
         Lock::Exclusive(client_byte(number))
     }
 
-    /// Takes a client's number, unless another client has it. Whether it was free.
+    /// Takes a client's number. Returns `false` if another client has it.
     pub(crate) fn take_number(&self, number: u32) -> io::Result<bool> {
         LockTable::client(number).take(&self.0)
     }
 
-    /// Gives a number back. LMDB must have closed, so that nothing is left under it.
+    /// Releases a number. LMDB must have closed, so that no reader is left under it.
     pub(crate) fn give_number(&self, number: u32) -> io::Result<()> {
         LockTable::client(number).release(&self.0)
     }
 
-    /// Whether another client has that number: then it lives.
+    /// Whether another client has that number, and so lives.
     pub(crate) fn is_client(&self, number: u32) -> io::Result<bool> {
         is_held(&self.0, client_byte(number))
     }

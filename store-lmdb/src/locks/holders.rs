@@ -1,19 +1,19 @@
-//! Who holds a lock of a file. The kernel says no more of an open file's lock than that there is one: it may be of
-//! several processes, or of none that can be seen. But `/proc/PID/fdinfo` lists, for each descriptor, the locks of its
-//! open file; and the numbers of processes there are those of the reader's own PID namespace.
+//! The processes that hold a lock of a file, for messages. `fcntl` says of an open file's lock only that there is one,
+//! and several processes may share the open file. But `/proc/PID/fdinfo` lists, for each descriptor, the locks of its open
+//! file. Process numbers there are those of this process's PID namespace.
 
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use super::locks::Lock;
+use super::byte_locks::Lock;
 
 const UNSEEN: &str = "a process that cannot be seen from here: another user's, or of another PID namespace";
 
-/// Named at most.
+/// Most processes that a message names.
 const NAMED: usize = 4;
 
-/// The processes that have a lock which keeps `lock` from being taken, in words.
+/// Names the processes that hold a lock which conflicts with `lock`.
 pub(super) fn holders(file: &File, lock: Lock) -> String {
     let found = file.metadata().map_or_else(|_| Vec::new(), |file| find((file.dev(), file.ino()), lock));
     match found.as_slice() {
@@ -35,25 +35,26 @@ fn has_lock(pid: u32, id: (u64, u64), lock: Lock) -> bool {
     let Ok(descriptors) = fs::read_dir(of_process.join("fdinfo")) else { return false };
     descriptors.flatten().any(|descriptor| {
         let listed = fs::read_to_string(descriptor.path()).is_ok_and(|info| lists(&info, id.1, lock));
-        // File systems number their files each for itself, so that it may be another's. Looked at last: to ask a file
-        // that hangs would hang too.
+        // Inode numbers repeat across file systems, so the device is compared too. This comes last: asking for a file on a
+        // file system that hangs would hang too.
         listed
             && fs::metadata(of_process.join("fd").join(descriptor.file_name()))
                 .map_or(true, |file| (file.dev(), file.ino()) == id)
     })
 }
 
-/// Whether the text of a descriptor lists a lock of the file `inode` that keeps `lock` from being taken.
+/// Whether the text of a descriptor lists a lock of the file `inode` that conflicts with `lock`.
 fn lists(info: &str, inode: u64, lock: Lock) -> bool {
     info.lines().filter_map(|line| line.strip_prefix("lock:")).any(|line| {
         // 1: OFDLCK ADVISORY  WRITE -1 00:1b:1234 4611686018427387908 4611686018427387908
         let fields: Vec<&str> = line.split_ascii_whitespace().collect();
         let [_, kind, _, access, _, of, start, ..] = fields[..] else { return false };
-        of.rsplit(':').next().is_some_and(|found| found.parse() == Ok(inode)) && lock.is_kept_by(kind, access, start)
+        of.rsplit(':').next().is_some_and(|found| found.parse() == Ok(inode))
+            && lock.conflicts_with(kind, access, start)
     })
 }
 
-/// A process by its number, and the name of its program; 0 is one without a number here.
+/// Names a process by its number and its program. 0 stands for a process without a number in this PID namespace.
 pub(super) fn named(pid: u32) -> String {
     match fs::read_to_string(format!("/proc/{pid}/comm")) {
         _ if pid == 0 => UNSEEN.to_owned(),
@@ -64,7 +65,7 @@ pub(super) fn named(pid: u32) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::locks::COMMIT_LOCK;
+    use super::super::byte_locks::COMMIT_LOCK;
     use super::*;
 
     #[test]

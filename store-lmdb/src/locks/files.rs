@@ -1,7 +1,7 @@
-//! The directory and its files: finding them, and saying what is wrong with the path.
+//! The directory of a database and its files: finding them, and saying what is wrong with the path.
 //!
-//! The path is resolved once. Every file is reached through the descriptor that this gave, LMDB's files too, so all of
-//! them are of one directory, whatever happens to the path meanwhile.
+//! The path is resolved once. Every file, LMDB's too, is reached through the descriptor of the directory, so all of them
+//! are in one directory, even if the path leads elsewhere meanwhile.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -20,10 +20,19 @@ use nix::unistd::{UnlinkatFlags, unlinkat};
 use crate::calls::uninterrupted;
 use crate::options::Options;
 
-/// Permissions of new files, before the umask: as any program's.
+/// LMDB's file.
+pub(crate) const INDEX: &str = "index";
+/// LMDB's lock and reader table. LMDB gives it this name.
+pub(crate) const LOCK_TABLE: &str = "index-lock";
+/// The data file.
+pub(crate) const DATA: &str = "data";
+/// Says that the database is written to without syncing; see `durability`.
+pub(crate) const UNSYNCED: &str = "unsynced";
+
+/// Permissions of new files, before the umask: those that any program gives.
 pub(crate) const FILE_MODE: u32 = 0o666;
 
-/// Which file it is, on this machine.
+/// Tells a file from every other one of this machine.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct FileId {
     device: u64,
@@ -31,7 +40,7 @@ pub(crate) struct FileId {
 }
 
 impl FileId {
-    /// Of an open file.
+    /// The id of an open file.
     pub(crate) fn of(file: &File) -> io::Result<FileId> {
         let found = file.metadata()?;
         Ok(FileId { device: found.dev(), inode: found.ino() })
@@ -77,7 +86,7 @@ impl Directory {
         Ok(dir)
     }
 
-    /// The number by which the kernel knows the kind of its file system.
+    /// The kernel's number for the kind of its file system (`f_type` of `statfs`).
     pub(crate) fn file_system(&self) -> Result<u64> {
         let found = uninterrupted(|| fstatfs(&self.file));
         let found = found.map_err(|e| failed(&self.path, "asking for the file system", e.into()))?;
@@ -90,7 +99,7 @@ impl Directory {
         Ok((id.device, id.inode))
     }
 
-    /// What there is under that name; `None` for nothing.
+    /// Looks at the entry of that name; `None` if there is none.
     fn stat(&self, name: &str) -> io::Result<Option<FileStat>> {
         match uninterrupted(|| fstatat(&self.file, name, AtFlags::AT_SYMLINK_NOFOLLOW)) {
             Ok(found) => Ok(Some(found)),
@@ -99,12 +108,12 @@ impl Directory {
         }
     }
 
-    /// Which file has that name now.
+    /// The id of the file that has that name now.
     pub(crate) fn id_of(&self, name: &str) -> io::Result<Option<FileId>> {
         Ok(self.stat(name)?.as_ref().map(FileId::from))
     }
 
-    /// Bytes of one of its files; `None` if it is not there.
+    /// The length of one of its files in bytes; `None` if there is no such file.
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`] for anything but a plain file.
@@ -135,13 +144,13 @@ impl Directory {
         self.open(".", OFlag::O_RDONLY | OFlag::O_DIRECTORY)
     }
 
-    /// A path to one of its files for who can open a path only. It leads through the descriptor, and so to this very
-    /// directory, as long as this lives.
+    /// A path to one of its files, for LMDB, which opens paths only. It leads through the descriptor, and so to this very
+    /// directory, as long as this value lives.
     pub(crate) fn reach(&self, name: &str) -> PathBuf {
         PathBuf::from(format!("/proc/self/fd/{}/{name}", self.file.as_raw_fd()))
     }
 
-    /// Removes one of its files; fine if it is not there.
+    /// Removes one of its files. A file that is missing is no error.
     pub(crate) fn remove(&self, name: &str) -> io::Result<()> {
         match uninterrupted(|| unlinkat(&self.file, name, UnlinkatFlags::NoRemoveDir)) {
             Ok(()) | Err(Errno::ENOENT) => Ok(()),
@@ -165,7 +174,7 @@ impl Directory {
         self.file.sync_all().map_err(|e| failed(&self.path, "syncing the directory", e))?;
         match self.open("..", OFlag::O_RDONLY | OFlag::O_DIRECTORY) {
             Ok(parent) => parent.sync_all().map_err(|e| failed(&self.path, "syncing the directory above", e)),
-            // It was not made by us then: we could not have written there.
+            // Then this process did not make it: it may not write there.
             Err(e) if e.kind() == io::ErrorKind::PermissionDenied => Ok(()),
             Err(e) => Err(failed(&self.path, "opening the directory above", e)),
         }
@@ -176,6 +185,7 @@ fn open_directory(path: &Path) -> io::Result<File> {
     use std::os::unix::fs::OpenOptionsExt;
     fs::OpenOptions::new().read(true).custom_flags(OFlag::O_DIRECTORY.bits()).open(path)
 }
+
 fn make(options: &Options) -> Result<()> {
     let path = &options.path;
     if !options.create || options.read_only {
@@ -184,7 +194,7 @@ fn make(options: &Options) -> Result<()> {
         return Err(Error::new(ErrorKind::NotFound, text));
     }
     match fs::DirBuilder::new().mode(0o777).create(path) {
-        // Another process was faster; a dangling link shows when it is opened.
+        // Another process made it meanwhile. A dangling link shows when it is opened.
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
             let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -195,7 +205,7 @@ fn make(options: &Options) -> Result<()> {
     }
 }
 
-/// An error of the system with what can be done about it.
+/// Turns an error of the system into one that says what can be done about it.
 pub(crate) fn failed(path: &Path, what: &str, e: io::Error) -> Error {
     let (kind, hint) = match e.kind() {
         io::ErrorKind::PermissionDenied => {
@@ -213,7 +223,7 @@ pub(crate) fn failed(path: &Path, what: &str, e: io::Error) -> Error {
     Error::new(kind.unwrap_or(ErrorKind::Io), text).with_source(e)
 }
 
-/// Locks and shared mappings of another machine's files are promises that network file systems break.
+/// Refuses network file systems: they do not keep what locks and shared mappings promise on a local one.
 fn refuse_network(path: &Path, magic: u64, allowed: bool) -> Result<()> {
     let Some((_, name)) = NETWORK.iter().find(|(number, _)| *number == magic & 0xffff_ffff) else { return Ok(()) };
     if allowed {
