@@ -1,8 +1,8 @@
-//! Compressing the blocks of an array, and back. Pure: where the bytes lie is for others to know.
+//! Compressing the blocks of an array, and decompressing them. Pure: it does not know where the bytes lie.
 //!
-//! A block is compressed as one: all its pages, holes as zeros. Each codec is behind a feature of its name; without it
-//! records of the codec are still understood, so that the database can be checked and its space be managed, and only
-//! the bytes cannot be had.
+//! A block is compressed as one: all its pages, holes as zeros. Each codec is behind a feature of its name. Without the
+//! feature, records of the codec are still decoded, so that the database can be checked and its space be managed; only the
+//! bytes cannot be read.
 
 #[cfg(feature = "lz4")]
 mod lz4;
@@ -21,10 +21,10 @@ pub(crate) use pack::Packer;
 pub(crate) use packers::{MOST_BYTES, Packers};
 pub(crate) use unpack::{Unpacker, Unpackers};
 
-/// Levels of Zstandard. It has others, below 0, that compress less than LZ4.
+/// Levels of Zstandard that are allowed. Those below 0 compress less than LZ4.
 const LEVELS: std::ops::RangeInclusive<i32> = 1..=22;
 
-/// What compressed the bytes.
+/// A compression algorithm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Algorithm {
     /// LZ4, block format.
@@ -34,7 +34,7 @@ pub(crate) enum Algorithm {
 }
 
 impl Algorithm {
-    /// Refuses what is not compiled in.
+    /// Refuses an algorithm that is not compiled in.
     fn check(self) -> Result<()> {
         let (name, feature, is_there) = match self {
             Algorithm::Lz4 => ("LZ4", "lz4", cfg!(feature = "lz4")),
@@ -48,17 +48,17 @@ impl Algorithm {
     }
 }
 
-/// How the bytes of a block became those that are stored.
+/// How the bytes of a block were encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Encoding {
     pub(crate) algorithm: Algorithm,
-    /// Bytes of an element, by which they were shuffled first; 0: they were not. Longer elements than the number can say
-    /// are not shuffled: there are too few of them in a block.
+    /// Bytes of an element, by which the block was shuffled first; 0: not shuffled. Longer elements than this number can
+    /// express are not shuffled: a block has too few of them.
     pub(crate) shuffled_by: u16,
 }
 
 impl Encoding {
-    /// What `codec` does to elements of `item_bytes`; `None` if it leaves them as they are.
+    /// The encoding by `codec` of elements of `item_bytes`; `None` if they are stored as they are.
     fn of(codec: Codec, item_bytes: usize) -> Result<Option<Encoding>> {
         let (algorithm, shuffle) = match codec {
             Codec::None => return Ok(None),
@@ -71,25 +71,25 @@ impl Encoding {
     }
 }
 
-/// What a record tells of a compressed block.
+/// A compressed block, as its record describes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Packed {
     pub(crate) encoding: Encoding,
-    /// Bytes that are stored.
+    /// Stored bytes.
     pub(crate) bytes: u32,
     /// Their CRC32C.
     pub(crate) sum: u32,
 }
 
 impl Packed {
-    /// Pages of the data file that it takes.
+    /// Pages that it takes in the data file.
     pub(crate) fn pages(&self) -> u32 {
         self.bytes.div_ceil(PAGE as u32)
     }
 }
 
-/// Memory that a thread needs to compress blocks of `block_bytes` one after the other, the block itself included: for
-/// Zstandard, as measured for blocks of 2 MiB, more the higher the level.
+/// Memory that a thread needs to compress blocks of `block_bytes`, one after the other, the block included. The numbers for
+/// Zstandard were measured with blocks of 2 MiB.
 pub(crate) fn packing_bytes(codec: Codec, block_bytes: usize) -> usize {
     let tables = match codec {
         Codec::Zstd { level: ..=6, .. } => 2,
@@ -102,11 +102,11 @@ pub(crate) fn packing_bytes(codec: Codec, block_bytes: usize) -> usize {
     (3 + tables) * block_bytes
 }
 
-/// Refuses a codec that arrays cannot be stored with.
+/// Refuses a codec that cannot be used.
 ///
 /// # Errors
-/// [`ErrorKind::Unsupported`] naming it and the feature that it takes; [`ErrorKind::Invalid`] for a level that there is
-/// not.
+/// [`ErrorKind::Unsupported`], naming it and the feature that it needs; [`ErrorKind::Invalid`] for a level that does not
+/// exist.
 pub(crate) fn check(codec: Codec) -> Result<()> {
     if let Codec::Zstd { level, .. } = codec
         && !LEVELS.contains(&level)

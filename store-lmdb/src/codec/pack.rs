@@ -5,7 +5,7 @@ use bigarray_core::{Codec, PAGE, Result};
 use super::shuffle::shuffle;
 use super::{Encoding, Packed};
 
-/// Compresses one block after the other, in memory that it keeps: about twice the block, and what the codec needs.
+/// Compresses blocks, one after the other, in memory that it keeps: about twice the block, and the codec's own.
 #[derive(Default)]
 pub(crate) struct Packer {
     shuffled: Vec<u8>,
@@ -15,12 +15,12 @@ pub(crate) struct Packer {
 }
 
 impl Packer {
-    /// Compresses `block` as `codec` says, an array's with elements of `item_bytes`. Gives what its record is to tell
-    /// and what is to be stored, up to the end of its last page; `None` if that is more than 7/8 of the
-    /// `plain_pages` that it takes as it is. What hardly shrinks is better stored so that it can be mapped.
+    /// Compresses `block`, of an array with `codec` and elements of `item_bytes`. Returns the description for its record and
+    /// the bytes to store, up to the end of their last page; `None` if these are more than 7/8 of the `plain_pages` that
+    /// the block takes as it is. A block that hardly shrinks is better stored as it is, since it can be mapped then.
     #[cfg_attr(
         not(any(feature = "lz4", feature = "zstd")),
-        allow(unreachable_code, unused_variables, reason = "there is no codec")
+        allow(unreachable_code, unused_variables, reason = "no codec is compiled in")
     )]
     pub(crate) fn pack(
         &mut self,
@@ -49,7 +49,7 @@ impl Packer {
                 let Codec::Zstd { level, .. } = codec else { return Ok(None) };
                 self.zstd.compress(level, from, &mut self.packed)?
             }
-            #[allow(unreachable_patterns, reason = "the codecs that this build does not have")]
+            #[allow(unreachable_patterns, reason = "codecs that are not compiled in")]
             missing => {
                 let _ = from;
                 return missing.check().map(|()| None);
@@ -61,7 +61,7 @@ impl Packer {
         }
         let sum = crc32c::crc32c(&self.packed[..bytes]);
         self.packed.resize(pages * PAGE, 0);
-        // The buffer may hold the end of another block.
+        // The buffer may hold the end of an earlier block.
         self.packed[bytes..].fill(0);
         Ok(Some((Packed { encoding, bytes: bytes as u32, sum }, &self.packed)))
     }

@@ -1,4 +1,4 @@
-//! Packers for all threads of a database, as many at once as there may be memory for.
+//! The packers of a database, for all its threads, within a limit of memory.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -6,36 +6,36 @@ use bigarray_core::{Codec, signals};
 
 use super::{Packer, packing_bytes};
 
-/// Memory that all packers take together. Blocks that wait for one, one a thread that resolves faults, and what blocks are
-/// decompressed in come on top: all of it is to stay below 64 MiB.
+/// Most memory of all packers together. Blocks that wait for a packer, one a resolver, and the memory of unpackers come on
+/// top: all of it is to stay below 64 MiB.
 pub(crate) const MOST_BYTES: usize = 48 << 20;
 
-/// Lends packers. Who finds no memory for one waits until others give theirs back.
+/// Lends packers. A thread for which there is no memory waits until another one gives its packer back.
 ///
-/// Nobody waits for ever, because who has one waits for nobody who asks for one. He compresses, and writes what comes out:
-/// for that he may claim chunks, so he waits for who claims, and for LMDB's writer mutex. Who has that asks for none here:
-/// what is compressed inside the write transaction takes a packer of its own. The stage of a claim is asked for before a
-/// packer, never by who has one: a commit keeps it while it asks. The bytes of a span that a commit compresses are all
-/// there, so it waits for no thread that makes room.
+/// No thread waits for ever, because a thread that has a packer never waits for one that asks for a packer. It compresses
+/// and writes the result. For that it may claim chunks, so it waits for other claims, and for the gate *writing*. A thread
+/// behind that gate asks for no packer here: compression inside the write transaction uses a packer of its own. The stage
+/// of a claim is locked before a packer is asked for, never by a thread that has one: a commit holds it while it asks. A
+/// commit compresses bytes of a span that are all in memory, so it does not wait for a thread that makes room.
 #[derive(Default)]
 pub(crate) struct Packers {
     state: Mutex<State>,
-    /// Somebody was served, or gave one back.
+    /// Signalled when a request was served, or a packer given back.
     changed: Condvar,
 }
 
 #[derive(Default)]
 struct State {
-    /// Memory of all that there are, lent or not.
+    /// Memory of all packers, lent or idle.
     bytes: usize,
-    /// Those that nobody uses at the moment, and the memory that each may have.
+    /// The packers that are not in use, and the memory that each may take.
     idle: Vec<(usize, Packer)>,
-    /// How many asked. They are served in that order: who needs much memory is not passed over by those who need little.
+    /// Requests so far. They are served in order: a request for much memory is not passed over by those for little.
     asked: u64,
     served: u64,
 }
 
-/// One that is in use. Dropping it gives it back.
+/// A packer in use. Dropping this gives it back.
 struct Lent<'p> {
     packers: &'p Packers,
     bytes: usize,
@@ -43,14 +43,14 @@ struct Lent<'p> {
 }
 
 impl Packers {
-    /// Lends one to `f`, for blocks of `block_bytes`. Waits for it.
+    /// Lends a packer to `f`, for blocks of `block_bytes`. Waits until there is memory for one.
     pub(crate) fn with<R>(&self, codec: Codec, block_bytes: usize, f: impl FnOnce(&mut Packer) -> R) -> R {
-        // A thread that resolves faults may need a packer: none is kept by one that a signal handler interrupts.
+        // A resolver may need a packer: so no signal handler, which may fault, interrupts a thread that has one.
         let _held = signals::hold();
         f(&mut self.lend(packing_bytes(codec, block_bytes)).packer)
     }
 
-    /// Gives the memory of those that nobody uses back to the system.
+    /// Frees the idle packers.
     pub(crate) fn forget_idle(&self) {
         let _held = signals::hold();
         self.state().forget_idle(0);
@@ -79,9 +79,9 @@ impl Packers {
 }
 
 impl State {
-    /// One that takes so much memory; `None` if there is too little. At least one there always is.
+    /// A packer that may take `bytes` of memory; `None` if there is too little. If none exists, there is always memory.
     fn find(&mut self, bytes: usize) -> Option<Packer> {
-        // One of another size might come to take the memory of both.
+        // Only one of the same size: a reused packer of another size could take the memory of both.
         if let Some(at) = self.idle.iter().position(|(has, _)| *has == bytes) {
             return Some(self.idle.swap_remove(at).1);
         }
@@ -93,7 +93,7 @@ impl State {
         Some(Packer::default())
     }
 
-    /// Drops idle ones until all together take no more than `most` bytes.
+    /// Drops idle packers until all together take no more than `most` bytes.
     fn forget_idle(&mut self, most: usize) {
         while self.bytes > most
             && let Some((bytes, _)) = self.idle.pop()
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn as_many_are_lent_at_once_as_there_is_memory_for_and_others_wait_their_turn() {
+    fn packers_are_lent_while_there_is_memory_and_later_requests_wait_in_order() {
         let packers = Packers::default();
         let (first, second) = (packers.lend(10 * MIB), packers.lend(10 * MIB));
         let (send, served) = channel();
@@ -143,7 +143,7 @@ mod tests {
                 }
             };
             ask(40 * MIB);
-            // There is memory for it, but another one was first.
+            // There is memory for it, but another request was first.
             ask(20 * MIB);
             assert!(served.recv_timeout(Duration::from_millis(50)).is_err());
             drop(first);
@@ -154,12 +154,12 @@ mod tests {
     }
 
     #[test]
-    fn one_is_lent_whatever_it_takes_and_idle_ones_go_for_it() {
+    fn one_packer_is_always_lent_and_idle_ones_are_freed_for_it() {
         let packers = Packers::default();
         drop((packers.lend(18 * MIB), packers.lend(30 * MIB)));
         assert_eq!(bytes_of(&packers), 48 * MIB);
         drop(packers.lend(30 * MIB));
-        assert_eq!(bytes_of(&packers), 48 * MIB, "it is used again");
+        assert_eq!(bytes_of(&packers), 48 * MIB, "the idle packer is reused");
         drop(packers.lend(2 * MOST_BYTES));
         assert_eq!(bytes_of(&packers), 2 * MOST_BYTES);
         packers.forget_idle();

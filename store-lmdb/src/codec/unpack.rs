@@ -8,7 +8,7 @@ use bigarray_core::{Error, ErrorKind, Result};
 use super::shuffle::unshuffle;
 use super::{Algorithm, Packed};
 
-/// Decompresses one block after the other, in memory that it keeps: about three times the block.
+/// Decompresses blocks, one after the other, in memory that it keeps: about three times the block.
 #[derive(Default)]
 pub(crate) struct Unpacker {
     payload: Vec<u8>,
@@ -19,11 +19,12 @@ pub(crate) struct Unpacker {
 }
 
 impl Unpacker {
-    /// Fills `to` with the block that `packed` tells of. `read` is handed memory for what is stored, as long as that.
+    /// Fills `to` with the block that `packed` describes. `read` fills memory with the stored bytes.
     ///
     /// # Errors
-    /// [`ErrorKind::Corrupt`] if what was read is not what was stored, found before it is decompressed, or does not
-    /// give a block of that length; what `read` fails with; [`ErrorKind::Unsupported`] if the codec is not compiled in.
+    /// [`ErrorKind::Corrupt`] if the bytes that were read do not fit their checksum, which is compared before they are
+    /// decompressed, or do not decompress to a block of that length; the error of `read`; [`ErrorKind::Unsupported`] if the
+    /// codec is not compiled in.
     pub(crate) fn unpack(
         &mut self,
         packed: &Packed,
@@ -45,7 +46,7 @@ impl Unpacker {
         done
     }
 
-    /// The same, into memory of its own: a block of `len` bytes.
+    /// As [`unpack`](Unpacker::unpack), into memory of the unpacker: a block of `len` bytes.
     pub(crate) fn unpack_block(
         &mut self,
         packed: &Packed,
@@ -59,10 +60,10 @@ impl Unpacker {
         done.map(|()| &self.block[..])
     }
 
-    /// Sees that what is stored gives a block of `len` bytes; if the codec is not compiled in, that its checksum is right.
+    /// Checks that the stored bytes give a block of `len` bytes. If the codec is not compiled in, checks only their checksum.
     ///
     /// # Errors
-    /// As of [`unpack`](Unpacker::unpack), never for want of the codec.
+    /// As of [`unpack`](Unpacker::unpack), but a codec that is not compiled in is no error.
     pub(crate) fn verify(
         &mut self,
         packed: &Packed,
@@ -75,12 +76,12 @@ impl Unpacker {
         self.unpack_block(packed, len, read).map(drop)
     }
 
-    /// Memory that it keeps, but for little.
+    /// Most of the memory that it keeps.
     fn bytes(&self) -> usize {
         self.payload.capacity() + self.shuffled.capacity() + self.block.capacity()
     }
 
-    /// Takes the payload at hand.
+    /// Reads the payload into `self.payload`, and compares its checksum.
     fn load(&mut self, packed: &Packed, read: impl FnOnce(&mut [u8]) -> Result<()>) -> Result<()> {
         self.payload.resize(packed.bytes as usize, 0);
         read(&mut self.payload)?;
@@ -90,10 +91,10 @@ impl Unpacker {
         Ok(())
     }
 
-    /// Decompresses the payload at hand, which must fill `to`.
+    /// Decompresses `self.payload`, which must fill `to`.
     #[cfg_attr(
         not(any(feature = "lz4", feature = "zstd")),
-        allow(unreachable_code, unused_variables, reason = "there is no codec")
+        allow(unreachable_code, unused_variables, reason = "no codec is compiled in")
     )]
     fn decompress(&mut self, algorithm: Algorithm, to: &mut [u8]) -> Result<()> {
         let filled: std::result::Result<usize, String> = match algorithm {
@@ -101,7 +102,7 @@ impl Unpacker {
             Algorithm::Lz4 => super::lz4::decompress(&self.payload, to),
             #[cfg(feature = "zstd")]
             Algorithm::Zstd => self.zstd.decompress(&self.payload, to),
-            #[allow(unreachable_patterns, reason = "the codecs that this build does not have")]
+            #[allow(unreachable_patterns, reason = "codecs that are not compiled in")]
             missing => return missing.check(),
         };
         let corrupt = |why: String| Err(Error::new(ErrorKind::Corrupt, why));
@@ -113,18 +114,17 @@ impl Unpacker {
     }
 }
 
-/// Unpackers that nobody uses at the moment. Their memory, several MiB each, would otherwise be taken from the system
-/// and cleared for every block.
+/// Idle unpackers. Without them several MiB of memory would be taken from the system, and cleared, for every block.
 #[derive(Default)]
 pub(crate) struct Unpackers(Mutex<Vec<Unpacker>>);
 
 impl Unpackers {
-    /// As many as threads that resolve faults,
+    /// Most that are kept: as many as resolvers,
     const KEPT: usize = 8;
-    /// but no more memory than this, all together.
+    /// and no more memory than this, all together.
     const KEPT_BYTES: usize = 16 << 20;
 
-    /// Gives their memory back to the system.
+    /// Frees them.
     pub(crate) fn forget(&self) {
         self.kept().clear();
     }
@@ -133,7 +133,7 @@ impl Unpackers {
         signals::lock(&self.0)
     }
 
-    /// Lends one to `f`.
+    /// Lends an unpacker to `f`.
     pub(crate) fn with<R>(&self, f: impl FnOnce(&mut Unpacker) -> R) -> R {
         let mut unpacker = self.kept().pop().unwrap_or_default();
         let result = f(&mut unpacker);

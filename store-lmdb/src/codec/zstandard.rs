@@ -3,12 +3,12 @@
 use bigarray_core::{Error, Result};
 use zstd::bulk::{Compressor, Decompressor};
 
-/// Compresses at the level that it was last used with.
+/// A compressor, and the level that it was last used with.
 #[derive(Default)]
 pub(super) struct Packing(Option<(i32, Compressor<'static>)>);
 
 impl Packing {
-    /// Compresses `from` into `to`, which is made as long as it takes; returns how much of it that is.
+    /// Compresses `from` into `to`, which is made long enough; returns the compressed length.
     pub(super) fn compress(&mut self, level: i32, from: &[u8], to: &mut Vec<u8>) -> Result<usize> {
         let failed = |e| Error::io("Zstandard compresses no more", e);
         to.resize(zstd::zstd_safe::compress_bound(from.len()), 0);
@@ -20,12 +20,12 @@ impl Packing {
     }
 }
 
-/// Decompresses.
+/// A decompressor, made when it is first used.
 #[derive(Default)]
 pub(super) struct Unpacking(Option<Decompressor<'static>>);
 
 impl Unpacking {
-    /// Decompresses `from` into `to`; returns how much of it is filled, or what is wrong with `from`.
+    /// Decompresses `from` into `to`; returns the filled length, or what is wrong with `from`.
     pub(super) fn decompress(&mut self, from: &[u8], to: &mut [u8]) -> std::result::Result<usize, String> {
         let decompressor = match &mut self.0 {
             Some(decompressor) => decompressor,

@@ -1,4 +1,4 @@
-//! Tables `arrays` (name → descriptor, JSON) and `attrs` (array id ‖ name → version, JSON), and which names are allowed.
+//! Tables `arrays` (name → descriptor, JSON) and `attrs` (array id ‖ name → version, JSON), and which names are valid.
 
 use bigarray_core::{ArrayId, BlockSize, Codec, Descriptor, Error, ErrorKind, Order, Result, Version};
 use serde::{Deserialize, Serialize};
@@ -25,7 +25,7 @@ struct StoredArray {
     records: Tallies,
 }
 
-/// A codec's name: `plain`, `lz4`, `zstd:LEVEL`, the last two with `+shuffle` behind them where bytes are shuffled.
+/// The stored name of a codec: `plain`, `lz4`, `zstd:LEVEL`, the last two with the suffix `+shuffle` if bytes are shuffled.
 fn codec_name(codec: Codec) -> Result<String> {
     let name = |name: &str, shuffle| format!("{name}{}", if shuffle { SHUFFLED } else { "" });
     Ok(match codec {
@@ -36,8 +36,7 @@ fn codec_name(codec: Codec) -> Result<String> {
     })
 }
 
-/// Back from [`codec_name`]. Whether the codec is compiled in does not matter here: an array can be listed and removed
-/// without.
+/// Decodes [`codec_name`]. The codec need not be compiled in: an array can be listed and removed without it.
 fn parse_codec(name: &str) -> Option<Codec> {
     let (base, shuffle) = name.strip_suffix(SHUFFLED).map_or((name, false), |base| (base, true));
     match base {
@@ -45,7 +44,7 @@ fn parse_codec(name: &str) -> Option<Codec> {
         LZ4 => Some(Codec::Lz4 { shuffle }),
         _ => {
             let codec = Codec::Zstd { level: base.strip_prefix(ZSTD)?.parse().ok()?, shuffle };
-            // No other spelling of a level, and no level that there is not.
+            // Only this spelling of a level, and only levels that exist.
             (codec_name(codec).ok()? == name && !crate::codec::check(codec).is_err_and(|e| e.is_invalid()))
                 .then_some(codec)
         }
@@ -60,7 +59,7 @@ const SHUFFLED: &str = "+shuffle";
 /// Whether an array may have that name.
 ///
 /// # Errors
-/// [`ErrorKind::Invalid`] with the name, escaped, and the rule that it breaks.
+/// [`ErrorKind::Invalid`], with the name, escaped, and the rule that it breaks.
 pub fn check_array_name(name: &str) -> Result<()> {
     check_name("array", name)
 }
@@ -68,7 +67,7 @@ pub fn check_array_name(name: &str) -> Result<()> {
 /// Whether an attribute may have that name.
 ///
 /// # Errors
-/// [`ErrorKind::Invalid`] with the name, escaped, and the rule that it breaks.
+/// [`ErrorKind::Invalid`], with the name, escaped, and the rule that it breaks.
 pub fn check_attr_name(name: &str) -> Result<()> {
     check_name("attribute", name)
 }
@@ -86,7 +85,7 @@ fn check_name(what: &str, name: &str) -> Result<()> {
     Err(Error::new(ErrorKind::Invalid, format!("no {what} can be named {name:?}: {rule}")))
 }
 
-/// As stored under `name`, with what is known of all records of the array.
+/// As stored under `name`, with the tallies of the array's records.
 pub(crate) fn encode_array(name: &str, d: &Descriptor, records: Tallies) -> Result<Vec<u8>> {
     let stored = StoredArray {
         id: d.id.0,
@@ -104,7 +103,7 @@ pub(crate) fn encode_array(name: &str, d: &Descriptor, records: Tallies) -> Resu
     Ok(seal(name.as_bytes(), to_json(name, &stored)?))
 }
 
-/// Back from what was stored.
+/// Decodes [`encode_array`].
 pub(crate) fn decode_array(key: &[u8], value: &[u8]) -> Result<(String, Descriptor, Tallies)> {
     let name = str::from_utf8(key).map_err(|e| bad("arrays", key, "its name is no UTF-8").with_source(e))?;
     let value = unseal("arrays", key, value)?;
@@ -133,12 +132,12 @@ pub(crate) fn decode_array(key: &[u8], value: &[u8]) -> Result<(String, Descript
     Ok((name.to_owned(), descriptor, stored.records))
 }
 
-/// What an array counts as in the tally of all arrays, `tally`: its name and its id, which a commit to it does not change.
+/// Adds an array to the tally of all arrays: by its name and its id, which a commit to it does not change.
 pub(crate) fn count_array(tally: &mut Tally, name: &str, id: ArrayId) {
     tally.add(name.as_bytes(), &counted(name, id));
 }
 
-/// Takes back [`count_array`].
+/// Undoes [`count_array`].
 pub(crate) fn discount_array(tally: &mut Tally, name: &str, id: ArrayId) {
     tally.remove(name.as_bytes(), &counted(name, id));
 }
@@ -152,19 +151,19 @@ pub(crate) fn attr_key(array: ArrayId, name: &str) -> Vec<u8> {
     [&array.0.to_be_bytes()[..], name.as_bytes()].concat()
 }
 
-/// Array and name that [`attr_key`] was given.
+/// Decodes [`attr_key`].
 pub(crate) fn attr_name(key: &[u8]) -> Result<(ArrayId, &str)> {
     let (array, name) = key.split_first_chunk::<8>().ok_or_else(|| bad("attrs", key, "its key is too short"))?;
     let name = str::from_utf8(name).map_err(|e| bad("attrs", key, "its name is no UTF-8").with_source(e))?;
     Ok((ArrayId(u64::from_be_bytes(*array)), name))
 }
 
-/// An attribute as a commit left it.
+/// An attribute, as its last commit left it.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct StoredAttr {
     /// The commit.
     pub(crate) version: Version,
-    /// `None` if it removed it.
+    /// `None` if the commit removed it.
     pub(crate) value: Option<Value>,
 }
 
@@ -173,14 +172,14 @@ pub(crate) fn encode_attr(key: &[u8], name: &str, attr: &StoredAttr) -> Result<V
     let mut bytes = attr.version.0.to_le_bytes().to_vec();
     if let Some(value) = &attr.value {
         let json = to_json(name, value)?;
-        // What is nested too deep would be written but never read again.
+        // A value that is nested too deep can be written, but not read again.
         serde_json::from_slice::<Value>(&json).map_err(|e| unstorable(name, e))?;
         bytes.extend(json);
     }
     Ok(seal(key, bytes))
 }
 
-/// Back from what was stored.
+/// Decodes [`encode_attr`].
 pub(crate) fn decode_attr(key: &[u8], value: &[u8]) -> Result<StoredAttr> {
     let value = unseal("attrs", key, value)?;
     let (version, json) = value.split_first_chunk::<8>().ok_or_else(|| bad("attrs", key, "it is too short"))?;

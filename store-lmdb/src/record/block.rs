@@ -3,8 +3,8 @@
 //! ```text
 //! version u64, pages of a block of this array u16, then for each segment: first page u16, pages u16, codec u8, stored length u32, chunk u64, page in chunk u16; if compressed also: shuffled by u16, checksum u32
 //! ```
-//! What no segment covers is a hole. A block that nothing was ever stored to has no record; one that became a hole all over
-//! has one without segments, for its version.
+//! Pages that no segment covers are a hole. A block that was never stored to has no record. A block that became a hole has a
+//! record without segments, for its version.
 
 use std::ops::Range;
 
@@ -15,30 +15,29 @@ use super::{Reader, seal};
 use crate::alloc::{CHUNK_PAGES, Run};
 use crate::codec::{Algorithm, Encoding, Packed};
 
-/// A block of more segments is written whole: reading slows with them.
+/// A block of more segments is copied: reading becomes slower with each.
 pub(crate) const MAX_SEGMENTS: usize = 32;
 
-/// Codec of bytes as they are.
+/// Codec of uncompressed bytes.
 const PLAIN: u8 = 0;
 /// Codec of bytes compressed by LZ4.
 const LZ4: u8 = 1;
 /// Codec of bytes compressed by Zstandard.
 const ZSTD: u8 = 2;
 
-/// All of a block compressed as one, in pages of the data file that follow each other, maybe from one chunk into the
-/// next.
+/// A whole block, compressed, in consecutive pages of the data file, which may lie in two chunks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Unit {
-    /// Chunk that it begins in.
+    /// The chunk in which it begins.
     pub(crate) chunk: u64,
-    /// Page of the chunk that it begins with.
+    /// Its first page in that chunk.
     pub(crate) page: u16,
-    /// What is there.
+    /// What is stored there.
     pub(crate) packed: Packed,
 }
 
 impl Unit {
-    /// The pages that it takes: one run, or two in chunks that follow each other.
+    /// Its pages: one run, or two in consecutive chunks.
     pub(crate) fn runs(&self) -> impl Iterator<Item = Run> + use<> {
         let pages = self.packed.pages() as u16;
         let first = Run { chunk: self.chunk, first: self.page, pages: pages.min(CHUNK_PAGES - self.page) };
@@ -46,12 +45,12 @@ impl Unit {
         [first, rest].into_iter().filter(|run| run.pages > 0)
     }
 
-    /// Byte of the data file that it begins with.
+    /// Its first byte in the data file.
     pub(crate) fn offset(&self) -> u64 {
         Run { chunk: self.chunk, first: self.page, pages: 1 }.offset()
     }
 
-    /// Whether it can be: of so many pages or less, in pages that a file can have.
+    /// Whether it is valid: of at most `most_pages`, in pages that a file can have.
     fn is_sound(&self, most_pages: u32) -> bool {
         (1..=most_pages).contains(&self.packed.pages()) && self.page < CHUNK_PAGES && self.runs().all(|r| r.is_sound())
     }
@@ -60,25 +59,25 @@ impl Unit {
 /// Where pages of a block are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
-    /// As they are, in as many pages of the data file as of the block, from this one on.
+    /// Uncompressed, in as many pages of the data file as of the block, from this one on.
     Plain { chunk: u64, page: u16 },
-    /// At their place in the block that this is when decompressed. Other pages of it may lie elsewhere by now.
+    /// In a compressed block, at their place in it. Other pages of the block may lie elsewhere by now.
     Unit(Unit),
 }
 
-/// Pages of a block and where they are stored.
+/// Pages of a block, and where they are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct StoredSegment {
     /// First page of the block.
     pub(crate) first: u32,
-    /// How many.
+    /// How many pages.
     pub(crate) pages: u16,
-    /// Where they are.
+    /// Where they are stored.
     pub(crate) place: Place,
 }
 
 impl StoredSegment {
-    /// Pages that are stored as they are.
+    /// Pages that are stored uncompressed.
     pub(crate) fn plain(first: u32, run: Run) -> StoredSegment {
         StoredSegment { first, pages: run.pages, place: Place::Plain { chunk: run.chunk, page: run.first } }
     }
@@ -102,7 +101,7 @@ impl StoredSegment {
         self.first + u32::from(self.pages)
     }
 
-    /// Pages of the data file that are those of the block; `None` if they are compressed.
+    /// The run of the data file that holds the pages; `None` if they are compressed.
     pub(crate) fn run(&self) -> Option<Run> {
         match self.place {
             Place::Plain { chunk, page } => Some(Run { chunk, first: page, pages: self.pages }),
@@ -111,7 +110,7 @@ impl StoredSegment {
     }
 }
 
-/// The units that segments refer to, each once. One block seldom has more than one.
+/// The units to which segments refer, each once. A block seldom has more than one.
 pub(crate) fn units_of(segments: &[StoredSegment]) -> Vec<Unit> {
     let mut units = Vec::new();
     for segment in segments {
@@ -124,25 +123,25 @@ pub(crate) fn units_of(segments: &[StoredSegment]) -> Vec<Unit> {
     units
 }
 
-/// The pages of the data file that segments refer to, each once.
+/// The pages of the data file to which segments refer, each once.
 pub(crate) fn runs_of(segments: &[StoredSegment]) -> Vec<Run> {
     let units = units_of(segments);
     segments.iter().filter_map(StoredSegment::run).chain(units.iter().flat_map(Unit::runs)).collect()
 }
 
-/// What is stored of a block.
+/// The record of a block.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct StoredBlock {
     /// The commit that last stored to it.
     pub(crate) version: Version,
-    /// How many it has.
+    /// Pages of the block.
     pub(crate) pages: u32,
-    /// What is not a hole: ascending, apart, at most [`MAX_SEGMENTS`].
+    /// The pages that are no hole: ascending, disjoint, at most [`MAX_SEGMENTS`].
     pub(crate) segments: Vec<StoredSegment>,
 }
 
 impl StoredBlock {
-    /// Refuses what is no record of a block of array `name`, whose blocks are of `size`.
+    /// Refuses a record that is not of an array with blocks of `size`. `name` is that of the array.
     pub(crate) fn check_size(&self, name: &str, array: ArrayId, block: BlockNo, size: BlockSize) -> Result<()> {
         if self.pages == size.pages() {
             return Ok(());
@@ -157,7 +156,8 @@ impl StoredBlock {
         Err(Error::new(ErrorKind::Corrupt, text))
     }
 
-    /// As core sees it: with the holes, and as one what follows each other in the file, or must be produced.
+    /// The record for core: holes are segments too, and segments are joined that are consecutive in the file, or both have to
+    /// be produced.
     pub(crate) fn to_record(&self) -> BlockRecord {
         let mut segments: Vec<Segment> = Vec::with_capacity(2 * self.segments.len() + 1);
         let mut at = 0;
@@ -213,7 +213,7 @@ pub(crate) fn encode_block(key: &[u8], block: &StoredBlock) -> Vec<u8> {
     seal(key, value)
 }
 
-/// Back from what was stored. Whether a codec is compiled in does not matter here.
+/// Decodes [`encode_block`]. A codec need not be compiled in for that.
 pub(crate) fn decode_block(key: &[u8], value: &[u8]) -> Result<StoredBlock> {
     let mut reader = Reader::new("blocks", key, value)?;
     let version = Version(reader.u64()?);

@@ -1,4 +1,4 @@
-//! The header of the data file, its first page, and the id that the two files of a database have in common.
+//! The header of the data file, its first page, and the id that both files of a database have.
 //!
 //! ```text
 //! magic, 16 bytes; format version u32; id, 16 bytes; CRC32C of these 36 bytes u32; zeros to the end of the page
@@ -16,14 +16,14 @@ const MAGIC: [u8; 16] = *b"bigarray data\r\n\0";
 /// Bytes before the checksum.
 const SUMMED: usize = 36;
 
-/// What tells a database from every other one: random, made when it is created.
+/// The id of a database: random, made when it is created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct DatabaseId(pub(crate) [u8; 16]);
 
 impl DatabaseId {
-    /// One that no other database has.
+    /// An id that no other database has.
     pub(crate) fn random() -> io::Result<DatabaseId> {
-        // Not std's random keys: two processes that were forked from one may have the same.
+        // Not std's random keys: two children of one process may have the same.
         let mut id = [0; 16];
         File::open("/dev/urandom")?.read_exact(&mut id)?;
         Ok(DatabaseId(id))
@@ -47,10 +47,10 @@ pub(crate) fn encode_header(id: DatabaseId) -> [u8; PAGE] {
     page
 }
 
-/// Whose data file it is that begins with `page`.
+/// The id of the database whose data file begins with `page`.
 ///
 /// # Errors
-/// [`ErrorKind::Corrupt`] if that is no header; [`ErrorKind::Unsupported`] for another version of the format.
+/// [`ErrorKind::Corrupt`] if `page` is no header; [`ErrorKind::Unsupported`] for another version of the format.
 pub(crate) fn decode_header(page: &[u8; PAGE]) -> Result<DatabaseId> {
     if page[..16] != MAGIC {
         let what = if page.iter().all(|byte| *byte == 0) { "zeros" } else { "other bytes" };

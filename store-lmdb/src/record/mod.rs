@@ -1,7 +1,7 @@
-//! Keys and values of the index's tables, as bytes: encoded here, decoded bounds-checked and by checksum. Numbers in
-//! keys are big-endian, so that they sort; in values little-endian.
+//! Keys and values of the index's tables, encoded as bytes, and decoded with checks of bounds and checksum. Numbers in keys
+//! are big-endian, so that they sort; in values little-endian.
 //!
-//! Every value ends in the CRC32C of its key and of what goes before: a record that lies under a wrong key is noticed.
+//! Every value ends in the CRC32C of its key and of the bytes before, so a record under a wrong key is noticed.
 
 mod array;
 mod block;
@@ -34,14 +34,14 @@ pub(crate) use tally::{Tallies, Tally};
 /// Bytes of the checksum at the end of a value.
 const CRC_BYTES: usize = 4;
 
-/// Completes a value that is stored under `key`.
+/// Appends the checksum to a value that is stored under `key`.
 pub(crate) fn seal(key: &[u8], mut value: Vec<u8>) -> Vec<u8> {
     let crc = crc(key, &value);
     value.extend_from_slice(&crc.to_le_bytes());
     value
 }
 
-/// The value without its checksum, which is right. `table` is for the message.
+/// Checks the checksum of a value, and returns the value without it. `table` is for the message.
 pub(crate) fn unseal<'v>(table: &str, key: &[u8], value: &'v [u8]) -> Result<&'v [u8]> {
     match value.split_last_chunk::<CRC_BYTES>() {
         Some((value, stored)) if u32::from_le_bytes(*stored) == crc(key, value) => Ok(value),
@@ -53,7 +53,7 @@ fn crc(key: &[u8], value: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(key), value)
 }
 
-/// A record that is not what was written.
+/// The error for a record that is not what was written.
 pub(crate) fn bad(table: &str, key: &[u8], why: &str) -> Error {
     Error::new(ErrorKind::Corrupt, format!("record \"{}\" of table {table} is corrupt: {why}", key.escape_ascii()))
 }
@@ -66,7 +66,7 @@ pub(crate) fn numbered_key(array: ArrayId, number: u64) -> [u8; 16] {
     key
 }
 
-/// Back from [`numbered_key`].
+/// Decodes [`numbered_key`].
 pub(crate) fn parse_numbered_key(table: &str, key: &[u8]) -> Result<(ArrayId, u64)> {
     let (array, number) = key
         .split_first_chunk::<8>()
@@ -80,7 +80,7 @@ pub(crate) fn block_key(array: ArrayId, block: BlockNo) -> [u8; 16] {
     numbered_key(array, block.0)
 }
 
-/// Takes numbers off the front of a value; says so instead of running past its end.
+/// Takes numbers from the front of a value. A value that is too short is an error.
 pub(crate) struct Reader<'v> {
     table: &'static str,
     key: &'v [u8],
@@ -119,7 +119,7 @@ impl<'v> Reader<'v> {
         self.rest.is_empty()
     }
 
-    /// Nothing may remain.
+    /// Checks that nothing remains.
     pub(crate) fn end(self) -> Result<()> {
         if self.rest.is_empty() { Ok(()) } else { Err(self.bad("it is too long")) }
     }

@@ -13,7 +13,7 @@ pub(crate) fn chunk_key(chunk: u64) -> [u8; 8] {
     chunk.to_be_bytes()
 }
 
-/// Back from [`chunk_key`].
+/// Decodes [`chunk_key`].
 pub(crate) fn parse_chunk_key(key: &[u8]) -> Result<u64> {
     Ok(u64::from_be_bytes(key.try_into().map_err(|_| bad("chunks", key, "its key is not 8 bytes"))?))
 }
@@ -23,7 +23,7 @@ pub(crate) fn encode_bitmap(key: &[u8], free: &Bitmap) -> Vec<u8> {
     seal(key, free.to_bytes().to_vec())
 }
 
-/// Back from what was stored.
+/// Decodes [`encode_bitmap`].
 pub(crate) fn decode_bitmap(key: &[u8], value: &[u8]) -> Result<Bitmap> {
     let mut reader = Reader::new("chunks", key, value)?;
     let bitmap = Bitmap::from_bytes(&reader.bytes()?);
@@ -38,7 +38,7 @@ pub(crate) fn fit_key(class: u8, chunk: u64) -> [u8; 9] {
     key
 }
 
-/// Back from [`fit_key`].
+/// Decodes [`fit_key`].
 pub(crate) fn parse_fit_key(key: &[u8]) -> Result<(u8, u64)> {
     let parts = key.split_first().and_then(|(class, chunk)| Some((*class, u64::from_be_bytes(chunk.try_into().ok()?))));
     parts.ok_or_else(|| bad("fits", key, "its key is not 9 bytes"))
@@ -62,7 +62,7 @@ pub(crate) fn freed_key(at: FreedKey) -> [u8; 12] {
     key
 }
 
-/// Back from [`freed_key`].
+/// Decodes [`freed_key`].
 pub(crate) fn parse_freed_key(key: &[u8]) -> Result<FreedKey> {
     let parts = key.split_first_chunk::<8>().and_then(|(txn, part)| {
         Some(FreedKey { txn: u64::from_be_bytes(*txn), part: u32::from_be_bytes(part.try_into().ok()?) })
@@ -81,7 +81,7 @@ pub(crate) fn encode_freed(key: &[u8], runs: &[Run]) -> Vec<u8> {
     seal(key, value)
 }
 
-/// Back from what was stored.
+/// Decodes [`encode_freed`].
 pub(crate) fn decode_freed(key: &[u8], value: &[u8]) -> Result<Vec<Run>> {
     let mut reader = Reader::new("freed", key, value)?;
     let mut runs = Vec::new();
@@ -95,7 +95,7 @@ pub(crate) fn decode_freed(key: &[u8], value: &[u8]) -> Result<Vec<Run>> {
     Ok(runs)
 }
 
-/// The owner whose key in `claims` that is.
+/// Decodes the key of a claim.
 pub(crate) fn parse_owner(key: &[u8]) -> Result<Owner> {
     let bytes = key.try_into().map_err(|_| bad("claims", key, "its key is no owner"))?;
     Ok(Owner::from_bytes(bytes))
@@ -111,7 +111,7 @@ pub(crate) fn encode_claim(owner: &[u8], chunks: &[Range<u64>]) -> Vec<u8> {
     seal(owner, value)
 }
 
-/// Back from what was stored.
+/// Decodes [`encode_claim`].
 pub(crate) fn decode_claim(owner: &[u8], value: &[u8]) -> Result<Vec<Range<u64>>> {
     let mut reader = Reader::new("claims", owner, value)?;
     let mut chunks = Vec::new();

@@ -4,7 +4,7 @@ use bigarray_core::Result;
 
 use super::{Reader, seal};
 
-/// Pages of a MiB.
+/// Pages of one MiB: those of one record.
 pub(crate) const SUMS: usize = 256;
 
 /// Checksums of the pages of one MiB of an array.
@@ -19,7 +19,7 @@ pub(crate) fn encode_sums(key: &[u8], sums: &Sums) -> Vec<u8> {
     seal(key, value)
 }
 
-/// Back from what was stored.
+/// Decodes [`encode_sums`].
 pub(crate) fn decode_sums(key: &[u8], value: &[u8]) -> Result<Sums> {
     let mut reader = Reader::new("sums", key, value)?;
     let mut sums = [0; SUMS];

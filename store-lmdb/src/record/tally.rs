@@ -1,37 +1,37 @@
-//! How many records of one kind there are, and a sum over them: what tells that one of them is missing. A record that is
-//! not found is as good as none, and for a block that means a hole, which needs no evidence of its own.
+//! How many records of one kind there are, and a sum over them: evidence that one of them is missing. A record that is not
+//! found would otherwise count as absent, and a block without a record is a hole.
 //!
-//! A commit takes away what a record was before and adds what it is now, so the order of records does not matter.
+//! A commit subtracts the old record and adds the new one, so the order of records does not matter.
 
 use serde::{Deserialize, Serialize};
 
 use super::CRC_BYTES;
 
-/// Of the records of one kind.
+/// The tally of the records of one kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Tally {
     /// How many.
     #[serde(rename = "count")]
     pub(crate) records: u64,
-    /// The sum of what each of them weighs.
+    /// The sum of their weights.
     pub(crate) sum: u64,
 }
 
 impl Tally {
-    /// With the record `value` that is stored under `key`.
+    /// Adds the record `value` that is stored under `key`.
     pub(crate) fn add(&mut self, key: &[u8], value: &[u8]) {
         self.records = self.records.wrapping_add(1);
         self.sum = self.sum.wrapping_add(weight(key, value));
     }
 
-    /// Without that record.
+    /// Subtracts that record.
     pub(crate) fn remove(&mut self, key: &[u8], value: &[u8]) {
         self.records = self.records.wrapping_sub(1);
         self.sum = self.sum.wrapping_sub(weight(key, value));
     }
 }
 
-/// Of the records that belong to one array.
+/// The tallies of the records of one array.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Tallies {
     /// Its blocks.
@@ -42,14 +42,14 @@ pub(crate) struct Tallies {
     pub(crate) attrs: Tally,
 }
 
-/// What a record weighs: its own checksum stands for its bytes. Two that differ in either half weigh differently.
+/// The weight of a record: its checksum stands for its bytes. Records that differ in key or checksum differ in weight.
 fn weight(key: &[u8], value: &[u8]) -> u64 {
     let crc = value.last_chunk::<CRC_BYTES>().map_or(0, |crc| u32::from_le_bytes(*crc));
     mix(u64::from(crc32c::crc32c(key)) << 32 | u64::from(crc))
 }
 
-/// The last step of SplitMix64, which gives each number another one and scatters them: checksums themselves are linear, so
-/// that what adds up to the same would be easy to meet.
+/// The last step of SplitMix64: a bijection that scatters. Checksums are linear, so that equal sums of them would be
+/// likely.
 fn mix(number: u64) -> u64 {
     let number = (number ^ number >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let number = (number ^ number >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -62,7 +62,7 @@ mod tests {
     use crate::record::seal;
 
     #[test]
-    fn the_order_of_records_does_not_matter_and_what_goes_leaves_no_trace() {
+    fn a_tally_does_not_depend_on_order_and_removal_undoes_addition() {
         let records = [7u64, 8, 9].map(|n| (n.to_be_bytes(), seal(&n.to_be_bytes(), vec![n as u8; 20])));
         let mut tally = Tally::default();
         records.iter().for_each(|(key, value)| tally.add(key, value));
