@@ -1,17 +1,17 @@
-//! System calls that a signal may interrupt. A program may have signals without `SA_RESTART`: they mean nothing to us, so
-//! whatever they interrupt is done again, here and nowhere else. What the standard library does again by itself
-//! (opening, reading, writing, lengthening and syncing a `File`) is called directly.
+//! System calls that a signal may interrupt. The program may handle signals without `SA_RESTART`: an interrupted call is
+//! repeated, and only here. Calls that the standard library repeats itself (opening, reading, writing, lengthening and
+//! syncing a `File`) are made directly.
 
 use std::os::fd::AsFd;
 
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, fallocate};
 
-/// A `fallocate` that was interrupted goes on in pieces, down to this size: tmpfs undoes all of an interrupted call, so
-/// that a large one might never come to its end.
+/// Smallest piece of a `fallocate` that was interrupted. It goes on in pieces because tmpfs undoes all of an interrupted
+/// call, so that a large one might never end.
 const LEAST_PIECE: i64 = 64 << 10;
 
-/// Calls until no signal interrupts the call.
+/// Repeats `call` until no signal interrupts it.
 pub(crate) fn uninterrupted<T>(mut call: impl FnMut() -> nix::Result<T>) -> nix::Result<T> {
     loop {
         match call() {
@@ -21,7 +21,7 @@ pub(crate) fn uninterrupted<T>(mut call: impl FnMut() -> nix::Result<T>) -> nix:
     }
 }
 
-/// `fallocate` of `bytes` bytes from `start` on. After an error part of it may be done.
+/// `fallocate` of `bytes` bytes from `start` on. After an error a part may be allocated.
 pub(crate) fn allocate(file: impl AsFd, flags: FallocateFlags, mut start: i64, bytes: i64) -> nix::Result<()> {
     let end = start.saturating_add(bytes);
     let mut piece = bytes;
@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_signal_interrupts_is_called_again_and_other_errors_are_told() {
+    fn an_interrupted_call_is_repeated_and_other_errors_are_returned() {
         let mut answers = [Err(Errno::EINTR), Err(Errno::EINTR), Ok(7), Err(Errno::EIO)].into_iter();
         assert_eq!(uninterrupted(|| answers.next().unwrap()), Ok(7));
         assert_eq!(uninterrupted(|| answers.next().unwrap()), Err(Errno::EIO));

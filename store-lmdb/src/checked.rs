@@ -1,4 +1,4 @@
-//! What was seen to be complete, so that it is looked at once a version.
+//! Arrays whose records were found complete, so that each version is checked once.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -7,23 +7,23 @@ use bigarray_core::ArrayId;
 
 use crate::record::Tallies;
 
-/// Arrays of which all records were found, and what was known of those then.
+/// Arrays whose records were all found, and their tallies then.
 #[derive(Default)]
 pub(crate) struct Checked(Mutex<BTreeMap<ArrayId, Tallies>>);
 
 impl Checked {
-    /// Whether all records of an array were found when this was known of them.
+    /// Whether all records of an array were found when it had these tallies.
     pub(crate) fn is(&self, array: ArrayId, records: &Tallies) -> bool {
         self.lock().get(&array) == Some(records)
     }
 
-    /// All records of an array were found.
+    /// Notes that all records of an array were found.
     pub(crate) fn add(&self, array: ArrayId, records: Tallies) {
         self.lock().insert(array, records);
     }
 
-    /// A commit of this process has changed an array, which it removed if there is nothing to be known of it `now`: what it
-    /// left as it was is there still.
+    /// Follows a commit of this process that changed an array from the tallies `before` to those of `now`, or removed it
+    /// (`None`): records that it did not change are still there.
     pub(crate) fn follow(&self, array: ArrayId, before: &Tallies, now: Option<Tallies>) {
         let mut checked = self.lock();
         if checked.get(&array) == Some(before)

@@ -1,4 +1,4 @@
-//! Points of a commit at which a test has the process killed.
+//! Points of a commit at which a test kills the process.
 
 /// Kills the process if `BIGARRAY_CRASH_AT` names this point: nothing is flushed, no destructor runs.
 #[cfg(feature = "crash-points")]
@@ -9,6 +9,6 @@ pub(crate) fn point(name: &str) {
     }
 }
 
-/// Does nothing: such points are for tests.
+/// Does nothing: crash points are for tests.
 #[cfg(not(feature = "crash-points"))]
 pub(crate) fn point(_name: &str) {}

@@ -23,13 +23,13 @@ use crate::alloc::CHUNK;
 use crate::calls::{allocate, uninterrupted};
 use crate::record::{DatabaseId, decode_header};
 
-/// A file of this many chunks and more is really allocated when it is lengthened, and by more than is needed. Below it
-/// stays sparse, so that a small database takes little.
+/// A file of at least this many chunks is allocated when it is lengthened, and by more than is needed. A smaller one stays
+/// sparse, so that a small database takes little.
 const PREALLOCATED_FROM: u64 = 64;
-/// What is preallocated beyond need: this part of the file,
-const EARLY_PART: u64 = 32;
-/// but no more chunks than this.
-const EARLY: u64 = 32;
+/// Preallocated beyond need: this part of the file,
+const PREALLOCATED_PART: u64 = 32;
+/// but at most this many chunks.
+const PREALLOCATED_CHUNKS: u64 = 32;
 
 /// The data file, mapped and read through a read-only descriptor.
 pub(crate) struct Data {
@@ -37,11 +37,11 @@ pub(crate) struct Data {
     writable: Option<File>,
     dir: PathBuf,
     syncs: bool,
-    /// Whether the file system copies what is written to (btrfs).
+    /// Whether the file system copies blocks that are written to (btrfs).
     copies: bool,
-    /// A length that the file has on disk: it had it when it was last synced here.
+    /// The length of the file when it was last synced here: it has that on disk.
     synced_bytes: AtomicU64,
-    /// Why nothing may be written any more, until the database is opened again.
+    /// Why nothing may be written until the database is opened again.
     failed: Mutex<Option<String>>,
 }
 
@@ -58,7 +58,7 @@ impl Data {
         &self.dir
     }
 
-    /// The descriptor to write by.
+    /// The descriptor for writing.
     ///
     /// # Errors
     /// If the database is open read-only, or an earlier failure forbids writing.
@@ -73,11 +73,11 @@ impl Data {
         })
     }
 
-    /// Forbids all further writing: what the disk holds is not known any more.
+    /// Forbids all further writing, after an error that leaves the content of the disk unknown.
     pub(crate) fn fail(&self, why: &str) {
         let event = format!("{}: {why}; nothing is written until the database is opened again", self.dir.display());
-        // By a thread of its own: a subscriber may take a lock that somebody has who waits for a page, and this thread may be
-        // the one that loads it.
+        // On a thread of its own: a subscriber may take a lock whose holder waits for a page, and this thread may be the one
+        // that loads the page.
         let _ = thread::Builder::new().spawn(move || tracing::error!("{event}"));
         self.failed().get_or_insert_with(|| why.to_owned());
     }
@@ -94,31 +94,31 @@ impl Data {
     /// Writes pages that no snapshot sees.
     ///
     /// # Errors
-    /// [`ErrorKind::StoreFull`]: what was written of them takes no room.
+    /// [`ErrorKind::StoreFull`]: the part that was written takes no room any more.
     pub(crate) fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
         self.writable()?.write_all_at(bytes, offset).map_err(|e| {
             let error = self.io("writing", e);
             if error.is_store_full() {
-                self.give_to_disk(&(offset..offset + bytes.len() as u64));
+                self.punch_hole(&(offset..offset + bytes.len() as u64));
             }
             error
         })
     }
 
-    /// Has the file system take back the room of those `bytes`: they read as zeros, and writing to them takes room again. Not
-    /// every file system can; then nothing changes.
-    pub(crate) fn give_to_disk(&self, bytes: &Range<u64>) {
+    /// Gives the room of those `bytes` back to the file system: they read as zeros, and writing to them takes room again.
+    /// Where the file system cannot do that, nothing changes.
+    pub(crate) fn punch_hole(&self, bytes: &Range<u64>) {
         let flags = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
         if let Some(file) = self.writable.as_ref().filter(|_| bytes.start < bytes.end && bytes.end <= i64::MAX as u64) {
             let _ = allocate(file, flags, bytes.start as i64, (bytes.end - bytes.start) as i64);
         }
     }
 
-    /// The same of chunks that are to be written to, where the file system would keep what they have until what is written
-    /// has a place beside it: then the room of what they have is needed a second time.
-    pub(crate) fn make_writable_in_place(&self, chunks: &Range<u64>) {
+    /// Punches a hole over chunks that are about to be written, on a file system that copies blocks: it would keep their old
+    /// content until the new one is written beside it, and need room for both.
+    pub(crate) fn prepare_for_writing(&self, chunks: &Range<u64>) {
         if self.copies {
-            self.give_to_disk(&bytes_of(chunks));
+            self.punch_hole(&bytes_of(chunks));
         }
     }
 
@@ -132,27 +132,27 @@ impl Data {
         self.syncs
     }
 
-    /// Whether the file system has bytes for byte `offset` on disk, or is about to: then to write there changes nothing
-    /// but those bytes. True where it cannot tell.
+    /// Whether byte `offset` has a block on disk, or is about to: then writing there changes only bytes. True where the file
+    /// system does not say.
     pub(crate) fn has_bytes_at(&self, offset: u64) -> bool {
-        // Nobody uses the position that this moves: all reading and writing says where.
+        // This moves the position of the descriptor, which no read or write uses.
         match uninterrupted(|| lseek(&self.read_only, offset as i64, Whence::SeekData)) {
             Ok(next) => next == offset as i64,
             Err(errno) => errno != Errno::ENXIO,
         }
     }
 
-    /// Has the disk begin with what was written, so that less is left for [`sync`](Data::sync) to wait for.
+    /// Starts writing bytes to the disk, so that less is left for [`sync`](Data::sync) to wait for.
     pub(crate) fn start_writing(&self, offset: u64, bytes: usize) {
         let Some(file) = self.writable.as_ref().filter(|_| self.syncs) else { return };
-        // SAFETY: the file is open, and the call touches no memory of ours. A failure means only that nothing begins.
+        // SAFETY: the file is open, and the call touches no memory of the process. A failure only means that nothing starts.
         unsafe {
             libc::sync_file_range(file.as_raw_fd(), offset as i64, bytes as i64, libc::SYNC_FILE_RANGE_WRITE);
         }
     }
 
-    /// Makes the file hold `chunks` chunks, and some more once it is large. Whether it must be synced before anyone
-    /// relies on that.
+    /// Makes the file hold `chunks` chunks, and some more once it is large. Returns whether it must be synced before a record
+    /// may rely on the length.
     ///
     /// # Errors
     /// [`ErrorKind::StoreFull`]: it is as long as it was, or preallocated in part.
@@ -165,11 +165,11 @@ impl Data {
         let Some(bytes) = chunks.checked_mul(CHUNK).filter(|b| *b <= i64::MAX as u64) else {
             return Err(self.io("lengthening", Errno::EFBIG.into()));
         };
-        // On btrfs one `fallocate` ends compression of the file for good; what it allocates is copied when it is written to, so
-        // that it makes sure of nothing.
+        // Not on btrfs: one `fallocate` ends compression of the file for good, and allocated blocks are copied when they are
+        // written to, so that they guarantee nothing.
         if !self.copies && chunks >= PREALLOCATED_FROM {
-            let early = bytes.saturating_add((chunks / EARLY_PART).min(EARLY) * CHUNK);
-            for end in [early, bytes] {
+            let beyond = bytes.saturating_add((chunks / PREALLOCATED_PART).min(PREALLOCATED_CHUNKS) * CHUNK);
+            for end in [beyond, bytes] {
                 match allocate(file, FallocateFlags::empty(), length as i64, (end - length) as i64) {
                     Ok(()) => return Ok(true),
                     Err(Errno::ENOSPC | Errno::EDQUOT | Errno::EFBIG) if end > bytes => {}
@@ -182,10 +182,10 @@ impl Data {
         Ok(true)
     }
 
-    /// Makes what was written, and the length, survive a power loss.
+    /// Syncs written bytes and the length.
     ///
     /// # Errors
-    /// [`ErrorKind::Io`], and from then on for every write: the kernel forgets what it could not write.
+    /// [`ErrorKind::Io`], and from then on for every write: the kernel forgets bytes that it could not write.
     pub(crate) fn sync(&self) -> Result<()> {
         let file = self.writable()?;
         if self.syncs {
@@ -200,7 +200,7 @@ impl Data {
         Ok(())
     }
 
-    /// Sees that the file is that of the database `id`, which the index is of.
+    /// Checks that the file is of the database `id`, as the index is.
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`] if it has no header, or that of another database; [`ErrorKind::Unsupported`] for another
@@ -220,7 +220,7 @@ impl Data {
         Err(Error::new(ErrorKind::Corrupt, text))
     }
 
-    /// Sees that the file has the `bytes` that the index says it has.
+    /// Checks that the file has the `bytes` that the index says.
     pub(crate) fn check_length(&self, bytes: u64) -> Result<()> {
         let length = self.length()?;
         if length < bytes {
@@ -232,7 +232,7 @@ impl Data {
         Ok(())
     }
 
-    /// Bytes from its first to its last.
+    /// Its length in bytes.
     pub(crate) fn length(&self) -> Result<u64> {
         Ok(self.metadata()?.len())
     }
@@ -246,7 +246,7 @@ impl Data {
     }
 }
 
-/// Where `chunks` lie in the file.
+/// The bytes of `chunks` in the file.
 pub(crate) fn bytes_of(chunks: &Range<u64>) -> Range<u64> {
     chunks.start.saturating_mul(CHUNK)..chunks.end.saturating_mul(CHUNK)
 }

@@ -1,28 +1,28 @@
-//! How a database is to be opened.
+//! Options for opening a database.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// How a database is to be opened. A process that opens a directory again shares what is open: then `map_size` is not
-/// looked at, and `durability` must be the same.
+/// Options for opening a database. A process that opens a directory again shares what is open: then `map_size` has no
+/// effect, and `durability` must be the same.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Its directory.
     pub path: PathBuf,
     /// Create it if it is absent. Its parent must exist.
     pub create: bool,
-    /// Only read. Never creates.
+    /// Open it for reading only. It is not created then.
     pub read_only: bool,
-    /// Bytes of address space for the index, which is as large as it can grow while it is open; by default 1 TiB, or
-    /// what a limit leaves of it.
+    /// Bytes of address space for the index, up to which it can grow while it is open; by default 1 TiB, or less where a
+    /// limit forbids that.
     pub map_size: Option<usize>,
     /// What survives a power loss.
     pub durability: Durability,
-    /// Open it though it lies on a network file system: the caller knows that locks and mappings work there.
+    /// Open it on a network file system too: the caller knows that locks and mappings work there.
     pub allow_network_fs: bool,
-    /// How long to wait for what another process holds, at most: the right to open, to create and to commit; past it is
-    /// [`ErrorKind::InUse`](bigarray_core::ErrorKind::InUse). As long as it takes by default, with a warning event now and
-    /// then. Of several openings in one process the shortest counts.
+    /// Limit of a wait for another process, to open, to create or to commit; past it the call fails with
+    /// [`ErrorKind::InUse`](bigarray_core::ErrorKind::InUse). By default there is no limit; a warning event reports a long
+    /// wait. Of several openings in one process the shortest limit counts.
     pub wait_timeout: Option<Duration>,
 }
 
@@ -47,9 +47,9 @@ pub enum Durability {
     /// Every commit that returned.
     #[default]
     Full,
-    /// The database, but perhaps not its last commit.
+    /// The database, but the last commit may be lost.
     LastCommitMayBeLost,
-    /// Perhaps nothing: commits wait for no disk. All processes that write to the database must agree. If the system
-    /// went down meanwhile, the next opening checks all of the database first, and refuses it if it is damaged.
+    /// Possibly nothing: commits do not wait for the disk. All processes that write to the database must use the same level.
+    /// If the system goes down meanwhile, the next opening checks the whole database, and refuses it if it is damaged.
     NoPowerLossSafety,
 }

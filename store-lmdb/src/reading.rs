@@ -1,4 +1,4 @@
-//! Putting the pages of a block together from where they are stored.
+//! Reading the pages of a block from the places where they are stored.
 
 use bigarray_core::store::DataFile;
 use bigarray_core::{PAGE, Result};
@@ -7,11 +7,11 @@ use crate::codec::Unpacker;
 use crate::data::Data;
 use crate::record::{Place, StoredSegment, Unit, units_of};
 
-/// Fills `buf` with all pages of the block that `segments` are, zeros for holes.
+/// Fills `buf` with all pages of the block of `segments`, holes as zeros.
 ///
 /// # Errors
-/// [`ErrorKind::Corrupt`](bigarray_core::ErrorKind::Corrupt) for what is compressed and not what was written. What is
-/// not compressed is not compared with its checksums.
+/// [`ErrorKind::Corrupt`](bigarray_core::ErrorKind::Corrupt) if compressed bytes do not fit their checksum. Uncompressed
+/// pages are not compared with their checksums.
 pub(crate) fn read_block(
     data: &Data,
     unpacker: &mut Unpacker,
@@ -22,8 +22,7 @@ pub(crate) fn read_block(
     read_pages(data, unpacker, segments, pages, 0, buf)
 }
 
-/// Fills `buf` with pages of a block of `pages` that `segments` are, those from `first_page` on; otherwise as
-/// [`read_block`].
+/// As [`read_block`], for the pages from `first_page` on of a block of `pages`.
 pub(crate) fn read_pages(
     data: &Data,
     unpacker: &mut Unpacker,
@@ -33,7 +32,7 @@ pub(crate) fn read_pages(
     buf: &mut [u8],
 ) -> Result<()> {
     let end_page = first_page + (buf.len() / PAGE) as u32;
-    // What of a segment is asked for.
+    // The pages of a segment that are asked for.
     let inside = |s: &StoredSegment| s.first.max(first_page)..s.end().min(end_page);
     let wanted: Vec<StoredSegment> = segments.iter().filter(|s| !inside(s).is_empty()).copied().collect();
     let bytes_of = |pages: std::ops::Range<u32>, first: u32| {
@@ -44,7 +43,7 @@ pub(crate) fn read_pages(
         move |payload: &mut [u8]| data.read_at(offset, payload)
     };
 
-    // Compressed pages: a whole block goes where it is wanted at once, and the rest is laid over.
+    // Compressed pages. A whole block is decompressed into `buf`, and the other pages are laid over it.
     let units = units_of(&wanted);
     let is_all = first_page == 0 && end_page == pages;
     if is_all && let Some(unit) = units.first() {

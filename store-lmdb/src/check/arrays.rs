@@ -1,5 +1,5 @@
-//! Arrays and their attributes. Arrays lie in the index by name and all else by their ids, so they are gone through by
-//! ranges of ids: each time through all names.
+//! Arrays and their attributes. The index has arrays by name and all other records by array id. So the check goes through
+//! ranges of ids, and reads all names for each range.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,17 +10,17 @@ use super::Check;
 use crate::index::Tables;
 use crate::record::{Meta, Tallies, Tally, attr_name, count_array, decode_array, decode_attr};
 
-/// The records of one kind that were found of each array.
+/// The tally of the records of one kind that were found, for each array.
 pub(super) type TalliesFound = BTreeMap<ArrayId, Tally>;
 
-/// What is to be known of an array when its records are looked at.
+/// The properties of an array by which its records are checked.
 pub(super) struct Known {
     pub(super) name: String,
     pub(super) block_size: BlockSize,
     pub(super) changed: Version,
     /// How many blocks it has.
     pub(super) blocks: u64,
-    /// What is known of all its records.
+    /// The tallies of its records, as stored.
     pub(super) records: Tallies,
 }
 
@@ -31,7 +31,7 @@ impl Known {
     }
 }
 
-/// All arrays with ids of a range.
+/// All arrays with ids in a range.
 pub(super) struct Arrays {
     from: u64,
     /// The first id behind the range; `None` if there is none.
@@ -48,7 +48,7 @@ impl Arrays {
         self.by_id.get(&id)
     }
 
-    /// Damage of what a record of `id` tells of.
+    /// Damage in a record of array `id`.
     pub(super) fn damage(&self, id: ArrayId, what: String) -> Damage {
         match self.get(id) {
             Some(array) => Damage::of_array(&array.name, what),
@@ -56,7 +56,8 @@ impl Arrays {
         }
     }
 
-    /// Visits the records of `db`, whose keys begin with an id, of this range. Keys that are none are of some range.
+    /// Visits the records of `db`, whose keys begin with an array id, in this range of ids. Keys that are too short for an id
+    /// fall into one of the ranges.
     pub(super) fn scan<'t>(
         &self,
         tables: Tables<'t, RoTransaction<'static>>,
@@ -75,7 +76,7 @@ impl Arrays {
 }
 
 impl Check<'_> {
-    /// Arrays: what they say of themselves.
+    /// Checks the records of arrays by themselves.
     pub(super) fn arrays(&mut self) -> Result<()> {
         let tables = self.tables;
         let next = self.findings.take(tables.meta(Meta::NEXT_ARRAY), Damage::new)?;
@@ -111,8 +112,8 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// Sees that the records `found` of each of `arrays` are those that it should have. `of` picks their kind, `what` by
-    /// name.
+    /// Checks that the tallies `found` are those that each of `arrays` has stored. `of` picks their kind, which is called
+    /// `what`.
     pub(super) fn tallies(&mut self, arrays: &Arrays, found: &TalliesFound, what: &str, of: fn(&Tallies) -> Tally) {
         for (id, array) in &arrays.by_id {
             let (found, stored) = (found.get(id).copied().unwrap_or_default(), of(&array.records));
@@ -126,13 +127,13 @@ impl Check<'_> {
         }
     }
 
-    /// Arrays with ids from `from` on, so many as may be kept. Ids are unique.
+    /// The arrays with ids from `from` on, as many as the limit allows. Checks that ids are unique.
     pub(super) fn arrays_from(&mut self, from: u64) -> Result<Arrays> {
         let tables = self.tables;
         let mut arrays = Arrays { from, end: None, by_id: BTreeMap::new() };
         tables.scan(tables.dbs().arrays, &[], |key, value| {
             self.visit();
-            // Records that do not decode were noted as such.
+            // Records that do not decode were noted by `arrays`.
             let Ok((name, array, records)) = decode_array(key, value) else { return Ok(true) };
             let id = array.id;
             if id.0 < from || arrays.end.is_some_and(|end| id.0 >= end) {
@@ -150,7 +151,7 @@ impl Check<'_> {
         Ok(arrays)
     }
 
-    /// Attributes: of arrays that are there.
+    /// Checks attributes: each belongs to an array.
     pub(super) fn attrs(&mut self, arrays: &Arrays) -> Result<()> {
         let tables = self.tables;
         let mut found = TalliesFound::new();

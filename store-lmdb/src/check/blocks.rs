@@ -1,4 +1,4 @@
-//! Blocks and their checksums: records that suit their array and each other, and the bytes that they tell of.
+//! Blocks and their checksums: whether the records fit their array and each other, and the bytes to which they refer.
 
 use bigarray_core::{ArrayId, BlockNo, Damage, PAGE, Result};
 
@@ -8,7 +8,7 @@ use super::payload::Batch;
 use crate::record::{SUMS, StoredBlock, Sums, block_key, decode_block, decode_sums, parse_numbered_key, units_of};
 
 impl Check<'_> {
-    /// Blocks: of arrays that are there, inside them, no younger than the array's last change.
+    /// Checks blocks: each belongs to an array, lies inside it, and is no newer than its last change.
     pub(super) fn blocks(&mut self, arrays: &Arrays) -> Result<()> {
         let tables = self.tables;
         let mut batch = Batch::default();
@@ -29,7 +29,7 @@ impl Check<'_> {
                 self.findings.note(Damage::new(format!("block {block} belongs to no array (id {})", id.0)));
                 return Ok(());
             };
-            self.suits(array, block, &stored);
+            self.check_fits(array, block, &stored);
             self.add_payload(&mut batch, id, block, &stored)?;
             if batch.len() >= self.limits.pieces {
                 self.read_payload(arrays, &mut batch)?;
@@ -40,8 +40,8 @@ impl Check<'_> {
         self.read_payload(arrays, &mut batch)
     }
 
-    /// Sees that the record of a block is one of its array.
-    fn suits(&mut self, array: &Known, block: u64, stored: &StoredBlock) {
+    /// Checks that the record of a block fits its array.
+    fn check_fits(&mut self, array: &Known, block: u64, stored: &StoredBlock) {
         let mut note = |what| self.findings.note(Damage::of_block(&array.name, block, what));
         if block >= array.blocks {
             note(format!("lies behind the end, the array has {} blocks", array.blocks));
@@ -54,17 +54,16 @@ impl Check<'_> {
         }
     }
 
-    /// Has the bytes of a block looked at. Each page that is stored as it is has a checksum; what is compressed has its
-    /// own, and gives a block.
+    /// Adds the bytes of a block to `batch`. Each uncompressed page has a checksum; a compressed block has one in its record.
     fn add_payload(&mut self, batch: &mut Batch, id: ArrayId, block: u64, stored: &StoredBlock) -> Result<()> {
         let first = block.saturating_mul(u64::from(stored.pages));
         for segment in &stored.segments {
             let Some(run) = segment.run() else { continue };
             match self.sums_of(id, first.saturating_add(u64::from(segment.first)), segment.pages) {
-                // Records that do not decode are noted as such.
+                // Records that do not decode are noted by `sums`.
                 Err(e) if super::is_damage(&e) => {}
                 Err(e) => return Err(e),
-                // A page whose checksum is 0 looks like one without: then its bytes tell.
+                // A page whose checksum is 0 looks like one without a checksum: its bytes decide.
                 Ok(sums) if self.payload || sums.contains(&0) => {
                     batch.add_pages((id, block), run.offset(), segment.first, &sums);
                 }
@@ -120,7 +119,7 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// What of the checksums of a MiB belongs to no page that is stored as it is.
+    /// Describes a checksum of a MiB that belongs to no uncompressed page.
     fn unfit_sums(&self, id: ArrayId, array: &Known, mib: u64, sums: &Sums) -> Result<Option<String>> {
         let tables = self.tables;
         let mut stored = [false; SUMS];
@@ -131,7 +130,7 @@ impl Check<'_> {
             let record = tables.get(tables.dbs().blocks, &key)?.map(|value| decode_block(&key, value));
             let record = match record {
                 Some(Ok(record)) => record,
-                // Noted as such; nothing can be said of its checksums.
+                // Noted by `blocks`. Its checksums cannot be checked.
                 Some(Err(_)) => return Ok(None),
                 None => continue,
             };
@@ -153,7 +152,7 @@ impl Check<'_> {
     }
 }
 
-/// Damage of what tells of a MiB of an array: of its block, if it is part of one.
+/// Damage of a record of one MiB of an array: names the block, if the MiB lies in one.
 fn of_mib(array: &Known, mib: u64, what: String) -> Damage {
     let pages = u64::from(array.block_size.pages());
     let first = mib.saturating_mul(SUMS as u64) / pages;

@@ -1,10 +1,10 @@
-//! What does not fit, collected up to a number.
+//! The findings of a check, collected up to a limit.
 
 use bigarray_core::{Damage, Error, ErrorKind, Report, Result};
 
 use super::is_damage;
 
-/// What does not fit.
+/// The findings so far.
 #[derive(Default)]
 pub(super) struct Findings {
     damages: Vec<Damage>,
@@ -12,10 +12,10 @@ pub(super) struct Findings {
 }
 
 impl Findings {
-    /// How many are kept; the rest is counted. [`Report::damages`] says so.
+    /// Most findings that are kept; more are counted. [`Report::damages`] says so.
     pub(super) const KEPT: usize = 1000;
-    /// How many an error tells.
-    const TOLD: usize = 8;
+    /// Most findings that an error names.
+    const NAMED: usize = 8;
 
     pub(super) fn note(&mut self, damage: Damage) {
         if self.damages.len() < Findings::KEPT {
@@ -25,12 +25,12 @@ impl Findings {
         }
     }
 
-    /// So many that are not told one by one.
+    /// Counts findings that are not kept.
     pub(super) fn count(&mut self, more: u64) {
         self.more += more;
     }
 
-    /// What was decoded. Corruption is noted as `damage` makes it; other errors end the check.
+    /// Returns a decoded value. Corruption is noted as `damage` makes it; other errors end the check.
     pub(super) fn take<T>(&mut self, decoded: Result<T>, damage: impl FnOnce(String) -> Damage) -> Result<Option<T>> {
         match decoded {
             Ok(value) => Ok(Some(value)),
@@ -51,7 +51,7 @@ impl Findings {
         if self.damages.is_empty() {
             return Ok(());
         }
-        let told: Vec<String> = self.damages.iter().take(Findings::TOLD).map(Damage::to_string).collect();
+        let told: Vec<String> = self.damages.iter().take(Findings::NAMED).map(Damage::to_string).collect();
         let mut text = told.join("; ");
         let more = self.more + (self.damages.len() - told.len()) as u64;
         if more > 0 {

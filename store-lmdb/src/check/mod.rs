@@ -1,9 +1,9 @@
 //! The consistency check of one committed state: every record, every reference and every page of the data file, and
 //! on request every stored byte.
 //!
-//! It runs inside one read transaction, so that nothing of what it compares is of another state; others read and commit
-//! meanwhile. What it needs of memory does not grow with the database: arrays are gone through by their ids, so many at a
-//! time ([`Limits`]), the data file by ranges of chunks, and payload by batches.
+//! It runs inside one read transaction, so that all it compares is of one state; other threads and processes read and
+//! commit meanwhile. Its memory does not grow with the database: it goes through arrays by ranges of ids ([`Limits`]),
+//! through the data file by ranges of chunks, and through payload by batches.
 
 mod arrays;
 mod blocks;
@@ -32,19 +32,19 @@ use findings::Findings;
 use payload::{Helper, Work};
 pub(crate) use structure::Structure;
 
-/// What a check went through.
+/// What a check counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CheckReport {
     /// Arrays.
     pub arrays: u64,
-    /// Records of blocks: holes that once were none have one, too.
+    /// Records of blocks. A block that became a hole has one, too.
     pub blocks: u64,
     /// Their segments.
     pub segments: u64,
-    /// Pages of the data file that the state refers to.
+    /// Pages of the data file to which the state refers.
     pub stored_pages: u64,
-    /// Pages that only older states refer to.
+    /// Pages to which only older states refer.
     pub freed_pages: u64,
     /// Pages that are being spilled.
     pub claimed_pages: u64,
@@ -56,10 +56,10 @@ pub struct CheckReport {
 
 impl LmdbStore {
     /// Checks the newest committed state: records, references, and that every page of the data file is in exactly one
-    /// place; with `payload` also the bytes of every stored page. Others may read and commit meanwhile.
+    /// place; with `payload` also the bytes of every stored page. Other threads and processes may read and commit meanwhile.
     ///
     /// # Errors
-    /// [`ErrorKind::Corrupt`] naming what does not fit, the first few places of it.
+    /// [`ErrorKind::Corrupt`], naming the first few findings.
     pub fn check(&self, payload: bool) -> Result<CheckReport> {
         check(&self.shared.index, &self.shared.data, payload)
             .map_err(|e| e.context(format!("check of {}", self.shared.dir.display())))
@@ -74,23 +74,23 @@ pub(crate) fn check(index: &Arc<Index>, data: &Data, payload: bool) -> Result<Ch
     Ok(report)
 }
 
-/// As [`Store::verify`](bigarray_core::store::Store::verify). LMDB follows no page of the index before it is known to bear
-/// that: else the report ends with the index.
+/// As [`Store::verify`](bigarray_core::store::Store::verify). LMDB reads no page of the index before the index is known to
+/// be safe for it. If it is not, the report has this one damage.
 pub(crate) fn verify(shared: &Shared, progress: &mut dyn FnMut(Progress)) -> Result<Report> {
     shared.locks.before_begin()?;
     progress(Progress::default());
-    let looked = snapshot(shared, progress).and_then(|(txn, disorder)| {
+    let checked = snapshot(shared, progress).and_then(|(txn, disorder)| {
         let (report, mut findings) = look(&txn, &shared.data, true, Limits::default(), progress)?;
         findings.take(disorder.map_or(Ok(()), Err), Damage::new)?;
         Ok(findings.into_report(report.verified_pages * PAGE as u64))
     });
-    match looked {
+    match checked {
         Err(e) if is_damage(&e) => Ok(Report::new(vec![Damage::new(e.to_string())], 0, 0)),
-        looked => looked.map_err(|e| e.context(format!("verification of {}", shared.dir.display()))),
+        checked => checked.map_err(|e| e.context(format!("verification of {}", shared.dir.display()))),
     }
 }
 
-/// A snapshot whose index LMDB can bear, and what is damaged of its pages nevertheless.
+/// A snapshot whose index is safe for LMDB, and damage of its pages that LMDB tolerates.
 fn snapshot(shared: &Shared, progress: &mut dyn FnMut(Progress)) -> Result<(ReadTxn, Option<Error>)> {
     let mut before = None;
     loop {
@@ -99,9 +99,9 @@ fn snapshot(shared: &Shared, progress: &mut dyn FnMut(Progress)) -> Result<(Read
         let files = &shared.locks.files;
         let file = files.open_file(INDEX, OFlag::O_RDONLY)?;
         if let Some(pages) = Structure::read_state(file, &files.dir.path.join(INDEX), state.0)? {
-            return Ok((txn, pages.check_bearable(&mut || progress(Progress::default()))?));
+            return Ok((txn, pages.check_tolerable(&mut || progress(Progress::default()))?));
         }
-        // Two commits that come meanwhile write over its meta page, and make another state the newest.
+        // Two commits meanwhile overwrite its meta page, and make another state the newest.
         if before.replace(state) == Some(state) {
             let index = shared.dir.join(INDEX);
             let what = format!("{}: its page {} is not what commit {} wrote", index.display(), state.0 % 2, state.0);
@@ -110,28 +110,28 @@ fn snapshot(shared: &Shared, progress: &mut dyn FnMut(Progress)) -> Result<(Read
     }
 }
 
-/// How much is kept in memory at a time. Records are gone through once more for each part.
+/// How much is kept in memory at a time. Records are read again for each part.
 #[derive(Clone, Copy)]
 struct Limits {
     /// Arrays, of at most 255 bytes of name and a few words each.
     arrays: usize,
     /// Chunks of the data file, a bit a page.
     chunks: u64,
-    /// Pieces of payload that are put in order, and read, together.
+    /// Pieces of payload that are sorted and read together.
     pieces: usize,
 }
 
 impl Default for Limits {
-    /// 10 MiB, 16 MiB (512 GiB of data) and 2 MiB, of which two are there at a time.
+    /// These take 10 MiB, 16 MiB (for 512 GiB of data), and twice 2 MiB.
     fn default() -> Limits {
         Limits { arrays: 1 << 15, chunks: 1 << 18, pieces: 1 << 14 }
     }
 }
 
-/// Looks at all of the newest state, whatever it finds.
+/// Checks all of the newest state, and collects all findings.
 ///
 /// # Errors
-/// What keeps it from looking on.
+/// An error that is no damage: the check cannot go on.
 fn look(
     txn: &ReadTxn,
     data: &Data,
@@ -157,7 +157,7 @@ fn look(
         };
         check.arrays()?;
         check.places()?;
-        check.fits()?;
+        check.size_classes()?;
         check.told.total_bytes = check.report.stored_pages * PAGE as u64;
         let mut from = Some(0);
         while let Some(first) = from {
@@ -183,35 +183,35 @@ struct Check<'c> {
     report: CheckReport,
     progress: &'c mut dyn FnMut(Progress),
     told: Progress,
-    /// Records that were looked at.
+    /// Records that were checked.
     visited: u64,
-    /// The checksums that were wanted last: blocks that share a record of them follow each other.
+    /// The record of checksums that was read last: consecutive blocks share one.
     sums: Option<((ArrayId, u64), Sums)>,
     helper: Option<Helper<'c>>,
-    /// Payload that is being read while records are looked at.
+    /// Payload that is being read while records are checked.
     reading: Option<Arc<Work<'c>>>,
 }
 
 impl Check<'_> {
-    /// Records looked at between two words on how far it is: a few milliseconds.
-    const SILENT: u64 = 4096;
+    /// Records between two reports of progress: a few milliseconds.
+    const REPORT_EVERY: u64 = 4096;
 
-    /// A record is looked at.
+    /// Counts a record, and reports progress now and then.
     fn visit(&mut self) {
-        if self.visited.is_multiple_of(Check::SILENT) {
+        if self.visited.is_multiple_of(Check::REPORT_EVERY) {
             (self.progress)(self.told);
         }
         self.visited += 1;
     }
 
-    /// Bytes of the data file.
+    /// Length of the data file in bytes.
     fn data_bytes(&self) -> Result<u64> {
         let Some(file) = self.data.as_file() else { return Ok(u64::MAX) };
         Ok(file.metadata().map_err(|e| Error::io("the length of the data file", e))?.len())
     }
 }
 
-/// Whether a check goes on after it: what is stored is to blame, and not how it is looked at.
+/// Whether the error is a finding, after which the check goes on: stored bytes are wrong.
 fn is_damage(error: &Error) -> bool {
     error.kind() == ErrorKind::Corrupt
 }

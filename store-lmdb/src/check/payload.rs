@@ -1,4 +1,4 @@
-//! The bytes of blocks against their checksums: read in the order of the file, by two threads, one of which looks at
+//! Compares the bytes of blocks with their checksums: read in the order of the file, by two threads, one of which checks
 //! records meanwhile.
 
 use std::ops::Range;
@@ -16,13 +16,13 @@ use super::findings::Findings;
 use crate::codec::{Packed, Unpacker};
 use crate::data::Data;
 
-/// Bytes read at once: they stay in the cache of a core until their checksums are made.
+/// Bytes read at once: they stay in a core's cache until their checksums are computed.
 const READ: usize = 256 << 10;
 
-/// A block of an array.
+/// A block of an array, by id and number.
 type At = (ArrayId, u64);
 
-/// Pieces of payload to be read together.
+/// Pieces of payload that are read together.
 #[derive(Default)]
 pub(super) struct Batch {
     pieces: Vec<Piece>,
@@ -30,24 +30,24 @@ pub(super) struct Batch {
     sums: Vec<u32>,
 }
 
-/// What follows each other in the file, of one block.
+/// Consecutive bytes of the file that belong to one block.
 struct Piece {
     at: At,
     offset: u64,
-    /// In the file: whole pages.
+    /// Bytes in the file: whole pages.
     bytes: usize,
     kind: Kind,
 }
 
 enum Kind {
-    /// As they are, from this page of the block on; their checksums in the batch.
+    /// Uncompressed pages, from this page of the block on. The range is that of their checksums in the batch.
     Pages { first: u32, sums: Range<usize> },
-    /// Compressed: gives so many bytes.
+    /// A compressed block of that length.
     Unit { packed: Packed, block_bytes: usize },
 }
 
 impl Batch {
-    /// Pieces, or as many as their checksums take the memory of.
+    /// The number of pieces. Sixteen checksums count as one, since they take as much memory.
     pub(super) fn len(&self) -> usize {
         self.pieces.len() + self.sums.len() / 16
     }
@@ -64,7 +64,7 @@ impl Batch {
         self.pieces.push(Piece { at, offset, bytes, kind: Kind::Unit { packed, block_bytes } });
     }
 
-    /// Puts the pieces in the order of the file, and returns what of them is read at once.
+    /// Sorts the pieces by their place in the file, and returns ranges of pieces that are read at once.
     fn readings(&mut self) -> Vec<Range<usize>> {
         self.pieces.sort_unstable_by_key(|piece| piece.offset);
         let mut readings: Vec<Range<usize>> = Vec::new();
@@ -86,21 +86,21 @@ impl Batch {
     }
 }
 
-/// What reads payload besides the thread that looks at records.
+/// A thread that reads payload, besides the one that checks records.
 pub(super) struct Helper<'c> {
     works: Sender<Arc<Work<'c>>>,
     done: Receiver<()>,
 }
 
 impl<'c> Helper<'c> {
-    /// `None` where no thread can be started: one alone does it too. It ends when this is dropped.
+    /// Starts the thread, which ends when this is dropped. `None` if it cannot be started: the other thread suffices.
     pub(super) fn start<'s>(scope: &'s Scope<'s, 'c>) -> Option<Helper<'c>> {
         let (works, to_do) = mpsc::channel::<Arc<Work<'c>>>();
         let (told, done) = mpsc::channel();
         let run = move || {
             for work in to_do {
                 work.run(|| {});
-                // Without a receiver the check has failed, and there is nothing more to do.
+                // Without a receiver the check has failed, and nothing is left to do.
                 let _ = told.send(());
             }
         };
@@ -109,19 +109,19 @@ impl<'c> Helper<'c> {
 }
 
 impl<'c> Check<'c> {
-    /// Has what is in `batch` read and compared, and empties it. What was before is done then, and this is under way.
+    /// Finishes the batch before, begins to read and compare `batch`, and empties it.
     pub(super) fn read_payload(&mut self, arrays: &Arrays, batch: &mut Batch) -> Result<()> {
         self.finish_payload(arrays)?;
         let work = Arc::new(Work::new(self.data, std::mem::take(batch)));
         if let Some(helper) = &self.helper {
-            // A helper that ended did so by a panic, which the scope of its thread passes on.
+            // The thread can only have ended by a panic, which its scope passes on.
             let _ = helper.works.send(work.clone());
         }
         self.reading = Some(work);
         Ok(())
     }
 
-    /// Sees to the end of what is being read.
+    /// Finishes the batch that is being read, and notes its findings.
     pub(super) fn finish_payload(&mut self, arrays: &Arrays) -> Result<()> {
         let Some(work) = self.reading.take() else { return Ok(()) };
         let before = self.told.done_bytes;
@@ -147,7 +147,7 @@ impl<'c> Check<'c> {
     }
 }
 
-/// What threads take from and add to.
+/// A batch that is being read: the threads take readings from it, and add findings.
 pub(super) struct Work<'c> {
     data: &'c Data,
     batch: Batch,
@@ -161,7 +161,7 @@ pub(super) struct Work<'c> {
 struct Found {
     first: Vec<(At, String)>,
     more: u64,
-    /// What keeps from looking on.
+    /// An error that ends the check.
     failed: Option<Error>,
 }
 
@@ -172,7 +172,7 @@ impl<'c> Work<'c> {
         Work { data, batch, readings, next, done_bytes, found }
     }
 
-    /// Does what is not taken yet, until all is; `after` each reading.
+    /// Takes readings until none is left. Calls `after` after each.
     fn run(&self, mut after: impl FnMut()) {
         let mut unpacker = Unpacker::default();
         let mut buf = Vec::new();
@@ -182,11 +182,11 @@ impl<'c> Work<'c> {
             if buf.len() < bytes {
                 buf.resize(bytes.max(READ), 0);
             }
-            // What cannot be read together is read one by one, to see which it is.
+            // If they cannot be read together, they are read one by one, to find the piece that fails.
             let is_read = bytes <= READ && self.data.read_at(pieces[0].offset, &mut buf[..bytes]).is_ok();
             let mut from = 0;
             for piece in pieces {
-                if let Err(e) = self.look(piece, &mut buf[from..from + piece.bytes], is_read, &mut unpacker) {
+                if let Err(e) = self.compare(piece, &mut buf[from..from + piece.bytes], is_read, &mut unpacker) {
                     self.note(piece, e);
                 }
                 from += piece.bytes;
@@ -196,13 +196,13 @@ impl<'c> Work<'c> {
         }
     }
 
-    /// Compares the bytes of a piece, which are in `buf` if it `is_read`.
-    fn look(&self, piece: &Piece, buf: &mut [u8], is_read: bool, unpacker: &mut Unpacker) -> Result<()> {
+    /// Compares the bytes of a piece with their checksums. They are in `buf` if it `is_read`.
+    fn compare(&self, piece: &Piece, buf: &mut [u8], is_read: bool, unpacker: &mut Unpacker) -> Result<()> {
         match &piece.kind {
             Kind::Pages { first, sums } => {
                 let (mut wrong, mut pages) = (Vec::new(), *first..);
                 for (n, sums) in self.batch.sums[sums.clone()].chunks(READ / PAGE).enumerate() {
-                    // What is read together with others is one such part.
+                    // A piece that is read together with others is one such part.
                     let part = &mut buf[..sums.len() * PAGE];
                     if !is_read {
                         self.data.read_at(piece.offset.saturating_add((n * READ) as u64), part)?;
@@ -233,7 +233,7 @@ impl<'c> Work<'c> {
         self.found.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A disk that cannot give the bytes back any more is damage too.
+    /// Notes a finding. A disk that cannot read the bytes is damage too.
     fn note(&self, piece: &Piece, error: Error) {
         let mut found = self.found();
         match error.kind() {

@@ -15,9 +15,9 @@ use crate::record::{
     parse_fit_key, parse_freed_key, parse_numbered_key, parse_owner, runs_of,
 };
 
-/// Where a page is.
+/// The use of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
+enum PageUse {
     Header,
     Free,
     Claimed { client: u32 },
@@ -25,17 +25,17 @@ enum Place {
     Block { array: ArrayId, block: u64 },
 }
 
-/// Pages that are where they should not be.
+/// Pages that lie outside the file, or have two uses.
 struct Odd {
-    place: Place,
+    place: PageUse,
     run: Run,
-    /// They are in another place too, the first of which is looked for afterwards.
+    /// They have another use too. The first one is looked up afterwards.
     clashes: bool,
-    first: Option<Place>,
+    first: Option<PageUse>,
 }
 
 impl Check<'_> {
-    /// Pages that are nowhere, in two places, or outside the file.
+    /// Checks that no page is without a use, has two, or lies outside the file.
     pub(super) fn places(&mut self) -> Result<()> {
         let header = self.tables.id().and_then(|id| self.data.check_header(id));
         self.findings.take(header, Damage::new)?;
@@ -51,7 +51,7 @@ impl Check<'_> {
         }
     }
 
-    /// The same for some of the file's `chunks`; with the first ones, for what lies outside.
+    /// The same for some of the file's `chunks`. The first part includes what lies outside.
     fn places_of(&mut self, some: Range<u64>, chunks: u64) -> Result<()> {
         let tables = self.tables;
         let is_first = some.start == 0;
@@ -89,18 +89,18 @@ impl Check<'_> {
                     self.findings.count(1);
                 }
             }
-            if let Place::Freed { txn } = place
+            if let PageUse::Freed { txn } = place
                 && txn > self.state
             {
                 let what = format!("{} are freed by {txn}, and the last commit is {}", pages(&run), self.state);
                 self.findings.note(Damage::new(what));
             }
             let counted = match place {
-                Place::Header => return Ok(()),
-                Place::Free => &mut self.report.free_pages,
-                Place::Claimed { .. } => &mut self.report.claimed_pages,
-                Place::Freed { .. } => &mut self.report.freed_pages,
-                Place::Block { .. } => &mut self.report.stored_pages,
+                PageUse::Header => return Ok(()),
+                PageUse::Free => &mut self.report.free_pages,
+                PageUse::Claimed { .. } => &mut self.report.claimed_pages,
+                PageUse::Freed { .. } => &mut self.report.freed_pages,
+                PageUse::Block { .. } => &mut self.report.stored_pages,
             };
             *counted += u64::from(run.pages);
             Ok(())
@@ -122,7 +122,7 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// How many chunks were ever handed out, no more than the file has.
+    /// The chunks that were ever allocated, at most those that the file has.
     fn chunks(&mut self) -> Result<u64> {
         let end = self.findings.take(self.tables.meta(Meta::CHUNKS_END), Damage::new)?.unwrap_or(0);
         let bytes = self.data_bytes()?;
@@ -133,7 +133,7 @@ impl Check<'_> {
         Ok(end.min(bytes / CHUNK))
     }
 
-    /// The places in which pages that are in two are found first.
+    /// Looks up the first use of pages that have two.
     fn find_first(&self, some: &Range<u64>, chunks: u64, odd: &mut [Odd]) -> Result<()> {
         let mut by_chunk: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
         for (i, odd) in odd.iter().enumerate().filter(|(_, odd)| odd.clashes) {
@@ -153,16 +153,16 @@ impl Check<'_> {
 
     fn note_odd(&mut self, odd: &[Odd]) -> Result<()> {
         let ids = odd.iter().flat_map(|odd| [Some(odd.place), odd.first]).flatten().filter_map(|place| match place {
-            Place::Block { array, .. } => Some(array),
+            PageUse::Block { array, .. } => Some(array),
             _ => None,
         });
         let names = self.names_of(ids.collect())?;
         let name_of = |place| match place {
-            Place::Header => "the header of the file".to_owned(),
-            Place::Free => "free".to_owned(),
-            Place::Claimed { client } => format!("claimed by client {client}"),
-            Place::Freed { txn } => format!("freed by commit {txn}"),
-            Place::Block { array, block } => match names.get(&array) {
+            PageUse::Header => "the header of the file".to_owned(),
+            PageUse::Free => "free".to_owned(),
+            PageUse::Claimed { client } => format!("claimed by client {client}"),
+            PageUse::Freed { txn } => format!("freed by commit {txn}"),
+            PageUse::Block { array, block } => match names.get(&array) {
                 Some(name) => format!("part of array {name:?}, block {block}"),
                 None => format!("part of block {block} of no array (id {})", array.0),
             },
@@ -173,9 +173,9 @@ impl Check<'_> {
                 Some(first) => format!("{pages} are {} and {place} at the same time", name_of(first)),
                 None => format!("{pages} are {place}, but lie outside the file"),
             };
-            // Whatever has them besides, the block shows what may be another's.
+            // The damage is the block's, whatever the other use: it may show bytes of something else.
             let block = [Some(odd.place), odd.first].into_iter().flatten().find_map(|place| match place {
-                Place::Block { array, block } => Some((names.get(&array)?, block)),
+                PageUse::Block { array, block } => Some((names.get(&array)?, block)),
                 _ => None,
             });
             self.findings.note(match block {
@@ -186,8 +186,8 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// Chunks with free pages are listed by their longest run, and no others.
-    pub(super) fn fits(&mut self) -> Result<()> {
+    /// Checks that exactly the chunks with free pages are listed, each under its size class.
+    pub(super) fn size_classes(&mut self) -> Result<()> {
         let tables = self.tables;
         tables.scan(tables.dbs().chunks, &[], |key, value| {
             self.visit();
@@ -212,7 +212,7 @@ impl Check<'_> {
             let Some((class, chunk)) = self.findings.take(decoded, Damage::new)? else { return Ok(true) };
             let key = chunk_key(chunk);
             let bitmap = tables.get(tables.dbs().chunks, &key)?.map(|value| decode_bitmap(&key, value)).transpose();
-            // Records that do not decode are noted as such.
+            // Records that do not decode were noted by `places`.
             if let Ok(bitmap) = bitmap
                 && bitmap.and_then(|b| b.class()) != Some(class)
             {
@@ -224,25 +224,25 @@ impl Check<'_> {
     }
 }
 
-/// Visits where pages are said to be: of claimed chunks those in `some` of the file's `chunks`, and one a range that
-/// lies outside. Records of blocks that do not decode are left to who knows their arrays.
+/// Visits the recorded uses of pages. Of claimed chunks it visits those in `some` of the file's `chunks`, and one for each
+/// range that lies outside. Records of blocks that do not decode are left to `blocks`, which knows their arrays.
 fn each_place(
     tables: &Tables<'_, RoTransaction<'static>>,
     some: &Range<u64>,
     chunks: u64,
-    visit: &mut dyn FnMut(Result<(Place, Run)>) -> Result<()>,
+    visit: &mut dyn FnMut(Result<(PageUse, Run)>) -> Result<()>,
 ) -> Result<()> {
-    // One record's pages, in one kind of place.
-    let mut visit_all = |decoded: Result<(Place, Vec<Run>)>| match decoded {
+    // The pages of one record have one use.
+    let mut visit_all = |decoded: Result<(PageUse, Vec<Run>)>| match decoded {
         Ok((place, runs)) => runs.into_iter().try_for_each(|run| visit(Ok((place, run)))),
         Err(e) => visit(Err(e)),
     };
-    visit_all(Ok((Place::Header, vec![HEADER])))?;
+    visit_all(Ok((PageUse::Header, vec![HEADER])))?;
     let dbs = tables.dbs();
     tables.scan(dbs.chunks, &[], |key, value| {
         visit_all(parse_chunk_key(key).and_then(|chunk| {
             let free = decode_bitmap(key, value)?;
-            Ok((Place::Free, free.runs().map(|(first, pages)| Run { chunk, first, pages }).collect()))
+            Ok((PageUse::Free, free.runs().map(|(first, pages)| Run { chunk, first, pages }).collect()))
         }))?;
         Ok(true)
     })?;
@@ -252,17 +252,17 @@ fn each_place(
             let inside = ranges.iter().flat_map(|range| range.start.max(some.start)..range.end.min(some.end));
             let outside = ranges.iter().filter(|range| range.end > chunks).map(|range| range.end - 1);
             let runs = inside.chain(outside).map(Run::whole).collect();
-            Ok((Place::Claimed { client: owner.client }, runs))
+            Ok((PageUse::Claimed { client: owner.client }, runs))
         }))?;
         Ok(true)
     })?;
     tables.scan(dbs.freed, &[], |key, value| {
-        visit_all(parse_freed_key(key).and_then(|at| Ok((Place::Freed { txn: at.txn }, decode_freed(key, value)?))))?;
+        visit_all(parse_freed_key(key).and_then(|at| Ok((PageUse::Freed { txn: at.txn }, decode_freed(key, value)?))))?;
         Ok(true)
     })?;
     tables.scan(dbs.blocks, &[], |key, value| {
         let runs = parse_numbered_key("blocks", key).and_then(|(array, block)| {
-            Ok((Place::Block { array, block }, runs_of(&decode_block(key, value)?.segments)))
+            Ok((PageUse::Block { array, block }, runs_of(&decode_block(key, value)?.segments)))
         });
         match runs {
             Err(e) if is_damage(&e) => {}

@@ -1,6 +1,6 @@
-//! Reads LMDB's file without LMDB, which maps it and trusts it: on pages that are not what they should be it aborts the
-//! process, or reads outside of them. So where the file may have suffered (it is shorter than it says, or was written
-//! without syncing when the system went down) its pages are looked through here before LMDB may open it.
+//! Reads LMDB's file without LMDB, which maps it and trusts it: on damaged pages LMDB aborts the process, or reads outside
+//! of them. So the pages are checked here before LMDB reads a file that may be damaged: one that is shorter than it says, or
+//! that was written without syncing when the system went down, or that is verified.
 //!
 //! ```text
 //! meta page 0, 1    header 16 | magic 4 | version 4 | address 8 | map size 8 | db "free" 48 | db "main" 48 | last page 8 | txn 8
@@ -24,19 +24,19 @@ const NODE: usize = 8;
 const BRANCH: u16 = 0x01;
 const LEAF: u16 = 0x02;
 const OVERFLOW: u16 = 0x04;
-/// Flags that say what a page is.
+/// Mask of the flags for the kind of a page.
 const KIND: u16 = 0x6f;
-/// Of a node: its data lies on overflow pages, is a table's record.
+/// Flags of a node: its data lies on overflow pages; its data is the record of a table.
 const BIG: u16 = 0x01;
 const TABLE: u16 = 0x02;
 const NO_PAGE: u64 = u64::MAX;
-/// No tree of LMDB is deeper.
+/// Depth that no tree of LMDB exceeds.
 const MAX_DEPTH: usize = 32;
 
-/// What is done with a node of a leaf: key and data.
+/// Called with the key and data of each node of a leaf.
 type Visit<'v> = dyn FnMut(&mut Seen<'_>, &[u8], Data<'_>) -> Result<()> + 'v;
 
-/// A state of the file: the one that LMDB would open it at, while no process writes to it, or one that a snapshot holds.
+/// A state of the file: the newest one, while no process writes to it, or one that a snapshot holds.
 pub(crate) struct Structure {
     file: File,
     path: PathBuf,
@@ -49,12 +49,12 @@ pub(crate) struct Structure {
     main: u64,
 }
 
-/// A tree, or what of it lies below a page.
+/// A tree, or the part of it below a page.
 #[derive(Clone, Copy)]
 struct Tree {
     root: u64,
     depth: usize,
-    /// The list of free pages, which may have branches of one node.
+    /// It is the list of free pages, which may have branches of one node.
     is_free: bool,
 }
 
@@ -64,12 +64,12 @@ impl Tree {
     }
 }
 
-/// What a node of a leaf holds.
+/// The data of a node of a leaf.
 enum Data<'d> {
     Bytes(&'d [u8]),
     /// Root of a table.
     Table(u64),
-    /// Overflow pages: the first, and the bytes of the value.
+    /// On overflow pages: the first page, and the bytes of the value.
     Big(u64, usize),
 }
 
@@ -85,8 +85,8 @@ impl Structure {
         s.at_state(number, &newest)
     }
 
-    /// Reads the meta page of commit `txn`, of which a snapshot is held, so that no page of it is written to. `None` if a
-    /// later commit wrote over it.
+    /// Reads the meta page of commit `txn`. A snapshot holds its state, so that none of its pages is overwritten. `None` if a
+    /// later commit overwrote the meta page.
     ///
     /// # Errors
     /// As [`read`](Structure::read).
@@ -94,14 +94,14 @@ impl Structure {
         let s = Structure::measure(file, path)?;
         let number = txn % 2;
         let meta = s.meta_page(number)?;
-        // What is being written is not the same for long.
+        // Two reads differ while the page is being written.
         if txn_of(&meta) != txn || meta != s.meta_page(number)? {
             return Ok(None);
         }
         s.at_state(number, &meta).map(Some)
     }
 
-    /// How long the file and its pages are.
+    /// Reads the lengths of the file and of its pages.
     fn measure(file: File, path: &Path) -> Result<Structure> {
         let len = file.metadata().map_err(|e| Error::io(format_args!("looking at {}", path.display()), e))?.len();
         let mut s = Structure {
@@ -145,49 +145,49 @@ impl Structure {
         Ok(page)
     }
 
-    /// Whether the file has fewer pages than it says. LMDB leaves out pages at the end that a commit took and gave
-    /// back, so it may be sound nevertheless.
+    /// Whether the file has fewer pages than its meta page says. It may still be sound: LMDB does not write pages at the end
+    /// that a commit took and gave back.
     pub(crate) fn is_short(&self) -> bool {
         self.pages <= self.last_page
     }
 
-    /// Looks through all pages that LMDB could follow, and its list of free ones.
+    /// Checks all pages that LMDB could follow, and its list of free pages.
     ///
     /// # Errors
-    /// [`ErrorKind::Corrupt`] naming the first page that is damaged.
+    /// [`ErrorKind::Corrupt`], naming the first damaged page.
     pub(crate) fn check(&self) -> Result<()> {
-        self.check_bearable(&mut || {})?.map_or(Ok(()), Err)
+        self.check_tolerable(&mut || {})?.map_or(Ok(()), Err)
     }
 
-    /// The same, but returns what LMDB bears: keys out of order, where it only does not find what is there. `going_on` is
-    /// called all along, several times a second.
+    /// The same, but returns damage that is safe for LMDB: with keys out of order it only fails to find records.
+    /// Calls `on_progress` several times a second.
     ///
     /// # Errors
-    /// [`ErrorKind::Corrupt`] naming the first page that LMDB could not bear.
-    pub(crate) fn check_bearable(&self, going_on: &mut dyn FnMut()) -> Result<Option<Error>> {
-        let mut seen = Seen::new(self, going_on);
+    /// [`ErrorKind::Corrupt`], naming the first page that is not safe for LMDB.
+    pub(crate) fn check_tolerable(&self, on_progress: &mut dyn FnMut()) -> Result<Option<Error>> {
+        let mut seen = Seen::new(self, on_progress);
         let mut tables = Vec::new();
         self.walk(Tree::at(self.main), &mut seen, &mut |seen, _, data| {
             if let Data::Table(root) = data {
                 tables.push(root);
             }
-            self.see_big(seen, &data).map(drop)
+            self.check_big(seen, &data).map(drop)
         })?;
         for root in tables {
             self.walk(Tree::at(root), &mut seen, &mut |seen, _, data| match data {
                 Data::Table(root) => Err(self.damaged(root, "is a table inside a table")),
-                data => self.see_big(seen, &data).map(drop),
+                data => self.check_big(seen, &data).map(drop),
             })?;
         }
         self.walk(Tree { is_free: true, ..Tree::at(self.free) }, &mut seen, &mut |seen, _, data| {
-            let big = self.see_big(seen, &data)?;
+            let big = self.check_big(seen, &data)?;
             let list = match &data {
                 Data::Bytes(bytes) => bytes,
                 _ => big.as_slice(),
             };
-            self.see_free(seen, list)
+            self.check_free(seen, list)
         })?;
-        // What lies behind the end was never written, so it is free.
+        // Pages behind the end were never written, so they have to be free.
         if self.is_short() && seen.beyond != self.last_page - self.pages + 1 {
             return Err(self.cut_off(self.pages));
         }
@@ -233,7 +233,7 @@ impl Structure {
                 self.walk(Tree { root: child, depth: tree.depth + 1, ..tree }, seen, visit)?;
                 continue;
             }
-            // The keys of the list of free pages are native numbers.
+            // The list of free pages has native numbers as keys, whose bytes are not ordered.
             if before.is_some_and(|before| before >= key) && !tree.is_free {
                 seen.disorder.get_or_insert(root);
             }
@@ -243,7 +243,7 @@ impl Structure {
             let data = match flags {
                 0 => Data::Bytes(data),
                 BIG => Data::Big(u64_at(data, 0), low as usize),
-                // Ours are plain: no duplicates, no keys that are numbers.
+                // The store's tables have no flags: no duplicates, no numbers as keys.
                 TABLE if size == 48 && u16_at(data, 4) == 0 => Data::Table(u64_at(data, 40)),
                 _ => return Err(bad("has a node of unknown kind")),
             };
@@ -252,8 +252,8 @@ impl Structure {
         Ok(())
     }
 
-    /// Sees that overflow pages are such, and returns what they hold.
-    fn see_big(&self, seen: &mut Seen<'_>, data: &Data<'_>) -> Result<Vec<u8>> {
+    /// Checks overflow pages, and returns their data.
+    fn check_big(&self, seen: &mut Seen<'_>, data: &Data<'_>) -> Result<Vec<u8>> {
         let Data::Big(first, size) = *data else { return Ok(Vec::new()) };
         let head = self.page(first)?;
         let pages = (HEADER + size).div_ceil(self.page_bytes) as u64;
@@ -268,8 +268,8 @@ impl Structure {
         Ok(bytes)
     }
 
-    /// Sees that nothing on the list of free pages is in use.
-    fn see_free(&self, seen: &mut Seen<'_>, list: &[u8]) -> Result<()> {
+    /// Checks that no page on the list of free pages is in use.
+    fn check_free(&self, seen: &mut Seen<'_>, list: &[u8]) -> Result<()> {
         let bad = || self.damaged(self.free, "lists free pages that cannot be");
         let mut numbers = list.chunks_exact(8).map(|n| u64_at(n, 0));
         let count = numbers.next().ok_or_else(bad)?;
@@ -311,9 +311,9 @@ impl Structure {
     }
 }
 
-/// Pages that were met: each may be once.
-struct Seen<'g> {
-    going_on: &'g mut dyn FnMut(),
+/// The pages seen so far. Each may be in use once.
+struct Seen<'p> {
+    on_progress: &'p mut dyn FnMut(),
     /// How many there are.
     count: u64,
     /// A bit for each page of the file.
@@ -325,11 +325,11 @@ struct Seen<'g> {
 }
 
 impl Seen<'_> {
-    /// Pages between two words that the search goes on: a slow disk reads several times as many a second.
-    const SILENT: u64 = 32;
+    /// Pages between two reports of progress: a slow disk reads several times as many a second.
+    const REPORT_EVERY: u64 = 32;
 
-    fn new<'g>(of: &Structure, going_on: &'g mut dyn FnMut()) -> Seen<'g> {
-        Seen { going_on, count: 0, bits: vec![0; of.pages.div_ceil(64) as usize], beyond: 0, disorder: None }
+    fn new<'p>(of: &Structure, on_progress: &'p mut dyn FnMut()) -> Seen<'p> {
+        Seen { on_progress, count: 0, bits: vec![0; of.pages.div_ceil(64) as usize], beyond: 0, disorder: None }
     }
 
     fn add(&mut self, of: &Structure, page: u64) -> Result<()> {
@@ -345,8 +345,8 @@ impl Seen<'_> {
         }
         *word |= bit;
         self.count += 1;
-        if self.count.is_multiple_of(Seen::SILENT) {
-            (self.going_on)();
+        if self.count.is_multiple_of(Seen::REPORT_EVERY) {
+            (self.on_progress)();
         }
         Ok(())
     }

@@ -89,13 +89,13 @@ pub(crate) fn give_to_disk(shared: &Shared, owners: &mut dyn FnMut(&Owner) -> Re
     let data = &shared.data;
     let before = data.stored_bytes()?;
     let end = table.end()?;
-    data.give_to_disk(&bytes_of(&(end..data.length()?.div_ceil(CHUNK))));
+    data.punch_hole(&bytes_of(&(end..data.length()?.div_ceil(CHUNK))));
     let mut last = None;
     while let Some(owner) = table.next_claim(last.as_ref())? {
         if owners(&owner)? {
             let claimed = table.claim(&owner)?;
             let claimed = claimed.iter().flatten().filter(|chunks| chunks.end <= end);
-            claimed.for_each(|chunks| data.give_to_disk(&bytes_of(chunks)));
+            claimed.for_each(|chunks| data.punch_hole(&bytes_of(chunks)));
         }
         last = Some(owner);
     }
@@ -107,7 +107,7 @@ pub(crate) fn give_to_disk(shared: &Shared, owners: &mut dyn FnMut(&Owner) -> Re
             }
             // Not what the one list says alone.
             for (first, pages) in table.bitmap(chunk)?.iter().flat_map(Bitmap::runs) {
-                data.give_to_disk(&Run { chunk, first, pages }.bytes());
+                data.punch_hole(&Run { chunk, first, pages }.bytes());
             }
         }
     }

@@ -102,7 +102,7 @@ impl Payload {
         with_room(shared, || {
             payload.write_in_parallel(change, shared).inspect_err(|e| {
                 if e.is_store_full() {
-                    payload.pieces.iter().for_each(|piece| shared.data.give_to_disk(&piece.run.bytes()));
+                    payload.pieces.iter().for_each(|piece| shared.data.punch_hole(&piece.run.bytes()));
                 }
             })
         })?;

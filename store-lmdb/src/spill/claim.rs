@@ -150,7 +150,7 @@ impl Claim {
         batch.claimed = true;
         batch.chunks = (2 * batch.chunks).min(MOST_AT_ONCE);
         let of_chunk = u64::from(CHUNK_PAGES);
-        chunks.iter().for_each(|range| self.shared.data.make_writable_in_place(range));
+        chunks.iter().for_each(|range| self.shared.data.prepare_for_writing(range));
         let mut unused = self.unused();
         chunks.into_iter().for_each(|range| unused.add(range.start * of_chunk..range.end * of_chunk));
         drop(unused);

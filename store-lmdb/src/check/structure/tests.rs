@@ -29,9 +29,9 @@ fn index() -> &'static [u8] {
     })
 }
 
-/// What opening does with a file of these bytes; then all of it is read by LMDB, where a page that it cannot bear would
-/// end the process.
-fn look_through(bytes: &[u8]) -> Result<usize> {
+/// Checks a file of these bytes as opening does, then reads all of it by LMDB, where a page that is not safe would end the
+/// process.
+fn check_and_read(bytes: &[u8]) -> Result<usize> {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("index");
     fs::write(&path, bytes).unwrap();
@@ -59,9 +59,9 @@ fn look_through(bytes: &[u8]) -> Result<usize> {
 }
 
 #[test]
-fn a_sound_index_is_sound() {
+fn a_sound_index_passes() {
     assert!(index().len() > 40 * 4096);
-    assert!(look_through(index()).unwrap() > 100_000);
+    assert!(check_and_read(index()).unwrap() > 100_000);
 }
 
 proptest! {
@@ -73,9 +73,9 @@ proptest! {
     })]
 
     #[test]
-    fn no_damage_gets_past_to_where_lmdb_would_end_the_process(
+    fn damage_that_would_end_the_process_is_found_first(
         page in any::<prop::sample::Index>(),
-        // Most of what LMDB trusts is at the beginning of a page.
+        // Most fields that LMDB trusts are at the beginning of a page.
         changes in prop::collection::vec((prop_oneof![0usize..200, 0usize..4096], any::<u8>()), 1..6),
         from in prop::option::of(any::<prop::sample::Index>()),
         cut in prop::option::weighted(0.1, any::<prop::sample::Index>()),
@@ -84,14 +84,14 @@ proptest! {
         let pages = bytes.len() / 4096;
         let at = page.index(pages) * 4096;
         match from {
-            // Another page of the same file: one that was written earlier, or is not yet.
+            // Another page of the same file, as after a write that was lost or went to a wrong place.
             Some(from) => bytes.copy_within(from.index(pages) * 4096..(from.index(pages) + 1) * 4096, at),
             None => changes.iter().for_each(|(offset, byte)| bytes[at + offset] = *byte),
         }
         if let Some(cut) = cut {
             bytes.truncate(cut.index(bytes.len()));
         }
-        if let Err(error) = look_through(&bytes) {
+        if let Err(error) = check_and_read(&bytes) {
             prop_assert!(error.is_corrupt() || error.is_unsupported(), "{error:?}");
         }
     }
