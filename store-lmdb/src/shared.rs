@@ -3,8 +3,9 @@
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 
+use bigarray_core::store::Snapshot;
 use bigarray_core::{Error, ErrorKind, Result};
 
 use crate::alloc::Owner;
@@ -35,6 +36,8 @@ pub(crate) struct Shared {
     pub(crate) unpackers: Unpackers,
     /// Arrays of which no record is missing.
     pub(crate) checked: Checked,
+    /// The newest committed state that was asked for. All handles share its snapshot while that lives.
+    pub(crate) newest: Mutex<Option<Weak<dyn Snapshot>>>,
     /// What survives a power loss.
     pub(crate) durability: Durability,
     /// Opening succeeded: `durability` was negotiated, so closing has to keep it.
@@ -74,6 +77,7 @@ impl Shared {
             packers: Packers::default(),
             unpackers: Unpackers::default(),
             checked: Checked::default(),
+            newest: Mutex::default(),
             durability,
             is_open: AtomicBool::new(false),
             locks,

@@ -1,6 +1,6 @@
 //! The store as core sees it.
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, PoisonError, Weak};
 
 use bigarray_core::store::{Change, CommitLock, Committed, Snapshot, SpillArea, Store};
 use bigarray_core::{Codec, Error, ErrorKind, Progress, Report, Result};
@@ -18,8 +18,6 @@ use crate::spill::LmdbSpillArea;
 pub struct LmdbStore {
     pub(crate) shared: Arc<Shared>,
     read_only: bool,
-    /// The newest committed state that was asked for, while it lives.
-    newest: Mutex<Weak<LmdbSnapshot>>,
 }
 
 impl LmdbStore {
@@ -29,7 +27,7 @@ impl LmdbStore {
     /// Whatever keeps it from being opened, naming the path.
     pub fn open(options: &Options) -> Result<Arc<LmdbStore>> {
         let shared = opening::open(options)?;
-        Ok(Arc::new(LmdbStore { shared, read_only: options.read_only, newest: Mutex::default() }))
+        Ok(Arc::new(LmdbStore { shared, read_only: options.read_only }))
     }
 
     fn check_writable(&self) -> Result<()> {
@@ -45,14 +43,14 @@ impl LmdbStore {
 impl Store for LmdbStore {
     /// The newest committed state: the same value while nothing is committed and the value lives.
     fn snapshot(&self) -> Result<Arc<dyn Snapshot>> {
-        let Shared { locks, index, .. } = &*self.shared;
+        let Shared { locks, index, newest, .. } = &*self.shared;
         locks.before_begin()?;
-        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = newest.upgrade();
+        let mut newest = newest.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = newest.as_ref().and_then(Weak::upgrade);
         if let Some(known) = &known
             && known.version() == index.newest()?
         {
-            return Ok(Arc::clone(known) as Arc<dyn Snapshot>);
+            return Ok(Arc::clone(known));
         }
         locks.files.check_files(|| index.file())?;
         let snapshot = LmdbSnapshot::begin(&self.shared)?;
@@ -60,8 +58,8 @@ impl Store for LmdbStore {
         if let Some(known) = known.filter(|known| known.version() == snapshot.version()) {
             return Ok(known);
         }
-        let snapshot = Arc::new(snapshot);
-        *newest = Arc::downgrade(&snapshot);
+        let snapshot: Arc<dyn Snapshot> = Arc::new(snapshot);
+        *newest = Some(Arc::downgrade(&snapshot));
         Ok(snapshot)
     }
 
