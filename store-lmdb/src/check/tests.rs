@@ -180,7 +180,7 @@ fn put_bitmap(txn: &mut WriteTxn<'_>, chunk: u64, free: &Bitmap) {
 }
 
 fn put_claim(txn: &mut WriteTxn<'_>, chunks: Range<u64>) {
-    let key = Owner { client: 1, token: 2, serial: chunks.start }.to_bytes();
+    let key = Owner { client: 1, token: chunks.start, serial: txn.id() }.to_bytes();
     txn.put(txn.dbs().claims, &key, &encode_claim(&key, std::slice::from_ref(&chunks))).unwrap();
 }
 
