@@ -9,7 +9,8 @@
 //! | module | subject |
 //! |---|---|
 //! | `options`, `memory` | what a user of the crate sees |
-//! | `span` | the operations on one reserved range |
+//! | `inner` | what lives as long as the memory or one of its spans |
+//! | `span` | the operations on one reserved range; `span/moved`: pages taken out of it |
 //! | `monitor`, `threads`, `spans` | faults: who reads them, who is told |
 //! | `jobs` | which of the pager's jobs is run next |
 //! | `write_protect` | writes wait, so that memory may be taken away under its readers |
@@ -29,6 +30,7 @@ compile_error!("bigarray needs Linux and 64-bit addresses");
 
 mod aside;
 mod available;
+mod inner;
 #[allow(unsafe_code)]
 mod ioctl;
 mod jobs;
@@ -36,6 +38,7 @@ mod limits;
 #[allow(unsafe_code)]
 mod mapping;
 mod memory;
+mod memory_file;
 mod monitor;
 mod options;
 mod pagemap;

@@ -1,18 +1,16 @@
 use std::fmt;
-use std::fs::File;
 use std::sync::Arc;
 
 use bigarray_core::memory::{Memory, Residency, Span};
 use bigarray_core::{Error, ErrorKind, Result};
-use bigarray_process::Unshared;
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use nix::sys::memfd::{MFdFlags, memfd_create};
-use userfaultfd::Uffd;
 
 use crate::aside::Aside;
+use crate::inner::Inner;
 use crate::ioctl::{ASYNCHRONOUS, SYNCHRONOUS};
 use crate::limits::MappingCount;
 use crate::mapping::HUGE;
+use crate::memory_file::memory_file;
 use crate::monitor::Shared;
 use crate::options::MemoryOptions;
 use crate::pagemap::{PageTable, Reader};
@@ -41,24 +39,6 @@ use crate::threads::Threads;
 /// ```
 pub struct UffdMemory {
     inner: Arc<Inner>,
-}
-
-/// What lives as long as the memory or one of its spans.
-pub(crate) struct Inner {
-    // Stops the threads when dropped.
-    pub(crate) threads: Threads,
-    pub(crate) shared: Arc<Shared>,
-    pub(crate) mappings: MappingCount,
-    pub(crate) page_table: PageTable,
-    /// The asynchronous userfaultfd; `None` where nothing can be tracked.
-    pub(crate) write_tracking: Option<Unshared<Uffd>>,
-    /// Whether pages can be [taken out](crate::aside) of spans.
-    pub(crate) moves: bool,
-    pub(crate) aside: Aside,
-    /// A file without a byte: what is mapped of it cannot be accessed.
-    pub(crate) empty: File,
-    source: Option<Source>,
-    description: String,
 }
 
 impl UffdMemory {
@@ -114,24 +94,10 @@ impl UffdMemory {
     }
 }
 
-impl Inner {
-    /// Refuses in a forked child.
-    pub(crate) fn check_process(&self) -> Result<()> {
-        self.shared.origin.check("the memory of a database")
-    }
-}
-
 impl fmt::Debug for UffdMemory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("UffdMemory").field(&self.inner.description).finish()
     }
-}
-
-/// An anonymous file in memory.
-pub(crate) fn memory_file(name: &str) -> Result<File> {
-    let fd = memfd_create(name, MFdFlags::MFD_CLOEXEC)
-        .map_err(|errno| os_error("creating a file in memory (memfd_create)", errno))?;
-    Ok(File::from(fd))
 }
 
 fn describe(probe: &Probe, reader: Reader) -> String {

@@ -6,7 +6,6 @@
 //! What is refused for good is remembered. What only was short (descriptors, memory, threads) is the error of who asked,
 //! and tried again by the next.
 
-use std::io;
 use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -21,19 +20,16 @@ use std::os::fd::AsFd;
 use userfaultfd::{Event, FaultKind, FeatureFlags, IoctlFlags, RegisterMode, Uffd, UffdBuilder};
 
 use crate::mapping::{Access, HUGE, HarmlessAdvice, Reservation, Scratch};
-use crate::memory::memory_file;
+use crate::memory_file::memory_file;
 use crate::options::{Pagemap, Userfaultfd};
 use crate::pagemap::{PageTable, Reader};
-use crate::shortage::{Failure, errno_of, thread_error};
+use crate::shortage::{Failure, SELF_TEST, errno_of, failed, failed_io, thread_error};
 use crate::write_tracking::track_writes;
 use crate::{ioctl, self_test, write_protect};
 
 /// How long the self-test waits for a fault before it counts as not delivered. Only a machine in trouble, or a kernel
 /// that does not do what it says, needs so long.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// What the self-tests do, for errors.
-const SELF_TEST: &str = "trying out what this kernel allows";
 
 /// Ways to a userfaultfd, the best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -180,14 +176,6 @@ fn delivers_faults(uffd: Unshared<Uffd>) -> Result<(), Failure> {
         outcome?;
         if seen == (7, 8) { Ok(()) } else { Err(Failure::Refused(format!("the self-test saw {seen:?}"))) }
     })
-}
-
-pub(crate) fn failed(errno: Errno) -> Failure {
-    Failure::of(SELF_TEST, errno)
-}
-
-pub(crate) fn failed_io(error: io::Error) -> Failure {
-    Failure::of_io(SELF_TEST, &error)
 }
 
 fn resolve_both(uffd: &Uffd, range: &Reservation, base: usize) -> Result<(), Failure> {

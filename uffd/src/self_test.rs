@@ -11,8 +11,7 @@ use crate::aside::{Aside, move_out};
 use crate::ioctl::copy_protected;
 use crate::mapping::{Access, HUGE, HarmlessAdvice, Reservation};
 use crate::pagemap::{PageTable, Reader};
-use crate::probe::{failed, failed_io};
-use crate::shortage::{Failure, errno_of_io};
+use crate::shortage::{Failure, errno_of_io, failed, failed_io};
 use crate::write_protect;
 
 /// So often a page is tried that the system may be at just then.

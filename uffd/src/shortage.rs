@@ -141,6 +141,19 @@ pub(crate) fn errno_of(error: &userfaultfd::Error) -> Errno {
     }
 }
 
+/// What the self-tests do, for errors.
+pub(crate) const SELF_TEST: &str = "trying out what this kernel allows";
+
+/// An error of a self-test.
+pub(crate) fn failed(errno: Errno) -> Failure {
+    Failure::of(SELF_TEST, errno)
+}
+
+/// An error of a self-test.
+pub(crate) fn failed_io(error: io::Error) -> Failure {
+    Failure::of_io(SELF_TEST, &error)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

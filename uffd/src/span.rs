@@ -15,6 +15,8 @@
 //! - *A forked child.* It has none of these addresses, and the userfaultfd it inherited acts on its parent: there every
 //!   operation refuses, and dropping leaks.
 
+mod moved;
+
 use std::fs::File;
 use std::ops::Range;
 use std::os::fd::AsFd;
@@ -29,10 +31,11 @@ use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, fallocate};
 use userfaultfd::Uffd;
 
-use crate::aside::Moved;
+use self::moved::Moved;
+use crate::inner::Inner;
 use crate::ioctl::copy_protected;
 use crate::mapping::{Access, HUGE, HarmlessAdvice, Reservation, Scratch, is_whole_pages, populate};
-use crate::memory::{Inner, memory_file};
+use crate::memory_file::memory_file;
 use crate::read_ahead;
 use crate::shortage::{io_error, os_error};
 use crate::stderr::{fatal, log_raw};
