@@ -71,9 +71,11 @@ pub const HOUSES: &[House] = &[
             &[
                 "check",
                 "checked",
+                "closing",
                 "commit",
-                "commit_lock",
+                "dead_readers",
                 "durability",
+                "locks",
                 "index",
                 "opening",
                 "reading",
