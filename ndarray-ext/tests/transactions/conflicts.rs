@@ -5,6 +5,7 @@ use std::hint::black_box;
 use bigarray::ndarray::{Array1, Ix1};
 use bigarray::{ArrayOptions, Codec, Database, Error, Pager, Result, Transaction};
 use serde_json::json;
+use support::{Faults, faults};
 
 /// What a transaction does.
 type Act<'a> = &'a dyn Fn(&Transaction) -> Result<()>;
@@ -123,11 +124,14 @@ fn a_store_of_the_same_value_is_kept_when_its_block_is_spilled() {
             Ok(())
         })
         .unwrap();
+        let spilled = db.memory_use().blocks_spilled;
         let txn = db.begin().unwrap();
         let mut array = txn.array::<u8, Ix1>(name).unwrap();
         let mut view = array.view_mut();
         view[7] = black_box(u8::from(name == "ones"));
         view.iter_mut().skip(4 << 20).for_each(|value| *value = 3);
+        let gave_way = db.memory_use().blocks_spilled > spilled;
+        assert_eq!(gave_way, faults() != Faults::None, "{name}");
         assert_eq!(view[7], u8::from(name == "ones"));
         drop(array);
         meanwhile(&db, |txn| store(txn, name, 100, 9));

@@ -57,15 +57,14 @@ fn open_by_path(reach: &Path, path: &Path, flags: EnvironmentFlags, map_bytes: O
                 let text = format!("opening the index {}: /proc must be mounted to reach it", path.display());
                 return Err(Error::io(text, Errno::ENOENT.into()));
             }
-            Err(lmdb::Error::Other(errno)) if errno == Errno::ENOMEM as i32 => {
+            Err(lmdb::Error::Other(errno)) if [Errno::ENOMEM as i32, Errno::EAGAIN as i32].contains(&errno) => {
                 if map_bytes.is_some() || bytes / 2 < LEAST_BYTES {
-                    return Err(Error::new(
-                        ErrorKind::TooLarge,
-                        format!(
-                            "the index {} does not find {bytes} bytes of address space: raise the limit (ulimit -v)",
-                            path.display()
-                        ),
-                    ));
+                    let lacks = match errno == Errno::EAGAIN as i32 {
+                        true => "that may be locked, and mlockall locks all memory: raise RLIMIT_MEMLOCK (ulimit -l)",
+                        false => "of address space: raise the limit (ulimit -v)",
+                    };
+                    let text = format!("the index {} does not find {bytes} bytes {lacks}", path.display());
+                    return Err(Error::new(ErrorKind::TooLarge, text));
                 }
                 bytes /= 2;
             }
