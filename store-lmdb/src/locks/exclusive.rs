@@ -163,7 +163,9 @@ impl Exclusive {
             (Ok(()), Some(_)) => state.is_locked = true,
             // The holder that started this thread has gone.
             (Ok(()), None) => self.unlock(),
-            (Err(e), _) => state.failure = Some(e),
+            (Err(e), Some(_)) => state.failure = Some(e),
+            // As above: the next to ask is told what it meets itself.
+            (Err(_), None) => {}
         }
         drop(state);
         self.answered.notify_all();
