@@ -5,6 +5,7 @@
 
 mod access_hints;
 mod concurrent_faults;
+mod locked_memory;
 mod mapping_limit;
 mod memory_budget;
 mod merged_pages;

@@ -1,19 +1,17 @@
 //! All memory is locked (`mlockall`), as a program does that must not wait for a disk. Each test locks that of a process of
 //! its own.
 
-mod support;
-
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
+use crate::support::child::{alone, this_test};
+use crate::support::{Faults, check, faults, is_root, runs_if};
 use bigarray::ndarray::{Array1, Axis, Ix1};
 use bigarray::{ArrayOptions, Codec, Database, OpenOptions, Pager};
 use nix::libc;
 use nix::sys::mman::{MlockAllFlags, mlockall};
 use nix::sys::resource::{Resource, setrlimit};
 use nix::unistd::{Uid, setuid};
-use support::child::{alone, this_test};
-use support::{Faults, check, faults, is_root, runs_if};
 
 const LEN: usize = 2 << 20;
 /// Half of an array.
