@@ -2,10 +2,10 @@
 
 use std::hint::black_box;
 
+use crate::support::{Faults, faults};
 use bigarray::ndarray::{Array1, Ix1};
 use bigarray::{ArrayOptions, Codec, Database, Error, Pager, Result, Transaction};
 use serde_json::json;
-use support::{Faults, faults};
 
 /// What a transaction does.
 type Act<'a> = &'a dyn Fn(&Transaction) -> Result<()>;
