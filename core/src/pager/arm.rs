@@ -9,9 +9,8 @@
 use std::sync::atomic::Ordering;
 
 use super::Pager;
-use super::table::{Kind, Search, Table};
+use super::table::Table;
 use crate::geometry::{BlockNo, Ranges, runs};
-use crate::store::Origin;
 
 impl Pager {
     /// Counts that `exposed`, of an array of `end` blocks, was handed out mutably and is as it was, and arms what was so
@@ -27,15 +26,9 @@ impl Pager {
             // The last one ends where the array does.
             let to_the_end = range.end > self.block_size.start_of(BlockNo(end.saturating_sub(1)));
             let last = if to_the_end { end } else { self.block_size.block_at(range.end).0 };
-            for (&block, entry) in table.blocks.range_mut(first..last.max(first)) {
-                let Search::Plain(exposures) = &mut entry.search else { continue };
-                let has_holes = || entry.record.iter().flat_map(|r| &r.segments).any(|s| s.origin == Origin::Hole);
-                if entry.kind != Kind::Mapped || entry.record.is_none() || has_holes() {
-                    continue;
-                }
-                *exposures = exposures.saturating_add(1);
+            for (block, exposures) in table.count_exposures(first..last.max(first)) {
                 // Not worth it yet? Looked at again after twice as many.
-                if *exposures >= 2 && exposures.is_power_of_two() && self.is_worth_arming(block) {
+                if exposures >= 2 && exposures.is_power_of_two() && self.is_worth_arming(block) {
                     chosen.push(block);
                 }
             }
@@ -46,11 +39,7 @@ impl Pager {
                 return;
             }
             match self.span.track_writes(self.bytes_of(&run)) {
-                Ok(true) => {
-                    for (_, entry) in table.blocks.range_mut(run) {
-                        entry.search = Search::Armed;
-                    }
-                }
+                Ok(true) => table.track_async(run),
                 // Searched page by page, as before.
                 Ok(false) => return self.arms.store(false, Ordering::Relaxed),
                 Err(_) => {}

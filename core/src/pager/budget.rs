@@ -37,6 +37,16 @@ impl Budget {
         MemoryUse { budget_bytes: self.limit_bytes, used_bytes: state.used_bytes, ..state.counts }
     }
 
+    /// A charge of one byte, for a block of no pager.
+    #[cfg(test)]
+    pub(super) fn charge_for_test(self: &Arc<Self>) -> Charge {
+        let mut state = self.lock();
+        state.used_bytes += 1;
+        let stamp = state.charge(std::sync::Weak::new(), 0, 0, 1, false);
+        drop(state);
+        Charge { budget: self.clone(), stamp }
+    }
+
     /// A block was let go of.
     pub(super) fn count(&self, is_written_to: bool) {
         let counts = &mut self.lock().counts;

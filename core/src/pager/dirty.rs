@@ -8,9 +8,9 @@
 use std::ops::Range;
 
 use super::binding::Binding;
+use super::block::{Block, Kind};
 use super::scratch::with_buffer;
 use super::spill_map::SpillMap;
-use super::table::{Entry, Kind, Search};
 use super::{Pager, Residency};
 use crate::descriptor::Version;
 use crate::error::{Error, ErrorKind, Result};
@@ -112,7 +112,7 @@ impl Pager {
 
     /// Whether others may have the array as well: a block of another one that was stored to and is as it was tells nothing.
     fn is_of_stored_array(&self) -> bool {
-        self.lock().binding.as_ref().is_some_and(|binding| binding.array.is_some())
+        self.lock().binding().is_some_and(|binding| binding.array.is_some())
     }
 
     /// The page at byte `at` as a change, whether it was written to or not.
@@ -164,7 +164,7 @@ impl Pager {
                 let range = page_range(self.block_size.start_of(block), &run.pages);
                 // Everything that can fail about loading what lies below fails here, as a value.
                 other.prefetch(&range, true)?;
-                other.is_stored_to(block.0);
+                other.lock().note_store(block.0);
                 self.span.with_bytes(range.clone(), &mut |bytes| {
                     other.span.write(range.start, bytes);
                     Ok(())
@@ -175,13 +175,6 @@ impl Pager {
             }
         }
         Ok(())
-    }
-
-    /// A store comes to a copied block that lets writers through, and no fault tells of it.
-    fn is_stored_to(&self, block: u64) {
-        if let Some(entry) = self.lock().blocks.get_mut(&block) {
-            entry.is_stored_to = true;
-        }
     }
 
     /// Where in `exposed` writes may be, ascending, neighbours of one kind joined.
@@ -210,12 +203,12 @@ impl Pager {
             let pages = pages.start.max(self.origin)..pages.end;
             let blocks = self.block_size.blocks_in(&pages);
             let mut at = blocks.start;
-            for (&block, entry) in table.blocks.range(blocks.clone()) {
+            for (block, there) in table.blocks(blocks.clone()) {
                 if self.residency == Residency::Eager && at < block {
                     push(self.bytes_of(&(at..block)), Means::Scan(WrittenTo::Zero));
                 }
                 at = block + 1;
-                self.push_block(block, entry, &mut push);
+                self.push_block(block, there, &mut push);
             }
             if self.residency == Residency::Eager && at < blocks.end {
                 push(self.bytes_of(&(at..blocks.end)), Means::Scan(WrittenTo::Zero));
@@ -224,16 +217,16 @@ impl Pager {
         list
     }
 
-    fn push_block(&self, block: u64, entry: &Entry, push: &mut impl FnMut(Range<usize>, Means)) {
+    fn push_block(&self, block: u64, there: &Block, push: &mut impl FnMut(Range<usize>, Means)) {
         let bytes = self.bytes_of(&(block..block + 1));
-        match (entry.kind, &entry.record) {
+        match (there.kind(), there.record()) {
             (Kind::Poisoned, _) => {}
             // It may have lost its protection unseen.
             (Kind::Clean, _) => push(bytes, Means::Scan(WrittenTo::Copied)),
             (Kind::Dirty, _) => push(bytes, Means::Compare),
             (Kind::Zero, _) | (Kind::Mapped, None) => push(bytes, Means::Scan(WrittenTo::Zero)),
-            (Kind::Filed, _) => push(bytes, Means::Scan(WrittenTo::Mapped)),
-            (Kind::Mapped, Some(_)) if entry.search == Search::Armed => push(bytes, Means::Scan(WrittenTo::Tracked)),
+            (Kind::MemfdCopy, _) => push(bytes, Means::Scan(WrittenTo::Mapped)),
+            (Kind::Mapped, Some(_)) if there.is_tracked() => push(bytes, Means::Scan(WrittenTo::Tracked)),
             (Kind::Mapped, Some(record)) => {
                 for segment in &record.segments {
                     let origin = match segment.origin {
@@ -254,7 +247,7 @@ impl Pager {
         origin: WrittenTo,
         changes: &mut Changes,
     ) -> Result<()> {
-        let spill_map = self.lock().binding.as_ref().and_then(|binding| binding.spill_map.clone());
+        let spill_map = self.lock().binding().and_then(|binding| binding.spill_map.clone());
         let pages_per_block = self.block_size.pages() as usize;
         // Pages that are spilled and in memory still, as after a failure, count as well.
         let has_bytes = |page: usize| {
@@ -314,9 +307,10 @@ impl Pager {
     /// What the span shows, whether `block` is stored there, and whether it was surely stored to.
     fn base_of(&self, block: u64) -> Result<(Binding, bool, bool)> {
         let table = self.lock();
-        let entry = table.blocks.get(&block);
-        let (stored, stored_to) = entry.map_or((false, false), |entry| (entry.record.is_some(), entry.is_stored_to));
-        let binding = table.binding.clone();
+        let there = table.block(block);
+        let (stored, stored_to) =
+            there.map_or((false, false), |there| (there.record().is_some(), there.is_stored_to()));
+        let binding = table.binding().cloned();
         binding
             .map(|binding| (binding, stored, stored_to))
             .ok_or_else(|| Error::new(ErrorKind::Invalid, "the array is not open any more"))

@@ -25,10 +25,11 @@
 //! protection was not lost.
 
 use super::binding::Binding;
+use super::block::Kind;
 use super::dirty::Changes;
 use super::scratch::with_buffer;
 use super::spill_map::SpillMap;
-use super::table::{Entry, Kind, Table};
+use super::table::Table;
 use super::victims::Outcome;
 use super::{Pager, Residency};
 use crate::descriptor::{Codec, Version};
@@ -48,13 +49,12 @@ impl Pager {
         // Else a handler could come to need the block that its thread holds back.
         let _held = signals::hold();
         let mut table = self.lock();
-        let charged = |entry: &&Entry| entry.charge.as_ref().is_some_and(|c| c.stamp() == stamp);
-        let Some(entry) = table.blocks.get(&block).filter(charged) else { return Outcome::Gone };
-        if table.is_pinned || table.is_dead || table.spilling.contains(&block) {
+        let Some(there) = table.block(block).filter(|there| there.is_charged_by(stamp)) else { return Outcome::Gone };
+        if table.must_stay(block) {
             return Outcome::Busy;
         }
         let bytes = self.bytes_of(&(block..block + 1));
-        let freed = match (entry.kind, table.binding.is_some()) {
+        let freed = match (there.kind(), table.binding().is_some()) {
             (Kind::Poisoned, _) => return Outcome::Busy,
             // No view lives.
             (_, false) => self.span.reset(bytes),
@@ -71,12 +71,12 @@ impl Pager {
             _ => return Outcome::Busy,
         };
         if freed.is_err() {
-            if table.binding.is_none() {
+            if table.binding().is_none() {
                 table.distrust(block);
             }
             return Outcome::Busy;
         }
-        table.blocks.remove(&block);
+        table.forget(block);
         drop(table);
         self.budget.count(false);
         Outcome::Freed
@@ -84,18 +84,17 @@ impl Pager {
 
     /// Also if nothing will be committed any more: memory is bounded as long as there is room to write to.
     fn may_spill(&self, table: &mut Table) -> bool {
-        let waits = table.refused_spills > 0;
-        table.refused_spills = table.refused_spills.saturating_sub(1);
-        self.residency == Residency::Lazy && self.policy.spill_under_views && !waits
+        let is_admitted = table.admits_spill();
+        self.residency == Residency::Lazy && self.policy.spill_under_views && is_admitted
     }
 
     fn spill_block(&self, mut table: Locked<'_, Table>, block: u64) -> Outcome {
         let bytes = self.bytes_of(&(block..block + 1));
-        let (Some(binding), Some(entry)) = (table.binding.clone(), table.blocks.get(&block)) else {
+        let (Some(binding), Some(there)) = (table.binding().cloned(), table.block(block)) else {
             return Outcome::Gone;
         };
-        let (kind, seen) = (entry.kind, entry.version());
-        let is_hole = entry.is_of_hole() && binding.spill_map.as_ref().is_none_or(|spill_map| !spill_map.has(block));
+        let (kind, seen) = (there.kind(), there.version());
+        let is_hole = there.is_of_hole() && binding.spill_map.as_ref().is_none_or(|spill_map| !spill_map.has(block));
         // Held back memory is another mapping than its neighbours.
         if kind == Kind::Zero && !self.memory.has_room_for_mappings(2) {
             return Outcome::Busy;
@@ -103,7 +102,7 @@ impl Pager {
         if self.span.write_protect(bytes.clone()).is_err() {
             return Outcome::Busy;
         }
-        table.spilling.push(block); // (1)
+        table.begin_spill(block); // (1)
         drop(table);
         let mut held = HeldBack { pager: self, binding: Some(binding), taken: None, block, kind, seen };
         let written = match self.span.take_out(bytes) {
@@ -166,7 +165,7 @@ impl Pager {
 
     /// The table, of a span that nobody lets go of blocks of just now.
     pub(super) fn alone(&self) -> Locked<'_, Table> {
-        self.wait_while(self.lock(), |table| !table.spilling.is_empty())
+        self.wait_while(self.lock(), Table::is_spilling_any)
     }
 
     pub(super) fn wait_while<'t>(
@@ -184,13 +183,13 @@ impl Pager {
     /// Nothing is let go of from here on, until [`unpin`](Pager::unpin) or the next release.
     pub(crate) fn pin(&self) {
         let mut table = self.lock();
-        table.is_pinned = true;
+        table.pin();
         drop(table);
         drop(self.alone());
     }
 
     pub(crate) fn unpin(&self) {
-        self.lock().is_pinned = false;
+        self.lock().unpin();
     }
 }
 
@@ -262,11 +261,11 @@ impl HeldBack<'_> {
         let HeldBack { pager, block, seen, .. } = *self;
         let bytes = pager.bytes_of(&(block..block + 1));
         let mut table = pager.lock();
-        table.spilling.retain(|other| *other != block);
+        table.end_spill(block);
         // Where faults are not delivered any more what is missing would be so for ever.
-        let done = written.and_then(|runs| match table.is_dead {
-            true => Err(Stays::Failed(Error::new(ErrorKind::Io, table.failure.clone().unwrap_or_default()))),
-            false => Ok(runs),
+        let done = written.and_then(|runs| match table.failure().filter(|_| table.is_dead()) {
+            Some(why) => Err(Stays::Failed(why)),
+            None => Ok(runs),
         });
         let outcome = match done {
             Ok(runs) => match self.taken.take().map_or_else(|| pager.span.evict(bytes.clone()), |taken| taken.let_go())
@@ -276,7 +275,7 @@ impl HeldBack<'_> {
                     if let (Some(spill_map), Some(runs)) = (&binding.spill_map, &runs) {
                         spill_map.lay(block, seen, runs); // (3)
                     }
-                    table.blocks.remove(&block); // (4)
+                    table.forget(block); // (4)
                     Outcome::Freed
                 }
                 // Somebody may have written to it after all.
@@ -295,7 +294,7 @@ impl HeldBack<'_> {
             Err(Stays::Failed(error)) => {
                 let why = error.context(format_args!("array {:?}: spilling", binding.name));
                 table.fail_with(&why);
-                table.refused_spills = REFUSED_AFTER_FAILURE;
+                table.refuse_spills(REFUSED_AFTER_FAILURE);
                 self.undo(&mut table, &why)
             }
         };
@@ -316,7 +315,7 @@ impl HeldBack<'_> {
         });
         match undone {
             // Who faulted meanwhile goes on.
-            Ok(()) => _ = table.answered_in_vain.remove(&self.block),
+            Ok(()) => _ = table.forget_futile(self.block),
             Err(error) => self.pager.poison(table, self.block, &error.context(why)),
         }
         Outcome::Busy

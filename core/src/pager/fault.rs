@@ -6,15 +6,16 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::binding::Binding;
+use super::block::{Block, Kind};
 use super::budget::Room;
 use super::plan::{Plan, window};
 use super::scratch::with_buffer;
-use super::table::{Entry, Kind, State, Table};
+use super::table::{State, Table};
 use super::{Pager, Residency};
 use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::BlockNo;
 use crate::memory::{Faults, Job};
-use crate::page_map::{Piece, is_hole};
+use crate::page_map::Piece;
 use crate::store::{BlockRecord, Origin};
 
 /// A run of blocks that its holder has made Loading, and what it was to show then. Dropping it is step 6, on every way
@@ -24,37 +25,37 @@ pub(super) struct Load {
     /// Its number in the table.
     number: u64,
     run: Range<u64>,
-    /// The one of them that somebody waits for.
+    /// The one of them that a thread waits for.
     block: u64,
     generation: u64,
-    /// What it shows, lent by the table; `None` while it waits for its turn.
+    /// What it shows, lent by the table; `None` while it is queued.
     binding: Option<Binding>,
 }
 
 impl Load {
     fn binding(&self) -> &Binding {
-        self.binding.as_ref().expect("a load that is not parked shows something")
+        self.binding.as_ref().expect("a load that is not queued shows something")
     }
 
-    /// Gives back what it shows until it is its turn: who lets go of the span waits for the loads that run, and not for all
-    /// that stand in a queue. Meanwhile others may take it over.
-    fn park(mut self) -> Load {
+    /// Gives back what it shows until a resolver comes to it: letting go of the span waits for the loads that run, and not
+    /// for all that stand in a queue. Meanwhile another load may steal its blocks.
+    fn enqueue(mut self) -> Load {
         let lent = self.binding.take();
         let mut table = self.pager.lock();
         table.take_back(lent);
-        table.park(self.number);
-        let is_let_go = table.binding.is_none();
+        table.enqueue(self.number);
+        let is_unbound = table.binding().is_none();
         drop(table);
-        if is_let_go {
+        if is_unbound {
             self.pager.loaded.notify_all();
         }
         self
     }
 
-    /// Its turn has come. `false` if nobody needs it any more, or somebody took it over.
-    fn resume(&mut self) -> bool {
+    /// Runs from here on. `false` if its blocks are not needed any more, or were stolen.
+    fn dequeue(&mut self) -> bool {
         let mut table = self.pager.lock();
-        if table.resume(self.number) {
+        if table.dequeue(self.number) {
             self.binding = table.lend();
         }
         self.binding.is_some()
@@ -86,9 +87,9 @@ impl Faults for Pager {
         }
         match state {
             State::Installed(_) => {
-                if table.is_dead && !table.blocks.contains_key(&block) {
+                if table.is_dead() && !table.has(block) {
                     // Emptied since faults ended: to wake alone would have it fault for ever.
-                    let why = Error::new(ErrorKind::Io, table.failure.clone().unwrap_or_default());
+                    let why = table.failure().unwrap_or_else(|| Error::new(ErrorKind::Io, ""));
                     self.poison(&mut table, block, &why);
                 }
                 drop(table);
@@ -117,9 +118,9 @@ impl Faults for Pager {
                     // Bytes have to be read, or others have to give way: not by the thread that everybody else's faults
                     // wait for.
                     room => {
-                        let mut load = load.park();
+                        let mut load = load.enqueue();
                         jobs.push(Box::new(move || {
-                            if load.resume() {
+                            if load.dequeue() {
                                 let room = room.unwrap_or_else(|| load.pager.budget.make_room(bytes));
                                 load.run_or_poison(plan, room);
                             }
@@ -142,26 +143,21 @@ impl Faults for Pager {
         let block = self.block_size.block_at(offset).0;
         match self.admit_writer(block, true) {
             Ok(true) => {}
-            Ok(false) => _ = self.answered_in_vain(&mut self.lock(), block),
+            Ok(false) => _ = self.count_futile_fault(&mut self.lock(), block),
             Err(error) => self.poison(&mut self.lock(), block, &error),
         }
     }
 
     fn fail(&self, why: &str) {
         let mut table = self.lock();
-        let blocks = self.blocks();
-        table.raise_generation();
-        table.fail_with(&Error::new(ErrorKind::Io, why));
-        table.is_dead = true;
+        table.die(&Error::new(ErrorKind::Io, why));
         if self.residency == Residency::Lazy {
-            for gap in table.gaps(blocks) {
+            for gap in table.gaps(self.blocks()) {
                 self.span.poison(self.bytes_of(&gap), why);
             }
         }
         // Protected blocks have a copy that is right: their writers go on, and the transaction cannot commit.
-        let clean: Vec<u64> =
-            table.blocks.iter().filter(|(_, entry)| entry.kind == Kind::Clean).map(|(&block, _)| block).collect();
-        for block in clean {
+        for block in table.numbers(.., |there| there.kind() == Kind::Clean) {
             // A writer that cannot be let through is ended rather than left waiting for ever.
             if self.span.unprotect(self.bytes_of(&(block..block + 1))).is_err() {
                 self.span.poison(self.bytes_of(&(block..block + 1)), why);
@@ -207,7 +203,7 @@ impl Load {
 
     /// A failure is for who comes to need the block: his own fault finds it.
     pub(super) fn run_ahead(mut self) {
-        if self.resume()
+        if self.dequeue()
             && let Ok(plan) = self.ask()
         {
             let room = self.pager.budget.make_room(self.pager.memory_for(self.binding(), &plan));
@@ -218,7 +214,7 @@ impl Load {
     /// A failure never installs zeros or old bytes. Neighbours are missing again: their own faults find out.
     fn poison(self, error: Error) {
         let mut table = self.pager.lock();
-        if table.generation == self.generation && table.state(self.block) == State::Loading {
+        if table.generation() == self.generation && table.state(self.block) == State::Loading {
             let error = error.context(format_args!("array {:?}, block {}", self.binding().name, self.block));
             self.pager.poison(&mut table, self.block, &error);
         }
@@ -239,23 +235,23 @@ impl Pager {
         let own = self.blocks();
         let around = around.start.max(own.start)..around.end.min(own.end);
         let (number, run) = table.start(block, around);
-        Some(Load { pager, number, run, block, generation: table.generation, binding: Some(binding) })
+        Some(Load { pager, number, run, block, generation: table.generation(), binding: Some(binding) })
     }
 
-    /// The same for `block` alone, when its turn comes.
-    pub(super) fn start_parked(&self, table: &mut Table, block: u64) -> Option<Load> {
-        table.binding.as_ref()?;
+    /// The same for `block` alone, queued.
+    pub(super) fn start_queued(&self, table: &mut Table, block: u64) -> Option<Load> {
+        table.binding()?;
         let pager = self.this.upgrade()?;
         let (number, run) = table.start(block, block..block + 1);
-        table.park(number);
-        Some(Load { pager, number, run, block, generation: table.generation, binding: None })
+        table.enqueue(number);
+        Some(Load { pager, number, run, block, generation: table.generation(), binding: None })
     }
 
-    /// The load of `block`, which is loading, if that waits for its turn.
-    pub(super) fn take_over(&self, table: &mut Table, block: u64) -> Option<Load> {
+    /// The load of `block`, which is loading, if that is queued.
+    pub(super) fn steal(&self, table: &mut Table, block: u64) -> Option<Load> {
         let pager = self.this.upgrade()?;
-        let (number, run) = table.take_over(block)?;
-        Some(Load { pager, number, run, block, generation: table.generation, binding: table.lend() })
+        let (number, run) = table.steal(block)?;
+        Some(Load { pager, number, run, block, generation: table.generation(), binding: table.lend() })
     }
 
     /// Steps 4 to 6 for a thread that wants errors as values.
@@ -296,7 +292,7 @@ impl Pager {
     fn map(&self, load: &Load, plan: Plan, mut room: Room) -> Result<()> {
         self.verify(load.binding(), &plan)?;
         let mut table = self.lock();
-        if table.generation != load.generation {
+        if table.generation() != load.generation {
             return Ok(());
         }
         let Err(error) = self.install(&mut table, load.binding(), &plan, &mut room) else { return Ok(()) };
@@ -348,17 +344,19 @@ impl Pager {
         }
         let whole = (laid - start) / self.block_size.bytes();
         for (block, record) in (plan.first..).zip(&plan.records[..whole]) {
-            let kind = if is_hole(record.as_ref()) { Kind::Zero } else { Kind::Mapped };
-            let mut entry = Entry { is_spilled: plan.is_spilled, ..Entry::new(kind, record.clone()) };
-            table.has_spilled |= plan.is_spilled;
-            if kind == Kind::Zero && self.residency == Residency::Lazy {
-                if binding.spill_map.is_some() {
-                    entry.charge = Some(room.charge(self, block, self.block_size.bytes(), true));
-                } else {
-                    table.has_uncharged_zeros = true;
+            let mut new = match record {
+                Some(record) if !record.is_hole() => Block::mapped(record.clone()),
+                record => {
+                    // A transaction may write to it; memory of an eager span is not charged.
+                    let is_charged = self.residency == Residency::Lazy && binding.spill_map.is_some();
+                    let charge = is_charged.then(|| room.charge(self, block, self.block_size.bytes(), true));
+                    Block::zero(record.clone(), charge)
                 }
+            };
+            if plan.is_spilled {
+                new.mark_spilled();
             }
-            table.blocks.insert(block, entry);
+            table.install(block, new);
         }
         if let Err(error) = &outcome
             && !(laid - start).is_multiple_of(self.block_size.bytes())
@@ -375,7 +373,7 @@ impl Pager {
         with_buffer(self.block_size.bytes(), |buffer| {
             self.read_shown(load.binding(), block, record.is_some(), buffer)?;
             let mut table = self.lock();
-            if table.generation == load.generation {
+            if table.generation() == load.generation {
                 self.install_copy(&mut table, block, record, is_spilled, buffer, &mut room)?;
             }
             Ok(())
@@ -393,13 +391,11 @@ impl Pager {
     ) -> Result<()> {
         let range = self.bytes_of(&(block..block + 1));
         self.span.copy(range.start, &bytes[..range.len()])?;
-        let kind = match self.residency {
-            Residency::Lazy => Kind::Clean,
-            Residency::Eager => Kind::Filed,
-        };
-        let charge = Some(room.charge(self, block, range.len(), false));
-        table.has_spilled |= is_spilled;
-        table.blocks.insert(block, Entry { is_spilled, charge, ..Entry::new(kind, record) });
+        let mut new = Block::copied(self.residency, record, room.charge(self, block, range.len(), false));
+        if is_spilled {
+            new.mark_spilled();
+        }
+        table.install(block, new);
         Ok(())
     }
 
@@ -427,34 +423,25 @@ impl Pager {
     pub(super) fn admit_writer(&self, block: u64, by_store: bool) -> Result<bool> {
         let mut table = self.lock();
         let bytes = self.bytes_of(&(block..block + 1));
-        if table.spilling.contains(&block) {
-            return Ok(true); // who spills it wakes
+        if table.is_spilling(block) {
+            return Ok(true); // the end of the spill wakes
         }
-        match table.blocks.get(&block) {
-            Some(entry) if entry.kind == Kind::Clean => self.admit(&mut table, block, by_store).map(|()| true),
-            _ => {
-                self.span.wake(bytes);
-                Ok(false)
-            }
+        if table.state(block) == State::Installed(Kind::Clean) {
+            return self.admit(&mut table, block, by_store).map(|()| true);
         }
+        self.span.wake(bytes);
+        Ok(false)
     }
 
     /// Clean → Dirty.
     pub(super) fn admit(&self, table: &mut Table, block: u64, by_store: bool) -> Result<()> {
-        let Some(entry) = table.blocks.get_mut(&block) else { return Ok(()) };
         self.span.unprotect(self.bytes_of(&(block..block + 1)))?;
-        entry.kind = Kind::Dirty;
-        entry.is_stored_to = by_store;
-        if let Some(charge) = &entry.charge {
-            charge.is_written_to();
-        }
-        table.answered_in_vain.remove(&block);
+        table.let_writer_in(block, by_store);
         Ok(())
     }
 
     pub(super) fn poison(&self, table: &mut Table, block: u64, why: &Error) {
         self.span.poison(self.bytes_of(&(block..block + 1)), &why.to_string());
-        table.fail_with(why);
-        table.blocks.insert(block, Entry::new(Kind::Poisoned, None));
+        table.poison(block, why);
     }
 }

@@ -1,7 +1,7 @@
 //! Spilling where no view lives: at a safe point everything that was written can be found, also in what is mapped.
 
+use super::block::Block;
 use super::spill_map::SpillMap;
-use super::table::{Entry, Kind};
 use super::{Pager, Residency};
 use crate::error::Result;
 use crate::geometry::{Ranges, page_range, runs};
@@ -40,8 +40,7 @@ impl Pager {
         match self.residency {
             Residency::Lazy => {
                 let mut table = self.lock();
-                let mut own: Vec<u64> =
-                    table.blocks.iter().filter(|(_, entry)| entry.charge.is_some()).map(|(&block, _)| block).collect();
+                let mut own = table.numbers(.., Block::is_charged);
                 own.extend(&written.touched);
                 own.sort_unstable();
                 own.dedup();
@@ -52,16 +51,16 @@ impl Pager {
                 // Zeros written to zero memory: nothing tells of it from here on. Where there is no room to split mappings
                 // it stays until the transaction ends: all between would go too, and no fault brings that back.
                 let mut table = self.lock();
-                let bare: Vec<u64> =
-                    written.touched.iter().copied().filter(|block| !table.blocks.contains_key(block)).collect();
+                let bare: Vec<u64> = written.touched.iter().copied().filter(|block| !table.has(*block)).collect();
                 for run in runs(&bare) {
                     if self.memory.has_room_for_mappings(2) {
                         self.span.reset(self.bytes_of(&run))?;
                         continue;
                     }
-                    table.has_spilled = true;
-                    let zeros = || Entry { is_spilled: true, ..Entry::new(Kind::Zero, None) };
-                    table.blocks.extend(run.map(|block| (block, zeros())));
+                    for block in run {
+                        table.install(block, Block::zero(None, None));
+                        table.mark_spilled(block);
+                    }
                 }
                 Ok(())
             }
@@ -79,7 +78,7 @@ impl Pager {
     /// Spills one change of what is in memory.
     fn spill_change(&self, spill_map: &SpillMap, change: &BlockChange) -> Result<()> {
         let block = change.block.0;
-        let is_hole = !spill_map.has(block) && self.lock().blocks.get(&block).is_none_or(Entry::is_of_hole);
+        let is_hole = !spill_map.has(block) && self.lock().block(block).is_none_or(Block::is_of_hole);
         let runs = self.spill_pages(spill_map, self, &change.pages, change.block, is_hole)?;
         spill_map.lay(block, change.seen, &runs);
         Ok(())
@@ -92,15 +91,13 @@ impl Pager {
         let mut table = self.lock();
         if there.runs.is_empty() {
             // It is as it was, and will have another version.
-            let is_there = table.blocks.get_mut(&block).map(|entry| entry.is_spilled = true).is_some();
-            table.has_spilled |= is_there;
+            table.mark_spilled(block);
             return Ok(());
         }
-        let Some(file) = table.binding.as_ref().map(|binding| binding.snapshot.file().clone()) else { return Ok(()) };
+        let Some(file) = table.binding().map(|binding| binding.snapshot.file().clone()) else { return Ok(()) };
         let start = self.bytes_of(&(block..block + 1)).start;
-        let Entry { kind, record, charge, .. } =
-            table.blocks.remove(&block).unwrap_or_else(|| Entry::new(Kind::Zero, None));
-        let mut map = PageMap::of_block(block, record.as_ref(), self.block_size);
+        let record = table.block(block).and_then(Block::record);
+        let mut map = PageMap::of_block(block, record, self.block_size);
         for run in &there.runs {
             let PageSource::Spilled(pages) = &run.source else { continue };
             let Some(offset) = pages.slot.extent(run.pages.start) else { continue };
@@ -115,14 +112,7 @@ impl Pager {
             }
             map.overlay(Piece { bytes, origin: Origin::Extent(offset) });
         }
-        let record = Some(map.into_record(there.seen, start));
-        let entry = match kind {
-            // All pages of a filed block are a file's, its own or this one.
-            Kind::Filed => Entry { is_spilled: true, charge, ..Entry::new(Kind::Filed, record) },
-            _ => Entry { is_spilled: true, ..Entry::new(Kind::Mapped, record) },
-        };
-        table.has_spilled = true;
-        table.blocks.insert(block, entry);
+        table.map_spilled(block, map.into_record(there.seen, start));
         Ok(())
     }
 }

@@ -20,6 +20,7 @@
 
 mod arm;
 mod binding;
+mod block;
 mod budget;
 mod dirty;
 mod evict;
@@ -49,11 +50,12 @@ use crate::page_map::PageMap;
 use crate::signals::{self, Locked};
 use crate::store::Origin;
 pub(crate) use binding::Binding;
+use block::Kind;
 pub(crate) use budget::{Budget, Room};
 pub(crate) use dirty::Written;
 use shifted::Shifted;
 pub(crate) use spill_map::{LazySpillArea, SpillMap, SpilledBlock};
-use table::{Kind, State, Table};
+use table::{State, Table};
 pub use victims::MemoryUse;
 
 /// What accesses to expect, as for `madvise`.
@@ -227,7 +229,7 @@ impl Pager {
                 self.admit_writer(block, false)?;
             }
         }
-        let Some(file) = self.lock().binding.as_ref().map(|binding| binding.snapshot.file().clone()) else {
+        let Some(file) = self.lock().binding().map(|binding| binding.snapshot.file().clone()) else {
             return Ok(());
         };
         for (extent, offset) in self.extents_in(bytes) {
@@ -240,9 +242,9 @@ impl Pager {
     fn extents_in(&self, bytes: &Range<usize>) -> Vec<(Range<usize>, u64)> {
         let wanted = bytes.start / PAGE * PAGE..page_ceil(bytes.end);
         let table = self.lock();
-        let mapped =
-            table.blocks.range(self.block_size.blocks_in(bytes)).filter(|(_, entry)| entry.kind == Kind::Mapped);
-        let map = PageMap::of_blocks(mapped.map(|(&block, entry)| (block, entry.record.as_ref())), self.block_size);
+        let blocks = table.blocks(self.block_size.blocks_in(bytes));
+        let mapped = blocks.filter(|(_, there)| there.kind() == Kind::Mapped);
+        let map = PageMap::of_blocks(mapped.map(|(block, there)| (block, there.record())), self.block_size);
         let extents =
             map.pieces().iter().filter_map(|piece| piece.within(&wanted)).filter_map(|piece| match piece.origin {
                 Origin::Extent(offset) => Some((piece.bytes, offset)),
@@ -258,11 +260,11 @@ impl Pager {
         loop {
             let load = match table.state(block) {
                 State::Installed(Kind::Poisoned) => {
-                    let why = table.failure.clone().unwrap_or_default();
-                    return Err(Error::new(table.failure_kind, format!("block {block} could not be loaded: {why}")));
+                    let why = table.failure().unwrap_or_else(|| Error::new(ErrorKind::Corrupt, ""));
+                    return Err(why.context(format_args!("block {block} could not be loaded")));
                 }
                 State::Installed(_) => return Ok(()),
-                State::Loading => self.take_over(&mut table, block),
+                State::Loading => self.steal(&mut table, block),
                 State::Missing => Some(
                     self.start(&mut table, block)
                         .ok_or_else(|| Error::new(ErrorKind::Invalid, "the array is not open any more"))?,

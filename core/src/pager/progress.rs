@@ -6,7 +6,8 @@
 //! can be loaded again is; after more than can be late messages, the block is poisoned, which is loud.
 
 use super::Pager;
-use super::table::{Kind, Table};
+use super::block::Kind;
+use super::table::{State, Table};
 use crate::error::{Error, ErrorKind};
 
 /// After so many a clean copy is given back whole, and loaded again.
@@ -15,30 +16,15 @@ const LOAD_AGAIN: u32 = 1 << 10;
 /// More than threads can have been late.
 const MOST: u32 = 1 << 16;
 
-/// Blocks whose answers are counted at once; more would be many late messages, and nothing that does not end.
-const COUNTED: usize = 1024;
-
-impl Table {
-    /// Counts an answer in vain for `block`; how many there were.
-    fn in_vain(&mut self, block: u64) -> u32 {
-        if self.answered_in_vain.len() > COUNTED {
-            self.answered_in_vain.clear();
-        }
-        let count = self.answered_in_vain.entry(block).or_default();
-        *count += 1;
-        *count
-    }
-}
-
 impl Pager {
     /// A thread waits for `block`, which is in memory. Whether that is not so any more, and it is to be loaded.
     pub(super) fn is_to_be_loaded_again(&self, table: &mut Table, block: u64) -> bool {
-        let kind = table.blocks.get(&block).map(|entry| entry.kind);
-        match self.answered_in_vain(table, block) {
-            count if count.is_multiple_of(LOAD_AGAIN) && kind == Some(Kind::Clean) => {
+        let is_clean = table.state(block) == State::Installed(Kind::Clean);
+        match self.count_futile_fault(table, block) {
+            count if count.is_multiple_of(LOAD_AGAIN) && is_clean => {
                 let is_gone = self.span.evict(self.bytes_of(&(block..block + 1))).is_ok();
                 if is_gone {
-                    table.blocks.remove(&block);
+                    table.forget(block);
                 }
                 is_gone
             }
@@ -47,11 +33,11 @@ impl Pager {
     }
 
     /// Counts a fault in `block` that is answered by waking alone.
-    pub(super) fn answered_in_vain(&self, table: &mut Table, block: u64) -> u32 {
-        let count = table.in_vain(block);
-        let is_poisoned = table.blocks.get(&block).is_some_and(|entry| entry.kind == Kind::Poisoned);
+    pub(super) fn count_futile_fault(&self, table: &mut Table, block: u64) -> u32 {
+        let count = table.count_futile(block);
+        let is_poisoned = table.state(block) == State::Installed(Kind::Poisoned);
         if count >= MOST && !is_poisoned {
-            let why = match &table.binding {
+            let why = match table.binding() {
                 Some(binding) => format!(
                     "array {:?}, block {block}: a part of it is not in memory, though it was loaded. Was memory of a view \
                      unmapped or discarded (munmap, madvise), or could it not be given back whole?",
@@ -63,7 +49,7 @@ impl Pager {
                 ),
             };
             self.poison(table, block, &Error::new(ErrorKind::Io, why));
-            table.answered_in_vain.remove(&block);
+            table.forget_futile(block);
         }
         count
     }
@@ -75,18 +61,18 @@ impl Pager {
     /// What became missing since, because memory was short, is made so when it is waited for. Who waits is woken in any case.
     pub(super) fn withdraw(&self, table: &mut Table, offset: usize) {
         let block = self.block_size.block_at(offset).0;
-        let gaps = match table.is_withdrawn {
+        let gaps = match table.is_withdrawn() {
             true => std::iter::once(block..block + 1).collect(),
             false => table.gaps(self.blocks()),
         };
         let done = gaps.into_iter().try_for_each(|gap| {
             self.span.withdraw(self.bytes_of(&gap))?;
-            table.is_withdrawn = true;
+            table.withdraw();
             Ok::<_, Error>(())
         });
         match done {
-            Ok(()) => _ = table.answered_in_vain.remove(&block),
-            Err(_) => _ = self.answered_in_vain(table, block),
+            Ok(()) => _ = table.forget_futile(block),
+            Err(_) => _ = self.count_futile_fault(table, block),
         }
         self.span.wake(self.bytes_of(&(block..block + 1)));
     }

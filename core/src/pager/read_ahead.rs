@@ -17,12 +17,12 @@ impl Pager {
         if access == Access::Random || most == 0 {
             return Vec::new();
         }
-        let end = table.binding.as_ref().map_or(0, |binding| binding.end).min(self.blocks().end);
-        let wanted = table.streams.follow(block, most as u64, access == Access::Sequential);
+        let end = table.binding().map_or(0, |binding| binding.end).min(self.blocks().end);
+        let wanted = table.streams().follow(block, most as u64, access == Access::Sequential);
         let mut jobs: Vec<Job> = Vec::new();
         for next in wanted.start..wanted.end.min(end) {
             if table.state(next) == State::Missing
-                && let Some(load) = self.start_parked(table, next)
+                && let Some(load) = self.start_queued(table, next)
             {
                 jobs.push(Box::new(move || load.run_ahead()));
             }
@@ -32,6 +32,6 @@ impl Pager {
 
     /// Somebody waits for `block`, which is loading.
     pub(super) fn load_ahead_of_loading(&self, table: &mut Table, block: u64) -> Vec<Job> {
-        if table.streams.is_ahead(block) { self.load_ahead_of(table, block) } else { Vec::new() }
+        if table.streams().is_ahead(block) { self.load_ahead_of(table, block) } else { Vec::new() }
     }
 }

@@ -4,14 +4,13 @@
 //! before anyone sees it, by (version, segments): an equal record means that the extents were referred to all along,
 //! and equal bytes. Each function here needs the span without a view; its callers own it alone.
 
-use std::collections::BTreeMap;
 use std::ops::{ControlFlow, Range};
 
 use super::binding::Binding;
 use super::budget::Room;
 use super::plan::Plan;
 use super::scratch::with_buffer;
-use super::table::{Entry, Kind, Table};
+use super::table::Table;
 use super::{Pager, Residency};
 use crate::descriptor::{ArrayId, Version};
 use crate::error::{Error, ErrorKind, Result};
@@ -41,10 +40,10 @@ impl Pager {
         let mut table = self.alone();
         table.refuse_if_failed()?; // after its last release, that is
         table.raise_generation();
-        if std::mem::take(&mut table.is_withdrawn) {
+        if table.take_withdrawn() {
             table.gaps(self.blocks()).into_iter().try_for_each(|gap| self.span.reset(self.bytes_of(&gap)))?;
         }
-        let suspects = match (table.right_for.take(), binding.array) {
+        let suspects = match (table.take_valid_for(), binding.array) {
             (Some((before, version)), Some(array)) if before == array => {
                 if version == changed {
                     Suspects::None
@@ -59,23 +58,22 @@ impl Pager {
             Suspects::These(blocks) => {
                 let mut stale = Vec::new();
                 for block in blocks {
-                    let Some(entry) = table.blocks.get(&block) else { continue };
-                    if !entry.is(binding.record(block)?.as_ref()) {
+                    let Some(there) = table.block(block) else { continue };
+                    if !there.is(binding.record(block)?.as_ref()) {
                         stale.push(block);
                     }
                 }
                 stale
             }
-            Suspects::All => stale_blocks(&table.blocks, &binding)?,
+            Suspects::All => stale_blocks(&table, &binding)?,
         };
         // What was dropped is holes, whatever a span that idled has there.
-        stale.extend(table.blocks.range(binding.visible..).map(|(&block, _)| block));
+        stale.extend(table.numbers(binding.visible.., |_| true));
         // And spilled pages are, whatever is stored.
         let spilled = binding.spill_map.as_ref().map_or(Vec::new(), |map| map.numbers());
-        stale.extend(spilled.into_iter().filter(|block| table.blocks.contains_key(block)));
-        if binding.spill_map.is_some() && std::mem::take(&mut table.has_uncharged_zeros) {
-            let uncharged = |(_, entry): &(&u64, &Entry)| entry.kind == Kind::Zero && entry.charge.is_none();
-            stale.extend(table.blocks.iter().filter(uncharged).map(|(&block, _)| block));
+        stale.extend(spilled.into_iter().filter(|block| table.has(*block)));
+        if binding.spill_map.is_some() {
+            stale.extend(table.take_uncharged_zeros());
         }
         stale.sort_unstable();
         stale.dedup();
@@ -83,12 +81,12 @@ impl Pager {
         if self.residency == Residency::Eager {
             self.install_all(&mut table, &binding, &mut room)?;
         }
-        table.binding = Some(binding);
+        table.bind(binding);
         Ok(())
     }
 
     /// Shows nothing any more. `written`, of what was `exposed` mutably, may hold bytes of no committed state, and is
-    /// given back; everything else stays, right for an array last changed at `right_for` (`None`: no such array exists).
+    /// given back; everything else stays, right for an array last changed at `valid_for` (`None`: no such array exists).
     ///
     /// # Errors
     /// Then the span's owner drops it whole, as it does if anything failed to load.
@@ -96,27 +94,24 @@ impl Pager {
         &self,
         written: &[u64],
         exposed: &Ranges,
-        right_for: Option<(ArrayId, Version)>,
+        valid_for: Option<(ArrayId, Version)>,
     ) -> Result<()> {
         let (mut table, binding) = self.take_binding();
-        table.is_pinned = false;
-        if let Some(why) = &table.failure {
-            return Err(Error::new(ErrorKind::Io, why.clone()));
+        table.unpin();
+        if let Some(why) = table.failure() {
+            return Err(why);
         }
         self.forget(&mut table, written)?;
-        // What it spilled is of no state, or somewhere else in the new one.
-        if std::mem::take(&mut table.has_spilled) {
-            let spilled: Vec<u64> =
-                table.blocks.iter().filter(|(_, entry)| entry.is_spilled).map(|(&block, _)| block).collect();
-            self.forget(&mut table, &spilled)?;
-        }
+        // Spilled pages are of no state, or somewhere else in the new one.
+        let spilled = table.take_spilled();
+        self.forget(&mut table, &spilled)?;
         // What a transaction dropped it showed as holes, which says nothing about any state.
         let cut = binding.as_ref().is_some_and(|b| b.visible != u64::MAX);
         if let Some(binding) = binding.as_ref().filter(|_| cut) {
-            let beyond: Vec<u64> = table.blocks.range(binding.visible..).map(|(&block, _)| block).collect();
+            let beyond = table.numbers(binding.visible.., |_| true);
             self.forget(&mut table, &beyond)?;
         }
-        table.right_for = right_for.filter(|_| !cut);
+        table.set_valid_for(valid_for.filter(|_| !cut));
         self.arm(&mut table, exposed, binding.as_ref().map_or(0, |b| b.end));
         drop(table);
         drop(binding); // the snapshot, last of all and outside the lock
@@ -135,27 +130,22 @@ impl Pager {
     /// lets go of spans after it.
     fn take_binding(&self) -> (Locked<'_, Table>, Option<Binding>) {
         let mut table = self.alone();
-        table.raise_generation();
-        let binding = table.binding.take();
-        // Those that begin now find nothing to load, and those in a queue have nothing to give back.
-        (self.wait_while(table, |table| table.lent > 0), binding)
+        let binding = table.unbind();
+        // Loads that begin now find nothing to load, and queued ones have nothing to give back.
+        (self.wait_while(table, Table::has_lent), binding)
     }
 
     /// The same after an abort: finds by itself what was written.
-    pub(crate) fn release_aborted(&self, exposed: &Ranges, right_for: Option<(ArrayId, Version)>) -> Result<()> {
+    pub(crate) fn release_aborted(&self, exposed: &Ranges, valid_for: Option<(ArrayId, Version)>) -> Result<()> {
         let written = self.maybe_written(exposed)?;
-        self.release(&written, exposed, right_for)
+        self.release(&written, exposed, valid_for)
     }
 
     /// The array ends at `blocks` blocks now; `visible` is the least number that it had since the snapshot. Blocks
     /// past the end are gone, whatever was written to them.
     pub(crate) fn cut(&self, blocks: u64, visible: u64) -> Result<()> {
         let mut table = self.alone();
-        table.raise_generation();
-        if let Some(binding) = &mut table.binding {
-            binding.end = blocks;
-            binding.visible = binding.visible.min(visible);
-        }
+        table.cut(blocks, visible);
         let cut = self.forget_beyond(&mut table, blocks);
         if let Err(error) = &cut {
             // Some blocks may be gone, so what is left is no state of the array.
@@ -166,7 +156,7 @@ impl Pager {
     }
 
     fn forget_beyond(&self, table: &mut Table, blocks: u64) -> Result<()> {
-        let beyond: Vec<u64> = table.blocks.range(blocks..).map(|(&block, _)| block).collect();
+        let beyond = table.numbers(blocks.., |_| true);
         self.forget(table, &beyond)?;
         if self.residency == Residency::Eager {
             // Zero memory has no entry there, and may have been written to.
@@ -181,18 +171,16 @@ impl Pager {
 
     /// The array has `blocks` blocks now, and what is behind them is zero.
     pub(crate) fn end_at(&self, blocks: u64) {
-        if let Some(binding) = &mut self.lock().binding {
-            binding.end = blocks;
-        }
+        self.lock().end_at(blocks);
     }
 
     /// Whether `block` surely is all zero, as far as storage and this span know.
     pub(crate) fn is_untouched_hole(&self, block: u64) -> Result<bool> {
         let table = self.lock();
-        if self.residency == Residency::Eager || table.blocks.contains_key(&block) {
+        if self.residency == Residency::Eager || table.has(block) {
             return Ok(false);
         }
-        let Some(binding) = table.binding.clone() else { return Ok(false) };
+        let Some(binding) = table.binding().cloned() else { return Ok(false) };
         drop(table);
         let is_spilled = binding.spill_map.as_ref().is_some_and(|map| map.has(block));
         Ok(!is_spilled && is_hole(binding.record(block)?.as_ref()))
@@ -210,16 +198,16 @@ impl Pager {
         }
         for run in runs {
             let emptied = self.span.reset(self.bytes_of(&run));
-            let gone: Vec<u64> = table.blocks.range(run).map(|(&block, _)| block).collect();
+            let gone = table.numbers(run, |_| true);
             if let Err(error) = emptied {
                 // Some of it may be there and some not: whoever looks at it must not wait for what never comes.
-                let is_seen = table.binding.is_some();
+                let is_seen = table.binding().is_some();
                 for block in gone {
                     if is_seen { self.poison(table, block, &error) } else { table.distrust(block) }
                 }
                 return Err(error);
             }
-            gone.iter().for_each(|block| drop(table.blocks.remove(block)));
+            gone.iter().for_each(|block| table.forget(*block));
         }
         Ok(())
     }
@@ -264,7 +252,7 @@ impl Pager {
         let mut plans: Vec<Plan> = Vec::new();
         if let Some((array, stored)) = binding.stored(&shown) {
             binding.snapshot.blocks(array, stored, &mut |BlockNo(block), record| {
-                if table.blocks.contains_key(&block) || spilled.binary_search(&block).is_ok() {
+                if table.has(block) || spilled.binary_search(&block).is_ok() {
                     return ControlFlow::Continue(());
                 }
                 match plans.last_mut() {
@@ -326,16 +314,16 @@ impl Pager {
 }
 
 /// The installed blocks that are not what `binding` shows: walks both side by side.
-fn stale_blocks(blocks: &BTreeMap<u64, Entry>, binding: &Binding) -> Result<Vec<u64>> {
-    let (Some((&first, _)), Some((&last, _))) = (blocks.first_key_value(), blocks.last_key_value()) else {
-        return Ok(Vec::new());
-    };
+fn stale_blocks(table: &Table, binding: &Binding) -> Result<Vec<u64>> {
+    let mut installed = table.blocks(..);
+    let (Some((first, _)), last) = (installed.next(), installed.next_back()) else { return Ok(Vec::new()) };
+    let last = last.map_or(first, |(last, _)| last);
     let mut stale = Vec::new();
-    let mut installed = blocks.iter().peekable();
+    let mut installed = table.blocks(..).peekable();
     let mut compare_up_to = |block: u64, record: Option<&BlockRecord>| {
-        while let Some((&at, entry)) = installed.next_if(|(at, _)| **at <= block) {
+        while let Some((at, there)) = installed.next_if(|(at, _)| *at <= block) {
             let record = record.filter(|_| at == block);
-            if !entry.is(record) {
+            if !there.is(record) {
                 stale.push(at);
             }
         }

@@ -6,7 +6,8 @@
 
 use std::sync::Arc;
 
-use super::table::{Kind, Search, Table};
+use super::block::Kind;
+use super::table::Table;
 use super::{Pager, Residency};
 use crate::descriptor::ArrayId;
 use crate::error::Result;
@@ -51,11 +52,11 @@ impl Pager {
 
     /// Whether the block now shows `record`. If not, it holds anything.
     fn settle_block(&self, table: &mut Table, block: u64, record: BlockRecord, file: &Arc<dyn DataFile>) -> bool {
-        let Some(entry) = table.blocks.get_mut(&block) else { return false };
-        if !matches!(entry.kind, Kind::Zero | Kind::Mapped) || !record.is_mappable() {
+        let Some(there) = table.block(block) else { return false };
+        if !matches!(there.kind(), Kind::Zero | Kind::Mapped) || !record.is_mappable() {
             return false;
         }
-        let before = PageMap::of_block(block, entry.record.as_ref(), self.block_size);
+        let before = PageMap::of_block(block, there.record(), self.block_size);
         let moved = before.diff(&PageMap::of_block(block, Some(&record), self.block_size));
         let moved = moved.pieces();
         let has_holes = moved.iter().any(|piece| piece.origin == Origin::Hole);
@@ -67,14 +68,11 @@ impl Pager {
             if self.span.remap(bytes.clone(), file, offset).is_err() {
                 return false;
             }
-            // All of an armed block is.
-            if entry.search == Search::Armed && !self.span.track_writes(bytes.clone()).is_ok_and(|armed| armed) {
+            // All of a tracked block is.
+            if there.is_tracked() && !self.span.track_writes(bytes.clone()).is_ok_and(|armed| armed) {
                 return false;
             }
         }
-        entry.kind = Kind::Mapped;
-        entry.charge = None; // the kernel reclaims it from here on
-        entry.record = Some(record);
-        true
+        table.remap_committed(block, record)
     }
 }

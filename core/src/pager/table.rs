@@ -1,140 +1,78 @@
-//! The block table of one span: which blocks are missing, loading or installed, and how.
+//! The block table of one span: which blocks are missing, loading or installed, and what the span shows. Its fields
+//! change here only, each change under the one lock of the table, which no thread holds while it touches the span's memory.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
+use std::ops::{Range, RangeBounds};
 
 use super::binding::Binding;
-use super::budget::Charge;
+use super::block::{Block, Kind};
 use super::streams::Streams;
 use crate::descriptor::{ArrayId, Version};
 use crate::error::{Error, ErrorKind, Result};
 use crate::memory::Residency;
 use crate::store::BlockRecord;
 
-/// How an installed block came into memory, hence how a write to it is noticed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// Zero memory over a hole. Written pages are present and not the zero page.
-    Zero,
-    /// Extents mapped privately: written pages are not file-backed. Zero memory over hole pages.
-    Mapped,
-    /// Copied into a file of the span's own, in an eager span. Written pages are not file-backed.
-    Filed,
-    /// Copied and write-protected: unwritten, but for pages that are protected no more.
-    Clean,
-    /// Copied, and writes go through. What really changed is found by comparing.
-    Dirty,
-    /// Could not be loaded: any access ends the process, and the transaction does not commit.
-    Poisoned,
-}
+/// Blocks whose futile faults are counted at once; more would be many late messages, and nothing that does not end.
+const COUNTED: usize = 1024;
 
-/// An installed block.
-#[derive(Debug)]
-pub(crate) struct Entry {
-    pub(crate) kind: Kind,
-    /// What storage said when it was installed; `None` for a hole that nothing was ever stored to.
-    pub(crate) record: Option<BlockRecord>,
-    /// How writes to it are searched for.
-    pub(crate) search: Search,
-    /// Bytes that its transaction spilled lie over those of the record.
-    pub(crate) is_spilled: bool,
-    /// Copied, and a fault told of a store to it: without one it may only have been made writable.
-    pub(crate) is_stored_to: bool,
-    /// What it counts in the budget; `None` for what the kernel reclaims by itself.
-    pub(crate) charge: Option<Charge>,
-}
-
-/// How writes to a mapped block are searched for; of other kinds it says nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Search {
-    /// Page by page; so many transactions have had all of it to write to, and left it as it was.
-    Plain(u32),
-    /// [Armed](crate::memory::Span::track_writes): at a cost by what was written.
-    Armed,
-}
-
-impl Entry {
-    pub(crate) fn new(kind: Kind, record: Option<BlockRecord>) -> Entry {
-        Entry { kind, record, search: Search::Plain(0), is_spilled: false, is_stored_to: false, charge: None }
-    }
-
-    /// Version of the block's content.
-    pub(crate) fn version(&self) -> Version {
-        self.record.as_ref().map_or(Version(0), |r| r.version)
-    }
-
-    /// Whether storage has a hole there.
-    pub(crate) fn is_of_hole(&self) -> bool {
-        self.record.as_ref().is_none_or(BlockRecord::is_hole)
-    }
-
-    /// Whether the memory still is what `record` says.
-    pub(crate) fn is(&self, record: Option<&BlockRecord>) -> bool {
-        self.kind != Kind::Poisoned && !self.is_spilled && self.record.as_ref() == record
-    }
-}
-
-/// Blocks that are being loaded, and the number of the load. Another that takes over has another number.
+/// Blocks that are being loaded, and the number of the load. A load that steals them has another number.
 struct Run {
     load: u64,
     blocks: Range<u64>,
-    /// The load waits for its turn: whoever needs one of the blocks may do it himself.
-    waits: bool,
+    /// The load is queued: a thread that needs one of the blocks may steal it.
+    is_queued: bool,
 }
 
 /// What a fault finds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum State {
-    /// Nothing there and nobody at it.
+pub(super) enum State {
+    /// Not in memory, and not being loaded.
     Missing,
-    /// Somebody is at it, and wakes everyone who waits.
+    /// Being loaded, or being spilled. All waiting threads are woken when that ends.
     Loading,
     /// In memory.
     Installed(Kind),
 }
 
-/// All of it changes under one lock, which no thread holds while it touches the span's memory.
-pub(crate) struct Table {
+pub(super) struct Table {
     residency: Residency,
     /// Raised whenever what the span shows changes. A load that began under an older one is dropped.
-    pub(crate) generation: u64,
-    pub(crate) binding: Option<Binding>,
-    /// How many loads have it as well.
-    pub(crate) lent: usize,
+    generation: u64,
+    binding: Option<Binding>,
+    /// How many loads have a binding as well.
+    lent: usize,
     /// Installed blocks. Of an eager span, those that are not zero memory.
-    pub(crate) blocks: BTreeMap<u64, Entry>,
+    blocks: BTreeMap<u64, Block>,
     /// Runs being loaded, apart from each other and from `blocks`.
     loading: Vec<Run>,
     /// Loads there were so far.
     loads: u64,
-    /// For which `changed` of its array the clean entries are right, after a binding ended.
-    pub(crate) right_for: Option<(ArrayId, Version)>,
+    /// For which `changed` of its array the clean blocks are right, after a binding ended.
+    valid_for: Option<(ArrayId, Version)>,
     /// The first failure; it sticks until the span is dropped.
-    pub(crate) failure: Option<String>,
-    /// What kind it is of: as a commit says it.
-    pub(crate) failure_kind: ErrorKind,
-    /// Blocks that are being spilled: what is stored to them waits.
-    pub(crate) spilling: Vec<u64>,
-    /// So many blocks are not to be spilled, as the last one could not be.
-    pub(crate) refused_spills: u32,
-    /// Nothing is let go of.
-    pub(crate) is_pinned: bool,
-    /// Who reads what has to be produced.
-    pub(super) streams: Streams,
-    /// Entries that [are spilled](Entry::is_spilled) may be there.
-    pub(crate) has_spilled: bool,
+    failure: Option<(ErrorKind, String)>,
+    /// Installed blocks that are being spilled: stores to them wait.
+    spilling: Vec<u64>,
+    /// So many blocks are not to be spilled, as spilling the last one failed.
+    refused_spills: u32,
+    /// Nothing is evicted.
+    is_pinned: bool,
+    /// Readers of blocks that have to be produced.
+    streams: Streams,
+    /// Blocks with spilled pages may be there.
+    has_spilled: bool,
     /// Zero memory that only readers had, so that it counts nothing in the budget, may be there.
-    pub(crate) has_uncharged_zeros: bool,
-    /// How many faults of a block that is there were answered since it came to be: see `progress`.
-    pub(super) answered_in_vain: BTreeMap<u64, u32>,
+    has_uncharged_zeros: bool,
+    /// How many faults of an installed block were answered since it came to be: see `progress`.
+    futile_faults: BTreeMap<u64, u32>,
     /// What is missing is inaccessible, as the span shows nothing and was touched all the same.
-    pub(super) is_withdrawn: bool,
+    is_withdrawn: bool,
     /// Faults are not delivered any more: what is missing was poisoned.
-    pub(crate) is_dead: bool,
+    is_dead: bool,
 }
 
 impl Table {
-    pub(crate) fn new(residency: Residency) -> Table {
+    pub(super) fn new(residency: Residency) -> Table {
         Table {
             residency,
             generation: 0,
@@ -143,25 +81,27 @@ impl Table {
             blocks: BTreeMap::new(),
             loading: Vec::new(),
             loads: 0,
-            right_for: None,
+            valid_for: None,
             failure: None,
-            failure_kind: ErrorKind::Corrupt,
             spilling: Vec::new(),
             refused_spills: 0,
             is_pinned: false,
+            streams: Streams::default(),
             has_spilled: false,
             has_uncharged_zeros: false,
-            streams: Streams::default(),
-            answered_in_vain: BTreeMap::new(),
+            futile_faults: BTreeMap::new(),
             is_withdrawn: false,
             is_dead: false,
         }
     }
+}
 
-    pub(crate) fn state(&self, block: u64) -> State {
+/// What there is.
+impl Table {
+    pub(super) fn state(&self, block: u64) -> State {
         match self.blocks.get(&block) {
-            Some(_) if self.spilling.contains(&block) => State::Loading,
-            Some(entry) => State::Installed(entry.kind),
+            Some(_) if self.is_spilling(block) => State::Loading,
+            Some(there) => State::Installed(there.kind()),
             None if self.is_dead => State::Installed(Kind::Poisoned),
             None if self.residency == Residency::Eager => State::Installed(Kind::Zero),
             None if self.loading.iter().any(|run| run.blocks.contains(&block)) => State::Loading,
@@ -169,107 +109,32 @@ impl Table {
         }
     }
 
-    /// What the span shows, for a load that runs. It goes [back](Table::take_back).
-    pub(crate) fn lend(&mut self) -> Option<Binding> {
-        let binding = self.binding.clone();
-        self.lent += usize::from(binding.is_some());
-        binding
+    /// The block, if it is installed; in an eager span, if it is more than zero memory.
+    pub(super) fn block(&self, block: u64) -> Option<&Block> {
+        self.blocks.get(&block)
     }
 
-    pub(crate) fn take_back(&mut self, lent: Option<Binding>) {
-        // Never the last of its kind: who unbinds the span keeps its own until all are back.
-        self.lent -= usize::from(lent.is_some());
+    pub(super) fn has(&self, block: u64) -> bool {
+        self.blocks.contains_key(&block)
     }
 
-    /// Missing → Loading for `block` and its missing neighbours on both sides, as far as `around` reaches. Returns the
-    /// number of the load, and what it is to load.
-    pub(crate) fn start(&mut self, block: u64, around: Range<u64>) -> (u64, Range<u64>) {
-        debug_assert_eq!(self.state(block), State::Missing);
-        let end = self.binding.as_ref().map_or(block + 1, |b| b.end.max(block + 1)).min(around.end);
-        let end = self.blocks.range(block..end).next().map_or(end, |(&next, _)| next);
-        let start = self.blocks.range(around.start..block).next_back().map_or(around.start, |(&last, _)| last + 1);
-        let blocks = self.loading.iter().map(|other| &other.blocks).fold(start..end, |run, other| {
-            if other.start > block { run.start..run.end.min(other.start) } else { run.start.max(other.end)..run.end }
-        });
-        self.loads += 1;
-        self.loading.push(Run { load: self.loads, blocks: blocks.clone(), waits: false });
-        self.answered_in_vain.retain(|answered, _| !blocks.contains(answered));
-        (self.loads, blocks)
+    /// Installed blocks of `range`, ascending.
+    pub(super) fn blocks(&self, range: impl RangeBounds<u64>) -> impl DoubleEndedIterator<Item = (u64, &Block)> {
+        self.blocks.range(range).map(|(&block, there)| (block, there))
     }
 
-    fn run_of(&mut self, load: u64) -> Option<&mut Run> {
-        self.loading.iter_mut().find(|run| run.load == load)
-    }
-
-    /// The load waits for its turn from here on.
-    pub(crate) fn park(&mut self, load: u64) {
-        if let Some(run) = self.run_of(load) {
-            run.waits = true;
-        }
-    }
-
-    /// The load waits no more. `false` if there is nothing for it to do: nobody needs it, or somebody took it over.
-    pub(crate) fn resume(&mut self, load: u64) -> bool {
-        self.run_of(load).map(|run| run.waits = false).is_some()
-    }
-
-    /// Another load in place of the one of `block`, if that waits for its turn. What that one was told by storage may not
-    /// be so any more by the time it resumes: the block may have been spilled, and be loading again.
-    pub(crate) fn take_over(&mut self, block: u64) -> Option<(u64, Range<u64>)> {
-        let run = self.loading.iter_mut().find(|run| run.waits && run.blocks.contains(&block))?;
-        self.loads += 1;
-        (run.load, run.waits) = (self.loads, false);
-        Some((run.load, run.blocks.clone()))
-    }
-
-    /// Loading → Missing, for what was not installed meanwhile.
-    pub(crate) fn finish(&mut self, load: u64) {
-        self.loading.retain(|run| run.load != load);
-    }
-
-    /// Loading → Missing for all of the load's blocks but `kept`.
-    pub(crate) fn narrow(&mut self, load: u64, kept: &Range<u64>) {
-        if let Some(run) = self.run_of(load) {
-            run.blocks = kept.clone();
-        }
-    }
-
-    /// What is in memory of the block may be anything; nobody sees it before it was compared with storage.
-    pub(super) fn distrust(&mut self, block: u64) {
-        self.right_for = None;
-        self.blocks.insert(block, Entry::new(Kind::Poisoned, None));
-    }
-
-    /// Takes the ground from under every load in flight.
-    pub(crate) fn raise_generation(&mut self) {
-        self.generation += 1;
-        self.answered_in_vain.clear();
-        self.loading.clear();
-    }
-
-    /// Refuses what would store the span's bytes.
-    pub(crate) fn refuse_if_failed(&self) -> Result<()> {
-        match &self.failure {
-            Some(why) => Err(Error::new(self.failure_kind, format!("nothing is stored after a failure: {why}"))),
-            None => Ok(()),
-        }
-    }
-
-    /// The transaction cannot be committed any more, but what it shows is right.
-    pub(crate) fn fail_with(&mut self, why: &Error) {
-        if self.failure.is_none() {
-            self.failure = Some(why.to_string());
-            self.failure_kind = why.kind();
-        }
+    /// The numbers of installed blocks of `range` that `is_wanted`.
+    pub(super) fn numbers(&self, range: impl RangeBounds<u64>, is_wanted: impl Fn(&Block) -> bool) -> Vec<u64> {
+        self.blocks(range).filter(|(_, there)| is_wanted(there)).map(|(block, _)| block).collect()
     }
 
     /// The version of `block` in the snapshot.
-    pub(crate) fn version_of(&self, block: u64) -> Version {
-        self.blocks.get(&block).map_or(Version(0), Entry::version)
+    pub(super) fn version_of(&self, block: u64) -> Version {
+        self.blocks.get(&block).map_or(Version(0), Block::version)
     }
 
     /// Runs of `range` that nothing is installed in.
-    pub(crate) fn gaps(&self, range: Range<u64>) -> Vec<Range<u64>> {
+    pub(super) fn gaps(&self, range: Range<u64>) -> Vec<Range<u64>> {
         let mut gaps = Vec::new();
         let mut at = range.start;
         for &block in self.blocks.range(range.clone()).map(|(block, _)| block) {
@@ -285,18 +150,347 @@ impl Table {
     }
 }
 
+/// Blocks: each transition under its name; see [`Block`] for those that refuse.
+impl Table {
+    /// Missing → Installed.
+    pub(super) fn install(&mut self, block: u64, new: Block) {
+        debug_assert!(!self.has(block), "block {block} is installed already");
+        self.has_spilled |= new.has_spilled();
+        let is_lazy = self.residency == Residency::Lazy;
+        self.has_uncharged_zeros |= is_lazy && new.kind() == Kind::Zero && !new.is_charged();
+        self.blocks.insert(block, new);
+    }
+
+    /// Installed → Missing.
+    pub(super) fn forget(&mut self, block: u64) {
+        debug_assert!(!self.is_spilling(block), "block {block} is being spilled");
+        self.blocks.remove(&block);
+    }
+
+    /// Any state → Poisoned: the transaction cannot be committed any more.
+    pub(super) fn poison(&mut self, block: u64, why: &Error) {
+        self.fail_with(why);
+        self.blocks.insert(block, Block::poisoned());
+    }
+
+    /// Installed → Poisoned, in a span that shows nothing: the memory may hold anything. The next binding compares every
+    /// block with storage, so no view sees it.
+    pub(super) fn distrust(&mut self, block: u64) {
+        self.valid_for = None;
+        self.blocks.insert(block, Block::poisoned());
+    }
+
+    /// Clean → Dirty.
+    pub(super) fn let_writer_in(&mut self, block: u64, by_store: bool) -> bool {
+        self.forget_futile(block);
+        self.blocks.get_mut(&block).is_some_and(|there| there.let_writer_in(by_store))
+    }
+
+    /// See [`Block::note_store`].
+    pub(super) fn note_store(&mut self, block: u64) -> bool {
+        self.blocks.get_mut(&block).is_some_and(Block::note_store)
+    }
+
+    /// See [`Block::remap_committed`].
+    pub(super) fn remap_committed(&mut self, block: u64, record: BlockRecord) -> bool {
+        self.blocks.get_mut(&block).is_some_and(|there| there.remap_committed(record))
+    }
+
+    /// See [`Block::map_spilled`]. Zero memory of an eager span becomes a block.
+    pub(super) fn map_spilled(&mut self, block: u64, record: BlockRecord) -> bool {
+        let there = self.blocks.entry(block).or_insert_with(|| Block::zero(None, None));
+        let made = there.map_spilled(record);
+        self.has_spilled |= made;
+        made
+    }
+
+    /// See [`Block::mark_spilled`]. Zero memory of an eager span stays that.
+    pub(super) fn mark_spilled(&mut self, block: u64) -> bool {
+        let made = self.blocks.get_mut(&block).is_some_and(Block::mark_spilled);
+        self.has_spilled |= made;
+        made
+    }
+
+    /// See [`Block::count_exposure`].
+    pub(super) fn count_exposures(&mut self, blocks: Range<u64>) -> Vec<(u64, u32)> {
+        let counted = |(&block, there): (&u64, &mut Block)| there.count_exposure().map(|count| (block, count));
+        self.blocks.range_mut(blocks).filter_map(counted).collect()
+    }
+
+    /// See [`Block::track_async`].
+    pub(super) fn track_async(&mut self, blocks: Range<u64>) {
+        for there in self.blocks.range_mut(blocks).map(|(_, there)| there) {
+            there.track_async();
+        }
+    }
+
+    /// The blocks with spilled pages, as the span is about to forget them.
+    pub(super) fn take_spilled(&mut self) -> Vec<u64> {
+        if std::mem::take(&mut self.has_spilled) { self.numbers(.., Block::has_spilled) } else { Vec::new() }
+    }
+
+    /// The zero memory that counts nothing in the budget, as the span is about to forget it.
+    pub(super) fn take_uncharged_zeros(&mut self) -> Vec<u64> {
+        let is_uncharged = |there: &Block| there.kind() == Kind::Zero && !there.is_charged();
+        if std::mem::take(&mut self.has_uncharged_zeros) { self.numbers(.., is_uncharged) } else { Vec::new() }
+    }
+}
+
+/// Spilling, and what it must not meet.
+impl Table {
+    /// Installed → Loading, until [`end_spill`](Table::end_spill).
+    pub(super) fn begin_spill(&mut self, block: u64) {
+        debug_assert!(self.has(block) && !self.is_spilling(block) && !self.is_pinned, "block {block}");
+        self.spilling.push(block);
+    }
+
+    /// Loading → Installed, as it was before.
+    pub(super) fn end_spill(&mut self, block: u64) {
+        self.spilling.retain(|other| *other != block);
+    }
+
+    pub(super) fn is_spilling(&self, block: u64) -> bool {
+        self.spilling.contains(&block)
+    }
+
+    pub(super) fn is_spilling_any(&self) -> bool {
+        !self.spilling.is_empty()
+    }
+
+    /// The next `blocks` blocks are not to be spilled.
+    pub(super) fn refuse_spills(&mut self, blocks: u32) {
+        self.refused_spills = blocks;
+    }
+
+    /// Whether a block may be spilled, or is one of those [refused](Table::refuse_spills).
+    pub(super) fn admits_spill(&mut self) -> bool {
+        let refused = self.refused_spills > 0;
+        self.refused_spills = self.refused_spills.saturating_sub(1);
+        !refused
+    }
+
+    /// Nothing is evicted until [`unpin`](Table::unpin).
+    pub(super) fn pin(&mut self) {
+        self.is_pinned = true;
+    }
+
+    pub(super) fn unpin(&mut self) {
+        self.is_pinned = false;
+    }
+
+    /// Whether `block` must stay in memory for now.
+    pub(super) fn must_stay(&self, block: u64) -> bool {
+        self.is_pinned || self.is_dead || self.is_spilling(block)
+    }
+}
+
+/// What the span shows.
+impl Table {
+    pub(super) fn binding(&self) -> Option<&Binding> {
+        self.binding.as_ref()
+    }
+
+    /// Shows `binding` from here on.
+    pub(super) fn bind(&mut self, binding: Binding) {
+        debug_assert!(self.binding.is_none());
+        self.binding = Some(binding);
+    }
+
+    /// Shows nothing from here on, and drops the loads in flight.
+    pub(super) fn unbind(&mut self) -> Option<Binding> {
+        self.raise_generation();
+        self.binding.take()
+    }
+
+    /// The array has `blocks` blocks now.
+    pub(super) fn end_at(&mut self, blocks: u64) {
+        if let Some(binding) = &mut self.binding {
+            binding.end = blocks;
+        }
+    }
+
+    /// The array has `blocks` blocks now, and those from `visible` on are holes whatever the snapshot has. Drops the loads
+    /// in flight.
+    pub(super) fn cut(&mut self, blocks: u64, visible: u64) {
+        self.raise_generation();
+        if let Some(binding) = &mut self.binding {
+            binding.end = blocks;
+            binding.visible = binding.visible.min(visible);
+        }
+    }
+
+    /// The binding, for a load that runs. The load [gives it back](Table::take_back).
+    pub(super) fn lend(&mut self) -> Option<Binding> {
+        let binding = self.binding.clone();
+        self.lent += usize::from(binding.is_some());
+        binding
+    }
+
+    pub(super) fn take_back(&mut self, lent: Option<Binding>) {
+        // Never the last of its kind: unbinding the span keeps the table's own until all are back.
+        self.lent -= usize::from(lent.is_some());
+    }
+
+    pub(super) fn has_lent(&self) -> bool {
+        self.lent > 0
+    }
+
+    pub(super) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Drops the loads in flight: what the span shows changes.
+    pub(super) fn raise_generation(&mut self) {
+        self.generation += 1;
+        self.futile_faults.clear();
+        self.loading.clear();
+    }
+
+    /// Its clean blocks are those of an array last changed then.
+    pub(super) fn set_valid_for(&mut self, valid_for: Option<(ArrayId, Version)>) {
+        self.valid_for = valid_for;
+    }
+
+    pub(super) fn take_valid_for(&mut self) -> Option<(ArrayId, Version)> {
+        self.valid_for.take()
+    }
+
+    pub(super) fn is_withdrawn(&self) -> bool {
+        self.is_withdrawn
+    }
+
+    /// What is missing is inaccessible from here on.
+    pub(super) fn withdraw(&mut self) {
+        self.is_withdrawn = true;
+    }
+
+    /// What is missing may be loaded again.
+    pub(super) fn take_withdrawn(&mut self) -> bool {
+        std::mem::take(&mut self.is_withdrawn)
+    }
+}
+
+/// Loads.
+impl Table {
+    /// Missing → Loading for `block` and its missing neighbours on both sides, as far as `around` reaches. Returns the
+    /// number of the load, and what it is to load.
+    pub(super) fn start(&mut self, block: u64, around: Range<u64>) -> (u64, Range<u64>) {
+        debug_assert_eq!(self.state(block), State::Missing);
+        let end = self.binding.as_ref().map_or(block + 1, |b| b.end.max(block + 1)).min(around.end);
+        let end = self.blocks.range(block..end).next().map_or(end, |(&next, _)| next);
+        let start = self.blocks.range(around.start..block).next_back().map_or(around.start, |(&last, _)| last + 1);
+        let blocks = self.loading.iter().map(|other| &other.blocks).fold(start..end, |run, other| {
+            if other.start > block { run.start..run.end.min(other.start) } else { run.start.max(other.end)..run.end }
+        });
+        self.loads += 1;
+        self.loading.push(Run { load: self.loads, blocks: blocks.clone(), is_queued: false });
+        self.futile_faults.retain(|answered, _| !blocks.contains(answered));
+        (self.loads, blocks)
+    }
+
+    fn run_of(&mut self, load: u64) -> Option<&mut Run> {
+        self.loading.iter_mut().find(|run| run.load == load)
+    }
+
+    /// The load waits in a queue from here on.
+    pub(super) fn enqueue(&mut self, load: u64) {
+        if let Some(run) = self.run_of(load) {
+            run.is_queued = true;
+        }
+    }
+
+    /// The load runs from here on. `false` if there is nothing for it to do: its blocks are not needed, or were stolen.
+    pub(super) fn dequeue(&mut self, load: u64) -> bool {
+        self.run_of(load).map(|run| run.is_queued = false).is_some()
+    }
+
+    /// Another load in place of the one of `block`, if that is queued. What storage told the queued one may not be so any
+    /// more by the time it is dequeued: the block may have been spilled, and be loading again.
+    pub(super) fn steal(&mut self, block: u64) -> Option<(u64, Range<u64>)> {
+        let run = self.loading.iter_mut().find(|run| run.is_queued && run.blocks.contains(&block))?;
+        self.loads += 1;
+        (run.load, run.is_queued) = (self.loads, false);
+        Some((run.load, run.blocks.clone()))
+    }
+
+    /// Loading → Missing, for what was not installed meanwhile.
+    pub(super) fn finish(&mut self, load: u64) {
+        self.loading.retain(|run| run.load != load);
+    }
+
+    /// Loading → Missing for all of the load's blocks but `kept`.
+    pub(super) fn narrow(&mut self, load: u64, kept: &Range<u64>) {
+        if let Some(run) = self.run_of(load) {
+            run.blocks = kept.clone();
+        }
+    }
+
+    pub(super) fn streams(&mut self) -> &mut Streams {
+        &mut self.streams
+    }
+
+    /// Counts a fault in `block`, which is in memory, and returns how many there were.
+    pub(super) fn count_futile(&mut self, block: u64) -> u32 {
+        if self.futile_faults.len() > COUNTED {
+            self.futile_faults.clear();
+        }
+        let count = self.futile_faults.entry(block).or_default();
+        *count += 1;
+        *count
+    }
+
+    pub(super) fn forget_futile(&mut self, block: u64) {
+        self.futile_faults.remove(&block);
+    }
+}
+
+/// Failures.
+impl Table {
+    /// Faults are not delivered any more: what is missing is poisoned by the caller. Drops the loads in flight.
+    pub(super) fn die(&mut self, why: &Error) {
+        self.raise_generation();
+        self.fail_with(why);
+        self.is_dead = true;
+    }
+
+    pub(super) fn is_dead(&self) -> bool {
+        self.is_dead
+    }
+
+    /// The transaction cannot be committed any more. The first failure sticks.
+    pub(super) fn fail_with(&mut self, why: &Error) {
+        self.failure.get_or_insert_with(|| (why.kind(), why.to_string()));
+    }
+
+    /// The first failure.
+    pub(super) fn failure(&self) -> Option<Error> {
+        self.failure.as_ref().map(|(kind, why)| Error::new(*kind, why.clone()))
+    }
+
+    /// Refuses what would store the span's bytes.
+    ///
+    /// # Errors
+    /// The first failure.
+    pub(super) fn refuse_if_failed(&self) -> Result<()> {
+        match self.failure() {
+            Some(why) => Err(why.context("nothing is stored after a failure")),
+            None => Ok(()),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn entry(kind: Kind) -> Entry {
-        Entry::new(kind, None)
+    fn zero() -> Block {
+        Block::zero(None, None)
     }
 
     #[test]
     fn a_run_ends_before_what_is_installed_or_loading() {
         let mut table = Table::new(Residency::Lazy);
-        table.blocks.insert(9, entry(Kind::Zero));
+        table.install(9, zero());
         let (load, blocks) = table.start(3, 3..4);
         assert_eq!(blocks, 3..4);
         assert_eq!(table.state(3), State::Loading);
@@ -314,21 +508,21 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_for_its_turn_is_taken_over_once() {
+    fn a_queued_load_is_stolen_once() {
         let mut table = Table::new(Residency::Lazy);
         let (load, blocks) = table.start(3, 3..4);
-        assert_eq!(table.take_over(3), None);
-        table.park(load);
-        let (taken, same) = table.take_over(3).unwrap();
-        assert_eq!((same, table.take_over(3)), (blocks, None));
-        // Who was to do it neither does it too, nor gives it up, also when it is to be done once more.
-        assert!(!table.resume(load));
+        assert_eq!(table.steal(3), None);
+        table.enqueue(load);
+        let (taken, same) = table.steal(3).unwrap();
+        assert_eq!((same, table.steal(3)), (blocks, None));
+        // The queued load neither runs nor ends what was stolen, also when the block is to be loaded once more.
+        assert!(!table.dequeue(load));
         table.finish(load);
         assert_eq!(table.state(3), State::Loading);
         table.finish(taken);
         let (again, _) = table.start(3, 3..4);
-        table.park(again);
-        assert!(!table.resume(load) && table.resume(again));
+        table.enqueue(again);
+        assert!(!table.dequeue(load) && table.dequeue(again));
         table.finish(again);
         assert_eq!(table.state(3), State::Missing);
     }
@@ -343,9 +537,53 @@ mod tests {
     fn gaps_are_what_lies_between_entries() {
         let mut table = Table::new(Residency::Lazy);
         for block in [2, 3, 7] {
-            table.blocks.insert(block, entry(Kind::Clean));
+            table.install(block, zero());
         }
         assert_eq!(table.gaps(0..10), [0..2, 4..7, 8..10]);
         assert_eq!(table.gaps(2..4), []);
+    }
+    #[test]
+    fn a_block_that_is_spilled_is_loading_until_that_ends() {
+        let mut table = Table::new(Residency::Lazy);
+        table.install(3, zero());
+        table.begin_spill(3);
+        assert_eq!((table.state(3), table.is_spilling_any(), table.must_stay(3)), (State::Loading, true, true));
+        table.end_spill(3);
+        assert_eq!((table.state(3), table.must_stay(3)), (State::Installed(Kind::Zero), false));
+        table.forget(3);
+        assert_eq!(table.state(3), State::Missing);
+    }
+
+    #[test]
+    fn after_a_failure_so_many_blocks_are_not_spilled() {
+        let mut table = Table::new(Residency::Lazy);
+        table.refuse_spills(2);
+        assert_eq!([(); 4].map(|()| table.admits_spill()), [false, false, true, true]);
+    }
+
+    #[test]
+    fn what_needs_to_go_when_the_binding_changes_is_found_once() {
+        let mut table = Table::new(Residency::Lazy);
+        (2..5).for_each(|block| table.install(block, zero()));
+        assert!(table.mark_spilled(3) && !table.mark_spilled(9));
+        assert_eq!((table.take_spilled(), table.take_spilled()), (vec![3], vec![]));
+        assert_eq!((table.take_uncharged_zeros(), table.take_uncharged_zeros()), (vec![2, 3, 4], vec![]));
+    }
+
+    #[test]
+    fn zero_memory_of_an_eager_span_becomes_a_block_when_spilled_pages_are_mapped() {
+        let mut table = Table::new(Residency::Eager);
+        assert!(table.map_spilled(3, BlockRecord { version: Version(1), segments: Vec::new() }));
+        assert_eq!((table.state(3), table.take_spilled()), (State::Installed(Kind::Mapped), vec![3]));
+    }
+
+    #[test]
+    fn the_first_failure_sticks_and_a_dead_span_has_nothing_missing() {
+        let mut table = Table::new(Residency::Lazy);
+        table.poison(3, &Error::new(ErrorKind::Corrupt, "torn"));
+        table.die(&Error::new(ErrorKind::Io, "no faults"));
+        assert_eq!(table.refuse_if_failed().unwrap_err().to_string(), "nothing is stored after a failure: torn");
+        assert!(table.failure().unwrap().is_corrupt() && table.is_dead());
+        assert_eq!(table.state(7), State::Installed(Kind::Poisoned));
     }
 }
