@@ -16,11 +16,12 @@ pub trait Memory: Send + Sync {
     /// fails with EFAULT.
     fn delivers_kernel_faults(&self) -> bool;
 
-    /// Reserves `len` bytes of addresses (a multiple of 2 MiB), aligned to 2 MiB. Costs neither memory nor time.
+    /// Reserves addresses for `bytes` of an array, aligned to 2 MiB; both ends are multiples of that. Costs neither memory
+    /// nor time.
     ///
     /// # Errors
     /// [`ErrorKind::TooLarge`] where addresses are short, naming the limit to raise.
-    fn reserve(&self, len: usize, residency: Residency) -> Result<Box<dyn Span>>;
+    fn reserve(&self, bytes: Range<usize>, residency: Residency) -> Result<Box<dyn Span>>;
 
     /// Refuses in a process forked from the one that made this memory: it has neither the threads nor the addresses.
     fn check_process(&self) -> Result<()>;
@@ -38,17 +39,17 @@ pub enum Residency {
     Eager,
 }
 
-/// A reserved range of addresses. Offsets are bytes from its start; ranges are whole pages.
+/// A reserved range of addresses. All offsets are bytes of the array that it was reserved for; ranges are whole pages.
 ///
 /// `zero`, `map`, `copy`, `unprotect`, `poison`, `track_writes`, `reset`, `write_protect`, `unprotect_zero` and
 /// `evict` are called under the lock of the one pager that owns the span, so never two at once. None of them reads or
 /// writes the span's memory.
 pub trait Span: Send + Sync {
-    /// Address of byte 0; never changes.
+    /// Address of the first of its bytes; never changes.
     fn base(&self) -> NonNull<u8>;
 
-    /// Bytes reserved.
-    fn size_bytes(&self) -> usize;
+    /// The bytes that it was reserved for.
+    fn bytes(&self) -> Range<usize>;
 
     /// Whom to tell of faults; called once, before any access. A span whose pager is gone is not told of anything.
     fn attach(&self, faults: Weak<dyn Faults>);

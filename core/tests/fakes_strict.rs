@@ -55,7 +55,7 @@ impl World {
         let file: Arc<dyn DataFile> = Arc::new(MemFile::new(file_bytes()));
         // One thread: no other could wake it.
         let memory = SimMemory::with(file.clone(), SimOptions { patience: Duration::ZERO, ..options });
-        let reserved = memory.reserve(LEN, Residency::Lazy).expect("addresses");
+        let reserved = memory.reserve(0..LEN, Residency::Lazy).expect("addresses");
         let span = memory.span_at(reserved.base());
         let (missing, failed) = (Box::new(missing), Mutex::default());
         let pager = Arc::new(Pager { span: OnceLock::new(), missing, failed });
@@ -109,7 +109,7 @@ fn ranges_that_are_no_pages_of_the_span_are_refused() {
     refused("the span has", || span.reset(LEN..LEN + PAGE));
     refused("not a page's start", || span.map(0..PAGE, &world.file, 7, false));
     refused("was not made with", || span.map(0..PAGE, &(Arc::new(MemFile::default()) as Arc<dyn DataFile>), 0, false));
-    refused("multiple of 2 MiB", || world.memory.reserve(PAGE, Residency::Lazy));
+    refused("multiple of 2 MiB", || world.memory.reserve(0..PAGE, Residency::Lazy));
     refused("attach was called twice", || {
         let faults: Weak<Pager> = Arc::downgrade(&world.pager);
         span.attach(faults);
@@ -204,7 +204,7 @@ fn a_memory_that_does_not_track_writes_changes_nothing() {
     for (tracks, residency) in [(false, Residency::Lazy), (true, Residency::Eager)] {
         let file: Arc<dyn DataFile> = Arc::new(MemFile::new(file_bytes()));
         let memory = SimMemory::with(file.clone(), SimOptions { tracks, ..SimOptions::default() });
-        let span = memory.reserve(LEN, residency).unwrap();
+        let span = memory.reserve(0..LEN, residency).unwrap();
         span.map(0..PAGE, &file, 0, true).unwrap();
         assert!(!span.track_writes(0..PAGE).unwrap());
         span.write(5, &[1]);
@@ -246,7 +246,7 @@ fn the_receiver_of_faults_may_not_touch_memory_and_a_job_may_not_wait_for_it() {
 #[test]
 fn a_span_given_back_is_used_no_more() {
     let memory = SimMemory::new(Arc::new(MemFile::default()));
-    let reserved = memory.reserve(LEN, Residency::Eager).unwrap();
+    let reserved = memory.reserve(0..LEN, Residency::Eager).unwrap();
     let (base, span) = (reserved.base(), memory.span_at(reserved.base()));
     assert_eq!(span.load(0..1), Ok(vec![0]));
     drop(reserved);
@@ -273,7 +273,7 @@ fn a_mapped_page_follows_the_file_until_it_is_written() {
     let file = Arc::new(MemFile::new(vec![1; 2 * PAGE]));
     let data: Arc<dyn DataFile> = file.clone();
     let memory = SimMemory::new(data.clone());
-    let reserved = memory.reserve(LEN, Residency::Lazy).unwrap();
+    let reserved = memory.reserve(0..LEN, Residency::Lazy).unwrap();
     let span = memory.span_at(reserved.base());
     reserved.map(0..2 * PAGE, &data, 0, false).unwrap();
     assert_eq!(span.load(0..1), Ok(vec![1]));
@@ -318,7 +318,7 @@ fn failures_come_when_ordered() {
     let world = World::zeroing();
     world.memory.fail(SimOp::Zero, 1);
     world.memory.fail(SimOp::Reserve, 0);
-    assert!(world.memory.reserve(LEN, Residency::Lazy).err().unwrap().is_too_large());
+    assert!(world.memory.reserve(0..LEN, Residency::Lazy).err().unwrap().is_too_large());
     world.span().zero(0..PAGE).unwrap();
     assert!(world.span().zero(PAGE..2 * PAGE).unwrap_err().is_io());
     world.span().zero(PAGE..2 * PAGE).unwrap();

@@ -56,7 +56,7 @@ impl Aside {
         if let Some(range) = free.filter(empty) {
             return Ok(range);
         }
-        let range = Reservation::new(HUGE, Access::Nothing)?;
+        let range = Reservation::new(0..HUGE, Access::Nothing)?;
         let at = range.addresses(&(0..HUGE)).start;
         uffd.register_with_mode(at as *mut _, HUGE, RegisterMode::WRITE_PROTECT).map_err(|error| errno_of(&error))?;
         range.open_up(&(0..HUGE))?;

@@ -193,7 +193,8 @@ impl From<HarmlessAdvice> for MmapAdvise {
 /// An inaccessible page lies on either side: no neighbour ever becomes one mapping with it.
 pub(crate) struct Reservation {
     base: NonNull<u8>,
-    len: usize,
+    /// Of the array that it was reserved for.
+    bytes: Range<usize>,
     origin: Origin,
 }
 
@@ -204,9 +205,10 @@ unsafe impl Send for Reservation {}
 unsafe impl Sync for Reservation {}
 
 impl Reservation {
-    /// Reserves `len` bytes of zero memory, aligned to [`HUGE`]. What is to be registered first is opened up after that:
+    /// Reserves zero memory for `bytes` of an array, aligned to [`HUGE`]. What is to be registered first is opened up after that:
     /// else what locks all memory of the process just then would fill it with zeros.
-    pub(crate) fn new(len: usize, access: Access) -> Result<Reservation, Errno> {
+    pub(crate) fn new(bytes: Range<usize>, access: Access) -> Result<Reservation, Errno> {
+        let len = bytes.end - bytes.start;
         let room = len.checked_add(HUGE + PAGE).ok_or(Errno::ENOMEM)?;
         let start = map_inaccessible(None, room, None)?;
         let first = (start.as_ptr() as usize + PAGE).next_multiple_of(HUGE) - start.as_ptr() as usize;
@@ -215,45 +217,45 @@ impl Reservation {
         let reservation = unsafe {
             let _ = unmap(start, first - PAGE);
             let _ = unmap(start.byte_add(first + len + PAGE), room - (first + len + PAGE));
-            Reservation { base: start.byte_add(first).cast(), len, origin: Origin::here() }
+            Reservation { base: start.byte_add(first).cast(), bytes, origin: Origin::here() }
         };
         let (guard, whole) = reservation.with_guards();
         keep_private(guard, whole)?;
         if access == Access::ReadWrite {
-            reservation.open_up(&(0..len))?;
+            reservation.open_up(&reservation.bytes)?;
         }
         Ok(reservation)
     }
 
     fn with_guards(&self) -> (NonNull<c_void>, usize) {
         // SAFETY: the page before the base belongs to the reservation.
-        (unsafe { self.base.byte_sub(PAGE).cast() }, self.len + 2 * PAGE)
+        (unsafe { self.base.byte_sub(PAGE).cast() }, self.bytes.len() + 2 * PAGE)
     }
 
     pub(crate) fn base(&self) -> NonNull<u8> {
         self.base
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.len
+    /// The bytes of the array that the addresses are for.
+    pub(crate) fn bytes(&self) -> &Range<usize> {
+        &self.bytes
     }
 
-    /// The addresses of `range`, offsets from the base.
+    /// Whether `range` is one of bytes that it has.
+    pub(crate) fn has(&self, range: &Range<usize>) -> bool {
+        self.bytes.start <= range.start && range.start <= range.end && range.end <= self.bytes.end
+    }
+
+    /// The addresses of `range`, bytes of the array.
     pub(crate) fn addresses(&self, range: &Range<usize>) -> Range<usize> {
         let start = self.at(range).as_ptr() as usize;
         start..start + (range.end - range.start)
     }
 
     fn at(&self, range: &Range<usize>) -> NonNull<c_void> {
-        assert!(
-            range.start <= range.end && range.end <= self.len,
-            "bytes {}..{} of a span of {} bytes",
-            range.start,
-            range.end,
-            self.len
-        );
+        assert!(self.has(range), "bytes {range:?} of a span of {:?}", self.bytes);
         // SAFETY: within the reservation, by the assertion.
-        unsafe { self.base.byte_add(range.start).cast() }
+        unsafe { self.base.byte_add(range.start - self.bytes.start).cast() }
     }
 
     /// Moves a mapping in place of what is at `offset`.
@@ -391,7 +393,7 @@ impl Drop for Reservation {
         // SAFETY: every borrow of the bytes ended before this value did: views borrow what owns the span (invariant C).
         if let Err(errno) = unsafe { unmap(start, len) } {
             // To split a mapping in two can fail at the limit of mappings. The addresses are lost; the memory is not.
-            let _ = self.discard(&(0..self.len));
+            let _ = self.discard(&self.bytes);
             log_raw(&format!("{len} bytes of addresses cannot be given back: {errno}"));
         }
     }

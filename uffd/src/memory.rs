@@ -1,4 +1,5 @@
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bigarray_core::memory::{Memory, Residency, Span};
@@ -33,7 +34,7 @@ use crate::threads::Threads;
 /// let memory = UffdMemory::new(MemoryOptions::default())?;
 /// println!("{}", memory.describe());
 /// // A terabyte of addresses, no memory.
-/// let span = memory.reserve(1 << 40, Residency::Eager)?;
+/// let span = memory.reserve(0..1 << 40, Residency::Eager)?;
 /// span.write(1 << 39, &[1, 2, 3]);
 /// # Ok::<(), bigarray_core::Error>(())
 /// ```
@@ -138,9 +139,10 @@ impl Memory for UffdMemory {
         matches!(self.inner.source, Some(Source::Device | Source::Call))
     }
 
-    fn reserve(&self, len: usize, residency: Residency) -> Result<Box<dyn Span>> {
-        if len == 0 || !len.is_multiple_of(HUGE) {
-            let message = format!("a span of {len} bytes: it must be a multiple of {HUGE} (2 MiB) and not 0");
+    fn reserve(&self, bytes: Range<usize>, residency: Residency) -> Result<Box<dyn Span>> {
+        if bytes.is_empty() || ![bytes.start, bytes.end].iter().all(|end| end.is_multiple_of(HUGE)) {
+            let message =
+                format!("a span of bytes {bytes:?}: both ends must be multiples of {HUGE} (2 MiB), and differ");
             return Err(Error::new(ErrorKind::Invalid, message));
         }
         self.inner.check_process()?;
@@ -154,7 +156,8 @@ impl Memory for UffdMemory {
                 return Err(Error::new(ErrorKind::Io, message));
             }
         }
-        let span = UffdSpan::reserve(&self.inner, len, residency)
+        let len = bytes.len();
+        let span = UffdSpan::reserve(&self.inner, bytes, residency)
             .map_err(|errno| os_error(format!("reserving {len} bytes of addresses"), errno))?;
         Ok(Box::new(span))
     }

@@ -150,7 +150,7 @@ pub(crate) const KNOBS: &str = "To change that, set the sysctl vm.unprivileged_u
 
 /// Two faults, as spans have them: a missing page that a moved mapping resolves, and a write to a copied page.
 fn delivers_faults(uffd: Unshared<Uffd>) -> Result<(), Failure> {
-    let range = Reservation::new(HUGE, Access::Nothing).map_err(failed)?;
+    let range = Reservation::new(0..HUGE, Access::Nothing).map_err(failed)?;
     let base = range.addresses(&(0..HUGE)).start;
     let mode = RegisterMode::MISSING | RegisterMode::WRITE_PROTECT;
     let ioctls = uffd.register_with_mode(base as *mut _, HUGE, mode).map_err(|error| failed(errno_of(&error)))?;
@@ -221,7 +221,7 @@ fn tracks(uffd: Unshared<Uffd>) -> Result<(), Failure> {
     let table = PageTable::open(Reader::Scan).map_err(failed_io)?;
     let file = memory_file("bigarray-probe").map_err(Failure::Short)?;
     file.set_len(LEN as u64).map_err(failed_io)?;
-    let range = Reservation::new(LEN, Access::ReadWrite).map_err(failed)?;
+    let range = Reservation::new(0..LEN, Access::ReadWrite).map_err(failed)?;
     let scratch = Scratch::file(file.as_fd(), 0, LEN).map_err(failed)?;
     scratch.advise(HarmlessAdvice::SmallPages);
     range.install(0, scratch).map_err(failed)?;
@@ -287,7 +287,7 @@ pub(crate) fn page_table(choice: Pagemap) -> Result<Reader> {
 /// A page written, one only read, one untouched.
 fn finds_written_pages(reader: Reader) -> Result<(), Failure> {
     let table = PageTable::open(reader).map_err(failed_io)?;
-    let range = Reservation::new(HUGE, Access::ReadWrite).map_err(failed)?;
+    let range = Reservation::new(0..HUGE, Access::ReadWrite).map_err(failed)?;
     range.advise(&(0..HUGE), HarmlessAdvice::SmallPages);
     range.write(0, &[1]);
     let _ = range.with_bytes(&(PAGE..2 * PAGE), |bytes| std::hint::black_box(bytes[0]));

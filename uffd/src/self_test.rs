@@ -27,7 +27,7 @@ pub(crate) fn moves_pages(uffd: &Uffd) -> Result<(), Failure> {
     let aside = Aside::new().take(uffd).map_err(failed)?;
     let to = aside.addresses(&(0..HUGE)).start;
     for advice in [HarmlessAdvice::SmallPages, HarmlessAdvice::HugePages] {
-        let range = Reservation::new(HUGE, Access::ReadWrite).map_err(failed)?;
+        let range = Reservation::new(0..HUGE, Access::ReadWrite).map_err(failed)?;
         range.advise(&(0..HUGE), advice);
         range.write(PAGE, &[7]);
         range.write(BLOCK, &[8]);
@@ -67,7 +67,7 @@ fn moves(uffd: &Uffd, table: &PageTable, block: &Range<usize>, to: usize) -> Res
 /// /proc/self/pagemap since Linux 5.13).
 pub(crate) fn tells_protection(uffd: &Uffd, reader: Reader) -> Result<bool, Errno> {
     let table = PageTable::open(reader).map_err(|error| errno_of_io(&error))?;
-    let range = Reservation::new(HUGE, Access::Nothing)?;
+    let range = Reservation::new(0..HUGE, Access::Nothing)?;
     let page = range.addresses(&(0..PAGE));
     write_protect::register(uffd, &range.addresses(&(0..HUGE)))?;
     range.open_up(&(0..HUGE))?;

@@ -53,7 +53,7 @@ pub(crate) struct UffdSpan {
     // Before `inner`: the range goes while the userfaultfd is still open.
     range: Reservation,
     residency: Residency,
-    /// Of an eager span: where copied bytes are, at the same offsets, once there are any.
+    /// Of an eager span: where copied bytes are, counted from its first byte, once there are any.
     copies: OnceLock<File>,
     // After `range`: who counts while its mappings go may count them.
     _release: Release,
@@ -70,19 +70,19 @@ impl Drop for Release {
 }
 
 impl UffdSpan {
-    pub(crate) fn reserve(inner: &Arc<Inner>, len: usize, residency: Residency) -> Result<UffdSpan, Errno> {
+    pub(crate) fn reserve(inner: &Arc<Inner>, bytes: Range<usize>, residency: Residency) -> Result<UffdSpan, Errno> {
         let span = UffdSpan {
-            range: Reservation::new(len, Access::Nothing)?,
+            range: Reservation::new(bytes.clone(), Access::Nothing)?,
             residency,
             copies: OnceLock::new(),
             _release: Release(inner.clone()),
             inner: inner.clone(),
         };
         if residency == Residency::Lazy {
-            span.register(&(0..len))?;
-            inner.shared.spans.insert(span.start(), len);
+            span.register(&bytes)?;
+            inner.shared.spans.insert(span.start(), bytes.clone());
         }
-        span.range.open_up(&(0..len))?;
+        span.range.open_up(&bytes)?;
         inner.mappings.installed();
         Ok(span)
     }
@@ -132,15 +132,10 @@ impl UffdSpan {
     /// Refuses what could harm memory that is not the span's.
     fn check(&self, range: &Range<usize>) -> Result<()> {
         self.inner.check_process()?;
-        if range.start > range.end || range.end > self.range.len() || !is_whole_pages(range) {
+        if !self.range.has(range) || !is_whole_pages(range) {
             return Err(Error::new(
                 ErrorKind::Invalid,
-                format!(
-                    "bytes {}..{} of a span of {}: not whole pages of it",
-                    range.start,
-                    range.end,
-                    self.range.len()
-                ),
+                format!("bytes {range:?} of a span of {:?}: not whole pages of it", self.range.bytes()),
             ));
         }
         Ok(())
@@ -213,7 +208,7 @@ impl UffdSpan {
         match self.copies.get() {
             Some(copies) => {
                 let punch = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
-                fallocate(copies, punch, range.start as i64, (range.end - range.start) as i64)
+                fallocate(copies, punch, self.in_copies(range.start) as i64, (range.end - range.start) as i64)
             }
             None => Ok(()),
         }
@@ -244,7 +239,7 @@ impl UffdSpan {
 
     fn copy_lazy(&self, at: usize, bytes: &[u8]) -> Result<()> {
         let uffd = self.uffd().map_err(|errno| os_error("copying", errno))?;
-        let (done, outcome) = copy_protected(uffd, self.start() + at, bytes);
+        let (done, outcome) = copy_protected(uffd, self.range.addresses(&(at..at + bytes.len())).start, bytes);
         outcome.map_err(|errno| {
             // Missing again. It never was anything else to a reader: what arrived was right, and is loaded again. EEXIST
             // is no success either: pages that are there are of another load, and this one is not to mix with them.
@@ -260,13 +255,18 @@ impl UffdSpan {
     fn copy_eager(&self, at: usize, bytes: &[u8]) -> Result<()> {
         let copies = self.copies()?;
         let short = |error| Error::io(format!("holding {} bytes in memory", bytes.len()), error);
-        copies.write_all_at(bytes, at as u64).map_err(short)?;
-        let scratch = Scratch::file(copies.as_fd(), at as u64, bytes.len());
+        copies.write_all_at(bytes, self.in_copies(at)).map_err(short)?;
+        let scratch = Scratch::file(copies.as_fd(), self.in_copies(at), bytes.len());
         scratch
             .and_then(|scratch| self.range.install(at, scratch))
             .map_err(|errno| self.refused(format!("mapping {} bytes held in memory", bytes.len()), errno))?;
         self.inner.mappings.installed();
         Ok(())
+    }
+
+    /// Where the file of copied bytes has byte `at`.
+    fn in_copies(&self, at: usize) -> u64 {
+        (at - self.range.bytes().start) as u64
     }
 
     /// The file that holds copied bytes, sparse.
@@ -283,8 +283,8 @@ impl Span for UffdSpan {
         self.range.base()
     }
 
-    fn size_bytes(&self) -> usize {
-        self.range.len()
+    fn bytes(&self) -> Range<usize> {
+        self.range.bytes().clone()
     }
 
     fn attach(&self, faults: Weak<dyn Faults>) {
@@ -475,10 +475,11 @@ impl Span for UffdSpan {
 
     fn written(&self, range: Range<usize>, origin: WrittenTo, found: &mut Vec<Range<usize>>) -> Result<()> {
         self.check(&range)?;
-        let (base, first) = (self.start(), found.len());
+        let (addresses, first) = (self.range.addresses(&range), found.len());
         let collect = |run: Range<usize>| {
             // The kernel reports what it was asked for and no more; clipping makes that no matter of trust.
-            let run = run.start.max(base + range.start) - base..run.end.min(base + range.end).max(base) - base;
+            let at = |address: usize| range.start + (address.clamp(addresses.start, addresses.end) - addresses.start);
+            let run = at(run.start)..at(run.end);
             match found[first..].last_mut() {
                 _ if run.is_empty() => {}
                 Some(last) if last.end == run.start => last.end = run.end,
@@ -487,23 +488,23 @@ impl Span for UffdSpan {
         };
         self.inner
             .page_table
-            .written(self.range.addresses(&range), origin, collect)
+            .written(addresses.clone(), origin, collect)
             .map_err(|error| Error::io(format!("finding written pages in {} bytes", range.end - range.start), error))
     }
 
     fn stored_to(&self, range: Range<usize>) -> Result<bool> {
         self.check(&range)?;
-        let (base, huge) = (self.start(), range.start / HUGE * HUGE..range.end.next_multiple_of(HUGE));
+        let huge = self.range.addresses(&(range.start / HUGE * HUGE..range.end.next_multiple_of(HUGE)));
         let addresses = self.range.addresses(&range);
         self.inner
             .page_table
-            .stored_to(addresses, base + huge.start..base + huge.end)
+            .stored_to(addresses, huge)
             .map_err(|error| Error::io(format!("finding stores to {} bytes", range.end - range.start), error))
     }
 
     fn with_bytes(&self, range: Range<usize>, f: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
-        if range.start > range.end || range.end > self.range.len() {
-            let message = format!("bytes {}..{} of a span of {}", range.start, range.end, self.range.len());
+        if !self.range.has(&range) {
+            let message = format!("bytes {range:?} of a span of {:?}", self.range.bytes());
             return Err(Error::new(ErrorKind::Invalid, message));
         }
         self.range.with_bytes(&range, f)

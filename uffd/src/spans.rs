@@ -4,6 +4,7 @@
 //! span memory is touched, so the monitor never waits for a faulting thread here (invariant B).
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
 
 use bigarray_core::memory::Faults;
@@ -13,14 +14,15 @@ use bigarray_core::memory::Faults;
 pub(crate) struct Spans(Mutex<BTreeMap<usize, Entry>>);
 
 struct Entry {
-    len: usize,
+    /// The bytes of the array that its addresses are for.
+    bytes: Range<usize>,
     faults: Option<Weak<dyn Faults>>,
 }
 
 /// Who is to be told of a fault at an address.
 pub(crate) struct Owner {
     pub(crate) faults: Weak<dyn Faults>,
-    /// Offset of the address in the span.
+    /// The byte of the array at the address.
     pub(crate) offset: usize,
 }
 
@@ -29,8 +31,8 @@ impl Spans {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn insert(&self, base: usize, len: usize) {
-        self.lock().insert(base, Entry { len, faults: None });
+    pub(crate) fn insert(&self, base: usize, bytes: Range<usize>) {
+        self.lock().insert(base, Entry { bytes, faults: None });
     }
 
     pub(crate) fn attach(&self, base: usize, faults: Weak<dyn Faults>) {
@@ -47,8 +49,8 @@ impl Spans {
     pub(crate) fn owner(&self, address: usize) -> Option<Owner> {
         let spans = self.lock();
         let (&base, entry) = spans.range(..=address).next_back()?;
-        let offset = address - base;
-        let faults = entry.faults.as_ref().filter(|_| offset < entry.len)?.clone();
+        let offset = entry.bytes.start + (address - base);
+        let faults = entry.faults.as_ref().filter(|_| offset < entry.bytes.end)?.clone();
         Some(Owner { faults, offset })
     }
 

@@ -54,7 +54,7 @@ struct Seen {
 
 impl Pager {
     fn new(memory: &dyn Memory, block: usize) -> Arc<Pager> {
-        let span = memory.reserve(LEN, Residency::Lazy).unwrap();
+        let span = memory.reserve(0..LEN, Residency::Lazy).unwrap();
         let table = Table { state: vec![State::Missing; LEN / block], saved: HashMap::new() };
         let pager = Arc::new(Pager { span, block, table: Mutex::new(table) });
         let faults: Weak<Pager> = Arc::downgrade(&pager);

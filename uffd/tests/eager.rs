@@ -13,12 +13,12 @@ use common::*;
 
 fn written(span: &dyn Span, origin: WrittenTo) -> Vec<Range<usize>> {
     let mut found = Vec::new();
-    span.written(0..span.size_bytes(), origin, &mut found).unwrap();
+    span.written(span.bytes(), origin, &mut found).unwrap();
     found
 }
 
 fn eager_spans(len: usize) -> Vec<Box<dyn Span>> {
-    [Userfaultfd::Auto, Userfaultfd::None].map(|mode| memory(mode).reserve(len, Residency::Eager).unwrap()).into()
+    [Userfaultfd::Auto, Userfaultfd::None].map(|mode| memory(mode).reserve(0..len, Residency::Eager).unwrap()).into()
 }
 
 #[test]
@@ -26,7 +26,7 @@ fn memory_without_faults_says_so_and_has_no_lazy_spans() {
     let memory = memory(Userfaultfd::None);
     assert!(!memory.delivers_faults() && !memory.delivers_kernel_faults());
     assert!(memory.describe().contains("as asked for"), "{}", memory.describe());
-    assert!(memory.reserve(2 * MIB, Residency::Lazy).err().unwrap().is_unsupported());
+    assert!(memory.reserve(0..2 * MIB, Residency::Lazy).err().unwrap().is_unsupported());
 }
 
 #[test]

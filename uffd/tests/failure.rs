@@ -40,7 +40,7 @@ fn a_panic_while_a_page_is_loaded_fails_every_pager_and_later_reservations() {
         // One that fails is done for, so each round has its own.
         for memory in lazy_memories() {
             let broken = || {
-                let span = memory.reserve(2 * MIB, Residency::Lazy).unwrap();
+                let span = memory.reserve(0..2 * MIB, Residency::Lazy).unwrap();
                 let broken = Arc::new(Broken { span, in_job, told: Mutex::default() });
                 let faults: Weak<Broken> = Arc::downgrade(&broken);
                 broken.span.attach(faults);
@@ -55,7 +55,7 @@ fn a_panic_while_a_page_is_loaded_fails_every_pager_and_later_reservations() {
                 assert_eq!(told.len(), 1);
                 assert!(told[0].contains(if in_job { "broken in a job" } else { "broken in the monitor" }), "{told:?}");
             }
-            let error = memory.reserve(2 * MIB, Residency::Lazy).err().unwrap();
+            let error = memory.reserve(0..2 * MIB, Residency::Lazy).err().unwrap();
             assert!(error.is_io() && error.to_string().contains("panicked"), "{error:?}");
         }
     }
@@ -92,7 +92,7 @@ fn an_access_to_poisoned_pages_ends_the_process_with_sigbus_and_says_why() {
         return;
     }
     if is_child("eager") {
-        let span = memory(Userfaultfd::None).reserve(2 * MIB, Residency::Eager).unwrap();
+        let span = memory(Userfaultfd::None).reserve(0..2 * MIB, Residency::Eager).unwrap();
         span.poison(0..BLOCK, "array \"a\": block 0 cannot be read: as the test asks");
         assert_eq!(bytes(&*span, BLOCK..BLOCK + 1), [0]);
         println!("read {:?}", bytes(&*span, BLOCK - 1..BLOCK));
@@ -119,7 +119,7 @@ fn poison_is_also_traced_but_by_a_thread_that_may_wait_for_locks() {
     let _dog = watchdog();
     let events = EventLog::default();
     tracing::subscriber::set_global_default(events.clone()).unwrap();
-    let span = memory(Userfaultfd::Auto).reserve(2 * MIB, Residency::Eager).unwrap();
+    let span = memory(Userfaultfd::Auto).reserve(0..2 * MIB, Residency::Eager).unwrap();
     span.poison(0..BLOCK, "as the test asks");
     eventually("the event", || {
         let thread = Some("bigarray-background".to_owned());

@@ -19,7 +19,7 @@ use common::*;
 
 fn written(fake: &Fake, origin: WrittenTo) -> Vec<Range<usize>> {
     let mut found = Vec::new();
-    fake.span.written(0..fake.span.size_bytes(), origin, &mut found).unwrap();
+    fake.span.written(fake.span.bytes(), origin, &mut found).unwrap();
     found
 }
 
@@ -150,7 +150,7 @@ fn reset_makes_any_range_missing_again() {
 fn neighbours_of_one_kind_are_one_mapping() {
     let file = ContentFile::make(4 * MIB);
     for memory in lazy_memories() {
-        let span = memory.reserve(16 * MIB, Residency::Lazy).unwrap();
+        let span = memory.reserve(0..16 * MIB, Residency::Lazy).unwrap();
         let span = &*span;
         for n in 0..4 {
             span.zero(n * 2 * MIB..(n + 1) * 2 * MIB).unwrap();
@@ -257,7 +257,7 @@ fn a_store_without_a_file_is_not_mapped() {
         }
     }
     for memory in lazy_memories() {
-        let span = memory.reserve(2 * MIB, Residency::Lazy).unwrap();
+        let span = memory.reserve(0..2 * MIB, Residency::Lazy).unwrap();
         assert!(span.map(0..BLOCK, &(Arc::new(NoFile) as Arc<dyn DataFile>), 0, true).unwrap_err().is_unsupported());
     }
 }
@@ -265,7 +265,7 @@ fn a_store_without_a_file_is_not_mapped() {
 #[test]
 fn ranges_that_are_not_whole_pages_of_the_span_are_refused() {
     for memory in lazy_memories() {
-        let span = memory.reserve(2 * MIB, Residency::Lazy).unwrap();
+        let span = memory.reserve(0..2 * MIB, Residency::Lazy).unwrap();
         let file = ContentFile::make(PAGE);
         for range in [1..PAGE, 0..PAGE + 1, PAGE..3 * MIB, 2 * MIB..2 * MIB + PAGE] {
             assert!(span.zero(range.clone()).unwrap_err().is_invalid());
@@ -288,17 +288,17 @@ fn ranges_that_are_not_whole_pages_of_the_span_are_refused() {
 fn a_reservation_is_aligned_and_one_that_cannot_be_names_the_limits() {
     for memory in lazy_memories() {
         for residency in [Residency::Lazy, Residency::Eager] {
-            let span = memory.reserve(6 * MIB, residency).unwrap();
+            let span = memory.reserve(0..6 * MIB, residency).unwrap();
             assert_eq!(span.base().as_ptr() as usize % (2 * MIB), 0);
-            assert_eq!(span.size_bytes(), 6 * MIB);
-            let many: Vec<_> = (0..4).map(|_| memory.reserve(8 << 40, residency).unwrap()).collect();
+            assert_eq!(span.bytes().len(), 6 * MIB);
+            let many: Vec<_> = (0..4).map(|_| memory.reserve(0..8 << 40, residency).unwrap()).collect();
             drop(many);
             for len in [1 << 47, usize::MAX / (2 * MIB) * (2 * MIB)] {
-                let error = memory.reserve(len, residency).err().unwrap();
+                let error = memory.reserve(0..len, residency).err().unwrap();
                 assert!(error.is_too_large() && error.to_string().contains("vm.max_map_count"), "{error:?}");
             }
             for len in [0, 1, MIB] {
-                assert!(memory.reserve(len, residency).err().unwrap().is_invalid());
+                assert!(memory.reserve(0..len, residency).err().unwrap().is_invalid());
             }
         }
     }
@@ -360,7 +360,7 @@ fn mapping_with_read_ahead_brings_all_of_the_range_into_the_page_cache() {
     let file = ContentFile::make(16 * MIB);
     file.as_file().unwrap().sync_all().unwrap();
     for memory in lazy_memories() {
-        let span = memory.reserve(32 * MIB, Residency::Lazy).unwrap();
+        let span = memory.reserve(0..32 * MIB, Residency::Lazy).unwrap();
         // SAFETY: touches no memory.
         unsafe { nix::libc::posix_fadvise(file.as_file().unwrap().as_raw_fd(), 0, 0, nix::libc::POSIX_FADV_DONTNEED) };
         span.map(0..16 * MIB, &file, 0, false).unwrap();
@@ -382,7 +382,7 @@ fn with_mappings(room: usize, file: &Arc<dyn DataFile>) -> (Arc<UffdMemory>, Box
     let memory = UffdMemory::new(options).unwrap();
     assert!(memory.has_room_for_mappings(100));
     assert!(!memory.has_room_for_mappings(2 * room));
-    let span = memory.reserve(512 * MIB, Residency::Eager).unwrap();
+    let span = memory.reserve(0..512 * MIB, Residency::Eager).unwrap();
     for n in 0..2500 {
         span.map(2 * n * PAGE..(2 * n + 1) * PAGE, file, 0, true).unwrap();
     }

@@ -52,7 +52,7 @@ fn everything_works(memory: &Arc<UffdMemory>) {
         fake.loaded.lock().unwrap().remove(&block);
         assert_eq!(fake.bytes(range.clone()), contents(range), "{block}");
     }
-    let eager = memory.reserve(2 * MIB, Residency::Eager).unwrap();
+    let eager = memory.reserve(0..2 * MIB, Residency::Eager).unwrap();
     eager.map(0..BLOCK, &file, 0, true).unwrap();
     eager.copy(BLOCK, &contents(BLOCK..2 * BLOCK)).unwrap();
     assert_eq!(bytes(&*eager, 0..2 * BLOCK), contents(0..2 * BLOCK));
@@ -98,7 +98,7 @@ fn addresses_count_for_nothing_against_the_limit_of_locked_memory() {
         become_ordinary(MOST);
         mlockall(MlockAllFlags::MCL_FUTURE).unwrap();
         let memory = UffdMemory::new(MemoryOptions { resolvers: 1, ..MemoryOptions::default() }).unwrap();
-        let span = memory.reserve(1 << 40, Residency::Eager).unwrap();
+        let span = memory.reserve(0..1 << 40, Residency::Eager).unwrap();
         span.write(1 << 39, &[7]);
         assert_eq!(bytes(&*span, 1 << 39..(1 << 39) + 2), [7, 0]);
         if memory.delivers_faults() {

@@ -45,7 +45,7 @@ fn a_forked_child_has_no_part_in_spans() {
         fake.load(4, &How::Zero);
         fake.span.reset(4 * BLOCK..5 * BLOCK).unwrap();
         fake.loaded.lock().unwrap().remove(&4);
-        let eager = memory.reserve(2 * MIB, Residency::Eager).unwrap();
+        let eager = memory.reserve(0..2 * MIB, Residency::Eager).unwrap();
         eager.copy(0, &contents(0..BLOCK)).unwrap();
         let addresses = (0..5)
             .map(|block| fake.span.base().as_ptr().wrapping_add(block * BLOCK))
@@ -62,8 +62,8 @@ fn a_forked_child_has_no_part_in_spans() {
                 fake.span.copy(8 * BLOCK, &[1; BLOCK]),
                 fake.span.track_writes(BLOCK..2 * BLOCK).map(drop),
                 fake.span.written(BLOCK..2 * BLOCK, to, &mut Vec::new()),
-                memory.reserve(2 * MIB, Residency::Lazy).map(drop),
-                memory.reserve(2 * MIB, Residency::Eager).map(drop),
+                memory.reserve(0..2 * MIB, Residency::Lazy).map(drop),
+                memory.reserve(0..2 * MIB, Residency::Eager).map(drop),
             ];
             i32::from(!refused.iter().all(|outcome| outcome.as_ref().is_err_and(|error| error.is_in_use())))
         });
@@ -166,7 +166,7 @@ fn a_process_that_may_not_use_userfaultfd_has_eager_spans_and_says_what_to_chang
     for part in ["/dev/userfaultfd", "Operation not permitted", "vm.unprivileged_userfaultfd=1", "seccomp"] {
         assert!(description.contains(part), "{description}");
     }
-    let span = memory.reserve(2 * MIB, Residency::Eager).unwrap();
+    let span = memory.reserve(0..2 * MIB, Residency::Eager).unwrap();
     span.copy(0, &contents(0..BLOCK)).unwrap();
     assert_eq!(bytes(&*span, 0..BLOCK), contents(0..BLOCK));
 }

@@ -98,6 +98,6 @@ fn a_limit_of_data_is_named_where_it_forbids_a_mapping() {
     let memory = new().unwrap();
     let (_, most) = getrlimit(Resource::RLIMIT_DATA).unwrap();
     setrlimit(Resource::RLIMIT_DATA, 256 << 20, most).unwrap();
-    let error = memory.reserve(1 << 30, bigarray_core::memory::Residency::Eager).err().unwrap();
+    let error = memory.reserve(0..1 << 30, bigarray_core::memory::Residency::Eager).err().unwrap();
     assert!(error.is_too_large() && error.to_string().contains("RLIMIT_DATA"), "{error}");
 }

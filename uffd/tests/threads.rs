@@ -63,7 +63,7 @@ fn dropping_everything_ends_all_threads_and_closes_all_descriptors() {
     };
 
     let memory = memory(Userfaultfd::None);
-    let span = memory.reserve(2 * MIB, Residency::Eager).unwrap();
+    let span = memory.reserve(0..2 * MIB, Residency::Eager).unwrap();
     span.copy(0, &contents(0..BLOCK)).unwrap();
     drop(memory);
     assert_eq!(bytes(&*span, 0..BLOCK), contents(0..BLOCK));
@@ -83,7 +83,7 @@ fn dropping_everything_ends_all_threads_and_closes_all_descriptors() {
         for memory in lazy_memories() {
             let (resolved, is_resolved) = channel();
             let (give_up, given_up) = channel();
-            let span = memory.reserve(2 * MIB, Residency::Lazy).unwrap();
+            let span = memory.reserve(0..2 * MIB, Residency::Lazy).unwrap();
             let pager = Arc::new_cyclic(|myself| Lingering {
                 span,
                 in_job,

@@ -42,7 +42,7 @@ struct Table {
 
 impl Pager {
     fn new(memory: &dyn Memory, len: usize, block: usize) -> Arc<Pager> {
-        let span = memory.reserve(len, Residency::Lazy).unwrap();
+        let span = memory.reserve(0..len, Residency::Lazy).unwrap();
         let state = vec![State::Missing; len / block];
         let table = Mutex::new(Table { state, saved: HashMap::new(), evictions: 0 });
         let pager = Arc::new(Pager { span, block, table });
@@ -61,7 +61,7 @@ impl Pager {
 
     /// A counter; the span lives as long as the pager.
     fn counter(&self, at: usize) -> &AtomicU64 {
-        assert!(at.is_multiple_of(8) && at < self.span.size_bytes());
+        assert!(at.is_multiple_of(8) && at < self.span.bytes().len());
         // SAFETY: the address is the span's and aligned; its uses other than as a counter happen
         // while no write can happen.
         unsafe { AtomicU64::from_ptr(self.span.base().as_ptr().add(at).cast()) }
@@ -440,7 +440,7 @@ fn at_the_limit_of_mappings_a_block_that_cannot_be_write_protected_is_as_it_was(
         pager.span.zero(0..64 * MIB).unwrap();
         pager.table().state.fill(State::Zero);
         let file = ContentFile::make(PAGE);
-        let others = memory.reserve(1 << 30, Residency::Lazy).unwrap();
+        let others = memory.reserve(0..1 << 30, Residency::Lazy).unwrap();
         let full = (0..1 << 30).step_by(2 * PAGE).find_map(|at| others.map(at..at + PAGE, &file, 0, true).err());
         assert!(full.is_some_and(|error| error.is_too_large()));
         // Every other block, so that none of them is of one mapping with another.

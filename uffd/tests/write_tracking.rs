@@ -43,7 +43,7 @@ fn in_small_pieces(len: usize) -> Arc<dyn DataFile> {
 
 /// A span whose first `len` bytes show the file's and are resident.
 fn mapped(memory: &UffdMemory, file: &Arc<dyn DataFile>, len: usize) -> Box<dyn Span> {
-    let span = memory.reserve(len.next_multiple_of(2 * MIB), Residency::Lazy).unwrap();
+    let span = memory.reserve(0..len.next_multiple_of(2 * MIB), Residency::Lazy).unwrap();
     span.map(0..len, file, 0, true).unwrap();
     assert_eq!(bytes(&*span, 0..len), contents(0..len));
     span
@@ -61,14 +61,14 @@ fn a_kernel_that_can_track_writes_does_so_in_lazy_spans_with_pagemap_scan_only()
     let file = ContentFile::make(2 * MIB);
     for memory in tracking_memories() {
         assert!(mapped(&memory, &file, 2 * MIB).track_writes(0..2 * MIB).unwrap());
-        let eager = memory.reserve(2 * MIB, Residency::Eager).unwrap();
+        let eager = memory.reserve(0..2 * MIB, Residency::Eager).unwrap();
         eager.map(0..MIB, &file, 0, true).unwrap();
         assert!(!eager.track_writes(0..MIB).unwrap());
     }
     for (userfaultfd, pagemap) in [(Userfaultfd::Auto, Pagemap::Legacy), (Userfaultfd::None, Pagemap::Auto)] {
         let memory = memory_with(userfaultfd, pagemap);
         let lazy = if memory.delivers_faults() { Residency::Lazy } else { Residency::Eager };
-        let span = memory.reserve(2 * MIB, lazy).unwrap();
+        let span = memory.reserve(0..2 * MIB, lazy).unwrap();
         span.map(0..MIB, &file, 0, true).unwrap();
         assert!(!span.track_writes(0..MIB).unwrap());
         assert!(!memory.describe().contains("asynchronous"), "{}", memory.describe());
@@ -162,7 +162,7 @@ fn several_mappings_are_tracked_by_one_call() {
     let _dog = watchdog();
     let file = ContentFile::make(2 * MIB);
     for memory in tracking_memories() {
-        let span = memory.reserve(2 * MIB, Residency::Lazy).unwrap();
+        let span = memory.reserve(0..2 * MIB, Residency::Lazy).unwrap();
         for block in 0..8 {
             let range = block * BLOCK..(block + 1) * BLOCK;
             span.map(range.clone(), &file, ((7 - block) * 2 * BLOCK) as u64, true).unwrap();
@@ -262,7 +262,7 @@ fn what_counts_as_resident_are_small_pages() {
     let _dog = watchdog();
     let (small, any) = (in_small_pieces(4 * MIB), ContentFile::make(4 * MIB));
     for memory in tracking_memories() {
-        let span = memory.reserve(4 * MIB, Residency::Lazy).unwrap();
+        let span = memory.reserve(0..4 * MIB, Residency::Lazy).unwrap();
         span.map(0..4 * MIB, &small, 0, true).unwrap();
         assert_eq!(span.resident(0..4 * MIB).unwrap(), 0);
         bytes(&*span, 0..MIB);

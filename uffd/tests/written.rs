@@ -20,7 +20,7 @@ fn written(span: &dyn Span, range: Range<usize>, origin: WrittenTo) -> Vec<Range
 
 fn spans(len: usize) -> [Box<dyn Span>; 2] {
     [Pagemap::Auto, Pagemap::Legacy]
-        .map(|pagemap| memory_with(Userfaultfd::None, pagemap).reserve(len, Residency::Eager).unwrap())
+        .map(|pagemap| memory_with(Userfaultfd::None, pagemap).reserve(0..len, Residency::Eager).unwrap())
 }
 
 fn pages(runs: &[Range<usize>]) -> Vec<usize> {
@@ -82,7 +82,7 @@ fn untouched_terabytes_take_no_time() {
     if !memory.describe().contains("PAGEMAP_SCAN") {
         return;
     }
-    let span = memory.reserve(8 << 40, Residency::Eager).unwrap();
+    let span = memory.reserve(0..8 << 40, Residency::Eager).unwrap();
     span.write(0, &[1]);
     span.write((8 << 40) - 1, &[1]);
     let _dog = Watchdog::new(Duration::from_secs(60)); // page by page it would take minutes
@@ -97,7 +97,7 @@ fn a_huge_page_under_a_hole_is_found_whole() {
         if !memory.delivers_faults() {
             return;
         }
-        let span = memory.reserve(8 * MIB, Residency::Lazy).unwrap();
+        let span = memory.reserve(0..8 * MIB, Residency::Lazy).unwrap();
         span.zero(0..8 * MIB).unwrap();
         span.write(2 * MIB + 5 * PAGE, &[1]);
         let found = written(&*span, 0..8 * MIB, WrittenTo::Zero);

@@ -63,7 +63,7 @@ impl Handler {
     /// A span of `blocks` blocks, rounded up, all zero.
     pub(super) fn new(fixture: &MemoryFixture, blocks: usize) -> Arc<Handler> {
         let len = (blocks * BLOCK).next_multiple_of(2 << 20);
-        let span = fixture.memory.reserve(len, fixture.residency).expect("a small span");
+        let span = fixture.memory.reserve(0..len, fixture.residency).expect("a small span");
         let (file, lazy) = (fixture.file.clone(), fixture.is_lazy());
         let handler =
             Arc::new_cyclic(|me: &Weak<Handler>| Handler { me: me.clone(), span, file, lazy, table: Mutex::default() });
@@ -339,7 +339,7 @@ impl Faults for Handler {
 
     fn fail(&self, why: &str) {
         let table = self.table();
-        for block in 0..self.span.size_bytes() / BLOCK {
+        for block in 0..self.span.bytes().len() / BLOCK {
             if !table.state.contains_key(&block) {
                 self.span.poison(range_of(block), why);
             }

@@ -17,7 +17,8 @@ use super::world::{Shared, SpanState, World};
 pub struct SimSpan {
     pub(super) shared: Arc<Shared>,
     pub(super) base: usize,
-    pub(super) len: usize,
+    /// The bytes of the array that it was reserved for.
+    pub(super) bytes: Range<usize>,
 }
 
 impl SimSpan {
@@ -37,7 +38,8 @@ impl SimSpan {
     pub(super) fn enter(&self, op: SimOp, range: &Range<usize>) -> MutexGuard<'_, World> {
         let right = range.start.is_multiple_of(PAGE) && range.end.is_multiple_of(PAGE);
         refuse_unless(right && range.start <= range.end, || format!("{op:?} of {range:?}: not whole pages"));
-        refuse_unless(range.end <= self.len, || format!("{op:?} of {range:?}: the span has {} bytes", self.len));
+        let has = self.bytes.start <= range.start && range.end <= self.bytes.end;
+        refuse_unless(has, || format!("{op:?} of {range:?}: the span has {:?}", self.bytes));
         let mut world = self.world();
         world.log(self.base, op, range.clone());
         world

@@ -142,7 +142,7 @@ impl SimMemory {
     pub fn span_at(&self, base: NonNull<u8>) -> Arc<SimSpan> {
         let world = self.0.world();
         let Some(state) = world.spans.get(&base.addr().get()) else { panic!("no simulated span at {base:p}") };
-        Arc::new(SimSpan { shared: self.0.clone(), base: base.addr().get(), len: state.len })
+        Arc::new(SimSpan { shared: self.0.clone(), base: base.addr().get(), bytes: state.bytes.clone() })
     }
 
     /// The living span that contains `address`, and the byte of the span there.
@@ -152,9 +152,10 @@ impl SimMemory {
     pub fn span_over(&self, address: NonNull<u8>) -> (Arc<SimSpan>, usize) {
         let address = address.addr().get();
         let world = self.0.world();
-        let below = world.spans.range(..=address).next_back().filter(|(base, state)| address - *base < state.len);
+        let below = world.spans.range(..=address).next_back().filter(|(base, state)| address - *base < state.bytes.len());
         let Some((&base, state)) = below else { panic!("no simulated span at {address:#x}") };
-        (Arc::new(SimSpan { shared: self.0.clone(), base, len: state.len }), address - base)
+        let span = SimSpan { shared: self.0.clone(), base, bytes: state.bytes.clone() };
+        (Arc::new(span), state.bytes.start + (address - base))
     }
 
     /// Bytes of private memory: copied, or written to.
@@ -208,15 +209,15 @@ impl Memory for SimMemory {
         self.0.options.delivers_kernel_faults
     }
 
-    fn reserve(&self, len: usize, residency: Residency) -> Result<Box<dyn Span>> {
-        let aligned = len != 0 && len.is_multiple_of(world::ALIGN);
-        refuse_unless(aligned, || format!("reserve: {len} bytes are not a multiple of 2 MiB"));
+    fn reserve(&self, bytes: Range<usize>, residency: Residency) -> Result<Box<dyn Span>> {
+        let aligned = [bytes.start, bytes.end].iter().all(|end| end.is_multiple_of(world::ALIGN));
+        refuse_unless(aligned && !bytes.is_empty(), || format!("reserve of {bytes:?}: not multiples of 2 MiB"));
         let can = residency == Residency::Eager || self.0.options.delivers_faults;
         refuse_unless(can, || "reserve: a lazy span where no fault is delivered".to_owned());
         let mut world = self.0.world();
         world.fails(SimOp::Reserve)?;
-        world.has_addresses(len)?;
-        let reserved = Reserved::new(&self.0, &mut world, len, residency);
+        world.has_addresses(bytes.len())?;
+        let reserved = Reserved::new(&self.0, &mut world, bytes, residency);
         Ok(Box::new(reserved))
     }
 

@@ -19,11 +19,11 @@ use super::world::{Shared, World};
 pub(super) struct Reserved(SimSpan);
 
 impl Reserved {
-    pub(super) fn new(shared: &Arc<Shared>, world: &mut World, len: usize, residency: Residency) -> Reserved {
-        let (base, state) = world.place(len, residency);
-        let span = SimSpan { shared: shared.clone(), base, len };
+    pub(super) fn new(shared: &Arc<Shared>, world: &mut World, bytes: Range<usize>, residency: Residency) -> Reserved {
+        let (base, state) = world.place(bytes.clone(), residency);
+        let span = SimSpan { shared: shared.clone(), base, bytes: bytes.clone() };
         world.spans.insert(base, state);
-        world.log(base, SimOp::Reserve, 0..len);
+        world.log(base, SimOp::Reserve, bytes);
         Reserved(span)
     }
 }
@@ -31,7 +31,7 @@ impl Reserved {
 impl Drop for Reserved {
     fn drop(&mut self) {
         let mut world = self.0.shared.world();
-        world.log(self.0.base, SimOp::Drop, 0..self.0.len);
+        world.log(self.0.base, SimOp::Drop, self.0.bytes.clone());
         world.spans.remove(&self.0.base);
         let waits = world.waiters.iter().any(|waiter| waiter.fault.base == self.0.base);
         drop(world);
@@ -52,8 +52,8 @@ impl Span for Reserved {
         NonNull::new(base).expect("spans lie far above address 0")
     }
 
-    fn size_bytes(&self) -> usize {
-        self.0.len
+    fn bytes(&self) -> Range<usize> {
+        self.0.bytes.clone()
     }
 
     fn attach(&self, faults: Weak<dyn Faults>) {

@@ -88,7 +88,8 @@ impl SimSpan {
         refuse_unless(as_whom != Role::Monitor, || {
             format!("the thread that receives faults touches the span's byte {at}")
         });
-        refuse_unless(at + access.len() <= self.len, || format!("access to byte {at} of a span of {}", self.len));
+        let has = self.bytes.start <= at && at + access.len() <= self.bytes.end;
+        refuse_unless(has, || format!("access to byte {at} of a span of {:?}", self.bytes));
         loop {
             let mut world = self.world();
             self.may_merge(&mut world);

@@ -46,7 +46,7 @@ pub(super) struct World {
 
 pub(super) struct SpanState {
     pub(super) number: usize,
-    pub(super) len: usize,
+    pub(super) bytes: Range<usize>,
     pub(super) faults: Option<Weak<dyn Faults>>,
     pub(super) table: PageTable,
 }
@@ -91,7 +91,7 @@ impl Shared {
 impl World {
     /// Whether there are addresses for a span of `len` bytes.
     pub(super) fn has_addresses(&self, len: usize) -> Result<()> {
-        let reserved: usize = self.spans.values().map(|span| span.len).sum();
+        let reserved: usize = self.spans.values().map(|span| span.bytes.len()).sum();
         if len <= MOST_ADDRESSES - reserved {
             return Ok(());
         }
@@ -104,15 +104,15 @@ impl World {
         self.spans.values().map(|span| span.table.mappings()).sum()
     }
 
-    /// Takes addresses for a span of `len` bytes.
-    pub(super) fn place(&mut self, len: usize, residency: Residency) -> (usize, SpanState) {
+    /// Takes addresses for a span of `bytes`.
+    pub(super) fn place(&mut self, bytes: Range<usize>, residency: Residency) -> (usize, SpanState) {
         let base = self.next_base;
         // With a gap behind it, so that no address past its end belongs to another span.
-        self.next_base += len + ALIGN;
+        self.next_base += bytes.len() + ALIGN;
         let number = self.reserved;
         self.reserved += 1;
         let table = PageTable { residency, pages: BTreeMap::new(), pinned: BTreeSet::new(), withdrawn: Vec::new() };
-        (base, SpanState { number, len, faults: None, table })
+        (base, SpanState { number, bytes, faults: None, table })
     }
 
     pub(super) fn log(&mut self, base: usize, op: SimOp, range: Range<usize>) {

@@ -200,7 +200,7 @@ impl Pager {
                     _ => list.push(Candidate { bytes, means }),
                 }
             };
-            let pages = pages.start.max(self.origin)..pages.end;
+            let pages = pages.start.max(self.bytes.start)..pages.end;
             let blocks = self.block_size.blocks_in(&pages);
             let mut at = blocks.start;
             for (block, there) in table.blocks(blocks.clone()) {

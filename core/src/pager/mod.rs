@@ -32,7 +32,6 @@ mod read_ahead;
 mod refresh;
 mod scratch;
 mod settle;
-mod shifted;
 mod spill_map;
 mod streams;
 mod table;
@@ -53,7 +52,6 @@ pub(crate) use binding::Binding;
 use block::Kind;
 pub(crate) use budget::{Budget, Room};
 pub(crate) use dirty::Written;
-use shifted::Shifted;
 pub(crate) use spill_map::{LazySpillArea, SpillMap, SpilledBlock};
 use table::{State, Table};
 pub use victims::MemoryUse;
@@ -83,8 +81,8 @@ pub(crate) struct Policy {
 
 pub(crate) struct Pager {
     span: Box<dyn Span>,
-    /// The byte of the array that the span begins at; 0 but for a window.
-    origin: usize,
+    /// The bytes of the array that the span has.
+    bytes: Range<usize>,
     memory: Arc<dyn Memory>,
     residency: Residency,
     block_size: BlockSize,
@@ -111,13 +109,11 @@ impl Pager {
         policy: Policy,
         budget: &Arc<Budget>,
     ) -> Result<Arc<Pager>> {
-        let (origin, len) = (bytes.start, bytes.end - bytes.start);
-        let span = memory.reserve(len, residency)?;
-        let span = if origin == 0 { span } else { Box::new(Shifted::new(span, origin)) };
+        let span = memory.reserve(bytes.clone(), residency)?;
         let owner = budget.new_owner();
         let pager = Arc::new_cyclic(|this| Pager {
             span,
-            origin,
+            bytes,
             memory: memory.clone(),
             residency,
             block_size,
@@ -136,23 +132,23 @@ impl Pager {
 
     /// The address of a byte of the array that the span has.
     pub(crate) fn address_of(&self, byte: usize) -> NonNull<u8> {
-        debug_assert!((self.origin..=self.end_bytes()).contains(&byte));
-        self.span.base().map_addr(|base| base.saturating_add(byte - self.origin))
+        debug_assert!((self.bytes.start..=self.bytes.end).contains(&byte));
+        self.span.base().map_addr(|base| base.saturating_add(byte - self.bytes.start))
     }
 
     /// The byte of the array that the span ends at.
     pub(crate) fn end_bytes(&self) -> usize {
-        self.origin + self.span.size_bytes()
+        self.bytes.end
     }
 
     /// Whether the span has all of `bytes`.
     pub(crate) fn has(&self, bytes: &Range<usize>) -> bool {
-        self.origin <= bytes.start && bytes.end <= self.end_bytes()
+        self.bytes.start <= bytes.start && bytes.end <= self.bytes.end
     }
 
     /// The blocks that the span has addresses for.
     fn blocks(&self) -> Range<u64> {
-        self.block_size.block_at(self.origin).0..self.block_size.block_at(self.end_bytes()).0
+        self.block_size.block_at(self.bytes.start).0..self.block_size.block_at(self.bytes.end).0
     }
 
     pub(crate) fn residency(&self) -> Residency {
@@ -168,7 +164,7 @@ impl Pager {
         let before = self.access.swap(access as u8, Ordering::Relaxed);
         if (before == Access::Random as u8) != (access == Access::Random) {
             // A load looks at `access` under the lock that this takes: it saw the new one, or what it mapped is here.
-            for (at, _) in self.extents_in(&(self.origin..self.end_bytes())) {
+            for (at, _) in self.extents_in(&self.bytes) {
                 self.span.advise(at, access == Access::Random);
             }
         }
@@ -284,6 +280,6 @@ impl Pager {
 
 impl std::fmt::Debug for Pager {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Pager({} bytes at {:?})", self.span.size_bytes(), self.span.base())
+        write!(f, "Pager(bytes {:?} at {:?})", self.bytes, self.span.base())
     }
 }

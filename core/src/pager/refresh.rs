@@ -161,7 +161,7 @@ impl Pager {
         if self.residency == Residency::Eager {
             // Zero memory has no entry there, and may have been written to.
             let end = self.end_bytes();
-            let start = self.block_size.start_of(BlockNo(blocks)).clamp(self.origin, end);
+            let start = self.block_size.start_of(BlockNo(blocks)).clamp(self.bytes.start, end);
             if start < end {
                 self.span.reset(start..end)?;
             }

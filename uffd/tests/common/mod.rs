@@ -99,7 +99,7 @@ pub(crate) struct Fake {
 
 impl Fake {
     pub(crate) fn new(memory: &dyn Memory, len: usize, how: How) -> Arc<Fake> {
-        let span = memory.reserve(len, Residency::Lazy).unwrap();
+        let span = memory.reserve(0..len, Residency::Lazy).unwrap();
         let fake = Arc::new_cyclic(|myself| Fake {
             span,
             how,
@@ -187,7 +187,7 @@ impl Faults for Fake {
     fn fail(&self, why: &str) {
         self.failures.lock().unwrap().push(why.to_owned());
         // As a pager does: what may still be waited for can never come.
-        self.span.poison(0..self.span.size_bytes(), why);
+        self.span.poison(self.span.bytes(), why);
     }
 }
 
