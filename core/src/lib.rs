@@ -4,17 +4,19 @@
 //! in through the traits.
 
 pub mod conflict;
+mod contract;
 mod descriptor;
 mod engine;
 mod error;
 mod geometry;
-pub mod memory;
+
 mod page_map;
 mod pager;
 pub mod signals;
-pub mod store;
+
 mod verify;
 
+pub use contract::{memory, store};
 pub use descriptor::{ArrayId, Codec, Descriptor, Order, Version};
 pub use engine::{Engine, EngineOptions, Reader, Savepoint, Transaction, Writer};
 pub use error::{Error, ErrorKind, Result};

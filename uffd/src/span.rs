@@ -24,7 +24,7 @@ use std::os::unix::fs::FileExt;
 use std::ptr::NonNull;
 use std::sync::{Arc, OnceLock, Weak};
 
-use bigarray_core::memory::{Faults, Residency, Span, TakenOut, WrittenTo};
+use bigarray_core::memory::{Faults, Install, Protect, Residency, Span, SpanBytes, TakenOut, TrackWrites, WrittenTo};
 use bigarray_core::store::DataFile;
 use bigarray_core::{Error, ErrorKind, Result};
 use nix::errno::Errno;
@@ -278,19 +278,7 @@ impl UffdSpan {
     }
 }
 
-impl Span for UffdSpan {
-    fn base(&self) -> NonNull<u8> {
-        self.range.base()
-    }
-
-    fn bytes(&self) -> Range<usize> {
-        self.range.bytes().clone()
-    }
-
-    fn attach(&self, faults: Weak<dyn Faults>) {
-        self.inner.shared.spans.attach(self.start(), faults);
-    }
-
+impl Install for UffdSpan {
     fn zero(&self, range: Range<usize>) -> Result<()> {
         self.check(&range)?;
         if self.residency == Residency::Eager {
@@ -331,12 +319,6 @@ impl Span for UffdSpan {
         Ok(())
     }
 
-    fn advise(&self, range: Range<usize>, random: bool) {
-        if self.check(&range).is_ok() {
-            self.range.advise(&range, if random { HarmlessAdvice::Random } else { HarmlessAdvice::Normal });
-        }
-    }
-
     fn copy(&self, at: usize, bytes: &[u8]) -> Result<()> {
         self.check(&(at..at.saturating_add(bytes.len())))?;
         match self.residency {
@@ -344,17 +326,6 @@ impl Span for UffdSpan {
             Residency::Lazy => self.copy_lazy(at, bytes),
             Residency::Eager => self.copy_eager(at, bytes),
         }
-    }
-
-    fn unprotect(&self, range: Range<usize>) -> Result<()> {
-        self.check(&range)?;
-        if self.residency == Residency::Eager || range.is_empty() {
-            return Ok(());
-        }
-        let addresses = self.range.addresses(&range);
-        self.uffd().and_then(|uffd| write_protect::let_through(uffd, &addresses)).map_err(|errno| {
-            os_error(format!("letting writes through to {} bytes (UFFDIO_WRITEPROTECT)", addresses.len()), errno)
-        })
     }
 
     fn poison(&self, range: Range<usize>, why: &str) {
@@ -402,6 +373,54 @@ impl Span for UffdSpan {
         Ok(())
     }
 
+    fn wake(&self, range: Range<usize>) {
+        if self.residency == Residency::Lazy && !range.is_empty() && self.range.is_ours() {
+            let addresses = self.range.addresses(&range);
+            self.inner.shared.wake(addresses.start, addresses.len());
+        }
+    }
+
+    fn advise(&self, range: Range<usize>, random: bool) {
+        if self.check(&range).is_ok() {
+            self.range.advise(&range, if random { HarmlessAdvice::Random } else { HarmlessAdvice::Normal });
+        }
+    }
+
+    fn read_in(&self, range: Range<usize>, file: &Arc<dyn DataFile>, offset: u64, exactly: bool) -> Result<()> {
+        self.check(&range)?;
+        // First, since populating alone reads page by page where random access was advised, and not at all on an old
+        // kernel.
+        let bytes = offset..offset + (range.end - range.start) as u64;
+        if exactly {
+            read_ahead::begin(&**file, bytes.clone());
+        }
+        read_ahead::read(&**file, bytes, || false)?;
+        populate(self.range.addresses(&range)).map_err(|errno| match errno {
+            // What an access would end in: SIGBUS.
+            Errno::EFAULT | Errno::EHWPOISON => Error::new(
+                ErrorKind::Corrupt,
+                format!(
+                    "bytes {}..{} cannot be read from the data file: the disk fails, or the file was cut off",
+                    range.start, range.end
+                ),
+            ),
+            errno => os_error(format!("reading in {} bytes", range.end - range.start), errno),
+        })
+    }
+}
+
+impl Protect for UffdSpan {
+    fn unprotect(&self, range: Range<usize>) -> Result<()> {
+        self.check(&range)?;
+        if self.residency == Residency::Eager || range.is_empty() {
+            return Ok(());
+        }
+        let addresses = self.range.addresses(&range);
+        self.uffd().and_then(|uffd| write_protect::let_through(uffd, &addresses)).map_err(|errno| {
+            os_error(format!("letting writes through to {} bytes (UFFDIO_WRITEPROTECT)", addresses.len()), errno)
+        })
+    }
+
     fn write_protect(&self, range: Range<usize>) -> Result<()> {
         let Some((uffd, addresses)) = self.held(&range)? else { return Ok(()) };
         let splits = write_protect::register_and_protect(uffd, &addresses).map_err(|errno| {
@@ -442,37 +461,9 @@ impl Span for UffdSpan {
             _ => Ok(None),
         }
     }
+}
 
-    fn wake(&self, range: Range<usize>) {
-        if self.residency == Residency::Lazy && !range.is_empty() && self.range.is_ours() {
-            let addresses = self.range.addresses(&range);
-            self.inner.shared.wake(addresses.start, addresses.len());
-        }
-    }
-
-    fn resident(&self, range: Range<usize>) -> Result<usize> {
-        self.check(&range)?;
-        self.inner
-            .page_table
-            .resident(self.range.addresses(&range))
-            .map_err(|error| Error::io(format!("finding what is resident of {} bytes", range.end - range.start), error))
-    }
-
-    fn track_writes(&self, range: Range<usize>) -> Result<bool> {
-        self.check(&range)?;
-        let Some(uffd) = self.inner.write_tracking.as_ref().filter(|_| self.residency == Residency::Lazy) else {
-            return Ok(false);
-        };
-        if range.is_empty() {
-            return Ok(true);
-        }
-        track_writes(uffd, &self.inner.page_table, self.range.addresses(&range)).map_err(|errno| {
-            os_error(format!("tracking {} bytes (UFFDIO_REGISTER)", range.end - range.start), errno)
-        })?;
-        self.inner.mappings.installed();
-        Ok(true)
-    }
-
+impl TrackWrites for UffdSpan {
     fn written(&self, range: Range<usize>, origin: WrittenTo, found: &mut Vec<Range<usize>>) -> Result<()> {
         self.check(&range)?;
         let (addresses, first) = (self.range.addresses(&range), found.len());
@@ -502,6 +493,31 @@ impl Span for UffdSpan {
             .map_err(|error| Error::io(format!("finding stores to {} bytes", range.end - range.start), error))
     }
 
+    fn resident(&self, range: Range<usize>) -> Result<usize> {
+        self.check(&range)?;
+        self.inner
+            .page_table
+            .resident(self.range.addresses(&range))
+            .map_err(|error| Error::io(format!("finding what is resident of {} bytes", range.end - range.start), error))
+    }
+
+    fn track_writes(&self, range: Range<usize>) -> Result<bool> {
+        self.check(&range)?;
+        let Some(uffd) = self.inner.write_tracking.as_ref().filter(|_| self.residency == Residency::Lazy) else {
+            return Ok(false);
+        };
+        if range.is_empty() {
+            return Ok(true);
+        }
+        track_writes(uffd, &self.inner.page_table, self.range.addresses(&range)).map_err(|errno| {
+            os_error(format!("tracking {} bytes (UFFDIO_REGISTER)", range.end - range.start), errno)
+        })?;
+        self.inner.mappings.installed();
+        Ok(true)
+    }
+}
+
+impl SpanBytes for UffdSpan {
     fn with_bytes(&self, range: Range<usize>, f: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
         if !self.range.has(&range) {
             let message = format!("bytes {range:?} of a span of {:?}", self.range.bytes());
@@ -517,27 +533,19 @@ impl Span for UffdSpan {
     fn fill_zero(&self, range: Range<usize>) {
         self.range.fill_zero(&range);
     }
+}
 
-    fn read_in(&self, range: Range<usize>, file: &Arc<dyn DataFile>, offset: u64, exactly: bool) -> Result<()> {
-        self.check(&range)?;
-        // First, since populating alone reads page by page where random access was advised, and not at all on an old
-        // kernel.
-        let bytes = offset..offset + (range.end - range.start) as u64;
-        if exactly {
-            read_ahead::begin(&**file, bytes.clone());
-        }
-        read_ahead::read(&**file, bytes, || false)?;
-        populate(self.range.addresses(&range)).map_err(|errno| match errno {
-            // What an access would end in: SIGBUS.
-            Errno::EFAULT | Errno::EHWPOISON => Error::new(
-                ErrorKind::Corrupt,
-                format!(
-                    "bytes {}..{} cannot be read from the data file: the disk fails, or the file was cut off",
-                    range.start, range.end
-                ),
-            ),
-            errno => os_error(format!("reading in {} bytes", range.end - range.start), errno),
-        })
+impl Span for UffdSpan {
+    fn base(&self) -> NonNull<u8> {
+        self.range.base()
+    }
+
+    fn bytes(&self) -> Range<usize> {
+        self.range.bytes().clone()
+    }
+
+    fn attach(&self, faults: Weak<dyn Faults>) {
+        self.inner.shared.spans.attach(self.start(), faults);
     }
 }
 

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::{Arc, Weak};
 
-use bigarray_core::memory::{Faults, Residency, Span, TakenOut, WrittenTo};
+use bigarray_core::memory::{Faults, Install, Protect, Residency, Span, SpanBytes, TakenOut, TrackWrites, WrittenTo};
 use bigarray_core::store::DataFile;
 use bigarray_core::{Error, ErrorKind, PAGE, Result};
 
@@ -46,24 +46,7 @@ fn mapped(offset: u64) -> Page {
     Page::Mapped { offset, own: None, resident: false, tracked: false }
 }
 
-impl Span for Reserved {
-    fn base(&self) -> NonNull<u8> {
-        let base = std::ptr::without_provenance_mut(self.0.base);
-        NonNull::new(base).expect("spans lie far above address 0")
-    }
-
-    fn bytes(&self) -> Range<usize> {
-        self.0.bytes.clone()
-    }
-
-    fn attach(&self, faults: Weak<dyn Faults>) {
-        let mut world = self.0.world();
-        let state = self.0.state(&mut world);
-        refuse_unless(state.faults.is_none(), || "attach was called twice".to_owned());
-        refuse_unless(state.table.pages.is_empty(), || "attach was called after something was installed".to_owned());
-        state.faults = Some(faults);
-    }
-
+impl Install for Reserved {
     fn zero(&self, range: Range<usize>) -> Result<()> {
         self.0.install(SimOp::Zero, range, Page::counts_as_missing, |_| Page::zero(true))
     }
@@ -88,33 +71,12 @@ impl Span for Reserved {
         )
     }
 
-    fn advise(&self, range: Range<usize>, _random: bool) {
-        drop(self.0.enter(SimOp::Advise, &range));
-    }
-
     fn copy(&self, at: usize, bytes: &[u8]) -> Result<()> {
         let protected = self.0.state(&mut self.0.world()).table.residency == Residency::Lazy;
         self.0.install(SimOp::Copy, at..at + bytes.len(), Page::counts_as_missing, |at| {
             let bytes = bytes[at..at + PAGE].try_into().expect("whole pages");
             Page::Copied { bytes: Box::new(bytes), protected, merged: false, written: false }
         })
-    }
-
-    fn unprotect(&self, range: Range<usize>) -> Result<()> {
-        let mut world = self.0.enter(SimOp::Unprotect, &range);
-        world.fails(SimOp::Unprotect)?;
-        let table = &mut self.0.state(&mut world).table;
-        for n in range.start / PAGE..range.end / PAGE {
-            match table.pages.get_mut(&n) {
-                Some(Page::Copied { protected, merged, .. }) => (*protected, *merged) = (false, false),
-                other => {
-                    let is = other.map_or("missing", |page| page.name());
-                    panic!("the contract of memory is broken: unprotect of page {n}, which is {is}, not copied");
-                }
-            }
-        }
-        self.0.wake_up(world, &range);
-        Ok(())
     }
 
     fn poison(&self, range: Range<usize>, _why: &str) {
@@ -144,6 +106,54 @@ impl Span for Reserved {
         }
         drop(self.0.take_away(&mut world, &range));
         self.0.state(&mut world).table.restore(&(range.start / PAGE..range.end / PAGE));
+        Ok(())
+    }
+
+    fn wake(&self, range: Range<usize>) {
+        let world = self.0.enter(SimOp::Wake, &range);
+        self.0.wake_up(world, &range);
+    }
+
+    fn advise(&self, range: Range<usize>, _random: bool) {
+        drop(self.0.enter(SimOp::Advise, &range));
+    }
+
+    fn read_in(&self, range: Range<usize>, _file: &Arc<dyn DataFile>, from: u64, _exactly: bool) -> Result<()> {
+        let mut world = self.0.enter(SimOp::ReadIn, &range);
+        world.fails(SimOp::ReadIn)?;
+        let table = &mut self.0.state(&mut world).table;
+        for (n, page) in table.pages.range_mut(range.start / PAGE..range.end / PAGE) {
+            match page {
+                Page::Mapped { offset, own, resident, .. } => {
+                    let wanted = from + (n * PAGE - range.start) as u64;
+                    refuse_unless(*offset == wanted, || format!("read_in of byte {wanted}, where {offset} is mapped"));
+                    if own.is_none() {
+                        self.0.shared.file.read_at(*offset, &mut [0; PAGE])?;
+                    }
+                    *resident = true;
+                }
+                other => panic!("read_in over a page that is not mapped, but {}", other.name()),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Protect for Reserved {
+    fn unprotect(&self, range: Range<usize>) -> Result<()> {
+        let mut world = self.0.enter(SimOp::Unprotect, &range);
+        world.fails(SimOp::Unprotect)?;
+        let table = &mut self.0.state(&mut world).table;
+        for n in range.start / PAGE..range.end / PAGE {
+            match table.pages.get_mut(&n) {
+                Some(Page::Copied { protected, merged, .. }) => (*protected, *merged) = (false, false),
+                other => {
+                    let is = other.map_or("missing", |page| page.name());
+                    panic!("the contract of memory is broken: unprotect of page {n}, which is {is}, not copied");
+                }
+            }
+        }
+        self.0.wake_up(world, &range);
         Ok(())
     }
 
@@ -205,10 +215,25 @@ impl Span for Reserved {
     fn take_out(&self, range: Range<usize>) -> Result<Option<Box<dyn TakenOut + '_>>> {
         Ok(self.0.take_pages_out(range)?.map(|taken| -> Box<dyn TakenOut + '_> { Box::new(taken) }))
     }
+}
 
-    fn wake(&self, range: Range<usize>) {
-        let world = self.0.enter(SimOp::Wake, &range);
-        self.0.wake_up(world, &range);
+impl TrackWrites for Reserved {
+    fn written(&self, range: Range<usize>, origin: WrittenTo, found: &mut Vec<Range<usize>>) -> Result<()> {
+        let mut world = self.0.enter(SimOp::Written, &range);
+        world.fails(SimOp::Written)?;
+        let reads_too = self.0.shared.options.reports_read_zero_pages;
+        let pages = range.start / PAGE..range.end / PAGE;
+        self.0.state(&mut world).table.written(pages, origin, reads_too, found);
+        Ok(())
+    }
+
+    fn stored_to(&self, range: Range<usize>) -> Result<bool> {
+        let mut world = self.0.enter(SimOp::Written, &range);
+        world.fails(SimOp::Written)?;
+        let mut found = Vec::new();
+        let pages = range.start / PAGE..range.end / PAGE;
+        self.0.state(&mut world).table.written(pages, WrittenTo::Zero, false, &mut found);
+        Ok(!found.is_empty())
     }
 
     fn resident(&self, range: Range<usize>) -> Result<usize> {
@@ -240,25 +265,9 @@ impl Span for Reserved {
         }
         Ok(can)
     }
+}
 
-    fn written(&self, range: Range<usize>, origin: WrittenTo, found: &mut Vec<Range<usize>>) -> Result<()> {
-        let mut world = self.0.enter(SimOp::Written, &range);
-        world.fails(SimOp::Written)?;
-        let reads_too = self.0.shared.options.reports_read_zero_pages;
-        let pages = range.start / PAGE..range.end / PAGE;
-        self.0.state(&mut world).table.written(pages, origin, reads_too, found);
-        Ok(())
-    }
-
-    fn stored_to(&self, range: Range<usize>) -> Result<bool> {
-        let mut world = self.0.enter(SimOp::Written, &range);
-        world.fails(SimOp::Written)?;
-        let mut found = Vec::new();
-        let pages = range.start / PAGE..range.end / PAGE;
-        self.0.state(&mut world).table.written(pages, WrittenTo::Zero, false, &mut found);
-        Ok(!found.is_empty())
-    }
-
+impl SpanBytes for Reserved {
     fn with_bytes(&self, range: Range<usize>, f: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
         match self.0.load(range.clone()) {
             Ok(bytes) => f(&bytes),
@@ -279,24 +288,23 @@ impl Span for Reserved {
             }
         }
     }
+}
 
-    fn read_in(&self, range: Range<usize>, _file: &Arc<dyn DataFile>, from: u64, _exactly: bool) -> Result<()> {
-        let mut world = self.0.enter(SimOp::ReadIn, &range);
-        world.fails(SimOp::ReadIn)?;
-        let table = &mut self.0.state(&mut world).table;
-        for (n, page) in table.pages.range_mut(range.start / PAGE..range.end / PAGE) {
-            match page {
-                Page::Mapped { offset, own, resident, .. } => {
-                    let wanted = from + (n * PAGE - range.start) as u64;
-                    refuse_unless(*offset == wanted, || format!("read_in of byte {wanted}, where {offset} is mapped"));
-                    if own.is_none() {
-                        self.0.shared.file.read_at(*offset, &mut [0; PAGE])?;
-                    }
-                    *resident = true;
-                }
-                other => panic!("read_in over a page that is not mapped, but {}", other.name()),
-            }
-        }
-        Ok(())
+impl Span for Reserved {
+    fn base(&self) -> NonNull<u8> {
+        let base = std::ptr::without_provenance_mut(self.0.base);
+        NonNull::new(base).expect("spans lie far above address 0")
+    }
+
+    fn bytes(&self) -> Range<usize> {
+        self.0.bytes.clone()
+    }
+
+    fn attach(&self, faults: Weak<dyn Faults>) {
+        let mut world = self.0.world();
+        let state = self.0.state(&mut world);
+        refuse_unless(state.faults.is_none(), || "attach was called twice".to_owned());
+        refuse_unless(state.table.pages.is_empty(), || "attach was called after something was installed".to_owned());
+        state.faults = Some(faults);
     }
 }

@@ -1,0 +1,47 @@
+//! What the pager asks of memory: address ranges whose missing pages it is told of.
+
+mod faults;
+mod span;
+
+use std::ops::Range;
+
+use crate::error::Result;
+pub use faults::{Faults, Job};
+pub use span::{Install, Protect, Span, SpanBytes, TakenOut, TrackWrites, WrittenTo};
+
+/// Gives out spans.
+pub trait Memory: Send + Sync {
+    /// Whether lazy spans can be had: faults are delivered. Otherwise every span must be [`Residency::Eager`].
+    fn delivers_faults(&self) -> bool;
+
+    /// Whether a system call that is handed a missing or protected page of a lazy span waits as a load does. If not it
+    /// fails with EFAULT.
+    fn delivers_kernel_faults(&self) -> bool;
+
+    /// Reserves addresses for `bytes` of an array, aligned to 2 MiB; both ends are multiples of that. Costs neither memory
+    /// nor time.
+    ///
+    /// # Errors
+    /// [`TooLarge`](crate::ErrorKind::TooLarge) where addresses are short, naming the limit to raise.
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) for a lazy span where no fault is delivered, and
+    /// [`Io`](crate::ErrorKind::Io) where that ended. As [`check_process`](Memory::check_process) in a forked child.
+    fn reserve(&self, bytes: Range<usize>, residency: Residency) -> Result<Box<dyn Span>>;
+
+    /// Refuses in a process forked from the one that made this memory: it has neither the threads nor the addresses.
+    ///
+    /// # Errors
+    /// [`InUse`](crate::ErrorKind::InUse) in a forked child.
+    fn check_process(&self) -> Result<()>;
+
+    /// Whether about `n` more mappings fit under the system's limit for one process.
+    fn has_room_for_mappings(&self, n: usize) -> bool;
+}
+
+/// What an address of a span holds before anything was installed there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Residency {
+    /// Nothing: the first access waits for [`Faults::missing`].
+    Lazy,
+    /// Zeros. No fault is ever delivered.
+    Eager,
+}

@@ -1,0 +1,69 @@
+//! What the pager and the transactions ask of storage.
+
+mod change;
+mod snapshot;
+mod spill;
+
+use std::sync::Arc;
+
+use crate::descriptor::Codec;
+use crate::error::{Error, ErrorKind, Result};
+use crate::verify::{Progress, Report};
+pub use change::{ArrayChange, AttrChange, BlockChange, Bytes, Change, Committed, PageRun, PageSource};
+pub use snapshot::{BlockRecord, DataFile, Origin, Segment, Snapshot, State};
+pub use spill::{SpillArea, SpillSlot, SpilledPages};
+
+/// Stores committed states.
+pub trait Store: Send + Sync {
+    /// The newest committed state. While nothing is committed, every call gives the same `Arc`, as long as one lives.
+    fn snapshot(&self) -> Result<Arc<dyn Snapshot>>;
+
+    /// Makes `change` visible, all or nothing.
+    ///
+    /// Calls [`conflict::check`](crate::conflict::check) against the state that the commit replaces, where nothing can
+    /// change any more. `lock` is the caller's, if it holds one; otherwise the store waits for it.
+    ///
+    /// # Errors
+    /// [`Conflict`](crate::ErrorKind::Conflict): nothing is stored. [`StoreFull`](crate::ErrorKind::StoreFull): nothing
+    /// is stored, the store goes on. [`InUse`](crate::ErrorKind::InUse): this thread holds the commit lock for another
+    /// transaction. After [`Io`](crate::ErrorKind::Io) from the final sync the store refuses to write until reopened.
+    fn commit(&self, change: &Change<'_>, lock: Option<&dyn CommitLock>) -> Result<Committed>;
+
+    /// Waits until no other commit, of any process, can run, and holds that until the guard is dropped.
+    ///
+    /// # Errors
+    /// [`InUse`](crate::ErrorKind::InUse): this thread holds the commit lock already, and would wait for itself.
+    fn commit_lock(&self) -> Result<Box<dyn CommitLock>>;
+
+    /// Where a transaction writes before its commit. Costs nothing until it does.
+    fn spill_area(&self) -> Result<Arc<dyn SpillArea>> {
+        Err(Error::new(ErrorKind::Unsupported, "this store cannot spill"))
+    }
+
+    /// Looks at everything that the newest committed state consists of, and goes on after what is damaged. Others read and
+    /// commit meanwhile. `progress` is told how far it is, again and again, by the calling thread.
+    ///
+    /// # Errors
+    /// What keeps it from looking; damage is none.
+    fn verify(&self, progress: &mut dyn FnMut(Progress)) -> Result<Report> {
+        let _ = progress;
+        Err(Error::new(ErrorKind::Unsupported, "this store cannot verify what it holds"))
+    }
+
+    /// Refuses a codec that this build does not have.
+    ///
+    /// # Errors
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) with its name.
+    fn check_codec(&self, codec: Codec) -> Result<()> {
+        match codec {
+            Codec::None => Ok(()),
+            _ => Err(Error::new(ErrorKind::Unsupported, format!("this store does not have the codec {codec}"))),
+        }
+    }
+}
+
+/// The right to commit next; see [`Store::commit_lock`]. Belongs to the thread that took it.
+pub trait CommitLock {
+    /// The concrete guard, for its store to recognise.
+    fn as_any(&self) -> &dyn std::any::Any;
+}

@@ -1,0 +1,128 @@
+//! Committed states: the catalog of arrays, and where the pages of their blocks are.
+
+use std::ops::{ControlFlow, Range};
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::descriptor::{ArrayId, Descriptor, Version};
+use crate::error::Result;
+use crate::geometry::BlockNo;
+
+/// Where the bytes of a run of pages come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Never written, or all zero.
+    Hole,
+    /// In [`Snapshot::file`] from this byte on, page aligned: may be mapped.
+    Extent(u64),
+    /// Must be produced by [`Snapshot::read`]: decompressed, or fetched.
+    Produced,
+}
+
+impl Origin {
+    /// Where the bytes come from that lie `bytes` behind those of this origin.
+    #[must_use]
+    pub fn after(self, bytes: usize) -> Origin {
+        match self {
+            Origin::Extent(at) => Origin::Extent(at + bytes as u64),
+            Origin::Hole | Origin::Produced => self,
+        }
+    }
+}
+
+/// A run of pages of one block with one origin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// Pages of the block, from 0.
+    pub pages: Range<u32>,
+    /// Where they come from.
+    pub origin: Origin,
+}
+
+/// A stored block. Segments are in page order, without gaps, and cover the block; neighbours differ in origin or do
+/// not follow each other in the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BlockRecord {
+    /// The commit that last stored to the block, whether or not that changed its bytes.
+    pub version: Version,
+    /// Its pages.
+    pub segments: Vec<Segment>,
+}
+
+impl BlockRecord {
+    /// Whether all of the block is a hole, which something was stored to once.
+    pub fn is_hole(&self) -> bool {
+        self.segments.iter().all(|segment| segment.origin == Origin::Hole)
+    }
+
+    /// Whether all of its pages are in the data file as they are, or holes: nothing has to be produced.
+    pub fn is_mappable(&self) -> bool {
+        self.segments.iter().all(|segment| segment.origin != Origin::Produced)
+    }
+}
+
+/// The file that extents lie in.
+pub trait DataFile: Send + Sync {
+    /// Fills `buf` from byte `offset` on; a file that ends before is [`ErrorKind::Corrupt`].
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()>;
+
+    /// The file to map, open for reading only. `None` where there is none (in tests): then only a simulated
+    /// memory maps it.
+    fn as_file(&self) -> Option<&std::fs::File>;
+}
+
+/// Look-ups in one state of the database: a committed one, or the one a commit is about to replace.
+pub trait State {
+    /// The array of that name.
+    fn array(&self, name: &str) -> Result<Option<Descriptor>>;
+
+    /// Every array, in order of names.
+    fn arrays(&self) -> Result<Vec<(String, Descriptor)>>;
+
+    /// The attribute of that name.
+    fn attr(&self, array: ArrayId, name: &str) -> Result<Option<Value>>;
+
+    /// Every attribute, in order of names.
+    fn attrs(&self, array: ArrayId) -> Result<Vec<(String, Value)>>;
+
+    /// When each attribute was last set or removed, those that are there no more included, in order of names.
+    fn attr_versions(&self, array: ArrayId) -> Result<Vec<(String, Version)>>;
+
+    /// One block; `None` if it is absent: a hole that nothing was ever stored to, of version 0.
+    fn block(&self, array: ArrayId, block: BlockNo) -> Result<Option<BlockRecord>>;
+
+    /// Visits the stored blocks whose numbers lie in `range`, ascending, until `visit` breaks.
+    fn blocks(
+        &self,
+        array: ArrayId,
+        range: Range<u64>,
+        visit: &mut dyn FnMut(BlockNo, BlockRecord) -> ControlFlow<()>,
+    ) -> Result<()>;
+}
+
+/// One committed state, alive until the last `Arc` is dropped: as long as it lives, no extent it refers to is reused.
+pub trait Snapshot: State + Send + Sync {
+    /// Number of the state: grows with each commit, by any process.
+    fn version(&self) -> Version;
+
+    /// The file its extents lie in.
+    fn file(&self) -> &Arc<dyn DataFile>;
+
+    /// Sees that none of the records of the array of that name is missing: a block whose record is not found would be a
+    /// hole. Cheap where it was seen before and nothing has changed.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] naming the array.
+    fn check_records(&self, name: &str) -> Result<()> {
+        let _ = name;
+        Ok(())
+    }
+
+    /// Fills `buf` with the pages of `block` from `first_page` on (whole pages), whatever their origin; zeros for
+    /// holes. What is read is verified against its checksums.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] naming the array's id, the block and the page.
+    fn read(&self, array: ArrayId, block: BlockNo, first_page: u32, buf: &mut [u8]) -> Result<()>;
+}
