@@ -28,8 +28,21 @@ impl Bytes for Nothing {
     }
 }
 
+impl Transaction {
+    /// Makes all changes visible at once, or none. `lock` is the caller's, if it holds one.
+    ///
+    /// # Errors
+    /// [`Conflict`](ErrorKind::Conflict) if another transaction got there first; what [`Store::commit`] says, and
+    /// the first failure to load any of its pages. Nothing is stored then.
+    ///
+    /// [`Store::commit`]: crate::store::Store::commit
+    pub fn commit(self, lock: Option<&dyn CommitLock>) -> Result<()> {
+        commit(&self, lock)
+    }
+}
+
 /// Commits; on an error the transaction is dropped by the caller, which gives its spans back.
-pub(super) fn commit(transaction: &Transaction, lock: Option<&dyn CommitLock>) -> Result<()> {
+fn commit(transaction: &Transaction, lock: Option<&dyn CommitLock>) -> Result<()> {
     // No view and no handle lives: the caller gave up the transaction that they borrow.
     let mut arrays = transaction.arrays_lock();
     if arrays.slots.iter().any(|place| matches!(place, Place::Open(_))) {

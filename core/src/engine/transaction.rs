@@ -5,12 +5,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::Engine;
 use super::reader::not_found;
 use super::slot::Slot;
-use super::writer::Writer;
 use crate::descriptor::{Descriptor, Version};
 use crate::error::{Error, ErrorKind, Result};
 use crate::pager::LazySpillArea;
 use crate::signals;
-use crate::store::{CommitLock, Snapshot};
+use crate::store::Snapshot;
+
+/// Closed arrays of a transaction may together have this part of the budget in memory unsearched.
+const CLOSED_PART: usize = 4;
 
 /// A snapshot and private changes to it, committed as one or not at all. Dropping it aborts.
 pub struct Transaction {
@@ -75,55 +77,6 @@ impl Transaction {
         Ok(all.into_iter().collect())
     }
 
-    /// Creates an array of zeros and opens it.
-    ///
-    /// # Errors
-    /// [`AlreadyExists`](ErrorKind::AlreadyExists); [`StoreFull`](ErrorKind::StoreFull) and others of spilling what is
-    /// in memory of the arrays before.
-    pub fn create(&self, name: &str, descriptor: Descriptor) -> Result<Writer<'_>> {
-        let mut arrays = self.arrays_lock();
-        // Once for all locks below.
-        let _held = signals::hold_between_waits();
-        if self.is_taken(&arrays, name)? {
-            return Err(Error::new(
-                ErrorKind::AlreadyExists,
-                format!("array {name:?} exists already; open it, or remove it first"),
-            ));
-        }
-        descriptor.check_size(name)?;
-        self.check_codec(name, &descriptor)?;
-        self.relieve(&mut arrays)?;
-        let mut slot = Box::new(Slot::created(name, descriptor.clone(), &self.spill_area));
-        slot.ensure_span(&self.engine, &self.snapshot)?;
-        let at = arrays.slots.len();
-        arrays.slots.push(Place::Open(Box::new((name.to_owned(), descriptor))));
-        arrays.names.insert(name.to_owned(), Some(at));
-        drop(arrays);
-        Ok(Writer::new(self, at, slot))
-    }
-
-    /// Opens an array. Several may be open, each once.
-    ///
-    /// # Errors
-    /// [`NotFound`](ErrorKind::NotFound), [`InUse`](ErrorKind::InUse) if it is open; as [`create`](Transaction::create) of
-    /// spilling.
-    pub fn open(&self, name: &str) -> Result<Writer<'_>> {
-        let mut arrays = self.arrays_lock();
-        // Once for all locks below.
-        let _held = signals::hold_between_waits();
-        let at = self.slot(&mut arrays, name)?;
-        let Place::Home(slot) = &mut arrays.slots[at] else { return Err(in_use(name, "opened again")) };
-        let Some(now) = slot.after.clone() else { return Err(not_found(name)) };
-        self.check_codec(name, &now.1)?;
-        self.relieve(&mut arrays)?;
-        let Place::Home(slot) = &mut arrays.slots[at] else { return Err(in_use(name, "opened again")) };
-        slot.ensure_span(&self.engine, &self.snapshot)?;
-        match std::mem::replace(&mut arrays.slots[at], Place::Open(Box::new(now))) {
-            Place::Home(slot) => Ok(Writer::new(self, at, slot)),
-            Place::Open(_) => Err(in_use(name, "opened again")),
-        }
-    }
-
     /// Removes an array.
     ///
     /// # Errors
@@ -170,26 +123,45 @@ impl Transaction {
         Ok(())
     }
 
-    /// Makes all changes visible at once, or none. `lock` is the caller's, if it holds one.
-    ///
-    /// # Errors
-    /// [`Conflict`](ErrorKind::Conflict) if another transaction got there first; what [`Store::commit`] says, and
-    /// the first failure to load any of its pages. Nothing is stored then.
-    ///
-    /// [`Store::commit`]: crate::store::Store::commit
-    pub fn commit(self, lock: Option<&dyn CommitLock>) -> Result<()> {
-        super::commit::commit(&self, lock)
-    }
-
     /// Forgets all changes.
     pub fn abort(self) {}
 
-    fn check_codec(&self, name: &str, array: &Descriptor) -> Result<()> {
+    /// To be called before another array is opened: of those that are closed some are spilled if together they may
+    /// have much in memory. Each of them alone is searched when it is used again, which may never be.
+    ///
+    /// # Errors
+    /// Of spilling, also earlier, if there is more in memory than may be since.
+    pub(super) fn relieve(&self, arrays: &mut Arrays) -> Result<()> {
+        if self.engine.budget.is_exceeded() {
+            for place in &arrays.slots {
+                if let Place::Home(slot) = place {
+                    slot.refuse_if_hopeless()?;
+                }
+            }
+        }
+        let most = self.engine.budget.limit_bytes() / CLOSED_PART;
+        let bytes = |place: &Place| if let Place::Home(slot) = place { slot.unsearched.bytes() } else { 0 };
+        let mut all = arrays.slots.iter().map(bytes).fold(0, usize::saturating_add);
+        for place in &mut arrays.slots {
+            if all <= most {
+                break;
+            }
+            all = all.saturating_sub(bytes(place));
+            if let Place::Home(slot) = place
+                && slot.unsearched.bytes() > 0
+            {
+                slot.spill()?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn check_codec(&self, name: &str, array: &Descriptor) -> Result<()> {
         let checked = self.engine.store.check_codec(array.codec);
         checked.map_err(|e| e.context(format_args!("array {name:?}")))
     }
 
-    fn is_taken(&self, arrays: &Arrays, name: &str) -> Result<bool> {
+    pub(super) fn is_taken(&self, arrays: &Arrays, name: &str) -> Result<bool> {
         Ok(match arrays.names.get(name) {
             Some(slot) => slot.is_some(),
             None => self.snapshot.array(name)?.is_some(),
@@ -197,7 +169,7 @@ impl Transaction {
     }
 
     /// The slot that has `name` now.
-    fn slot(&self, arrays: &mut Arrays, name: &str) -> Result<usize> {
+    pub(super) fn slot(&self, arrays: &mut Arrays, name: &str) -> Result<usize> {
         match arrays.names.get(name) {
             Some(Some(at)) => Ok(*at),
             Some(None) => Err(not_found(name)),
@@ -233,7 +205,7 @@ impl fmt::Debug for Transaction {
     }
 }
 
-fn in_use(name: &str, what: &str) -> Error {
+pub(super) fn in_use(name: &str, what: &str) -> Error {
     Error::new(
         ErrorKind::InUse,
         format!("array {name:?} is open in this transaction and cannot be {what}; drop its handle first"),

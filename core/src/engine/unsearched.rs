@@ -6,7 +6,6 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::Engine;
-use super::transaction::{Arrays, Place, Transaction};
 use crate::error::Result;
 use crate::geometry::{PAGE, Ranges, page_ceil};
 use crate::memory::Residency;
@@ -17,9 +16,6 @@ const HANDED_OUT_PART: usize = 4;
 
 /// This part of it may be written to and stay in memory.
 const KEPT_PART: usize = 8;
-
-/// And this part, of all arrays that are closed in a transaction together.
-const CLOSED_PART: usize = 4;
 
 /// Views of more than may be handed out are searched each time at first; where nothing is found ever more seldom.
 const MOST_SKIPPED: u32 = 64;
@@ -78,38 +74,6 @@ impl Unsearched {
         self.bytes = 0;
         self.ranges = Ranges::default();
         Ok(self.kept_bytes >= budget.limit_bytes() / KEPT_PART)
-    }
-}
-
-impl Transaction {
-    /// To be called before another array is opened: of those that are closed some are spilled if together they may
-    /// have much in memory. Each of them alone is searched when it is used again, which may never be.
-    ///
-    /// # Errors
-    /// Of spilling, also earlier, if there is more in memory than may be since.
-    pub(super) fn relieve(&self, arrays: &mut Arrays) -> Result<()> {
-        if self.engine.budget.is_exceeded() {
-            for place in &arrays.slots {
-                if let Place::Home(slot) = place {
-                    slot.refuse_if_hopeless()?;
-                }
-            }
-        }
-        let most = self.engine.budget.limit_bytes() / CLOSED_PART;
-        let bytes = |place: &Place| if let Place::Home(slot) = place { slot.unsearched.bytes() } else { 0 };
-        let mut all = arrays.slots.iter().map(bytes).fold(0, usize::saturating_add);
-        for place in &mut arrays.slots {
-            if all <= most {
-                break;
-            }
-            all = all.saturating_sub(bytes(place));
-            if let Place::Home(slot) = place
-                && slot.unsearched.bytes() > 0
-            {
-                slot.spill()?;
-            }
-        }
-        Ok(())
     }
 }
 

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::reader::address_in;
+use super::reader::{address_in, not_found};
 use super::slot::Slot;
-use super::transaction::{Place, Transaction};
+use super::transaction::{Place, Transaction, in_use};
 use crate::descriptor::Descriptor;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::pager::{Access, Pager};
 use crate::signals;
 
@@ -21,8 +21,59 @@ pub struct Writer<'t> {
     slot: Option<Box<Slot>>,
 }
 
+impl Transaction {
+    /// Creates an array of zeros and opens it.
+    ///
+    /// # Errors
+    /// [`AlreadyExists`](ErrorKind::AlreadyExists); [`StoreFull`](ErrorKind::StoreFull) and others of spilling what is
+    /// in memory of the arrays before.
+    pub fn create(&self, name: &str, descriptor: Descriptor) -> Result<Writer<'_>> {
+        let mut arrays = self.arrays_lock();
+        // Once for all locks below.
+        let _held = signals::hold_between_waits();
+        if self.is_taken(&arrays, name)? {
+            return Err(Error::new(
+                ErrorKind::AlreadyExists,
+                format!("array {name:?} exists already; open it, or remove it first"),
+            ));
+        }
+        descriptor.check_size(name)?;
+        self.check_codec(name, &descriptor)?;
+        self.relieve(&mut arrays)?;
+        let mut slot = Box::new(Slot::created(name, descriptor.clone(), &self.spill_area));
+        slot.ensure_span(&self.engine, &self.snapshot)?;
+        let at = arrays.slots.len();
+        arrays.slots.push(Place::Open(Box::new((name.to_owned(), descriptor))));
+        arrays.names.insert(name.to_owned(), Some(at));
+        drop(arrays);
+        Ok(Writer::new(self, at, slot))
+    }
+
+    /// Opens an array. Several may be open, each once.
+    ///
+    /// # Errors
+    /// [`NotFound`](ErrorKind::NotFound), [`InUse`](ErrorKind::InUse) if it is open; as [`create`](Transaction::create) of
+    /// spilling.
+    pub fn open(&self, name: &str) -> Result<Writer<'_>> {
+        let mut arrays = self.arrays_lock();
+        // Once for all locks below.
+        let _held = signals::hold_between_waits();
+        let at = self.slot(&mut arrays, name)?;
+        let Place::Home(slot) = &mut arrays.slots[at] else { return Err(in_use(name, "opened again")) };
+        let Some(now) = slot.after.clone() else { return Err(not_found(name)) };
+        self.check_codec(name, &now.1)?;
+        self.relieve(&mut arrays)?;
+        let Place::Home(slot) = &mut arrays.slots[at] else { return Err(in_use(name, "opened again")) };
+        slot.ensure_span(&self.engine, &self.snapshot)?;
+        match std::mem::replace(&mut arrays.slots[at], Place::Open(Box::new(now))) {
+            Place::Home(slot) => Ok(Writer::new(self, at, slot)),
+            Place::Open(_) => Err(in_use(name, "opened again")),
+        }
+    }
+}
+
 impl<'t> Writer<'t> {
-    pub(super) fn new(transaction: &'t Transaction, at: usize, slot: Box<Slot>) -> Writer<'t> {
+    fn new(transaction: &'t Transaction, at: usize, slot: Box<Slot>) -> Writer<'t> {
         Writer { transaction, at, slot: Some(slot) }
     }
 
