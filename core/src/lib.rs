@@ -6,20 +6,20 @@
 pub mod conflict;
 mod contract;
 mod descriptor;
-mod engine;
 mod error;
 mod geometry;
 
 mod page_map;
 mod pager;
 pub mod signals;
+mod txn;
 
 mod verify;
 
 pub use contract::{memory, store};
 pub use descriptor::{ArrayId, Codec, Descriptor, Order, Version};
-pub use engine::{Engine, EngineOptions, Reader, Savepoint, Transaction, Writer};
 pub use error::{Error, ErrorKind, Result};
 pub use geometry::{BlockNo, BlockSize, PAGE, page_ceil};
 pub use pager::{Access, MemoryUse};
+pub use txn::{Engine, EngineOptions, Reader, Savepoint, Transaction, Writer};
 pub use verify::{Damage, Progress, Report};

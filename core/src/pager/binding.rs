@@ -3,10 +3,10 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::spill_map::SpillMap;
 use crate::descriptor::ArrayId;
 use crate::error::Result;
 use crate::geometry::BlockNo;
+use crate::pager::spill_map::SpillMap;
 use crate::store::{BlockRecord, Snapshot};
 
 /// What a span shows: one array as one committed state has it, cut where its transaction cut it.

@@ -13,10 +13,10 @@
 //! In any other state a transition is refused, and the block stays as it is. Poisoned has no way out: the block is
 //! forgotten, whole.
 
-use super::budget::Charge;
 use crate::descriptor::Version;
 use crate::memory::Residency;
 use crate::page_map::is_hole;
+use crate::pager::reclaim::budget::Charge;
 use crate::store::{BlockRecord, Origin};
 
 /// How an installed block came into memory, hence how a write to it is noticed.
@@ -38,7 +38,7 @@ pub(crate) enum Kind {
 
 /// How written pages of a mapped block are found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Tracking {
+pub(crate) enum Tracking {
     /// By a scan of its pages.
     Scan {
         /// Transactions that exposed the whole block mutably and did not change it.
@@ -70,18 +70,18 @@ impl Block {
     }
 
     /// Zero memory over a hole.
-    pub(super) fn zero(record: Option<BlockRecord>, charge: Option<Charge>) -> Block {
+    pub(crate) fn zero(record: Option<BlockRecord>, charge: Option<Charge>) -> Block {
         debug_assert!(is_hole(record.as_ref()));
         Block::new(Kind::Zero, record, charge)
     }
 
     /// The pages of `record`, mapped.
-    pub(super) fn mapped(record: BlockRecord) -> Block {
+    pub(crate) fn mapped(record: BlockRecord) -> Block {
         Block::new(Kind::Mapped, Some(record), None)
     }
 
     /// A copy, write-protected in a lazy span.
-    pub(super) fn copied(residency: Residency, record: Option<BlockRecord>, charge: Charge) -> Block {
+    pub(crate) fn copied(residency: Residency, record: Option<BlockRecord>, charge: Charge) -> Block {
         let kind = match residency {
             Residency::Lazy => Kind::Clean,
             Residency::Eager => Kind::MemfdCopy,
@@ -90,56 +90,56 @@ impl Block {
     }
 
     /// Memory that no access may reach, or that holds anything.
-    pub(super) fn poisoned() -> Block {
+    pub(crate) fn poisoned() -> Block {
         Block::new(Kind::Poisoned, None, None)
     }
 
-    pub(super) fn kind(&self) -> Kind {
+    pub(crate) fn kind(&self) -> Kind {
         self.kind
     }
 
-    pub(super) fn record(&self) -> Option<&BlockRecord> {
+    pub(crate) fn record(&self) -> Option<&BlockRecord> {
         self.record.as_ref()
     }
 
     /// Version of its content in the snapshot.
-    pub(super) fn version(&self) -> Version {
+    pub(crate) fn version(&self) -> Version {
         self.record.as_ref().map_or(Version(0), |record| record.version)
     }
 
     /// Whether storage has a hole there.
-    pub(super) fn is_of_hole(&self) -> bool {
+    pub(crate) fn is_of_hole(&self) -> bool {
         is_hole(self.record.as_ref())
     }
 
     /// Whether the memory still is what `record` says.
-    pub(super) fn is(&self, record: Option<&BlockRecord>) -> bool {
+    pub(crate) fn is(&self, record: Option<&BlockRecord>) -> bool {
         self.kind != Kind::Poisoned && !self.has_spilled && self.record.as_ref() == record
     }
 
-    pub(super) fn has_spilled(&self) -> bool {
+    pub(crate) fn has_spilled(&self) -> bool {
         self.has_spilled
     }
 
-    pub(super) fn is_stored_to(&self) -> bool {
+    pub(crate) fn is_stored_to(&self) -> bool {
         self.is_stored_to
     }
 
-    pub(super) fn is_charged(&self) -> bool {
+    pub(crate) fn is_charged(&self) -> bool {
         self.charge.is_some()
     }
 
     /// Whether it is what the budget charged by `stamp`.
-    pub(super) fn is_charged_by(&self, stamp: u64) -> bool {
+    pub(crate) fn is_charged_by(&self, stamp: u64) -> bool {
         self.charge.as_ref().is_some_and(|charge| charge.stamp() == stamp)
     }
 
-    pub(super) fn is_tracked(&self) -> bool {
+    pub(crate) fn is_tracked(&self) -> bool {
         self.tracking == Tracking::Async
     }
 
     /// Lets writers to a copy through. `by_store`: a fault told of a store.
-    pub(super) fn let_writer_in(&mut self, by_store: bool) -> bool {
+    pub(crate) fn let_writer_in(&mut self, by_store: bool) -> bool {
         if self.kind != Kind::Clean {
             return false;
         }
@@ -152,14 +152,14 @@ impl Block {
     }
 
     /// A store comes to a copy that lets writers through, and no fault tells of it.
-    pub(super) fn note_store(&mut self) -> bool {
+    pub(crate) fn note_store(&mut self) -> bool {
         let is_dirty = self.kind == Kind::Dirty;
         self.is_stored_to |= is_dirty;
         is_dirty
     }
 
     /// It is mapped as a commit stored it. The kernel reclaims its memory from here on.
-    pub(super) fn remap_committed(&mut self, record: BlockRecord) -> bool {
+    pub(crate) fn remap_committed(&mut self, record: BlockRecord) -> bool {
         if !matches!(self.kind, Kind::Zero | Kind::Mapped) {
             return false;
         }
@@ -170,7 +170,7 @@ impl Block {
     }
 
     /// Spilled pages of it are mapped, as `record` says, in place of the memory that they were spilled from.
-    pub(super) fn map_spilled(&mut self, record: BlockRecord) -> bool {
+    pub(crate) fn map_spilled(&mut self, record: BlockRecord) -> bool {
         let kind = match self.kind {
             Kind::Zero | Kind::Mapped => Kind::Mapped,
             // All of its pages are a file's, the memfd's or the data file's.
@@ -183,7 +183,7 @@ impl Block {
     }
 
     /// Spilled pages lie over those of its record: the memory is of no committed state.
-    pub(super) fn mark_spilled(&mut self) -> bool {
+    pub(crate) fn mark_spilled(&mut self) -> bool {
         let can_be = self.kind != Kind::Poisoned;
         self.has_spilled |= can_be;
         can_be
@@ -191,7 +191,7 @@ impl Block {
 
     /// Counts a transaction that exposed all of it mutably and did not change it. How many there were; `None` where
     /// async tracking would find no more than a scan does.
-    pub(super) fn count_exposure(&mut self) -> Option<u32> {
+    pub(crate) fn count_exposure(&mut self) -> Option<u32> {
         let record = self.record.as_ref().filter(|_| self.kind == Kind::Mapped)?;
         let has_holes = || record.segments.iter().any(|segment| segment.origin == Origin::Hole);
         match &mut self.tracking {
@@ -204,7 +204,7 @@ impl Block {
     }
 
     /// Its written pages are found by async tracking from here on.
-    pub(super) fn track_async(&mut self) -> bool {
+    pub(crate) fn track_async(&mut self) -> bool {
         let can_be = self.kind == Kind::Mapped && self.tracking != Tracking::Async;
         if can_be {
             self.tracking = Tracking::Async;

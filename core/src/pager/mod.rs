@@ -18,24 +18,15 @@
 //!   are given back only afterwards; a message for a re-used address loads a block early, nothing worse.
 //! * *A write races with the search for writes*: the search runs when the borrow checker has seen every view die.
 
-mod arm;
 mod binding;
 mod block;
-mod budget;
-mod dirty;
-mod evict;
-mod fault;
-mod flush;
-mod plan;
-mod progress;
-mod read_ahead;
-mod refresh;
+mod load;
+mod rebind;
+mod reclaim;
 mod scratch;
-mod settle;
 mod spill_map;
-mod streams;
 mod table;
-mod victims;
+mod track;
 
 use std::ops::Range;
 use std::ptr::NonNull;
@@ -50,11 +41,11 @@ use crate::signals::{self, Locked};
 use crate::store::Origin;
 pub(crate) use binding::Binding;
 use block::Kind;
-pub(crate) use budget::{Budget, Room};
-pub(crate) use dirty::Written;
+pub(crate) use reclaim::budget::{Budget, Room};
+pub use reclaim::policy::MemoryUse;
 pub(crate) use spill_map::{LazySpillArea, SpillMap, SpilledBlock};
 use table::{State, Table};
-pub use victims::MemoryUse;
+pub(crate) use track::search::Written;
 
 /// What accesses to expect, as for `madvise`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

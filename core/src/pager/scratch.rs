@@ -8,7 +8,7 @@ thread_local! {
 }
 
 /// Runs `f` with a buffer of `len` bytes that holds anything.
-pub(super) fn with_buffer<R>(len: usize, f: impl FnOnce(&mut [u8]) -> R) -> R {
+pub(crate) fn with_buffer<R>(len: usize, f: impl FnOnce(&mut [u8]) -> R) -> R {
     BLOCK.with_borrow_mut(|buffer| {
         buffer.resize(len, 0);
         f(buffer)

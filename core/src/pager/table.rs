@@ -4,12 +4,12 @@
 use std::collections::BTreeMap;
 use std::ops::{Range, RangeBounds};
 
-use super::binding::Binding;
-use super::block::{Block, Kind};
-use super::streams::Streams;
 use crate::descriptor::{ArrayId, Version};
 use crate::error::{Error, ErrorKind, Result};
 use crate::memory::Residency;
+use crate::pager::binding::Binding;
+use crate::pager::block::{Block, Kind};
+use crate::pager::load::streams::Streams;
 use crate::store::BlockRecord;
 
 /// Blocks whose futile faults are counted at once; more would be many late messages, and nothing that does not end.
@@ -25,7 +25,7 @@ struct Run {
 
 /// What a fault finds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum State {
+pub(crate) enum State {
     /// Not in memory, and not being loaded.
     Missing,
     /// Being loaded, or being spilled. All waiting threads are woken when that ends.
@@ -34,7 +34,7 @@ pub(super) enum State {
     Installed(Kind),
 }
 
-pub(super) struct Table {
+pub(crate) struct Table {
     residency: Residency,
     /// Raised whenever what the span shows changes. A load that began under an older one is dropped.
     generation: u64,
@@ -72,7 +72,7 @@ pub(super) struct Table {
 }
 
 impl Table {
-    pub(super) fn new(residency: Residency) -> Table {
+    pub(crate) fn new(residency: Residency) -> Table {
         Table {
             residency,
             generation: 0,
@@ -98,7 +98,7 @@ impl Table {
 
 /// What there is.
 impl Table {
-    pub(super) fn state(&self, block: u64) -> State {
+    pub(crate) fn state(&self, block: u64) -> State {
         match self.blocks.get(&block) {
             Some(_) if self.is_spilling(block) => State::Loading,
             Some(there) => State::Installed(there.kind()),
@@ -110,31 +110,31 @@ impl Table {
     }
 
     /// The block, if it is installed; in an eager span, if it is more than zero memory.
-    pub(super) fn block(&self, block: u64) -> Option<&Block> {
+    pub(crate) fn block(&self, block: u64) -> Option<&Block> {
         self.blocks.get(&block)
     }
 
-    pub(super) fn has(&self, block: u64) -> bool {
+    pub(crate) fn has(&self, block: u64) -> bool {
         self.blocks.contains_key(&block)
     }
 
     /// Installed blocks of `range`, ascending.
-    pub(super) fn blocks(&self, range: impl RangeBounds<u64>) -> impl DoubleEndedIterator<Item = (u64, &Block)> {
+    pub(crate) fn blocks(&self, range: impl RangeBounds<u64>) -> impl DoubleEndedIterator<Item = (u64, &Block)> {
         self.blocks.range(range).map(|(&block, there)| (block, there))
     }
 
     /// The numbers of installed blocks of `range` that `is_wanted`.
-    pub(super) fn numbers(&self, range: impl RangeBounds<u64>, is_wanted: impl Fn(&Block) -> bool) -> Vec<u64> {
+    pub(crate) fn numbers(&self, range: impl RangeBounds<u64>, is_wanted: impl Fn(&Block) -> bool) -> Vec<u64> {
         self.blocks(range).filter(|(_, there)| is_wanted(there)).map(|(block, _)| block).collect()
     }
 
     /// The version of `block` in the snapshot.
-    pub(super) fn version_of(&self, block: u64) -> Version {
+    pub(crate) fn version_of(&self, block: u64) -> Version {
         self.blocks.get(&block).map_or(Version(0), Block::version)
     }
 
     /// Runs of `range` that nothing is installed in.
-    pub(super) fn gaps(&self, range: Range<u64>) -> Vec<Range<u64>> {
+    pub(crate) fn gaps(&self, range: Range<u64>) -> Vec<Range<u64>> {
         let mut gaps = Vec::new();
         let mut at = range.start;
         for &block in self.blocks.range(range.clone()).map(|(block, _)| block) {
@@ -153,7 +153,7 @@ impl Table {
 /// Blocks: each transition under its name; see [`Block`] for those that refuse.
 impl Table {
     /// Missing → Installed.
-    pub(super) fn install(&mut self, block: u64, new: Block) {
+    pub(crate) fn install(&mut self, block: u64, new: Block) {
         debug_assert!(!self.has(block), "block {block} is installed already");
         self.has_spilled |= new.has_spilled();
         let is_lazy = self.residency == Residency::Lazy;
@@ -162,42 +162,42 @@ impl Table {
     }
 
     /// Installed → Missing.
-    pub(super) fn forget(&mut self, block: u64) {
+    pub(crate) fn forget(&mut self, block: u64) {
         debug_assert!(!self.is_spilling(block), "block {block} is being spilled");
         self.blocks.remove(&block);
     }
 
     /// Any state → Poisoned: the transaction cannot be committed any more.
-    pub(super) fn poison(&mut self, block: u64, why: &Error) {
+    pub(crate) fn poison(&mut self, block: u64, why: &Error) {
         self.fail_with(why);
         self.blocks.insert(block, Block::poisoned());
     }
 
     /// Installed → Poisoned, in a span that shows nothing: the memory may hold anything. The next binding compares every
     /// block with storage, so no view sees it.
-    pub(super) fn distrust(&mut self, block: u64) {
+    pub(crate) fn distrust(&mut self, block: u64) {
         self.valid_for = None;
         self.blocks.insert(block, Block::poisoned());
     }
 
     /// Clean → Dirty.
-    pub(super) fn let_writer_in(&mut self, block: u64, by_store: bool) -> bool {
+    pub(crate) fn let_writer_in(&mut self, block: u64, by_store: bool) -> bool {
         self.forget_futile(block);
         self.blocks.get_mut(&block).is_some_and(|there| there.let_writer_in(by_store))
     }
 
     /// See [`Block::note_store`].
-    pub(super) fn note_store(&mut self, block: u64) -> bool {
+    pub(crate) fn note_store(&mut self, block: u64) -> bool {
         self.blocks.get_mut(&block).is_some_and(Block::note_store)
     }
 
     /// See [`Block::remap_committed`].
-    pub(super) fn remap_committed(&mut self, block: u64, record: BlockRecord) -> bool {
+    pub(crate) fn remap_committed(&mut self, block: u64, record: BlockRecord) -> bool {
         self.blocks.get_mut(&block).is_some_and(|there| there.remap_committed(record))
     }
 
     /// See [`Block::map_spilled`]. Zero memory of an eager span becomes a block.
-    pub(super) fn map_spilled(&mut self, block: u64, record: BlockRecord) -> bool {
+    pub(crate) fn map_spilled(&mut self, block: u64, record: BlockRecord) -> bool {
         let there = self.blocks.entry(block).or_insert_with(|| Block::zero(None, None));
         let made = there.map_spilled(record);
         self.has_spilled |= made;
@@ -205,32 +205,32 @@ impl Table {
     }
 
     /// See [`Block::mark_spilled`]. Zero memory of an eager span stays that.
-    pub(super) fn mark_spilled(&mut self, block: u64) -> bool {
+    pub(crate) fn mark_spilled(&mut self, block: u64) -> bool {
         let made = self.blocks.get_mut(&block).is_some_and(Block::mark_spilled);
         self.has_spilled |= made;
         made
     }
 
     /// See [`Block::count_exposure`].
-    pub(super) fn count_exposures(&mut self, blocks: Range<u64>) -> Vec<(u64, u32)> {
+    pub(crate) fn count_exposures(&mut self, blocks: Range<u64>) -> Vec<(u64, u32)> {
         let counted = |(&block, there): (&u64, &mut Block)| there.count_exposure().map(|count| (block, count));
         self.blocks.range_mut(blocks).filter_map(counted).collect()
     }
 
     /// See [`Block::track_async`].
-    pub(super) fn track_async(&mut self, blocks: Range<u64>) {
+    pub(crate) fn track_async(&mut self, blocks: Range<u64>) {
         for there in self.blocks.range_mut(blocks).map(|(_, there)| there) {
             there.track_async();
         }
     }
 
     /// The blocks with spilled pages, as the span is about to forget them.
-    pub(super) fn take_spilled(&mut self) -> Vec<u64> {
+    pub(crate) fn take_spilled(&mut self) -> Vec<u64> {
         if std::mem::take(&mut self.has_spilled) { self.numbers(.., Block::has_spilled) } else { Vec::new() }
     }
 
     /// The zero memory that counts nothing in the budget, as the span is about to forget it.
-    pub(super) fn take_uncharged_zeros(&mut self) -> Vec<u64> {
+    pub(crate) fn take_uncharged_zeros(&mut self) -> Vec<u64> {
         let is_uncharged = |there: &Block| there.kind() == Kind::Zero && !there.is_charged();
         if std::mem::take(&mut self.has_uncharged_zeros) { self.numbers(.., is_uncharged) } else { Vec::new() }
     }
@@ -239,71 +239,71 @@ impl Table {
 /// Spilling, and what it must not meet.
 impl Table {
     /// Installed → Loading, until [`end_spill`](Table::end_spill).
-    pub(super) fn begin_spill(&mut self, block: u64) {
+    pub(crate) fn begin_spill(&mut self, block: u64) {
         debug_assert!(self.has(block) && !self.is_spilling(block) && !self.is_pinned, "block {block}");
         self.spilling.push(block);
     }
 
     /// Loading → Installed, as it was before.
-    pub(super) fn end_spill(&mut self, block: u64) {
+    pub(crate) fn end_spill(&mut self, block: u64) {
         self.spilling.retain(|other| *other != block);
     }
 
-    pub(super) fn is_spilling(&self, block: u64) -> bool {
+    pub(crate) fn is_spilling(&self, block: u64) -> bool {
         self.spilling.contains(&block)
     }
 
-    pub(super) fn is_spilling_any(&self) -> bool {
+    pub(crate) fn is_spilling_any(&self) -> bool {
         !self.spilling.is_empty()
     }
 
     /// The next `blocks` blocks are not to be spilled.
-    pub(super) fn refuse_spills(&mut self, blocks: u32) {
+    pub(crate) fn refuse_spills(&mut self, blocks: u32) {
         self.refused_spills = blocks;
     }
 
     /// Whether a block may be spilled, or is one of those [refused](Table::refuse_spills).
-    pub(super) fn admits_spill(&mut self) -> bool {
+    pub(crate) fn admits_spill(&mut self) -> bool {
         let refused = self.refused_spills > 0;
         self.refused_spills = self.refused_spills.saturating_sub(1);
         !refused
     }
 
     /// Nothing is evicted until [`unpin`](Table::unpin).
-    pub(super) fn pin(&mut self) {
+    pub(crate) fn pin(&mut self) {
         self.is_pinned = true;
     }
 
-    pub(super) fn unpin(&mut self) {
+    pub(crate) fn unpin(&mut self) {
         self.is_pinned = false;
     }
 
     /// Whether `block` must stay in memory for now.
-    pub(super) fn must_stay(&self, block: u64) -> bool {
+    pub(crate) fn must_stay(&self, block: u64) -> bool {
         self.is_pinned || self.is_dead || self.is_spilling(block)
     }
 }
 
 /// What the span shows.
 impl Table {
-    pub(super) fn binding(&self) -> Option<&Binding> {
+    pub(crate) fn binding(&self) -> Option<&Binding> {
         self.binding.as_ref()
     }
 
     /// Shows `binding` from here on.
-    pub(super) fn bind(&mut self, binding: Binding) {
+    pub(crate) fn bind(&mut self, binding: Binding) {
         debug_assert!(self.binding.is_none());
         self.binding = Some(binding);
     }
 
     /// Shows nothing from here on, and drops the loads in flight.
-    pub(super) fn unbind(&mut self) -> Option<Binding> {
+    pub(crate) fn unbind(&mut self) -> Option<Binding> {
         self.raise_generation();
         self.binding.take()
     }
 
     /// The array has `blocks` blocks now.
-    pub(super) fn end_at(&mut self, blocks: u64) {
+    pub(crate) fn end_at(&mut self, blocks: u64) {
         if let Some(binding) = &mut self.binding {
             binding.end = blocks;
         }
@@ -311,7 +311,7 @@ impl Table {
 
     /// The array has `blocks` blocks now, and those from `visible` on are holes whatever the snapshot has. Drops the loads
     /// in flight.
-    pub(super) fn cut(&mut self, blocks: u64, visible: u64) {
+    pub(crate) fn cut(&mut self, blocks: u64, visible: u64) {
         self.raise_generation();
         if let Some(binding) = &mut self.binding {
             binding.end = blocks;
@@ -320,52 +320,52 @@ impl Table {
     }
 
     /// The binding, for a load that runs. The load [gives it back](Table::take_back).
-    pub(super) fn lend(&mut self) -> Option<Binding> {
+    pub(crate) fn lend(&mut self) -> Option<Binding> {
         let binding = self.binding.clone();
         self.lent += usize::from(binding.is_some());
         binding
     }
 
-    pub(super) fn take_back(&mut self, lent: Option<Binding>) {
+    pub(crate) fn take_back(&mut self, lent: Option<Binding>) {
         // Never the last of its kind: unbinding the span keeps the table's own until all are back.
         self.lent -= usize::from(lent.is_some());
     }
 
-    pub(super) fn has_lent(&self) -> bool {
+    pub(crate) fn has_lent(&self) -> bool {
         self.lent > 0
     }
 
-    pub(super) fn generation(&self) -> u64 {
+    pub(crate) fn generation(&self) -> u64 {
         self.generation
     }
 
     /// Drops the loads in flight: what the span shows changes.
-    pub(super) fn raise_generation(&mut self) {
+    pub(crate) fn raise_generation(&mut self) {
         self.generation += 1;
         self.futile_faults.clear();
         self.loading.clear();
     }
 
     /// Its clean blocks are those of an array last changed then.
-    pub(super) fn set_valid_for(&mut self, valid_for: Option<(ArrayId, Version)>) {
+    pub(crate) fn set_valid_for(&mut self, valid_for: Option<(ArrayId, Version)>) {
         self.valid_for = valid_for;
     }
 
-    pub(super) fn take_valid_for(&mut self) -> Option<(ArrayId, Version)> {
+    pub(crate) fn take_valid_for(&mut self) -> Option<(ArrayId, Version)> {
         self.valid_for.take()
     }
 
-    pub(super) fn is_withdrawn(&self) -> bool {
+    pub(crate) fn is_withdrawn(&self) -> bool {
         self.is_withdrawn
     }
 
     /// What is missing is inaccessible from here on.
-    pub(super) fn withdraw(&mut self) {
+    pub(crate) fn withdraw(&mut self) {
         self.is_withdrawn = true;
     }
 
     /// What is missing may be loaded again.
-    pub(super) fn take_withdrawn(&mut self) -> bool {
+    pub(crate) fn take_withdrawn(&mut self) -> bool {
         std::mem::take(&mut self.is_withdrawn)
     }
 }
@@ -374,7 +374,7 @@ impl Table {
 impl Table {
     /// Missing → Loading for `block` and its missing neighbours on both sides, as far as `around` reaches. Returns the
     /// number of the load, and what it is to load.
-    pub(super) fn start(&mut self, block: u64, around: Range<u64>) -> (u64, Range<u64>) {
+    pub(crate) fn start(&mut self, block: u64, around: Range<u64>) -> (u64, Range<u64>) {
         debug_assert_eq!(self.state(block), State::Missing);
         let end = self.binding.as_ref().map_or(block + 1, |b| b.end.max(block + 1)).min(around.end);
         let end = self.blocks.range(block..end).next().map_or(end, |(&next, _)| next);
@@ -393,20 +393,20 @@ impl Table {
     }
 
     /// The load waits in a queue from here on.
-    pub(super) fn enqueue(&mut self, load: u64) {
+    pub(crate) fn enqueue(&mut self, load: u64) {
         if let Some(run) = self.run_of(load) {
             run.is_queued = true;
         }
     }
 
     /// The load runs from here on. `false` if there is nothing for it to do: its blocks are not needed, or were stolen.
-    pub(super) fn dequeue(&mut self, load: u64) -> bool {
+    pub(crate) fn dequeue(&mut self, load: u64) -> bool {
         self.run_of(load).map(|run| run.is_queued = false).is_some()
     }
 
     /// Another load in place of the one of `block`, if that is queued. What storage told the queued one may not be so any
     /// more by the time it is dequeued: the block may have been spilled, and be loading again.
-    pub(super) fn steal(&mut self, block: u64) -> Option<(u64, Range<u64>)> {
+    pub(crate) fn steal(&mut self, block: u64) -> Option<(u64, Range<u64>)> {
         let run = self.loading.iter_mut().find(|run| run.is_queued && run.blocks.contains(&block))?;
         self.loads += 1;
         (run.load, run.is_queued) = (self.loads, false);
@@ -414,23 +414,23 @@ impl Table {
     }
 
     /// Loading → Missing, for what was not installed meanwhile.
-    pub(super) fn finish(&mut self, load: u64) {
+    pub(crate) fn finish(&mut self, load: u64) {
         self.loading.retain(|run| run.load != load);
     }
 
     /// Loading → Missing for all of the load's blocks but `kept`.
-    pub(super) fn narrow(&mut self, load: u64, kept: &Range<u64>) {
+    pub(crate) fn narrow(&mut self, load: u64, kept: &Range<u64>) {
         if let Some(run) = self.run_of(load) {
             run.blocks = kept.clone();
         }
     }
 
-    pub(super) fn streams(&mut self) -> &mut Streams {
+    pub(crate) fn streams(&mut self) -> &mut Streams {
         &mut self.streams
     }
 
     /// Counts a fault in `block`, which is in memory, and returns how many there were.
-    pub(super) fn count_futile(&mut self, block: u64) -> u32 {
+    pub(crate) fn count_futile(&mut self, block: u64) -> u32 {
         if self.futile_faults.len() > COUNTED {
             self.futile_faults.clear();
         }
@@ -439,7 +439,7 @@ impl Table {
         *count
     }
 
-    pub(super) fn forget_futile(&mut self, block: u64) {
+    pub(crate) fn forget_futile(&mut self, block: u64) {
         self.futile_faults.remove(&block);
     }
 }
@@ -447,23 +447,23 @@ impl Table {
 /// Failures.
 impl Table {
     /// Faults are not delivered any more: what is missing is poisoned by the caller. Drops the loads in flight.
-    pub(super) fn die(&mut self, why: &Error) {
+    pub(crate) fn die(&mut self, why: &Error) {
         self.raise_generation();
         self.fail_with(why);
         self.is_dead = true;
     }
 
-    pub(super) fn is_dead(&self) -> bool {
+    pub(crate) fn is_dead(&self) -> bool {
         self.is_dead
     }
 
     /// The transaction cannot be committed any more. The first failure sticks.
-    pub(super) fn fail_with(&mut self, why: &Error) {
+    pub(crate) fn fail_with(&mut self, why: &Error) {
         self.failure.get_or_insert_with(|| (why.kind(), why.to_string()));
     }
 
     /// The first failure.
-    pub(super) fn failure(&self) -> Option<Error> {
+    pub(crate) fn failure(&self) -> Option<Error> {
         self.failure.as_ref().map(|(kind, why)| Error::new(*kind, why.clone()))
     }
 
@@ -471,7 +471,7 @@ impl Table {
     ///
     /// # Errors
     /// The first failure.
-    pub(super) fn refuse_if_failed(&self) -> Result<()> {
+    pub(crate) fn refuse_if_failed(&self) -> Result<()> {
         match self.failure() {
             Some(why) => Err(why.context("nothing is stored after a failure")),
             None => Ok(()),

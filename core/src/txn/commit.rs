@@ -1,7 +1,7 @@
 //! The life of a commit, in the numbered steps of the design. Steps 3 to 7 are the store's.
 
-use super::slot::Slot;
-use super::transaction::{Place, Transaction};
+use super::open_array::OpenArray;
+use super::transaction::{Slot, Transaction};
 use crate::conflict;
 use crate::descriptor::Version;
 use crate::error::{Error, ErrorKind, Result};
@@ -45,14 +45,14 @@ impl Transaction {
 fn commit(transaction: &Transaction, lock: Option<&dyn CommitLock>) -> Result<()> {
     // No view and no handle lives: the caller gave up the transaction that they borrow.
     let mut arrays = transaction.arrays_lock();
-    if arrays.slots.iter().any(|place| matches!(place, Place::Open(_))) {
+    if arrays.slots.iter().any(|place| matches!(place, Slot::CheckedOut(_))) {
         let why = "an array handle of this transaction was leaked (mem::forget), and with it what was written through \
                    it; nothing is stored";
         return Err(Error::new(ErrorKind::Invalid, why));
     }
-    let mut slots: Vec<&mut Slot> = Vec::new();
+    let mut slots: Vec<&mut OpenArray> = Vec::new();
     for place in &mut arrays.slots {
-        if let Place::Home(slot) = place {
+        if let Slot::Idle(slot) = place {
             slots.push(slot);
         }
     }
@@ -103,7 +103,7 @@ fn commit(transaction: &Transaction, lock: Option<&dyn CommitLock>) -> Result<()
     Ok(())
 }
 
-fn written(slot: &Slot, snapshot: &dyn Snapshot) -> Result<Written> {
+fn written(slot: &OpenArray, snapshot: &dyn Snapshot) -> Result<Written> {
     match (&slot.after, &slot.pager) {
         (Some((name, _)), Ok(Some(pager))) => {
             let written = pager.written(&slot.exposed).and_then(|w| with_ends(slot, pager, w));
@@ -121,7 +121,7 @@ fn written(slot: &Slot, snapshot: &dyn Snapshot) -> Result<Written> {
 
 /// The same as [`with_ends`] for an array without a span. Where it ended in a block that was no hole, a page of that is
 /// spilled.
-fn unseen_ends(slot: &Slot, block_size: BlockSize, snapshot: &dyn Snapshot) -> Result<Vec<BlockChange>> {
+fn unseen_ends(slot: &OpenArray, block_size: BlockSize, snapshot: &dyn Snapshot) -> Result<Vec<BlockChange>> {
     let Some((_, before)) = &slot.before else { return Ok(Vec::new()) };
     let mut changes = slot
         .ends_in_blocks(block_size)
@@ -138,7 +138,7 @@ fn unseen_ends(slot: &Slot, block_size: BlockSize, snapshot: &dyn Snapshot) -> R
 
 /// A shrink writes to the block that the array then ends in, whether or not there was anything to clear: who wrote
 /// behind the new end meanwhile must conflict, or his bytes would show when the array grows again.
-fn with_ends(slot: &Slot, pager: &Pager, mut written: Written) -> Result<Written> {
+fn with_ends(slot: &OpenArray, pager: &Pager, mut written: Written) -> Result<Written> {
     for (block, end) in slot.ends_in_blocks(pager.block_size()) {
         if let Err(at) = written.changes.binary_search_by_key(&block, |change| change.block) {
             written.changes.insert(at, pager.page_as_written(end)?);
@@ -148,7 +148,7 @@ fn with_ends(slot: &Slot, pager: &Pager, mut written: Written) -> Result<Written
 }
 
 fn array_change<'a>(
-    slot: &'a Slot,
+    slot: &'a OpenArray,
     blocks: Vec<BlockChange>,
     snapshot: &dyn Snapshot,
 ) -> Result<Option<ArrayChange<'a>>> {
@@ -188,7 +188,7 @@ fn array_change<'a>(
 
 fn settle(
     transaction: &Transaction,
-    slot: &mut Slot,
+    slot: &mut OpenArray,
     blocks: &mut Blocks,
     committed: &Committed,
     at: usize,

@@ -5,10 +5,10 @@
 //! Such a thread would fault, be woken and fault again for ever. So answers in vain are counted: after some, a block that
 //! can be loaded again is; after more than can be late messages, the block is poisoned, which is loud.
 
-use super::Pager;
-use super::block::Kind;
-use super::table::{State, Table};
 use crate::error::{Error, ErrorKind};
+use crate::pager::Pager;
+use crate::pager::block::Kind;
+use crate::pager::table::{State, Table};
 
 /// After so many a clean copy is given back whole, and loaded again.
 const LOAD_AGAIN: u32 = 1 << 10;
@@ -18,7 +18,7 @@ const MOST: u32 = 1 << 16;
 
 impl Pager {
     /// A thread waits for `block`, which is in memory. Whether that is not so any more, and it is to be loaded.
-    pub(super) fn is_to_be_loaded_again(&self, table: &mut Table, block: u64) -> bool {
+    pub(crate) fn is_to_be_loaded_again(&self, table: &mut Table, block: u64) -> bool {
         let is_clean = table.state(block) == State::Installed(Kind::Clean);
         match self.count_futile_fault(table, block) {
             count if count.is_multiple_of(LOAD_AGAIN) && is_clean => {
@@ -33,7 +33,7 @@ impl Pager {
     }
 
     /// Counts a fault in `block` that is answered by waking alone.
-    pub(super) fn count_futile_fault(&self, table: &mut Table, block: u64) -> u32 {
+    pub(crate) fn count_futile_fault(&self, table: &mut Table, block: u64) -> u32 {
         let count = table.count_futile(block);
         let is_poisoned = table.state(block) == State::Installed(Kind::Poisoned);
         if count >= MOST && !is_poisoned {
@@ -59,7 +59,7 @@ impl Pager {
     /// inaccessible from here on, until the span shows something again: to fill it would take memory for all its addresses.
     ///
     /// What became missing since, because memory was short, is made so when it is waited for. Who waits is woken in any case.
-    pub(super) fn withdraw(&self, table: &mut Table, offset: usize) {
+    pub(crate) fn withdraw(&self, table: &mut Table, offset: usize) {
         let block = self.block_size.block_at(offset).0;
         let gaps = match table.is_withdrawn() {
             true => std::iter::once(block..block + 1).collect(),

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::{Map, Value};
 
-use super::slot::Slot;
-use super::transaction::{Place, Transaction};
+use super::open_array::OpenArray;
+use super::transaction::{Slot, Transaction};
 use crate::descriptor::Descriptor;
 use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::Ranges;
@@ -35,7 +35,7 @@ struct Saved {
 }
 
 impl Saved {
-    fn of(slot: &Slot) -> Saved {
+    fn of(slot: &OpenArray) -> Saved {
         Saved {
             after: slot.after.clone(),
             dropped_from: slot.dropped_from,
@@ -47,7 +47,7 @@ impl Saved {
         }
     }
 
-    fn restore(self, slot: &mut Slot) {
+    fn restore(self, slot: &mut OpenArray) {
         slot.after = self.after;
         slot.dropped_from = self.dropped_from;
         slot.ends = self.ends;
@@ -69,7 +69,7 @@ impl Transaction {
         let mut arrays = self.arrays_lock();
         let mut slots = Vec::with_capacity(arrays.slots.len());
         for place in &mut arrays.slots {
-            let Place::Home(slot) = place else { return Err(leaked()) };
+            let Slot::Idle(slot) = place else { return Err(leaked()) };
             slot.spill()?;
             slots.push(Saved::of(slot));
         }
@@ -92,18 +92,18 @@ impl Transaction {
             return Err(Error::new(ErrorKind::Invalid, why));
         };
         let mut arrays = self.arrays_lock();
-        if arrays.slots.iter().any(|place| matches!(place, Place::Open(_))) {
+        if arrays.slots.iter().any(|place| matches!(place, Slot::CheckedOut(_))) {
             return Err(leaked()); // before anything is given up
         }
         for place in &mut arrays.slots {
-            if let Place::Home(slot) = place {
+            if let Slot::Idle(slot) = place {
                 slot.abandon(&self.engine);
             }
         }
         // What it has had to do with since is as the snapshot has it.
         arrays.slots.truncate(savepoint.slots.len());
         for (place, saved) in arrays.slots.iter_mut().zip(savepoint.slots) {
-            if let Place::Home(slot) = place {
+            if let Slot::Idle(slot) = place {
                 saved.restore(slot);
             }
         }

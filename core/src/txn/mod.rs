@@ -1,13 +1,13 @@
 //! Readers and transactions over named byte spaces: what ties a store, a memory and their pagers together.
 
 mod commit;
+mod open_array;
 mod pool;
 mod reader;
 mod resize;
 mod savepoint;
-mod slot;
 mod transaction;
-mod unsearched;
+mod untracked;
 mod windows;
 mod writer;
 

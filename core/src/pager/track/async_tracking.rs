@@ -8,14 +8,14 @@
 
 use std::sync::atomic::Ordering;
 
-use super::Pager;
-use super::table::Table;
 use crate::geometry::{BlockNo, Ranges, runs};
+use crate::pager::Pager;
+use crate::pager::table::Table;
 
 impl Pager {
     /// Counts that `exposed`, of an array of `end` blocks, was handed out mutably and is as it was, and arms what was so
     /// before. To be called when nobody uses the span and what was written is gone from the table.
-    pub(super) fn arm(&self, table: &mut Table, exposed: &Ranges, end: u64) {
+    pub(crate) fn arm(&self, table: &mut Table, exposed: &Ranges, end: u64) {
         if !self.arms.load(Ordering::Relaxed) {
             return;
         }

@@ -7,15 +7,16 @@
 
 use std::ops::Range;
 
-use super::binding::Binding;
-use super::block::{Block, Kind};
-use super::scratch::with_buffer;
-use super::spill_map::SpillMap;
-use super::{Pager, Residency};
 use crate::descriptor::Version;
 use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::{BlockNo, BlockSize, PAGE, Ranges, page_range};
+use crate::memory::Residency;
 use crate::memory::WrittenTo;
+use crate::pager::Pager;
+use crate::pager::binding::Binding;
+use crate::pager::block::{Block, Kind};
+use crate::pager::scratch::with_buffer;
+use crate::pager::spill_map::SpillMap;
 use crate::store::{BlockChange, Bytes, Origin, PageRun, PageSource};
 
 static ZEROS: [u8; PAGE] = [0; PAGE];
@@ -86,7 +87,7 @@ impl Pager {
     }
 
     /// Blocks in whose memory zeros were found where there are holes. Those that were surely stored to are changes, too.
-    pub(super) fn collect_zeroed(
+    pub(crate) fn collect_zeroed(
         &self,
         changes: &mut Changes,
         stored_to: impl Fn(Range<usize>) -> Result<bool>,
@@ -132,7 +133,7 @@ impl Pager {
     }
 
     /// Blocks of `exposed` that may hold what no committed state has; for an abort, which does not care what it is.
-    pub(super) fn maybe_written(&self, exposed: &Ranges) -> Result<Vec<u64>> {
+    pub(crate) fn maybe_written(&self, exposed: &Ranges) -> Result<Vec<u64>> {
         let mut blocks = Vec::new();
         for range in self.maybe_written_bytes(exposed)? {
             blocks.extend(self.block_size.blocks_in(&range));
@@ -240,7 +241,7 @@ impl Pager {
     }
 
     /// What changed in pages that were written to, whose bytes are `there`.
-    pub(super) fn collect_scanned(
+    pub(crate) fn collect_scanned(
         &self,
         there: &dyn Bytes,
         range: &Range<usize>,
@@ -278,7 +279,7 @@ impl Pager {
     }
 
     /// What changed in pages of one block, whose bytes are `there`.
-    pub(super) fn collect_compared(
+    pub(crate) fn collect_compared(
         &self,
         there: &dyn Bytes,
         range: &Range<usize>,
@@ -327,15 +328,15 @@ fn unchanged(block: u64) -> BlockChange {
 }
 
 /// Collects changed pages, ascending, into runs.
-pub(super) struct Changes {
+pub(crate) struct Changes {
     pages_per_block: u64,
-    pub(super) list: Vec<BlockChange>,
+    pub(crate) list: Vec<BlockChange>,
     /// Bytes in which zeros may have been written to holes.
     zeros: Vec<Range<usize>>,
 }
 
 impl Changes {
-    pub(super) fn of(block_size: BlockSize) -> Changes {
+    pub(crate) fn of(block_size: BlockSize) -> Changes {
         Changes { pages_per_block: u64::from(block_size.pages()), list: Vec::new(), zeros: Vec::new() }
     }
 

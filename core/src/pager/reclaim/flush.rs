@@ -1,11 +1,12 @@
 //! Spilling where no view lives: at a safe point everything that was written can be found, also in what is mapped.
 
-use super::block::Block;
-use super::spill_map::SpillMap;
-use super::{Pager, Residency};
 use crate::error::Result;
 use crate::geometry::{Ranges, page_range, runs};
+use crate::memory::Residency;
 use crate::page_map::{PageMap, Piece};
+use crate::pager::Pager;
+use crate::pager::block::Block;
+use crate::pager::spill_map::SpillMap;
 use crate::store::{BlockChange, Origin, PageSource};
 
 impl Pager {

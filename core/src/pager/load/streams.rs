@@ -14,12 +14,12 @@ struct Stream {
 
 /// The readers of one span, the latest last.
 #[derive(Debug, Default)]
-pub(super) struct Streams(Vec<Stream>);
+pub(crate) struct Streams(Vec<Stream>);
 
 impl Streams {
     /// Somebody waits for `block`. Which blocks behind it are to be loaded, if he reads in order, or if all are expected
     /// to.
-    pub(super) fn follow(&mut self, block: u64, most: u64, in_order: bool) -> std::ops::Range<u64> {
+    pub(crate) fn follow(&mut self, block: u64, most: u64, in_order: bool) -> std::ops::Range<u64> {
         let at = self.0.iter().position(|s| s.last < block && block <= s.last.saturating_add(most).max(s.next));
         let stream = at.map(|at| self.0.remove(at));
         let next = stream.map_or(block + 1, |stream| stream.next.max(block + 1));
@@ -32,7 +32,7 @@ impl Streams {
     }
 
     /// Whether `block` is among those that are being loaded ahead.
-    pub(super) fn is_ahead(&self, block: u64) -> bool {
+    pub(crate) fn is_ahead(&self, block: u64) -> bool {
         self.0.iter().any(|stream| stream.last < block && block < stream.next)
     }
 }

@@ -2,10 +2,10 @@
 
 use std::ops::{ControlFlow, Range};
 
-use super::binding::Binding;
 use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::{BlockNo, BlockSize};
 use crate::page_map::{PageMap, follows, is_hole};
+use crate::pager::binding::Binding;
 use crate::store::BlockRecord;
 
 /// A fault reaches over at most the aligned window of this size that it lies in, so that any order of access meets one

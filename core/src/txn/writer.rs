@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use super::open_array::OpenArray;
 use super::reader::{address_in, not_found};
-use super::slot::Slot;
-use super::transaction::{Place, Transaction, in_use};
+use super::transaction::{Slot, Transaction, in_use};
 use crate::descriptor::Descriptor;
 use crate::error::{Error, ErrorKind, Result};
 use crate::pager::{Access, Pager};
@@ -18,7 +18,7 @@ pub struct Writer<'t> {
     pub(super) transaction: &'t Transaction,
     pub(super) at: usize,
     /// `None` only while being dropped.
-    slot: Option<Box<Slot>>,
+    slot: Option<Box<OpenArray>>,
 }
 
 impl Transaction {
@@ -39,11 +39,11 @@ impl Transaction {
         }
         descriptor.check_size(name)?;
         self.check_codec(name, &descriptor)?;
-        self.relieve(&mut arrays)?;
-        let mut slot = Box::new(Slot::created(name, descriptor.clone(), &self.spill_area));
+        self.spill_closed_arrays(&mut arrays)?;
+        let mut slot = Box::new(OpenArray::created(name, descriptor.clone(), &self.spill_area));
         slot.ensure_span(&self.engine, &self.snapshot)?;
         let at = arrays.slots.len();
-        arrays.slots.push(Place::Open(Box::new((name.to_owned(), descriptor))));
+        arrays.slots.push(Slot::CheckedOut(Box::new((name.to_owned(), descriptor))));
         arrays.names.insert(name.to_owned(), Some(at));
         drop(arrays);
         Ok(Writer::new(self, at, slot))
@@ -59,34 +59,34 @@ impl Transaction {
         // Once for all locks below.
         let _held = signals::hold_between_waits();
         let at = self.slot(&mut arrays, name)?;
-        let Place::Home(slot) = &mut arrays.slots[at] else { return Err(in_use(name, "opened again")) };
+        let Slot::Idle(slot) = &mut arrays.slots[at] else { return Err(in_use(name, "opened again")) };
         let Some(now) = slot.after.clone() else { return Err(not_found(name)) };
         self.check_codec(name, &now.1)?;
-        self.relieve(&mut arrays)?;
-        let Place::Home(slot) = &mut arrays.slots[at] else { return Err(in_use(name, "opened again")) };
+        self.spill_closed_arrays(&mut arrays)?;
+        let Slot::Idle(slot) = &mut arrays.slots[at] else { return Err(in_use(name, "opened again")) };
         slot.ensure_span(&self.engine, &self.snapshot)?;
-        match std::mem::replace(&mut arrays.slots[at], Place::Open(Box::new(now))) {
-            Place::Home(slot) => Ok(Writer::new(self, at, slot)),
-            Place::Open(_) => Err(in_use(name, "opened again")),
+        match std::mem::replace(&mut arrays.slots[at], Slot::CheckedOut(Box::new(now))) {
+            Slot::Idle(slot) => Ok(Writer::new(self, at, slot)),
+            Slot::CheckedOut(_) => Err(in_use(name, "opened again")),
         }
     }
 }
 
 impl<'t> Writer<'t> {
-    fn new(transaction: &'t Transaction, at: usize, slot: Box<Slot>) -> Writer<'t> {
+    fn new(transaction: &'t Transaction, at: usize, slot: Box<OpenArray>) -> Writer<'t> {
         Writer { transaction, at, slot: Some(slot) }
     }
 
-    pub(super) fn slot(&self) -> &Slot {
+    pub(super) fn array(&self) -> &OpenArray {
         self.slot.as_ref().expect("a writer has its slot until it is dropped")
     }
 
-    pub(super) fn slot_mut(&mut self) -> &mut Slot {
+    pub(super) fn array_mut(&mut self) -> &mut OpenArray {
         self.slot.as_mut().expect("a writer has its slot until it is dropped")
     }
 
     fn now(&self) -> &(String, Descriptor) {
-        self.slot().after.as_ref().expect("an open array cannot be removed")
+        self.array().after.as_ref().expect("an open array cannot be removed")
     }
 
     /// Name of the array.
@@ -101,12 +101,12 @@ impl<'t> Writer<'t> {
 
     /// Its attributes now.
     pub fn attrs(&self) -> &Map<String, Value> {
-        &self.slot().attrs
+        &self.array().attrs
     }
 
     /// Sets an attribute.
     pub fn set_attr(&mut self, name: &str, value: Value) {
-        let slot = self.slot_mut();
+        let slot = self.array_mut();
         slot.attrs.insert(name.to_owned(), value);
         slot.attrs_set.insert(name.to_owned());
     }
@@ -115,7 +115,7 @@ impl<'t> Writer<'t> {
     /// shrank, reshaped, renamed or removed the array. What this transaction created has nothing to depend on.
     pub fn depend_on(&mut self, bytes: Range<usize>) {
         let blocks = self.descriptor().block_size.blocks_in(&bytes);
-        self.slot_mut().depends.insert(blocks.start as usize..blocks.end as usize);
+        self.array_mut().depends.insert(blocks.start as usize..blocks.end as usize);
     }
 
     /// Address of its first byte, with all its bytes behind; dangling if it has none. Stands until the next call that
@@ -137,10 +137,10 @@ impl<'t> Writer<'t> {
     }
 
     pub(super) fn span_over(&self, bytes: &Range<usize>) -> Result<Option<Arc<Pager>>> {
-        self.slot().span_over(&self.transaction.engine, &self.transaction.snapshot, bytes)
+        self.array().span_over(&self.transaction.engine, &self.transaction.snapshot, bytes)
     }
 
-    /// To be called before a byte range is handed out mutably: writes are looked for in such ranges only. Also a safe
+    /// To be called before a byte range is handed out mutably: writes are looked for in such ranges only. Also a quiescent
     /// point: what was written before may be spilled, and the addresses of windows are given back.
     ///
     /// # Errors
@@ -149,22 +149,22 @@ impl<'t> Writer<'t> {
     pub fn expose_mut(&mut self, bytes: Range<usize>) -> Result<()> {
         // Once for all locks below.
         let _held = signals::hold_between_waits();
-        self.slot().refuse_if_hopeless()?;
-        self.safe_point()?;
+        self.array().refuse_if_hopeless()?;
+        self.quiescent_point()?;
         let engine = self.transaction.engine.clone();
-        self.slot_mut().expose(&engine, bytes);
+        self.array_mut().expose(&engine, bytes);
         Ok(())
     }
 
     /// The same for who cannot be told of an error: it fails the commit.
     pub fn expose_mut_anyhow(&mut self, bytes: Range<usize>) {
-        if let Err(why) = self.safe_point()
-            && let Ok(Some(pager)) = &self.slot().pager
+        if let Err(why) = self.quiescent_point()
+            && let Ok(Some(pager)) = &self.array().pager
         {
             pager.fail_commit(&why);
         }
         let engine = self.transaction.engine.clone();
-        self.slot_mut().expose(&engine, bytes);
+        self.array_mut().expose(&engine, bytes);
     }
 
     /// Spills all that was changed, and gives the memory back.
@@ -174,13 +174,13 @@ impl<'t> Writer<'t> {
     /// the array's pages. What was changed is still there.
     pub fn flush(&mut self) -> Result<()> {
         let _held = signals::hold_between_waits();
-        self.slot_mut().spill()
+        self.array_mut().spill()
     }
 
     /// No view lives: windows go, and what was written to the others is spilled if there may be much of it.
-    pub(super) fn safe_point(&mut self) -> Result<()> {
+    pub(super) fn quiescent_point(&mut self) -> Result<()> {
         let engine = self.transaction.engine.clone();
-        self.slot_mut().safe_point(&engine)
+        self.array_mut().quiescent_point(&engine)
     }
 
     /// Loads the blocks of a byte range, with errors as values. Where system calls cannot wait for faults, also makes
@@ -201,17 +201,17 @@ impl<'t> Writer<'t> {
 
     /// What accesses to expect.
     pub fn advise(&self, access: Access) {
-        if let Ok(Some(pager)) = &self.slot().pager {
+        if let Ok(Some(pager)) = &self.array().pager {
             pager.advise(access);
         }
-        self.slot().windows.advise(access);
+        self.array().windows.advise(access);
     }
 }
 
 impl Drop for Writer<'_> {
     fn drop(&mut self) {
         if let Some(slot) = self.slot.take() {
-            self.transaction.arrays_lock().slots[self.at] = Place::Home(slot);
+            self.transaction.arrays_lock().slots[self.at] = Slot::Idle(slot);
         }
     }
 }

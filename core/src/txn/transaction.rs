@@ -3,15 +3,15 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Engine;
+use super::open_array::OpenArray;
 use super::reader::not_found;
-use super::slot::Slot;
 use crate::descriptor::{Descriptor, Version};
 use crate::error::{Error, ErrorKind, Result};
 use crate::pager::LazySpillArea;
 use crate::signals;
 use crate::store::Snapshot;
 
-/// Closed arrays of a transaction may together have this part of the budget in memory unsearched.
+/// Closed arrays of a transaction may together have this part of the budget in memory untracked.
 const CLOSED_PART: usize = 4;
 
 /// A snapshot and private changes to it, committed as one or not at all. Dropping it aborts.
@@ -30,14 +30,14 @@ pub struct Transaction {
 pub(super) struct Arrays {
     /// Which slot has a name now. `None`: nobody any more. A name without entry is as the snapshot has it.
     pub(super) names: BTreeMap<String, Option<usize>>,
-    pub(super) slots: Vec<Place>,
+    pub(super) slots: Vec<Slot>,
 }
 
 /// A slot at home, or in the hands of a [`Writer`].
-pub(super) enum Place {
-    Home(Box<Slot>),
+pub(super) enum Slot {
+    Idle(Box<OpenArray>),
     /// Name and descriptor, kept up to date.
-    Open(Box<(String, Descriptor)>),
+    CheckedOut(Box<(String, Descriptor)>),
 }
 
 impl Transaction {
@@ -61,12 +61,12 @@ impl Transaction {
         let mut all: BTreeMap<String, Descriptor> = self.snapshot.arrays()?.into_iter().collect();
         for (name, slot) in &arrays.names {
             match slot.map(|slot| &arrays.slots[slot]) {
-                Some(Place::Home(slot)) => {
+                Some(Slot::Idle(slot)) => {
                     if let Some((name, now)) = &slot.after {
                         all.insert(name.clone(), now.clone());
                     }
                 }
-                Some(Place::Open(now)) => {
+                Some(Slot::CheckedOut(now)) => {
                     all.insert(now.0.clone(), now.1.clone());
                 }
                 None => {
@@ -84,7 +84,7 @@ impl Transaction {
     pub fn remove(&self, name: &str) -> Result<()> {
         let mut arrays = self.arrays_lock();
         let at = self.slot(&mut arrays, name)?;
-        let Place::Home(slot) = &mut arrays.slots[at] else { return Err(in_use(name, "removed")) };
+        let Slot::Idle(slot) = &mut arrays.slots[at] else { return Err(in_use(name, "removed")) };
         slot.abandon(&self.engine);
         slot.after = None;
         slot.dropped_from = 0;
@@ -101,7 +101,7 @@ impl Transaction {
     pub fn rename(&self, from: &str, to: &str) -> Result<()> {
         let mut arrays = self.arrays_lock();
         let at = self.slot(&mut arrays, from)?;
-        if matches!(arrays.slots[at], Place::Open(_)) {
+        if matches!(arrays.slots[at], Slot::CheckedOut(_)) {
             return Err(in_use(from, "renamed"));
         }
         if from == to {
@@ -113,7 +113,7 @@ impl Transaction {
                 format!("array {from:?} cannot be renamed to {to:?}: an array of that name exists"),
             ));
         }
-        if let Place::Home(slot) = &mut arrays.slots[at]
+        if let Slot::Idle(slot) = &mut arrays.slots[at]
             && let Some((name, _)) = &mut slot.after
         {
             to.clone_into(name);
@@ -131,24 +131,24 @@ impl Transaction {
     ///
     /// # Errors
     /// Of spilling, also earlier, if there is more in memory than may be since.
-    pub(super) fn relieve(&self, arrays: &mut Arrays) -> Result<()> {
+    pub(super) fn spill_closed_arrays(&self, arrays: &mut Arrays) -> Result<()> {
         if self.engine.budget.is_exceeded() {
             for place in &arrays.slots {
-                if let Place::Home(slot) = place {
+                if let Slot::Idle(slot) = place {
                     slot.refuse_if_hopeless()?;
                 }
             }
         }
         let most = self.engine.budget.limit_bytes() / CLOSED_PART;
-        let bytes = |place: &Place| if let Place::Home(slot) = place { slot.unsearched.bytes() } else { 0 };
+        let bytes = |place: &Slot| if let Slot::Idle(slot) = place { slot.untracked.bytes() } else { 0 };
         let mut all = arrays.slots.iter().map(bytes).fold(0, usize::saturating_add);
         for place in &mut arrays.slots {
             if all <= most {
                 break;
             }
             all = all.saturating_sub(bytes(place));
-            if let Place::Home(slot) = place
-                && slot.unsearched.bytes() > 0
+            if let Slot::Idle(slot) = place
+                && slot.untracked.bytes() > 0
             {
                 slot.spill()?;
             }
@@ -176,9 +176,9 @@ impl Transaction {
             None => {
                 let Some(descriptor) = self.snapshot.array(name)? else { return Err(not_found(name)) };
                 self.engine.check_records(&*self.snapshot, name)?;
-                let slot = Slot::stored(name, descriptor, &*self.snapshot, &self.spill_area)?;
+                let slot = OpenArray::stored(name, descriptor, &*self.snapshot, &self.spill_area)?;
                 let at = arrays.slots.len();
-                arrays.slots.push(Place::Home(Box::new(slot)));
+                arrays.slots.push(Slot::Idle(Box::new(slot)));
                 arrays.names.insert(name.to_owned(), Some(at));
                 Ok(at)
             }
@@ -192,7 +192,7 @@ impl Drop for Transaction {
         let _held = signals::hold_between_waits();
         let arrays = self.arrays.get_mut().unwrap_or_else(PoisonError::into_inner);
         for place in &mut arrays.slots {
-            if let Place::Home(slot) = place {
+            if let Slot::Idle(slot) = place {
                 slot.abandon(&self.engine);
             }
         }

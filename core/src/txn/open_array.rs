@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::Engine;
 use super::reader::or_too_large;
-use super::unsearched::Unsearched;
+use super::untracked::UntrackedWrites;
 use super::windows::Windows;
 use crate::descriptor::Descriptor;
 use crate::error::Result;
@@ -16,7 +16,7 @@ use crate::store::{AttrChange, Snapshot};
 
 /// One array in one transaction: what it was, what it is, and where its bytes are. There is one slot an array, hence
 /// one span (invariant G).
-pub(super) struct Slot {
+pub(super) struct OpenArray {
     /// Name and descriptor in the snapshot; `None` if the transaction created it.
     pub(super) before: Option<(String, Descriptor)>,
     /// Name and descriptor now; `None` once removed.
@@ -37,16 +37,16 @@ pub(super) struct Slot {
     pub(super) depends: Ranges,
     /// Its spilled pages.
     pub(super) spill_map: Arc<SpillMap>,
-    pub(super) unsearched: Unsearched,
+    pub(super) untracked: UntrackedWrites,
     /// Where it has no span: those over parts of it.
     pub(super) windows: Windows,
 }
 
-impl Slot {
-    pub(super) fn created(name: &str, descriptor: Descriptor, of: &Arc<LazySpillArea>) -> Slot {
-        Slot {
+impl OpenArray {
+    pub(super) fn created(name: &str, descriptor: Descriptor, of: &Arc<LazySpillArea>) -> OpenArray {
+        OpenArray {
             spill_map: SpillMap::new(&descriptor, of),
-            unsearched: Unsearched::default(),
+            untracked: UntrackedWrites::default(),
             windows: Windows::default(),
             before: None,
             after: Some((name.to_owned(), descriptor)),
@@ -65,13 +65,13 @@ impl Slot {
         descriptor: Descriptor,
         snapshot: &dyn Snapshot,
         of: &Arc<LazySpillArea>,
-    ) -> Result<Slot> {
+    ) -> Result<OpenArray> {
         let attrs: Map<String, Value> = snapshot.attrs(descriptor.id)?.into_iter().collect();
         let spill_map = SpillMap::new(&descriptor, of);
         let before = (name.to_owned(), descriptor);
-        Ok(Slot {
+        Ok(OpenArray {
             spill_map,
-            unsearched: Unsearched::default(),
+            untracked: UntrackedWrites::default(),
             windows: Windows::default(),
             after: Some(before.clone()),
             before: Some(before),
@@ -160,7 +160,7 @@ impl Slot {
         if let Ok(Some(pager)) = &self.pager
             && !engine.sees_all_writes(pager, self.before.is_some())
         {
-            self.unsearched.hand_out(&engine.budget, bytes.clone());
+            self.untracked.record_exposure(&engine.budget, bytes.clone());
         }
         self.windows.are_written_to();
         self.exposed.insert(bytes);
@@ -168,10 +168,10 @@ impl Slot {
 
     /// No view lives: what was written and the budget does not see is spilled, if there may be much of it. So is
     /// what windows have.
-    pub(super) fn safe_point(&mut self, engine: &Engine) -> Result<()> {
+    pub(super) fn quiescent_point(&mut self, engine: &Engine) -> Result<()> {
         let much = match &self.pager {
             Err(_) => true,
-            Ok(Some(pager)) => self.unsearched.is_much(&engine.budget, pager)?,
+            Ok(Some(pager)) => self.untracked.should_spill(&engine.budget, pager)?,
             Ok(None) => false,
         };
         if much { self.spill() } else { Ok(()) }
@@ -208,7 +208,7 @@ impl Slot {
         // What is past its end was cut off.
         self.spill_map.truncate(now.block_size.blocks_for(now.nbytes()));
         self.exposed = Ranges::default();
-        self.unsearched = Unsearched::default();
+        self.untracked = UntrackedWrites::default();
         Ok(())
     }
 
@@ -227,7 +227,7 @@ impl Slot {
     /// Lets go of the span without keeping anything that was written.
     pub(super) fn abandon(&mut self, engine: &Engine) {
         let exposed = std::mem::take(&mut self.exposed);
-        self.unsearched = Unsearched::default();
+        self.untracked = UntrackedWrites::default();
         self.windows.close();
         let Ok(Some(pager)) = std::mem::replace(&mut self.pager, Ok(None)) else { return };
         // Nobody is to spill for a table that may be about to go back to an earlier state.

@@ -6,8 +6,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::slot::Slot;
-use super::transaction::Place;
+use super::open_array::OpenArray;
+use super::transaction::Slot;
 use super::writer::Writer;
 use crate::descriptor::Descriptor;
 use crate::error::{Error, ErrorKind, Result};
@@ -23,7 +23,7 @@ impl Writer<'_> {
     /// [`ShapeMismatch`](ErrorKind::ShapeMismatch) if another axis or the dimension differs, and
     /// [`TooLarge`](ErrorKind::TooLarge); the array stays as it was. What [`flush`](Writer::flush) says.
     pub fn set_shape(&mut self, shape: &[usize]) -> Result<()> {
-        self.safe_point()?;
+        self.quiescent_point()?;
         let now = self.descriptor().clone();
         let grows = now.growth_axis();
         let fits = shape.len() == now.shape.len()
@@ -42,14 +42,14 @@ impl Writer<'_> {
         let new = self.with_shape(shape)?;
         let (old_bytes, new_bytes) = (now.nbytes(), new.nbytes());
         if new_bytes > old_bytes {
-            self.slot().refuse_if_hopeless()?;
+            self.array().refuse_if_hopeless()?;
             self.grow(&new)?;
         } else if new_bytes < old_bytes {
             self.shrink(old_bytes, new_bytes)?;
         }
         let transaction = self.transaction;
         self.set_descriptor(new);
-        let spanned = self.slot_mut().ensure_span(&transaction.engine, &transaction.snapshot);
+        let spanned = self.array_mut().ensure_span(&transaction.engine, &transaction.snapshot);
         if spanned.is_err() {
             self.set_descriptor(now); // it had no span, so nothing else was done
         }
@@ -71,13 +71,13 @@ impl Writer<'_> {
             shape[axis] = shape[axis].saturating_add(rows);
         }
         self.set_shape(&shape)?;
-        if let Err(error) = self.slot().refuse_if_hopeless() {
+        if let Err(error) = self.array().refuse_if_hopeless() {
             self.take_back_growth(before);
             return Err(error);
         }
         let tail = before.nbytes()..self.descriptor().nbytes();
         let engine = self.transaction.engine.clone();
-        self.slot_mut().expose(&engine, tail.clone());
+        self.array_mut().expose(&engine, tail.clone());
         Ok(tail)
     }
 
@@ -88,8 +88,8 @@ impl Writer<'_> {
     /// If the array did not grow from `before`.
     pub fn take_back_growth(&mut self, before: Descriptor) {
         assert!(self.descriptor().grew_from(&before), "{:?} did not grow from {before:?}", self.descriptor());
-        self.slot_mut().exposed.truncate(before.nbytes());
-        if let Ok(Some(pager)) = &self.slot().pager {
+        self.array_mut().exposed.truncate(before.nbytes());
+        if let Ok(Some(pager)) = &self.array().pager {
             pager.end_at(before.block_size.blocks_for(before.nbytes()));
         }
         self.set_descriptor(before);
@@ -126,19 +126,19 @@ impl Writer<'_> {
 
     fn set_descriptor(&mut self, new: Descriptor) {
         let name = self.name().to_owned();
-        self.slot_mut().after = Some((name.clone(), new.clone()));
-        self.transaction.arrays_lock().slots[self.at] = Place::Open(Box::new((name, new)));
+        self.array_mut().after = Some((name.clone(), new.clone()));
+        self.transaction.arrays_lock().slots[self.at] = Slot::CheckedOut(Box::new((name, new)));
     }
 
     fn grow(&mut self, new: &Descriptor) -> Result<()> {
         let new_bytes = new.nbytes();
-        let Ok(Some(pager)) = &self.slot().pager else { return Ok(()) };
+        let Ok(Some(pager)) = &self.array().pager else { return Ok(()) };
         if new_bytes <= pager.end_bytes() {
             pager.end_at(new.block_size.blocks_for(new_bytes));
             return Ok(());
         }
         let larger = self.move_to_larger_span(pager, new);
-        let slot = self.slot_mut();
+        let slot = self.array_mut();
         match larger {
             Ok(larger) => slot.replace_span(Ok(Some(larger))),
             // The array goes on without a span, as one beyond the address space.
@@ -155,19 +155,19 @@ impl Writer<'_> {
     fn move_to_larger_span(&self, pager: &Pager, new: &Descriptor) -> Result<Arc<Pager>> {
         let (engine, snapshot) = (&self.transaction.engine, &self.transaction.snapshot);
         let larger = engine.reserve(self.name(), new.nbytes(), pager.residency(), new.block_size)?;
-        let before = self.slot().before.as_ref().map(|(_, before)| before);
+        let before = self.array().before.as_ref().map(|(_, before)| before);
         let binding = Binding {
             name: self.name().into(),
             array: before.map(|before| before.id),
             snapshot: snapshot.clone(),
-            visible: self.slot().dropped_from,
+            visible: self.array().dropped_from,
             end: new.block_size.blocks_for(new.nbytes()),
-            spill_map: Some(self.slot().spill_map.clone()),
+            spill_map: Some(self.array().spill_map.clone()),
         };
         let changed = before.map_or(crate::Version(0), |before| before.changed);
         larger.bind(binding, changed, &|_, _, _| None).map_err(|e| self.named(e))?;
         pager.pin(); // else pages of it that are spilled meanwhile lie below what is copied, or above
-        let copied = pager.copy_written_to(&larger, &self.slot().spill_map, &self.slot().exposed);
+        let copied = pager.copy_written_to(&larger, &self.array().spill_map, &self.array().exposed);
         pager.unpin();
         copied.map(|()| larger).map_err(|e| self.named(e))
     }
@@ -182,16 +182,16 @@ impl Writer<'_> {
         let kept_end = block_size.start_of(BlockNo(blocks)).min(old_bytes);
         if new_bytes < kept_end {
             self.zero_tail(new_bytes..kept_end)?;
-            self.slot_mut().ends.push(new_bytes);
+            self.array_mut().ends.push(new_bytes);
         }
-        let Slot { exposed, dropped_from, .. } = self.slot_mut();
+        let OpenArray { exposed, dropped_from, .. } = self.array_mut();
         *dropped_from = blocks.min(*dropped_from);
         // Not at `kept_end`: behind it lie the zeros of an earlier shrink to the middle of the same block.
         exposed.truncate(block_size.start_of(BlockNo(blocks)));
-        if let Ok(Some(pager)) = &self.slot().pager {
+        if let Ok(Some(pager)) = &self.array().pager {
             pager.cut(blocks, blocks).map_err(|e| self.named(e))?;
         }
-        self.slot().spill_map.truncate(blocks);
+        self.array().spill_map.truncate(blocks);
         Ok(())
     }
 
@@ -204,12 +204,12 @@ impl Writer<'_> {
         }
         pager.prefetch(&tail, true).map_err(|e| self.named(e))?; // a failure to load is a value here, not a fault
         let engine = self.transaction.engine.clone();
-        self.slot_mut().expose(&engine, tail.clone());
+        self.array_mut().expose(&engine, tail.clone());
         pager.fill_zero(tail.clone());
-        if self.slot().pager.is_err() {
+        if self.array().pager.is_err() {
             // The window is about to be closed: its page counts as written, whether or not there was anything to clear.
-            pager.spill_page(&self.slot().spill_map, tail.start).map_err(|e| self.named(e))?;
-            self.slot_mut().spill()?;
+            pager.spill_page(&self.array().spill_map, tail.start).map_err(|e| self.named(e))?;
+            self.array_mut().spill()?;
         }
         Ok(())
     }

@@ -6,13 +6,14 @@
 
 use std::sync::Arc;
 
-use super::block::Kind;
-use super::table::Table;
-use super::{Pager, Residency};
 use crate::descriptor::ArrayId;
 use crate::error::Result;
 use crate::geometry::BlockNo;
+use crate::memory::Residency;
 use crate::page_map::{PageMap, Piece};
+use crate::pager::Pager;
+use crate::pager::block::Kind;
+use crate::pager::table::Table;
 use crate::store::{BlockRecord, DataFile, Origin, Snapshot};
 
 /// Where more blocks than this were written to, all of them are given back in a few calls rather than mapped one by

@@ -6,16 +6,17 @@
 
 use std::ops::{ControlFlow, Range};
 
-use super::binding::Binding;
-use super::budget::Room;
-use super::plan::Plan;
-use super::scratch::with_buffer;
-use super::table::Table;
-use super::{Pager, Residency};
 use crate::descriptor::{ArrayId, Version};
 use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::{BlockNo, Ranges, runs};
+use crate::memory::Residency;
 use crate::page_map::is_hole;
+use crate::pager::Pager;
+use crate::pager::binding::Binding;
+use crate::pager::load::plan::Plan;
+use crate::pager::reclaim::budget::Room;
+use crate::pager::scratch::with_buffer;
+use crate::pager::table::Table;
 use crate::signals::Locked;
 use crate::store::BlockRecord;
 
@@ -187,7 +188,7 @@ impl Pager {
     }
 
     /// Installed → Missing.
-    pub(super) fn forget(&self, table: &mut Table, blocks: &[u64]) -> Result<()> {
+    pub(crate) fn forget(&self, table: &mut Table, blocks: &[u64]) -> Result<()> {
         let mut runs = runs(blocks);
         // What is emptied in the midst of mappings splits them. Where there is no room for that, what lies between goes
         // too: a later fault, or the next binding of an eager span, brings it back.

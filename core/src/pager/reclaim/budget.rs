@@ -4,8 +4,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use super::Pager;
-use super::victims::{MemoryUse, Outcome, Queues, Victim};
+use crate::pager::Pager;
+use crate::pager::reclaim::policy::{MemoryUse, Outcome, Queues, Victim};
 use crate::signals::{self, Locked};
 
 /// So many in a row that cannot be let go of just now are enough.
@@ -39,7 +39,7 @@ impl Budget {
 
     /// A charge of one byte, for a block of no pager.
     #[cfg(test)]
-    pub(super) fn charge_for_test(self: &Arc<Self>) -> Charge {
+    pub(crate) fn charge_for_test(self: &Arc<Self>) -> Charge {
         let mut state = self.lock();
         state.used_bytes += 1;
         let stamp = state.charge(std::sync::Weak::new(), 0, 0, 1, false);
@@ -48,18 +48,18 @@ impl Budget {
     }
 
     /// A block was let go of.
-    pub(super) fn count(&self, is_written_to: bool) {
+    pub(crate) fn count(&self, is_written_to: bool) {
         let counts = &mut self.lock().counts;
         *(if is_written_to { &mut counts.blocks_spilled } else { &mut counts.blocks_evicted }) += 1;
     }
 
     /// A number for a pager.
-    pub(super) fn new_owner(&self) -> u64 {
+    pub(crate) fn new_owner(&self) -> u64 {
         self.lock().number()
     }
 
     /// Room for `bytes`, without anybody giving way; `None` if there is none. For nothing there always is.
-    pub(super) fn room_left(self: &Arc<Self>, bytes: usize) -> Option<Room> {
+    pub(crate) fn room_left(self: &Arc<Self>, bytes: usize) -> Option<Room> {
         if bytes == 0 {
             return Some(Room { budget: self.clone(), bytes });
         }
@@ -70,7 +70,7 @@ impl Budget {
     }
 
     /// Room for `bytes`, over the budget if need be.
-    pub(super) fn room_anyhow(self: &Arc<Self>, bytes: usize) -> Room {
+    pub(crate) fn room_anyhow(self: &Arc<Self>, bytes: usize) -> Room {
         self.lock().used_bytes += bytes;
         Room { budget: self.clone(), bytes }
     }
@@ -93,12 +93,12 @@ impl Budget {
 
     /// Whether so much is written to that it should be spilled before somebody has to wait for it. Then it is the
     /// caller's to see to it.
-    pub(super) fn is_to_be_trimmed(&self) -> bool {
+    pub(crate) fn is_to_be_trimmed(&self) -> bool {
         self.lock().dirty_bytes() > self.limit_bytes / 4 * 3 && !self.is_trimming.swap(true, Ordering::Relaxed)
     }
 
     /// Spills some of what was written to.
-    pub(super) fn trim(&self) {
+    pub(crate) fn trim(&self) {
         self.evict_while(|state| (state.dirty_bytes() > self.limit_bytes / 8 * 5).then(|| state.dirty_victim())?);
         self.is_trimming.store(false, Ordering::Relaxed);
     }
@@ -129,7 +129,7 @@ pub(crate) struct Room {
 
 impl Room {
     /// Charges `block` of `pager` with `bytes` of this room. `dirty`: to let go of it takes a write.
-    pub(super) fn charge(&mut self, pager: &Pager, block: u64, bytes: usize, dirty: bool) -> Charge {
+    pub(crate) fn charge(&mut self, pager: &Pager, block: u64, bytes: usize, dirty: bool) -> Charge {
         let taken = bytes.min(self.bytes);
         self.bytes -= taken;
         let mut state = self.budget.lock();
@@ -156,12 +156,12 @@ pub(crate) struct Charge {
 }
 
 impl Charge {
-    pub(super) fn stamp(&self) -> u64 {
+    pub(crate) fn stamp(&self) -> u64 {
         self.stamp
     }
 
     /// From here on, to let go of it takes a write.
-    pub(super) fn is_written_to(&self) {
+    pub(crate) fn is_written_to(&self) {
         self.budget.lock().is_written_to(self.stamp);
     }
 }

@@ -9,7 +9,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Weak;
 
-use super::Pager;
+use crate::pager::Pager;
 
 /// The queue of blocks that came once may have this part of the budget before others than it give way: more than is
 /// loaded ahead of a reader, and little enough to leave most of it to those that come back.
@@ -48,7 +48,7 @@ pub struct MemoryUse {
 
 /// What became of a block that was to give way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(crate) enum Outcome {
     /// It has no memory any more.
     Freed,
     /// It had none already.
@@ -59,10 +59,10 @@ pub(super) enum Outcome {
 
 /// What is charged, in the order in which it is to go.
 #[derive(Default)]
-pub(super) struct Queues {
-    pub(super) counts: MemoryUse,
+pub(crate) struct Queues {
+    pub(crate) counts: MemoryUse,
     /// Charged, or about to be.
-    pub(super) used_bytes: usize,
+    pub(crate) used_bytes: usize,
     next: u64,
     /// How many blocks came: the clock that the policy goes by.
     came: u64,
@@ -145,25 +145,25 @@ impl Gone {
 }
 
 /// Who is to give way.
-pub(super) struct Victim {
-    pub(super) stamp: u64,
-    pub(super) pager: Weak<Pager>,
-    pub(super) block: u64,
+pub(crate) struct Victim {
+    pub(crate) stamp: u64,
+    pub(crate) pager: Weak<Pager>,
+    pub(crate) block: u64,
 }
 
 impl Queues {
     /// A number that was never given before.
-    pub(super) fn number(&mut self) -> u64 {
+    pub(crate) fn number(&mut self) -> u64 {
         self.next += 1;
         self.next
     }
 
     /// What it takes a write to let go of.
-    pub(super) fn dirty_bytes(&self) -> usize {
+    pub(crate) fn dirty_bytes(&self) -> usize {
         self.dirty.bytes
     }
 
-    pub(super) fn dirty_victim(&mut self) -> Option<Victim> {
+    pub(crate) fn dirty_victim(&mut self) -> Option<Victim> {
         self.pop(Place::Dirty)
     }
 
@@ -200,7 +200,7 @@ impl Queues {
     }
 
     /// A block is in memory.
-    pub(super) fn charge(&mut self, pager: Weak<Pager>, owner: u64, block: u64, bytes: usize, is_dirty: bool) -> u64 {
+    pub(crate) fn charge(&mut self, pager: Weak<Pager>, owner: u64, block: u64, bytes: usize, is_dirty: bool) -> u64 {
         let stamp = self.number();
         self.came += 1;
         let uses = self.gone.take((owner, block)).map_or(0.0, |past| {
@@ -223,7 +223,7 @@ impl Queues {
     }
 
     /// It is no more.
-    pub(super) fn uncharge(&mut self, stamp: u64) {
+    pub(crate) fn uncharge(&mut self, stamp: u64) {
         let Some(charged) = self.charged.remove(&stamp) else { return };
         self.used_bytes -= charged.bytes;
         self.leave(charged.place, charged.bytes);
@@ -236,7 +236,7 @@ impl Queues {
     }
 
     /// From here on, to let go of it takes a write.
-    pub(super) fn is_written_to(&mut self, stamp: u64) {
+    pub(crate) fn is_written_to(&mut self, stamp: u64) {
         let Some(charged) = self.charged.get_mut(&stamp) else { return };
         let (before, bytes) = (charged.place, charged.bytes);
         charged.is_dirty = true;
@@ -248,7 +248,7 @@ impl Queues {
     }
 
     /// The next one to give way, of a memory of `limit_bytes`. It is the caller's to uncharge it, or to put it back.
-    pub(super) fn victim(&mut self, limit_bytes: usize) -> Option<Victim> {
+    pub(crate) fn victim(&mut self, limit_bytes: usize) -> Option<Victim> {
         let clean_bytes = self.fresh.bytes + self.returned.bytes;
         let kept_clean = (limit_bytes / CLEAN_PART).max(LEAST_CLEAN.min(limit_bytes / 2));
         if clean_bytes <= kept_clean
@@ -280,7 +280,7 @@ impl Queues {
     }
 
     /// To the end of the queue that it belongs to.
-    pub(super) fn put_back(&mut self, stamp: u64) {
+    pub(crate) fn put_back(&mut self, stamp: u64) {
         if let Some(charged) = self.charged.get_mut(&stamp).filter(|c| c.place == Place::InHand) {
             charged.place = match charged.uses > 0.0 {
                 _ if charged.is_dirty => Place::Dirty,

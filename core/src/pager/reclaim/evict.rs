@@ -24,18 +24,19 @@
 //! What is clean is protected since it was copied, and equal to what it is loaded from again: that is (4) alone, where its
 //! protection was not lost.
 
-use super::binding::Binding;
-use super::block::Kind;
-use super::dirty::Changes;
-use super::scratch::with_buffer;
-use super::spill_map::SpillMap;
-use super::table::Table;
-use super::victims::Outcome;
-use super::{Pager, Residency};
 use crate::descriptor::{Codec, Version};
 use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::{BlockNo, page_range};
+use crate::memory::Residency;
 use crate::memory::{TakenOut, WrittenTo};
+use crate::pager::Pager;
+use crate::pager::binding::Binding;
+use crate::pager::block::Kind;
+use crate::pager::reclaim::policy::Outcome;
+use crate::pager::scratch::with_buffer;
+use crate::pager::spill_map::SpillMap;
+use crate::pager::table::Table;
+use crate::pager::track::search::Changes;
 use crate::signals::{self, Locked};
 use crate::store::{Bytes, PageRun, PageSource};
 
@@ -45,7 +46,7 @@ const REFUSED_AFTER_FAILURE: u32 = 1024;
 
 impl Pager {
     /// Lets go of `block` if it is what was charged by `stamp`. No lock of a table may be held, and no buffer.
-    pub(super) fn evict(&self, block: u64, stamp: u64) -> Outcome {
+    pub(crate) fn evict(&self, block: u64, stamp: u64) -> Outcome {
         // Else a handler could come to need the block that its thread holds back.
         let _held = signals::hold();
         let mut table = self.lock();
@@ -117,7 +118,7 @@ impl Pager {
     }
 
     /// Spills changed pages of a block, whose bytes are `there`. `is_hole`: the others are zero.
-    pub(super) fn spill_pages(
+    pub(crate) fn spill_pages(
         &self,
         spill_map: &SpillMap,
         there: &dyn Bytes,
@@ -164,11 +165,11 @@ impl Pager {
     }
 
     /// The table, of a span that nobody lets go of blocks of just now.
-    pub(super) fn alone(&self) -> Locked<'_, Table> {
+    pub(crate) fn alone(&self) -> Locked<'_, Table> {
         self.wait_while(self.lock(), Table::is_spilling_any)
     }
 
-    pub(super) fn wait_while<'t>(
+    pub(crate) fn wait_while<'t>(
         &self,
         mut table: Locked<'t, Table>,
         others: impl Fn(&Table) -> bool,

@@ -12,7 +12,7 @@ use crate::memory::Residency;
 use crate::pager::{Budget, Pager, Room};
 
 /// This part of the budget may be handed out before it is searched.
-const HANDED_OUT_PART: usize = 4;
+const EXPOSED_PART: usize = 4;
 
 /// This part of it may be written to and stay in memory.
 const KEPT_PART: usize = 8;
@@ -22,7 +22,7 @@ const MOST_SKIPPED: u32 = 64;
 
 /// What was handed out mutably of one array since it was last spilled.
 #[derive(Default)]
-pub(super) struct Unsearched {
+pub(super) struct UntrackedWrites {
     ranges: Ranges,
     /// With what was handed out again.
     bytes: usize,
@@ -34,9 +34,9 @@ pub(super) struct Unsearched {
     room: Option<Room>,
 }
 
-impl Unsearched {
-    pub(super) fn hand_out(&mut self, budget: &Arc<Budget>, bytes: Range<usize>) {
-        let most = budget.limit_bytes() / HANDED_OUT_PART;
+impl UntrackedWrites {
+    pub(super) fn record_exposure(&mut self, budget: &Arc<Budget>, bytes: Range<usize>) {
+        let most = budget.limit_bytes() / EXPOSED_PART;
         let pages = page_ceil(bytes.end) - bytes.start / PAGE * PAGE;
         self.bytes = self.bytes.saturating_add(pages).min(most);
         self.ranges.insert(bytes);
@@ -50,8 +50,8 @@ impl Unsearched {
     }
 
     /// Whether so much was written that it is to be spilled. No view of `pager` may live.
-    pub(super) fn is_much(&mut self, budget: &Budget, pager: &Pager) -> Result<bool> {
-        let most = budget.limit_bytes() / HANDED_OUT_PART;
+    pub(super) fn should_spill(&mut self, budget: &Budget, pager: &Pager) -> Result<bool> {
+        let most = budget.limit_bytes() / EXPOSED_PART;
         if self.bytes < most || most == 0 {
             return Ok(false);
         }

@@ -1,0 +1,138 @@
+//! What a load lays into memory: mappings, zero memory, copies; and how a copy becomes writable.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::geometry::BlockNo;
+use crate::memory::Residency;
+use crate::page_map::Piece;
+use crate::pager::Pager;
+use crate::pager::binding::Binding;
+use crate::pager::block::{Block, Kind};
+use crate::pager::load::plan::Plan;
+use crate::pager::reclaim::budget::Room;
+use crate::pager::scratch::with_buffer;
+use crate::pager::table::{State, Table};
+use crate::store::{BlockRecord, Origin};
+
+impl Pager {
+    /// Reads what is about to be mapped against its checksums, if the user asked for it.
+    pub(crate) fn verify(&self, binding: &Binding, plan: &Plan) -> Result<()> {
+        if !self.policy.verify {
+            return Ok(());
+        }
+        let stored = (plan.first..).zip(&plan.records).filter(|(_, record)| record.is_some());
+        for (block, _) in stored {
+            with_buffer(self.block_size.bytes(), |buffer| self.read_block(binding, block, buffer))?;
+        }
+        Ok(())
+    }
+
+    /// Lays mappings and zero memory over the planned blocks and enters them.
+    ///
+    /// # Errors
+    /// Blocks before the piece that failed are there. One that it tore is poisoned: what was laid of it may have been
+    /// read and written since, so it can be neither taken back nor completed. The others are missing.
+    pub(crate) fn install(&self, table: &mut Table, binding: &Binding, plan: &Plan, room: &mut Room) -> Result<()> {
+        let start = self.bytes_of(&(plan.first..plan.next())).start;
+        let mut laid = start;
+        let mut outcome = Ok(());
+        for Piece { bytes, origin } in plan.page_map(self.block_size).pieces() {
+            outcome = match *origin {
+                Origin::Extent(at) => self.span.map(bytes.clone(), binding.snapshot.file(), at, !self.is_random()),
+                // An eager span is zero memory where nothing else is.
+                Origin::Hole | Origin::Produced if self.residency == Residency::Eager => Ok(()),
+                Origin::Hole | Origin::Produced => self.span.zero(bytes.clone()),
+            };
+            if outcome.is_err() {
+                break;
+            }
+            laid = bytes.end;
+        }
+        let whole = (laid - start) / self.block_size.bytes();
+        for (block, record) in (plan.first..).zip(&plan.records[..whole]) {
+            let mut new = match record {
+                Some(record) if !record.is_hole() => Block::mapped(record.clone()),
+                record => {
+                    // A transaction may write to it; memory of an eager span is not charged.
+                    let is_charged = self.residency == Residency::Lazy && binding.spill_map.is_some();
+                    let charge = is_charged.then(|| room.charge(self, block, self.block_size.bytes(), true));
+                    Block::zero(record.clone(), charge)
+                }
+            };
+            if plan.is_spilled {
+                new.mark_spilled();
+            }
+            table.install(block, new);
+        }
+        if let Err(error) = &outcome
+            && !(laid - start).is_multiple_of(self.block_size.bytes())
+        {
+            self.poison(table, plan.first + whole as u64, error);
+        }
+        outcome
+    }
+
+    pub(crate) fn install_copy(
+        &self,
+        table: &mut Table,
+        block: u64,
+        record: Option<BlockRecord>,
+        is_spilled: bool,
+        bytes: &[u8],
+        room: &mut Room,
+    ) -> Result<()> {
+        let range = self.bytes_of(&(block..block + 1));
+        self.span.copy(range.start, &bytes[..range.len()])?;
+        let mut new = Block::copied(self.residency, record, room.charge(self, block, range.len(), false));
+        if is_spilled {
+            new.mark_spilled();
+        }
+        table.install(block, new);
+        Ok(())
+    }
+
+    /// The bytes that the span shows of a block: those that are `stored`, and over them spilled pages.
+    pub(crate) fn read_shown(&self, binding: &Binding, block: u64, stored: bool, buffer: &mut [u8]) -> Result<()> {
+        let spilled = binding.spill_map.as_ref().and_then(|map| map.block(block));
+        match &spilled {
+            Some(spilled) if spilled.covers(self.block_size.pages()) => {}
+            _ if stored => self.read_block(binding, block, buffer)?,
+            _ => buffer.fill(0),
+        }
+        spilled.map_or(Ok(()), |spilled| spilled.read_over(buffer))
+    }
+
+    /// The verified bytes of a stored block.
+    pub(crate) fn read_block(&self, binding: &Binding, block: u64, buffer: &mut [u8]) -> Result<()> {
+        let Some(array) = binding.array else {
+            return Err(Error::new(ErrorKind::Invalid, "an array that is not committed has no stored block"));
+        };
+        binding.snapshot.read(array, BlockNo(block), 0, buffer)
+    }
+
+    /// Clean → Dirty, and lets writers through. In any other state the message came late: they are only woken. Whether one is
+    /// at it, `by_store`, or may come. Whether more than waking was to be done.
+    pub(crate) fn admit_writer(&self, block: u64, by_store: bool) -> Result<bool> {
+        let mut table = self.lock();
+        let bytes = self.bytes_of(&(block..block + 1));
+        if table.is_spilling(block) {
+            return Ok(true); // the end of the spill wakes
+        }
+        if table.state(block) == State::Installed(Kind::Clean) {
+            return self.admit(&mut table, block, by_store).map(|()| true);
+        }
+        self.span.wake(bytes);
+        Ok(false)
+    }
+
+    /// Clean → Dirty.
+    pub(crate) fn admit(&self, table: &mut Table, block: u64, by_store: bool) -> Result<()> {
+        self.span.unprotect(self.bytes_of(&(block..block + 1)))?;
+        table.let_writer_in(block, by_store);
+        Ok(())
+    }
+
+    pub(crate) fn poison(&self, table: &mut Table, block: u64, why: &Error) {
+        self.span.poison(self.bytes_of(&(block..block + 1)), &why.to_string());
+        table.poison(block, why);
+    }
+}
