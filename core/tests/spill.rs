@@ -120,7 +120,7 @@ fn readers_of_more_than_the_budget_see_every_byte() {
 }
 
 #[test]
-fn without_spilling_under_views_memory_grows_until_the_next_safe_point() {
+fn without_spilling_under_views_memory_grows_until_the_next_quiescent_point() {
     let world = World::within(EngineOptions { spill_under_views: false, ..within(2) });
     let transaction = world.engine.begin().unwrap();
     let mut writer = transaction.create("b", array_of(9)).unwrap();

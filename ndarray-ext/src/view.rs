@@ -120,7 +120,7 @@ pub(crate) fn exclusive_anyhow<'a, T: Element, D: Dimension>(
     window: &Window<D>,
 ) -> Result<ArrayViewMut<'a, T, D>> {
     let writer = here_mut(writer)?;
-    writer.expose_mut_anyhow(window.bytes.clone());
+    writer.expose_mut_deferring_error(window.bytes.clone());
     exposed(writer, window)
 }
 

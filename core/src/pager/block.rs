@@ -129,9 +129,9 @@ impl Block {
         self.charge.is_some()
     }
 
-    /// Whether it is what the budget charged by `stamp`.
-    pub(crate) fn is_charged_by(&self, stamp: u64) -> bool {
-        self.charge.as_ref().is_some_and(|charge| charge.stamp() == stamp)
+    /// Whether it is what the budget charged by `ticket`.
+    pub(crate) fn is_charged_by(&self, ticket: u64) -> bool {
+        self.charge.as_ref().is_some_and(|charge| charge.ticket() == ticket)
     }
 
     pub(crate) fn is_tracked(&self) -> bool {

@@ -41,7 +41,7 @@ use crate::signals::{self, Locked};
 use crate::store::Origin;
 pub(crate) use binding::Binding;
 use block::Kind;
-pub(crate) use reclaim::budget::{Budget, Room};
+pub(crate) use reclaim::budget::{Budget, BudgetPermit};
 pub use reclaim::policy::MemoryUse;
 pub(crate) use spill_map::{LazySpillArea, SpillMap, SpilledBlock};
 use table::{State, Table};

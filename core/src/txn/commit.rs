@@ -96,7 +96,7 @@ fn commit(transaction: &Transaction, lock: Option<&dyn CommitLock>) -> Result<()
     let newest = transaction.engine.snapshot().ok();
     for (index, slot) in slots.iter_mut().enumerate() {
         match indices.iter().position(|&i| i == index) {
-            Some(at) => settle(transaction, slot, &mut blocks[at], &committed, at, newest.as_deref()),
+            Some(at) => finish_array(transaction, slot, &mut blocks[at], &committed, at, newest.as_deref()),
             None => slot.abandon(&transaction.engine),
         }
     }
@@ -186,7 +186,7 @@ fn array_change<'a>(
     Ok((!nothing && (change.stores() || !change.depends.is_empty())).then_some(change))
 }
 
-fn settle(
+fn finish_array(
     transaction: &Transaction,
     slot: &mut OpenArray,
     blocks: &mut Blocks,
@@ -218,7 +218,7 @@ fn settle(
     // Else clean blocks are as the snapshot had them, whatever others committed since; those of a new array are holes.
     let right_for = before.filter(|_| newest.is_none() || !changes_blocks).unwrap_or(committed.version);
     if let Ok(Some(pager)) = std::mem::replace(&mut slot.pager, Ok(None)) {
-        let rest = match newest.map(|newest| pager.settle(&blocks.touched, &blocks.zeroed, id, newest)) {
+        let rest = match newest.map(|newest| pager.remap_committed(&blocks.touched, &blocks.zeroed, id, newest)) {
             Some(Ok(rest)) => rest,
             _ => std::mem::take(&mut blocks.touched),
         };

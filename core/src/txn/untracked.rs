@@ -9,7 +9,7 @@ use super::Engine;
 use crate::error::Result;
 use crate::geometry::{PAGE, Ranges, page_ceil};
 use crate::memory::Residency;
-use crate::pager::{Budget, Pager, Room};
+use crate::pager::{Budget, BudgetPermit, Pager};
 
 /// This part of the budget may be handed out before it is searched.
 const EXPOSED_PART: usize = 4;
@@ -31,7 +31,7 @@ pub(super) struct UntrackedWrites {
     /// Searches of large views to be left out, and how many were after the last one.
     skips: (u32, u32),
     /// What all that may come to take of the budget.
-    room: Option<Room>,
+    permit: Option<BudgetPermit>,
 }
 
 impl UntrackedWrites {
@@ -40,8 +40,8 @@ impl UntrackedWrites {
         let pages = page_ceil(bytes.end) - bytes.start / PAGE * PAGE;
         self.bytes = self.bytes.saturating_add(pages).min(most);
         self.ranges.insert(bytes);
-        self.room = None;
-        self.room = Some(budget.make_room(self.bytes()));
+        self.permit = None;
+        self.permit = Some(budget.make_room(self.bytes()));
     }
 
     /// What it may have in memory.

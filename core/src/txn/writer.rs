@@ -157,7 +157,7 @@ impl<'t> Writer<'t> {
     }
 
     /// The same for who cannot be told of an error: it fails the commit.
-    pub fn expose_mut_anyhow(&mut self, bytes: Range<usize>) {
+    pub fn expose_mut_deferring_error(&mut self, bytes: Range<usize>) {
         if let Err(why) = self.quiescent_point()
             && let Ok(Some(pager)) = &self.array().pager
         {

@@ -12,7 +12,7 @@ use crate::pager::Pager;
 use crate::pager::binding::Binding;
 use crate::pager::block::Kind;
 use crate::pager::load::plan::{Plan, window};
-use crate::pager::reclaim::budget::Room;
+use crate::pager::reclaim::budget::BudgetPermit;
 use crate::pager::scratch::with_buffer;
 use crate::pager::table::{State, Table};
 
@@ -112,15 +112,15 @@ impl Faults for Pager {
                 let mut jobs: Vec<Job> = Vec::new();
                 let is_produced = plan.is_produced();
                 match self.budget.room_left(bytes) {
-                    Some(room) if !self.reads(&plan) => load.run_or_poison(plan, room),
+                    Some(permit) if !self.reads(&plan) => load.run_or_poison(plan, permit),
                     // Bytes have to be read, or others have to give way: not by the thread that everybody else's faults
                     // wait for.
-                    room => {
+                    permit => {
                         let mut load = load.enqueue();
                         jobs.push(Box::new(move || {
                             if load.dequeue() {
-                                let room = room.unwrap_or_else(|| load.pager.budget.make_room(bytes));
-                                load.run_or_poison(plan, room);
+                                let permit = permit.unwrap_or_else(|| load.pager.budget.make_room(bytes));
+                                load.run_or_poison(plan, permit);
                             }
                         }));
                     }
@@ -189,12 +189,12 @@ impl Load {
     }
 
     /// Step 5.
-    fn run(&self, plan: Plan, room: Room) -> Result<()> {
-        if self.pager.copies(&plan) { self.pager.copy(self, plan, room) } else { self.pager.map(self, plan, room) }
+    fn run(&self, plan: Plan, permit: BudgetPermit) -> Result<()> {
+        if self.pager.copies(&plan) { self.pager.copy(self, plan, permit) } else { self.pager.map(self, plan, permit) }
     }
 
-    fn run_or_poison(self, plan: Plan, room: Room) {
-        if let Err(error) = self.run(plan, room) {
+    fn run_or_poison(self, plan: Plan, permit: BudgetPermit) {
+        if let Err(error) = self.run(plan, permit) {
             self.poison(error);
         }
     }
@@ -204,8 +204,8 @@ impl Load {
         if self.dequeue()
             && let Ok(plan) = self.ask()
         {
-            let room = self.pager.budget.make_room(self.pager.memory_for(self.binding(), &plan));
-            let _ = self.run(plan, room);
+            let permit = self.pager.budget.make_room(self.pager.memory_for(self.binding(), &plan));
+            let _ = self.run(plan, permit);
         }
     }
 
@@ -255,8 +255,8 @@ impl Pager {
     /// Steps 4 to 6 for a thread that wants errors as values.
     pub(crate) fn load(mut load: Load) -> Result<()> {
         let plan = load.ask()?; // (4)
-        let room = load.pager.budget.make_room(load.pager.memory_for(load.binding(), &plan));
-        load.run(plan, room)
+        let permit = load.pager.budget.make_room(load.pager.memory_for(load.binding(), &plan));
+        load.run(plan, permit)
     }
 
     /// How much memory of its own what was planned may come to take: copies, and holes that somebody may write to.
@@ -287,13 +287,13 @@ impl Pager {
             || !self.memory.has_room_for_mappings(2 * plan.page_map(self.block_size).pieces().len() + 2)
     }
 
-    fn map(&self, load: &Load, plan: Plan, mut room: Room) -> Result<()> {
+    fn map(&self, load: &Load, plan: Plan, mut permit: BudgetPermit) -> Result<()> {
         self.verify(load.binding(), &plan)?;
         let mut table = self.lock();
         if table.generation() != load.generation {
             return Ok(());
         }
-        let Err(error) = self.install(&mut table, load.binding(), &plan, &mut room) else { return Ok(()) };
+        let Err(error) = self.install(&mut table, load.binding(), &plan, &mut permit) else { return Ok(()) };
         match table.state(load.block) {
             State::Installed(Kind::Poisoned) => Err(error),
             // Those that are missing still try again by their own faults.
@@ -301,21 +301,21 @@ impl Pager {
             State::Missing | State::Loading => {
                 drop(table);
                 // Which takes no mapping.
-                let room = self.budget.room_anyhow(self.block_size.bytes());
-                self.copy(load, plan, room).map_err(|copying| copying.with_source(error))
+                let permit = self.budget.overcommit(self.block_size.bytes());
+                self.copy(load, plan, permit).map_err(|copying| copying.with_source(error))
             }
         }
     }
 
     /// Copies the block that is waited for; the others stay missing.
-    fn copy(&self, load: &Load, plan: Plan, mut room: Room) -> Result<()> {
+    fn copy(&self, load: &Load, plan: Plan, mut permit: BudgetPermit) -> Result<()> {
         let (block, is_spilled) = (load.block, plan.is_spilled);
         let record = plan.records.into_iter().nth((block - plan.first) as usize).flatten();
         with_buffer(self.block_size.bytes(), |buffer| {
             self.read_shown(load.binding(), block, record.is_some(), buffer)?;
             let mut table = self.lock();
             if table.generation() == load.generation {
-                self.install_copy(&mut table, block, record, is_spilled, buffer, &mut room)?;
+                self.install_copy(&mut table, block, record, is_spilled, buffer, &mut permit)?;
             }
             Ok(())
         })

@@ -8,7 +8,7 @@ use crate::pager::Pager;
 use crate::pager::binding::Binding;
 use crate::pager::block::{Block, Kind};
 use crate::pager::load::plan::Plan;
-use crate::pager::reclaim::budget::Room;
+use crate::pager::reclaim::budget::BudgetPermit;
 use crate::pager::scratch::with_buffer;
 use crate::pager::table::{State, Table};
 use crate::store::{BlockRecord, Origin};
@@ -31,7 +31,13 @@ impl Pager {
     /// # Errors
     /// Blocks before the piece that failed are there. One that it tore is poisoned: what was laid of it may have been
     /// read and written since, so it can be neither taken back nor completed. The others are missing.
-    pub(crate) fn install(&self, table: &mut Table, binding: &Binding, plan: &Plan, room: &mut Room) -> Result<()> {
+    pub(crate) fn install(
+        &self,
+        table: &mut Table,
+        binding: &Binding,
+        plan: &Plan,
+        permit: &mut BudgetPermit,
+    ) -> Result<()> {
         let start = self.bytes_of(&(plan.first..plan.next())).start;
         let mut laid = start;
         let mut outcome = Ok(());
@@ -54,7 +60,7 @@ impl Pager {
                 record => {
                     // A transaction may write to it; memory of an eager span is not charged.
                     let is_charged = self.residency == Residency::Lazy && binding.spill_map.is_some();
-                    let charge = is_charged.then(|| room.charge(self, block, self.block_size.bytes(), true));
+                    let charge = is_charged.then(|| permit.charge(self, block, self.block_size.bytes(), true));
                     Block::zero(record.clone(), charge)
                 }
             };
@@ -78,11 +84,11 @@ impl Pager {
         record: Option<BlockRecord>,
         is_spilled: bool,
         bytes: &[u8],
-        room: &mut Room,
+        permit: &mut BudgetPermit,
     ) -> Result<()> {
         let range = self.bytes_of(&(block..block + 1));
         self.span.copy(range.start, &bytes[..range.len()])?;
-        let mut new = Block::copied(self.residency, record, room.charge(self, block, range.len(), false));
+        let mut new = Block::copied(self.residency, record, permit.charge(self, block, range.len(), false));
         if is_spilled {
             new.mark_spilled();
         }

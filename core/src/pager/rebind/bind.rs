@@ -14,7 +14,7 @@ use crate::page_map::is_hole;
 use crate::pager::Pager;
 use crate::pager::binding::Binding;
 use crate::pager::load::plan::Plan;
-use crate::pager::reclaim::budget::Room;
+use crate::pager::reclaim::budget::BudgetPermit;
 use crate::pager::scratch::with_buffer;
 use crate::pager::table::Table;
 use crate::signals::Locked;
@@ -37,7 +37,7 @@ impl Pager {
     /// # Errors
     /// Then the span shows anything, and its owner drops it whole.
     pub(crate) fn bind(&self, binding: Binding, changed: Version, known: ChangesBetween<'_>) -> Result<()> {
-        let mut room = self.room_for_produced(&binding)?;
+        let mut permit = self.room_for_produced(&binding)?;
         let mut table = self.alone();
         table.refuse_if_failed()?; // after its last release, that is
         table.raise_generation();
@@ -80,7 +80,7 @@ impl Pager {
         stale.dedup();
         self.forget(&mut table, &stale)?;
         if self.residency == Residency::Eager {
-            self.install_all(&mut table, &binding, &mut room)?;
+            self.install_all(&mut table, &binding, &mut permit)?;
         }
         table.bind(binding);
         Ok(())
@@ -214,7 +214,7 @@ impl Pager {
     }
 
     /// Room for what an eager span has to hold in memory of its own: all that cannot be mapped.
-    fn room_for_produced(&self, binding: &Binding) -> Result<Room> {
+    fn room_for_produced(&self, binding: &Binding) -> Result<BudgetPermit> {
         let mut blocks = 0;
         if self.residency == Residency::Eager
             && let Some((array, stored)) = binding.stored(&self.shown(binding))
@@ -225,7 +225,7 @@ impl Pager {
             })?;
         }
         let (bytes, limit) = (blocks * self.block_size.bytes(), self.budget.limit_bytes());
-        let room = self.budget.make_room(bytes);
+        let permit = self.budget.make_room(bytes);
         if bytes > 0 && self.budget.is_exceeded() {
             let others = self.budget.in_use().used_bytes.saturating_sub(bytes);
             let why = format!(
@@ -236,7 +236,7 @@ impl Pager {
             );
             return Err(Error::new(ErrorKind::Unsupported, why));
         }
-        Ok(room)
+        Ok(permit)
     }
 
     /// The blocks of the array that this span has addresses for.
@@ -246,7 +246,7 @@ impl Pager {
     }
 
     /// Everything stored that an eager span does not have yet, and spilled pages of it.
-    fn install_all(&self, table: &mut Table, binding: &Binding, room: &mut Room) -> Result<()> {
+    fn install_all(&self, table: &mut Table, binding: &Binding, permit: &mut BudgetPermit) -> Result<()> {
         let shown = self.shown(binding);
         let spilled = binding.spill_map.as_ref().map_or(Vec::new(), |map| map.numbers());
         let spilled: Vec<u64> = spilled.into_iter().filter(|block| shown.contains(block)).collect();
@@ -272,18 +272,24 @@ impl Pager {
                 && self.memory.has_room_for_mappings(mappings)
             {
                 self.verify(binding, &plan)?;
-                self.install(table, binding, &plan, room)?;
+                self.install(table, binding, &plan, permit)?;
             } else {
                 for (block, record) in (plan.first..).zip(plan.records) {
-                    self.install_shown(table, binding, block, record, false, room)?;
+                    self.install_shown(table, binding, block, record, false, permit)?;
                 }
             }
         }
-        spilled.into_iter().try_for_each(|block| self.install_spilled(table, binding, block, room))
+        spilled.into_iter().try_for_each(|block| self.install_spilled(table, binding, block, permit))
     }
 
     /// A block that is spilled: mapped, which costs no memory, unless it is to be verified, or cannot be.
-    fn install_spilled(&self, table: &mut Table, binding: &Binding, block: u64, room: &mut Room) -> Result<()> {
+    fn install_spilled(
+        &self,
+        table: &mut Table,
+        binding: &Binding,
+        block: u64,
+        permit: &mut BudgetPermit,
+    ) -> Result<()> {
         let stored = binding.record(block)?;
         Plan::of_one(block, stored.clone()).check(self.block_size)?;
         let there = binding.spill_map.as_ref().and_then(|map| map.block(block)).filter(|_| !self.policy.verify);
@@ -291,9 +297,9 @@ impl Pager {
         match shown {
             Some(shown) if self.memory.has_room_for_mappings(2 * shown.segments.len()) => {
                 let plan = Plan { is_spilled: true, ..Plan::of_one(block, Some(shown)) };
-                self.install(table, binding, &plan, room)
+                self.install(table, binding, &plan, permit)
             }
-            _ => self.install_shown(table, binding, block, stored, true, room),
+            _ => self.install_shown(table, binding, block, stored, true, permit),
         }
     }
 
@@ -305,11 +311,11 @@ impl Pager {
         block: u64,
         stored: Option<BlockRecord>,
         is_spilled: bool,
-        room: &mut Room,
+        permit: &mut BudgetPermit,
     ) -> Result<()> {
         with_buffer(self.block_size.bytes(), |buffer| {
             self.read_shown(binding, block, stored.is_some(), buffer)?;
-            self.install_copy(table, block, stored, is_spilled, buffer, room)
+            self.install_copy(table, block, stored, is_spilled, buffer, permit)
         })
     }
 }

@@ -27,7 +27,7 @@ impl Pager {
     /// Maps what was written to the blocks `touched` from where `committed` has it. Returns those that have to be given
     /// back instead: so have those of them that are `zeroed`, where what was written to a hole is still in memory. The
     /// snapshot before is still held, so that everything that is mapped is as it was.
-    pub(crate) fn settle(
+    pub(crate) fn remap_committed(
         &self,
         touched: &[u64],
         zeroed: &[u64],
@@ -39,12 +39,12 @@ impl Pager {
         }
         let mut rest = Vec::new();
         for &block in touched {
-            let settled = match committed.block(array, BlockNo(block))? {
+            let is_remapped = match committed.block(array, BlockNo(block))? {
                 _ if zeroed.binary_search(&block).is_ok() => false,
-                Some(record) => self.settle_block(&mut self.lock(), block, record, committed.file()),
+                Some(record) => self.remap_block(&mut self.lock(), block, record, committed.file()),
                 None => false,
             };
-            if !settled {
+            if !is_remapped {
                 rest.push(block);
             }
         }
@@ -52,7 +52,7 @@ impl Pager {
     }
 
     /// Whether the block now shows `record`. If not, it holds anything.
-    fn settle_block(&self, table: &mut Table, block: u64, record: BlockRecord, file: &Arc<dyn DataFile>) -> bool {
+    fn remap_block(&self, table: &mut Table, block: u64, record: BlockRecord, file: &Arc<dyn DataFile>) -> bool {
         let Some(there) = table.block(block) else { return false };
         if !matches!(there.kind(), Kind::Zero | Kind::Mapped) || !record.is_mappable() {
             return false;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::pager::Pager;
-use crate::pager::reclaim::policy::{MemoryUse, Outcome, Queues, Victim};
+use crate::pager::reclaim::policy::{EvictionPolicy, MemoryUse, Outcome, Victim};
 use crate::signals::{self, Locked};
 
 /// So many in a row that cannot be let go of just now are enough.
@@ -14,7 +14,7 @@ const MOST_BUSY: usize = 64;
 /// What all spans of one engine share.
 pub(crate) struct Budget {
     limit_bytes: usize,
-    state: Mutex<Queues>,
+    state: Mutex<EvictionPolicy>,
     /// Somebody spills in the background.
     is_trimming: AtomicBool,
 }
@@ -28,7 +28,7 @@ impl Budget {
         self.limit_bytes
     }
 
-    fn lock(&self) -> Locked<'_, Queues> {
+    fn lock(&self) -> Locked<'_, EvictionPolicy> {
         signals::lock(&self.state)
     }
 
@@ -42,9 +42,9 @@ impl Budget {
     pub(crate) fn charge_for_test(self: &Arc<Self>) -> Charge {
         let mut state = self.lock();
         state.used_bytes += 1;
-        let stamp = state.charge(std::sync::Weak::new(), 0, 0, 1, false);
+        let ticket = state.charge(std::sync::Weak::new(), 0, 0, 1, false);
         drop(state);
-        Charge { budget: self.clone(), stamp }
+        Charge { budget: self.clone(), ticket }
     }
 
     /// A block was let go of.
@@ -59,31 +59,31 @@ impl Budget {
     }
 
     /// Room for `bytes`, without anybody giving way; `None` if there is none. For nothing there always is.
-    pub(crate) fn room_left(self: &Arc<Self>, bytes: usize) -> Option<Room> {
+    pub(crate) fn room_left(self: &Arc<Self>, bytes: usize) -> Option<BudgetPermit> {
         if bytes == 0 {
-            return Some(Room { budget: self.clone(), bytes });
+            return Some(BudgetPermit { budget: self.clone(), bytes });
         }
         let mut state = self.lock();
         let used = state.used_bytes.checked_add(bytes).filter(|used| *used <= self.limit_bytes)?;
         state.used_bytes = used;
-        Some(Room { budget: self.clone(), bytes })
+        Some(BudgetPermit { budget: self.clone(), bytes })
     }
 
     /// Room for `bytes`, over the budget if need be.
-    pub(crate) fn room_anyhow(self: &Arc<Self>, bytes: usize) -> Room {
+    pub(crate) fn overcommit(self: &Arc<Self>, bytes: usize) -> BudgetPermit {
         self.lock().used_bytes += bytes;
-        Room { budget: self.clone(), bytes }
+        BudgetPermit { budget: self.clone(), bytes }
     }
 
     /// Room for `bytes`: others give way, which may take a write. Where nobody can just now the budget is exceeded:
     /// whoever waits for a page must get it.
-    pub(crate) fn make_room(self: &Arc<Self>, bytes: usize) -> Room {
-        if let Some(room) = self.room_left(bytes) {
-            return room;
+    pub(crate) fn make_room(self: &Arc<Self>, bytes: usize) -> BudgetPermit {
+        if let Some(permit) = self.room_left(bytes) {
+            return permit;
         }
-        let room = self.room_anyhow(bytes);
+        let permit = self.overcommit(bytes);
         self.evict_while(|state| (state.used_bytes > self.limit_bytes).then(|| state.victim(self.limit_bytes))?);
-        room
+        permit
     }
 
     /// Whether more is used than may be.
@@ -103,7 +103,7 @@ impl Budget {
         self.is_trimming.store(false, Ordering::Relaxed);
     }
 
-    fn evict_while(&self, next: impl Fn(&mut Queues) -> Option<Victim>) {
+    fn evict_while(&self, next: impl Fn(&mut EvictionPolicy) -> Option<Victim>) {
         let mut busy = 0;
         while busy < MOST_BUSY
             && let Some(victim) = {
@@ -112,22 +112,23 @@ impl Budget {
             }
         {
             // Without the lock: to let go of a block takes that of its table, under which this one is taken.
-            let outcome = victim.pager.upgrade().map_or(Outcome::Gone, |pager| pager.evict(victim.block, victim.stamp));
+            let outcome =
+                victim.pager.upgrade().map_or(Outcome::Gone, |pager| pager.evict(victim.block, victim.ticket));
             if outcome == Outcome::Busy {
                 busy += 1;
-                self.lock().put_back(victim.stamp);
+                self.lock().put_back(victim.ticket);
             }
         }
     }
 }
 
 /// A part of the budget for what is about to come.
-pub(crate) struct Room {
+pub(crate) struct BudgetPermit {
     budget: Arc<Budget>,
     bytes: usize,
 }
 
-impl Room {
+impl BudgetPermit {
     /// Charges `block` of `pager` with `bytes` of this room. `dirty`: to let go of it takes a write.
     pub(crate) fn charge(&mut self, pager: &Pager, block: u64, bytes: usize, dirty: bool) -> Charge {
         let taken = bytes.min(self.bytes);
@@ -135,13 +136,13 @@ impl Room {
         let mut state = self.budget.lock();
         state.counts.blocks_copied += u64::from(!dirty);
         state.used_bytes += bytes - taken;
-        let stamp = state.charge(pager.this.clone(), pager.owner, block, bytes, dirty);
+        let ticket = state.charge(pager.this.clone(), pager.owner, block, bytes, dirty);
         drop(state);
-        Charge { budget: self.budget.clone(), stamp }
+        Charge { budget: self.budget.clone(), ticket }
     }
 }
 
-impl Drop for Room {
+impl Drop for BudgetPermit {
     fn drop(&mut self) {
         if self.bytes > 0 {
             self.budget.lock().used_bytes -= self.bytes;
@@ -152,28 +153,28 @@ impl Drop for Room {
 /// What a block in memory counts. It counts no more when this is dropped.
 pub(crate) struct Charge {
     budget: Arc<Budget>,
-    stamp: u64,
+    ticket: u64,
 }
 
 impl Charge {
-    pub(crate) fn stamp(&self) -> u64 {
-        self.stamp
+    pub(crate) fn ticket(&self) -> u64 {
+        self.ticket
     }
 
     /// From here on, to let go of it takes a write.
     pub(crate) fn is_written_to(&self) {
-        self.budget.lock().is_written_to(self.stamp);
+        self.budget.lock().is_written_to(self.ticket);
     }
 }
 
 impl Drop for Charge {
     fn drop(&mut self) {
-        self.budget.lock().uncharge(self.stamp);
+        self.budget.lock().uncharge(self.ticket);
     }
 }
 
 impl std::fmt::Debug for Charge {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Charge({})", self.stamp)
+        write!(f, "Charge({})", self.ticket)
     }
 }

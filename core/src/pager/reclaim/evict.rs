@@ -45,12 +45,12 @@ use crate::store::{Bytes, PageRun, PageSource};
 const REFUSED_AFTER_FAILURE: u32 = 1024;
 
 impl Pager {
-    /// Lets go of `block` if it is what was charged by `stamp`. No lock of a table may be held, and no buffer.
-    pub(crate) fn evict(&self, block: u64, stamp: u64) -> Outcome {
+    /// Lets go of `block` if it is what was charged by `ticket`. No lock of a table may be held, and no buffer.
+    pub(crate) fn evict(&self, block: u64, ticket: u64) -> Outcome {
         // Else a handler could come to need the block that its thread holds back.
         let _held = signals::hold();
         let mut table = self.lock();
-        let Some(there) = table.block(block).filter(|there| there.is_charged_by(stamp)) else { return Outcome::Gone };
+        let Some(there) = table.block(block).filter(|there| there.is_charged_by(ticket)) else { return Outcome::Gone };
         if table.must_stay(block) {
             return Outcome::Busy;
         }

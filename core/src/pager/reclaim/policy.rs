@@ -23,10 +23,10 @@ const CLEAN_PART: usize = 8;
 const LEAST_CLEAN: usize = 16 << 20;
 
 /// A block that came back is passed over so often for each time that it is used while all of memory is replaced once.
-const CREDIT: f32 = 8.0;
+const CHANCES_PER_USE: f32 = 8.0;
 
 /// But no more often than this: what it was used for may be over.
-const MOST_CREDIT: f32 = 64.0;
+const MOST_CHANCES: f32 = 64.0;
 
 /// Blocks let go of that are remembered, beside as many as are in memory.
 const REMEMBERED: usize = 1024;
@@ -59,24 +59,24 @@ pub(crate) enum Outcome {
 
 /// What is charged, in the order in which it is to go.
 #[derive(Default)]
-pub(crate) struct Queues {
+pub(crate) struct EvictionPolicy {
     pub(crate) counts: MemoryUse,
     /// Charged, or about to be.
     pub(crate) used_bytes: usize,
     next: u64,
     /// How many blocks came: the clock that the policy goes by.
-    came: u64,
+    clock: u64,
     charged: HashMap<u64, Charged>,
     fresh: Queue,
     returned: Queue,
     dirty: Queue,
-    gone: Gone,
+    ghosts: GhostList,
 }
 
 /// Stamps in the order in which they go. Those of what has left the queue stay, and are passed over.
 #[derive(Default)]
 struct Queue {
-    stamps: VecDeque<u64>,
+    tickets: VecDeque<u64>,
     bytes: usize,
     blocks: usize,
 }
@@ -93,7 +93,7 @@ struct Charged {
     /// How often it is used, by what is known, while all of memory is replaced once; 0 if it never came back.
     uses: f32,
     /// How often it is passed over yet.
-    credit: u8,
+    chances: u8,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -102,42 +102,42 @@ enum Place {
     Returned,
     Dirty,
     /// Somebody tries to let go of it.
-    InHand,
+    BeingEvicted,
 }
 
 /// Blocks let go of lately.
 #[derive(Default)]
-struct Gone {
-    blocks: HashMap<(u64, u64), Past>,
+struct GhostList {
+    blocks: HashMap<(u64, u64), Ghost>,
     /// In the order in which they went. Those that came back, or went again, stay, and are passed over.
     order: VecDeque<((u64, u64), u64)>,
 }
 
 /// What is known of a block that was let go of.
 #[derive(Clone, Copy)]
-struct Past {
+struct Ghost {
     uses: f32,
     /// How many blocks had come when it went.
     at: u64,
 }
 
-impl Gone {
+impl GhostList {
     /// Forgets a block that came back.
-    fn take(&mut self, block: (u64, u64)) -> Option<Past> {
+    fn take(&mut self, block: (u64, u64)) -> Option<Ghost> {
         self.blocks.remove(&block)
     }
 
-    fn insert(&mut self, block: (u64, u64), past: Past, most: usize) {
-        self.blocks.insert(block, past);
-        self.order.push_back((block, past.at));
-        let Gone { blocks, order } = self;
+    fn insert(&mut self, block: (u64, u64), ghost: Ghost, most: usize) {
+        self.blocks.insert(block, ghost);
+        self.order.push_back((block, ghost.at));
+        let GhostList { blocks, order } = self;
         if order.len() > 2 * most {
-            order.retain(|(block, at)| blocks.get(block).is_some_and(|past| past.at == *at));
+            order.retain(|(block, at)| blocks.get(block).is_some_and(|ghost| ghost.at == *at));
         }
         while blocks.len() > most
             && let Some((oldest, at)) = order.pop_front()
         {
-            if blocks.get(&oldest).is_some_and(|past| past.at == at) {
+            if blocks.get(&oldest).is_some_and(|ghost| ghost.at == at) {
                 blocks.remove(&oldest);
             }
         }
@@ -146,12 +146,12 @@ impl Gone {
 
 /// Who is to give way.
 pub(crate) struct Victim {
-    pub(crate) stamp: u64,
+    pub(crate) ticket: u64,
     pub(crate) pager: Weak<Pager>,
     pub(crate) block: u64,
 }
 
-impl Queues {
+impl EvictionPolicy {
     /// A number that was never given before.
     pub(crate) fn number(&mut self) -> u64 {
         self.next += 1;
@@ -172,23 +172,23 @@ impl Queues {
             Place::Fresh => Some(&mut self.fresh),
             Place::Returned => Some(&mut self.returned),
             Place::Dirty => Some(&mut self.dirty),
-            Place::InHand => None,
+            Place::BeingEvicted => None,
         }
     }
 
-    fn enter(&mut self, place: Place, stamp: u64, bytes: usize) {
-        let Queues { fresh, returned, dirty, charged, .. } = self;
+    fn enter(&mut self, place: Place, ticket: u64, bytes: usize) {
+        let EvictionPolicy { fresh, returned, dirty, charged, .. } = self;
         let queue = match place {
             Place::Fresh => fresh,
             Place::Returned => returned,
             Place::Dirty => dirty,
-            Place::InHand => return,
+            Place::BeingEvicted => return,
         };
         queue.bytes += bytes;
         queue.blocks += 1;
-        queue.stamps.push_back(stamp);
-        if queue.stamps.len() > 2 * queue.blocks + REMEMBERED {
-            queue.stamps.retain(|stamp| charged.get(stamp).is_some_and(|c| c.place == place));
+        queue.tickets.push_back(ticket);
+        if queue.tickets.len() > 2 * queue.blocks + REMEMBERED {
+            queue.tickets.retain(|ticket| charged.get(ticket).is_some_and(|c| c.place == place));
         }
     }
 
@@ -201,49 +201,49 @@ impl Queues {
 
     /// A block is in memory.
     pub(crate) fn charge(&mut self, pager: Weak<Pager>, owner: u64, block: u64, bytes: usize, is_dirty: bool) -> u64 {
-        let stamp = self.number();
-        self.came += 1;
-        let uses = self.gone.take((owner, block)).map_or(0.0, |past| {
-            let now = self.charged.len().max(1) as f32 / (self.came - past.at) as f32;
-            if past.uses > 0.0 { f32::midpoint(past.uses, now) } else { now }
+        let ticket = self.number();
+        self.clock += 1;
+        let uses = self.ghosts.take((owner, block)).map_or(0.0, |ghost| {
+            let now = self.charged.len().max(1) as f32 / (self.clock - ghost.at) as f32;
+            if ghost.uses > 0.0 { f32::midpoint(ghost.uses, now) } else { now }
         });
         let charged = Charged {
             pager,
             owner,
             block,
             bytes,
-            place: Place::InHand,
+            place: Place::BeingEvicted,
             is_dirty,
             uses,
-            credit: (uses * CREDIT).min(MOST_CREDIT) as u8,
+            chances: (uses * CHANCES_PER_USE).min(MOST_CHANCES) as u8,
         };
-        self.charged.insert(stamp, charged);
-        self.put_back(stamp);
-        stamp
+        self.charged.insert(ticket, charged);
+        self.put_back(ticket);
+        ticket
     }
 
     /// It is no more.
-    pub(crate) fn uncharge(&mut self, stamp: u64) {
-        let Some(charged) = self.charged.remove(&stamp) else { return };
+    pub(crate) fn uncharge(&mut self, ticket: u64) {
+        let Some(charged) = self.charged.remove(&ticket) else { return };
         self.used_bytes -= charged.bytes;
         self.leave(charged.place, charged.bytes);
-        if charged.place == Place::InHand {
+        if charged.place == Place::BeingEvicted {
             // Let go of, not given back: it may be wanted again.
             let most = self.charged.len() + REMEMBERED;
-            let past = Past { uses: charged.uses, at: self.came };
-            self.gone.insert((charged.owner, charged.block), past, most);
+            let ghost = Ghost { uses: charged.uses, at: self.clock };
+            self.ghosts.insert((charged.owner, charged.block), ghost, most);
         }
     }
 
     /// From here on, to let go of it takes a write.
-    pub(crate) fn is_written_to(&mut self, stamp: u64) {
-        let Some(charged) = self.charged.get_mut(&stamp) else { return };
+    pub(crate) fn is_written_to(&mut self, ticket: u64) {
+        let Some(charged) = self.charged.get_mut(&ticket) else { return };
         let (before, bytes) = (charged.place, charged.bytes);
         charged.is_dirty = true;
         if matches!(before, Place::Fresh | Place::Returned) {
-            charged.place = Place::InHand;
+            charged.place = Place::BeingEvicted;
             self.leave(before, bytes);
-            self.put_back(stamp);
+            self.put_back(ticket);
         }
     }
 
@@ -263,16 +263,16 @@ impl Queues {
 
     /// Takes the next one of a queue in hand.
     fn pop(&mut self, place: Place) -> Option<Victim> {
-        while let Some(stamp) = self.queue(place)?.stamps.pop_front() {
-            let Some(charged) = self.charged.get_mut(&stamp).filter(|c| c.place == place) else { continue };
+        while let Some(ticket) = self.queue(place)?.tickets.pop_front() {
+            let Some(charged) = self.charged.get_mut(&ticket).filter(|c| c.place == place) else { continue };
             let bytes = charged.bytes;
-            if charged.credit > 0 && place == Place::Returned {
-                charged.credit -= 1;
-                self.queue(place)?.stamps.push_back(stamp);
+            if charged.chances > 0 && place == Place::Returned {
+                charged.chances -= 1;
+                self.queue(place)?.tickets.push_back(ticket);
                 continue;
             }
-            charged.place = Place::InHand;
-            let victim = Victim { stamp, pager: charged.pager.clone(), block: charged.block };
+            charged.place = Place::BeingEvicted;
+            let victim = Victim { ticket, pager: charged.pager.clone(), block: charged.block };
             self.leave(place, bytes);
             return Some(victim);
         }
@@ -280,15 +280,15 @@ impl Queues {
     }
 
     /// To the end of the queue that it belongs to.
-    pub(crate) fn put_back(&mut self, stamp: u64) {
-        if let Some(charged) = self.charged.get_mut(&stamp).filter(|c| c.place == Place::InHand) {
+    pub(crate) fn put_back(&mut self, ticket: u64) {
+        if let Some(charged) = self.charged.get_mut(&ticket).filter(|c| c.place == Place::BeingEvicted) {
             charged.place = match charged.uses > 0.0 {
                 _ if charged.is_dirty => Place::Dirty,
                 true => Place::Returned,
                 false => Place::Fresh,
             };
             let (place, bytes) = (charged.place, charged.bytes);
-            self.enter(place, stamp, bytes);
+            self.enter(place, ticket, bytes);
         }
     }
 }
@@ -300,7 +300,7 @@ mod tests {
 
     /// What would be in memory, of blocks that are one byte each, and how many loads that took.
     struct Memory {
-        state: Queues,
+        state: EvictionPolicy,
         limit: usize,
         there: HashMap<u64, u64>,
         loads: usize,
@@ -308,7 +308,7 @@ mod tests {
 
     impl Memory {
         fn new(limit: usize) -> Memory {
-            Memory { state: Queues::default(), limit, there: HashMap::new(), loads: 0 }
+            Memory { state: EvictionPolicy::default(), limit, there: HashMap::new(), loads: 0 }
         }
 
         fn read(&mut self, block: u64) {
@@ -319,8 +319,8 @@ mod tests {
             self.state.used_bytes += 1;
             while self.state.used_bytes > self.limit {
                 let victim = self.state.victim(self.limit).expect("somebody can give way");
-                assert_eq!(self.there.remove(&victim.block), Some(victim.stamp));
-                self.state.uncharge(victim.stamp);
+                assert_eq!(self.there.remove(&victim.block), Some(victim.ticket));
+                self.state.uncharge(victim.ticket);
             }
             self.there.insert(block, self.state.charge(Weak::new(), 1, block, 1, false));
         }
@@ -408,27 +408,27 @@ mod tests {
         let mut rng = Rng::new(1);
         for _ in 0..50_000 {
             memory.read(rng.below(4000) as u64);
-            if let Some(stamp) = memory.there.get(&(rng.below(4000) as u64)) {
-                memory.state.is_written_to(*stamp);
+            if let Some(ticket) = memory.there.get(&(rng.below(4000) as u64)) {
+                memory.state.is_written_to(*ticket);
             }
         }
-        let Queues { charged, fresh, returned, dirty, gone, .. } = &memory.state;
-        assert!(charged.len() <= 16 && gone.blocks.len() <= 16 + REMEMBERED);
-        let queued = [fresh, returned, dirty].iter().map(|queue| queue.stamps.len()).max();
+        let EvictionPolicy { charged, fresh, returned, dirty, ghosts, .. } = &memory.state;
+        assert!(charged.len() <= 16 && ghosts.blocks.len() <= 16 + REMEMBERED);
+        let queued = [fresh, returned, dirty].iter().map(|queue| queue.tickets.len()).max();
         assert!(queued <= Some(2 * 16 + REMEMBERED + 1), "{queued:?}");
-        assert!(gone.order.len() <= 2 * (16 + REMEMBERED) + 1, "{}", gone.order.len());
+        assert!(ghosts.order.len() <= 2 * (16 + REMEMBERED) + 1, "{}", ghosts.order.len());
         assert_eq!(fresh.blocks + returned.blocks + dirty.blocks, charged.len());
     }
 
     #[test]
     fn what_cannot_be_let_go_of_goes_back_to_where_it_was_unless_it_was_written_to_meanwhile() {
-        let mut state = Queues::default();
-        let stamps: Vec<u64> = (0..2).map(|block| state.charge(Weak::new(), 1, block, 1, false)).collect();
+        let mut state = EvictionPolicy::default();
+        let tickets: Vec<u64> = (0..2).map(|block| state.charge(Weak::new(), 1, block, 1, false)).collect();
         for _ in 0..2 {
             state.pop(Place::Fresh).unwrap();
         }
-        state.is_written_to(stamps[1]);
-        stamps.iter().for_each(|stamp| state.put_back(*stamp));
+        state.is_written_to(tickets[1]);
+        tickets.iter().for_each(|ticket| state.put_back(*ticket));
         assert_eq!((state.fresh.blocks, state.dirty.blocks), (1, 1));
     }
 }
