@@ -26,10 +26,10 @@ pub const HOUSES: &[House] = &[
         floors: &[
             &["error", "geometry", "signals"],
             &["descriptor"],
-            &["memory", "store", "verify"],
+            &["contract", "verify"],
             &["conflict", "page_map"],
             &["pager"],
-            &["engine"],
+            &["txn"],
         ],
     },
     House {
