@@ -85,13 +85,13 @@ pub struct Descriptor {
 }
 
 impl Descriptor {
-    /// Bytes of all elements. Whoever builds a descriptor has seen that this does not overflow.
+    /// Bytes of all elements. [`check_size`](Descriptor::check_size) sees that this does not overflow.
     pub fn nbytes(&self) -> usize {
         self.shape.iter().product::<usize>() * self.item_size
     }
 
-    /// Refuses an array whose bytes, with axes of no length counted as 1 since they may grow, are more than `isize::MAX`,
-    /// the most that a slice may have.
+    /// Refuses an array whose bytes, with axes of no length counted as 1 since they may grow, are more than
+    /// `isize::MAX`, the most that a slice may have.
     ///
     /// # Errors
     /// [`TooLarge`](ErrorKind::TooLarge) naming `name`, the array's name or what is known of it.

@@ -1,12 +1,13 @@
 //! Signals wait while their thread has what a page fault needs.
 //!
-//! A handler of the program may touch a view, and waits for its page as any code does. If its thread had a lock just then
-//! that whoever loads the page takes, or was loading the page itself, it would wait for itself. So a thread of the program
-//! holds signals back for as long as that: a look at a table, one load, one block spilled.
+//! A handler of the program may touch a view, and waits for its page as any code does. If its thread had a lock just
+//! then that loading the page takes, or was loading the page itself, it would wait for itself. So a thread of the
+//! program holds signals back for as long as that: a look at a table, one load, one block spilled.
 //!
-//! To allocate takes locks too, which whoever loads a page needs. So signals are also held through calls that allocate all
-//! along, a commit above all, but let through wherever such a call waits for a disk or for another process. What a program
-//! itself allocates is its own affair: its handlers must not touch what is not there if they may interrupt that.
+//! To allocate takes locks too, which loading a page needs. So signals are also held through calls that allocate all
+//! along, a commit above all, but let through wherever such a call waits for a disk or for another process. What a
+//! program itself allocates is its own affair: its handlers must not touch what is not there if they may interrupt
+//! that.
 
 use std::cell::Cell;
 use std::marker::PhantomData;

@@ -352,7 +352,7 @@ impl Reservation {
 
     /// The bytes of a range. A page that is missing makes the caller wait, as any access does.
     ///
-    /// Nobody may be writing to the range while `f` runs: [`Span::with_bytes`](bigarray_core::memory::Span) demands
+    /// Nobody may be writing to the range while `f` runs: [`SpanBytes::with_bytes`](bigarray_core::memory::SpanBytes) demands
     /// it of the pager, which holds the transaction exclusively.
     pub(crate) fn with_bytes<R>(&self, range: &Range<usize>, f: impl FnOnce(&[u8]) -> R) -> R {
         let start = self.at(range).cast::<u8>();
@@ -361,7 +361,7 @@ impl Reservation {
         f(unsafe { std::slice::from_raw_parts(start.as_ptr(), range.end - range.start) })
     }
 
-    /// Stores `bytes` at `offset`. Nobody else may be using the range: [`Span::write`](bigarray_core::memory::Span)
+    /// Stores `bytes` at `offset`. Nobody else may be using the range: [`SpanBytes::write`](bigarray_core::memory::SpanBytes)
     /// demands it of the pager.
     pub(crate) fn write(&self, offset: usize, bytes: &[u8]) {
         let target = self.at(&(offset..offset + bytes.len())).cast::<u8>();
@@ -370,7 +370,7 @@ impl Reservation {
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), target.as_ptr(), bytes.len()) };
     }
 
-    /// Stores zeros. Nobody else may be using the range: [`Span::fill_zero`](bigarray_core::memory::Span) demands it
+    /// Stores zeros. Nobody else may be using the range: [`SpanBytes::fill_zero`](bigarray_core::memory::SpanBytes) demands it
     /// of the pager.
     pub(crate) fn fill_zero(&self, range: &Range<usize>) {
         let target = self.at(range).cast::<u8>();

@@ -25,7 +25,7 @@
 //!
 //! The price: the kernel maps no neighbours of a page that is faulted in (fault-around), so pages that come later cost
 //! a fault each, and a first scan takes seven times as long. It does not pay for huge pages, which are searched at once
-//! as they are, and come one by one once they are broken up: they do not count in `Span::resident`.
+//! as they are, and come one by one once they are broken up: they do not count in `TrackWrites::resident`.
 
 use std::ops::Range;
 

@@ -1,7 +1,7 @@
 //! What every [`Memory`] must do. [`memory_suite!`](crate::memory_suite) makes a test of each property.
 //!
-//! All accesses go through [`Span::with_bytes`](bigarray_core::memory::Span::with_bytes),
-//! [`write`](bigarray_core::memory::Span::write) and [`fill_zero`](bigarray_core::memory::Span::fill_zero), which do
+//! All accesses go through [`SpanBytes::with_bytes`](bigarray_core::memory::SpanBytes::with_bytes),
+//! [`write`](bigarray_core::memory::SpanBytes::write) and [`fill_zero`](bigarray_core::memory::SpanBytes::fill_zero), which do
 //! what a program's loads and stores do.
 
 pub mod contents;

@@ -45,7 +45,7 @@ pub struct SimOptions {
     pub delivers_faults: bool,
     /// See [`Memory::delivers_kernel_faults`].
     pub delivers_kernel_faults: bool,
-    /// Whether lazy spans can be [tracked](bigarray_core::memory::Span::track_writes).
+    /// Whether lazy spans can be [tracked](bigarray_core::memory::TrackWrites::track_writes).
     pub tracks: bool,
     /// Mappings that fit.
     pub most_mappings: usize,
@@ -54,7 +54,7 @@ pub struct SimOptions {
     /// Whether pages are merged with others at any time, as by a kernel that looks for equal ones: they lose their
     /// protection, unnoticed by the pager.
     pub merges: bool,
-    /// Whether pages can be [taken out](bigarray_core::memory::Span::take_out).
+    /// Whether pages can be [taken out](bigarray_core::memory::Protect::take_out).
     pub moves: bool,
     /// Whether a job may stay queued after the access that asked for it was woken by something else; then
     /// [`SimMemory::run_jobs`] runs it, after whatever the test does in between.

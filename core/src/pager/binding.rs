@@ -21,7 +21,7 @@ pub(crate) struct Binding {
     pub(crate) visible: u64,
     /// Blocks of the array as it is now: nothing is loaded ahead past it.
     pub(crate) end: u64,
-    /// What the transaction spilled; `None` for who only reads.
+    /// What the transaction spilled; `None` for a reader.
     pub(crate) spill_map: Option<Arc<SpillMap>>,
 }
 

@@ -44,7 +44,7 @@ pub(crate) enum Tracking {
         /// Transactions that exposed the whole block mutably and did not change it.
         clean_exposures: u32,
     },
-    /// By [async write tracking](crate::memory::Span::track_writes): a search costs by what was written.
+    /// By [async write tracking](crate::memory::TrackWrites::track_writes): a search costs by what was written.
     Async,
 }
 

@@ -3,8 +3,9 @@
 //! # Locks, and why no thread waits for ever
 //!
 //! One mutex guards the [`Table`]. A thread of the user never touches span memory while it holds it, and the fault
-//! thread touches no span memory at all (invariant B), so whoever waits in a fault holds nothing that the fault thread
-//! needs. Storage is asked without it (step 4), except while binding, when the span has no view and thus no fault.
+//! thread touches no span memory at all (invariant B), so a thread that waits in a fault holds nothing that the fault
+//! thread needs. Storage is asked without it (step 4), except while binding, when the span has no view and thus no
+//! fault.
 //!
 //! # Races
 //!
@@ -12,8 +13,8 @@
 //!   dropped; the wake that follows the load (step 6) covers the whole run that was Loading.
 //! * *A load outlives what it was for* (refresh, abort, shrink): each of these raises the generation under the lock,
 //!   and step 5 compares it under the same lock before it installs anything. The load has the snapshot lent by the
-//!   table, so what it reads stays readable; who lets go of the span waits until it is given back, so that no state
-//!   outlives its last handle, and a database that is closed is. A load that stands in a queue has nothing lent.
+//!   table, so what it reads stays readable; letting go of the span waits until it is given back, so that no state
+//!   outlives its last handle, and a closed database is closed. A queued load has nothing lent.
 //! * *A message outlives its span*: the fault thread holds an `Arc` of the pager while it handles one, so addresses
 //!   are given back only afterwards; a message for a re-used address loads a block early, nothing worse.
 //! * *A write races with the search for writes*: the search runs when the borrow checker has seen every view die.
@@ -184,12 +185,12 @@ impl Pager {
         if self.budget.is_exceeded() { self.lock().refuse_if_failed() } else { Ok(()) }
     }
 
-    /// Nothing of what the span shows will be committed, though all of it is right.
+    /// Makes the commit fail; the span stays readable.
     pub(crate) fn fail_commit(&self, why: &Error) {
         self.lock().fail_with(why);
     }
 
-    /// Writes zeros, as the one who owns the array alone.
+    /// Writes zeros. No other thread may be using the range.
     pub(crate) fn fill_zero(&self, bytes: Range<usize>) {
         self.span.fill_zero(bytes);
     }

@@ -1,5 +1,6 @@
 //! The block table of one span: which blocks are missing, loading or installed, and what the span shows. Its fields
-//! change here only, each change under the one lock of the table, which no thread holds while it touches the span's memory.
+//! change here only, each change under the one lock of the table, which no thread holds while it touches the span's
+//! memory.
 
 use std::collections::BTreeMap;
 use std::ops::{Range, RangeBounds};
@@ -173,8 +174,8 @@ impl Table {
         self.blocks.insert(block, Block::poisoned());
     }
 
-    /// Installed → Poisoned, in a span that shows nothing: the memory may hold anything. The next binding compares every
-    /// block with storage, so no view sees it.
+    /// Installed → Poisoned, in a span that shows nothing: the memory may hold anything. The next binding compares
+    /// every block with storage, so no view sees it.
     pub(crate) fn distrust(&mut self, block: u64) {
         self.valid_for = None;
         self.blocks.insert(block, Block::poisoned());
@@ -309,8 +310,8 @@ impl Table {
         }
     }
 
-    /// The array has `blocks` blocks now, and those from `visible` on are holes whatever the snapshot has. Drops the loads
-    /// in flight.
+    /// The array has `blocks` blocks now, and those from `visible` on are holes whatever the snapshot has. Drops the
+    /// loads in flight.
     pub(crate) fn cut(&mut self, blocks: u64, visible: u64) {
         self.raise_generation();
         if let Some(binding) = &mut self.binding {
@@ -404,8 +405,8 @@ impl Table {
         self.run_of(load).map(|run| run.is_queued = false).is_some()
     }
 
-    /// Another load in place of the one of `block`, if that is queued. What storage told the queued one may not be so any
-    /// more by the time it is dequeued: the block may have been spilled, and be loading again.
+    /// Another load in place of the one of `block`, if that is queued. What storage told the queued one may not be so
+    /// any more by the time it is dequeued: the block may have been spilled, and be loading again.
     pub(crate) fn steal(&mut self, block: u64) -> Option<(u64, Range<u64>)> {
         let run = self.loading.iter_mut().find(|run| run.is_queued && run.blocks.contains(&block))?;
         self.loads += 1;

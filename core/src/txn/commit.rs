@@ -1,4 +1,4 @@
-//! The life of a commit, in the numbered steps of the design. Steps 3 to 7 are the store's.
+//! The life of a commit, in numbered steps. Steps 3 to 7 are the store's.
 
 use super::open_array::OpenArray;
 use super::transaction::{Slot, Transaction};
@@ -136,8 +136,8 @@ fn unseen_ends(slot: &OpenArray, block_size: BlockSize, snapshot: &dyn Snapshot)
     Ok(changes)
 }
 
-/// A shrink writes to the block that the array then ends in, whether or not there was anything to clear: who wrote
-/// behind the new end meanwhile must conflict, or his bytes would show when the array grows again.
+/// A shrink writes to the block that the array then ends in, whether or not there was anything to clear. A transaction
+/// that wrote behind the new end meanwhile must conflict, or its bytes would show when the array grows again.
 fn with_ends(slot: &OpenArray, pager: &Pager, mut written: Written) -> Result<Written> {
     for (block, end) in slot.ends_in_blocks(pager.block_size()) {
         if let Err(at) = written.changes.binary_search_by_key(&block, |change| change.block) {
@@ -202,15 +202,15 @@ fn finish_array(
         return;
     }
     let changes_blocks = !blocks.stored.is_empty();
-    // Dropped blocks are more than anybody wants to list: after such a commit a refresh looks for itself.
+    // Dropped blocks may be too many to list: after such a commit, binding a span compares all blocks.
     if changes_blocks && slot.before.is_some() && slot.dropped_from == u64::MAX {
         let stored = std::mem::take(&mut blocks.stored);
         engine.pool().remember(id, committed.replaced[at], committed.version, stored);
     }
     let before = slot.before.as_ref().map(|(_, before)| before.changed);
-    // What was written may show the new state where clean blocks do too: if nobody else committed to the array between
-    // this transaction's snapshot and the newest one. Blocks that were dropped, or of an array that shrank, are shown no
-    // more.
+    // What was written may show the new state where clean blocks do too: if no other transaction committed to the array
+    // between this transaction's snapshot and the newest one. Blocks that were dropped, or of an array that shrank, are
+    // shown no more.
     let newest = newest.filter(|newest| {
         let alone = newest.version() == committed.version && before.is_none_or(|v| v == committed.replaced[at]);
         alone && slot.dropped_from == u64::MAX

@@ -31,8 +31,8 @@ pub use writer::Writer;
 pub struct EngineOptions {
     /// Copy every block into memory rather than map it.
     pub copy: bool,
-    /// Verify mapped blocks against their checksums as they are mapped; copied ones always are. And see that no block of an
-    /// array is missing when it is opened.
+    /// Verify mapped blocks against their checksums as they are mapped; copied ones always are. And see that no block
+    /// of an array is missing when it is opened.
     pub verify: bool,
     /// Bytes of memory of their own that all spans together may have: beyond, copied blocks are let go of, and what was
     /// written is spilled.

@@ -177,8 +177,8 @@ impl OpenArray {
         if much { self.spill() } else { Ok(()) }
     }
 
-    /// Refuses more of what cannot be committed any more and has no room in memory: what was written could not be written
-    /// ahead, as where the disk is full.
+    /// Refuses more of what cannot be committed any more and has no room in memory: what was written could not be
+    /// written ahead, as where the disk is full.
     pub(super) fn refuse_if_hopeless(&self) -> Result<()> {
         match (&self.pager, &self.after) {
             (Ok(Some(pager)), Some((name, _))) => {
@@ -230,7 +230,7 @@ impl OpenArray {
         self.untracked = UntrackedWrites::default();
         self.windows.close();
         let Ok(Some(pager)) = std::mem::replace(&mut self.pager, Ok(None)) else { return };
-        // Nobody is to spill for a table that may be about to go back to an earlier state.
+        // Nothing may be spilled for a spill map that may be about to go back to an earlier state.
         pager.pin();
         if let Some((_, before)) = &self.before
             && pager.release_aborted(&exposed, Some((before.id, before.changed))).is_ok()

@@ -48,7 +48,8 @@ pub(super) struct Pool {
 }
 
 impl Pool {
-    /// Remembers a commit of this process. What is not remembered breaks the chain, and a refresh looks for itself.
+    /// Remembers a commit of this process. What is not remembered breaks the chain, and binding a span compares all
+    /// blocks.
     pub(super) fn remember(&mut self, array: ArrayId, from: Version, to: Version, blocks: Vec<u64>) {
         let steps = self.steps.entry(array).or_default();
         if blocks.len() > REMEMBERED_BLOCKS {

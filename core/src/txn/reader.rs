@@ -133,8 +133,8 @@ impl Reader {
         }
     }
 
-    /// Whether a system call that is handed bytes of the array waits for what is missing, as a load does. If not, it fails:
-    /// what was prefetched may be let go of again.
+    /// Whether a system call that is handed bytes of the array waits for what is missing, as a load does. If not, it
+    /// fails: what was prefetched may be let go of again.
     pub fn waits_in_system_calls(&self) -> bool {
         self.shared.engine.memory.delivers_kernel_faults()
     }

@@ -56,8 +56,8 @@ impl Writer<'_> {
         spanned
     }
 
-    /// Adds `rows` rows of zeros behind the last and exposes them to writes. Their bytes. The array is as it was where that
-    /// fails. One quiescent point for both.
+    /// Adds `rows` rows of zeros behind the last and exposes them to writes. Their bytes. The array is as it was where
+    /// that fails. One quiescent point for both.
     ///
     /// # Errors
     /// As [`set_shape`](Writer::set_shape), and as [`expose_mut`](Writer::expose_mut).
@@ -81,8 +81,8 @@ impl Writer<'_> {
         Ok(tail)
     }
 
-    /// Takes back that the array grew: it is as `before` described it. Nothing may have been written behind that end. Asks
-    /// for nothing that could fail, addresses least of all.
+    /// Takes back that the array grew: it is as `before` described it. Nothing may have been written behind that end.
+    /// Asks for nothing that could fail, addresses least of all.
     ///
     /// # Panics
     /// If the array did not grow from `before`.

@@ -60,7 +60,7 @@ impl Saved {
 
 impl Transaction {
     /// A state to [go back to](Transaction::rollback). What was written so far is spilled, which
-    /// gives its memory back; nobody sees it.
+    /// gives its memory back; no other transaction sees it.
     ///
     /// # Errors
     /// [`StoreFull`](ErrorKind::StoreFull), [`Io`](ErrorKind::Io), and the first failure to load any page of an array;

@@ -28,7 +28,7 @@ pub struct Transaction {
 /// The arrays a transaction has had to do with.
 #[derive(Default)]
 pub(super) struct Arrays {
-    /// Which slot has a name now. `None`: nobody any more. A name without entry is as the snapshot has it.
+    /// The slot that has a name now; `None` if none has it any more. A name without entry is as the snapshot has it.
     pub(super) names: BTreeMap<String, Option<usize>>,
     pub(super) slots: Vec<Slot>,
 }

@@ -17,7 +17,7 @@ const EXPOSED_PART: usize = 4;
 /// This part of it may be written to and stay in memory.
 const KEPT_PART: usize = 8;
 
-/// Views of more than may be handed out are searched each time at first; where nothing is found ever more seldom.
+/// Longest back-off between fruitless searches of a view above a quarter of the budget.
 const MOST_SKIPPED: u32 = 64;
 
 /// What was handed out mutably of one array since it was last spilled.

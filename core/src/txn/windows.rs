@@ -28,7 +28,7 @@ impl Windows {
     }
 
     /// A window that has all of `bytes`: one that is open, or a new one. `share` spills what was written to a window,
-    /// so that others show it; nobody may be writing.
+    /// so that others show it; no thread may be writing.
     pub(super) fn over(
         &self,
         engine: &Engine,
@@ -72,7 +72,7 @@ impl Windows {
     /// Gives their addresses back. No view of theirs may live.
     pub(super) fn close(&self) {
         let windows = std::mem::take(&mut *self.lock()).open;
-        // Nobody is to spill for a table that may be about to go back to an earlier state.
+        // Nothing may be spilled for a spill map that may be about to go back to an earlier state.
         windows.iter().for_each(|window| window.unbind());
     }
 }

@@ -52,8 +52,8 @@ impl Transaction {
     /// Opens an array. Several may be open, each once.
     ///
     /// # Errors
-    /// [`NotFound`](ErrorKind::NotFound), [`InUse`](ErrorKind::InUse) if it is open; as [`create`](Transaction::create) of
-    /// spilling.
+    /// [`NotFound`](ErrorKind::NotFound), [`InUse`](ErrorKind::InUse) if it is open; as [`create`](Transaction::create)
+    /// of spilling.
     pub fn open(&self, name: &str) -> Result<Writer<'_>> {
         let mut arrays = self.arrays_lock();
         // Once for all locks below.
@@ -111,8 +111,9 @@ impl<'t> Writer<'t> {
         slot.attrs_set.insert(name.to_owned());
     }
 
-    /// The commit is to conflict if another transaction changed any of the blocks that `bytes` lie in since the snapshot, or
-    /// shrank, reshaped, renamed or removed the array. What this transaction created has nothing to depend on.
+    /// The commit is to conflict if another transaction changed any of the blocks that `bytes` lie in since the
+    /// snapshot, or shrank, reshaped, renamed or removed the array. What this transaction created has nothing to depend
+    /// on.
     pub fn depend_on(&mut self, bytes: Range<usize>) {
         let blocks = self.descriptor().block_size.blocks_in(&bytes);
         self.array_mut().depends.insert(blocks.start as usize..blocks.end as usize);
@@ -140,8 +141,8 @@ impl<'t> Writer<'t> {
         self.array().span_over(&self.transaction.engine, &self.transaction.snapshot, bytes)
     }
 
-    /// To be called before a byte range is handed out mutably: writes are looked for in such ranges only. Also a quiescent
-    /// point: what was written before may be spilled, and the addresses of windows are given back.
+    /// To be called before a byte range is handed out mutably: writes are looked for in such ranges only. Also a
+    /// quiescent point: what was written before may be spilled, and the addresses of windows are given back.
     ///
     /// # Errors
     /// Of spilling, also earlier, in a fault, if there is more in memory than may be since. The range must not be
@@ -156,7 +157,7 @@ impl<'t> Writer<'t> {
         Ok(())
     }
 
-    /// The same for who cannot be told of an error: it fails the commit.
+    /// The same where no error can be returned: it fails the commit.
     pub fn expose_mut_deferring_error(&mut self, bytes: Range<usize>) {
         if let Err(why) = self.quiescent_point()
             && let Ok(Some(pager)) = &self.array().pager

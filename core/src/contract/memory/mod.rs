@@ -18,8 +18,8 @@ pub trait Memory: Send + Sync {
     /// fails with EFAULT.
     fn delivers_kernel_faults(&self) -> bool;
 
-    /// Reserves addresses for `bytes` of an array, aligned to 2 MiB; both ends are multiples of that. Costs neither memory
-    /// nor time.
+    /// Reserves addresses for `bytes` of an array, aligned to 2 MiB; both ends are multiples of that. Costs neither
+    /// memory nor time.
     ///
     /// # Errors
     /// [`TooLarge`](crate::ErrorKind::TooLarge) where addresses are short, naming the limit to raise.

@@ -13,8 +13,8 @@ use crate::error::Result;
 ///
 /// [`Install`], [`unprotect`](Protect::unprotect), [`write_protect`](Protect::write_protect),
 /// [`unprotect_zero`](Protect::unprotect_zero), [`evict`](Protect::evict) and
-/// [`track_writes`](TrackWrites::track_writes) are called under the lock of the one pager that owns the span, so never two
-/// at once. None of them reads or writes the span's memory.
+/// [`track_writes`](TrackWrites::track_writes) are called under the lock of the one pager that owns the span, so never
+/// two at once. None of them reads or writes the span's memory.
 pub trait Span: Install + Protect + TrackWrites + SpanBytes {
     /// Address of the first of its bytes; never changes.
     fn base(&self) -> NonNull<u8>;
@@ -44,16 +44,17 @@ pub trait Install: Send + Sync {
     /// [`Unsupported`](crate::ErrorKind::Unsupported) for a file that cannot be mapped.
     fn map(&self, range: Range<usize>, file: &Arc<dyn DataFile>, offset: u64, read_ahead: bool) -> Result<()>;
 
-    /// Maps `file` from byte `offset` on, privately, in place of mapped pages, zero memory, or pages that were copied into
-    /// an eager span. No thread may be using the range. Its writes are not [tracked](TrackWrites::track_writes) any more.
+    /// Maps `file` from byte `offset` on, privately, in place of mapped pages, zero memory, or pages that were copied
+    /// into an eager span. No thread may be using the range. Its writes are not [tracked](TrackWrites::track_writes)
+    /// any more.
     ///
     /// # Errors
     /// As [`map`](Install::map); then the range holds anything.
     fn remap(&self, range: Range<usize>, file: &Arc<dyn DataFile>, offset: u64) -> Result<()>;
 
     /// Copies whole pages of `bytes` over missing pages. In a lazy span they arrive write-protected: the first write
-    /// waits for [`Faults::protected`], unless the system took the protection away: [`written`](TrackWrites::written) with
-    /// [`WrittenTo::Copied`] finds these. In an eager span they count as file pages do in `written`.
+    /// waits for [`Faults::protected`], unless the system took the protection away: [`written`](TrackWrites::written)
+    /// with [`WrittenTo::Copied`] finds these. In an eager span they count as file pages do in `written`.
     ///
     /// # Errors
     /// Then the pages are missing still. [`Io`](crate::ErrorKind::Io) where memory is short.
@@ -64,7 +65,8 @@ pub trait Install: Send + Sync {
     fn poison(&self, range: Range<usize>, why: &str);
 
     /// Makes any access to missing pages end in SIGBUS, or in an error where the kernel makes it, until they are
-    /// [reset](Install::reset): for ranges that no view shows. Threads that wait there are to be [woken](Install::wake).
+    /// [reset](Install::reset): for ranges that no view shows. Threads that wait there are to be
+    /// [woken](Install::wake).
     ///
     /// # Errors
     /// Then they are missing still.
@@ -92,8 +94,8 @@ pub trait Install: Send + Sync {
     fn read_in(&self, range: Range<usize>, file: &Arc<dyn DataFile>, offset: u64, exactly: bool) -> Result<()>;
 }
 
-/// Stores wait, so that memory may be taken away under its readers. In an eager span, and where no fault is delivered, all
-/// of it but `unprotect` is refused as [`Unsupported`](crate::ErrorKind::Unsupported).
+/// Stores wait, so that memory may be taken away under its readers. In an eager span, and where no fault is delivered,
+/// all of it but `unprotect` is refused as [`Unsupported`](crate::ErrorKind::Unsupported).
 pub trait Protect: Send + Sync {
     /// Lets writes to copied pages through from now on, and wakes threads that wait to write.
     ///
@@ -102,9 +104,9 @@ pub trait Protect: Send + Sync {
     fn unprotect(&self, range: Range<usize>) -> Result<()>;
 
     /// From here on a thread that writes to `range`, either zero memory or copied pages of a lazy span, waits for
-    /// [`Faults::protected`], and one that touches a page that was never touched for [`Faults::missing`]. Reads of pages
-    /// that are there go on, and [`written`](TrackWrites::written) and [`with_bytes`](SpanBytes::with_bytes) see bytes
-    /// that stand still.
+    /// [`Faults::protected`], and one that touches a page that was never touched for [`Faults::missing`]. Reads of
+    /// pages that are there go on, and [`written`](TrackWrites::written) and [`with_bytes`](SpanBytes::with_bytes) see
+    /// bytes that stand still.
     ///
     /// # Errors
     /// Then `range` is as it was.
@@ -117,19 +119,19 @@ pub trait Protect: Send + Sync {
     /// Then threads may wait in it for ever, and it is to be poisoned.
     fn unprotect_zero(&self, range: Range<usize>) -> Result<()>;
 
-    /// Write-protected pages, zero memory or copied, are missing again. Other threads may be reading them: each finds the
-    /// bytes, or waits for [`Faults::missing`]; a thread that waited to write goes on waiting until it is
+    /// Write-protected pages, zero memory or copied, are missing again. Other threads may be reading them: each finds
+    /// the bytes, or waits for [`Faults::missing`]; a thread that waited to write goes on waiting until it is
     /// [woken](Install::wake). The memory is free then.
     ///
     /// # Errors
-    /// [`InUse`](crate::ErrorKind::InUse) if a page is not protected any more, as after the system merged it with an equal
-    /// one: it may have been written to, and all is as it was. Other errors: each page is missing or as it was.
+    /// [`InUse`](crate::ErrorKind::InUse) if a page is not protected any more, as after the system merged it with an
+    /// equal one: it may have been written to, and all is as it was. Other errors: each page is missing or as it was.
     fn evict(&self, range: Range<usize>) -> Result<()>;
 
-    /// Takes the pages of `range`, which is write-protected, out of it, each in one step: a thread that touches one from
-    /// here on waits for [`Faults::missing`]. So no store is lost, whatever it went past: it was made before the page was
-    /// taken out, and is in it, or waits. `None` where this memory has no such means: then `range` stands still as
-    /// [`write_protect`](Protect::write_protect) says.
+    /// Takes the pages of `range`, which is write-protected, out of it, each in one step: a thread that touches one
+    /// from here on waits for [`Faults::missing`]. So no store is lost, whatever it went past: it was made before the
+    /// page was taken out, and is in it, or waits. `None` where this memory has no such means: then `range` stands
+    /// still as [`write_protect`](Protect::write_protect) says.
     ///
     /// Called by the thread that protected `range`, with no lock held, and so is all of [`TakenOut`].
     ///
@@ -157,9 +159,9 @@ pub trait TrackWrites: Send + Sync {
     /// As [`written`](TrackWrites::written).
     fn stored_to(&self, range: Range<usize>) -> Result<bool>;
 
-    /// Bytes of `range`, which is mapped, that are resident so that `written` has to look at them one by one: about what
-    /// [`track_writes`](TrackWrites::track_writes) would save. Those that the system holds as huge pages cost a search
-    /// next to nothing, and do not count where they can be told apart.
+    /// Bytes of `range`, which is mapped, that are resident so that `written` has to look at them one by one: about
+    /// what [`track_writes`](TrackWrites::track_writes) would save. Those that the system holds as huge pages cost a
+    /// search next to nothing, and do not count where they can be told apart.
     ///
     /// # Errors
     /// As [`written`](TrackWrites::written).
@@ -170,16 +172,16 @@ pub trait TrackWrites: Send + Sync {
     /// or read for the first time since the last search rather than by what is resident. What is not resident yet
     /// becomes slower to fault in. Until the next `reset`.
     ///
-    /// `false` where the system has no such means, and in an eager span; then the range is searched as before. Neighbours
-    /// that are tracked together need no more mappings than they have.
+    /// `false` where the system has no such means, and in an eager span; then the range is searched as before.
+    /// Neighbours that are tracked together need no more mappings than they have.
     ///
     /// # Errors
     /// Then the range is searched as before.
     fn track_writes(&self, range: Range<usize>) -> Result<bool>;
 }
 
-/// The bytes of a span, as a program's loads and stores reach them: an access may fault, so no lock that the fault needs
-/// may be held.
+/// The bytes of a span, as a program's loads and stores reach them: an access may fault, so no lock that the fault
+/// needs may be held.
 pub trait SpanBytes: Send + Sync {
     /// Calls `f` with the bytes of `range`. No thread may be writing to it meanwhile.
     ///
@@ -194,8 +196,8 @@ pub trait SpanBytes: Send + Sync {
     fn fill_zero(&self, range: Range<usize>);
 }
 
-/// Pages that were [taken out](Protect::take_out) of a span, where no other thread reaches them. Ranges are those of the
-/// span.
+/// Pages that were [taken out](Protect::take_out) of a span, where no other thread reaches them. Ranges are those of
+/// the span.
 ///
 /// If it is dropped, its pages are lost, and missing.
 pub trait TakenOut: Bytes {
@@ -235,7 +237,7 @@ pub enum WrittenTo {
     /// Mapped, and [tracked](TrackWrites::track_writes) since.
     Tracked,
     /// Copied into a lazy span, where a write waits for [`Faults::protected`]: pages that are protected no more, though
-    /// writes were not [let through](Protect::unprotect). A system that merges pages of equal bytes takes protection away,
-    /// and reports no write to such a page. Where that cannot be found out, none.
+    /// writes were not [let through](Protect::unprotect). A system that merges pages of equal bytes takes protection
+    /// away, and reports no write to such a page. Where that cannot be found out, none.
     Copied,
 }

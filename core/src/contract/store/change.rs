@@ -25,8 +25,8 @@ pub struct Committed {
 pub struct Change<'a> {
     /// The state it saw.
     pub base: Version,
-    /// One entry an array that was created, written to, resized, reshaped, renamed, removed, given attributes or depended
-    /// on.
+    /// One entry an array that was created, written to, resized, reshaped, renamed, removed, given attributes or
+    /// depended on.
     pub arrays: Vec<ArrayChange<'a>>,
     /// Where [`PageSource::Spilled`] lies; the commit takes it.
     pub spill_area: Option<&'a dyn SpillArea>,
@@ -42,8 +42,8 @@ pub struct ArrayChange<'a> {
     /// Blocks from this number on are dropped before `blocks` are laid over: the array was shorter for a while. All
     /// blocks, if it was removed. What drops is compared as what is written is.
     pub dropped_from: Option<u64>,
-    /// Versions, as the transaction saw them, of the stored blocks that `dropped_from` drops, ascending; none of an array
-    /// that was removed or renamed, which is compared as a whole.
+    /// Versions, as the transaction saw them, of the stored blocks that `dropped_from` drops, ascending; none of an
+    /// array that was removed or renamed, which is compared as a whole.
     pub dropped: Vec<(BlockNo, Version)>,
     /// Blocks stored to, ascending, whether or not that changed anything.
     pub blocks: Vec<BlockChange>,
@@ -99,8 +99,8 @@ pub struct BlockChange {
     pub block: BlockNo,
     /// Its version in the state the transaction saw.
     pub seen: Version,
-    /// Runs of changed pages, ascending, apart. Pages between them stay as stored: zero, if the block was dropped. None,
-    /// where what was stored to the block is what was there: then it gets a new version and nothing else.
+    /// Runs of changed pages, ascending, apart. Pages between them stay as stored: zero, if the block was dropped.
+    /// None, where what was stored to the block is what was there: then it gets a new version and nothing else.
     pub pages: Vec<PageRun>,
 }
 

@@ -40,8 +40,8 @@ pub trait Store: Send + Sync {
         Err(Error::new(ErrorKind::Unsupported, "this store cannot spill"))
     }
 
-    /// Looks at everything that the newest committed state consists of, and goes on after what is damaged. Others read and
-    /// commit meanwhile. `progress` is told how far it is, again and again, by the calling thread.
+    /// Looks at everything that the newest committed state consists of, and goes on after what is damaged. Others read
+    /// and commit meanwhile. `progress` is told how far it is, again and again, by the calling thread.
     ///
     /// # Errors
     /// What keeps it from looking; damage is none.

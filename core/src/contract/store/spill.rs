@@ -6,13 +6,13 @@ use std::sync::Arc;
 use crate::descriptor::Descriptor;
 use crate::error::Result;
 
-/// What one transaction writes before its commit: to places that no state refers to and nobody else is given, until a
-/// commit takes them. Dropped without one it gives all of them back; if its process dies, somebody else does.
+/// What one transaction writes before its commit: to places that no state refers to and no other transaction is given,
+/// until a commit takes them. Dropped without one it gives all of them back; if its process dies, another process does.
 ///
 /// Nothing may be mapped from its places any more when it is dropped.
 pub trait SpillArea: Send + Sync {
-    /// Writes whole pages of a block as they are, those from `first_page` on, of an array that `array` describes. Several
-    /// threads may write at once.
+    /// Writes whole pages of a block as they are, those from `first_page` on, of an array that `array` describes.
+    /// Several threads may write at once.
     ///
     /// Returns where they are: runs, ascending, that cover what was given. A place whose last reference goes before the
     /// commit is written over.
@@ -21,12 +21,13 @@ pub trait SpillArea: Send + Sync {
     /// [`StoreFull`](crate::ErrorKind::StoreFull): nothing was written; what was before is there.
     fn write(&self, array: &Descriptor, first_page: u32, bytes: &[u8]) -> Result<Vec<SpilledPages>>;
 
-    /// Writes all of a block as the codec of its array says; otherwise as [`write`](SpillArea::write). `None`, and nothing is
-    /// written, where that is not worth it: as they are, its pages take `plain_pages`, those that are no holes.
+    /// Writes all of a block as the codec of its array says; otherwise as [`write`](SpillArea::write). `None`, and
+    /// nothing is written, where that is not worth it: as they are, its pages take `plain_pages`, those that are no
+    /// holes.
     ///
     /// # Errors
-    /// As [`write`](SpillArea::write), and [`Unsupported`](crate::ErrorKind::Unsupported) for a codec that this build does not
-    /// have.
+    /// As [`write`](SpillArea::write), and [`Unsupported`](crate::ErrorKind::Unsupported) for a codec that this build
+    /// does not have.
     fn write_packed(&self, array: &Descriptor, block: &[u8], plain_pages: u32) -> Result<Option<SpilledPages>>;
 
     /// The concrete value, for its store to recognise.
@@ -72,8 +73,8 @@ pub trait SpillSlot: Send + Sync {
     /// [`Corrupt`](crate::ErrorKind::Corrupt), [`Io`](crate::ErrorKind::Io).
     fn read(&self, first_page: u32, buf: &mut [u8]) -> Result<()>;
 
-    /// The byte of [`Snapshot::file`] where `page` of the block begins, if what is here may be mapped; pages that follow
-    /// each other here do so there.
+    /// The byte of [`Snapshot::file`] where `page` of the block begins, if what is here may be mapped; pages that
+    /// follow each other here do so there.
     fn extent(&self, page: u32) -> Option<u64>;
 
     /// The concrete value, for its store to recognise.

@@ -1,4 +1,4 @@
-//! The life of a fault, in the numbered steps of the design:
+//! The life of a fault, in numbered steps:
 //! (1) message → offset, done by the memory; (2) block; (3) Missing → Loading; (4) ask the snapshot; (5) install, if
 //! the generation is still the same; (6) wake the whole run.
 
@@ -6,8 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::memory::Residency;
-use crate::memory::{Faults, Job};
+use crate::memory::{Faults, Job, Residency};
 use crate::pager::Pager;
 use crate::pager::binding::Binding;
 use crate::pager::block::Kind;
@@ -17,7 +16,7 @@ use crate::pager::scratch::with_buffer;
 use crate::pager::table::{State, Table};
 
 /// A run of blocks that its holder has made Loading, and what it was to show then. Dropping it is step 6, on every way
-/// out, a panic of the store included: what was not installed is missing again, and whoever waits tries again.
+/// out, a panic of the store included: what was not installed is missing again, and waiting threads try again.
 pub(crate) struct Load {
     pager: Arc<Pager>,
     /// Its number in the table.
@@ -35,8 +34,8 @@ impl Load {
         self.binding.as_ref().expect("a load that is not queued shows something")
     }
 
-    /// Gives back what it shows until a resolver comes to it: letting go of the span waits for the loads that run, and not
-    /// for all that stand in a queue. Meanwhile another load may steal its blocks.
+    /// Gives back what it shows until a resolver comes to it: letting go of the span waits for the loads that run, and
+    /// not for all that stand in a queue. Meanwhile another load may steal its blocks.
     fn enqueue(mut self) -> Load {
         let lent = self.binding.take();
         let mut table = self.pager.lock();
@@ -64,7 +63,7 @@ impl Drop for Load {
     fn drop(&mut self) {
         let lent = self.binding.take();
         let mut table = self.pager.lock();
-        // The snapshot first: who is woken may let go of it, and count on its end.
+        // The snapshot first: a woken thread may let go of it, and count on its end.
         table.take_back(lent);
         table.finish(self.number);
         drop(table);
@@ -94,7 +93,7 @@ impl Faults for Pager {
                 self.span.wake(self.bytes_of(&(block..block + 1)));
                 Vec::new()
             }
-            State::Loading => self.load_ahead_of_loading(&mut table, block), // who loads it wakes
+            State::Loading => self.load_ahead_of_loading(&mut table, block), // the end of that load wakes
             State::Missing => {
                 let Some(mut load) = self.start(&mut table, block) else {
                     self.withdraw(&mut table, offset); // without a binding there is no view
@@ -113,8 +112,7 @@ impl Faults for Pager {
                 let is_produced = plan.is_produced();
                 match self.budget.room_left(bytes) {
                     Some(permit) if !self.reads(&plan) => load.run_or_poison(plan, permit),
-                    // Bytes have to be read, or others have to give way: not by the thread that everybody else's faults
-                    // wait for.
+                    // Bytes have to be read, or blocks to be evicted: not by the thread that all other faults wait for.
                     permit => {
                         let mut load = load.enqueue();
                         jobs.push(Box::new(move || {
@@ -181,7 +179,7 @@ impl Load {
         let run = std::mem::replace(&mut self.run, self.block..self.block + 1);
         self.pager.lock().narrow(self.number, &self.run);
         self.pager.loaded.notify_all();
-        // Whoever waits there tries again.
+        // Threads that wait there try again.
         for rest in [run.start..self.run.start, self.run.end..run.end].iter().filter(|rest| !rest.is_empty()) {
             self.pager.span.wake(self.pager.bytes_of(rest));
         }
@@ -199,7 +197,7 @@ impl Load {
         }
     }
 
-    /// A failure is for who comes to need the block: his own fault finds it.
+    /// A failure is for the thread that comes to need the block: its own fault finds it.
     pub(crate) fn run_ahead(mut self) {
         if self.dequeue()
             && let Ok(plan) = self.ask()
@@ -259,7 +257,7 @@ impl Pager {
         load.run(plan, permit)
     }
 
-    /// How much memory of its own what was planned may come to take: copies, and holes that somebody may write to.
+    /// The memory of its own that the planned blocks may come to take: copies, and holes that may be written to.
     fn memory_for(&self, binding: &Binding, plan: &Plan) -> usize {
         let blocks = match plan.is_holes() {
             _ if self.copies(plan) => 1,

@@ -115,8 +115,8 @@ impl Pager {
         binding.snapshot.read(array, BlockNo(block), 0, buffer)
     }
 
-    /// Clean → Dirty, and lets writers through. In any other state the message came late: they are only woken. Whether one is
-    /// at it, `by_store`, or may come. Whether more than waking was to be done.
+    /// Clean → Dirty, and lets writers through. In any other state the message came late: they are only woken. Whether
+    /// one is at it, `by_store`, or may come. Whether more than waking was to be done.
     pub(crate) fn admit_writer(&self, block: u64, by_store: bool) -> Result<bool> {
         let mut table = self.lock();
         let bytes = self.bytes_of(&(block..block + 1));

@@ -89,8 +89,8 @@ impl Plan {
     }
 
     /// # Errors
-    /// [`Corrupt`](ErrorKind::Corrupt) for a record that is not of all pages of a block, or of more: what is mapped by it
-    /// would lie over others, or leave a thread waiting for ever.
+    /// [`Corrupt`](ErrorKind::Corrupt) for a record that is not of all pages of a block, or of more: what is mapped by
+    /// it would lie over others, or leave a thread waiting for ever.
     pub(crate) fn check(&self, block_size: BlockSize) -> Result<()> {
         for (block, record) in (self.first..).zip(&self.records) {
             let pages = record.as_ref().map_or(block_size.pages(), |r| r.segments.last().map_or(0, |s| s.pages.end));

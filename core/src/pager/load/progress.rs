@@ -1,9 +1,9 @@
 //! Faults that bring no progress: a thread waits for a page of a block that is in memory as far as the table knows.
 //!
-//! As a rule it is a message that came late, and to wake the thread is the answer. But a part of the block may really be
-//! gone: the system stopped half way when it was to be given back, or the program discarded memory of a view.
-//! Such a thread would fault, be woken and fault again for ever. So answers in vain are counted: after some, a block that
-//! can be loaded again is; after more than can be late messages, the block is poisoned, which is loud.
+//! As a rule it is a message that came late, and to wake the thread is the answer. But a part of the block may really
+//! be gone: the system stopped half way when it was to be given back, or the program discarded memory of a view. Such a
+//! thread would fault, be woken and fault again for ever. So answers in vain are counted: after some, a block that can
+//! be loaded again is; after more than can be late messages, the block is poisoned, which is loud.
 
 use crate::error::{Error, ErrorKind};
 use crate::pager::Pager;
@@ -55,10 +55,12 @@ impl Pager {
     }
 
     /// The span shows nothing, and a thread waits for a page of it all the same: it is a message that came late, or the
-    /// kernel itself, which `mlockall` has fill all memory of the process, or which reads it for another. What is missing is
-    /// inaccessible from here on, until the span shows something again: to fill it would take memory for all its addresses.
+    /// kernel itself, which `mlockall` has fill all memory of the process, or which reads it for another. What is
+    /// missing is inaccessible from here on, until the span shows something again: to fill it would take memory for all
+    /// its addresses.
     ///
-    /// What became missing since, because memory was short, is made so when it is waited for. Who waits is woken in any case.
+    /// What became missing since, because memory was short, is made so when it is waited for. Waiting threads are woken
+    /// in any case.
     pub(crate) fn withdraw(&self, table: &mut Table, offset: usize) {
         let block = self.block_size.block_at(offset).0;
         let gaps = match table.is_withdrawn() {

@@ -1,6 +1,6 @@
-//! What has to be produced is loaded ahead of those who read it in order, so that they wait for the slowest of several
-//! threads and not for one block after the other. Who reads on is seen by his faults alone, also by those for a block
-//! that is loading: a reader that never catches up needs no more of it.
+//! Blocks that have to be produced are loaded before a reader in order comes to them, so that it waits for the slowest
+//! of several threads and not for one block after the other. A reader is seen by its faults alone, also by those for a
+//! block that is loading: a reader that never catches up needs no more blocks loaded.
 
 use crate::memory::Job;
 use crate::pager::table::{State, Table};
@@ -10,7 +10,7 @@ use crate::pager::{Access, Pager};
 const AHEAD_BYTES: usize = 16 << 20;
 
 impl Pager {
-    /// Somebody waits for `block`, which has to be produced: jobs that load what he is going to wait for next.
+    /// A reader waits for `block`, which has to be produced: jobs that load the blocks that it will wait for next.
     pub(crate) fn load_ahead_of(&self, table: &mut Table, block: u64) -> Vec<Job> {
         let access = self.access();
         let most = AHEAD_BYTES.min(self.budget.limit_bytes() / 8) / self.block_size.bytes();
@@ -30,7 +30,7 @@ impl Pager {
         jobs
     }
 
-    /// Somebody waits for `block`, which is loading.
+    /// A reader waits for `block`, which is loading.
     pub(crate) fn load_ahead_of_loading(&self, table: &mut Table, block: u64) -> Vec<Job> {
         if table.streams().is_ahead(block) { self.load_ahead_of(table, block) } else { Vec::new() }
     }

@@ -6,9 +6,9 @@ const STREAMS: usize = 8;
 /// A reader that goes through the blocks in order.
 #[derive(Clone, Copy, Debug)]
 struct Stream {
-    /// The last block that he waited for.
+    /// The last block that it waited for.
     last: u64,
-    /// Blocks before this one are loaded ahead of him already.
+    /// Blocks before this one are loaded, or being loaded, already.
     next: u64,
 }
 
@@ -17,8 +17,8 @@ struct Stream {
 pub(crate) struct Streams(Vec<Stream>);
 
 impl Streams {
-    /// Somebody waits for `block`. Which blocks behind it are to be loaded, if he reads in order, or if all are expected
-    /// to.
+    /// A reader waits for `block`. The blocks behind it that are to be loaded, if the reader goes in order, or if
+    /// `in_order` says that all do.
     pub(crate) fn follow(&mut self, block: u64, most: u64, in_order: bool) -> std::ops::Range<u64> {
         let at = self.0.iter().position(|s| s.last < block && block <= s.last.saturating_add(most).max(s.next));
         let stream = at.map(|at| self.0.remove(at));

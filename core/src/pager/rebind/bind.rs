@@ -1,7 +1,7 @@
 //! Spans outlive transactions: what a span shows changes here, and nowhere else.
 //!
 //! An idle span keeps no snapshot: what is mapped in it may be reused under it. That is why every block is compared
-//! before anyone sees it, by (version, segments): an equal record means that the extents were referred to all along,
+//! before any view sees it, by (version, segments): an equal record means that the extents were referred to all along,
 //! and equal bytes. Each function here needs the span without a view; its callers own it alone.
 
 use std::ops::{ControlFlow, Range};
@@ -87,7 +87,8 @@ impl Pager {
     }
 
     /// Shows nothing any more. `written`, of what was `exposed` mutably, may hold bytes of no committed state, and is
-    /// given back; everything else stays, right for an array last changed at `valid_for` (`None`: no such array exists).
+    /// given back; everything else stays, right for an array last changed at `valid_for` (`None`: no such array
+    /// exists).
     ///
     /// # Errors
     /// Then the span's owner drops it whole, as it does if anything failed to load.
@@ -126,9 +127,9 @@ impl Pager {
         drop(binding);
     }
 
-    /// The only reference to what the span showed, as far as its loads go: where the state it is of ends, it does so with
-    /// this. None of them waits for a lock that a caller holds: for a commit's, if they spill for room, but a commit
-    /// lets go of spans after it.
+    /// The only reference to what the span showed, as far as its loads go: where the state it is of ends, it does so
+    /// with this. None of them waits for a lock that a caller holds: for a commit's, if they spill for room, but a
+    /// commit lets go of spans after it.
     fn take_binding(&self) -> (Locked<'_, Table>, Option<Binding>) {
         let mut table = self.alone();
         let binding = table.unbind();
@@ -201,7 +202,7 @@ impl Pager {
             let emptied = self.span.reset(self.bytes_of(&run));
             let gone = table.numbers(run, |_| true);
             if let Err(error) = emptied {
-                // Some of it may be there and some not: whoever looks at it must not wait for what never comes.
+                // Some of it may be there and some not: an access must not wait for a page that never comes.
                 let is_seen = table.binding().is_some();
                 for block in gone {
                     if is_seen { self.poison(table, block, &error) } else { table.distrust(block) }

@@ -2,7 +2,7 @@
 //! no fault there.
 //!
 //! Pages are compared by where they are stored. One that was written has moved, since a commit stores nothing over what
-//! anybody can see; one that lies where it did before is mapped as it should be, and stays.
+//! a snapshot refers to; one that lies where it did before is mapped as it should be, and stays.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::pager::table::Table;
 use crate::store::{BlockRecord, DataFile, Origin, Snapshot};
 
 /// Where more blocks than this were written to, all of them are given back in a few calls rather than mapped one by
-/// one: who wrote so much may not need it again.
+/// one: so many blocks may not be needed again.
 const MOST_BLOCKS: usize = 64;
 
 /// The same for pages of one block that do not follow each other.

@@ -1,5 +1,5 @@
-//! The memory budget: what the spans of an engine together may have of memory of their own. Who gives way where it is
-//! exceeded is decided in [`victims`](super::victims).
+//! The memory budget: the memory of their own that all spans of an engine together may have. Where it is exceeded, the
+//! eviction policy names the block that goes; see [`policy`](super::policy).
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -15,7 +15,7 @@ const MOST_BUSY: usize = 64;
 pub(crate) struct Budget {
     limit_bytes: usize,
     state: Mutex<EvictionPolicy>,
-    /// Somebody spills in the background.
+    /// A job spills in the background.
     is_trimming: AtomicBool,
 }
 
@@ -58,7 +58,7 @@ impl Budget {
         self.lock().number()
     }
 
-    /// Room for `bytes`, without anybody giving way; `None` if there is none. For nothing there always is.
+    /// A permit for `bytes` that evicts nothing; `None` if the budget has no room. For no bytes it always has.
     pub(crate) fn room_left(self: &Arc<Self>, bytes: usize) -> Option<BudgetPermit> {
         if bytes == 0 {
             return Some(BudgetPermit { budget: self.clone(), bytes });
@@ -69,14 +69,14 @@ impl Budget {
         Some(BudgetPermit { budget: self.clone(), bytes })
     }
 
-    /// Room for `bytes`, over the budget if need be.
+    /// A permit for `bytes`, over the budget if need be.
     pub(crate) fn overcommit(self: &Arc<Self>, bytes: usize) -> BudgetPermit {
         self.lock().used_bytes += bytes;
         BudgetPermit { budget: self.clone(), bytes }
     }
 
-    /// Room for `bytes`: others give way, which may take a write. Where nobody can just now the budget is exceeded:
-    /// whoever waits for a page must get it.
+    /// A permit for `bytes`. Blocks are evicted for it, which may take a write. Where none can be just now the budget
+    /// is exceeded: a thread that waits for a page must get it.
     pub(crate) fn make_room(self: &Arc<Self>, bytes: usize) -> BudgetPermit {
         if let Some(permit) = self.room_left(bytes) {
             return permit;
@@ -91,7 +91,7 @@ impl Budget {
         self.lock().used_bytes > self.limit_bytes
     }
 
-    /// Whether so much is written to that it should be spilled before somebody has to wait for it. Then it is the
+    /// Whether so much is written to that it should be spilled before a thread has to wait for it. Then it is the
     /// caller's to see to it.
     pub(crate) fn is_to_be_trimmed(&self) -> bool {
         self.lock().dirty_bytes() > self.limit_bytes / 4 * 3 && !self.is_trimming.swap(true, Ordering::Relaxed)

@@ -1,9 +1,9 @@
-//! Letting go of blocks while views live, in the four steps of the design:
+//! Letting go of blocks while views live, in four steps:
 //! (1) hold back every write; (2) find what was written and spill it; (3) point the block there, Missing; (4) give
 //! the memory back, and wake.
 //!
-//! Where the memory can, (1) [takes the pages out](crate::memory::Span::take_out): the block is empty from then on, and (2)
-//! reads what was taken out. Else they are only protected, and stay where they are until (4).
+//! Where the memory can, (1) [takes the pages out](crate::memory::Protect::take_out): the block is empty from then on, and
+//! (2) reads what was taken out. Else they are only protected, and stay where they are until (4).
 //!
 //! Why no byte is lost, and none is seen wrong:
 //! * *A store before (1)* is in memory by (2), which reads afterwards. *A store after (1)* waits in its fault, until (4)
@@ -17,18 +17,18 @@
 //! * *A load* finds the bytes until (1) or (4), and from then on waits for a load of the same bytes: (2) wrote all that
 //!   differs from the snapshot and from the pages spilled before.
 //! * *A fault during (1) to (4)* finds the block Loading, and is woken by (4).
-//! * *Who works on the span alone* (bind, release, cut, a safe point) waits for (4) first, see [`Pager::alone`]; a commit
-//!   pins the span, so that nothing is let go of under it: it holds the lock that spilling may wait for.
+//! * *An operation on the whole span* (bind, release, cut, spilling at a quiescent point) waits for (4) first, see
+//!   [`Pager::alone`]; a commit pins the span, so that nothing is evicted under it: it holds the lock that spilling may
+//!   wait for.
 //! * *If (2) fails* the block is as it was before (1), and the transaction cannot commit any more.
 //!
-//! What is clean is protected since it was copied, and equal to what it is loaded from again: that is (4) alone, where its
-//! protection was not lost.
+//! What is clean is protected since it was copied, and equal to what it is loaded from again: that is (4) alone, where
+//! its protection was not lost.
 
 use crate::descriptor::{Codec, Version};
 use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::{BlockNo, page_range};
-use crate::memory::Residency;
-use crate::memory::{TakenOut, WrittenTo};
+use crate::memory::{Residency, TakenOut, WrittenTo};
 use crate::pager::Pager;
 use crate::pager::binding::Binding;
 use crate::pager::block::Kind;
@@ -40,8 +40,8 @@ use crate::pager::track::search::Changes;
 use crate::signals::{self, Locked};
 use crate::store::{Bytes, PageRun, PageSource};
 
-/// After one failed to be written so many blocks are not tried, each of which a thread would wait for: the disk may be full
-/// for long. Then one is, since there may be room again.
+/// After one failed to be written so many blocks are not tried, each of which a thread would wait for: the disk may be
+/// full for long. Then one is, since there may be room again.
 const REFUSED_AFTER_FAILURE: u32 = 1024;
 
 impl Pager {
@@ -60,7 +60,7 @@ impl Pager {
             // No view lives.
             (_, false) => self.span.reset(bytes),
             (Kind::Clean, true) => match self.span.evict(bytes.clone()) {
-                // Protection was lost, and with it the word of who wrote: it is to be compared.
+                // Protection was lost, so a write went unnoticed: the block is to be compared.
                 Err(error) if error.is_in_use() => {
                     let _ = self.admit(&mut table, block, false);
                     return Outcome::Busy;
@@ -83,7 +83,8 @@ impl Pager {
         Outcome::Freed
     }
 
-    /// Also if nothing will be committed any more: memory is bounded as long as there is room to write to.
+    /// Whether a block that was written to may be spilled now. True also once the commit is known to fail, so that
+    /// memory stays bounded.
     fn may_spill(&self, table: &mut Table) -> bool {
         let is_admitted = table.admits_spill();
         self.residency == Residency::Lazy && self.policy.spill_under_views && is_admitted
@@ -164,7 +165,7 @@ impl Pager {
         Ok(written)
     }
 
-    /// The table, of a span that nobody lets go of blocks of just now.
+    /// The table, at a moment when no block of the span is being spilled.
     pub(crate) fn alone(&self) -> Locked<'_, Table> {
         self.wait_while(self.lock(), Table::is_spilling_any)
     }
@@ -204,7 +205,7 @@ enum Stays {
     Lost(Error),
 }
 
-/// A block between (1) and (4). Who waits for it is woken on every way out, a panic of the store included.
+/// A block between (1) and (4). Waiting threads are woken on every way out, a panic of the store included.
 struct HeldBack<'p> {
     pager: &'p Pager,
     /// `None` once the end has come.
@@ -279,7 +280,7 @@ impl HeldBack<'_> {
                     table.forget(block); // (4)
                     Outcome::Freed
                 }
-                // Somebody may have written to it after all.
+                // It may have been written to after all.
                 Err(error) if error.is_in_use() => self.undo(&mut table, &error),
                 Err(error) => {
                     // Writers wait, and can be let through neither to these bytes nor to others.
@@ -299,7 +300,7 @@ impl HeldBack<'_> {
                 self.undo(&mut table, &why)
             }
         };
-        // The snapshot first: who is woken may let go of it, and count on its end. The table still has its own.
+        // The snapshot first: a woken thread may let go of it, and count on its end. The table still has its own.
         drop(binding);
         drop(table);
         pager.span.wake(bytes);
@@ -315,7 +316,7 @@ impl HeldBack<'_> {
             _ => self.pager.span.unprotect(bytes),
         });
         match undone {
-            // Who faulted meanwhile goes on.
+            // Threads that faulted meanwhile go on.
             Ok(()) => _ = table.forget_futile(self.block),
             Err(error) => self.pager.poison(table, self.block, &error.context(why)),
         }

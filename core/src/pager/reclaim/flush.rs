@@ -10,8 +10,8 @@ use crate::pager::spill_map::SpillMap;
 use crate::store::{BlockChange, Origin, PageSource};
 
 impl Pager {
-    /// Spills all that was written to `exposed`, and gives back the memory of its own that the span has. Nobody
-    /// may be using the span.
+    /// Spills all that was written to `exposed`, and gives back the memory of its own that the span has. No
+    /// thread may be using the span.
     ///
     /// # Errors
     /// What was written is in memory still, or spilled, or both; it may be tried again.
@@ -22,8 +22,8 @@ impl Pager {
         done
     }
 
-    /// Spills all that was written to `exposed`, and keeps it: so another span over the same blocks shows it. Nobody
-    /// may be writing.
+    /// Spills all that was written to `exposed`, and keeps it: so another span over the same blocks shows it. No
+    /// thread may be writing.
     pub(crate) fn spill_and_keep(&self, spill_map: &SpillMap, exposed: &Ranges) -> Result<()> {
         self.pin();
         let done = self
@@ -49,8 +49,9 @@ impl Pager {
             }
             Residency::Eager => {
                 written.changes.iter().try_for_each(|change| self.map_spilled(spill_map, change.block.0))?;
-                // Zeros written to zero memory: nothing tells of it from here on. Where there is no room to split mappings
-                // it stays until the transaction ends: all between would go too, and no fault brings that back.
+                // Zeros written to zero memory: nothing tells of it from here on. Where there is no room to split
+                // mappings it stays until the transaction ends: all between would go too, and no fault brings that
+                // back.
                 let mut table = self.lock();
                 let bare: Vec<u64> = written.touched.iter().copied().filter(|block| !table.has(*block)).collect();
                 for run in runs(&bare) {

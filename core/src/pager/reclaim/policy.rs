@@ -1,10 +1,10 @@
-//! Who gives way where memory is short.
+//! The eviction policy: which block goes where memory is short.
 //!
 //! No access to a block that is in memory can be seen, only the fault that brings it in. What a policy can go by is how
 //! soon a block comes back after it was let go of. So there is a queue for blocks that came once (a scan passes through
-//! it and disturbs nobody else, as in 2Q, Johnson and Shasha 1994), one for those that came back, which are passed over
-//! the more often the sooner they did, and a memory of those that were let go of lately. Blocks that were written to cost
-//! a write, and go in the order in which they came.
+//! it and disturbs no other block, as in 2Q, Johnson and Shasha 1994), one for those that came back, which are passed
+//! over the more often the sooner they did, and a memory of those that were let go of lately. Blocks that were written
+//! to cost a write, and go in the order in which they came.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Weak;
@@ -15,17 +15,17 @@ use crate::pager::Pager;
 /// loaded ahead of a reader, and little enough to leave most of it to those that come back.
 const FRESH_PART: usize = 6;
 
-/// Clean blocks give way first, until this part of the budget is left to them: whoever reads must be able to go on
-/// while others write.
+/// Clean blocks give way first, until this part of the budget is left to them: reads must go on
+/// while other threads write.
 const CLEAN_PART: usize = 8;
 
 /// Or this many bytes, if they are no more than half of it: a few blocks for as many readers.
 const LEAST_CLEAN: usize = 16 << 20;
 
-/// A block that came back is passed over so often for each time that it is used while all of memory is replaced once.
+/// Second chances that a returning block gets per estimated use per turnover of the cache.
 const CHANCES_PER_USE: f32 = 8.0;
 
-/// But no more often than this: what it was used for may be over.
+/// No block has more of them: the work that used it may be over.
 const MOST_CHANCES: f32 = 64.0;
 
 /// Blocks let go of that are remembered, beside as many as are in memory.
@@ -64,7 +64,7 @@ pub(crate) struct EvictionPolicy {
     /// Charged, or about to be.
     pub(crate) used_bytes: usize,
     next: u64,
-    /// How many blocks came: the clock that the policy goes by.
+    /// How many blocks came: the time that the policy goes by.
     clock: u64,
     charged: HashMap<u64, Charged>,
     fresh: Queue,
@@ -73,7 +73,7 @@ pub(crate) struct EvictionPolicy {
     ghosts: GhostList,
 }
 
-/// Stamps in the order in which they go. Those of what has left the queue stay, and are passed over.
+/// Tickets in the order in which they go. Those of blocks that left the queue stay, and are passed over.
 #[derive(Default)]
 struct Queue {
     tickets: VecDeque<u64>,
@@ -92,7 +92,7 @@ struct Charged {
     is_dirty: bool,
     /// How often it is used, by what is known, while all of memory is replaced once; 0 if it never came back.
     uses: f32,
-    /// How often it is passed over yet.
+    /// Second chances that it has left.
     chances: u8,
 }
 
@@ -101,11 +101,11 @@ enum Place {
     Fresh,
     Returned,
     Dirty,
-    /// Somebody tries to let go of it.
+    /// Being evicted: it leaves, or goes back to its queue.
     BeingEvicted,
 }
 
-/// Blocks let go of lately.
+/// Blocks evicted lately.
 #[derive(Default)]
 struct GhostList {
     blocks: HashMap<(u64, u64), Ghost>,
@@ -113,7 +113,7 @@ struct GhostList {
     order: VecDeque<((u64, u64), u64)>,
 }
 
-/// What is known of a block that was let go of.
+/// A block that was evicted lately: what is known of it.
 #[derive(Clone, Copy)]
 struct Ghost {
     uses: f32,
@@ -144,7 +144,7 @@ impl GhostList {
     }
 }
 
-/// Who is to give way.
+/// The block that is to be evicted.
 pub(crate) struct Victim {
     pub(crate) ticket: u64,
     pub(crate) pager: Weak<Pager>,
@@ -313,7 +313,7 @@ mod tests {
 
         fn read(&mut self, block: u64) {
             if self.there.contains_key(&block) {
-                return; // nobody sees that
+                return; // no policy sees that
             }
             self.loads += 1;
             self.state.used_bytes += 1;

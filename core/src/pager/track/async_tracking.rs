@@ -1,10 +1,10 @@
 //! Making the next search for writes cheap.
 //!
 //! To find the pages of a mapped block that were written, the system looks at each one that is resident. That is always
-//! right, needs no preparation, and is what a commit of one page over a large resident array spends its time on. A block
-//! that is handed out mutably, whole, in a second transaction is [armed](crate::memory::Span::track_writes), so that the third
-//! and all later ones pay by what was written. Not in the first: what is armed before it is resident comes in page by
-//! page, and the first scan would take several times as long.
+//! right, needs no preparation, and is what a commit of one page over a large resident array spends its time on. A
+//! block that is handed out mutably, whole, in a second transaction is [armed](crate::memory::TrackWrites::track_writes), so
+//! that the third and all later ones pay by what was written. Not in the first: what is armed before it is resident
+//! comes in page by page, and the first scan would take several times as long.
 
 use std::sync::atomic::Ordering;
 
@@ -13,8 +13,8 @@ use crate::pager::Pager;
 use crate::pager::table::Table;
 
 impl Pager {
-    /// Counts that `exposed`, of an array of `end` blocks, was handed out mutably and is as it was, and arms what was so
-    /// before. To be called when nobody uses the span and what was written is gone from the table.
+    /// Counts that `exposed`, of an array of `end` blocks, was handed out mutably and is as it was, and arms what was
+    /// so before. To be called when no thread uses the span and what was written is gone from the table.
     pub(crate) fn arm(&self, table: &mut Table, exposed: &Ranges, end: u64) {
         if !self.arms.load(Ordering::Relaxed) {
             return;

@@ -1,17 +1,16 @@
 //! What was written through a span: step 1 of a commit.
 //!
-//! A block that was stored to is a change, whatever was stored, as far as it is known: a fault told of it, or the page table
-//! does. What nobody can tell from a read is none.
+//! A block that was stored to is a change, whatever was stored, as far as it is known: a fault told of it, or the page
+//! table does. A store that cannot be told from a read is none.
 //!
-//! Runs when no view lives: nobody writes meanwhile. A load ahead may still finish, which adds clean blocks only.
+//! Runs when no view lives: no thread writes meanwhile. A load ahead may still finish, which adds clean blocks only.
 
 use std::ops::Range;
 
 use crate::descriptor::Version;
 use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::{BlockNo, BlockSize, PAGE, Ranges, page_range};
-use crate::memory::Residency;
-use crate::memory::WrittenTo;
+use crate::memory::{Residency, WrittenTo};
 use crate::pager::Pager;
 use crate::pager::binding::Binding;
 use crate::pager::block::{Block, Kind};
@@ -86,7 +85,8 @@ impl Pager {
         Ok(Written { changes: changes.list, touched, zeroed })
     }
 
-    /// Blocks in whose memory zeros were found where there are holes. Those that were surely stored to are changes, too.
+    /// Blocks in whose memory zeros were found where there are holes. Those that were surely stored to are changes,
+    /// too.
     pub(crate) fn collect_zeroed(
         &self,
         changes: &mut Changes,
@@ -111,7 +111,8 @@ impl Pager {
         Ok(zeroed)
     }
 
-    /// Whether others may have the array as well: a block of another one that was stored to and is as it was tells nothing.
+    /// Whether others may have the array as well: a block of another one that was stored to and is as it was tells
+    /// nothing.
     fn is_of_stored_array(&self) -> bool {
         self.lock().binding().is_some_and(|binding| binding.array.is_some())
     }
@@ -132,7 +133,7 @@ impl Pager {
         Ok(BlockChange { block, seen, pages: vec![PageRun { pages: page..page + 1, source: source_of(zero) }] })
     }
 
-    /// Blocks of `exposed` that may hold what no committed state has; for an abort, which does not care what it is.
+    /// Superset of the blocks of `exposed` with uncommitted bytes, for an abort.
     pub(crate) fn maybe_written(&self, exposed: &Ranges) -> Result<Vec<u64>> {
         let mut blocks = Vec::new();
         for range in self.maybe_written_bytes(exposed)? {
