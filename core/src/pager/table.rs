@@ -10,19 +10,12 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::memory::Residency;
 use crate::pager::binding::Binding;
 use crate::pager::block::{Block, Kind};
+use crate::pager::load::loading::Loading;
 use crate::pager::load::streams::Streams;
 use crate::store::BlockRecord;
 
 /// Blocks whose futile faults are counted at once; more would be many late messages, and nothing that does not end.
 const COUNTED: usize = 1024;
-
-/// Blocks that are being loaded, and the number of the load. A load that steals them has another number.
-struct Run {
-    load: u64,
-    blocks: Range<u64>,
-    /// The load is queued: a thread that needs one of the blocks may steal it.
-    is_queued: bool,
-}
 
 /// What a fault finds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,10 +37,8 @@ pub(crate) struct Table {
     lent: usize,
     /// Installed blocks. Of an eager span, those that are not zero memory.
     blocks: BTreeMap<u64, Block>,
-    /// Runs being loaded, apart from each other and from `blocks`.
-    loading: Vec<Run>,
-    /// Loads there were so far.
-    loads: u64,
+    /// Runs being loaded, apart from `blocks`.
+    loading: Loading,
     /// For which `changed` of its array the clean blocks are right, after a binding ended.
     valid_for: Option<(ArrayId, Version)>,
     /// The first failure; it sticks until the span is dropped.
@@ -80,8 +71,7 @@ impl Table {
             binding: None,
             lent: 0,
             blocks: BTreeMap::new(),
-            loading: Vec::new(),
-            loads: 0,
+            loading: Loading::default(),
             valid_for: None,
             failure: None,
             spilling: Vec::new(),
@@ -105,7 +95,7 @@ impl Table {
             Some(there) => State::Installed(there.kind()),
             None if self.is_dead => State::Installed(Kind::Poisoned),
             None if self.residency == Residency::Eager => State::Installed(Kind::Zero),
-            None if self.loading.iter().any(|run| run.blocks.contains(&block)) => State::Loading,
+            None if self.loading.has(block) => State::Loading,
             None => State::Missing,
         }
     }
@@ -380,50 +370,13 @@ impl Table {
         let end = self.binding.as_ref().map_or(block + 1, |b| b.end.max(block + 1)).min(around.end);
         let end = self.blocks.range(block..end).next().map_or(end, |(&next, _)| next);
         let start = self.blocks.range(around.start..block).next_back().map_or(around.start, |(&last, _)| last + 1);
-        let blocks = self.loading.iter().map(|other| &other.blocks).fold(start..end, |run, other| {
-            if other.start > block { run.start..run.end.min(other.start) } else { run.start.max(other.end)..run.end }
-        });
-        self.loads += 1;
-        self.loading.push(Run { load: self.loads, blocks: blocks.clone(), is_queued: false });
+        let (load, blocks) = self.loading.start(block, start..end);
         self.futile_faults.retain(|answered, _| !blocks.contains(answered));
-        (self.loads, blocks)
+        (load, blocks)
     }
 
-    fn run_of(&mut self, load: u64) -> Option<&mut Run> {
-        self.loading.iter_mut().find(|run| run.load == load)
-    }
-
-    /// The load waits in a queue from here on.
-    pub(crate) fn enqueue(&mut self, load: u64) {
-        if let Some(run) = self.run_of(load) {
-            run.is_queued = true;
-        }
-    }
-
-    /// The load runs from here on. `false` if there is nothing for it to do: its blocks are not needed, or were stolen.
-    pub(crate) fn dequeue(&mut self, load: u64) -> bool {
-        self.run_of(load).map(|run| run.is_queued = false).is_some()
-    }
-
-    /// Another load in place of the one of `block`, if that is queued. What storage told the queued one may not be so
-    /// any more by the time it is dequeued: the block may have been spilled, and be loading again.
-    pub(crate) fn steal(&mut self, block: u64) -> Option<(u64, Range<u64>)> {
-        let run = self.loading.iter_mut().find(|run| run.is_queued && run.blocks.contains(&block))?;
-        self.loads += 1;
-        (run.load, run.is_queued) = (self.loads, false);
-        Some((run.load, run.blocks.clone()))
-    }
-
-    /// Loading → Missing, for what was not installed meanwhile.
-    pub(crate) fn finish(&mut self, load: u64) {
-        self.loading.retain(|run| run.load != load);
-    }
-
-    /// Loading → Missing for all of the load's blocks but `kept`.
-    pub(crate) fn narrow(&mut self, load: u64, kept: &Range<u64>) {
-        if let Some(run) = self.run_of(load) {
-            run.blocks = kept.clone();
-        }
+    pub(crate) fn loading(&mut self) -> &mut Loading {
+        &mut self.loading
     }
 
     pub(crate) fn streams(&mut self) -> &mut Streams {
@@ -496,7 +449,7 @@ mod tests {
         assert_eq!(blocks, 3..4);
         assert_eq!(table.state(3), State::Loading);
         assert_eq!(table.state(9), State::Installed(Kind::Zero));
-        table.finish(load);
+        table.loading().finish(load);
         assert_eq!(table.state(3), State::Missing);
     }
 
@@ -512,19 +465,19 @@ mod tests {
     fn a_queued_load_is_stolen_once() {
         let mut table = Table::new(Residency::Lazy);
         let (load, blocks) = table.start(3, 3..4);
-        assert_eq!(table.steal(3), None);
-        table.enqueue(load);
-        let (taken, same) = table.steal(3).unwrap();
-        assert_eq!((same, table.steal(3)), (blocks, None));
+        assert_eq!(table.loading().steal(3), None);
+        table.loading().enqueue(load);
+        let (taken, same) = table.loading().steal(3).unwrap();
+        assert_eq!((same, table.loading().steal(3)), (blocks, None));
         // The queued load neither runs nor ends what was stolen, also when the block is to be loaded once more.
-        assert!(!table.dequeue(load));
-        table.finish(load);
+        assert!(!table.loading().dequeue(load));
+        table.loading().finish(load);
         assert_eq!(table.state(3), State::Loading);
-        table.finish(taken);
+        table.loading().finish(taken);
         let (again, _) = table.start(3, 3..4);
-        table.enqueue(again);
-        assert!(!table.dequeue(load) && table.dequeue(again));
-        table.finish(again);
+        table.loading().enqueue(again);
+        assert!(!table.loading().dequeue(load) && table.loading().dequeue(again));
+        table.loading().finish(again);
         assert_eq!(table.state(3), State::Missing);
     }
 

@@ -40,7 +40,7 @@ impl Load {
         let lent = self.binding.take();
         let mut table = self.pager.lock();
         table.take_back(lent);
-        table.enqueue(self.number);
+        table.loading().enqueue(self.number);
         let is_unbound = table.binding().is_none();
         drop(table);
         if is_unbound {
@@ -52,7 +52,7 @@ impl Load {
     /// Runs from here on. `false` if its blocks are not needed any more, or were stolen.
     fn dequeue(&mut self) -> bool {
         let mut table = self.pager.lock();
-        if table.dequeue(self.number) {
+        if table.loading().dequeue(self.number) {
             self.binding = table.lend();
         }
         self.binding.is_some()
@@ -65,7 +65,7 @@ impl Drop for Load {
         let mut table = self.pager.lock();
         // The snapshot first: a woken thread may let go of it, and count on its end.
         table.take_back(lent);
-        table.finish(self.number);
+        table.loading().finish(self.number);
         drop(table);
         self.pager.loaded.notify_all();
         self.pager.span.wake(self.pager.bytes_of(&self.run)); // (6)
@@ -177,7 +177,7 @@ impl Load {
             return Ok(if plan.is_holes() { plan.at_most(most, self.block) } else { plan });
         }
         let run = std::mem::replace(&mut self.run, self.block..self.block + 1);
-        self.pager.lock().narrow(self.number, &self.run);
+        self.pager.lock().loading().narrow(self.number, &self.run);
         self.pager.loaded.notify_all();
         // Threads that wait there try again.
         for rest in [run.start..self.run.start, self.run.end..run.end].iter().filter(|rest| !rest.is_empty()) {
@@ -239,14 +239,14 @@ impl Pager {
         table.binding()?;
         let pager = self.this.upgrade()?;
         let (number, run) = table.start(block, block..block + 1);
-        table.enqueue(number);
+        table.loading().enqueue(number);
         Some(Load { pager, number, run, block, generation: table.generation(), binding: None })
     }
 
     /// The load of `block`, which is loading, if that is queued.
     pub(crate) fn steal(&self, table: &mut Table, block: u64) -> Option<Load> {
         let pager = self.this.upgrade()?;
-        let (number, run) = table.steal(block)?;
+        let (number, run) = table.loading().steal(block)?;
         Some(Load { pager, number, run, block, generation: table.generation(), binding: table.lend() })
     }
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod fault;
 pub(crate) mod install;
+pub(crate) mod loading;
 pub(crate) mod plan;
 pub(crate) mod progress;
 pub(crate) mod readahead;
