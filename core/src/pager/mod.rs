@@ -83,8 +83,8 @@ pub(crate) struct Pager {
     /// Its number in the budget.
     owner: u64,
     access: AtomicU8,
-    /// Whether the memory can arm, as far as is known.
-    arms: AtomicBool,
+    /// Whether the memory can track writes, as far as is known.
+    can_track: AtomicBool,
     table: Mutex<Table>,
     /// Signalled when a run stops loading.
     loaded: Condvar,
@@ -113,7 +113,7 @@ impl Pager {
             budget: budget.clone(),
             owner,
             access: AtomicU8::new(Access::Normal as u8),
-            arms: AtomicBool::new(true),
+            can_track: AtomicBool::new(true),
             table: Mutex::new(Table::new(residency)),
             loaded: Condvar::new(),
             this: this.clone(),

@@ -45,7 +45,7 @@ pub(crate) struct Table {
     failure: Option<(ErrorKind, String)>,
     /// Installed blocks that are being spilled: stores to them wait.
     spilling: Vec<u64>,
-    /// So many blocks are not to be spilled, as spilling the last one failed.
+    /// How many blocks are not to be spilled, as spilling the last one failed.
     refused_spills: u32,
     /// Nothing is evicted.
     is_pinned: bool,
@@ -57,9 +57,9 @@ pub(crate) struct Table {
     has_uncharged_zeros: bool,
     /// How many faults of an installed block were answered since it came to be: see `progress`.
     futile_faults: BTreeMap<u64, u32>,
-    /// What is missing is inaccessible, as the span shows nothing and was touched all the same.
+    /// Missing pages are inaccessible, as the span shows nothing and was touched all the same.
     is_withdrawn: bool,
-    /// Faults are not delivered any more: what is missing was poisoned.
+    /// Faults are not delivered any more: missing blocks were poisoned.
     is_dead: bool,
 }
 
@@ -87,7 +87,7 @@ impl Table {
     }
 }
 
-/// What there is.
+/// Blocks and their states.
 impl Table {
     pub(crate) fn state(&self, block: u64) -> State {
         match self.blocks.get(&block) {
@@ -350,12 +350,12 @@ impl Table {
         self.is_withdrawn
     }
 
-    /// What is missing is inaccessible from here on.
+    /// Missing pages are inaccessible from here on.
     pub(crate) fn withdraw(&mut self) {
         self.is_withdrawn = true;
     }
 
-    /// What is missing may be loaded again.
+    /// Missing pages may be loaded again.
     pub(crate) fn take_withdrawn(&mut self) -> bool {
         std::mem::take(&mut self.is_withdrawn)
     }

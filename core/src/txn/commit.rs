@@ -158,7 +158,7 @@ fn array_change<'a>(
         && slot.dropped_from != u64::MAX
     {
         dropped_from = Some(slot.dropped_from);
-        // What is removed or renamed is compared as a whole.
+        // An array that is removed or renamed is compared as a whole.
         let blocks = if slot.after.as_ref().is_some_and(|(after, _)| after == name) { u64::MAX } else { 0 };
         snapshot.blocks(before.id, slot.dropped_from..blocks, &mut |BlockNo(block), record| {
             dropped.push((BlockNo(block), record.version));
@@ -208,7 +208,7 @@ fn finish_array(
         engine.pool().remember(id, committed.replaced[at], committed.version, stored);
     }
     let before = slot.before.as_ref().map(|(_, before)| before.changed);
-    // What was written may show the new state where clean blocks do too: if no other transaction committed to the array
+    // Written blocks may show the new state where clean blocks do too: if no other transaction committed to the array
     // between this transaction's snapshot and the newest one. Blocks that were dropped, or of an array that shrank, are
     // shown no more.
     let newest = newest.filter(|newest| {

@@ -93,12 +93,12 @@ impl Engine {
     /// Looks at everything that is stored; see [`Store::verify`].
     ///
     /// # Errors
-    /// What keeps it from looking; damage is none.
+    /// A failure that keeps it from looking; damage is none.
     pub fn verify(&self, progress: &mut dyn FnMut(Progress)) -> Result<Report> {
         self.store.verify(progress)
     }
 
-    /// What its spans have of memory of their own.
+    /// The memory of its own that its spans have.
     pub fn memory_use(&self) -> MemoryUse {
         self.budget.in_use()
     }

@@ -23,7 +23,7 @@ pub(super) struct OpenArray {
     pub(super) after: Option<(String, Descriptor)>,
     /// No span for an array of no bytes, one that was not opened, or one that no addresses are left for.
     pub(super) pager: Result<Option<Arc<Pager>>>,
-    /// What was handed out mutably: only there are writes looked for.
+    /// Ranges that were handed out mutably: a search for writes looks there only.
     pub(super) exposed: Ranges,
     /// The least number of blocks the array had since the snapshot; `u64::MAX` if it never shrank.
     pub(super) dropped_from: u64,
@@ -91,7 +91,7 @@ impl OpenArray {
         if is_empty || matches!(self.pager, Ok(Some(_))) {
             return Ok(());
         }
-        // What windows have, a span for all of it must show.
+        // A span for all of the array must show what was written to windows.
         self.spill()?;
         let Some((name, now)) = &self.after else { return Ok(()) };
         let pager = match &self.before {
@@ -205,7 +205,7 @@ impl OpenArray {
                 }
             }
         }
-        // What is past its end was cut off.
+        // Pages past its end were cut off.
         self.spill_map.truncate(now.block_size.blocks_for(now.nbytes()));
         self.exposed = Ranges::default();
         self.untracked = UntrackedWrites::default();

@@ -29,7 +29,7 @@ const EAGER_PART: usize = 4;
 /// Addresses reserved beyond the present size, so that the array can grow in place.
 const ROOM_TO_GROW_BYTES: usize = 16 << 30;
 
-/// Where that much is not to be had: of what is, one part in so many.
+/// Where addresses are short: this part of those that are left.
 const SHARE_OF_SHORT_ADDRESSES: usize = 16;
 
 /// One commit by this process: which blocks it changed between two versions of an array.
@@ -229,7 +229,7 @@ impl Engine {
         if !self.memory.delivers_faults() {
             return Ok(Residency::Eager);
         }
-        // What has to be produced would be held in memory, all of it; and spilled pages would not be compressed.
+        // Blocks that have to be produced would all be held in memory, and spilled pages would not be compressed.
         if self.policy.copy || self.memory.delivers_kernel_faults() || array.codec != Codec::None {
             return Ok(Residency::Lazy);
         }

@@ -100,7 +100,7 @@ impl Transaction {
                 slot.abandon(&self.engine);
             }
         }
-        // What it has had to do with since is as the snapshot has it.
+        // Arrays that it used since are as the snapshot has them.
         arrays.slots.truncate(savepoint.slots.len());
         for (place, saved) in arrays.slots.iter_mut().zip(savepoint.slots) {
             if let Slot::Idle(slot) = place {

@@ -20,7 +20,7 @@ const KEPT_PART: usize = 8;
 /// Longest back-off between fruitless searches of a view above a quarter of the budget.
 const MOST_SKIPPED: u32 = 64;
 
-/// What was handed out mutably of one array since it was last spilled.
+/// The ranges of one array that were exposed since it was last spilled.
 #[derive(Default)]
 pub(super) struct UntrackedWrites {
     ranges: Ranges,
@@ -30,7 +30,7 @@ pub(super) struct UntrackedWrites {
     kept_bytes: usize,
     /// Searches of large views to be left out, and how many were after the last one.
     skips: (u32, u32),
-    /// What all that may come to take of the budget.
+    /// The permit for all memory that may come of it.
     permit: Option<BudgetPermit>,
 }
 
@@ -44,7 +44,7 @@ impl UntrackedWrites {
         self.permit = Some(budget.make_room(self.bytes()));
     }
 
-    /// What it may have in memory.
+    /// Bytes that it may have in memory.
     pub(super) fn bytes(&self) -> usize {
         self.bytes + self.kept_bytes
     }

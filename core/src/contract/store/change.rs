@@ -76,7 +76,7 @@ impl ArrayChange<'_> {
             return Some(Descriptor { id, changed: version, reshaped: version, named: version, ..after.clone() });
         };
         if !self.touches_array() {
-            // What only sets attributes leaves alone what others did to the shape.
+            // Setting attributes alone leaves the shape as other transactions made it.
             return Some(current.clone());
         }
         let at = |is_new: bool, before: Version| if is_new { version } else { before };

@@ -44,7 +44,7 @@ pub trait Store: Send + Sync {
     /// and commit meanwhile. `progress` is told how far it is, again and again, by the calling thread.
     ///
     /// # Errors
-    /// What keeps it from looking; damage is none.
+    /// A failure that keeps it from looking; damage is none.
     fn verify(&self, progress: &mut dyn FnMut(Progress)) -> Result<Report> {
         let _ = progress;
         Err(Error::new(ErrorKind::Unsupported, "this store cannot verify what it holds"))

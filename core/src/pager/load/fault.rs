@@ -267,7 +267,7 @@ impl Pager {
         blocks * self.block_size.bytes()
     }
 
-    /// Zero memory is laid for so many blocks at once at most, an eighth of the budget.
+    /// Most blocks that zero memory is laid for at once: an eighth of the budget.
     fn most_zero_blocks(&self) -> u64 {
         let blocks = (self.budget.limit_bytes() / 8 / self.block_size.bytes()).max(1) as u64;
         1 << blocks.ilog2()

@@ -23,8 +23,8 @@ impl Loading {
         self.runs.iter().any(|run| run.blocks.contains(&block))
     }
 
-    /// A load of `block` and its neighbours in `around`, as far as no other load has them. Returns its number, and what it
-    /// is to load.
+    /// A load of `block` and its neighbours in `around`, as far as no other load has them. Returns its number, and what
+    /// it is to load.
     pub(crate) fn start(&mut self, block: u64, around: Range<u64>) -> (u64, Range<u64>) {
         let blocks = self.runs.iter().map(|other| &other.blocks).fold(around, |run, other| {
             if other.start > block { run.start..run.end.min(other.start) } else { run.start.max(other.end)..run.end }

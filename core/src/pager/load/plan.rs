@@ -15,7 +15,7 @@ use crate::store::BlockRecord;
 /// cheap to scan.
 const WINDOW_BYTES: usize = 64 << 20;
 
-/// Blocks that do not follow each other cost a mapping each: only so many are mapped ahead.
+/// Blocks that do not follow each other cost a mapping each: one fault maps this many at most.
 const SCATTERED_RUN_BLOCKS: usize = 8;
 
 /// Records looked up at a time on the way back from the faulting block, where most ways end soon.

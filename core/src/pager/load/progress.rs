@@ -10,7 +10,7 @@ use crate::pager::Pager;
 use crate::pager::block::Kind;
 use crate::pager::table::{State, Table};
 
-/// After so many a clean copy is given back whole, and loaded again.
+/// Futile faults after which a clean copy is given back whole, and loaded again.
 const LOAD_AGAIN: u32 = 1 << 10;
 
 /// More than threads can have been late.
@@ -59,8 +59,8 @@ impl Pager {
     /// missing is inaccessible from here on, until the span shows something again: to fill it would take memory for all
     /// its addresses.
     ///
-    /// What became missing since, because memory was short, is made so when it is waited for. Waiting threads are woken
-    /// in any case.
+    /// Pages that became missing since, because memory was short, are made inaccessible when a thread waits for them.
+    /// Waiting threads are woken in any case.
     pub(crate) fn withdraw(&self, table: &mut Table, offset: usize) {
         let block = self.block_size.block_at(offset).0;
         let gaps = match table.is_withdrawn() {

@@ -68,7 +68,7 @@ impl Pager {
             }
             Suspects::All => stale_blocks(&table, &binding)?,
         };
-        // What was dropped is holes, whatever a span that idled has there.
+        // Dropped blocks are holes, whatever a span that idled has there.
         stale.extend(table.numbers(binding.visible.., |_| true));
         // And spilled pages are, whatever is stored.
         let spilled = binding.spill_map.as_ref().map_or(Vec::new(), |map| map.numbers());
@@ -107,14 +107,14 @@ impl Pager {
         // Spilled pages are of no state, or somewhere else in the new one.
         let spilled = table.take_spilled();
         self.forget(&mut table, &spilled)?;
-        // What a transaction dropped it showed as holes, which says nothing about any state.
+        // Blocks that the transaction dropped were shown as holes, which says nothing about any state.
         let cut = binding.as_ref().is_some_and(|b| b.visible != u64::MAX);
         if let Some(binding) = binding.as_ref().filter(|_| cut) {
             let beyond = table.numbers(binding.visible.., |_| true);
             self.forget(&mut table, &beyond)?;
         }
         table.set_valid_for(valid_for.filter(|_| !cut));
-        self.arm(&mut table, exposed, binding.as_ref().map_or(0, |b| b.end));
+        self.track_exposed(&mut table, exposed, binding.as_ref().map_or(0, |b| b.end));
         drop(table);
         drop(binding); // the snapshot, last of all and outside the lock
         Ok(())
@@ -191,8 +191,8 @@ impl Pager {
     /// Installed → Missing.
     pub(crate) fn forget(&self, table: &mut Table, blocks: &[u64]) -> Result<()> {
         let mut runs = runs(blocks);
-        // What is emptied in the midst of mappings splits them. Where there is no room for that, what lies between goes
-        // too: a later fault, or the next binding of an eager span, brings it back.
+        // Emptying a range in the midst of mappings splits them. Where there is no room for that, what lies between
+        // goes too: a later fault, or the next binding of an eager span, brings it back.
         if let [first, .., last] = &runs[..]
             && !self.memory.has_room_for_mappings(2 * runs.len())
         {

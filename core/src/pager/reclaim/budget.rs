@@ -8,7 +8,7 @@ use crate::pager::Pager;
 use crate::pager::reclaim::policy::{EvictionPolicy, MemoryUse, Outcome, Victim};
 use crate::signals::{self, Locked};
 
-/// So many in a row that cannot be let go of just now are enough.
+/// Blocks in a row that cannot be evicted just now, after which no more are tried.
 const MOST_BUSY: usize = 64;
 
 /// What all spans of one engine share.
@@ -150,7 +150,7 @@ impl Drop for BudgetPermit {
     }
 }
 
-/// What a block in memory counts. It counts no more when this is dropped.
+/// A block's share of the budget, until this is dropped.
 pub(crate) struct Charge {
     budget: Arc<Budget>,
     ticket: u64,

@@ -2,8 +2,8 @@
 //! (1) hold back every write; (2) find what was written and spill it; (3) point the block there, Missing; (4) give
 //! the memory back, and wake.
 //!
-//! Where the memory can, (1) [takes the pages out](crate::memory::Protect::take_out): the block is empty from then on, and
-//! (2) reads what was taken out. Else they are only protected, and stay where they are until (4).
+//! Where the memory can, (1) [takes the pages out](crate::memory::Protect::take_out): the block is empty from then on,
+//! and (2) reads what was taken out. Else they are only protected, and stay where they are until (4).
 //!
 //! Why no byte is lost, and none is seen wrong:
 //! * *A store before (1)* is in memory by (2), which reads afterwards. *A store after (1)* waits in its fault, until (4)
@@ -11,7 +11,8 @@
 //! * *A store that asks no page table*, by a device or for another process, to a page that was handed to it before (1):
 //!   such a page cannot be taken out, and the block stays. Where pages are only protected, it is lost.
 //! * *A store to a page whose protection the system took away*, as it does when it merges equal pages: as such a page
-//!   cannot be taken out, or the store was made before it was. Where pages are only protected, (4) looks for these first.
+//!   cannot be taken out, or the store was made before it was. Where pages are only protected, (4) looks for these
+//!   first.
 //! * *A store to a page that was never touched* waits as well: (1) registers the block for missing pages. Protection alone
 //!   would let it through unseen.
 //! * *A load* finds the bytes until (1) or (4), and from then on waits for a load of the same bytes: (2) wrote all that
@@ -22,7 +23,7 @@
 //!   wait for.
 //! * *If (2) fails* the block is as it was before (1), and the transaction cannot commit any more.
 //!
-//! What is clean is protected since it was copied, and equal to what it is loaded from again: that is (4) alone, where
+//! A clean block is protected since it was copied, and equal to what it is loaded from again: that is (4) alone, where
 //! its protection was not lost.
 
 use crate::descriptor::{Codec, Version};
@@ -40,7 +41,7 @@ use crate::pager::track::search::Changes;
 use crate::signals::{self, Locked};
 use crate::store::{Bytes, PageRun, PageSource};
 
-/// After one failed to be written so many blocks are not tried, each of which a thread would wait for: the disk may be
+/// Blocks that are not tried after one failed to be written, each of which a thread would wait for: the disk may be
 /// full for long. Then one is, since there may be room again.
 const REFUSED_AFTER_FAILURE: u32 = 1024;
 

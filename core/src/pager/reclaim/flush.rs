@@ -14,7 +14,7 @@ impl Pager {
     /// thread may be using the span.
     ///
     /// # Errors
-    /// What was written is in memory still, or spilled, or both; it may be tried again.
+    /// Then written pages are in memory still, or spilled, or both; it may be tried again.
     pub(crate) fn spill(&self, spill_map: &SpillMap, exposed: &Ranges) -> Result<()> {
         self.pin();
         let done = self.spill_pinned(spill_map, exposed);

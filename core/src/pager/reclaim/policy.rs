@@ -31,7 +31,7 @@ const MOST_CHANCES: f32 = 64.0;
 /// Blocks let go of that are remembered, beside as many as are in memory.
 const REMEMBERED: usize = 1024;
 
-/// What the spans of an engine have of memory of their own, and what it took to stay within the budget.
+/// The memory of their own that the spans of an engine have, and what it took to stay within the budget.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MemoryUse {
     /// The budget in bytes; `usize::MAX` if there is none.
@@ -46,7 +46,7 @@ pub struct MemoryUse {
     pub blocks_spilled: u64,
 }
 
-/// What became of a block that was to give way.
+/// The outcome of evicting a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// It has no memory any more.
@@ -57,7 +57,7 @@ pub(crate) enum Outcome {
     Busy,
 }
 
-/// What is charged, in the order in which it is to go.
+/// Charged blocks, in the order in which they are to go.
 #[derive(Default)]
 pub(crate) struct EvictionPolicy {
     pub(crate) counts: MemoryUse,
@@ -158,7 +158,7 @@ impl EvictionPolicy {
         self.next
     }
 
-    /// What it takes a write to let go of.
+    /// Bytes of blocks whose eviction takes a write.
     pub(crate) fn dirty_bytes(&self) -> usize {
         self.dirty.bytes
     }

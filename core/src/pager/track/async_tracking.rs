@@ -2,9 +2,10 @@
 //!
 //! To find the pages of a mapped block that were written, the system looks at each one that is resident. That is always
 //! right, needs no preparation, and is what a commit of one page over a large resident array spends its time on. A
-//! block that is handed out mutably, whole, in a second transaction is [armed](crate::memory::TrackWrites::track_writes), so
-//! that the third and all later ones pay by what was written. Not in the first: what is armed before it is resident
-//! comes in page by page, and the first scan would take several times as long.
+//! block that is handed out mutably, whole, in a second transaction is
+//! [tracked](crate::memory::TrackWrites::track_writes), so that the third and all later ones pay by what was written.
+//! Not in the first: what is armed before it is resident comes in page by page, and the first scan would take several
+//! times as long.
 
 use std::sync::atomic::Ordering;
 
@@ -15,8 +16,8 @@ use crate::pager::table::Table;
 impl Pager {
     /// Counts that `exposed`, of an array of `end` blocks, was handed out mutably and is as it was, and arms what was
     /// so before. To be called when no thread uses the span and what was written is gone from the table.
-    pub(crate) fn arm(&self, table: &mut Table, exposed: &Ranges, end: u64) {
-        if !self.arms.load(Ordering::Relaxed) {
+    pub(crate) fn track_exposed(&self, table: &mut Table, exposed: &Ranges, end: u64) {
+        if !self.can_track.load(Ordering::Relaxed) {
             return;
         }
         let mut chosen = Vec::new();
@@ -28,27 +29,27 @@ impl Pager {
             let last = if to_the_end { end } else { self.block_size.block_at(range.end).0 };
             for (block, exposures) in table.count_exposures(first..last.max(first)) {
                 // Not worth it yet? Looked at again after twice as many.
-                if exposures >= 2 && exposures.is_power_of_two() && self.is_worth_arming(block) {
+                if exposures >= 2 && exposures.is_power_of_two() && self.is_worth_tracking(block) {
                     chosen.push(block);
                 }
             }
         }
         for run in runs(&chosen) {
-            // What is armed is no more one mapping with its neighbours.
+            // A tracked block is no more one mapping with its neighbours.
             if !self.memory.has_room_for_mappings(2) {
                 return;
             }
             match self.span.track_writes(self.bytes_of(&run)) {
                 Ok(true) => table.track_async(run),
                 // Searched page by page, as before.
-                Ok(false) => return self.arms.store(false, Ordering::Relaxed),
+                Ok(false) => return self.can_track.store(false, Ordering::Relaxed),
                 Err(_) => {}
             }
         }
     }
 
     /// Whether most of the block is resident: the rest becomes slower to come in.
-    fn is_worth_arming(&self, block: u64) -> bool {
+    fn is_worth_tracking(&self, block: u64) -> bool {
         let bytes = self.bytes_of(&(block..block + 1));
         let len = bytes.len();
         self.span.resident(bytes).is_ok_and(|resident| resident >= len / 2)
