@@ -4,7 +4,7 @@
 //! right, needs no preparation, and is what a commit of one page over a large resident array spends its time on. A
 //! block that is handed out mutably, whole, in a second transaction is
 //! [tracked](crate::memory::TrackWrites::track_writes), so that the third and all later ones pay by what was written.
-//! Not in the first: what is armed before it is resident comes in page by page, and the first scan would take several
+//! Not in the first: what is tracked before it is resident comes in page by page, and the first scan would take several
 //! times as long.
 
 use std::sync::atomic::Ordering;
