@@ -152,7 +152,8 @@ impl SimMemory {
     pub fn span_over(&self, address: NonNull<u8>) -> (Arc<SimSpan>, usize) {
         let address = address.addr().get();
         let world = self.0.world();
-        let below = world.spans.range(..=address).next_back().filter(|(base, state)| address - *base < state.bytes.len());
+        let below =
+            world.spans.range(..=address).next_back().filter(|(base, state)| address - *base < state.bytes.len());
         let Some((&base, state)) = below else { panic!("no simulated span at {address:#x}") };
         let span = SimSpan { shared: self.0.clone(), base, bytes: state.bytes.clone() };
         (Arc::new(span), state.bytes.start + (address - base))
