@@ -73,7 +73,7 @@ impl Pager {
             Ok::<_, Error>(())
         });
         match done {
-            Ok(()) => _ = table.forget_futile(block),
+            Ok(()) => table.forget_futile(block),
             Err(_) => _ = self.count_futile_fault(table, block),
         }
         self.span.wake(self.bytes_of(&(block..block + 1)));

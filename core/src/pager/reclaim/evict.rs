@@ -318,7 +318,7 @@ impl HeldBack<'_> {
         });
         match undone {
             // Threads that faulted meanwhile go on.
-            Ok(()) => _ = table.forget_futile(self.block),
+            Ok(()) => table.forget_futile(self.block),
             Err(error) => self.pager.poison(table, self.block, &error.context(why)),
         }
         Outcome::Busy
