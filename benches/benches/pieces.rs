@@ -1,5 +1,5 @@
-//! What the single steps cost: a first fault of each kind, a scan, write tracking, the search for writes, a commit, a refresh,
-//! opening and reading one element, an append.
+//! What the single steps cost: a first fault of each kind, a scan, write tracking, the search for writes, a commit, a
+//! refresh, opening and reading one element, an append.
 //!
 //! The data file stays in the page cache, and a database that is opened anew has no span that knows its blocks: what
 //! is measured as *first* is the pager and the kernel, not the disk. Commits are durable, so they wait for it.

@@ -1,5 +1,5 @@
 //! Programs of a user, made from random bytes, run on core's simulated memory and in-memory store and compared with a
-//! plain `Vec`: what is read is what was written, and a commit lands, conflicts or fails exactly when it should.
+//! plain `Vec`: reads give what was written, and a commit lands, conflicts or fails exactly when it should.
 
 mod model;
 mod run;

@@ -23,7 +23,7 @@ pub(crate) struct Model {
     pub(crate) newest: Arc<Vec<u8>>,
 }
 
-/// What a transaction did so far.
+/// The changes of a transaction.
 #[derive(Clone)]
 pub(crate) struct Draft {
     base: usize,

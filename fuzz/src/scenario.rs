@@ -119,7 +119,7 @@ pub enum Op {
     Release(u8),
     /// Runs loads that are late.
     RunJobs,
-    /// The so many-th next call of its kind fails.
+    /// The n-th next call of its kind fails.
     Fail(Call, u8),
     /// So many reservations of addresses in a row find too few.
     ShortOfAddresses(u8),

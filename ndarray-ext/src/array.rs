@@ -46,11 +46,11 @@ impl<T: Element, D: Dimension> BigArray<T, D> {
 
     reading!();
 
-    /// Says how the array will be read, for loading ahead and read-ahead from disk, from now on and by all who have it
-    /// open in the same state. Changes speed only.
+    /// Says how the array will be read, for readahead, from now on and for all handles of the array in the same state.
+    /// Changes speed only.
     ///
-    /// Rows here and there, out of order: [`Access::Random`]. Then each page comes from the disk when it is touched, and
-    /// nothing else does. Rows longer than a page are read in one go by [`prefetch`](Self::prefetch):
+    /// Rows here and there, out of order: [`Access::Random`]. Then each page comes from the disk when it is touched,
+    /// and nothing else does. Rows longer than a page are read in one go by [`prefetch`](Self::prefetch):
     ///
     /// ```
     /// # use bigarray::{Database, ndarray::Ix2};

@@ -12,7 +12,7 @@ use crate::process::OfProcess;
 
 /// An array open in a [`Transaction`](crate::Transaction), for reading and writing.
 ///
-/// What is changed through it is seen in this transaction at once, and elsewhere once the transaction has committed.
+/// Changes show in this transaction at once, and elsewhere once the transaction has committed.
 /// Dropping it closes the array; the changes stay in the transaction.
 ///
 /// The borrow checker keeps views from outliving what they show:
@@ -117,12 +117,12 @@ impl<'t, T: Element, D: Dimension> BigArrayMut<'t, T, D> {
         crate::view::exclusive(&mut self.source, &window)
     }
 
-    /// Spills what was changed: writes it to the data file before the commit, and gives its memory back. Nobody sees it before the transaction has
-    /// committed; if it aborts, or its process is killed, the room is used for something else.
+    /// Spills the changes: writes them to the data file before the commit, and frees their memory. No snapshot shows
+    /// them before the transaction has committed; if it aborts, or its process is killed, the space is used again.
     ///
-    /// Never needed for what is written to come back: it is loaded again when it is touched. It keeps memory small
-    /// between two steps of a job whose changes are to *stored* blocks, which otherwise stay in memory as long as a view
-    /// of them lives (see [`memory_budget`](crate::OpenOptions::memory_budget)), and makes the commit short.
+    /// Never needed for correctness: spilled pages are loaded again when they are touched. It keeps memory small
+    /// between two steps of a job whose changes are to *stored* blocks, which otherwise stay in memory as long as a
+    /// view of them lives (see [`memory_budget`](crate::OpenOptions::memory_budget)), and makes the commit short.
     ///
     /// ```
     /// use bigarray::{Database, ndarray::Ix2};
@@ -163,14 +163,15 @@ impl<'t, T: Element, D: Dimension> BigArrayMut<'t, T, D> {
     }
 
     /// Says that the commit relies on the rows `range` being as this transaction saw them: it
-    /// [conflicts](crate::ErrorKind::Conflict) if another one has meanwhile changed them, written zeros to them, or shrunk,
-    /// reshaped, renamed or removed the array. What is only read does not count otherwise, which allows
-    /// [write skew](crate#isolation). Holds until the transaction ends, also once the array is closed; a
+    /// [conflicts](crate::ErrorKind::Conflict) if another one has meanwhile changed them, written zeros to them, or
+    /// shrunk, reshaped, renamed or removed the array. What is only read does not count otherwise, which allows [write
+    /// skew](crate#isolation). Holds until the transaction ends, also once the array is closed; a
     /// [rollback](crate::Transaction::rollback) forgets what was said since its savepoint.
     ///
-    /// What is compared is the blocks that the rows lie in, so a change of other rows of these blocks conflicts, too: also
-    /// an append to the block that the rows end in. Rows that others append behind it and attributes that they set do not. A transaction that changes nothing may depend on rows as
-    /// well: that its commit passes says that they were so all along.
+    /// The blocks that the rows lie in are compared, so a change of other rows of these blocks conflicts, too; so does
+    /// an append to the block that the rows end in. Rows appended behind that block and attributes set do not. A
+    /// transaction that changes nothing may depend on rows as well: if its commit passes, they were unchanged all
+    /// along.
     ///
     /// ```
     /// use bigarray::{Database, ndarray::Ix1};
@@ -210,8 +211,8 @@ impl<'t, T: Element, D: Dimension> BigArrayMut<'t, T, D> {
 
     /// Sets an attribute: any JSON value.
     ///
-    /// Conflicts with another transaction that set the same attribute of the array, whatever to, or that removed or renamed
-    /// the array, with no other.
+    /// Conflicts with another transaction that set the same attribute of the array, whatever to, or that removed or
+    /// renamed the array, with no other.
     ///
     /// # Errors
     /// [`Invalid`](crate::ErrorKind::Invalid) for a key that is empty, longer than 255 bytes or has control characters.

@@ -32,8 +32,8 @@ impl Database {
     /// `dir` while they are in use. See the [crate's page](crate#safety).
     ///
     /// # Errors
-    /// Naming the path: if it is a file or another kind of directory ([`Invalid`](crate::ErrorKind::Invalid)), of a later
-    /// format or on a network file system ([`Unsupported`](crate::ErrorKind::Unsupported)), damaged
+    /// Naming the path: if it is a file or another kind of directory ([`Invalid`](crate::ErrorKind::Invalid)), of a
+    /// later format or on a network file system ([`Unsupported`](crate::ErrorKind::Unsupported)), damaged
     /// ([`Corrupt`](crate::ErrorKind::Corrupt)), not permitted ([`Io`](crate::ErrorKind::Io)).
     pub fn open(dir: impl AsRef<Path>) -> Result<Database> {
         Database::options().open(dir)
@@ -83,14 +83,15 @@ impl Database {
     }
 
     /// Looks at everything that the newest committed state consists of: every record of the index, every reference, the
-    /// space in the data file, and every stored byte against its checksum, also of what reads only map and never compare.
-    /// Goes on after a damage; the [`Report`] names array and block of each. Only where pages of the index are such that
-    /// LMDB could not follow them, the report ends with the first of those.
+    /// space in the data file, and every stored byte against its checksum, also of what reads only map and never
+    /// compare. Goes on after a damage; the [`Report`] names array and block of each. Only where pages of the index are
+    /// such that LMDB could not follow them, the report ends with the first of those.
     ///
-    /// Others read and commit meanwhile: it looks at a snapshot, and holds up what any snapshot does. That is the reuse of
-    /// space, and the growth of an index that has filled a [`map_size`](crate::OpenOptions::map_size) that was given: until
-    /// the end, commits of this process fail then. It takes no more than 64 MiB of memory, two threads, and about as long as
-    /// it takes to read the data file. `progress` is called in this thread, several times a second.
+    /// Others read and commit meanwhile: it looks at a snapshot, and holds up what any snapshot does. That is the reuse
+    /// of space, and the growth of an index that has filled a [`map_size`](crate::OpenOptions::map_size) that was
+    /// given: until the end, commits of this process fail then. It takes no more than 64 MiB of memory, two threads,
+    /// and about as long as it takes to read the data file. `progress` is called in this thread, several times a
+    /// second.
     ///
     /// ```
     /// # let dir = tempfile::tempdir().unwrap();

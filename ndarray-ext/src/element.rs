@@ -5,8 +5,8 @@ use num_complex::Complex;
 /// storage.
 ///
 /// Implemented for integers, floats, [`Complex`] and, behind the feature `half`, `f16` and `bf16`; for structs use
-/// [`impl_element!`](crate::impl_element). Types with invalid bit patterns (`bool`, `char`, enums) cannot be elements: a
-/// mapped byte is seen before anyone could check it.
+/// [`impl_element!`](crate::impl_element). Types with invalid bit patterns (`bool`, `char`, enums) cannot be elements:
+/// a mapped byte is seen before it could be checked.
 pub trait Element: Pod + Send + Sync {
     /// NumPy's name of the type: `<f8`, or a list of fields as in the header of a `.npy` file.
     fn dtype() -> String;

@@ -56,8 +56,8 @@ impl<'t, T: Element, D: Dimension> BigArrayMut<'t, T, D> {
         Ok(())
     }
 
-    /// Copies `array` to the new rows, from `first` on, in the order in which they lie in storage. An error comes before
-    /// anything is written.
+    /// Copies `array` to the new rows, from `first` on, in the order in which they lie in storage. An error comes
+    /// before anything is written.
     fn fill(&mut self, axis: Axis, first: usize, array: ArrayView<'_, T, D>) -> Result<()> {
         let window = self.layout().window(first..)?;
         let rows = (PIECE / self.source.descriptor().row_bytes().max(1)).max(1);
@@ -86,8 +86,8 @@ impl<'t, T: Element, D: Dimension> BigArrayMut<'t, T, D> {
         self.append(axis, row.expect("one axis more than a row has"))
     }
 
-    /// Makes the growth axis longer or shorter. Costs nothing: what is new is a hole of zeros, what is cut off is
-    /// dropped by commit and shows zeros if the array grows again.
+    /// Makes the growth axis longer or shorter. Costs nothing: new rows are a hole of zeros; rows cut off are dropped
+    /// by commit, and show zeros if the array grows again.
     ///
     /// # Errors
     /// [`ShapeMismatch`](ErrorKind::ShapeMismatch) if another axis would change;

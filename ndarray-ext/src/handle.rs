@@ -102,8 +102,8 @@ macro_rules! reading {
         ///
         /// # Errors
         /// [`ShapeMismatch`](crate::ErrorKind::ShapeMismatch) for rows that are not there,
-        /// [`TooLarge`](crate::ErrorKind::TooLarge) if no address range can be had; [`InUse`](crate::ErrorKind::InUse) in
-        /// a process forked from the one that opened the array.
+        /// [`TooLarge`](crate::ErrorKind::TooLarge) if no address range can be had; [`InUse`](crate::ErrorKind::InUse)
+        /// in a process forked from the one that opened the array.
         pub fn rows(&self, range: impl std::ops::RangeBounds<usize>) -> crate::Result<ndarray::ArrayView<'_, T, D>> {
             crate::view::shared(&self.source, &self.layout().window(range)?)
         }
@@ -118,8 +118,8 @@ macro_rules! reading {
         ///
         /// Needed before a system call is handed a view's memory (`file.write_all(bytes_of_a_view)`) in a process that
         /// may not receive the kernel's own faults; see the crate's page. [`write_to`](Self::write_to) does it by
-        /// itself. What is loaded so counts against the memory budget: where that is short, blocks of a few prefetched rows
-        /// may be gone again by the time of the call, which then fails with EFAULT and can be tried again.
+        /// itself. What is loaded so counts against the memory budget: where that is short, blocks of a few prefetched
+        /// rows may be gone again by the time of the call, which then fails with EFAULT and can be tried again.
         ///
         /// # Errors
         /// [`ShapeMismatch`](crate::ErrorKind::ShapeMismatch) for rows that are not there, and whatever storage

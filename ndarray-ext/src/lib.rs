@@ -44,9 +44,9 @@
 //! [`block_size`](ArrayOptions::block_size) says), the first to commit wins and the other gets
 //! [`is_conflict`](Error::is_conflict); different blocks both land. One rule says what a change is:
 //!
-//! **What was stored counts as changed, whatever was stored.** To store the value that was there is a change, and what was
-//! changed and changed back since has been changed: a block that is all zeros again, an attribute with its old value, an
-//! array with its old length or name. What was only read is none.
+//! **What was stored counts as changed, whatever was stored.** Storing the value that was there is a change. Changing
+//! something and changing it back is a change, too: a block that is all zeros again, an attribute with its old value,
+//! an array with its old length or name. Reading is none.
 //!
 //! | a transaction that | conflicts if another one has since |
 //! |---|---|
@@ -58,14 +58,15 @@
 //! | gives a name to an array | given it to another, which still has it |
 //! | [depends](BigArrayMut::depend_on) on rows | stored to their blocks; shrunk, reshaped, renamed or removed the array |
 //!
-//! So it is however blocks come into memory and are stored, as far as a store can be told from a read. It cannot where
-//! zeros are stored to a block in which nothing but zeros ever was, and the system keeps memory in larger pieces than the
-//! block ([`block_size`](ArrayOptions::block_size) less than 2 MiB), merged or swapped the pages, or gives readers memory
-//! of their own (`use_zero_page` of its huge pages is 0); and where a process without kernel faults
-//! ([below](#linux)) [`prefetch`]ed a copied block to write to and stored what was there. That counts as read then.
+//! This holds however blocks come into memory and are stored, with two exceptions, in which a store cannot be told from
+//! a read: where zeros are stored to a block that was never anything but zeros, and the system keeps memory in larger
+//! pieces than the block ([`block_size`](ArrayOptions::block_size) less than 2 MiB), merged or swapped the pages, or
+//! gives readers memory of their own (`use_zero_page` of its huge pages is 0); and where a process without kernel
+//! faults ([below](#linux)) [`prefetch`]ed a copied block to write to and stored the bytes that were there. Such a
+//! store counts as a read.
 //!
-//! What a transaction only *read* does not count, so two of them can each rely on what the other changes. This is called
-//! write skew:
+//! What a transaction only *read* does not count, so two of them can each rely on what the other changes. This is
+//! called write skew:
 //!
 //! ```
 //! # use bigarray::{Database, ndarray::Ix1};
@@ -85,7 +86,7 @@
 //!     bob.array::<u8, Ix1>("bob_on_call")?.view_mut()[0] = 0;
 //! }
 //! alice.commit()?;
-//! bob.commit()?; // No conflict: they changed different arrays. Nobody is on call now.
+//! bob.commit()?; // No conflict: they changed different arrays. No doctor is on call now.
 //! # Ok::<(), bigarray::Error>(())
 //! ```
 //!
@@ -116,9 +117,9 @@
 //!
 //! # Order and cost
 //!
-//! A row-major array (the default) grows along its first axis, a column-major one along its last. What is read costs
-//! what it lies in: with [`Access::Random`] the blocks it touches are loaded, and of them the pages it touches come from
-//! the disk (whole blocks with [`Pager::Copy`]). Of an array of shape `(i, j, k)`:
+//! A row-major array (the default) grows along its first axis, a column-major one along its last. A read costs the
+//! blocks that it touches: with [`Access::Random`] these are loaded, and of them the touched pages come from the disk
+//! (whole blocks with [`Pager::Copy`]). Of an array of shape `(i, j, k)`:
 //!
 //! | plane | row-major | column-major | example |
 //! |---|---|---|---|
@@ -126,19 +127,19 @@
 //! | `[.., n, ..]` | `i` runs of `k` elements | `k` runs of `i` elements | 256 pages, 256 blocks either way |
 //! | `[.., .., n]` | single elements, all over the array | one run of `i × j` elements | 8192 / 32 pages, 512 / 2 blocks |
 //!
-//! (The example: `f32`, shape `(256, 128, 256)`, which is 32 MiB, in blocks of 64 KiB; row-major / column-major.) Planes
-//! of single elements less than a page apart cost as much as the whole array. Who reads mostly such stores the array in
-//! the other order; who needs both stores it twice.
+//! (The example: `f32`, shape `(256, 128, 256)`, which is 32 MiB, in blocks of 64 KiB; row-major / column-major.)
+//! Planes of single elements less than a page apart cost as much as the whole array. If most reads are of such planes,
+//! store the array in the other order; if both kinds are needed, store it twice.
 //!
-//! Without a hint a first touch maps the 64 MiB that it lies in, as far as they lie together in the file, and has them
-//! read ahead: right for what reads on, much too much for rows here and there. [`advise`](BigArray::advise) says which.
+//! Without a hint a first touch maps the 64 MiB around it, as far as they lie together in the file, and reads them
+//! ahead: right for sequential reads, much too much for rows here and there. [`advise`](BigArray::advise) says which.
 //! [`blocks`](BigArray::blocks) gives ranges of rows that match the blocks.
 //!
 //! # Beyond memory
 //!
 //! Arrays may be larger than memory, and so may what one transaction changes: beyond the
-//! [`memory_budget`](OpenOptions::memory_budget) what was written goes to the data file ahead of the commit, unseen, and
-//! comes back when it is touched. A subset of a large matrix, copied in batches:
+//! [`memory_budget`](OpenOptions::memory_budget) changes are spilled: they go to the data file before the commit, where
+//! no snapshot shows them, and come back when they are touched. A subset of a large matrix, copied in batches:
 //!
 //! ```
 //! use bigarray::Database;
@@ -174,12 +175,12 @@
 //! | [`Codec::None`] | the default: stored blocks are mapped, so reading them costs no memory and no copy, and a change of a page stores a page |
 //! | [`Codec::Lz4`] | the disk is slower than a processor: more than a GB/s a core is decompressed |
 //! | [`Codec::Zstd`] | room matters most: smaller, several times slower to read; level 3 is common, higher ones are slow to write |
-//! | either with `shuffle: true` | numbers that vary slowly from one to the next: bytes are sorted by their place in the number first, so that those that are nearly equal lie together |
+//! | either with `shuffle: true` | numbers that vary slowly from one to the next: bytes are first sorted by their place in the number, so that nearly equal ones lie together |
 //!
 //! Compressed blocks are decompressed when they are touched, into memory that counts against the
-//! [`memory_budget`](OpenOptions::memory_budget), with every byte compared with its checksum; who reads on in order
-//! has the next ones decompressed meanwhile. A block that does not shrink by an eighth is stored plain and mapped, and so
-//! is one of which less than 32 KiB, or less than a quarter, has been written. So are pages that change later: a
+//! [`memory_budget`](OpenOptions::memory_budget), and every byte is compared with its checksum. For a sequential reader
+//! the next ones are decompressed meanwhile. A block that does not shrink by an eighth is stored plain and mapped, and
+//! so is one of which less than 32 KiB, or less than a quarter, has been written. So are pages that change later: a
 //! transaction that changes one page of a compressed block stores that page.
 //!
 //! LZ4 and Zstandard are the cargo features `lz4` and `zstd`, both on by default.

@@ -107,31 +107,35 @@ impl OpenOptions {
     }
 
     /// Bytes of memory that the arrays of this database, all that are open together, may take of their own: at least
-    /// 4 MiB, two blocks. Each opening has its own; clones share it. Default: what the environment variable `BIGARRAY_MEMORY_BUDGET` says (bytes, or a number with
-    /// the suffix K, M or G), else half of what the machine or the process's cgroup has.
+    /// 4 MiB, two blocks. Each opening has its own; clones share it. Default: what the environment variable
+    /// `BIGARRAY_MEMORY_BUDGET` says (bytes, or a number with the suffix K, M or G), else half of what the machine or
+    /// the process's cgroup has.
     ///
-    /// What counts: blocks that were copied ([`Pager::Copy`]) or produced (those of a [`Codec`]), and memory of new data:
-    /// what was never stored, and pages that were written to. What does not: stored blocks that are mapped, since they
-    /// are the kernel's page cache, which it takes back when it needs to; and 64 MiB at most that a commit works with.
+    /// Counted are blocks that were copied ([`Pager::Copy`]) or decompressed (those of a [`Codec`]), and memory of new
+    /// data: blocks never stored, and pages that were written to. Not counted are mapped stored blocks, which are the
+    /// kernel's page cache and reclaimed by it, and at most 64 MiB that a commit works with.
     ///
-    /// Beyond it, blocks that were only read are let go of and loaded again when they are touched; what was written goes
-    /// to the data file ahead of the commit, where nobody sees it, and comes back when it is touched. So a transaction
-    /// may write many times the budget, through one view if it likes. One thing needs care: pages of stored, *mapped*
-    /// blocks that were written to can be let go of only where no view lives, in [`flush`](crate::BigArrayMut::flush),
-    /// [`savepoint`](crate::Transaction::savepoint), [`append`](crate::BigArrayMut::append) and the next
-    /// [`rows_mut`](crate::BigArrayMut::rows_mut), and in arrays that are closed, when the next one is opened. Who rewrites more stored data than there is memory goes by windows, or
-    /// opens the database with [`Pager::Copy`].
+    /// Beyond it, blocks that were only read are let go of and loaded again when they are touched; changes are spilled:
+    /// they go to the data file before the commit, where no snapshot shows them, and come back when they are touched.
+    /// So a transaction may write many times the budget, through one view if it likes. One thing needs care: pages of
+    /// stored, *mapped* blocks that were written to can be let go of only where no view lives, in
+    /// [`flush`](crate::BigArrayMut::flush), [`savepoint`](crate::Transaction::savepoint),
+    /// [`append`](crate::BigArrayMut::append) and the next [`rows_mut`](crate::BigArrayMut::rows_mut), and in arrays
+    /// that are closed, when the next one is opened. To rewrite more stored data than there is memory, go by windows,
+    /// or open the database with [`Pager::Copy`].
     ///
-    /// A few blocks that are in use by several threads at one moment may exceed it for that moment. Where the disk is full
-    /// what was written can only stay in memory: the transaction has failed by then, which the next
-    /// [`append`](crate::BigArrayMut::append), [`push`](crate::BigArrayMut::push), [`rows_mut`](crate::BigArrayMut::rows_mut)
-    /// and [`flush`](crate::BigArrayMut::flush) say, and the commit ([`StoreFull`](crate::ErrorKind::StoreFull)). Whoever fills
-    /// an array much larger than memory through one view had better take windows.
+    /// A few blocks that are in use by several threads at one moment may exceed it for that moment. Where the disk is
+    /// full what was written can only stay in memory: the transaction has failed by then, which the next
+    /// [`append`](crate::BigArrayMut::append), [`push`](crate::BigArrayMut::push),
+    /// [`rows_mut`](crate::BigArrayMut::rows_mut) and [`flush`](crate::BigArrayMut::flush) say, and the commit
+    /// ([`StoreFull`](crate::ErrorKind::StoreFull)). To fill an array much larger than memory, take windows rather than
+    /// one view.
     ///
-    /// Where no faults can be had (see the [crate's page](crate#linux)) only what is written is let go of, and only where
-    /// no view lives. **An array with a [`Codec`] is then held in memory whole, decompressed, from when it is opened on**, since
-    /// it can neither be mapped nor loaded when it is touched. If it does not fit the budget, beside what the other open
-    /// arrays have, opening it is [`Unsupported`](crate::ErrorKind::Unsupported), and the error tells the bytes that would do.
+    /// Where no faults can be had (see the [crate's page](crate#linux)) only what is written is let go of, and only
+    /// where no view lives. **An array with a [`Codec`] is then held in memory whole, decompressed, from when it is
+    /// opened on**, since it can neither be mapped nor loaded when it is touched. If it does not fit the budget, beside
+    /// what the other open arrays have, opening it is [`Unsupported`](crate::ErrorKind::Unsupported), and the error
+    /// says how many bytes would do.
     ///
     /// ```
     /// # use bigarray::Database;
@@ -151,11 +155,11 @@ impl OpenOptions {
     /// [`memory_budget`](Self::memory_budget) allows. Default: yes.
     ///
     /// While a page leaves, a write to it waits. One exception is what is written past the processor's page tables, to
-    /// memory that the kernel pinned earlier. From Linux 6.8 on such pages stay until they are not pinned. Before, with this
-    /// on, some things are not supported into the memory of a **mutable view**, and may lose what they bring: reads from
-    /// files opened with `O_DIRECT`, or that their file system does not cache (FUSE with `direct_io`, CIFS), io_uring with
-    /// fixed (registered) buffers, and `process_vm_writev`. Uncached reads from 9p are not supported so on any Linux.
-    /// Ordinary `read`s of other files are fine.
+    /// memory that the kernel pinned earlier. From Linux 6.8 on such pages stay until they are not pinned. Before, with
+    /// this on, some things are not supported into the memory of a **mutable view**, and may lose what they bring:
+    /// reads from files opened with `O_DIRECT`, or that their file system does not cache (FUSE with `direct_io`, CIFS),
+    /// io_uring with fixed (registered) buffers, and `process_vm_writev`. Uncached reads from 9p are not supported so
+    /// on any Linux. Ordinary `read`s of other files are fine.
     ///
     /// Turned off, what was written leaves only where no view lives: in [`flush`](crate::BigArrayMut::flush),
     /// [`savepoint`](crate::Transaction::savepoint), [`append`](crate::BigArrayMut::append) and between windows
@@ -184,9 +188,9 @@ impl OpenOptions {
         self
     }
 
-    /// Whether stored pages are compared with their checksums when they are mapped (copied ones always are), and whether
-    /// opening an array sees that no block of it is missing, which would read as zeros. The latter takes about a
-    /// microsecond a stored block, once a version of the array. Default: no.
+    /// Whether stored pages are compared with their checksums when they are mapped (copied ones always are), and
+    /// whether opening an array sees that no block of it is missing, which would read as zeros. The latter takes about
+    /// a microsecond a stored block, once a version of the array. Default: no.
     pub fn verify(mut self, verify: bool) -> Self {
         self.verify = verify;
         self
@@ -200,15 +204,15 @@ impl OpenOptions {
     }
 
     /// How long to wait, at most, for what another process or thread holds: the commit lock, and the right to open,
-    /// close or create the database. Past it is [`InUse`](ErrorKind::InUse), naming what was waited for and who holds it;
-    /// nothing is stored then, and the call can be made again. [`Database::transact`](crate::Database::transact) does not
-    /// run again after it.
+    /// close or create the database. Past it is [`InUse`](ErrorKind::InUse), naming what was waited for and which
+    /// process or thread holds it; nothing is stored then, and the call can be made again.
+    /// [`Database::transact`](crate::Database::transact) does not run again after it.
     ///
-    /// Default: as long as it takes. A wait that lasts is told by a warning event of `tracing`, after a second (for
+    /// Default: as long as it takes. A wait that lasts is reported by a warning event of `tracing`, after a second (for
     /// another thread) or three (for another process), and again at growing intervals.
     ///
-    /// It is no limit for a commit as a whole, whose own work takes as long as the disk does. Of several openings of one
-    /// directory in one process the shortest limit counts for all.
+    /// It is no limit for a commit as a whole, whose own work takes as long as the disk does. Of several openings of
+    /// one directory in one process the shortest limit counts for all.
     ///
     /// ```
     /// # use std::time::Duration;

@@ -9,7 +9,7 @@ use bigarray_store_lmdb::{is_index_full, is_wait_limit};
 use crate::database::Database;
 use crate::transaction::Transaction;
 
-/// After so many conflicts the next attempt takes the commit lock first and cannot conflict.
+/// Attempts before one takes the commit lock first and cannot conflict.
 const OPTIMISTIC_ATTEMPTS: u32 = 4;
 
 /// Longest wait before the second attempt; doubles with each one.
@@ -74,7 +74,7 @@ impl Database {
     }
 }
 
-/// A random wait of up to `BACK_OFF · 2^attempt`, so that those who met do not meet again.
+/// A random wait of up to `BACK_OFF · 2^attempt`, so that transactions that met do not meet again.
 fn back_off(attempt: u32) -> Duration {
     // Every `RandomState` hashes differently.
     let random = RandomState::new().build_hasher().finish();

@@ -135,13 +135,13 @@ impl Transaction {
         Ok(self.inner.arrays()?.iter().map(|(name, descriptor)| ArrayInfo::new(name, descriptor)).collect())
     }
 
-    /// The state that the transaction is in now, to [go back to](Transaction::rollback): bytes, shapes and attributes of
-    /// all arrays, and which there are. No array may be open, which the borrow checker sees to.
+    /// The state that the transaction is in now, to [go back to](Transaction::rollback): bytes, shapes and attributes
+    /// of all arrays, and which there are. No array may be open, which the borrow checker sees to.
     ///
-    /// What was changed so far is spilled: it goes to the data file, where no snapshot shows it, and leaves memory. So a savepoint
-    /// writes what was changed since the last one, and keeps a list of all blocks that the transaction changed so far, about
-    /// 150 bytes each, which no budget counts. They nest: going back to one releases
-    /// it and those that were made after it. One that is dropped is released too.
+    /// All changes so far are spilled: they go to the data file, where no snapshot shows them, and leave memory. So a
+    /// savepoint writes the changes since the last one, and keeps a list of all blocks that the transaction has
+    /// changed, about 150 bytes each, which no budget counts. Savepoints nest: going back to one releases it and the
+    /// later ones. A dropped one is released, too.
     ///
     /// ```
     /// use bigarray::{Database, ndarray::Ix1};

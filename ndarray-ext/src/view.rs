@@ -114,7 +114,7 @@ pub(crate) fn exclusive<'a, T: Element, D: Dimension>(
     exposed(writer, window)
 }
 
-/// The same for who cannot be told of an error of spilling: it fails the commit.
+/// The same for callers that return no error: a failed spill fails the commit.
 pub(crate) fn exclusive_anyhow<'a, T: Element, D: Dimension>(
     writer: &'a mut OfProcess<Writer<'_>>,
     window: &Window<D>,
@@ -124,14 +124,14 @@ pub(crate) fn exclusive_anyhow<'a, T: Element, D: Dimension>(
     exposed(writer, window)
 }
 
-/// A view for writing of what core was told of already.
+/// A view for writing of a range that is exposed already.
 pub(crate) fn exposed<'a, T: Element, D: Dimension>(
     writer: &'a mut Writer<'_>,
     window: &Window<D>,
 ) -> Result<ArrayViewMut<'a, T, D>> {
     let start = start::<T, D>(writer, window)?;
     // SAFETY: as in `shared`; and `&mut Writer` is the only handle of the array's only span in this transaction
-    // (invariant G, upheld by core, which opens an array once at a time), so nobody else reads or writes these bytes.
+    // (invariant G, upheld by core, which opens an array once at a time), so nothing else reads or writes these bytes.
     Ok(unsafe { ArrayViewMut::from_shape_ptr(window.shape(), start.as_ptr()) })
 }
 

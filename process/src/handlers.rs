@@ -1,4 +1,4 @@
-//! What is done in `fork`, by handlers of `pthread_atfork`. The one that runs in the child makes system calls and
+//! The handlers of `fork` (`pthread_atfork`). The one that runs in the child makes system calls and
 //! touches atomics only: other threads of the parent may have held any lock, that of the allocator too.
 
 use std::alloc::{Layout, handle_alloc_error};
@@ -64,7 +64,7 @@ pub(crate) fn register(fd: RawFd) -> &'static Slot {
     let new = Box::into_raw(Box::new(Slot { fd: AtomicI32::new(fd), next: ptr::null() }));
     let mut first = SLOTS.load(Ordering::Acquire);
     loop {
-        // SAFETY: nobody else has the slot before it is published.
+        // SAFETY: the slot is not published yet.
         unsafe { (*new).next = first };
         match SLOTS.compare_exchange(first, new, Ordering::SeqCst, Ordering::Acquire) {
             // SAFETY: leaked.

@@ -8,8 +8,8 @@ use crate::word::Word;
 
 /// The process that made a value.
 ///
-/// A child of `fork` has a copy of every value of its parent, and shares what the kernel keeps behind it. It is told
-/// apart by memory that the kernel wipes, not by its number: in a PID namespace of its own it may have its parent's.
+/// A child of `fork` has a copy of every value of its parent, and shares what the kernel keeps behind it. Memory that
+/// the kernel wipes tells them apart, not their numbers: in a PID namespace of its own a child may have its parent's.
 ///
 /// Two are equal if one process made both.
 #[derive(Clone, Copy)]

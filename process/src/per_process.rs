@@ -3,8 +3,7 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 
 use crate::origin::Origin;
 
-/// A static value that a forked child does not share with its parent: it has one of its own, made anew when it is first
-/// asked for.
+/// A static value of which a forked child has its own, made anew on first use.
 ///
 /// For what is behind a lock: another thread of the parent may have held it when the process forked, and then nothing
 /// in the child would ever give it back.
@@ -17,7 +16,7 @@ use crate::origin::Origin;
 /// OPEN.get().lock().unwrap().push("a.bigarray".to_owned());
 /// ```
 pub struct PerProcess<T> {
-    /// Never freed: of one value a process. A child has that of its parent besides.
+    /// Never freed: one value a process. A child also keeps its parent's.
     made: AtomicPtr<Made<T>>,
 }
 
@@ -52,7 +51,7 @@ impl<T: Default + Send + Sync> PerProcess<T> {
             // SAFETY: as above; from here on it is one of them.
             Ok(_) => unsafe { &(*new).value },
             Err(first) => {
-                // SAFETY: nobody else has it.
+                // SAFETY: it was not published.
                 drop(unsafe { Box::from_raw(new) });
                 // SAFETY: as above. Another thread of this process made it, just now.
                 unsafe { &(*first).value }

@@ -44,7 +44,7 @@ impl Word {
         Word { value: unsafe { &*at }, is_wiped: !ptr::eq(at, &ZEROED_IN_CHILD) }
     }
 
-    /// The word where the kernel wipes nothing. Children of other calls than `fork` are told by their number.
+    /// The word where the kernel wipes nothing. Children of other calls than `fork` are recognised by their number.
     pub(crate) fn fallback() -> Word {
         handlers::install();
         Word { value: &ZEROED_IN_CHILD, is_wiped: false }
@@ -71,7 +71,7 @@ fn unmap(page: *mut AtomicU64) {
     if let Some(page) =
         NonNull::new(page.cast::<c_void>()).filter(|page| !ptr::eq(page.as_ptr().cast(), &ZEROED_IN_CHILD))
     {
-        // SAFETY: made by `wiped_page`, and nobody else has its address.
+        // SAFETY: made by `wiped_page`, and its address was not published.
         let _ = unsafe { munmap(page, PAGE) };
     }
 }

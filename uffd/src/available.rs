@@ -1,10 +1,10 @@
 //! How much memory this process may have: the machine's, or less where a cgroup says so.
 //!
-//! A cgroup's limit holds for all below it, so those of all ancestors count. Where the files of a hierarchy are is
-//! told by `/proc/self/mountinfo`, where this process is in it by `/proc/self/cgroup`. Both paths are as this
-//! process's cgroup namespace sees them; in a container without one of its own, what is mounted may be a part of the
-//! hierarchy only (its root is the mount's root), and a cgroup that lies outside it cannot be seen: then the mount's
-//! own root is the closest that can.
+//! A cgroup's limit holds for all below it, so those of all ancestors count. `/proc/self/mountinfo` says where the
+//! files of a hierarchy are, `/proc/self/cgroup` where this process is in it. Both paths are as this process's cgroup
+//! namespace sees them; in a container without one of its own, what is mounted may be a part of the hierarchy only (its
+//! root is the mount's root), and a cgroup that lies outside it cannot be seen: then the mount's own root is the
+//! closest that can.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -201,12 +201,12 @@ mod tests {
         // A namespace of its own: everything begins there.
         let own = "35 24 0:30 / /sys/fs/cgroup ro - cgroup2 cgroup rw\n";
         assert_eq!(files("0::/\n", own), ["/sys/fs/cgroup/memory.max"]);
-        // Without one: the whole path is told, and a part of the hierarchy is mounted.
+        // Without one: the whole path is given, and a part of the hierarchy is mounted.
         let part = "612 610 0:32 /docker/abc /sys/fs/cgroup/memory ro master:15 - cgroup cgroup rw,memory\n";
         let file = |it: &str| format!("/sys/fs/cgroup/memory{it}/memory.limit_in_bytes");
         assert_eq!(files("4:memory:/docker/abc\n", part), [file("")]);
         assert_eq!(files("4:memory:/docker/abc/job\n", part), [file("/job"), file("")]);
-        // The two do not fit: a namespace of its own, but the mount of the parent's; or somebody moved the process.
+        // The two do not fit: a namespace of its own, but the mount of the parent's; or the process was moved.
         assert_eq!(files("4:memory:/\n", part), [file("")]);
         assert_eq!(files("4:memory:/../other\n", part), [file("")]);
         let whole = "612 610 0:32 / /sys/fs/cgroup/memory ro - cgroup cgroup rw,memory\n";

@@ -1,6 +1,6 @@
 //! System calls that neither nix nor the crate `userfaultfd` has: `UFFDIO_COPY` with `MODE_WP`, `PAGEMAP_SCAN`, the
-//! feature of asynchronous protection, `cachestat`, and a userfaultfd by the system call where `/dev/userfaultfd` exists
-//! but may not be opened.
+//! feature of asynchronous protection, `cachestat`, and a userfaultfd by the system call where `/dev/userfaultfd`
+//! exists but may not be opened.
 
 use std::fs::File;
 use std::ops::Range;
@@ -73,8 +73,8 @@ pub(crate) struct UffdioMove {
 pub(crate) struct PageRegion {
     pub(crate) start: u64,
     pub(crate) end: u64,
-    /// Of `categories`, those that the query told of.
-    pub(crate) told: u64,
+    /// The categories that the query asked for and the pages have.
+    pub(crate) categories: u64,
 }
 
 /// `struct pm_scan_arg`.
@@ -121,8 +121,7 @@ pub(crate) fn cached_pages(file: &File, bytes: Range<u64>) -> Result<u64, Errno>
     Errno::result(done).map(|_| stat.cached)
 }
 
-/// Which pages [`pagemap_scan`] reports, by their categories. Those in `inverted` are turned round first: "has it"
-/// then reads "has it not".
+/// Which pages [`pagemap_scan`] reports, by their categories. Those in `inverted` are negated first.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Query {
     pub(crate) inverted: u64,
@@ -130,13 +129,13 @@ pub(crate) struct Query {
     pub(crate) all_of: u64,
     /// and one of these, if there are any.
     pub(crate) any_of: u64,
-    /// What is told of the pages, if they have it; neighbours of which the same is told merge.
-    pub(crate) told: u64,
+    /// Categories to report of the pages; neighbours with equal ones merge.
+    pub(crate) categories: u64,
     /// Protects what it reports, where that is registered with a userfaultfd that is [`ASYNCHRONOUS`]; what is
     /// registered otherwise is left out.
     pub(crate) protect: bool,
-    /// Stops after so many pages; 0: never.
-    pub(crate) most_pages: u64,
+    /// Stops after this many pages; 0: never.
+    pub(crate) max_pages: u64,
 }
 
 mod raw {
@@ -161,8 +160,8 @@ pub(crate) fn userfaultfd(user_mode_only: bool, features: FeatureFlags) -> Resul
     Ok(uffd)
 }
 
-/// Copies `bytes`, whole pages, over missing pages at `dst`; they arrive write-protected, nobody is woken. Returns how
-/// many bytes arrived, and why not more.
+/// Copies `bytes`, whole pages, over missing pages at `dst`; they arrive write-protected, no thread is woken. Returns
+/// how many bytes arrived, and why not more.
 pub(crate) fn copy_protected(uffd: &Uffd, dst: usize, bytes: &[u8]) -> (usize, Result<(), Errno>) {
     copy(uffd, dst, bytes, COPY_MODE_DONTWAKE | COPY_MODE_WP)
 }
@@ -181,7 +180,7 @@ fn copy(uffd: &Uffd, dst: usize, bytes: &[u8], mode: u64) -> (usize, Result<(), 
             UffdioCopy { dst: (dst + done) as u64, src: rest.as_ptr() as u64, len: rest.len() as u64, mode, copy: 0 };
         // SAFETY: `arg` is the structure that this request reads and writes, and `src` lies within `rest`. The kernel
         // fills only missing pages of ranges registered with this userfaultfd, which are spans of ours, so no memory
-        // that anyone has seen changes (invariant A).
+        // that a view has shown changes (invariant A).
         let outcome = unsafe { raw::uffdio_copy(uffd.as_raw_fd(), &mut arg) };
         if arg.copy > 0 {
             done += arg.copy as usize;
@@ -189,7 +188,8 @@ fn copy(uffd: &Uffd, dst: usize, bytes: &[u8], mode: u64) -> (usize, Result<(), 
         match outcome {
             // EAGAIN: part was copied, or the address space was changing just then.
             Ok(_) | Err(Errno::EAGAIN | Errno::EINTR) => most = bytes.len(),
-            // A range that lies in two mappings, as what was protected and its neighbours may: each is filled by itself.
+            // A range that lies in two mappings, as what was protected and its neighbours may: each is filled by
+            // itself.
             Err(Errno::ENOENT) if rest.len() > PAGE => most = (rest.len() / 2).next_multiple_of(PAGE),
             Err(errno) => return (done, Err(errno)),
         }
@@ -197,8 +197,8 @@ fn copy(uffd: &Uffd, dst: usize, bytes: &[u8], mode: u64) -> (usize, Result<(), 
     (done, Ok(()))
 }
 
-/// Moves what is there of `len` bytes at `src` over missing pages at `dst`, where they may be written to; nobody is woken.
-/// Returns how many bytes were moved, holes included, and why not more.
+/// Moves what is there of `len` bytes at `src` over missing pages at `dst`, where they may be written to; no thread is
+/// woken. Returns how many bytes were moved, holes included, and why not more.
 pub(crate) fn move_pages(uffd: &Uffd, dst: usize, src: usize, len: usize) -> (usize, Result<(), Errno>) {
     let mut arg = UffdioMove {
         dst: dst as u64,
@@ -208,8 +208,8 @@ pub(crate) fn move_pages(uffd: &Uffd, dst: usize, src: usize, len: usize) -> (us
         moved: 0,
     };
     // SAFETY: `arg` is the structure that this request reads and writes. The kernel fills only missing pages of ranges
-    // registered with this userfaultfd, which are ours, and the callers name pages of such ranges, protected or aside: what
-    // is taken from there waits for its pager, so that no view sees other bytes (invariant A).
+    // registered with this userfaultfd, which are ours, and the callers name pages of such ranges, protected or aside:
+    // what is taken from there waits for its pager, so that no view sees other bytes (invariant A).
     let outcome = unsafe { raw::uffdio_move(uffd.as_raw_fd(), &mut arg) };
     (usize::try_from(arg.moved).unwrap_or(0), outcome.map(drop))
 }
@@ -234,15 +234,15 @@ pub(crate) fn pagemap_scan(
         walk_end: 0,
         vec: regions.as_mut_ptr() as u64,
         vec_len: regions.len() as u64,
-        max_pages: query.most_pages,
+        max_pages: query.max_pages,
         category_inverted: query.inverted,
         category_mask: query.all_of,
         category_anyof_mask: query.any_of,
-        return_mask: query.told,
+        return_mask: query.categories,
     };
     // SAFETY: `arg` is the structure that this request reads and writes, and it writes at most `vec_len` regions. No
     // byte of memory changes; what becomes protected is registered with a userfaultfd that lets every write through,
-    // so that nobody ever waits.
+    // so that no thread ever waits.
     let found = unsafe { raw::pagemap_scan(pagemap.as_raw_fd(), &mut arg) }?;
     Ok((found as usize, arg.walk_end as usize))
 }

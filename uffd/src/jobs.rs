@@ -1,10 +1,9 @@
 //! Which job a resolver runs next.
 //!
-//! A fault may bring several jobs: the first is what its thread waits for, those behind it will be wanted soon,
-//! perhaps. In order of arrival alone, a fault that comes a moment later would wait for all of these. With two queues,
-//! one of them urgent, whoever meets a block that is in the other one might wait for ever behind threads that go on
-//! faulting. So each job has its turn: that of its fault's arrival, and so many turns later for each place behind the
-//! first.
+//! A fault brings one or several jobs. Its thread waits for the first; the others are readahead. In order of arrival
+//! alone, the next fault would wait for all of these. With an urgent and an idle queue, a thread that needs a block of
+//! the idle one could starve behind threads that go on faulting. So each job has a number: the arrival of its fault,
+//! plus [`OVERTAKING`] for each place behind the first.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -15,7 +14,7 @@ use bigarray_core::memory::Job;
 /// Faults that come this much later go before the next job of the same fault.
 const OVERTAKING: u64 = 4;
 
-/// Jobs in the order of their turns. The lock is held to put one in or take one out, by threads of this crate alone.
+/// Jobs in the order of their numbers. Only threads of this crate take the lock, to put one in or take one out.
 pub(crate) struct Jobs {
     queue: Mutex<Queue>,
     changed: Condvar,
@@ -23,7 +22,7 @@ pub(crate) struct Jobs {
 
 #[derive(Default)]
 struct Queue {
-    /// By turn, the first job of a fault before those behind it, and then by arrival.
+    /// By number; of equal numbers the later fault's first, whose job is closer to the front of its own fault.
     waiting: BTreeMap<(u64, Reverse<u64>), Job>,
     arrivals: u64,
     ended: bool,
@@ -42,7 +41,7 @@ impl Jobs {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The job whose turn it is; waits for one. `None` when all are done and there will be no more.
+    /// The next job; waits for one. `None` when all are done and there will be no more.
     pub(crate) fn next(&self) -> Option<Job> {
         let mut queue = self.queue();
         loop {
@@ -67,7 +66,7 @@ impl Feed {
         queue.arrivals += 1;
         let arrival = queue.arrivals;
         for (place, job) in (0..).zip(jobs) {
-            // Two of one turn are of different faults: the later fault's is closer to the front of its own.
+            // Two of one number are of different faults.
             queue.waiting.insert((arrival + place * OVERTAKING, Reverse(arrival)), job);
         }
         drop(queue);

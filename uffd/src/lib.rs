@@ -9,19 +9,19 @@
 //! | module | subject |
 //! |---|---|
 //! | `options`, `memory` | what a user of the crate sees |
-//! | `inner` | what lives as long as the memory or one of its spans |
+//! | `inner` | what a memory and its spans have in common |
 //! | `span` | the operations on one reserved range; `span/moved`: pages taken out of it |
-//! | `monitor`, `threads`, `spans` | faults: who reads them, who is told |
+//! | `monitor`, `threads`, `spans` | faults: the thread that reads them, those that load, the pager of an address |
 //! | `jobs` | which of the pager's jobs is run next |
-//! | `write_protect` | writes wait, so that memory may be taken away under its readers |
+//! | `write_protect` | stores wait, so that memory may be taken away under its readers |
 //! | `pagemap` | which pages were written |
-//! | `write_tracking` | finding them faster where it is done again and again |
+//! | `write_tracking` | async write tracking: finding them faster |
 //! | `read_ahead` | files into the page cache |
-//! | `probe` | what this kernel lets this process do |
+//! | `probe`, `self_test` | what this kernel lets this process do |
 //! | `available` | how much memory there is: the machine's, or a cgroup's |
 //! | `limits` | the number of mappings |
 //! | `shortage` | errors that name the limit to raise, and whether it helps to try again |
-//! | `mapping`, `ioctl` | system calls |
+//! | `mapping`, `ioctl`, `memory_file` | system calls |
 //! | `signals` | none arrives while its thread has what a fault needs |
 //! | `stderr` | messages to standard error that take no lock |
 

@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 /// What the kernel allows where it does not say.
 const DEFAULT_MAX_MAP_COUNT: usize = 65530;
 
-/// Near the limit, mappings are counted exactly once in so many changes: counting reads a line each.
+/// Changes after which mappings near the limit are counted exactly: counting reads a line for each mapping.
 const RECOUNT_NEAR: usize = 64;
 
-/// Far from it too, now and then, and when so often was said that there is no room: other code of the process maps and
-/// unmaps as well.
+/// Changes after which they are counted far from the limit too, and refusals after which they are counted again: other
+/// code of the process maps and unmaps as well.
 const RECOUNT_FAR: usize = 4096;
 
 /// Knows about how many mappings the process has.
@@ -20,20 +20,21 @@ pub(crate) struct MappingCount {
     estimate: &'static Estimate,
 }
 
-/// About how many mappings there are. Atomic numbers rather than a lock, which a fork might leave locked in the child. Who
-/// counts while others map may count theirs twice; if two count at once, a few may be forgotten until the next count,
-/// which the room above the limit allows for.
+/// About how many mappings there are. Atomic numbers rather than a lock, which a fork might leave locked in the child.
 ///
-/// What may not happen is that the number stays too high: then blocks are copied instead of mapped, which changes nothing
-/// that is counted here, and so it would be for ever. Three things see to that:
+/// Racy by design: a concurrent install counts twice, or is missed until the next recount; the fifth of the limit that
+/// is left free covers both.
 ///
-/// - A count is not known to be right if mappings went after it had begun: it may have seen them. So whoever takes
-///   mappings away raises `doubts` when they are gone, and a count carries the `doubts` from before it began. Only if
-///   these are still the same is it believed when it says that nothing fits. That holds for any number of counts at once,
-///   in whatever order they are published, as a count and its doubts are one word.
-/// - Who counts goes by what he counted, even if an older count is published over it at once.
-/// - What is mapped and given back by others is told to nobody: what says that nothing fits is counted again after so
-///   many questions.
+/// The number must not stay too high: blocks would be copied instead of mapped for ever, since copying changes nothing
+/// that is counted here. Three rules prevent that:
+///
+/// - A count may have seen mappings that went after it began. So unmapping raises `doubts` when the mappings are gone,
+///   and a count carries the `doubts` from before it began. A count that says that nothing fits is believed only if
+///   `doubts` is still the same. That holds for any number of counts at once, published in any order, since a count and
+///   its doubts are one word.
+/// - A thread that counts goes by its own count, even if an older one is published over it at once.
+/// - Mappings of other code come and go unseen: a count that says that nothing fits is repeated after [`RECOUNT_FAR`]
+///   refusals.
 struct Estimate {
     /// The last count, and the doubts from before it: see [`Count`].
     counted: AtomicU64,
@@ -210,8 +211,8 @@ mod tests {
         assert!(count.has_room_for(1));
     }
 
-    /// It stayed too high, and all that was loaded from then on was copied: a span was on its way out when another memory
-    /// counted its mappings.
+    /// It stayed too high, and all that was loaded from then on was copied: a span was on its way out when another
+    /// memory counted its mappings.
     #[test]
     fn mappings_that_go_while_another_counts_are_not_held_against_anyone() {
         let count = count(mappings() + 10_000);

@@ -3,8 +3,8 @@
 //! Why a scratch address: a child of `fork` must never see zeros where the parent sees data. A mapping made in place
 //! could be inherited between `mmap` and `madvise(MADV_DONTFORK)`; one that is moved in place with its flags cannot.
 //! The move replaces what was there atomically: `mremap` holds the address space's lock for writing, so an access of
-//! another thread finds the old state or the new one. Whoever waits in a fault of the old one is not lost: it looks
-//! again once the userfaultfd is told to wake the range.
+//! another thread finds the old state or the new one. A thread that waits in a fault of the old state is not lost: it
+//! looks again once the range is woken.
 
 use std::ffi::c_void;
 use std::num::NonZeroUsize;
@@ -53,17 +53,17 @@ fn non_zero(len: usize) -> Result<NonZeroUsize, Errno> {
 /// Gives a range back, which may be empty.
 ///
 /// # Safety
-/// - Nobody has a reference into the range, or will have one.
+/// - No reference into the range exists or will be made.
 unsafe fn unmap(at: NonNull<c_void>, len: usize) -> Result<(), Errno> {
     // SAFETY: the caller's promise.
     if len == 0 { Ok(()) } else { unsafe { munmap(at, len) } }
 }
 
-/// A new private mapping that is inaccessible and not locked: of `file` from a byte on, or anonymous. At an address of the
-/// kernel's choice; or at `place`, if nothing is mapped there.
+/// A new private mapping that is inaccessible and not locked: of `file` from a byte on, or anonymous. At an address of
+/// the kernel's choice; or at `place`, if nothing is mapped there.
 ///
-/// One that is too large to be locked, if only for a moment, begins as one page. It is unlocked and grows: what a mapping
-/// grows by is as locked as the mapping is.
+/// One that is too large to be locked, if only for a moment, begins as one page. It is unlocked and grows: a mapping
+/// grows by pages that are locked if it is.
 fn map_inaccessible(
     place: Option<NonZeroUsize>,
     len: usize,
@@ -85,7 +85,7 @@ fn map_inaccessible(
         other => (other?, len),
     };
     let may_move = if place.is_some() { MRemapFlags::empty() } else { MRemapFlags::MREMAP_MAYMOVE };
-    // SAFETY: nobody but this function knows of the mapping. To unlock changes no byte.
+    // SAFETY: the mapping is known to this function alone. To unlock changes no byte.
     let done = unsafe {
         munlock(at, mapped).and_then(|()| if mapped < len { mremap(at, mapped, len, may_move, None) } else { Ok(at) })
     };
@@ -96,8 +96,8 @@ fn map_inaccessible(
     done
 }
 
-/// Keeps the range out of forked children and of core dumps, and its pages from being merged with equal ones, as far as the
-/// program does not ask for that later: what is merged loses its write protection.
+/// Keeps the range out of forked children and of core dumps, and its pages from being merged with equal ones, as far as
+/// the program does not ask for that later: what is merged loses its write protection.
 fn keep_private(at: NonNull<c_void>, len: usize) -> Result<(), Errno> {
     // SAFETY: these advices change what fork, core dumps and the search for equal pages see, never the memory of this
     // process.
@@ -109,7 +109,7 @@ fn keep_private(at: NonNull<c_void>, len: usize) -> Result<(), Errno> {
     }
 }
 
-/// A mapping nobody knows of yet, at an address of the kernel's choice.
+/// A new mapping, known to this value alone, at an address of the kernel's choice.
 pub(crate) struct Scratch {
     at: NonNull<c_void>,
     len: usize,
@@ -118,9 +118,9 @@ pub(crate) struct Scratch {
 impl Scratch {
     /// Zero memory.
     ///
-    /// Opened up once it is kept private. Where it comes to lie next to other anonymous memory of the process, the kernel
-    /// would else make one mapping of both; what is then moved out of that keeps traces of it, and never merges with its
-    /// new neighbours.
+    /// Opened up once it is kept private. Where it comes to lie next to other anonymous memory of the process, the
+    /// kernel would else make one mapping of both; what is then moved out of that keeps traces of it, and never merges
+    /// with its new neighbours.
     pub(crate) fn anonymous(len: usize, access: Access) -> Result<Scratch, Errno> {
         Scratch { at: map_inaccessible(None, len, None)?, len }.private()?.accessible(access)
     }
@@ -134,7 +134,7 @@ impl Scratch {
 
     fn accessible(self, access: Access) -> Result<Scratch, Errno> {
         if access == Access::ReadWrite {
-            // SAFETY: nobody but this value knows of the mapping.
+            // SAFETY: the mapping is known to this value alone.
             unsafe { mprotect(self.at, self.len, access.flags()) }?;
         }
         Ok(self)
@@ -158,7 +158,7 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // SAFETY: nobody but this value knows of the mapping.
+        // SAFETY: the mapping is known to this value alone.
         let _ = unsafe { unmap(self.at, self.len) };
     }
 }
@@ -205,15 +205,15 @@ unsafe impl Send for Reservation {}
 unsafe impl Sync for Reservation {}
 
 impl Reservation {
-    /// Reserves zero memory for `bytes` of an array, aligned to [`HUGE`]. What is to be registered first is opened up after that:
-    /// else what locks all memory of the process just then would fill it with zeros.
+    /// Reserves zero memory for `bytes` of an array, aligned to [`HUGE`]. A range to be registered is opened up only
+    /// after that: else `mlockall` in another thread would fill it with zeros.
     pub(crate) fn new(bytes: Range<usize>, access: Access) -> Result<Reservation, Errno> {
         let len = bytes.end - bytes.start;
         let room = len.checked_add(HUGE + PAGE).ok_or(Errno::ENOMEM)?;
         let start = map_inaccessible(None, room, None)?;
         let first = (start.as_ptr() as usize + PAGE).next_multiple_of(HUGE) - start.as_ptr() as usize;
         // SAFETY: `first` is between PAGE and HUGE, so guard page, range and guard page lie in the mapping just made,
-        // which nobody else knows of; what is beyond them is given back.
+        // which is known here alone; the addresses beyond them are given back.
         let reservation = unsafe {
             let _ = unmap(start, first - PAGE);
             let _ = unmap(start.byte_add(first + len + PAGE), room - (first + len + PAGE));
@@ -262,14 +262,14 @@ impl Reservation {
     ///
     /// If it fails, the kernel has nearly always refused before it touched anything. It may also have unmapped the
     /// place already; then the hole is plugged, inaccessible, so that no stranger's mapping can come to lie in it: an
-    /// access ends in SIGSEGV, never in bytes that nobody wrote.
+    /// access ends in SIGSEGV, never in foreign bytes.
     pub(crate) fn install(&self, offset: usize, scratch: Scratch) -> Result<(), Errno> {
         let range = offset..offset.checked_add(scratch.len).ok_or(Errno::EINVAL)?;
         let target = self.at(&range);
         let flags = MRemapFlags::MREMAP_MAYMOVE | MRemapFlags::MREMAP_FIXED;
         // SAFETY: the source is the scratch mapping, whole; the target lies in the reservation. That no view sees
         // other bytes than before is invariant A, upheld by the pager, which replaces only missing pages or pages
-        // that nobody uses.
+        // that no thread uses.
         let moved = unsafe { mremap(scratch.at, scratch.len, scratch.len, flags, Some(target)) };
         match moved {
             Ok(_) => {
@@ -300,15 +300,15 @@ impl Reservation {
 
     /// Gives back the memory of an anonymous range: missing again where it is registered, else zero.
     ///
-    /// The kernel stops at the first mapping that is locked, with a part of the range gone. Then this goes on over locked
-    /// pages too; where the kernel cannot (before 5.18), they are unlocked.
+    /// The kernel stops at the first mapping that is locked, with a part of the range gone. Then this goes on over
+    /// locked pages too; where the kernel cannot (before 5.18), they are unlocked.
     ///
     /// # Errors
     /// Then any part may be gone.
     pub(crate) fn discard(&self, range: &Range<usize>) -> Result<(), Errno> {
         let (start, len) = (self.at(range), range.end - range.start);
         // SAFETY: within the reservation. That no view sees the bytes go is invariant A, upheld by the pager: it
-        // discards what nobody uses, or what the next access loads again.
+        // discards pages that no thread uses, or that the next access loads again.
         unsafe {
             match madvise(start, len, MmapAdvise::MADV_DONTNEED) {
                 Err(Errno::EINVAL) => {}
@@ -352,8 +352,9 @@ impl Reservation {
 
     /// The bytes of a range. A page that is missing makes the caller wait, as any access does.
     ///
-    /// Nobody may be writing to the range while `f` runs: [`SpanBytes::with_bytes`](bigarray_core::memory::SpanBytes) demands
-    /// it of the pager, which holds the transaction exclusively.
+    /// No thread may be writing to the range while `f` runs:
+    /// [`SpanBytes::with_bytes`](bigarray_core::memory::SpanBytes) demands it of the pager, which holds the transaction
+    /// exclusively.
     pub(crate) fn with_bytes<R>(&self, range: &Range<usize>, f: impl FnOnce(&[u8]) -> R) -> R {
         let start = self.at(range).cast::<u8>();
         // SAFETY: the range is mapped, or waits for its pager, as long as the reservation lives; invariant A, upheld
@@ -361,8 +362,8 @@ impl Reservation {
         f(unsafe { std::slice::from_raw_parts(start.as_ptr(), range.end - range.start) })
     }
 
-    /// Stores `bytes` at `offset`. Nobody else may be using the range: [`SpanBytes::write`](bigarray_core::memory::SpanBytes)
-    /// demands it of the pager.
+    /// Stores `bytes` at `offset`. No other thread may be using the range:
+    /// [`SpanBytes::write`](bigarray_core::memory::SpanBytes) demands it of the pager.
     pub(crate) fn write(&self, offset: usize, bytes: &[u8]) {
         let target = self.at(&(offset..offset + bytes.len())).cast::<u8>();
         // SAFETY: the range is the reservation's, and exclusive as said above. `bytes` may be a view of another span;
@@ -370,8 +371,8 @@ impl Reservation {
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), target.as_ptr(), bytes.len()) };
     }
 
-    /// Stores zeros. Nobody else may be using the range: [`SpanBytes::fill_zero`](bigarray_core::memory::SpanBytes) demands it
-    /// of the pager.
+    /// Stores zeros. No other thread may be using the range: [`SpanBytes::fill_zero`](bigarray_core::memory::SpanBytes)
+    /// demands it of the pager.
     pub(crate) fn fill_zero(&self, range: &Range<usize>) {
         let target = self.at(range).cast::<u8>();
         // SAFETY: the range is the reservation's, and exclusive as said above.

@@ -47,8 +47,8 @@ impl UffdMemory {
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`] for an environment variable that is not understood or 0 resolvers;
-    /// [`ErrorKind::Unsupported`] on a kernel without what even eager spans need (pages of 4 KiB, `/proc/self/pagemap`);
-    /// [`ErrorKind::Io`] where threads or descriptors cannot be had.
+    /// [`ErrorKind::Unsupported`] on a kernel without what even eager spans need (pages of 4 KiB,
+    /// `/proc/self/pagemap`); [`ErrorKind::Io`] where threads or descriptors cannot be had.
     pub fn new(options: MemoryOptions) -> Result<Arc<UffdMemory>> {
         let options = options.resolved()?;
         probe::page_size()?;

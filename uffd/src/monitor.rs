@@ -1,19 +1,19 @@
-//! The monitor: the thread that reads faults and tells the pagers.
+//! The monitor: the thread that reads faults and passes them to the pagers.
 //!
 //! What can be stale, and why it cannot hurt:
 //!
-//! - A message is read, and before its span is looked up the span is dropped: no span, the page is only woken. Nobody
-//!   can wait in a span that is dropped.
-//! - The same, but another span was reserved at these addresses meanwhile: its pager is asked for a page that nobody
+//! - A message is read, and before its span is looked up the span is dropped: no span is found, and the page is only
+//!   woken. No thread can wait in a span that is dropped.
+//! - The same, but another span was reserved at these addresses meanwhile: its pager is asked for a page that no thread
 //!   waits for. It loads early, or marks a clean block as stored to, which a commit may find in conflict. Both are
 //!   things a user could have caused.
 //! - A message is read and its page was resolved by then (32 threads in one block send 32 messages): the pager sees
 //!   that the block is not missing any more and wakes.
 //! - A thread faults while a mapping is moved over its page: `mremap` and the fault exclude each other in the kernel.
 //!   Before the move the thread waits and is woken by the pager after it, registered or not; after it there is no
-//!   fault to tell of.
+//!   fault.
 //! - A wake comes before a thread sleeps: the kernel looks at the page table once more after it has queued the thread,
-//!   and a wake that finds nobody loses nothing, because the page is there by then.
+//!   and a wake that finds no thread loses nothing, because the page is there by then.
 
 use std::any::Any;
 use std::os::fd::AsFd;
@@ -78,23 +78,23 @@ impl Shared {
         }
     }
 
-    /// Tells every pager that `why`, once and for all: from now on nothing is reserved.
+    /// Fails every pager for good because of `why`; from now on nothing is reserved.
     pub(crate) fn fail(&self, why: String) {
         let why = self.failed.get_or_init(|| why).clone();
         for faults in self.spans.all() {
-            let told = catch_unwind(AssertUnwindSafe(|| {
+            let outcome = catch_unwind(AssertUnwindSafe(|| {
                 if let Some(faults) = faults.upgrade() {
                     faults.fail(&why);
                 }
             }));
-            if let Err(panic) = told {
-                // Threads may wait for this pager, and nobody is left to poison what they wait for.
-                fatal(&format!("{why}; then a pager panicked while it was told: {}", text_of(&*panic)));
+            if let Err(panic) = outcome {
+                // Threads may wait for this pager, and nothing else would poison what they wait for.
+                fatal(&format!("{why}; then a pager panicked in `fail`: {}", text_of(&*panic)));
             }
         }
     }
 
-    fn told(&self, outcome: Result<Vec<Job>, Box<dyn Any + Send>>) -> Vec<Job> {
+    fn jobs_of(&self, outcome: Result<Vec<Job>, Box<dyn Any + Send>>) -> Vec<Job> {
         outcome.unwrap_or_else(|panic| {
             self.fail(format!("the thread that resolves page faults panicked: {}", text_of(&*panic)));
             Vec::new()
@@ -110,7 +110,7 @@ pub(crate) fn run(shared: &Shared, uffd: &Uffd, jobs: &Feed) {
             [PollFd::new(uffd.as_fd(), PollFlags::POLLIN), PollFd::new(shared.stop.as_fd(), PollFlags::POLLIN)];
         match poll(&mut fds, PollTimeout::NONE) {
             Err(Errno::EINTR) => continue,
-            // Going on without would mean writes that nobody sees, or threads that wait for ever.
+            // Going on would mean writes that are not seen, or threads that wait for ever.
             Err(errno) => fatal(&format!("waiting for page faults: {errno}")),
             Ok(_) => {}
         }
@@ -123,18 +123,18 @@ pub(crate) fn run(shared: &Shared, uffd: &Uffd, jobs: &Feed) {
             Err(error) => fatal(&format!("reading page faults: {error}")),
         };
         for event in events {
-            // Step numbers are those of "Fault" in the design.
+            // Step numbers are those of "The life of a fault" in ARCHITECTURE.md.
             // (1) message → address; no other event was asked for.
             let Ok(Event::Pagefault { kind, addr, .. }) = event else { continue };
             let address = addr as usize / PAGE * PAGE;
             // (2) the span; the pager goes on from here.
-            let outcome = catch_unwind(AssertUnwindSafe(|| tell(shared, kind, address)));
-            jobs.put(shared.told(outcome));
+            let outcome = catch_unwind(AssertUnwindSafe(|| pass_on(shared, kind, address)));
+            jobs.put(shared.jobs_of(outcome));
         }
     }
 }
 
-fn tell(shared: &Shared, kind: FaultKind, address: usize) -> Vec<Job> {
+fn pass_on(shared: &Shared, kind: FaultKind, address: usize) -> Vec<Job> {
     let owner = shared.spans.owner(address);
     // May turn out to be the last reference to the pager; then pager and span are dropped here, on this thread.
     let Some((faults, offset)) = owner.and_then(|owner| Some((owner.faults.upgrade()?, owner.offset))) else {

@@ -33,7 +33,8 @@ const ENTRY_PROTECTED: u64 = 1 << 57;
 /// `use_zero_page` in it is 0 where a first read of a huge page gets memory of its own.
 const HUGE_PAGES: &str = "/sys/kernel/mm/transparent_hugepage";
 
-/// Pages that far apart are confirmed by one call: to look at so many costs as much as another call.
+/// Largest distance of pages that one call confirms together: looking at the pages between costs as much as another
+/// call.
 const NEAR: usize = 32 * PAGE;
 
 /// Zero memory that was written to. Kernels before 6.18 do not recognise the huge zero page: there a read of a hole
@@ -42,9 +43,9 @@ const NOT_ZERO: Query = Query {
     inverted: PAGE_IS_PFNZERO,
     all_of: PAGE_IS_PFNZERO,
     any_of: PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
-    told: 0,
+    categories: 0,
     protect: false,
-    most_pages: 0,
+    max_pages: 0,
 };
 
 /// What is there, or in swap.
@@ -53,27 +54,27 @@ const THERE: Query = Query { inverted: 0, all_of: 0, ..NOT_ZERO };
 /// Pages of a private file mapping that are the process's own.
 const NOT_FILE: Query = Query { inverted: PAGE_IS_FILE, all_of: PAGE_IS_FILE, ..NOT_ZERO };
 
-/// What is there of a tracked mapping, or in swap, and not protected; told whether it is the file's.
+/// Unprotected pages of a tracked mapping, present or in swap, with whether they are the file's.
 ///
-/// What the kernel took back of such a mapping and knows to be protected looks like a page in swap that is not the
-/// file's: [`NOT_FILE`] would report it.
-const UNPROTECTED: Query = Query { inverted: 0, all_of: PAGE_IS_WRITTEN, told: PAGE_IS_FILE, ..NOT_ZERO };
+/// [`NOT_FILE`] does not do: a protected page that the kernel reclaimed looks like a page in swap that is not the
+/// file's.
+const UNPROTECTED: Query = Query { inverted: 0, all_of: PAGE_IS_WRITTEN, categories: PAGE_IS_FILE, ..NOT_ZERO };
 
 /// What is there of copied memory, or in swap, and not protected.
-const UNPROTECTED_COPY: Query = Query { told: 0, ..UNPROTECTED };
+const UNPROTECTED_COPY: Query = Query { categories: 0, ..UNPROTECTED };
 
 /// Finds all that [`UNPROTECTED`] does, and what was never there, faster.
-const PERHAPS_UNPROTECTED: Query = Query { any_of: 0, told: 0, ..UNPROTECTED };
+const PERHAPS_UNPROTECTED: Query = Query { any_of: 0, categories: 0, ..UNPROTECTED };
 
 /// The same as the kernel finds it fastest: it has a loop for exactly this question.
-const PERHAPS_UNPROTECTED_FAST: Query = Query { told: PAGE_IS_WRITTEN, ..PERHAPS_UNPROTECTED };
+const PERHAPS_UNPROTECTED_FAST: Query = Query { categories: PAGE_IS_WRITTEN, ..PERHAPS_UNPROTECTED };
 
 /// Protects what is the file's and nothing else, in one step for each page: whatever is written to meanwhile or was
 /// before stays unprotected.
 const PROTECT: Query = Query {
     all_of: PAGE_IS_WRITTEN | PAGE_IS_FILE | PAGE_IS_PRESENT,
     any_of: 0,
-    told: 0,
+    categories: 0,
     protect: true,
     ..UNPROTECTED
 };
@@ -83,7 +84,7 @@ const ABSENT_OR_HUGE: Query =
     Query { inverted: PAGE_IS_PRESENT, all_of: 0, any_of: PAGE_IS_PRESENT | PAGE_IS_HUGE, ..NOT_ZERO };
 
 /// A page of a tracked mapping, there or not.
-const TRACKED: Query = Query { inverted: 0, all_of: PAGE_IS_WPALLOWED, any_of: 0, most_pages: 1, ..NOT_ZERO };
+const TRACKED: Query = Query { inverted: 0, all_of: PAGE_IS_WPALLOWED, any_of: 0, max_pages: 1, ..NOT_ZERO };
 
 /// How the page table is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,7 +114,7 @@ impl PageTable {
         Ok(PageTable { file, reader, perhaps_unprotected, reads_zero_page, tells_protection: true })
     }
 
-    /// The same, known to tell what is protected, or not to.
+    /// The same; `tells_protection`: whether this kernel shows protection in it.
     pub(crate) fn telling_protection(self, tells_protection: bool) -> PageTable {
         PageTable { tells_protection, ..self }
     }
@@ -165,15 +166,16 @@ impl PageTable {
         looked.is_ok() && !other
     }
 
-    /// What may be unprotected tells little: it may be the file's, mapped since in place of what was not there when the
-    /// range was tracked, or of a huge page that a write elsewhere in it broke up; or it was never there. To tell costs a
-    /// look at each page, so it is done for these alone. What turns out to be the file's is protected, so that the next
-    /// search need not look again.
+    /// Pages written to in a tracked mapping.
+    ///
+    /// A page without protection need not be written: it may be the file's, faulted in since tracking began or part of
+    /// a huge page that a write broke up, or it was never there. Each of these pages alone is looked at, since a look
+    /// costs time. Pages of the file are protected then, so that the next search skips them.
     fn written_to_tracked(&self, addresses: Range<usize>, mut found: impl FnMut(Range<usize>)) -> io::Result<()> {
         for group in self.perhaps_unprotected(addresses)? {
             let mut of_file: Option<Range<usize>> = None;
-            self.scan(group, &UNPROTECTED, |run, told| {
-                if told & PAGE_IS_FILE == 0 {
+            self.scan(group, &UNPROTECTED, |run, categories| {
+                if categories & PAGE_IS_FILE == 0 {
                     found(run);
                 } else {
                     of_file.get_or_insert(run.clone()).end = run.end;
@@ -211,7 +213,7 @@ impl PageTable {
         let mut bytes = 0;
         match self.reader {
             Reader::Scan => {
-                // The other way round, since what is reported costs more than what is not.
+                // Counts the others and subtracts, since a reported page costs more than one that is not.
                 self.scan(addresses.clone(), &ABSENT_OR_HUGE, |run, _| bytes += run.len())?;
                 Ok(addresses.len().saturating_sub(bytes))
             }
@@ -241,9 +243,9 @@ impl PageTable {
 
     /// Whether there surely was a store to `addresses`, of zero memory; `huge` are the huge pages that they lie in.
     ///
-    /// The kernel says of a page that is mapped once that it is. The zero page, small or huge, never is; nor is a page that
-    /// was merged with others, or is in swap, of which nothing is certain then. A store brings in a page of any size up to
-    /// a huge one: what reaches beyond `addresses` may be of a store there.
+    /// The kernel says of a page that is mapped once that it is. The zero page, small or huge, never is; nor is a page
+    /// that was merged with others, or is in swap, of which nothing is certain then. A store brings in a page of any
+    /// size up to a huge one: what reaches beyond `addresses` may be of a store there.
     pub(crate) fn stored_to(&self, addresses: Range<usize>, huge: Range<usize>) -> io::Result<bool> {
         let around = addresses.start.saturating_sub(PAGE).max(huge.start)..(addresses.end + PAGE).min(huge.end);
         let mut is_certain = false;
@@ -253,13 +255,14 @@ impl PageTable {
         Ok(is_certain)
     }
 
-    /// Gives `found` runs of pages that no read can have brought: each by a store to it, or to another of its huge page.
+    /// Gives `found` runs of pages that no read can have brought: each by a store to it, or to another of its huge
+    /// page.
     pub(crate) fn brought_by_stores(&self, addresses: Range<usize>, found: impl FnMut(Range<usize>)) -> io::Result<()> {
         let is_own = |entry| entry & (ENTRY_PRESENT | ENTRY_EXCLUSIVE | ENTRY_FILE) == ENTRY_PRESENT | ENTRY_EXCLUSIVE;
         if self.reads_zero_page { self.entries(addresses, is_own, found) } else { Ok(()) }
     }
 
-    /// Gives `found` runs of pages and what is told of them.
+    /// Gives `found` runs of pages and their categories.
     fn scan(&self, addresses: Range<usize>, query: &Query, mut found: impl FnMut(Range<usize>, u64)) -> io::Result<()> {
         let mut regions = [PageRegion::default(); REGIONS];
         // The kernel allocates as many.
@@ -268,7 +271,7 @@ impl PageTable {
         while !rest.is_empty() {
             let (count, walked_to) = self.call(rest.clone(), query, regions)?;
             for region in &regions[..count] {
-                found(region.start as usize..region.end as usize, region.told);
+                found(region.start as usize..region.end as usize, region.categories);
             }
             if walked_to <= rest.start {
                 return Err(io::Error::other(format!("PAGEMAP_SCAN does not get past {walked_to:#x}")));

@@ -1,10 +1,10 @@
-//! What this kernel lets this process do, found out by doing it once.
+//! What this kernel lets this process do, found out by trying once.
 //!
 //! Versions say little: a container's seccomp filter, a sysctl, the mode of a device or a back-ported patch decide. So
 //! every way to a userfaultfd is tried in turn with what spans need of it, and so are write tracking and PAGEMAP_SCAN.
 //!
-//! What is refused for good is remembered. What only was short (descriptors, memory, threads) is the error of who asked,
-//! and tried again by the next.
+//! A refusal is remembered. A shortage (of descriptors, memory, threads) is an error of this call, and the next one
+//! tries again.
 
 use std::sync::OnceLock;
 use std::thread;
@@ -170,7 +170,7 @@ fn delivers_faults(uffd: Unshared<Uffd>) -> Result<(), Failure> {
         });
         let user = user.map_err(|error| Failure::Short(thread_error("bigarray-probe", error)))?;
         let outcome = resolve_both(&uffd, &range, base);
-        // Whoever still waits goes on, over zero memory.
+        // A thread that still waits goes on, over zero memory.
         drop(uffd);
         let seen = user.join().map_err(|_| Failure::Refused("the self-test panicked".to_owned()))?;
         outcome?;

@@ -1,4 +1,5 @@
-//! What the kernel does with pages that are taken out of a span, and whether it tells of protection: found out by doing it.
+//! What this kernel does with pages that are taken out of a span, and whether its page table shows protection: found
+//! out by trying.
 
 use std::ops::Range;
 
@@ -14,14 +15,14 @@ use crate::pagemap::{PageTable, Reader};
 use crate::shortage::{Failure, errno_of_io, failed, failed_io};
 use crate::write_protect;
 
-/// So often a page is tried that the system may be at just then.
+/// How often a page is tried that the kernel may have locked for a moment.
 const TRIES: usize = 20;
 
 /// Pages of a block.
 const BLOCK: usize = 16 * PAGE;
 
-/// Pages are moved as they are: one that is protected, one that is the zero page, holes. Of a block that shares a huge page
-/// with others, where there are any, too, and without harm to these.
+/// Pages are moved as they are: one that is protected, one that is the zero page, holes. Of a block that shares a huge
+/// page with others, where there are any, too, and without harm to these.
 pub(crate) fn moves_pages(uffd: &Uffd) -> Result<(), Failure> {
     let table = PageTable::open(Reader::Scan).map_err(failed_io)?;
     let aside = Aside::new().take(uffd).map_err(failed)?;
@@ -63,8 +64,8 @@ fn moves(uffd: &Uffd, table: &PageTable, block: &Range<usize>, to: usize) -> Res
     Err(Failure::Refused(refused.desc().to_owned()))
 }
 
-/// Whether the page table, read by `reader`, tells a page that is protected from one that is not any more (by
-/// /proc/self/pagemap since Linux 5.13).
+/// Whether the page table, read by `reader`, shows that a page is protected no more (in /proc/self/pagemap since Linux
+/// 5.13).
 pub(crate) fn tells_protection(uffd: &Uffd, reader: Reader) -> Result<bool, Errno> {
     let table = PageTable::open(reader).map_err(|error| errno_of_io(&error))?;
     let range = Reservation::new(0..HUGE, Access::Nothing)?;

@@ -45,8 +45,8 @@ impl Failure {
     }
 }
 
-/// An error of the operating system while `what`, with the limit to raise, if it is one. Short of addresses, mappings or
-/// memory that may be locked is [`ErrorKind::TooLarge`].
+/// An error of the operating system while `what`, with the limit to raise, if it is one. Short of addresses, mappings
+/// or memory that may be locked is [`ErrorKind::TooLarge`].
 pub(crate) fn os_error(what: impl Display, errno: Errno) -> Error {
     let (kind, limits) = match errno {
         Errno::ENOMEM => (ErrorKind::TooLarge, addresses()),
@@ -75,7 +75,8 @@ pub(crate) fn io_error(what: impl Display, error: io::Error) -> Error {
     }
 }
 
-/// An error of starting a thread, whose stack takes mappings: the system says "try again" whatever is short.
+/// An error of starting a thread. Its stack takes mappings, and the system says "try again" (EAGAIN) whichever limit is
+/// reached.
 pub(crate) fn thread_error(name: &str, error: io::Error) -> Error {
     let what = format!(
         "the thread {name} cannot be started. Limits that may forbid it: RLIMIT_NPROC (`ulimit -u`), which is {}; \
@@ -130,7 +131,7 @@ pub(crate) fn errno_of_io(error: &io::Error) -> Errno {
     error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
 }
 
-/// The error number in an error of the crate `userfaultfd`, whose nix is an older one than ours.
+/// The error number in an error of the crate `userfaultfd`, which uses an older nix.
 pub(crate) fn errno_of(error: &userfaultfd::Error) -> Errno {
     match error {
         userfaultfd::Error::SystemError(errno) | userfaultfd::Error::CopyFailed(errno) => {

@@ -10,7 +10,7 @@ thread_local! {
     static BEFORE: Cell<Option<SigSet>> = const { Cell::new(None) };
 }
 
-/// Tells core how to hold signals back.
+/// Gives core the means to hold signals back.
 pub(crate) fn provide() {
     signals::provide(Means { hold, release });
 }

@@ -7,7 +7,8 @@
 //!   that runs into a page just copied goes on early with right bytes; if it writes, it waits, because the page arrived
 //!   protected, so nothing is lost if what was copied has to be taken back.
 //! - *A fault between the steps of `reset`.* Memory laid over a range is inaccessible until it is registered, so that
-//!   it never looks like zeros that were loaded. Nobody may be using the range, else the access would end in SIGSEGV.
+//!   it never looks like zeros that were loaded. No thread may be using the range, else its access would end in
+//!   SIGSEGV.
 //! - *`evict` while others use the range*: one `MADV_DONTNEED` of pages that stay registered and are protected (see
 //!   `write_protect`). A reader finds the bytes, or a missing page and waits; a writer waits before and after.
 //! - *`drop` and the monitor.* The span leaves the table of addresses first, so what the monitor looks up from then on
@@ -45,7 +46,7 @@ use crate::write_tracking::track_writes;
 /// Where the whole of a range is too much at once, it is emptied in steps, not smaller than this.
 const SMALLEST_STEP: usize = 64 << 20;
 
-/// Where so much is emptied at once, many mappings may go.
+/// Bytes emptied at once from which on many mappings may go.
 const MANY_MAPPINGS: usize = 16 << 20;
 
 /// A reserved range of addresses.
@@ -55,7 +56,7 @@ pub(crate) struct UffdSpan {
     residency: Residency,
     /// Of an eager span: where copied bytes are, counted from its first byte, once there are any.
     copies: OnceLock<File>,
-    // After `range`: who counts while its mappings go may count them.
+    // After `range`: mappings are counted anew only when those of the range are gone.
     _release: Release,
     inner: Arc<Inner>,
 }
@@ -100,12 +101,13 @@ impl UffdSpan {
         self.range.unlock(range)
     }
 
-    /// What spans that page in are registered with.
+    /// The userfaultfd that lazy spans are registered with.
     pub(crate) fn lazy_uffd(&self) -> Result<&Uffd> {
-        self.uffd().map_err(|errno| os_error("holding writes back", errno))
+        self.uffd().map_err(|errno| os_error("write-protecting", errno))
     }
 
-    /// Gives back the memory of `range`, which is protected. Refuses what is not registered, whose bytes would become zeros.
+    /// Gives back the memory of `range`, which is protected. Refuses pages that are not registered, whose bytes would
+    /// become zeros.
     pub(crate) fn discard_protected(&self, range: &Range<usize>) -> Result<()> {
         let addresses = self.range.addresses(range);
         self.uffd()
@@ -141,14 +143,14 @@ impl UffdSpan {
         Ok(())
     }
 
-    /// What holds writes to `range` back, and where that is; nothing, if the range is empty.
+    /// The userfaultfd that `range` is registered with, and its addresses; `None` if the range is empty.
     fn held(&self, range: &Range<usize>) -> Result<Option<(&Uffd, Range<usize>)>> {
         self.check(range)?;
         match &self.inner.shared.uffd {
             Some(uffd) if self.residency == Residency::Lazy => {
                 Ok(Some((&**uffd, self.range.addresses(range))).filter(|_| !range.is_empty()))
             }
-            _ => Err(Error::new(ErrorKind::Unsupported, "in an eager span writes cannot be held back")),
+            _ => Err(Error::new(ErrorKind::Unsupported, "an eager span cannot be write-protected")),
         }
     }
 
@@ -183,9 +185,10 @@ impl UffdSpan {
     /// Missing again, whatever was there.
     fn make_missing(&self, range: &Range<usize>) -> Result<(), Errno> {
         let addresses = self.range.addresses(range);
-        // Works only if the whole range is registered, that is, untouched, copied or protected; then the pages can go in place.
-        // If it stops half way, it has protected pages that go below. The kernel does not mind which userfaultfd it is
-        // registered with: it works for tracked mappings too, whose pages would be back from the file at once.
+        // Protecting works only if the whole range is registered, that is, untouched, copied or protected; then the
+        // pages can go in place. If it stops half way, the pages that it protected go below. It would also work for
+        // tracked mappings, which are registered with another userfaultfd, and whose pages would be back from the file
+        // at once.
         let tracked =
             self.inner.write_tracking.is_some() && self.inner.page_table.is_tracked(addresses.clone()).unwrap_or(true);
         let in_place = || write_protect::protect(self.uffd()?, &addresses).and_then(|()| self.range.discard(range));
@@ -241,8 +244,9 @@ impl UffdSpan {
         let uffd = self.uffd().map_err(|errno| os_error("copying", errno))?;
         let (done, outcome) = copy_protected(uffd, self.range.addresses(&(at..at + bytes.len())).start, bytes);
         outcome.map_err(|errno| {
-            // Missing again. It never was anything else to a reader: what arrived was right, and is loaded again. EEXIST
-            // is no success either: pages that are there are of another load, and this one is not to mix with them.
+            // Missing again. It never was anything else to a reader: what arrived was right, and is loaded again.
+            // EEXIST is no success either: pages that are there are of another load, and this one is not to mix with
+            // them.
             let undone = self.range.discard(&(at..at + done));
             let error = os_error(format!("copying {} bytes into a span (UFFDIO_COPY)", bytes.len()), errno);
             match undone {
@@ -282,7 +286,7 @@ impl Install for UffdSpan {
     fn zero(&self, range: Range<usize>) -> Result<()> {
         self.check(&range)?;
         if self.residency == Residency::Eager {
-            // What is missing in an eager span is zero memory.
+            // Missing pages of an eager span are zero memory.
             return Ok(());
         }
         if range.is_empty() {
@@ -424,7 +428,7 @@ impl Protect for UffdSpan {
     fn write_protect(&self, range: Range<usize>) -> Result<()> {
         let Some((uffd, addresses)) = self.held(&range)? else { return Ok(()) };
         let splits = write_protect::register_and_protect(uffd, &addresses).map_err(|errno| {
-            self.refused(format!("holding writes to {} bytes back (UFFDIO_REGISTER)", addresses.len()), errno)
+            self.refused(format!("write-protecting {} bytes (UFFDIO_REGISTER)", addresses.len()), errno)
         })?;
         if splits {
             self.inner.mappings.installed();
@@ -435,7 +439,7 @@ impl Protect for UffdSpan {
     fn unprotect_zero(&self, range: Range<usize>) -> Result<()> {
         let Some((uffd, addresses)) = self.held(&range)? else { return Ok(()) };
         write_protect::unprotect_and_unregister(uffd, &addresses).map_err(|errno| {
-            os_error(format!("not holding writes to {} bytes back (UFFDIO_UNREGISTER)", addresses.len()), errno)
+            os_error(format!("taking the write protection off {} bytes (UFFDIO_UNREGISTER)", addresses.len()), errno)
         })
     }
 

@@ -1,4 +1,4 @@
-//! Whose address it is: the lazy spans of one memory, by address.
+//! The lazy spans of one memory, by address: which pager a fault belongs to.
 //!
 //! The lock is held for a look-up or a change of the table only, never while a pager is called, a mapping changes or
 //! span memory is touched, so the monitor never waits for a faulting thread here (invariant B).
@@ -19,7 +19,7 @@ struct Entry {
     faults: Option<Weak<dyn Faults>>,
 }
 
-/// Who is to be told of a fault at an address.
+/// The pager of a span, and where in the span an address lies.
 pub(crate) struct Owner {
     pub(crate) faults: Weak<dyn Faults>,
     /// The byte of the array at the address.
@@ -54,7 +54,7 @@ impl Spans {
         Some(Owner { faults, offset })
     }
 
-    /// Everyone attached.
+    /// The pagers of all spans.
     pub(crate) fn all(&self) -> Vec<Weak<dyn Faults>> {
         self.lock().values().filter_map(|entry| entry.faults.clone()).collect()
     }

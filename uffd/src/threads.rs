@@ -18,7 +18,7 @@ use crate::signals::hold_for_good;
 /// Read-aheads that may be waiting; more than that are dropped: they come too late anyway.
 const READ_AHEADS: usize = 32;
 
-/// What neither the monitor nor a thread in a hurry may do.
+/// Tasks that must not hold up the monitor or a faulting thread.
 pub(crate) enum Background {
     /// Read these bytes of a file into the page cache.
     ReadAhead(Arc<dyn DataFile>, Range<u64>),
@@ -106,7 +106,7 @@ impl Drop for Threads {
         self.shared.stopping.store(true, Ordering::Relaxed);
         let _ = self.shared.stop.write(1);
         drop(running.background);
-        // The last reference may go on the monitor (a fault told to a pager that is given up just then) or a resolver.
+        // The last reference may go on the monitor (in a fault of a pager that is dropped just then) or a resolver.
         // That one cannot wait for itself; all of them end as soon as they come back to their loops.
         let current = thread::current().id();
         if running.handles.iter().all(|handle| handle.thread().id() != current) {

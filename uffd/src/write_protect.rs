@@ -1,10 +1,9 @@
-//! Holding writes back, so that memory may be written out and taken away while others use it.
+//! Write protection: stores to memory wait, so that it may be written out and taken away while other threads use it.
 //!
-//! Memory that is *held* is registered with the synchronous userfaultfd, for missing pages and for protection, and
-//! protected: what is there can be read, a write to it waits, and so does any access to what is not there. Copied pages
-//! are born so. Zero memory becomes so by [`register_and_protect`]: registering comes first and protecting second, so
-//! that from the moment on at which a page is found not to be there, no access can make the kernel fill it with zeros
-//! unseen.
+//! Write-protected memory is registered with the synchronous userfaultfd, for missing pages and for protection: present
+//! pages can be read, a write to one waits, and so does any access to a missing page. Copied pages arrive so. Zero
+//! memory becomes so by [`register_and_protect`]: registering comes first and protecting second, so that from the
+//! moment on at which a page is found not to be there, no access can make the kernel fill it with zeros unseen.
 //!
 //! What may happen to a page meanwhile, and why no write is lost:
 //!
@@ -27,7 +26,7 @@ use userfaultfd::{RegisterMode, Uffd};
 use crate::shortage::errno_of;
 use crate::stderr::fatal;
 
-/// Asks for missing pages of `addresses` and for protection to be told of. Nothing is protected yet.
+/// Registers `addresses` for faults of missing and of protected pages. Nothing is protected yet.
 pub(crate) fn register(uffd: &Uffd, addresses: &Range<usize>) -> Result<(), Errno> {
     let mode = RegisterMode::MISSING | RegisterMode::WRITE_PROTECT;
     uffd.register_with_mode(addresses.start as *mut _, addresses.len(), mode)
@@ -40,7 +39,7 @@ pub(crate) fn protect(uffd: &Uffd, addresses: &Range<usize>) -> Result<(), Errno
     again(|| uffd.write_protect(addresses.start as *mut _, addresses.len()))
 }
 
-/// Lets writes through, and whoever waits for that.
+/// Lets writes through, and wakes the threads that wait to write.
 pub(crate) fn let_through(uffd: &Uffd, addresses: &Range<usize>) -> Result<(), Errno> {
     again(|| uffd.remove_write_protection(addresses.start as *mut _, addresses.len(), true))
 }
@@ -55,34 +54,36 @@ fn again(mut call: impl FnMut() -> userfaultfd::Result<()>) -> Result<(), Errno>
     }
 }
 
-/// Holds zero memory or copied pages. Says whether that may have taken mappings. After an error all is as it was.
+/// Write-protects zero memory or copied pages. Returns whether that may have taken mappings. After an error all is as
+/// it was.
 pub(crate) fn register_and_protect(uffd: &Uffd, addresses: &Range<usize>) -> Result<bool, Errno> {
     // Copied pages are registered as it is, and stay so.
     match protect(uffd, addresses) {
         Err(Errno::ENOENT) => {}
         other => return other.map(|()| false),
     }
-    let held = register(uffd, addresses).and_then(|()| protect(uffd, addresses));
-    if let Err(errno) = held {
+    let outcome = register(uffd, addresses).and_then(|()| protect(uffd, addresses));
+    if let Err(errno) = outcome {
         // A part may be registered, when a mapping could not be split.
-        if let Err(again) = give_up(uffd, addresses) {
-            fatal(&format!("writes cannot be held back ({errno}), and then not be let through again ({again})"));
+        if let Err(again) = unregister(uffd, addresses) {
+            fatal(&format!(
+                "memory cannot be write-protected ({errno}), and then writes not be let through again ({again})"
+            ));
         }
     }
-    held.map(|()| true)
+    outcome.map(|()| true)
 }
 
 /// Makes zero memory that was protected plain zero memory.
 pub(crate) fn unprotect_and_unregister(uffd: &Uffd, addresses: &Range<usize>) -> Result<(), Errno> {
     // Before Linux 6.0 the mark outlives the registration. That harms no write, but it would be there again in the
-    // next protection, when the page was written to and is to be told from those that were not.
+    // next protection, when it would hide that the page was written to.
     let_through(uffd, addresses)?;
-    give_up(uffd, addresses)
+    unregister(uffd, addresses)
 }
 
-/// Not told of anything any more; whoever waits looks again. The kernel wakes before it is done, when some may be about
-/// to wait still; once it is, all of them do.
-fn give_up(uffd: &Uffd, addresses: &Range<usize>) -> Result<(), Errno> {
+/// Unregisters the range, then wakes it once more: the kernel's own wake comes before that and misses late waiters.
+fn unregister(uffd: &Uffd, addresses: &Range<usize>) -> Result<(), Errno> {
     uffd.unregister(addresses.start as *mut _, addresses.len()).map_err(|error| errno_of(&error))?;
     uffd.wake(addresses.start as *mut _, addresses.len()).map_err(|error| errno_of(&error))
 }

@@ -1,16 +1,16 @@
-//! Async write tracking: pages of file mappings are protected, so that what is written later is found without looking
-//! at all that is resident.
+//! Async write tracking: pages of file mappings are marked as protected, so that a search for writes does not look at
+//! all resident pages.
 //!
-//! A mapped page that nobody wrote to is the file's, and read-only as it is: its first write faults, and the kernel
-//! gives the process a copy. A search that asks of each page whose it is looks up the page behind every entry of the
-//! page table. Tracked, the range is registered with a second userfaultfd, an asynchronous one: its pages are marked in
-//! the page table ("protected"), and the same fault that copies a page takes the mark off, by itself. Nobody is asked,
-//! no thread waits, no message is sent. Pages without the mark are found fifteen times faster.
+//! A mapped page that was not written to is the file's and read-only: its first write faults, and the kernel gives the
+//! process a copy. Without tracking, a search asks of each entry of the page table whether its page is the file's. With
+//! tracking, the range is registered with a second, asynchronous userfaultfd: its pages are marked in the page table
+//! ("protected"), and the fault that copies a page also removes the mark. No thread waits and no message is sent. Pages
+//! without the mark are found fifteen times faster.
 //!
 //! What may happen to a tracked page, and why it is not missed and not reported without need:
 //!
 //! - *It is written to*, by a thread or by a system call (`read` into a view; also where faults of user code only are
-//!   delivered, since this fault is not delivered to anyone): copied, without mark, from the moment the write can
+//!   delivered, since this fault is not delivered): copied, without mark, from the moment the write can
 //!   happen. When it goes to swap the entry keeps being unmarked.
 //! - *The kernel reclaims it*, clean as it is: its entry becomes a marker, which says that the page is protected. Read
 //!   again, it arrives with the mark. A marker looks like a page in swap: only a tracked search tells them apart.

@@ -1,5 +1,6 @@
-//! Blocks are taken out of a span and put back, or loaded again, under threads that go on storing to it and under system
-//! calls that refer to its pages. No increment of a counter is lost, also where the kernel refuses a move half way.
+//! Blocks are taken out of a span and put back, or loaded again, under threads that go on storing to it and under
+//! system calls that refer to its pages. No increment of a counter is lost, also where the kernel refuses a move half
+//! way.
 
 mod common;
 
@@ -72,8 +73,8 @@ impl Pager {
 
     fn counter(&self, at: usize) -> &AtomicU64 {
         assert!(at.is_multiple_of(8) && at < LEN);
-        // SAFETY: the address is the span's and aligned; whoever uses it as anything but a counter does so while no store
-        // can happen.
+        // SAFETY: the address is the span's and aligned; whoever uses it as anything but a counter does so while no
+        // store can happen.
         unsafe { AtomicU64::from_ptr(self.span.base().as_ptr().add(at).cast()) }
     }
 

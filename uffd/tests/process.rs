@@ -17,8 +17,8 @@ use nix::unistd::{ForkResult, Uid, User, fork, setuid};
 
 /// How a forked child ends that runs `body`.
 fn forked(body: impl FnOnce() -> i32) -> WaitStatus {
-    // SAFETY: the child calls what this crate promises to work there, the allocator (which glibc makes fit for use after
-    // a fork) and _exit.
+    // SAFETY: the child calls what this crate promises to work there, the allocator (which glibc makes fit for use
+    // after a fork) and _exit.
     match unsafe { fork() }.unwrap() {
         ForkResult::Child => {
             let code = body();

@@ -1,4 +1,5 @@
-//! Mappings with async write tracking: what the kernel does to their pages, and what becomes of the mappings themselves.
+//! Mappings with async write tracking: what the kernel does to their pages, and what becomes of the mappings
+//! themselves.
 
 #![allow(clippy::single_range_in_vec_init, reason = "one run of pages was found, not many pages")]
 
@@ -175,8 +176,8 @@ fn several_mappings_are_tracked_by_one_call() {
     }
 }
 
-/// The kernel would let the spans' userfaultfd protect tracked pages, as if they were copied ones that can be given back
-/// in place: then they would be the file's again instead of missing.
+/// The kernel would let the spans' userfaultfd protect tracked pages, as if they were copied ones that can be given
+/// back in place: then they would be the file's again instead of missing.
 #[test]
 fn a_tracked_range_is_missing_after_a_reset_also_beside_what_is_missing_already() {
     let _dog = watchdog();

@@ -156,9 +156,10 @@ impl Moved<'_> {
                 Ok(()) => most = within.len(),
                 Err(Errno::EAGAIN | Errno::EINTR) if done > 0 || tries < PATIENCE => tries += 1,
                 Err(_) if len > PAGE => most = PAGE,
-                // It is at home: moved there and not counted, or a zero page that stayed. What is here came by locking then.
+                // It is at home: moved there and not counted, or a zero page that stayed. What is here came by locking
+                // then.
                 Err(Errno::EEXIST) => at += PAGE,
-                // Merged by the system while it was here, say. Nobody stores to it, so a copy is as good.
+                // Merged by the system meanwhile, for example. No thread stores to it here, so a copy is as good.
                 Err(_) => {
                     self.to().with_bytes(&(at..at + PAGE), |bytes| copy_unprotected(uffd, home + at, bytes))?;
                     at += PAGE;

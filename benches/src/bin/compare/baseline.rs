@@ -10,7 +10,7 @@ use crate::Outcome;
 
 /// A file mapped for reading.
 pub(crate) fn map(path: &Path) -> Outcome<Mmap> {
-    // SAFETY: the comparison's own file, which nobody writes to while it is mapped so.
+    // SAFETY: the comparison's own file, which is not written to while it is mapped so.
     Ok(unsafe { Mmap::map(&File::open(path)?) }?)
 }
 

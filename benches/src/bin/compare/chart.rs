@@ -34,7 +34,7 @@ const TITLE_SIZE: i32 = 18;
 const SIZE: i32 = 15;
 const SMALL: i32 = 14;
 
-/// Blue and orange rather than green and red: everyone can tell them apart.
+/// Blue and orange rather than green and red: colour-blind readers can tell them apart.
 const MET: RGBColor = RGBColor(0x2b, 0x6c, 0xb0);
 const MISSED: RGBColor = RGBColor(0xc0, 0x56, 0x21);
 const INK: RGBColor = RGBColor(0x1f, 0x23, 0x28);

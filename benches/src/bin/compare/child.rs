@@ -20,7 +20,7 @@ pub(crate) fn measure(job: &str, path: &Path, operand: usize) -> Outcome<Vec<f64
     figures_of(job, Command::new(std::env::current_exe()?).args(["--child", job]).arg(path).arg(operand.to_string()))
 }
 
-/// The first figure of a job in a process that may have so many mappings.
+/// The first figure of a job in a process with a limit of mappings.
 pub(crate) fn seconds_limited(job: &str, path: &Path, mappings: &str) -> Outcome<f64> {
     let mut command = Command::new(std::env::current_exe()?);
     command.env("BIGARRAY_MAX_MAPPINGS", mappings).args(["--child", job]).arg(path).arg("0");
@@ -118,7 +118,7 @@ pub(crate) fn touch(view: ArrayView1<'_, f64>, n: usize) {
     black_box(sum);
 }
 
-/// A scan by so many threads.
+/// A scan by several threads.
 fn in_threads(view: ArrayView1<'_, f64>, threads: usize) -> Outcome<Vec<f64>> {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
     pool.install(|| ()); // the threads are there

@@ -132,7 +132,7 @@ fn device(number: &str) -> Option<String> {
     Some(device.file_name()?.to_string_lossy().into_owned())
 }
 
-/// The day so many days after 1970-01-01. A year here begins in March, so that a leap day is its last.
+/// The date of a number of days after 1970-01-01. A year here begins in March, so that a leap day is its last.
 fn date(days: u64) -> String {
     let days = days + 719_468; // since 0000-03-01
     let (era, day) = (days / 146_097, days % 146_097); // of 400 years

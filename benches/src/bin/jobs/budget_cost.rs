@@ -17,7 +17,7 @@ fn run(ground: &Ground) -> Outcome<()> {
         let mut rounds_of = [const { Vec::new() }; 3];
         for round in 0..=rounds {
             let of = |budget| once(ground, pager, budget, bytes);
-            // Who is first has the colder caches: in turn.
+            // The first one has the colder caches, so they alternate.
             let (with, without) = match round % 2 {
                 0 => (of(2 * bytes)?, of(usize::MAX)?),
                 _ => {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::Outcome;
 
 /// A group of its own beneath the one this process is in (version 1) or beside it (version 2, where a group with
-/// processes has none beneath). Removed when dropped, by when nobody may be in it.
+/// processes has none beneath). Removed when dropped; it must be empty by then.
 pub(crate) struct Cgroup(PathBuf);
 
 impl Cgroup {
@@ -30,7 +30,7 @@ impl Cgroup {
 
 impl Drop for Cgroup {
     fn drop(&mut self) {
-        // Who was in it has ended, but may not be gone yet.
+        // Its processes have ended, but may not be gone yet.
         let start = Instant::now();
         while fs::remove_dir(&self.0).is_err() && start.elapsed() < Duration::from_secs(5) {
             std::thread::sleep(Duration::from_millis(10));

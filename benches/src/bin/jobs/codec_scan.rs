@@ -23,7 +23,7 @@ fn wave(row: usize, column: usize) -> f32 {
     15.0 + 10.0 * (row as f32 * 1e-3).sin() * (column as f32 * 7e-4).cos()
 }
 
-/// As a sensor tells it, which counts hundredths.
+/// As of a sensor that counts hundredths.
 fn measured(row: usize, column: usize) -> f32 {
     (wave(row, column) * 128.0).round() / 128.0
 }

@@ -33,7 +33,7 @@ fn is_written(n: usize) -> bool {
     n / BLOCK_LEN % 2 == 1
 }
 
-/// An array of numbers, of which then half are changed by 1, by windows. It is flushed each so many blocks, if ever.
+/// An array of numbers, half of which are then changed by 1, by windows; flushed after a number of blocks, if ever.
 fn run(ground: &Ground, flush_each: Option<usize>) -> Outcome<()> {
     let bytes = bytes(ground.quick);
     let watch = Watch::begin();

@@ -1,4 +1,5 @@
-//! Elements here and there of a compressed array, some far more often than others, with a budget for a small part of it.
+//! Elements here and there of a compressed array, some far more often than others, with a budget for a small part of
+//! it.
 
 use bigarray::ndarray::Ix2;
 use bigarray::{Access, ArrayOptions, BigArray, Codec};
@@ -56,7 +57,7 @@ fn share(part: u64, whole: usize) -> f64 {
     100.0 * part as f64 / whole as f64
 }
 
-/// Reads so many elements, each of which must be right.
+/// Reads `n` random elements and checks each.
 fn read(array: &BigArray<u32, Ix2>, reads: usize) -> Outcome<()> {
     array.advise(Access::Random);
     let view = array.view();
