@@ -109,7 +109,7 @@ fn ranges_that_are_no_pages_of_the_span_are_refused() {
     refused("the span has", || span.reset(LEN..LEN + PAGE));
     refused("not a page's start", || span.map(0..PAGE, &world.file, 7, false));
     refused("was not made with", || span.map(0..PAGE, &(Arc::new(MemFile::default()) as Arc<dyn DataFile>), 0, false));
-    refused("multiple of 2 MiB", || world.memory.reserve(0..PAGE, Residency::Lazy));
+    refused("multiples of 2 MiB", || world.memory.reserve(0..PAGE, Residency::Lazy));
     refused("attach was called twice", || {
         let faults: Weak<Pager> = Arc::downgrade(&world.pager);
         span.attach(faults);

@@ -64,7 +64,7 @@ impl BlockRecord {
 
 /// The file that extents lie in.
 pub trait DataFile: Send + Sync {
-    /// Fills `buf` from byte `offset` on; a file that ends before is [`ErrorKind::Corrupt`].
+    /// Fills `buf` from byte `offset` on; a file that ends before is [`Corrupt`](crate::ErrorKind::Corrupt).
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()>;
 
     /// The file to map, open for reading only. `None` where there is none (in tests): then only a simulated
@@ -113,7 +113,7 @@ pub trait Snapshot: State + Send + Sync {
     /// hole. Cheap where it was seen before and nothing has changed.
     ///
     /// # Errors
-    /// [`ErrorKind::Corrupt`] naming the array.
+    /// [`Corrupt`](crate::ErrorKind::Corrupt) naming the array.
     fn check_records(&self, name: &str) -> Result<()> {
         let _ = name;
         Ok(())
@@ -123,6 +123,6 @@ pub trait Snapshot: State + Send + Sync {
     /// holes. What is read is verified against its checksums.
     ///
     /// # Errors
-    /// [`ErrorKind::Corrupt`] naming the array's id, the block and the page.
+    /// [`Corrupt`](crate::ErrorKind::Corrupt) naming the array's id, the block and the page.
     fn read(&self, array: ArrayId, block: BlockNo, first_page: u32, buf: &mut [u8]) -> Result<()>;
 }

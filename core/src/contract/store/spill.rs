@@ -73,7 +73,7 @@ pub trait SpillSlot: Send + Sync {
     /// [`Corrupt`](crate::ErrorKind::Corrupt), [`Io`](crate::ErrorKind::Io).
     fn read(&self, first_page: u32, buf: &mut [u8]) -> Result<()>;
 
-    /// The byte of [`Snapshot::file`] where `page` of the block begins, if what is here may be mapped; pages that
+    /// The byte of [`Snapshot::file`](super::Snapshot::file) where `page` of the block begins, if what is here may be mapped; pages that
     /// follow each other here do so there.
     fn extent(&self, page: u32) -> Option<u64>;
 
