@@ -1,4 +1,4 @@
-//! bigarray's store: an LMDB index and a data file, format version 1.
+//! bigarray's store: an LMDB index and a data file, format version 2.
 //!
 //! ```text
 //! index        LMDB: all that must be atomic
@@ -6,8 +6,27 @@
 //! data         payload: page-aligned extents in 2 MiB chunks, nothing else
 //! ```
 //!
-//! Payload goes first, to pages of `data` that no snapshot refers to; then one LMDB transaction makes it visible. The
-//! way of a commit is in `commit`, the records in `record`, space in `alloc`, locks and files in `opening`.
+//! A commit first writes its payload, to pages of `data` to which no snapshot refers; then one LMDB transaction makes it
+//! visible.
+//!
+//! Modules, from the top down; each uses those below it only:
+//!
+//! ```text
+//! store                              the store as core sees it
+//! opening                            opening a database
+//! check                              the consistency check
+//! commit                             a commit
+//! spill                              pages that leave memory before the commit
+//! space                              the space of a transaction: claims, reclaiming, a full disk
+//! snapshot                           a committed state
+//! shared                             an open database
+//! closing, dead_readers, durability  what processes owe each other
+//! reading, checked                   pages of a block; arrays found complete
+//! data, index                        the two files
+//! record, locks                      records as bytes; files, locks and processes of a directory
+//! alloc, codec                       the allocator; compression: pure
+//! options, calls, crash
+//! ```
 
 mod alloc;
 mod calls;
@@ -28,6 +47,7 @@ mod reading;
 mod record;
 mod shared;
 mod snapshot;
+mod space;
 mod spill;
 mod store;
 

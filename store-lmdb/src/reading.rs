@@ -5,7 +5,7 @@ use bigarray_core::{PAGE, Result};
 
 use crate::codec::Unpacker;
 use crate::data::Data;
-use crate::record::{Place, StoredSegment, Unit, units_of};
+use crate::record::{Location, StoredSegment, Unit, units_of};
 
 /// Fills `buf` with all pages of the block of `segments`, holes as zeros.
 ///
@@ -51,7 +51,7 @@ pub(crate) fn read_pages(
     }
     for unit in &units[usize::from(is_all && !units.is_empty())..] {
         let block = unpacker.unpack_block(&unit.packed, pages as usize * PAGE, read(unit))?;
-        for segment in wanted.iter().filter(|s| s.place == Place::Unit(*unit)) {
+        for segment in wanted.iter().filter(|s| s.location == Location::Unit(*unit)) {
             buf[bytes_of(inside(segment), first_page)].copy_from_slice(&block[bytes_of(inside(segment), 0)]);
         }
     }

@@ -18,7 +18,7 @@ use crate::index::{Env, Index, WriteTxn};
 use crate::locks::OpenLocks;
 use crate::options::Durability;
 
-/// An open database. Lives as long as a store or a snapshot of it does.
+/// An open database. It lives as long as a store or a snapshot of it does.
 pub(crate) struct Shared {
     /// The index.
     pub(crate) index: Arc<Index>,
@@ -26,15 +26,15 @@ pub(crate) struct Shared {
     pub(crate) data: Arc<Data>,
     /// Its path, for messages.
     pub(crate) dir: PathBuf,
-    /// Owners of this client whose transactions failed, and whose claims could not be given back yet.
+    /// Owners of this client whose transactions failed, and whose claims could not be released yet.
     pub(crate) abandoned: Mutex<Vec<Owner>>,
     /// The chunk that small commits of this process fill.
     pub(crate) open_chunk: Mutex<Option<u64>>,
     /// For compressing blocks, in spills and in commits.
     pub(crate) packers: Packers,
-    /// For reading blocks that are compressed.
+    /// For reading compressed blocks.
     pub(crate) unpackers: Unpackers,
-    /// Arrays of which no record is missing.
+    /// Arrays whose records were found complete.
     pub(crate) checked: Checked,
     /// The newest committed state that was asked for. All handles share its snapshot while that lives.
     pub(crate) newest: Mutex<Option<Weak<dyn Snapshot>>>,
@@ -63,7 +63,7 @@ pub(crate) struct Opened {
 }
 
 impl Shared {
-    /// Takes over what was opened: finds the index's tables (makes them, in a new database) and checks its format.
+    /// Takes over the opened files: opens the tables of the index, and checks its format.
     pub(crate) fn new(opened: Opened) -> Result<Shared> {
         let Opened { env, data_rw, data_ro, dir, explicit_map_size, durability, locks } = opened;
         let index = Index::new(env, &dir, None, explicit_map_size, locks.files.table_map())?;
@@ -101,12 +101,12 @@ impl Shared {
     /// Commits to the index.
     ///
     /// # Errors
-    /// [`ErrorKind::StoreFull`]: it is as before. [`ErrorKind::Io`]: nothing is written any more, and the message says
+    /// [`ErrorKind::StoreFull`]: the index is as before. [`ErrorKind::Io`]: nothing is written any more, and the message says
     /// whether the outcome is known.
     pub(crate) fn commit_txn(&self, txn: WriteTxn<'_>) -> Result<()> {
         let Err(e) = txn.commit() else { return Ok(()) };
         let error = self.index.write_error("committing", e);
-        // The meta page is written last, and fails by nothing but an errno.
+        // LMDB writes the meta page last, and reports a failure of that by an errno.
         if matches!(e, lmdb::Error::Other(_)) && self.index.is_broken() {
             let why = format!("whether the commit took place is unknown until the database is opened again: {error}");
             self.data.fail(&why);

@@ -1,4 +1,4 @@
-//! One committed state, as core sees it.
+//! A committed state, as core sees it.
 
 use std::ops::{ControlFlow, Range};
 use std::sync::{Arc, Mutex};
@@ -12,15 +12,15 @@ use serde_json::Value;
 use crate::alloc::CHUNK;
 use crate::index::{Dbs, ReadTxn};
 use crate::reading::read_pages;
-use crate::record::{Meta, SUMS, StoredBlock, StoredSegment, Tallies, Tally};
+use crate::record::{Meta, PAGES_PER_RECORD, StoredBlock, StoredSegment, Tallies, Tally};
 use crate::shared::Shared;
 
-/// Stored blocks looked up at a time while visiting: the mutex is not held while others' code runs.
+/// Blocks that are looked up at a time while visiting: the mutex is not held while the visitor runs.
 const VISITED_AT_ONCE: usize = 256;
 
-/// One read transaction, shared by all who look at the state.
+/// One read transaction, shared by all readers of the state.
 pub(crate) struct LmdbSnapshot {
-    /// Look-ups take turns. Before `shared`, so that it ends before the environment can close.
+    /// Held for one look-up at a time. Before `shared`, so that it ends before the environment can close.
     txn: Mutex<ReadTxn>,
     version: Version,
     file: Arc<dyn DataFile>,
@@ -31,7 +31,7 @@ impl LmdbSnapshot {
     /// Begins on the newest committed state.
     ///
     /// # Errors
-    /// [`ErrorKind::Corrupt`] if the data file is shorter than what the state has handed out of it.
+    /// [`ErrorKind::Corrupt`] if the data file is shorter than the chunks that the state has allocated.
     pub(crate) fn begin(shared: &Arc<Shared>) -> Result<LmdbSnapshot> {
         let txn = ReadTxn::begin(&shared.index)?;
         let end_bytes = txn.tables().meta(Meta::CHUNKS_END)?.saturating_mul(CHUNK);
@@ -42,11 +42,11 @@ impl LmdbSnapshot {
 
     fn txn(&self) -> Result<Locked<'_, ReadTxn>> {
         self.shared.locks.check_process()?;
-        // A visitor that panicked left nothing half-done: reading changes nothing.
+        // A poisoned mutex does no harm: reading changes nothing.
         Ok(signals::lock(&self.txn))
     }
 
-    /// The tally of all records of an array in one table. Other look-ups come between.
+    /// The tally of all records of an array in one table. The mutex is released now and then for other look-ups.
     fn tally(&self, table: &str, db: fn(&Dbs) -> Database, array: ArrayId) -> Result<Tally> {
         let (mut tally, mut next) = (Tally::default(), Some(array.0.to_be_bytes().to_vec()));
         while let Some(from) = next {
@@ -57,31 +57,31 @@ impl LmdbSnapshot {
         Ok(tally)
     }
 
-    /// Compares pages read with their checksums.
+    /// Compares pages that were read with their checksums.
     fn verify(&self, array: ArrayId, block: BlockNo, stored: &StoredBlock, first_page: u32, buf: &[u8]) -> Result<()> {
         let first = block.0 * u64::from(stored.pages) + u64::from(first_page);
-        let (mut mib, mut sums) = (u64::MAX, [0; SUMS]);
+        let (mut mib, mut checksums) = (u64::MAX, [0; PAGES_PER_RECORD]);
         for (page, bytes) in (0..).zip(buf.chunks_exact(PAGE)) {
             let at = first + page;
             let in_block = first_page + page as u32;
-            // Holes have none, and what is compressed was verified as that.
+            // Holes have no checksum, and compressed blocks were verified as they were read.
             let is_plain = |s: &StoredSegment| s.run().is_some() && (s.first..s.end()).contains(&in_block);
             if !stored.segments.iter().any(is_plain) {
                 continue;
             }
-            if mib != at / SUMS as u64 {
-                mib = at / SUMS as u64;
-                sums = self.txn()?.tables().sums(array, mib)?;
+            if mib != at / PAGES_PER_RECORD as u64 {
+                mib = at / PAGES_PER_RECORD as u64;
+                checksums = self.txn()?.tables().checksums(array, mib)?;
             }
-            if crc32c::crc32c(bytes) != sums[(at % SUMS as u64) as usize] {
+            if crc32c::crc32c(bytes) != checksums[(at % PAGES_PER_RECORD as u64) as usize] {
                 return Err(self.corrupt(array, block, in_block, "its bytes do not fit their checksum"));
             }
         }
         Ok(())
     }
 
-    /// Refuses a record of another size than the blocks of its array: pages that it lacks are no mistake of who reads.
-    /// It takes a look through all arrays, which are found by name, and is for where something is wrong already.
+    /// Refuses a record of another size than the blocks of its array: then reading a page that it lacks is no mistake of the
+    /// caller. This searches all arrays for the id, so it is called only after something went wrong.
     fn check_size(&self, array: ArrayId, block: BlockNo, stored: &StoredBlock) -> Result<()> {
         let arrays = self.arrays()?;
         let Some((name, found)) = arrays.iter().find(|(_, found)| found.id == array) else { return Ok(()) };
@@ -128,7 +128,7 @@ impl State for LmdbSnapshot {
         mut range: Range<u64>,
         visit: &mut dyn FnMut(BlockNo, BlockRecord) -> ControlFlow<()>,
     ) -> Result<()> {
-        // Most visitors stop soon.
+        // Most visitors stop after a few blocks.
         let mut at_once = 16;
         loop {
             let mut found = Vec::with_capacity(at_once);

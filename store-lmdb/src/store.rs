@@ -24,7 +24,7 @@ impl LmdbStore {
     /// Opens the database that `options` describe, or creates it.
     ///
     /// # Errors
-    /// Whatever keeps it from being opened, naming the path.
+    /// Any error that keeps it from being opened, naming the path.
     pub fn open(options: &Options) -> Result<Arc<LmdbStore>> {
         let shared = opening::open(options)?;
         Ok(Arc::new(LmdbStore { shared, read_only: options.read_only }))

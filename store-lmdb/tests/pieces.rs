@@ -241,7 +241,7 @@ fn after_a_kill_at(point: &str) {
 
 #[test]
 fn killed_after_pages_were_made_ready_for_later_commits() {
-    after_a_kill_at("next pages made ready");
+    after_a_kill_at("next pages prezeroed");
 }
 
 #[test]

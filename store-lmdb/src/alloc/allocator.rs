@@ -81,7 +81,7 @@ impl<'a> Space<'a> {
 
     /// The front of a wholly free chunk, else of a new one. If the file is full, any free pages.
     fn open_chunk(&mut self, pages: u16) -> Result<Vec<Run>> {
-        if let Some(chunk) = self.table.first_fit(Bitmap::WHOLE, 0)? {
+        if let Some(chunk) = self.table.first_in_class(Bitmap::WHOLE, 0)? {
             return Ok(vec![Run { chunk, first: 0, pages }]);
         }
         match self.add_chunk() {
@@ -113,7 +113,7 @@ impl<'a> Space<'a> {
         for class in pages.ilog2() as u8..Bitmap::WHOLE {
             let mut from = 0;
             for _ in 0..LOOKS {
-                let Some(chunk) = self.table.first_fit(class, from)? else { break };
+                let Some(chunk) = self.table.first_in_class(class, from)? else { break };
                 if let Some((first, pages)) = self.bitmap(chunk)?.best_fit(pages) {
                     return Ok(Some(Run { chunk, first, pages }));
                 }
@@ -130,7 +130,7 @@ impl<'a> Space<'a> {
         let mut looks = 0;
         for class in (0..Bitmap::WHOLE).rev() {
             let mut from = 0;
-            while let Some(chunk) = self.table.first_fit(class, from)? {
+            while let Some(chunk) = self.table.first_in_class(class, from)? {
                 let mut free: Vec<(u16, u16)> = self.bitmap(chunk)?.runs().collect();
                 free.sort_unstable_by_key(|(first, n)| (CHUNK_PAGES - n, *first));
                 for (first, n) in free {
@@ -161,7 +161,7 @@ impl<'a> Space<'a> {
         let mut found: Vec<Range<u64>> = Vec::new();
         let (mut count, mut from) = (0, 0);
         while count < wanted.saturating_add(LOOKAHEAD)
-            && let Some(chunk) = self.table.first_fit(Bitmap::WHOLE, from)?
+            && let Some(chunk) = self.table.first_in_class(Bitmap::WHOLE, from)?
         {
             push_chunks(&mut found, chunk..chunk + 1);
             if let Some(piece) = found.last().filter(|r| r.end - r.start == wanted) {
@@ -218,10 +218,10 @@ impl<'a> Space<'a> {
         let (old, new) = (before.class(), after.class());
         if old != new {
             if let Some(class) = old {
-                self.table.set_fit(class, chunk, false)?;
+                self.table.set_listed(class, chunk, false)?;
             }
             if let Some(class) = new {
-                self.table.set_fit(class, chunk, true)?;
+                self.table.set_listed(class, chunk, true)?;
             }
         }
         Ok(())

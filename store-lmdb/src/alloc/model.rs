@@ -19,7 +19,7 @@ struct Object {
 
 /// A committed state: the tables, and what is stored.
 #[derive(Clone)]
-struct State {
+struct ModelState {
     table: SimulatedTable,
     objects: BTreeMap<u64, Object>,
 }
@@ -36,10 +36,10 @@ struct Writer {
 struct Model {
     /// What the disk holds: the stamp of each page.
     pages: Vec<u64>,
-    now: State,
+    now: ModelState,
     /// The state before, to which a power loss may fall back.
-    before: Option<State>,
-    snapshots: Vec<State>,
+    before: Option<ModelState>,
+    snapshots: Vec<ModelState>,
     writers: Vec<Writer>,
     /// The chunk that small commits fill, even if the transaction that opened it was dropped.
     open: Option<u64>,
@@ -110,7 +110,7 @@ impl Model {
     fn new(disk: u64) -> Model {
         Model {
             pages: vec![0; (disk * u64::from(CHUNK_PAGES)) as usize],
-            now: State { table: SimulatedTable::new(disk), objects: BTreeMap::new() },
+            now: ModelState { table: SimulatedTable::new(disk), objects: BTreeMap::new() },
             before: None,
             snapshots: Vec::new(),
             writers: Vec::new(),
@@ -135,12 +135,12 @@ impl Model {
         }
     }
 
-    fn commit(&mut self, new: State) {
+    fn commit(&mut self, new: ModelState) {
         self.before = Some(std::mem::replace(&mut self.now, new));
     }
 
     /// Takes objects out of `state`, chosen by number.
-    fn pick(state: &mut State, chosen: &[usize]) -> Vec<Run> {
+    fn pick(state: &mut ModelState, chosen: &[usize]) -> Vec<Run> {
         let mut runs = Vec::new();
         for n in chosen {
             if let Some(key) = state.objects.keys().nth(n % state.objects.len().max(1)).copied() {
@@ -152,7 +152,7 @@ impl Model {
 
     fn apply(&mut self, op: &Op) {
         let oldest = self.oldest();
-        let mut new = State { table: self.now.table.begin(), objects: self.now.objects.clone() };
+        let mut new = ModelState { table: self.now.table.begin(), objects: self.now.objects.clone() };
         match op {
             Op::Commit { wanted, free, reclaim, dropped_after } => {
                 let steps = dropped_after.unwrap_or(usize::MAX);

@@ -123,7 +123,7 @@ impl Space<'_> {
         for class in pages.ilog2() as u8..Bitmap::WHOLE {
             let mut from = 0;
             for _ in 0..LOOKS {
-                let Some(chunk) = self.table.first_fit(class, from)? else { break };
+                let Some(chunk) = self.table.first_in_class(class, from)? else { break };
                 let free = self.bitmap(chunk)?;
                 if free.count() >= WORTH_OPENING && free.best_fit(pages).is_some() {
                     best = best.max(Some((free.count(), chunk)));
@@ -139,7 +139,7 @@ impl Space<'_> {
 
     /// A wholly free chunk, else a new one; `None` if the file cannot grow.
     fn free_chunk(&mut self) -> Result<Option<u64>> {
-        match self.table.first_fit(Bitmap::WHOLE, 0)? {
+        match self.table.first_in_class(Bitmap::WHOLE, 0)? {
             Some(chunk) => Ok(Some(chunk)),
             None => self.chunk_if_it_can_grow(),
         }

@@ -80,11 +80,11 @@ impl SpaceTable for SimulatedTable {
         Ok(())
     }
 
-    fn first_fit(&self, class: u8, from: u64) -> Result<Option<u64>> {
+    fn first_in_class(&self, class: u8, from: u64) -> Result<Option<u64>> {
         Ok(self.fits.range((class, from)..=(class, u64::MAX)).next().map(|(_, chunk)| *chunk))
     }
 
-    fn set_fit(&mut self, class: u8, chunk: u64, listed: bool) -> Result<()> {
+    fn set_listed(&mut self, class: u8, chunk: u64, listed: bool) -> Result<()> {
         let changed = if listed { self.fits.insert((class, chunk)) } else { self.fits.remove(&(class, chunk)) };
         assert!(changed, "chunk {chunk} listed twice or not at all under {class}");
         Ok(())

@@ -31,10 +31,10 @@ pub(crate) trait SpaceTable {
     fn set_bitmap(&mut self, chunk: u64, free: Option<&Bitmap>) -> Result<()>;
 
     /// The first chunk, from `from` on, that is listed under `class`; see [`Bitmap::class`].
-    fn first_fit(&self, class: u8, from: u64) -> Result<Option<u64>>;
+    fn first_in_class(&self, class: u8, from: u64) -> Result<Option<u64>>;
 
     /// Lists `chunk` under `class`, or takes it from that list.
-    fn set_fit(&mut self, class: u8, chunk: u64, listed: bool) -> Result<()>;
+    fn set_listed(&mut self, class: u8, chunk: u64, listed: bool) -> Result<()>;
 
     /// The freed runs with the lowest key, which were recorded first.
     fn first_freed(&self) -> Result<Option<(FreedKey, Vec<Run>)>>;

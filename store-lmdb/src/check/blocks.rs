@@ -5,7 +5,9 @@ use bigarray_core::{ArrayId, BlockNo, Damage, PAGE, Result};
 use super::Check;
 use super::arrays::{Arrays, Known, TalliesFound};
 use super::payload::Batch;
-use crate::record::{SUMS, StoredBlock, Sums, block_key, decode_block, decode_sums, parse_numbered_key, units_of};
+use crate::record::{
+    Checksums, PAGES_PER_RECORD, StoredBlock, block_key, decode_block, decode_checksums, parse_numbered_key, units_of,
+};
 
 impl Check<'_> {
     /// Checks blocks: each belongs to an array, lies inside it, and is no newer than its last change.
@@ -59,7 +61,7 @@ impl Check<'_> {
         let first = block.saturating_mul(u64::from(stored.pages));
         for segment in &stored.segments {
             let Some(run) = segment.run() else { continue };
-            match self.sums_of(id, first.saturating_add(u64::from(segment.first)), segment.pages) {
+            match self.checksums_of(id, first.saturating_add(u64::from(segment.first)), segment.pages) {
                 // Records that do not decode are noted by `sums`.
                 Err(e) if super::is_damage(&e) => {}
                 Err(e) => return Err(e),
@@ -79,15 +81,15 @@ impl Check<'_> {
     }
 
     /// The checksums of pages of an array.
-    fn sums_of(&mut self, id: ArrayId, first: u64, pages: u16) -> Result<Vec<u32>> {
+    fn checksums_of(&mut self, id: ArrayId, first: u64, pages: u16) -> Result<Vec<u32>> {
         let mut found = Vec::with_capacity(usize::from(pages));
         while found.len() < usize::from(pages) {
             let at = first.saturating_add(found.len() as u64);
-            let (mib, within) = (at / SUMS as u64, at as usize % SUMS);
+            let (mib, within) = (at / PAGES_PER_RECORD as u64, at as usize % PAGES_PER_RECORD);
             let missing = usize::from(pages) - found.len();
             let sums = match &self.sums {
                 Some((of, sums)) if *of == (id, mib) => sums,
-                _ => &self.sums.insert(((id, mib), self.tables.sums(id, mib)?)).1,
+                _ => &self.sums.insert(((id, mib), self.tables.checksums(id, mib)?)).1,
             };
             found.extend(sums[within..].iter().take(missing));
         }
@@ -95,7 +97,7 @@ impl Check<'_> {
     }
 
     /// Checksums: of arrays that are there, only for pages that are stored, no record for none.
-    pub(super) fn sums(&mut self, arrays: &Arrays) -> Result<()> {
+    pub(super) fn checksums(&mut self, arrays: &Arrays) -> Result<()> {
         let tables = self.tables;
         let mut found = TalliesFound::new();
         arrays.scan(tables, tables.dbs().sums, |key, value| {
@@ -106,11 +108,11 @@ impl Check<'_> {
             let Some(array) = arrays.get(id) else {
                 let what = format!("checksums of MiB {mib} belong to no array (id {})", id.0);
                 self.findings.note(Damage::new(what));
-                return self.findings.take(decode_sums(key, value), Damage::new).map(drop);
+                return self.findings.take(decode_checksums(key, value), Damage::new).map(drop);
             };
             let damage = |what: String| of_mib(array, mib, what);
-            let Some(sums) = self.findings.take(decode_sums(key, value), damage)? else { return Ok(()) };
-            if let Some(what) = self.unfit_sums(id, array, mib, &sums)? {
+            let Some(sums) = self.findings.take(decode_checksums(key, value), damage)? else { return Ok(()) };
+            if let Some(what) = self.unfit_checksums(id, array, mib, &sums)? {
                 self.findings.note(of_mib(array, mib, what));
             }
             Ok(())
@@ -120,12 +122,12 @@ impl Check<'_> {
     }
 
     /// Describes a checksum of a MiB that belongs to no uncompressed page.
-    fn unfit_sums(&self, id: ArrayId, array: &Known, mib: u64, sums: &Sums) -> Result<Option<String>> {
+    fn unfit_checksums(&self, id: ArrayId, array: &Known, mib: u64, sums: &Checksums) -> Result<Option<String>> {
         let tables = self.tables;
-        let mut stored = [false; SUMS];
-        let first = mib.saturating_mul(SUMS as u64);
+        let mut stored = [false; PAGES_PER_RECORD];
+        let first = mib.saturating_mul(PAGES_PER_RECORD as u64);
         let pages = u64::from(array.block_size.pages());
-        for block in first / pages..first.saturating_add(SUMS as u64).div_ceil(pages) {
+        for block in first / pages..first.saturating_add(PAGES_PER_RECORD as u64).div_ceil(pages) {
             let key = block_key(id, BlockNo(block));
             let record = tables.get(tables.dbs().blocks, &key)?.map(|value| decode_block(&key, value));
             let record = match record {
@@ -142,10 +144,10 @@ impl Check<'_> {
                 }
             }
         }
-        if stored == [false; SUMS] {
+        if stored == [false; PAGES_PER_RECORD] {
             return Ok(Some(format!("MiB {mib} has checksums, but nothing of it is stored as it is")));
         }
-        Ok((0..SUMS).find(|i| !stored[*i] && sums[*i] != 0).map(|page| {
+        Ok((0..PAGES_PER_RECORD).find(|i| !stored[*i] && sums[*i] != 0).map(|page| {
             let at = first.saturating_add(page as u64);
             format!("page {at} of the array has a checksum, but is not stored as it is")
         }))
@@ -155,11 +157,11 @@ impl Check<'_> {
 /// Damage of a record of one MiB of an array: names the block, if the MiB lies in one.
 fn of_mib(array: &Known, mib: u64, what: String) -> Damage {
     let pages = u64::from(array.block_size.pages());
-    let first = mib.saturating_mul(SUMS as u64) / pages;
-    match pages >= SUMS as u64 {
+    let first = mib.saturating_mul(PAGES_PER_RECORD as u64) / pages;
+    match pages >= PAGES_PER_RECORD as u64 {
         true => Damage::of_block(&array.name, first, what),
         false => {
-            let blocks = first..first.saturating_add(SUMS as u64 / pages);
+            let blocks = first..first.saturating_add(PAGES_PER_RECORD as u64 / pages);
             Damage::of_array(&array.name, format!("blocks {blocks:?}: {what}"))
         }
     }

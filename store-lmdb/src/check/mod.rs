@@ -26,7 +26,7 @@ use crate::LmdbStore;
 use crate::data::Data;
 use crate::index::{Index, ReadTxn, Tables};
 use crate::locks::files::INDEX;
-use crate::record::Sums;
+use crate::record::Checksums;
 use crate::shared::Shared;
 use findings::Findings;
 use payload::{Helper, Work};
@@ -164,7 +164,7 @@ fn look(
             let arrays = check.arrays_from(first)?;
             check.attrs(&arrays)?;
             check.blocks(&arrays)?;
-            check.sums(&arrays)?;
+            check.checksums(&arrays)?;
             check.finish_payload(&arrays)?;
             from = arrays.end();
         }
@@ -186,7 +186,7 @@ struct Check<'c> {
     /// Records that were checked.
     visited: u64,
     /// The record of checksums that was read last: consecutive blocks share one.
-    sums: Option<((ArrayId, u64), Sums)>,
+    sums: Option<((ArrayId, u64), Checksums)>,
     helper: Option<Helper<'c>>,
     /// Payload that is being read while records are checked.
     reading: Option<Arc<Work<'c>>>,

@@ -11,8 +11,8 @@ use super::{Check, is_damage};
 use crate::alloc::{Bitmap, CHUNK, HEADER, Run};
 use crate::index::Tables;
 use crate::record::{
-    Meta, chunk_key, decode_bitmap, decode_block, decode_claim, decode_fit, decode_freed, fit_key, parse_chunk_key,
-    parse_fit_key, parse_freed_key, parse_numbered_key, parse_owner, runs_of,
+    Meta, chunk_key, class_key, decode_bitmap, decode_block, decode_claim, decode_class, decode_freed, parse_chunk_key,
+    parse_class_key, parse_freed_key, parse_numbered_key, parse_owner, runs_of,
 };
 
 /// The use of a page.
@@ -198,7 +198,7 @@ impl Check<'_> {
                     self.findings.note(Damage::new(what));
                 }
                 Some(class) => {
-                    if tables.get(tables.dbs().fits, &fit_key(class, chunk))?.is_none() {
+                    if tables.get(tables.dbs().fits, &class_key(class, chunk))?.is_none() {
                         let what = format!("chunk {chunk} is not listed by its longest free run");
                         self.findings.note(Damage::new(what));
                     }
@@ -208,7 +208,7 @@ impl Check<'_> {
         })?;
         tables.scan(tables.dbs().fits, &[], |key, value| {
             self.visit();
-            let decoded = parse_fit_key(key).and_then(|fit| decode_fit(key, value).map(|()| fit));
+            let decoded = parse_class_key(key).and_then(|fit| decode_class(key, value).map(|()| fit));
             let Some((class, chunk)) = self.findings.take(decoded, Damage::new)? else { return Ok(true) };
             let key = chunk_key(chunk);
             let bitmap = tables.get(tables.dbs().chunks, &key)?.map(|value| decode_bitmap(&key, value)).transpose();

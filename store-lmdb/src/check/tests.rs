@@ -16,9 +16,9 @@ use crate::alloc::{Bitmap, CHUNK, FreedKey, Owner, Run};
 use crate::codec::{Algorithm, Encoding, Packed};
 use crate::index::{Dbs, ReadTxn, WriteTxn};
 use crate::record::{
-    Meta, Place, SUMS, StoredAttr, StoredBlock, StoredSegment, Tallies, Tally, Unit, attr_key, block_key, chunk_key,
-    count_array, decode_array, encode_array, encode_attr, encode_bitmap, encode_block, encode_claim, encode_fit,
-    encode_freed, encode_sums, fit_key, freed_key, numbered_key, seal,
+    Location, Meta, PAGES_PER_RECORD, StoredAttr, StoredBlock, StoredSegment, Tallies, Tally, Unit, attr_key,
+    block_key, chunk_key, class_key, count_array, decode_array, encode_array, encode_attr, encode_bitmap, encode_block,
+    encode_checksums, encode_claim, encode_class, encode_freed, freed_key, numbered_key, seal,
 };
 use crate::{LmdbStore, Options};
 
@@ -47,7 +47,7 @@ impl Sound {
         let sound = Sound { store, _dir: dir };
         let data = &sound.store.shared.data;
         data.lengthen(4).unwrap();
-        let mut sums = [0; SUMS];
+        let mut sums = [0; PAGES_PER_RECORD];
         for (page, at) in (0..16).zip(0..16).chain([(35, 20)]) {
             let bytes = page_bytes(page);
             sums[page] = crc32c::crc32c(&bytes);
@@ -158,9 +158,9 @@ fn put_block_of(txn: &mut WriteTxn<'_>, array: ArrayId, block: u64, segments: &[
     txn.put(txn.dbs().blocks, &key, &encode_block(&key, &StoredBlock { version, pages: 16, segments })).unwrap();
 }
 
-fn put_sums(txn: &mut WriteTxn<'_>, mib: u64, sums: &[u32; SUMS]) {
+fn put_sums(txn: &mut WriteTxn<'_>, mib: u64, sums: &[u32; PAGES_PER_RECORD]) {
     let key = numbered_key(A, mib);
-    txn.put(txn.dbs().sums, &key, &encode_sums(&key, sums)).unwrap();
+    txn.put(txn.dbs().sums, &key, &encode_checksums(&key, sums)).unwrap();
 }
 
 fn put_freed(txn: &mut WriteTxn<'_>, part: u32, runs: &[Run]) {
@@ -170,8 +170,8 @@ fn put_freed(txn: &mut WriteTxn<'_>, part: u32, runs: &[Run]) {
 
 fn put_free(txn: &mut WriteTxn<'_>, chunk: u64, free: &Bitmap) {
     put_bitmap(txn, chunk, free);
-    let key = fit_key(free.class().unwrap(), chunk);
-    txn.put(txn.dbs().fits, &key, &encode_fit(&key)).unwrap();
+    let key = class_key(free.class().unwrap(), chunk);
+    txn.put(txn.dbs().fits, &key, &encode_class(&key)).unwrap();
 }
 
 fn put_bitmap(txn: &mut WriteTxn<'_>, chunk: u64, free: &Bitmap) {
@@ -375,11 +375,11 @@ fn a_page_outside_the_file_is_found() {
 #[test]
 fn a_chunk_listed_under_another_run_than_it_has_is_found() {
     finds(&["chunk 2 is not listed by its longest free run"], |txn| {
-        assert!(txn.delete(txn.dbs().fits, &fit_key(Bitmap::WHOLE, 2)).unwrap());
+        assert!(txn.delete(txn.dbs().fits, &class_key(Bitmap::WHOLE, 2)).unwrap());
     });
     finds(&["chunk 1 is listed under 9, where its longest free run does not belong"], |txn| {
-        let key = fit_key(Bitmap::WHOLE, 1);
-        txn.put(txn.dbs().fits, &key, &encode_fit(&key)).unwrap();
+        let key = class_key(Bitmap::WHOLE, 1);
+        txn.put(txn.dbs().fits, &key, &encode_class(&key)).unwrap();
     });
     finds(&["chunk 3 is recorded, but none of its pages is free"], |txn| put_bitmap(txn, 3, &Bitmap::EMPTY));
 }
@@ -388,7 +388,8 @@ fn a_chunk_listed_under_another_run_than_it_has_is_found() {
 fn put_unit(txn: &mut WriteTxn<'_>, sum: u32, bytes: u32, pages: &[(u32, u16)]) {
     let encoding = Encoding { algorithm: Algorithm::Lz4, shuffled_by: 8 };
     let unit = Unit { chunk: 1, page: 21, packed: Packed { encoding, bytes, sum } };
-    let segments = pages.iter().map(|(first, n)| StoredSegment { first: *first, pages: *n, place: Place::Unit(unit) });
+    let segments =
+        pages.iter().map(|(first, n)| StoredSegment { first: *first, pages: *n, location: Location::Unit(unit) });
     let key = block_key(A, BlockNo(1));
     let block = StoredBlock { version: Version(2), pages: 16, segments: segments.collect() };
     txn.put(txn.dbs().blocks, &key, &encode_block(&key, &block)).unwrap();
@@ -433,7 +434,7 @@ fn compressed_pages_with_another_use_or_a_checksum_are_found() {
     });
     finds(&["page 16 of the array has a checksum, but is not stored as it is"], |txn| {
         put_unit(txn, 1, 5, &[(0, 16)]);
-        let mut sums = txn.tables().sums(A, 0).unwrap();
+        let mut sums = txn.tables().checksums(A, 0).unwrap();
         sums[16] = 9;
         put_sums(txn, 0, &sums);
     });
@@ -481,10 +482,10 @@ fn checksums_that_do_not_suit_what_is_stored_are_found() {
         assert!(txn.delete(txn.dbs().sums, &numbered_key(A, 0)).unwrap());
     });
     finds(&["array \"a\": blocks 16..32: MiB 1 has checksums, but nothing of it is stored as it is"], |txn| {
-        put_sums(txn, 1, &[0; SUMS])
+        put_sums(txn, 1, &[0; PAGES_PER_RECORD])
     });
     finds(&["array \"a\": blocks 0..16: page 16 of the array has a checksum, but is not stored as it is"], |txn| {
-        put_sums(txn, 0, &[5; SUMS])
+        put_sums(txn, 0, &[5; PAGES_PER_RECORD])
     });
 }
 
@@ -503,7 +504,7 @@ fn checksums_of_pages_that_cannot_be_are_found() {
     finds(&["array \"a\"", "has a checksum, but is not stored as it is"], |txn| {
         // The last number there is lies in the middle of its MiB.
         put_block(txn, u64::MAX / 16, &[(15, run(1, 20, 1))]);
-        put_sums(txn, u64::MAX, &[7; SUMS]);
+        put_sums(txn, u64::MAX, &[7; PAGES_PER_RECORD]);
     });
 }
 

@@ -19,13 +19,13 @@ pub(crate) const MOST_BYTES: usize = 48 << 20;
 /// commit compresses bytes of a span that are all in memory, so it does not wait for a thread that makes room.
 #[derive(Default)]
 pub(crate) struct Packers {
-    state: Mutex<State>,
+    state: Mutex<PackersState>,
     /// Signalled when a request was served, or a packer given back.
     changed: Condvar,
 }
 
 #[derive(Default)]
-struct State {
+struct PackersState {
     /// Memory of all packers, lent or idle.
     bytes: usize,
     /// The packers that are not in use, and the memory that each may take.
@@ -73,12 +73,12 @@ impl Packers {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, PackersState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl PackersState {
     /// A packer that may take `bytes` of memory; `None` if there is too little. If none exists, there is always memory.
     fn find(&mut self, bytes: usize) -> Option<Packer> {
         // Only one of the same size: a reused packer of another size could take the memory of both.

@@ -1,4 +1,4 @@
-//! Step 6 of a commit for one array: blocks dropped, pages laid over, checksums.
+//! Step 6 of a commit for one array: blocks are dropped, new pages laid over the stored ones, and checksums updated.
 
 use std::cell::RefCell;
 use std::ops::Range;
@@ -7,23 +7,24 @@ use bigarray_core::store::{ArrayChange, BlockChange, PageSource};
 use bigarray_core::{ArrayId, BlockNo, BlockSize, Codec, Error, ErrorKind, PAGE, Result, Version};
 use lmdb::Database;
 
+use super::checksums::ChecksumWriter;
 use super::overlay::lay_over;
-use super::payload::{Payload, Piece};
-use super::sums::SumsWriter;
+use super::payload::{Payload, PlacedRun};
 use crate::alloc::{Run, Space};
 use crate::codec::{Packer, Unpacker};
 use crate::data::Data;
 use crate::index::WriteTxn;
 use crate::record::{
-    SUMS, StoredBlock, StoredSegment, Tallies, Tally, Unit, attr_key, block_key, decode_block, encode_block,
-    numbered_key, runs_of,
+    PAGES_PER_RECORD, StoredBlock, StoredSegment, Tallies, Tally, Unit, attr_key, block_key, decode_block,
+    encode_block, numbered_key, runs_of,
 };
-use crate::spill::{Claim, LmdbSpillSlot};
+use crate::space::Claim;
+use crate::spill::LmdbSpillSlot;
 
-/// Records deleted, and freed runs kept in memory, at a time: an array may have any number.
+/// Most records that are deleted, and most freed runs that are kept in memory, at a time: an array may have any number.
 const AT_ONCE: usize = 1024;
 
-/// The array whose blocks are laid over.
+/// The array whose blocks are changed.
 pub(super) struct Target<'c> {
     pub(super) id: ArrayId,
     pub(super) name: &'c str,
@@ -34,38 +35,38 @@ pub(super) struct Target<'c> {
     pub(super) grown: Range<usize>,
 }
 
-/// A block that a commit changes, and what becomes of it.
+/// A block that a commit changes, and its new record.
 pub(super) struct ChangedBlock<'c> {
     pub(super) array: &'c Target<'c>,
     pub(super) change: &'c BlockChange,
     pub(super) stored: StoredBlock,
-    /// The checksums that its pages have from this commit on, as far as it changes them.
-    pub(super) sums: Vec<Option<u32>>,
+    /// The new checksum of each page; `None` if the page keeps the old one.
+    pub(super) checksums: Vec<Option<u32>>,
 }
 
-/// The blocks of a commit: what all of it works on.
+/// The blocks of a commit, while their records are changed.
 pub(super) struct Blocks<'c, 't, 'i> {
     pub(super) txn: &'t RefCell<WriteTxn<'i>>,
     pub(super) space: Space<'c>,
     pub(super) data: &'t Data,
-    /// Runs of the records before that nothing refers to any more.
+    /// Runs to which only records before this commit refer.
     pub(super) freed: Vec<Run>,
-    /// How many there were in all.
+    /// How many such runs there were in all.
     pub(super) freed_runs: usize,
     /// Where new pages may have been spilled.
     claim: Option<&'t Claim>,
-    /// Runs of the claim that records refer to.
+    /// Runs of the claim to which records refer.
     pub(super) used: Vec<Run>,
-    /// The payload lies in the claim, too.
+    /// The payload lies in the claim.
     is_payload_claimed: bool,
     /// Checksum of a page of zeros.
-    pub(super) sum_of_zeros: u32,
-    /// For blocks that are gathered.
+    pub(super) checksum_of_zeros: u32,
+    /// For blocks that are defragmented.
     pub(super) packer: Packer,
     pub(super) unpacker: Unpacker,
     /// Pages were written besides the payload.
     pub(super) wrote: bool,
-    /// What is known of all records of the array at hand.
+    /// The tallies of the records of the current array.
     pub(super) records: Tallies,
 }
 
@@ -77,7 +78,7 @@ impl<'c, 't, 'i> Blocks<'c, 't, 'i> {
         claim: Option<&'t Claim>,
         is_payload_claimed: bool,
     ) -> Self {
-        let sum_of_zeros = crc32c::crc32c(&[0; PAGE]);
+        let checksum_of_zeros = crc32c::crc32c(&[0; PAGE]);
         let (freed, used) = (Vec::new(), Vec::new());
         Blocks {
             txn,
@@ -88,7 +89,7 @@ impl<'c, 't, 'i> Blocks<'c, 't, 'i> {
             claim,
             used,
             is_payload_claimed,
-            sum_of_zeros,
+            checksum_of_zeros,
             packer: Packer::default(),
             unpacker: Unpacker::default(),
             wrote: false,
@@ -99,7 +100,7 @@ impl<'c, 't, 'i> Blocks<'c, 't, 'i> {
     /// Deletes the blocks of an array from `from` on, with their checksums.
     ///
     /// # Errors
-    /// [`ErrorKind::Corrupt`] if these were all, and not those that there should be.
+    /// [`ErrorKind::Corrupt`] if all were deleted, and they were not those of the tally.
     pub(super) fn drop_from(&mut self, array: ArrayId, size: BlockSize, from: u64) -> Result<()> {
         loop {
             let mut keys = Vec::new();
@@ -123,14 +124,14 @@ impl<'c, 't, 'i> Blocks<'c, 't, 'i> {
             }
         }
         let first_page = from.saturating_mul(u64::from(size.pages()));
-        let (mib, rest) = (first_page / SUMS as u64, first_page % SUMS as u64);
+        let (mib, rest) = (first_page / PAGES_PER_RECORD as u64, first_page % PAGES_PER_RECORD as u64);
         if rest > 0 {
             let mut txn = self.txn.borrow_mut();
-            let mut sums = SumsWriter::new(array, self.records.sums);
-            for page in first_page..(mib + 1) * SUMS as u64 {
-                sums.set(&mut txn, page, 0)?;
+            let mut checksums = ChecksumWriter::new(array, self.records.sums);
+            for page in first_page..(mib + 1) * PAGES_PER_RECORD as u64 {
+                checksums.set(&mut txn, page, 0)?;
             }
-            self.records.sums = sums.finish(&mut txn)?;
+            self.records.sums = checksums.finish(&mut txn)?;
         }
         let db = self.txn.borrow().dbs().sums;
         let start = numbered_key(array, mib + u64::from(rest > 0));
@@ -149,7 +150,7 @@ impl<'c, 't, 'i> Blocks<'c, 't, 'i> {
         self.refuse_remains("attributes", array, self.records.attrs)
     }
 
-    /// Refuses what is left to be known of records of an array when all that were found are deleted.
+    /// Refuses a tally that is not empty after all records of an array were deleted.
     fn refuse_remains(&self, what: &str, array: ArrayId, records: Tally) -> Result<()> {
         if records == Tally::default() {
             return Ok(());
@@ -169,7 +170,7 @@ impl<'c, 't, 'i> Blocks<'c, 't, 'i> {
         payload: &Payload,
     ) -> Result<()> {
         let Some((name, descriptor)) = &change.after else { return Ok(()) };
-        let mut sums = SumsWriter::new(id, self.records.sums);
+        let mut checksums = ChecksumWriter::new(id, self.records.sums);
         let before_bytes = change.before.as_ref().map_or(0, |(_, before)| before.nbytes());
         let array = Target {
             id,
@@ -181,24 +182,24 @@ impl<'c, 't, 'i> Blocks<'c, 't, 'i> {
         };
         for block in &change.blocks {
             match payload.unit_of_block(at, block.block) {
-                Some(unit) => self.replace_block(block, &array, unit, &mut sums)?,
+                Some(unit) => self.replace_block(block, &array, unit, &mut checksums)?,
                 None => {
-                    self.lay_over_block(block, &array, payload, payload.of_block(at, block.block), &mut sums)?;
+                    self.lay_over_block(block, &array, payload, payload.of_block(at, block.block), &mut checksums)?;
                 }
             }
             self.free_many()?;
         }
-        self.records.sums = sums.finish(&mut self.txn.borrow_mut())?;
+        self.records.sums = checksums.finish(&mut self.txn.borrow_mut())?;
         Ok(())
     }
 
-    /// All of a block is new, and compressed.
+    /// Stores a block that is wholly new, and compressed.
     fn replace_block(
         &mut self,
         change: &BlockChange,
         array: &Target<'_>,
         unit: Unit,
-        sums: &mut SumsWriter,
+        checksums: &mut ChecksumWriter,
     ) -> Result<()> {
         let old = self.segments_of(array, change.block)?;
         let pages = array.size.pages();
@@ -209,7 +210,7 @@ impl<'c, 't, 'i> Blocks<'c, 't, 'i> {
             self.used.extend(unit.runs());
         }
         let stored = StoredBlock { version: Version(self.txn.borrow().id()), pages, segments: over.segments };
-        self.store_block(&ChangedBlock { array, change, stored, sums: vec![Some(0); pages as usize] }, sums)
+        self.store_block(&ChangedBlock { array, change, stored, checksums: vec![Some(0); pages as usize] }, checksums)
     }
 
     fn lay_over_block(
@@ -217,14 +218,14 @@ impl<'c, 't, 'i> Blocks<'c, 't, 'i> {
         change: &BlockChange,
         array: &Target<'_>,
         payload: &Payload,
-        pieces: &[Piece],
-        sums: &mut SumsWriter,
+        pieces: &[PlacedRun],
+        checksums: &mut ChecksumWriter,
     ) -> Result<()> {
         let old = self.segments_of(array, change.block)?;
         let changed: Vec<Range<u32>> = change.pages.iter().map(|run| run.pages.clone()).collect();
         let spilled = self.spilled(change)?;
-        let mut new: Vec<StoredSegment> = pieces.iter().map(Piece::segment).collect();
-        // Chunks that are claimed have nothing else.
+        let mut new: Vec<StoredSegment> = pieces.iter().map(PlacedRun::segment).collect();
+        // A claimed chunk holds nothing else.
         let mut claimed = if self.is_payload_claimed { runs_of(&new) } else { Vec::new() };
         new.extend(spilled.iter().map(|(segment, _)| segment));
         claimed.extend(runs_of(&new[pieces.len()..]));
@@ -233,32 +234,32 @@ impl<'c, 't, 'i> Blocks<'c, 't, 'i> {
         let over = lay_over(&old, &changed, &new);
         self.freed.extend(over.freed);
 
-        // Changed pages in order: zeros first get the sum of a hole, pieces then theirs.
-        let mut new_sums = vec![None; array.size.pages() as usize];
+        // Changed pages that are zero get the checksum of a hole.
+        let mut new_checksums = vec![None; array.size.pages() as usize];
         for run in change.pages.iter().filter(|run| run.source == PageSource::Zero) {
-            new_sums[run.pages.start as usize..run.pages.end as usize].fill(Some(0));
+            new_checksums[run.pages.start as usize..run.pages.end as usize].fill(Some(0));
         }
         for piece in pieces {
-            for (page, sum) in (piece.first as usize..).zip(payload.sums_of(piece)) {
-                new_sums[page] = Some(sum);
+            for (page, sum) in (piece.first as usize..).zip(payload.checksums_of(piece)) {
+                new_checksums[page] = Some(sum);
             }
         }
-        for (segment, sums) in &spilled {
-            let sums = sums.iter().copied().chain(std::iter::repeat(0));
-            for (page, sum) in (segment.first..segment.end()).zip(sums) {
-                new_sums[page as usize] = Some(sum);
+        for (segment, checksums) in &spilled {
+            let checksums = checksums.iter().copied().chain(std::iter::repeat(0));
+            for (page, sum) in (segment.first..segment.end()).zip(checksums) {
+                new_checksums[page as usize] = Some(sum);
             }
         }
 
         let version = Version(self.txn.borrow().id());
         let stored = StoredBlock { version, pages: array.size.pages(), segments: over.segments };
-        let mut block = ChangedBlock { array, change, stored, sums: new_sums };
-        self.gather(&mut block, &old, &is_claimed, sums)?;
+        let mut block = ChangedBlock { array, change, stored, checksums: new_checksums };
+        self.defragment(&mut block, &old, &is_claimed, checksums)?;
         self.used.extend(runs_of(&block.stored.segments).into_iter().filter(is_claimed));
-        self.store_block(&block, sums)
+        self.store_block(&block, checksums)
     }
 
-    /// What is stored of a block before this commit.
+    /// The segments of a block before this commit.
     fn segments_of(&self, array: &Target<'_>, block: BlockNo) -> Result<Vec<StoredSegment>> {
         let Some(old) = self.txn.borrow().tables().stored_block(array.id, block)? else { return Ok(Vec::new()) };
         let checked = old.check_size(array.name, array.id, block, array.size);
@@ -266,14 +267,14 @@ impl<'c, 't, 'i> Blocks<'c, 't, 'i> {
         Ok(old.segments)
     }
 
-    /// Stores the record of a block, and the checksums of those of its pages that have new ones.
-    fn store_block(&mut self, block: &ChangedBlock<'_>, sums: &mut SumsWriter) -> Result<()> {
+    /// Stores the record of a block, and the new checksums of its pages.
+    fn store_block(&mut self, block: &ChangedBlock<'_>, checksums: &mut ChecksumWriter) -> Result<()> {
         let ChangedBlock { array, change, stored, .. } = block;
         let mut txn = self.txn.borrow_mut();
         let first_page = change.block.0 * u64::from(stored.pages);
-        for (page, sum) in (first_page..).zip(&block.sums) {
+        for (page, sum) in (first_page..).zip(&block.checksums) {
             if let Some(sum) = sum {
-                sums.set(&mut txn, page, *sum)?;
+                checksums.set(&mut txn, page, *sum)?;
             }
         }
         let (key, db) = (block_key(array.id, change.block), txn.dbs().blocks);
@@ -290,24 +291,24 @@ impl<'c, 't, 'i> Blocks<'c, 't, 'i> {
                 let text = "pages of a commit were spilled by another transaction, or elsewhere";
                 return Err(Error::new(ErrorKind::Invalid, text));
             };
-            written.push((slot.segment(&run.pages), slot.sums(&run.pages)));
+            written.push((slot.segment(&run.pages), slot.checksums(&run.pages)));
         }
         Ok(written)
     }
 
-    /// Records what is freed once there is much of it.
+    /// Records freed runs once there are many.
     fn free_many(&mut self) -> Result<()> {
         if self.freed.len() < AT_ONCE { Ok(()) } else { self.free_all() }
     }
 
-    /// Records what is freed.
+    /// Records freed runs.
     pub(super) fn free_all(&mut self) -> Result<()> {
         self.freed_runs += self.freed.len();
         self.space.free(std::mem::take(&mut self.freed))
     }
 }
 
-/// Deletes the records of an array in `db` from key `from` on, some at a time, and takes them off `tally`.
+/// Deletes the records of an array in `db` from key `from` on, some at a time, and subtracts them from `tally`.
 fn delete_from(txn: &mut WriteTxn<'_>, db: Database, array: ArrayId, from: &[u8], tally: &mut Tally) -> Result<()> {
     loop {
         let mut keys = Vec::new();

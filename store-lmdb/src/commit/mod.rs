@@ -1,17 +1,14 @@
-//! A commit (DESIGN §7). Steps 1, 2 and 8 are core's.
+//! A commit. The steps are numbered as in "The life of a commit" of ARCHITECTURE.md; steps 1, 2 and 8 are core's.
 
 mod blocks;
-mod full_disk;
+mod checksums;
+mod defragment;
 mod names;
 mod overlay;
 mod pack;
 mod parallel;
 mod payload;
 mod small;
-mod space;
-mod sums;
-mod tidy;
-mod whole;
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -23,14 +20,12 @@ use crate::alloc::Space;
 use crate::locks::CommitLockGuard;
 use crate::record::{check_array_name, check_attr_name};
 use crate::shared::Shared;
-use crate::spill::{Committing, LmdbSpillArea};
+use crate::space::{ClaimCommit, TxnSpace, reclaim_space, with_room};
+use crate::spill::LmdbSpillArea;
 use crate::{codec, crash};
 use blocks::Blocks;
-pub(crate) use full_disk::{give_to_disk, with_room};
 use pack::PackedBlock;
 use payload::{Payload, pages_of};
-pub(crate) use space::TxnSpace;
-pub(crate) use tidy::{sweep_at_opening, tidy};
 
 /// A payload of more pages is written before the commit lock is taken: what it takes to claim chunks for it, a commit
 /// of its own, is then little beside writing it.
@@ -46,27 +41,27 @@ pub(crate) fn commit(shared: &Arc<Shared>, change: &Change<'_>, lock: Option<&dy
         let (ids, replaced) = change.arrays.iter().map(before).unzip();
         return Ok(Committed { version: shared.index.newest()?, ids, replaced });
     }
-    // (3) A large payload is written early, outside every lock.
+    // (3) A large payload is written early, outside the write transaction.
     let is_large = pages_of(change) > EARLY_PAGES;
     let own = (is_large && change.spill_area.is_none()).then(|| LmdbSpillArea::new(shared));
     let area = change.spill_area.map(|area| spill_area_of(shared, area)).transpose()?.or(own.as_ref());
     let claim = area.map(|area| area.claim.committing()).transpose()?;
     let large = match &claim {
         Some(claim) if is_large => {
-            // Memory for compressing comes instead of theirs.
+            // Their memory makes room for packers.
             shared.unpackers.forget();
             Some(signals::let_through(|| Payload::write_early(shared, change, claim))?)
         }
         _ => None,
     };
-    if claim.as_ref().is_some_and(Committing::has_any) {
+    if claim.as_ref().is_some_and(ClaimCommit::has_any) {
         // Pages that were written before the lock, by this commit or as spills before it.
         shared.data.sync()?;
         crash::point("payload written");
     }
-    // A small one is at least compressed there.
+    // A small payload is only compressed now.
     let packed = if is_large { Vec::new() } else { pack::pack(change, &shared.packers)? };
-    // What else is to be compressed takes a packer of its own, instead of these.
+    // Later compression uses a packer of its own, so the memory of these is freed.
     shared.packers.forget_idle();
     // (4) The commit lock, then the write transaction, which lives inside one call on this thread.
     let commit_lock = shared.locks.commit_lock();
@@ -79,12 +74,12 @@ pub(crate) fn commit(shared: &Arc<Shared>, change: &Change<'_>, lock: Option<&dy
     };
     let committed = with_room(shared, || try_commit(shared, change, &packed, claim.as_ref(), large.as_ref()))?;
     if let Some(claim) = claim {
-        claim.settled();
+        claim.consumed();
     }
     Ok(committed)
 }
 
-/// The one of this store that core gave back.
+/// The spill area that core gives back, which must be of this store.
 fn spill_area_of<'c>(shared: &Arc<Shared>, area: &'c dyn SpillArea) -> Result<&'c LmdbSpillArea> {
     let ours = area.as_any().downcast_ref::<LmdbSpillArea>().filter(|area| Arc::ptr_eq(&area.claim.shared, shared));
     ours.ok_or_else(|| Error::new(ErrorKind::Invalid, "a commit of pages that were spilled in another database"))
@@ -94,26 +89,26 @@ fn try_commit(
     shared: &Shared,
     change: &Change<'_>,
     packed: &[PackedBlock],
-    claim: Option<&Committing<'_>>,
+    claim: Option<&ClaimCommit<'_>>,
     large: Option<&Payload>,
 ) -> Result<Committed> {
     let txn = RefCell::new(shared.begin_write()?);
-    // (5) Nothing can change any more: whoever committed first has won.
+    // (5) Conflicts with the state that is replaced, which cannot change any more.
     conflict::check(change, &txn.borrow().tables())?;
     crash::point("checked");
 
-    // (6) A small payload, then records that refer to it, laid over those of this very state.
+    // (6) A small payload, then records that refer to it, laid over those of this state.
     let mut current = names::look_up(&mut txn.borrow_mut(), change)?;
     let mut table = TxnSpace::new(&txn, &shared.data);
     let mut space = Space::new(&mut table);
-    let oldest = tidy(shared, &txn, &mut space)?;
+    let oldest = reclaim_space(shared, &txn, &mut space)?;
     let small = large.is_none().then(|| small::write(shared, change, packed, &mut space)).transpose()?;
     crash::point("small payload written");
     let mut blocks = Blocks::new(&txn, space, &shared.data, claim.map(|c| c.claim), large.is_some());
     for ((at, array), now) in change.arrays.iter().enumerate().zip(&mut current) {
         blocks.records = now.records;
         let size = array.before.as_ref().map(|(_, d)| d.block_size);
-        // A removed array drops everything, whatever else the change says.
+        // A removed array loses all blocks, whatever else the change says.
         let from = if array.after.is_none() { Some(0) } else { array.dropped_from };
         if let (Some(size), Some(from)) = (size, from) {
             blocks.drop_from(now.id, size, from)?;
@@ -138,7 +133,7 @@ fn try_commit(
     let lengthened = table.lengthened;
     crash::point("records written");
 
-    // (7) What the records refer to is on disk before they are.
+    // (7) Pages are on disk before the records that refer to them.
     if wrote || lengthened {
         shared.data.sync()?;
     }
@@ -174,7 +169,7 @@ fn check_input(change: &Change<'_>) -> Result<()> {
         if array.before.as_ref().is_some_and(|(_, before)| before.block_size != after.block_size) {
             return invalid("its block size cannot change");
         }
-        // To rename an array takes no codec.
+        // Renaming an array needs no codec.
         let is_codec_new = array.before.as_ref().is_none_or(|(_, before)| before.codec != after.codec);
         if is_codec_new || !array.blocks.is_empty() {
             codec::check(after.codec).map_err(|e| e.context(format_args!("array {name:?}")))?;

@@ -6,20 +6,20 @@ use bigarray_core::{ArrayId, Descriptor, Error, ErrorKind, Result, Version};
 use crate::index::WriteTxn;
 use crate::record::{Meta, StoredAttr, Tallies, attr_key, count_array, discount_array, encode_array, encode_attr};
 
-/// An array of the change in the state that the commit replaces.
+/// An array of the change, as it is in the state that the commit replaces.
 pub(super) struct Current {
-    /// Its id, new if it is created.
+    /// Its id; a new one if it is created.
     pub(super) id: ArrayId,
-    /// What it is there; `None` if it is created.
+    /// Its descriptor there; `None` if it is created.
     pub(super) descriptor: Option<Descriptor>,
-    /// What is known there of all its records.
+    /// The tallies of its records there.
     pub(super) before: Tallies,
-    /// The same as they are changed.
+    /// The tallies of its records as they are changed.
     pub(super) records: Tallies,
 }
 
 impl Current {
-    /// Its last change; 0 if it is created.
+    /// The version of its last change; 0 if it is created.
     pub(super) fn changed(&self) -> Version {
         self.descriptor.as_ref().map_or(Version(0), |now| now.changed)
     }
@@ -33,7 +33,7 @@ pub(super) fn look_up(txn: &mut WriteTxn<'_>, change: &Change<'_>) -> Result<Vec
     for array in &change.arrays {
         found.push(match &array.before {
             Some((name, before)) => {
-                // The look for conflicts has found it.
+                // The check for conflicts has found it.
                 let Some((now, records)) = txn.tables().stored_array(name)? else {
                     return Err(Error::new(ErrorKind::Corrupt, format!("array {name:?} was found, and then not")));
                 };
@@ -52,8 +52,8 @@ pub(super) fn look_up(txn: &mut WriteTxn<'_>, change: &Change<'_>) -> Result<Vec
     Ok(found)
 }
 
-/// Gives every array of the change its new name and descriptor: first all old names go, so that they are free for
-/// others of the same change.
+/// Stores the new name and descriptor of every array of the change. All old names are deleted first, so that other arrays of
+/// the change can take them.
 pub(super) fn store_arrays(txn: &mut WriteTxn<'_>, change: &Change<'_>, current: &[Current]) -> Result<()> {
     let db = txn.dbs().arrays;
     let before = txn.tables().arrays_tally()?;
@@ -78,7 +78,7 @@ pub(super) fn store_arrays(txn: &mut WriteTxn<'_>, change: &Change<'_>, current:
         }
         let stored = match array.touches_array() {
             true => array.descriptor_at(Version(txn.id()), current.id, current.descriptor.as_ref()),
-            // Attributes alone: what the array is now must stay.
+            // Only attributes change: the descriptor stays as it is now.
             false => current.descriptor.clone().filter(|_| current.records != current.before),
         };
         if let Some(stored) = stored {

@@ -1,21 +1,21 @@
-//! Laying new pages of a block over what is stored of it. Pure.
+//! Laying new pages of a block over its stored segments. Pure.
 
 use std::ops::Range;
 
 use crate::alloc::Run;
 use crate::record::{StoredSegment, Unit, units_of};
 
-/// What a block becomes.
+/// The result of [`lay_over`].
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Overlay {
-    /// Its segments: ascending, apart, joined where they follow each other in the file.
+    /// The segments of the block: ascending, disjoint, joined where they are consecutive in the file.
     pub(super) segments: Vec<StoredSegment>,
-    /// What of the old ones nothing refers to any more.
+    /// Runs to which only the old segments referred.
     pub(super) freed: Vec<Run>,
 }
 
-/// Lays `new` over `old`. All pages in `changed` (ascending, apart) are replaced: by those of `new` (ascending, inside
-/// `changed`), or else by holes. What is compressed stays where it is as long as a page of it is not replaced.
+/// Lays `new` over `old`. All pages in `changed` (ascending, disjoint) are replaced: by those of `new` (ascending, inside
+/// `changed`), or else by holes. A compressed block is kept until all of its pages are replaced.
 pub(super) fn lay_over(old: &[StoredSegment], changed: &[Range<u32>], new: &[StoredSegment]) -> Overlay {
     let mut kept = Vec::with_capacity(old.len() + changed.len() + new.len());
     let mut freed = Vec::new();
@@ -44,11 +44,11 @@ pub(super) fn lay_over(old: &[StoredSegment], changed: &[Range<u32>], new: &[Sto
     Overlay { segments: kept, freed }
 }
 
-/// Whether two segments that follow each other in the block do so where they are stored.
+/// Whether two segments that are consecutive in the block are consecutive in the file, too.
 fn joins(before: &StoredSegment, next: &StoredSegment) -> bool {
     match (before.run(), next.run()) {
         (Some(before), Some(next)) => before.chunk == next.chunk && before.end() == next.first,
-        _ => before.place == next.place,
+        _ => before.location == next.location,
     }
 }
 
@@ -104,12 +104,12 @@ mod tests {
     }
 
     #[test]
-    fn what_follows_in_the_file_is_joined() {
+    fn segments_that_are_consecutive_in_the_file_are_joined() {
         let joined = lay_over_one(&[segment(0, 7, 100, 4)], 4..8, &[segment(4, 7, 104, 4)]);
         assert_eq!(joined.segments, [segment(0, 7, 100, 8)]);
     }
 
-    /// All pages of a block, compressed to so many pages.
+    /// A whole block, compressed to `pages`.
     fn unit(chunk: u64, page: u16, pages: u32) -> StoredSegment {
         let encoding = Encoding { algorithm: Algorithm::Lz4, shuffled_by: 8 };
         let packed = Packed { encoding, bytes: pages * PAGE as u32 - 5, sum: 7 };
@@ -123,7 +123,7 @@ mod tests {
         let (before, after) = (StoredSegment { pages: 10, ..packed }, StoredSegment { first: 11, pages: 53, ..packed });
         assert_eq!(one.segments, [before, segment(10, 9, 3, 1), after]);
         assert_eq!(one.freed, []);
-        // A hole in it takes nothing; the page laid over goes when the next one is.
+        // A hole in it frees nothing; the page laid over it is freed by the next one.
         let two = lay_over(&one.segments, &[2..4, 10..12], &[segment(10, 9, 8, 2)]);
         assert_eq!(two.segments.len(), 4);
         assert_eq!(two.freed, [Run { chunk: 9, first: 3, pages: 1 }]);
@@ -135,17 +135,17 @@ mod tests {
         assert_eq!((most.segments.len(), most.freed.len()), (2, 0));
         let all = lay_over_one(&most.segments, 0..1, &[]);
         assert_eq!(all.segments, [segment(1, 9, 3, 63)]);
-        // It crossed into the next chunk.
+        // It lies in two chunks.
         let across = [Run { chunk: 7, first: 500, pages: 12 }, Run { chunk: 8, first: 0, pages: 18 }];
         assert_eq!(all.freed, across);
-        // Compressed anew, at once or over what is left of it.
+        // It is replaced by another compressed block, at once or after parts of it.
         assert_eq!(lay_over_one(&[unit(7, 500, 30)], 0..64, &[unit(8, 0, 3)]).freed, across);
         let anew = lay_over_one(&most.segments, 0..64, &[unit(8, 40, 3)]);
         assert_eq!(anew.segments, [unit(8, 40, 3)]);
         assert_eq!(anew.freed, [&[Run { chunk: 9, first: 3, pages: 63 }][..], &across].concat());
     }
 
-    /// Ranges of pages, ascending and apart, each with whether it has bytes.
+    /// Ranges of pages, ascending and disjoint, and for each whether it has bytes.
     fn ranges() -> impl Strategy<Value = Vec<(Range<u32>, bool)>> {
         proptest::collection::vec((0..PAGES, any::<bool>()), 0..20).prop_map(|mut cuts| {
             cuts.sort_unstable();

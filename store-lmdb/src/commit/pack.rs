@@ -1,7 +1,8 @@
-//! Blocks that a commit stores compressed: those of arrays with a codec of which all is written, or all that is there.
+//! Blocks that a commit stores compressed: those of arrays with a codec whose pages are all written, or all up to the end
+//! of the array.
 //!
-//! A block is compressed as one or not at all, so that a fault decompresses one thing. What changes a part of it later is
-//! laid over as it is, a page at a time.
+//! A block is compressed as one or not at all, so that a fault decompresses one unit. Later changes are laid over it
+//! uncompressed, page by page.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -9,23 +10,22 @@ use bigarray_core::store::{ArrayChange, BlockChange, Change, PageSource};
 use bigarray_core::{BlockNo, Codec, Descriptor, PAGE, Result, Version};
 
 use super::parallel::in_parallel;
-use super::with_room;
 use crate::alloc::CHUNK_PAGES;
 use crate::codec::{MOST_BYTES, Packed, Packers, packing_bytes};
 use crate::record::Unit;
-use crate::spill::Committing;
+use crate::space::{ClaimCommit, with_room};
 
-/// Fewer pages than these are stored as they are. So are the first of an array that grows bit by bit: each append writes
-/// all that there is of its last block, until it is longer than the append.
+/// Fewer pages than these are not compressed. This also spares an array that grows in small appends: as long as its last
+/// block is no longer than an append, each append writes all of it.
 const LEAST_PAGES: usize = 8;
 
-/// A block that became smaller.
+/// A block that shrank when it was compressed.
 pub(super) struct PackedBlock {
     /// The entry in [`Change::arrays`].
     pub(super) array: usize,
     pub(super) block: BlockNo,
     pub(super) packed: Packed,
-    /// What is stored, up to the end of its last page.
+    /// The bytes to store, up to the end of their last page.
     pub(super) bytes: Vec<u8>,
 }
 
@@ -37,7 +37,7 @@ pub(super) struct PlacedUnit {
     pub(super) unit: Unit,
 }
 
-/// Compresses the blocks of `change` that can be, in order. For a small payload: all are kept in memory.
+/// Compresses those blocks of `change` that can be compressed, in order. For a small payload: all are kept in memory.
 pub(super) fn pack(change: &Change<'_>, packers: &Packers) -> Result<Vec<PackedBlock>> {
     let mut buffer = Vec::new();
     let mut blocks = Vec::new();
@@ -50,10 +50,10 @@ pub(super) fn pack(change: &Change<'_>, packers: &Packers) -> Result<Vec<PackedB
     Ok(blocks)
 }
 
-/// Compresses the blocks of `change` that can be, and writes them to pages of `claim`. For a large payload: each of a few
-/// threads has one in memory. How many pages that takes is known only when it is done, and what is claimed and not used
-/// stays in the file: chunks are claimed as pages are taken.
-pub(super) fn write_packed(change: &Change<'_>, claim: &Committing<'_>) -> Result<Vec<PlacedUnit>> {
+/// Compresses those blocks of `change` that can be compressed, and writes them to pages of `claim`. For a large payload:
+/// each of a few threads has one block in memory. The compressed size is known only afterwards, and chunks that are claimed
+/// in vain lengthen the file: so chunks are claimed as pages are taken.
+pub(super) fn write_packed(change: &Change<'_>, claim: &ClaimCommit<'_>) -> Result<Vec<PlacedUnit>> {
     let blocks: Vec<WholeBlock<'_>> = whole_blocks(change).collect();
     if blocks.is_empty() {
         return Ok(Vec::new());
@@ -102,7 +102,7 @@ fn whole_blocks<'c>(change: &'c Change<'_>) -> impl Iterator<Item = WholeBlock<'
 }
 
 impl WholeBlock<'_> {
-    /// Hands `store` the block compressed, if it becomes smaller. In `buffer` it is put together, if it has to be.
+    /// Compresses the block, and calls `store` with it if it shrinks. Its pages are joined in `buffer` if necessary.
     fn pack(
         &self,
         packers: &Packers,
@@ -124,27 +124,27 @@ impl WholeBlock<'_> {
         let done = if pages == after.block_size.pages() as usize && block.pages.len() == 1 {
             array.bytes.with(start..start + after.block_size.bytes(), &mut pack)
         } else {
-            // Put together, zeros where it has none.
+            // Joined, with zeros for missing pages.
             buffer.clear();
             buffer.resize(after.block_size.bytes(), 0);
-            let mut put_together = in_memory().try_for_each(|run| {
+            let mut joined = in_memory().try_for_each(|run| {
                 let range = run.pages.start as usize * PAGE..run.pages.end as usize * PAGE;
                 array.bytes.with(start + range.start..start + range.end, &mut |new| {
                     buffer[range.clone()].copy_from_slice(new);
                     Ok(())
                 })
             });
-            if put_together.is_ok() {
-                put_together = pack(buffer);
+            if joined.is_ok() {
+                joined = pack(buffer);
             }
-            put_together
+            joined
         };
         done.map_err(|e| e.context(format_args!("array {:?}", self.name)))
     }
 }
 
-/// Whether nothing of the block remains but what is written, and that is enough of it: of a block that is mostly holes,
-/// pages take less time as they are.
+/// Whether no stored page of the block remains, and enough pages are written: for a block that is mostly holes, storing
+/// single pages takes less time.
 fn is_whole(array: &ArrayChange<'_>, after: &Descriptor, block: &BlockChange) -> bool {
     if block.pages.iter().any(|run| matches!(run.source, PageSource::Spilled(_))) {
         return false;
@@ -152,13 +152,13 @@ fn is_whole(array: &ArrayChange<'_>, after: &Descriptor, block: &BlockChange) ->
     let bytes = after.nbytes().saturating_sub(after.block_size.start_of(block.block));
     let pages = bytes.min(after.block_size.bytes()).div_ceil(PAGE);
     let is_empty = block.seen == Version(0) || array.dropped_from.is_some_and(|from| from <= block.block.0);
-    // Not those behind the end that a shrink made zero.
+    // Pages behind the end, which a shrink made zero, do not count.
     let inside = |page: u32| (page as usize).min(pages);
     let written: usize = block.pages.iter().map(|run| inside(run.pages.end) - inside(run.pages.start)).sum();
     (is_empty || written >= pages) && stored_pages(block) >= LEAST_PAGES.max(pages / 4)
 }
 
-/// Changed pages with bytes.
+/// The number of changed pages in memory.
 fn stored_pages(block: &BlockChange) -> usize {
     block.pages.iter().filter(|run| run.source == PageSource::Memory).map(|run| run.pages.len()).sum()
 }

@@ -1,4 +1,4 @@
-//! Work of a commit that several threads share.
+//! Running tasks of a commit in several threads.
 
 use std::num::NonZero;
 use std::panic::resume_unwind;
@@ -7,11 +7,11 @@ use std::thread;
 
 use bigarray_core::Result;
 
-/// Threads at most: more do not make a disk faster.
+/// Most threads: more do not make a disk faster.
 pub(super) const MAX_THREADS: usize = 4;
 
-/// Does `task` for each number below `tasks`, in this thread and in helpers, `threads` in all or fewer, one by one as
-/// they are free to be taken. Each thread has something of its own, which `own` makes. Ends with the first error.
+/// Calls `task` for each number below `tasks`, in this thread and others, at most `threads` in all. Each thread takes the
+/// next number when it is free, and has a state, which `own` makes. Ends at the first error.
 pub(super) fn in_parallel<S>(
     tasks: usize,
     threads: usize,
@@ -27,7 +27,7 @@ pub(super) fn in_parallel<S>(
                 return Ok(());
             }
             if let Err(e) = task(&mut own, at) {
-                // No use in going on.
+                // The other threads stop, too.
                 next.store(tasks, Ordering::Relaxed);
                 return Err(e);
             }
@@ -37,7 +37,7 @@ pub(super) fn in_parallel<S>(
         thread::available_parallelism().map_or(2, NonZero::get).clamp(2, MAX_THREADS).min(threads).min(tasks).max(1)
             - 1;
     thread::scope(|scope| {
-        // A thread that cannot be had leaves its work to the others.
+        // If a thread cannot be started, the others do its work.
         let helpers: Vec<_> =
             (0..helpers).filter_map(|_| thread::Builder::new().spawn_scoped(scope, work).ok()).collect();
         let done = work();

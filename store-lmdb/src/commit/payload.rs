@@ -1,4 +1,4 @@
-//! The bytes of a commit: where each run of changed pages goes in the data file, and getting it there.
+//! The payload of a commit: the place of each run of changed pages in the data file, and writing it.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -8,15 +8,14 @@ use bigarray_core::{BlockNo, Error, ErrorKind, PAGE, Result};
 
 use super::pack::{PlacedUnit, write_packed};
 use super::parallel::{MAX_THREADS, in_parallel};
-use super::with_room;
 use crate::alloc::Run;
 use crate::data::Data;
 use crate::record::{StoredSegment, Unit};
 use crate::shared::Shared;
-use crate::spill::{Committing, runs_of as runs_of_pages};
+use crate::space::{ClaimCommit, runs_of as runs_of_pages, with_room};
 
-/// Changed pages of a block, and where they are stored.
-pub(super) struct Piece {
+/// Changed pages of a block that are stored uncompressed, and where.
+pub(super) struct PlacedRun {
     /// The entry in [`Change::arrays`].
     array: usize,
     block: BlockNo,
@@ -27,7 +26,7 @@ pub(super) struct Piece {
     at: usize,
 }
 
-impl Piece {
+impl PlacedRun {
     pub(super) fn segment(&self) -> StoredSegment {
         StoredSegment::plain(self.first, self.run)
     }
@@ -35,15 +34,15 @@ impl Piece {
 
 /// All changed pages that are not zero.
 pub(super) struct Payload {
-    /// Compressed blocks, by array and block, ascending: written already.
+    /// Compressed blocks, ordered by array and block. They are written already.
     units: Vec<PlacedUnit>,
-    /// By array, block and page, ascending.
-    pieces: Vec<Piece>,
+    /// Uncompressed pages, ordered by array, block and page.
+    pieces: Vec<PlacedRun>,
     /// Checksum of each page, once written.
-    sums: Vec<AtomicU32>,
+    checksums: Vec<AtomicU32>,
 }
 
-/// The runs of changed pages that have bytes and are not of `units`: entry in [`Change::arrays`], block, pages.
+/// The runs of changed pages in memory that are not in `units`: entry in [`Change::arrays`], block, pages.
 pub(super) fn runs_of<'c>(
     change: &'c Change<'_>,
     units: &'c [PlacedUnit],
@@ -59,13 +58,13 @@ pub(super) fn runs_of<'c>(
     })
 }
 
-/// How many pages have bytes.
+/// The number of changed pages in memory.
 pub(super) fn pages_of(change: &Change<'_>) -> usize {
     runs_of(change, &[]).map(|(_, _, pages)| pages.len()).sum()
 }
 
 impl Payload {
-    /// Lays what is not of `units` into `space`, front to back. It must be large enough.
+    /// Places the pages that are not in `units` in `space`, front to back. It must be large enough.
     pub(super) fn place(
         change: &Change<'_>,
         units: Vec<PlacedUnit>,
@@ -81,7 +80,7 @@ impl Payload {
                 };
                 let taken = free.pages.min(pages.len() as u16);
                 let run = Run { pages: taken, ..free };
-                pieces.push(Piece { array, block, first: pages.start, run, at });
+                pieces.push(PlacedRun { array, block, first: pages.start, run, at });
                 pages.start += u32::from(taken);
                 at += usize::from(taken);
                 if taken < free.pages {
@@ -89,16 +88,16 @@ impl Payload {
                 }
             }
         }
-        Ok(Payload { units, pieces, sums: (0..at).map(|_| AtomicU32::new(0)).collect() })
+        Ok(Payload { units, pieces, checksums: (0..at).map(|_| AtomicU32::new(0)).collect() })
     }
 
-    /// Writes the payload of `change`, which is large, to pages of `claim`: blocks that become smaller by that compressed.
-    pub(super) fn write_early(shared: &Shared, change: &Change<'_>, claim: &Committing<'_>) -> Result<Payload> {
+    /// Writes the payload of `change`, which is large, to pages of `claim`. Blocks that shrink are compressed.
+    pub(super) fn write_early(shared: &Shared, change: &Change<'_>, claim: &ClaimCommit<'_>) -> Result<Payload> {
         let units = write_packed(change, claim)?;
         let plain: usize = runs_of(change, &units).map(|(_, _, pages)| pages.len()).sum();
         let taken = if plain > 0 { claim.take_many(plain as u64)? } else { Vec::new() };
         let payload = Payload::place(change, units, taken.into_iter().flat_map(runs_of_pages))?;
-        // Where the disk is full of a part of it, the index has no room for what would make some for the whole.
+        // If the disk is full, the part that was written takes the room that the index needs to make room.
         with_room(shared, || {
             payload.write_in_parallel(change, shared).inspect_err(|e| {
                 if e.is_store_full() {
@@ -114,30 +113,30 @@ impl Payload {
         self.pieces.is_empty() && self.units.is_empty()
     }
 
-    /// The block compressed, if it is.
+    /// The place of a block that is stored compressed.
     pub(super) fn unit_of_block(&self, array: usize, block: BlockNo) -> Option<Unit> {
         let at = self.units.binary_search_by_key(&(array, block), |u| (u.array, u.block)).ok()?;
         Some(self.units[at].unit)
     }
 
     /// The pieces of one block.
-    pub(super) fn of_block(&self, array: usize, block: BlockNo) -> &[Piece] {
+    pub(super) fn of_block(&self, array: usize, block: BlockNo) -> &[PlacedRun] {
         let from = self.pieces.partition_point(|p| (p.array, p.block) < (array, block));
         let len = self.pieces[from..].partition_point(|p| (p.array, p.block) == (array, block));
         &self.pieces[from..from + len]
     }
 
     /// Checksums of the pages of a piece.
-    pub(super) fn sums_of(&self, piece: &Piece) -> impl Iterator<Item = u32> {
-        self.sums[piece.at..][..usize::from(piece.run.pages)].iter().map(|sum| sum.load(Ordering::Relaxed))
+    pub(super) fn checksums_of(&self, piece: &PlacedRun) -> impl Iterator<Item = u32> {
+        self.checksums[piece.at..][..usize::from(piece.run.pages)].iter().map(|sum| sum.load(Ordering::Relaxed))
     }
 
-    /// Writes everything, in this thread.
+    /// Writes all pages, in this thread.
     pub(super) fn write(&self, change: &Change<'_>, data: &Data) -> Result<()> {
         self.pieces.iter().try_for_each(|piece| self.write_piece(piece, change, data))
     }
 
-    /// Writes everything, with the help of other threads.
+    /// Writes all pages, in several threads.
     fn write_in_parallel(&self, change: &Change<'_>, shared: &Shared) -> Result<()> {
         in_parallel(
             self.pieces.len(),
@@ -147,14 +146,14 @@ impl Payload {
         )
     }
 
-    fn write_piece(&self, piece: &Piece, change: &Change<'_>, data: &Data) -> Result<()> {
+    fn write_piece(&self, piece: &PlacedRun, change: &Change<'_>, data: &Data) -> Result<()> {
         let array = &change.arrays[piece.array];
         let Some((name, descriptor)) = &array.after else { return Ok(()) };
         let start = descriptor.block_size.start_of(piece.block) + piece.first as usize * PAGE;
         let len = usize::from(piece.run.pages) * PAGE;
         let of = |e: Error| e.context(format_args!("array {name:?}"));
         array.bytes.with(start..start + len, &mut |bytes| {
-            for (sum, page) in self.sums[piece.at..].iter().zip(bytes.chunks_exact(PAGE)) {
+            for (sum, page) in self.checksums[piece.at..].iter().zip(bytes.chunks_exact(PAGE)) {
                 sum.store(crc32c::crc32c(page), Ordering::Relaxed);
             }
             data.write_at(piece.run.offset(), bytes).map_err(of)?;

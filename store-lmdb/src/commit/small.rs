@@ -12,7 +12,7 @@ use crate::crash;
 use crate::record::Unit;
 use crate::shared::Shared;
 
-/// Finds room for the payload of `change`, of which `packed` are the blocks that were compressed, and writes it.
+/// Allocates pages for the payload of `change`, and writes it. `packed` are its compressed blocks.
 pub(super) fn write(
     shared: &Shared,
     change: &Change<'_>,
@@ -22,7 +22,7 @@ pub(super) fn write(
     let mut open = shared.open_chunk.lock().unwrap_or_else(PoisonError::into_inner);
     let mut units = Vec::with_capacity(packed.len());
     for block in packed {
-        // Where no room in one piece can be had, the block is stored as it is, in several.
+        // Without room in one piece the block is stored uncompressed, in several.
         let Some(run) = space.allocate_piece_in(&mut open, block.packed.pages() as u16)? else { continue };
         shared.data.write_at(run.offset(), &block.bytes)?;
         shared.data.start_writing(run.offset(), block.bytes.len());
@@ -33,24 +33,24 @@ pub(super) fn write(
     let runs = space.allocate_in(&mut open, &wanted)?;
     drop(open);
     if let Some(last) = runs.last() {
-        make_ready(shared, space, last)?;
+        prezero_next(shared, space, last)?;
     }
     let payload = Payload::place(change, units, runs)?;
     payload.write(change, &shared.data)?;
     Ok(payload)
 }
 
-/// Writes zeros to the pages that come next, where `run` is new to the file. To overwrite them later
-/// changes nothing but their bytes, while pages that come new to a file have the file system write its journal at the
-/// next sync, which costs as much again as the sync itself.
-fn make_ready(shared: &Shared, space: &Space<'_>, run: &Run) -> Result<()> {
+/// Writes zeros to the pages behind `run`, which the next commits will use, if `run` had no blocks on disk. Overwriting
+/// blocks changes only bytes, while new blocks of a file have the file system write its journal at the next sync, which
+/// costs as much again as the sync itself.
+fn prezero_next(shared: &Shared, space: &Space<'_>, run: &Run) -> Result<()> {
     if !shared.data.syncs() || shared.data.has_bytes_at(run.offset()) {
         return Ok(());
     }
     if let Some(next) = space.prezeroed_next(run)? {
-        // Only to save time: if there is no room for it, the commit may still have enough.
+        // An error is ignored: this only saves time, and the commit may have room nevertheless.
         let _ = shared.data.write_at(next.offset(), &vec![0; usize::from(next.pages) * PAGE]);
-        crash::point("next pages made ready");
+        crash::point("next pages prezeroed");
     }
     Ok(())
 }

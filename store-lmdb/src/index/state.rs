@@ -9,8 +9,8 @@ use serde_json::Value;
 
 use super::Tables;
 use crate::record::{
-    self, StoredAttr, StoredBlock, Sums, Tallies, Tally, attr_key, attr_name, block_key, check_array_name,
-    check_attr_name, count_array, decode_array, decode_attr, decode_block, decode_sums, numbered_key,
+    self, Checksums, StoredAttr, StoredBlock, Tallies, Tally, attr_key, attr_name, block_key, check_array_name,
+    check_attr_name, count_array, decode_array, decode_attr, decode_block, decode_checksums, numbered_key,
     parse_numbered_key, unseal,
 };
 
@@ -96,9 +96,10 @@ impl<T: Transaction> Tables<'_, T> {
     }
 
     /// Checksums of the pages of one MiB of an array; zeros if there is no record.
-    pub(crate) fn sums(&self, array: ArrayId, mib: u64) -> Result<Sums> {
+    pub(crate) fn checksums(&self, array: ArrayId, mib: u64) -> Result<Checksums> {
         let key = numbered_key(array, mib);
-        self.get(self.dbs().sums, &key)?.map_or(Ok([0; record::SUMS]), |value| decode_sums(&key, value))
+        self.get(self.dbs().sums, &key)?
+            .map_or(Ok([0; record::PAGES_PER_RECORD]), |value| decode_checksums(&key, value))
     }
 }
 

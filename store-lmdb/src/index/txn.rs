@@ -18,7 +18,7 @@ use super::environment::{Slots, Writing};
 use super::live::CountedWrite;
 use super::{Dbs, Index, Tables, lmdb_error};
 use crate::alloc::{Bitmap, HEADER, OldestReader};
-use crate::record::{DatabaseId, Meta, Tally, chunk_key, encode_bitmap, encode_fit, fit_key};
+use crate::record::{DatabaseId, Meta, Tally, chunk_key, class_key, encode_bitmap, encode_class};
 
 /// A read transaction: a committed state. Reading its tables needs no lock, but one thread at a time.
 pub(crate) struct ReadTxn {
@@ -240,9 +240,9 @@ impl Index {
                 // All pages of the first chunk are free but the header.
                 let mut free = Bitmap::FULL;
                 free.remove(&HEADER);
-                let (key, fit) = (chunk_key(0), fit_key(free.class().unwrap_or(0), 0));
+                let (key, fit) = (chunk_key(0), class_key(free.class().unwrap_or(0), 0));
                 txn.put(dbs.chunks, &key, &encode_bitmap(&key, &free), WriteFlags::NO_OVERWRITE)?;
-                txn.put(dbs.fits, &fit, &encode_fit(&fit), WriteFlags::NO_OVERWRITE)?;
+                txn.put(dbs.fits, &fit, &encode_class(&fit), WriteFlags::NO_OVERWRITE)?;
                 txn.commit().map(|()| dbs)
             }
             Err(e) => Err(e),

@@ -25,7 +25,7 @@ pub(crate) struct Exclusive {
     file: Unshared<File>,
     lock: Lock,
     origin: Origin,
-    state: Mutex<State>,
+    state: Mutex<ExclusiveState>,
     /// Signalled when there is no holder any more.
     free: Condvar,
     /// Signalled when the kernel granted the file's lock, or refused it.
@@ -33,7 +33,7 @@ pub(crate) struct Exclusive {
 }
 
 #[derive(Default)]
-struct State {
+struct ExclusiveState {
     /// The thread that holds the lock, or waits for the file's lock.
     holder: Option<Thread>,
     /// Threads that wait until there is no holder: waking without one costs a system call.
@@ -90,9 +90,9 @@ impl Exclusive {
     /// Waits until no thread of this process holds it.
     fn wait_for_thread<'s>(
         &'s self,
-        mut state: MutexGuard<'s, State>,
+        mut state: MutexGuard<'s, ExclusiveState>,
         waiting: &Waiting,
-    ) -> Result<MutexGuard<'s, State>> {
+    ) -> Result<MutexGuard<'s, ExclusiveState>> {
         let me = thread::current().id();
         let mut patience = Patience::new(waiting, THREAD);
         while let Some(holder) = &state.holder {
@@ -116,7 +116,7 @@ impl Exclusive {
     }
 
     /// Takes the lock of the file. This thread is the holder.
-    fn lock_file<'s>(self: &'s Arc<Self>, mut state: MutexGuard<'s, State>, waiting: &Waiting) -> Result<()> {
+    fn lock_file<'s>(self: &'s Arc<Self>, mut state: MutexGuard<'s, ExclusiveState>, waiting: &Waiting) -> Result<()> {
         let try_lock = || self.lock.take(&self.file).map_err(|e| waiting.failed(e));
         if !state.is_waited_for {
             state.is_locked = try_lock()?;
@@ -178,13 +178,18 @@ impl Exclusive {
     }
 
     /// Waits for `condvar`, at most `at_most`, and at most until signals are due. Signals arrive while `state` is unlocked.
-    fn wait<'s>(&'s self, condvar: &Condvar, state: MutexGuard<'s, State>, at_most: Duration) -> MutexGuard<'s, State> {
+    fn wait<'s>(
+        &'s self,
+        condvar: &Condvar,
+        state: MutexGuard<'s, ExclusiveState>,
+        at_most: Duration,
+    ) -> MutexGuard<'s, ExclusiveState> {
         drop(condvar.wait_timeout(state, at_most.min(SIGNALS)).unwrap_or_else(PoisonError::into_inner));
         signals::let_through(|| ());
         self.state()
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, ExclusiveState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

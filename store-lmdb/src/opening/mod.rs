@@ -11,7 +11,6 @@ use nix::fcntl::OFlag;
 
 use crate::alloc::CHUNK;
 use crate::check::{Structure, check};
-use crate::commit::sweep_at_opening;
 use crate::dead_readers;
 use crate::durability;
 use crate::index::{Env, Gates, ReadTxn, lmdb_error};
@@ -20,6 +19,7 @@ use crate::locks::files::{Directory, INDEX};
 use crate::options::Options;
 use crate::record::Meta;
 use crate::shared::{Opened, Shared};
+use crate::space::sweep_at_opening;
 use registry::Found;
 
 /// Why a check was needed.

@@ -11,7 +11,7 @@ use std::ops::Range;
 use bigarray_core::store::{BlockRecord, Origin, Segment};
 use bigarray_core::{ArrayId, BlockNo, BlockSize, Error, ErrorKind, PAGE, Result, Version};
 
-use super::{Reader, seal};
+use super::{ValueReader, seal};
 use crate::alloc::{CHUNK_PAGES, Run};
 use crate::codec::{Algorithm, Encoding, Packed};
 
@@ -58,7 +58,7 @@ impl Unit {
 
 /// Where pages of a block are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum Location {
     /// Uncompressed, in as many pages of the data file as of the block, from this one on.
     Plain { chunk: u64, page: u16 },
     /// In a compressed block, at their place in it. Other pages of the block may lie elsewhere by now.
@@ -73,27 +73,29 @@ pub(crate) struct StoredSegment {
     /// How many pages.
     pub(crate) pages: u16,
     /// Where they are stored.
-    pub(crate) place: Place,
+    pub(crate) location: Location,
 }
 
 impl StoredSegment {
     /// Pages that are stored uncompressed.
     pub(crate) fn plain(first: u32, run: Run) -> StoredSegment {
-        StoredSegment { first, pages: run.pages, place: Place::Plain { chunk: run.chunk, page: run.first } }
+        StoredSegment { first, pages: run.pages, location: Location::Plain { chunk: run.chunk, page: run.first } }
     }
 
     /// All pages of a block, compressed.
     pub(crate) fn unit(pages: u32, unit: Unit) -> StoredSegment {
-        StoredSegment { first: 0, pages: pages as u16, place: Place::Unit(unit) }
+        StoredSegment { first: 0, pages: pages as u16, location: Location::Unit(unit) }
     }
 
     /// Some of its pages.
     pub(crate) fn part(&self, pages: Range<u32>) -> StoredSegment {
-        let place = match self.place {
-            Place::Plain { chunk, page } => Place::Plain { chunk, page: page + (pages.start - self.first) as u16 },
+        let location = match self.location {
+            Location::Plain { chunk, page } => {
+                Location::Plain { chunk, page: page + (pages.start - self.first) as u16 }
+            }
             unit => unit,
         };
-        StoredSegment { first: pages.start, pages: pages.len() as u16, place }
+        StoredSegment { first: pages.start, pages: pages.len() as u16, location }
     }
 
     /// The page of the block behind its last one.
@@ -103,9 +105,9 @@ impl StoredSegment {
 
     /// The run of the data file that holds the pages; `None` if they are compressed.
     pub(crate) fn run(&self) -> Option<Run> {
-        match self.place {
-            Place::Plain { chunk, page } => Some(Run { chunk, first: page, pages: self.pages }),
-            Place::Unit(_) => None,
+        match self.location {
+            Location::Plain { chunk, page } => Some(Run { chunk, first: page, pages: self.pages }),
+            Location::Unit(_) => None,
         }
     }
 }
@@ -114,7 +116,7 @@ impl StoredSegment {
 pub(crate) fn units_of(segments: &[StoredSegment]) -> Vec<Unit> {
     let mut units = Vec::new();
     for segment in segments {
-        if let Place::Unit(unit) = segment.place
+        if let Location::Unit(unit) = segment.location
             && !units.contains(&unit)
         {
             units.push(unit);
@@ -192,9 +194,9 @@ pub(crate) fn encode_block(key: &[u8], block: &StoredBlock) -> Vec<u8> {
     value.extend_from_slice(&block.version.0.to_le_bytes());
     value.extend_from_slice(&(block.pages as u16).to_le_bytes());
     for segment in &block.segments {
-        let (codec, bytes, chunk, page) = match &segment.place {
-            Place::Plain { chunk, page } => (PLAIN, u32::from(segment.pages) * PAGE as u32, chunk, page),
-            Place::Unit(Unit { chunk, page, packed }) => match packed.encoding.algorithm {
+        let (codec, bytes, chunk, page) = match &segment.location {
+            Location::Plain { chunk, page } => (PLAIN, u32::from(segment.pages) * PAGE as u32, chunk, page),
+            Location::Unit(Unit { chunk, page, packed }) => match packed.encoding.algorithm {
                 Algorithm::Lz4 => (LZ4, packed.bytes, chunk, page),
                 Algorithm::Zstd => (ZSTD, packed.bytes, chunk, page),
             },
@@ -205,7 +207,7 @@ pub(crate) fn encode_block(key: &[u8], block: &StoredBlock) -> Vec<u8> {
         value.extend_from_slice(&bytes.to_le_bytes());
         value.extend_from_slice(&chunk.to_le_bytes());
         value.extend_from_slice(&page.to_le_bytes());
-        if let Place::Unit(unit) = &segment.place {
+        if let Location::Unit(unit) = &segment.location {
             value.extend_from_slice(&unit.packed.encoding.shuffled_by.to_le_bytes());
             value.extend_from_slice(&unit.packed.sum.to_le_bytes());
         }
@@ -215,7 +217,7 @@ pub(crate) fn encode_block(key: &[u8], block: &StoredBlock) -> Vec<u8> {
 
 /// Decodes [`encode_block`]. A codec need not be compiled in for that.
 pub(crate) fn decode_block(key: &[u8], value: &[u8]) -> Result<StoredBlock> {
-    let mut reader = Reader::new("blocks", key, value)?;
+    let mut reader = ValueReader::new("blocks", key, value)?;
     let version = Version(reader.u64()?);
     let pages_of_block = u32::from(reader.u16()?);
     BlockSize::new(pages_of_block as usize * PAGE).map_err(|e| reader.bad(&e.to_string()))?;
@@ -233,7 +235,7 @@ pub(crate) fn decode_block(key: &[u8], value: &[u8]) -> Result<StoredBlock> {
     Ok(StoredBlock { version, pages: pages_of_block, segments })
 }
 
-fn decode_segment(reader: &mut Reader<'_>, pages_of_block: u32) -> Result<StoredSegment> {
+fn decode_segment(reader: &mut ValueReader<'_>, pages_of_block: u32) -> Result<StoredSegment> {
     let first = u32::from(reader.u16()?);
     let pages = reader.u16()?;
     let codec = reader.u8()?;
@@ -259,5 +261,5 @@ fn decode_segment(reader: &mut Reader<'_>, pages_of_block: u32) -> Result<Stored
     if pages == 0 || !unit.is_sound(pages_of_block) {
         return Err(reader.bad("it refers to compressed pages that cannot be"));
     }
-    Ok(StoredSegment { first, pages, place: Place::Unit(unit) })
+    Ok(StoredSegment { first, pages, location: Location::Unit(unit) })
 }

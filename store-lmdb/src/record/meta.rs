@@ -2,7 +2,7 @@
 
 use bigarray_core::Result;
 
-use super::{DatabaseId, Reader, Tally, seal};
+use super::{DatabaseId, Tally, ValueReader, seal};
 
 /// Names of the records in `meta`.
 pub(crate) struct Meta;
@@ -28,7 +28,7 @@ impl Meta {
 
     /// Decodes [`encode`](Meta::encode).
     pub(crate) fn decode(name: &str, value: &[u8]) -> Result<u64> {
-        let mut reader = Reader::new("meta", name.as_bytes(), value)?;
+        let mut reader = ValueReader::new("meta", name.as_bytes(), value)?;
         let number = reader.u64()?;
         reader.end()?;
         Ok(number)
@@ -41,7 +41,7 @@ impl Meta {
 
     /// Decodes [`encode_arrays`](Meta::encode_arrays).
     pub(crate) fn decode_arrays(value: &[u8]) -> Result<Tally> {
-        let mut reader = Reader::new("meta", Meta::ARRAYS.as_bytes(), value)?;
+        let mut reader = ValueReader::new("meta", Meta::ARRAYS.as_bytes(), value)?;
         let tally = Tally { records: reader.u64()?, sum: reader.u64()? };
         reader.end()?;
         Ok(tally)
@@ -54,7 +54,7 @@ impl Meta {
 
     /// Decodes [`encode_id`](Meta::encode_id).
     pub(crate) fn decode_id(value: &[u8]) -> Result<DatabaseId> {
-        let mut reader = Reader::new("meta", Meta::ID.as_bytes(), value)?;
+        let mut reader = ValueReader::new("meta", Meta::ID.as_bytes(), value)?;
         let id = DatabaseId(reader.bytes()?);
         reader.end()?;
         Ok(id)

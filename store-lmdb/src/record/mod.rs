@@ -5,10 +5,10 @@
 
 mod array;
 mod block;
+mod checksums;
 mod header;
 mod meta;
 mod space;
-mod sums;
 mod tally;
 #[cfg(test)]
 mod tests;
@@ -20,15 +20,15 @@ pub(crate) use array::{
 };
 pub use array::{check_array_name, check_attr_name};
 pub(crate) use block::{
-    MAX_SEGMENTS, Place, StoredBlock, StoredSegment, Unit, decode_block, encode_block, runs_of, units_of,
+    Location, MAX_SEGMENTS, StoredBlock, StoredSegment, Unit, decode_block, encode_block, runs_of, units_of,
 };
+pub(crate) use checksums::{Checksums, PAGES_PER_RECORD, decode_checksums, encode_checksums};
 pub(crate) use header::{DatabaseId, decode_header, encode_header};
 pub(crate) use meta::Meta;
 pub(crate) use space::{
-    chunk_key, decode_bitmap, decode_claim, decode_fit, decode_freed, encode_bitmap, encode_claim, encode_fit,
-    encode_freed, fit_key, freed_key, parse_chunk_key, parse_fit_key, parse_freed_key, parse_owner,
+    chunk_key, class_key, decode_bitmap, decode_claim, decode_class, decode_freed, encode_bitmap, encode_claim,
+    encode_class, encode_freed, freed_key, parse_chunk_key, parse_class_key, parse_freed_key, parse_owner,
 };
-pub(crate) use sums::{SUMS, Sums, decode_sums, encode_sums};
 pub(crate) use tally::{Tallies, Tally};
 
 /// Bytes of the checksum at the end of a value.
@@ -81,16 +81,16 @@ pub(crate) fn block_key(array: ArrayId, block: BlockNo) -> [u8; 16] {
 }
 
 /// Takes numbers from the front of a value. A value that is too short is an error.
-pub(crate) struct Reader<'v> {
+pub(crate) struct ValueReader<'v> {
     table: &'static str,
     key: &'v [u8],
     rest: &'v [u8],
 }
 
-impl<'v> Reader<'v> {
+impl<'v> ValueReader<'v> {
     /// Reads the sealed `value`.
-    pub(crate) fn new(table: &'static str, key: &'v [u8], value: &'v [u8]) -> Result<Reader<'v>> {
-        Ok(Reader { table, key, rest: unseal(table, key, value)? })
+    pub(crate) fn new(table: &'static str, key: &'v [u8], value: &'v [u8]) -> Result<ValueReader<'v>> {
+        Ok(ValueReader { table, key, rest: unseal(table, key, value)? })
     }
 
     pub(crate) fn bytes<const N: usize>(&mut self) -> Result<[u8; N]> {

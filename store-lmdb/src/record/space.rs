@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use bigarray_core::Result;
 
-use super::{Reader, bad, seal};
+use super::{ValueReader, bad, seal};
 use crate::alloc::{Bitmap, FreedKey, Owner, Run};
 
 /// Key in `chunks`.
@@ -25,33 +25,33 @@ pub(crate) fn encode_bitmap(key: &[u8], free: &Bitmap) -> Vec<u8> {
 
 /// Decodes [`encode_bitmap`].
 pub(crate) fn decode_bitmap(key: &[u8], value: &[u8]) -> Result<Bitmap> {
-    let mut reader = Reader::new("chunks", key, value)?;
+    let mut reader = ValueReader::new("chunks", key, value)?;
     let bitmap = Bitmap::from_bytes(&reader.bytes()?);
     reader.end()?;
     Ok(bitmap)
 }
 
 /// Key in `fits`.
-pub(crate) fn fit_key(class: u8, chunk: u64) -> [u8; 9] {
+pub(crate) fn class_key(class: u8, chunk: u64) -> [u8; 9] {
     let mut key = [class; 9];
     key[1..].copy_from_slice(&chunk.to_be_bytes());
     key
 }
 
-/// Decodes [`fit_key`].
-pub(crate) fn parse_fit_key(key: &[u8]) -> Result<(u8, u64)> {
+/// Decodes [`class_key`].
+pub(crate) fn parse_class_key(key: &[u8]) -> Result<(u8, u64)> {
     let parts = key.split_first().and_then(|(class, chunk)| Some((*class, u64::from_be_bytes(chunk.try_into().ok()?))));
     parts.ok_or_else(|| bad("fits", key, "its key is not 9 bytes"))
 }
 
 /// The empty value in `fits`, as stored under `key`.
-pub(crate) fn encode_fit(key: &[u8]) -> Vec<u8> {
+pub(crate) fn encode_class(key: &[u8]) -> Vec<u8> {
     seal(key, Vec::new())
 }
 
 /// Checks the empty value in `fits`.
-pub(crate) fn decode_fit(key: &[u8], value: &[u8]) -> Result<()> {
-    Reader::new("fits", key, value)?.end()
+pub(crate) fn decode_class(key: &[u8], value: &[u8]) -> Result<()> {
+    ValueReader::new("fits", key, value)?.end()
 }
 
 /// Key in `freed`.
@@ -83,7 +83,7 @@ pub(crate) fn encode_freed(key: &[u8], runs: &[Run]) -> Vec<u8> {
 
 /// Decodes [`encode_freed`].
 pub(crate) fn decode_freed(key: &[u8], value: &[u8]) -> Result<Vec<Run>> {
-    let mut reader = Reader::new("freed", key, value)?;
+    let mut reader = ValueReader::new("freed", key, value)?;
     let mut runs = Vec::new();
     while !reader.is_empty() {
         let run = Run { chunk: reader.u64()?, first: reader.u16()?, pages: reader.u16()? };
@@ -113,7 +113,7 @@ pub(crate) fn encode_claim(owner: &[u8], chunks: &[Range<u64>]) -> Vec<u8> {
 
 /// Decodes [`encode_claim`].
 pub(crate) fn decode_claim(owner: &[u8], value: &[u8]) -> Result<Vec<Range<u64>>> {
-    let mut reader = Reader::new("claims", owner, value)?;
+    let mut reader = ValueReader::new("claims", owner, value)?;
     let mut chunks = Vec::new();
     while !reader.is_empty() {
         let range = reader.u64()?..reader.u64()?;

@@ -46,7 +46,7 @@ fn block() -> impl Strategy<Value = StoredBlock> {
             .zip(places)
             .map(|(c, place)| {
                 let plain = StoredSegment::plain(c[0], Run { chunk, first: 0, pages: (c[1] - c[0]) as u16 });
-                place.map_or(plain, |unit| StoredSegment { place: Place::Unit(unit), ..plain })
+                place.map_or(plain, |unit| StoredSegment { location: Location::Unit(unit), ..plain })
             })
             .collect();
         StoredBlock { version: Version(version), pages, segments }
@@ -81,8 +81,8 @@ fn descriptor() -> impl Strategy<Value = Descriptor> {
 
 fn decode_everything(key: &[u8], value: &[u8]) {
     let _ = (decode_array(key, value), decode_attr(key, value), attr_name(key), decode_block(key, value));
-    let _ = (decode_sums(key, value), parse_numbered_key("blocks", key), Meta::decode(Meta::FORMAT, value));
-    let _ = (decode_bitmap(key, value), parse_chunk_key(key), decode_fit(key, value), parse_fit_key(key));
+    let _ = (decode_checksums(key, value), parse_numbered_key("blocks", key), Meta::decode(Meta::FORMAT, value));
+    let _ = (decode_bitmap(key, value), parse_chunk_key(key), decode_class(key, value), parse_class_key(key));
     let _ = (decode_freed(key, value), parse_freed_key(key), decode_claim(key, value), parse_owner(key));
 }
 
@@ -156,9 +156,9 @@ proptest! {
         prop_assert_eq!(parse_chunk_key(&key).unwrap(), chunk);
         prop_assert_eq!(decode_bitmap(&key, &encode_bitmap(&key, &free)).unwrap(), free);
 
-        let key = fit_key(class, chunk);
-        prop_assert_eq!(parse_fit_key(&key).unwrap(), (class, chunk));
-        decode_fit(&key, &encode_fit(&key)).unwrap();
+        let key = class_key(class, chunk);
+        prop_assert_eq!(parse_class_key(&key).unwrap(), (class, chunk));
+        decode_class(&key, &encode_class(&key)).unwrap();
 
         let owner = Owner { client: 1, token: 2, serial: 3 };
         let key = owner.to_bytes();
@@ -170,8 +170,8 @@ proptest! {
     #[test]
     fn checksums_and_numbers_are_themselves_again(seed in any::<u32>(), number in any::<u64>()) {
         let key = numbered_key(ArrayId(1), number);
-        let sums: Sums = std::array::from_fn(|i| seed.wrapping_mul(i as u32));
-        prop_assert_eq!(decode_sums(&key, &encode_sums(&key, &sums)).unwrap(), sums);
+        let sums: Checksums = std::array::from_fn(|i| seed.wrapping_mul(i as u32));
+        prop_assert_eq!(decode_checksums(&key, &encode_checksums(&key, &sums)).unwrap(), sums);
         prop_assert_eq!(Meta::decode(Meta::NEXT_ARRAY, &Meta::encode(Meta::NEXT_ARRAY, number)).unwrap(), number);
     }
 }
@@ -252,10 +252,10 @@ fn an_unknown_codec_is_unsupported_and_named() {
 #[test]
 fn what_is_produced_is_one_segment_whatever_it_comes_from() {
     let encoding = Encoding { algorithm: Algorithm::Lz4, shuffled_by: 0 };
-    let unit = |sum| Place::Unit(Unit { chunk: 1, page: 2, packed: Packed { encoding, bytes: 1, sum } });
+    let unit = |sum| Location::Unit(Unit { chunk: 1, page: 2, packed: Packed { encoding, bytes: 1, sum } });
     let segments = vec![
-        StoredSegment { first: 0, pages: 3, place: unit(1) },
-        StoredSegment { first: 3, pages: 1, place: unit(2) },
+        StoredSegment { first: 0, pages: 3, location: unit(1) },
+        StoredSegment { first: 3, pages: 1, location: unit(2) },
         StoredSegment::plain(4, Run { chunk: 1, first: 3, pages: 12 }),
     ];
     let record = StoredBlock { version: Version(1), pages: 16, segments }.to_record();
@@ -270,7 +270,7 @@ fn compressed_pages_that_cannot_be_are_corrupt() {
     let encoding = Encoding { algorithm: Algorithm::Zstd, shuffled_by: 8 };
     let decode = |chunk, page, bytes, pages| {
         let unit = Unit { chunk, page, packed: Packed { encoding, bytes, sum: 1 } };
-        let segments = vec![StoredSegment { first: 0, pages, place: Place::Unit(unit) }];
+        let segments = vec![StoredSegment { first: 0, pages, location: Location::Unit(unit) }];
         decode_block(&key, &encode_block(&key, &StoredBlock { version: Version(1), pages: 16, segments }))
     };
     decode(1, 511, 16 * PAGE as u32, 16).unwrap();

@@ -1,8 +1,7 @@
-//! The spill area (DESIGN §5 and §6): to chunks that nobody else can have, outside every lock.
+//! The spill area of a transaction: pages that leave memory before the commit are written to chunks that only this
+//! transaction can use, outside the write transaction.
 
-mod claim;
 mod slot;
-mod unused;
 
 use std::any::Any;
 use std::sync::Arc;
@@ -12,17 +11,13 @@ use bigarray_core::{Descriptor, Error, ErrorKind, PAGE, Result};
 
 use crate::alloc::{CHUNK_PAGES, Run};
 use crate::codec::Packed;
-use crate::commit::with_room;
 use crate::crash;
 use crate::record::{StoredSegment, Unit};
 use crate::shared::Shared;
-use claim::Writing;
-pub(crate) use claim::{Claim, Committing};
+use crate::space::{Claim, ClaimWriter, Pages, runs_of, with_room};
 pub(crate) use slot::LmdbSpillSlot;
-use unused::Pages;
-pub(crate) use unused::runs_of;
 
-/// Where one transaction spills. Dropped without a commit it gives the chunks back.
+/// The spill area of one transaction. Dropping it without a commit releases the chunks.
 pub(crate) struct LmdbSpillArea {
     pub(crate) claim: Arc<Claim>,
 }
@@ -32,7 +27,7 @@ impl LmdbSpillArea {
         LmdbSpillArea { claim: Arc::new(Claim::new(shared)) }
     }
 
-    fn write_unit(&self, writing: &Writing<'_>, pages: u32, packed: Packed, bytes: &[u8]) -> Result<SpilledPages> {
+    fn write_unit(&self, writing: &ClaimWriter<'_>, pages: u32, packed: Packed, bytes: &[u8]) -> Result<SpilledPages> {
         let taken = writing.take(u64::from(packed.pages()))?;
         let of_chunk = u64::from(CHUNK_PAGES);
         let unit = Unit { chunk: taken.start / of_chunk, page: (taken.start % of_chunk) as u16, packed };
@@ -41,7 +36,7 @@ impl LmdbSpillArea {
         Ok(slot)
     }
 
-    /// Writes pages as they are.
+    /// Writes pages uncompressed.
     fn write_plain(&self, first_page: u32, bytes: &[u8]) -> Result<Vec<SpilledPages>> {
         let writing = self.claim.writing()?;
         let taken = writing.take((bytes.len() / PAGE) as u64)?;
@@ -59,9 +54,9 @@ impl LmdbSpillArea {
         Ok(slots)
     }
 
-    /// From here on dropping it gives `taken` back.
-    fn slot(&self, taken: Pages, segment: StoredSegment, sums: Box<[u32]>) -> SpilledPages {
-        let slot = LmdbSpillSlot { claim: Arc::clone(&self.claim), taken, segment, sums };
+    /// The slot of `taken`. Dropping it gives the pages back.
+    fn slot(&self, taken: Pages, segment: StoredSegment, checksums: Box<[u32]>) -> SpilledPages {
+        let slot = LmdbSpillSlot { claim: Arc::clone(&self.claim), taken, segment, checksums };
         SpilledPages { pages: segment.first..segment.end(), slot: Arc::new(slot) }
     }
 
@@ -93,7 +88,7 @@ impl SpillArea for LmdbSpillArea {
             let text = format!("{} bytes, of {plain_pages} pages, are no block of {of_block}", block.len());
             return Err(Error::new(ErrorKind::Invalid, text));
         }
-        // Before the packer: a commit that waits for packers, as this does, lets nobody begin to write to its claim.
+        // Before the packer: a commit that waits for a packer holds the claim, so no thread can begin to write to it.
         let writing = self.claim.writing()?;
         self.claim.shared.packers.with(array.codec, of_block, |packer| {
             match packer.pack(array.codec, array.item_size, block, plain_pages)? {

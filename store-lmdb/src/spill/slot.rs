@@ -7,24 +7,23 @@ use std::sync::Arc;
 use bigarray_core::store::{SpillSlot, SpilledPages};
 use bigarray_core::{Error, ErrorKind, PAGE, Result};
 
-use super::Claim;
-use super::unused::Pages;
 use crate::reading::read_pages;
 use crate::record::StoredSegment;
+use crate::space::{Claim, Pages};
 
-/// Where they are. When nobody refers to it any more, its pages may be written over: who reads it, refers to it.
+/// Spilled pages of a block. They may be overwritten once the last reference is dropped: a reader holds one.
 pub(crate) struct LmdbSpillSlot {
     pub(super) claim: Arc<Claim>,
-    /// What it takes of the claim.
+    /// Its pages of the claim.
     pub(super) taken: Pages,
-    /// As a commit stores it.
+    /// The segment that a commit stores.
     pub(super) segment: StoredSegment,
-    /// Checksum of each page; none if they are compressed.
-    pub(super) sums: Box<[u32]>,
+    /// Checksum of each page; empty if they are compressed.
+    pub(super) checksums: Box<[u32]>,
 }
 
 impl LmdbSpillSlot {
-    /// The slot behind `pages`, if `claim` has it and it has all of them.
+    /// The slot of `pages`, if it belongs to `claim` and has all of them.
     pub(crate) fn of<'p>(pages: &'p SpilledPages, claim: &Claim) -> Option<&'p LmdbSpillSlot> {
         let slot: &LmdbSpillSlot = pages.slot.as_any().downcast_ref()?;
         let has = slot.segment.first <= pages.pages.start && pages.pages.end <= slot.segment.end();
@@ -36,17 +35,17 @@ impl LmdbSpillSlot {
         self.segment.part(pages.clone())
     }
 
-    /// The checksums of some of its pages; none if they are compressed.
-    pub(crate) fn sums(&self, pages: &Range<u32>) -> &[u32] {
+    /// The checksums of some of its pages; empty if they are compressed.
+    pub(crate) fn checksums(&self, pages: &Range<u32>) -> &[u32] {
         match self.segment.run() {
-            Some(_) => &self.sums[(pages.start - self.segment.first) as usize..][..pages.len()],
+            Some(_) => &self.checksums[(pages.start - self.segment.first) as usize..][..pages.len()],
             None => &[],
         }
     }
 
-    /// Compares pages read with their checksums.
+    /// Compares pages that were read with their checksums.
     fn verify(&self, pages: &Range<u32>, read: &[u8]) -> Result<()> {
-        let mut each = read.chunks_exact(PAGE).zip(self.sums(pages)).zip(pages.clone());
+        let mut each = read.chunks_exact(PAGE).zip(self.checksums(pages)).zip(pages.clone());
         match each.find(|((page, sum), _)| crc32c::crc32c(page) != **sum) {
             None => Ok(()),
             Some((_, page)) => {
@@ -68,7 +67,7 @@ impl SpillSlot for LmdbSpillSlot {
             return Err(Error::new(ErrorKind::Invalid, text));
         }
         let segment = std::slice::from_ref(&self.segment);
-        // What is compressed is all of the block; of others it does not matter how long that is.
+        // A compressed segment is the whole block. For others the length of the block does not matter.
         shared
             .unpackers
             .with(|unpacker| read_pages(&shared.data, unpacker, segment, end, first_page, buf))

@@ -6,7 +6,7 @@ use bigarray_testing::{Edit, array_of};
 
 use super::{A, Sound, descriptor, page_bytes, put_array};
 use crate::alloc::Bitmap;
-use crate::record::{encode_fit, fit_key};
+use crate::record::{class_key, encode_class};
 
 /// The record is to blame, not who asks for a page that the array's blocks have.
 #[test]
@@ -58,8 +58,8 @@ fn an_array_with_a_codec_that_is_not_compiled_in_can_be_listed_renamed_and_remov
 fn a_chunk_that_is_listed_as_free_and_is_not_is_never_claimed() {
     let sound = Sound::new();
     sound.write(|txn| {
-        let key = fit_key(Bitmap::WHOLE, 1);
-        txn.put(txn.dbs().fits, &key, &encode_fit(&key)).unwrap();
+        let key = class_key(Bitmap::WHOLE, 1);
+        txn.put(txn.dbs().fits, &key, &encode_class(&key)).unwrap();
     });
     let base = sound.store.snapshot().unwrap();
     // Large enough to be written to chunks of its own.

@@ -1,4 +1,4 @@
-//! Chunks that one transaction claims, more of them the more it writes, and what of them it uses.
+//! The claim of one transaction: chunks that it may write to before its commit, more of them the more it writes.
 
 use std::cell::RefCell;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -6,52 +6,54 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGua
 use bigarray_core::signals::{self, Locked};
 use bigarray_core::{Error, ErrorKind, Result};
 
+use super::punch_holes::{punch_holes, with_room};
+use super::reclaim::reclaim_space;
+use super::txn_space::TxnSpace;
 use super::unused::{Pages, Unused};
 use crate::alloc::{CHUNK_PAGES, Owner, Space};
-use crate::commit::{TxnSpace, give_to_disk, tidy, with_room};
 use crate::crash;
 use crate::shared::Shared;
 
-/// Chunks that are claimed at a time, at most: 128 MiB.
+/// Most chunks that are claimed at a time: 128 MiB.
 const MOST_AT_ONCE: u64 = 64;
 
 /// The claim of one transaction; nothing until it writes.
 pub(crate) struct Claim {
     pub(crate) shared: Arc<Shared>,
     pub(crate) owner: Owner,
-    /// Read by who writes to pages, written by the commit: it waits for the writes under way, and none begins meanwhile.
+    /// Locked shared to write to pages, and exclusively by the commit: it waits for writes under way, and excludes new ones.
     stage: RwLock<Stage>,
-    /// One thread claims at a time. It waits for LMDB's writer mutex.
+    /// Held by the one thread that claims, which waits for the gate *writing*.
     claiming: Mutex<Batch>,
-    /// Nobody waits for anything in it: places are given back by who is in a commit, and has LMDB's writer mutex.
+    /// No thread waits while it holds this: a commit, which is behind the gate *writing*, gives pages back.
     unused: Mutex<Unused>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     Open,
-    /// A commit took what it refers to, and gave back the rest.
-    Settled,
+    /// A commit refers to pages of the claim, and freed the others.
+    Consumed,
 }
 
-/// What the next claim is for.
+/// The size of the next claim.
 struct Batch {
     chunks: u64,
-    /// There is something to give back, or may be.
+    /// Chunks were claimed, or may have been.
     claimed: bool,
 }
 
-/// A right to write to pages of the claim: it is not settled meanwhile.
-pub(crate) struct Writing<'c> {
+/// The right to write to pages of the claim: no commit consumes it meanwhile.
+pub(crate) struct ClaimWriter<'c> {
     claim: &'c Claim,
     _stage: RwLockReadGuard<'c, Stage>,
 }
 
-/// A commit that refers to pages of the claim.
-pub(crate) struct Committing<'c> {
+/// The right to commit pages of the claim: no thread writes to it meanwhile.
+pub(crate) struct ClaimCommit<'c> {
     pub(crate) claim: &'c Claim,
     stage: RwLockWriteGuard<'c, Stage>,
-    /// For its payload. Given back when it is over, which means nothing if it took place.
+    /// Pages for its payload. They are given back when this is dropped, which has no effect after a successful commit.
     taken: Mutex<Vec<Pages>>,
 }
 
@@ -66,48 +68,48 @@ impl Claim {
         }
     }
 
-    /// To write to some of its pages.
-    pub(crate) fn writing(&self) -> Result<Writing<'_>> {
+    /// Begins to write to pages.
+    pub(crate) fn writing(&self) -> Result<ClaimWriter<'_>> {
         let stage = self.stage.read().unwrap_or_else(PoisonError::into_inner);
         check_open(*stage)?;
-        Ok(Writing { claim: self, _stage: stage })
+        Ok(ClaimWriter { claim: self, _stage: stage })
     }
 
-    /// To commit what was written to it. Waits for the writes under way.
-    pub(crate) fn committing(&self) -> Result<Committing<'_>> {
+    /// Begins to commit pages. Waits for writes under way.
+    pub(crate) fn committing(&self) -> Result<ClaimCommit<'_>> {
         let stage = self.stage.write().unwrap_or_else(PoisonError::into_inner);
         check_open(*stage)?;
-        Ok(Committing { claim: self, stage, taken: Mutex::default() })
+        Ok(ClaimCommit { claim: self, stage, taken: Mutex::default() })
     }
 
-    /// Nobody refers to `pages` any more.
-    pub(super) fn give_back(&self, pages: Pages) {
+    /// Gives pages back to which nothing refers any more.
+    pub(crate) fn give_back(&self, pages: Pages) {
         if self.shared.locks.check_process().is_ok() {
             self.unused().add(pages);
         }
     }
 
-    /// Gives all of it back, unless a commit did. Nothing may be mapped from it any more.
-    pub(super) fn end(&self) {
-        // A forked child shares the open files, not the claims; and its locks may be held for ever.
+    /// Releases the claim, unless a commit consumed it. None of it may be mapped any more.
+    pub(crate) fn end(&self) {
+        // A forked child has no claims, and a lock that was held at the fork stays locked for ever.
         if self.shared.locks.check_process().is_err() {
             return;
         }
-        let settled = *self.stage.read().unwrap_or_else(PoisonError::into_inner) == Stage::Settled;
-        if settled || !self.claiming().claimed {
+        let consumed = *self.stage.read().unwrap_or_else(PoisonError::into_inner) == Stage::Consumed;
+        if consumed || !self.claiming().claimed {
             return;
         }
         let abandoned = || self.shared.abandoned.lock().unwrap_or_else(PoisonError::into_inner);
         abandoned().push(self.owner);
         let released = match self.release() {
             Err(e) if e.is_store_full() => {
-                give_to_disk(&self.shared, &mut |owner| Ok(*owner == self.owner)).and_then(|_| self.release())
+                punch_holes(&self.shared, &mut |owner| Ok(*owner == self.owner)).and_then(|_| self.release())
             }
             released => released,
         };
         match released {
             Ok(()) => abandoned().retain(|owner| *owner != self.owner),
-            // A later transaction will.
+            // A later transaction releases it.
             Err(e) => {
                 tracing::warn!("{}: spilled pages are not given back yet: {e}", self.shared.dir.display())
             }
@@ -123,14 +125,14 @@ impl Claim {
         })
     }
 
-    /// `n` pages by `take`; claims chunks, `least` or more, if there are none such.
+    /// Takes unused pages by `take`. If there are too few, claims chunks, `least` or more.
     fn take<T>(&self, take: impl Fn(&mut Unused) -> Option<T>, least: impl Fn(&Unused) -> u64) -> Result<T> {
         if let Some(taken) = take(&mut self.unused()) {
             return Ok(taken);
         }
         let mut batch = self.claiming();
         loop {
-            // Another thread may have claimed some meanwhile.
+            // Another thread may have claimed chunks meanwhile.
             if let Some(taken) = take(&mut self.unused()) {
                 return Ok(taken);
             }
@@ -139,7 +141,7 @@ impl Claim {
         }
     }
 
-    /// Claims `least` chunks, or more if it claimed some before and there is room.
+    /// Claims `least` chunks, or more if chunks were claimed before and there is room.
     fn claim_chunks(&self, batch: &mut Batch, least: u64) -> Result<()> {
         let wanted = batch.chunks.max(least);
         let mut claimed = self.claim_some(wanted);
@@ -164,7 +166,7 @@ impl Claim {
             let txn = RefCell::new(shared.begin_write()?);
             let mut table = TxnSpace::new(&txn, &shared.data);
             let mut space = Space::new(&mut table);
-            tidy(shared, &txn, &mut space)?;
+            reclaim_space(shared, &txn, &mut space)?;
             let claimed = space.claim(&self.owner, chunks)?;
             if table.lengthened {
                 shared.data.sync()?;
@@ -187,23 +189,22 @@ impl Claim {
 fn check_open(stage: Stage) -> Result<()> {
     match stage {
         Stage::Open => Ok(()),
-        Stage::Settled => {
+        Stage::Consumed => {
             Err(Error::new(ErrorKind::Invalid, "the spilled pages of this transaction are committed: it is over"))
         }
     }
 }
 
-impl Writing<'_> {
-    /// Takes `n` pages, a chunk's worth at most, that follow each other in the file: perhaps from one chunk into the next.
-    /// Who took them gives them back.
-    pub(super) fn take(&self, n: u64) -> Result<Pages> {
+impl ClaimWriter<'_> {
+    /// Takes `n` consecutive pages, at most a chunk's worth, which may lie in two chunks. The caller has to give them back.
+    pub(crate) fn take(&self, n: u64) -> Result<Pages> {
         debug_assert!((1..=u64::from(CHUNK_PAGES)).contains(&n));
         self.claim.take(|unused| unused.take(n), |_| 1)
     }
 }
 
-impl Committing<'_> {
-    /// Takes `n` pages as [`Writing::take`] does.
+impl ClaimCommit<'_> {
+    /// Takes `n` pages as [`ClaimWriter::take`] does. They are given back when this is dropped.
     pub(crate) fn take(&self, n: u64) -> Result<Pages> {
         debug_assert!((1..=u64::from(CHUNK_PAGES)).contains(&n));
         let taken = self.claim.take(|unused| unused.take(n), |_| 1)?;
@@ -211,7 +212,7 @@ impl Committing<'_> {
         Ok(taken)
     }
 
-    /// Takes `n` pages in as few pieces as can be had.
+    /// Takes `n` pages in as few pieces as possible.
     pub(crate) fn take_many(&self, n: u64) -> Result<Vec<Pages>> {
         let missing = |unused: &Unused| (n - unused.in_whole_chunks().min(n)).div_ceil(u64::from(CHUNK_PAGES));
         let taken = self.claim.take(|unused| unused.take_many(n), missing)?;
@@ -223,18 +224,18 @@ impl Committing<'_> {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner).extend(taken);
     }
 
-    /// Whether anything was claimed.
+    /// Whether chunks were claimed.
     pub(crate) fn has_any(&self) -> bool {
         self.claim.claiming().claimed
     }
 
-    /// The commit took place, or may have.
-    pub(crate) fn settled(mut self) {
-        *self.stage = Stage::Settled;
+    /// Notes that the commit consumed the claim.
+    pub(crate) fn consumed(mut self) {
+        *self.stage = Stage::Consumed;
     }
 }
 
-impl Drop for Committing<'_> {
+impl Drop for ClaimCommit<'_> {
     fn drop(&mut self) {
         let taken = self.taken.get_mut().unwrap_or_else(PoisonError::into_inner);
         taken.drain(..).for_each(|pages| self.claim.give_back(pages));

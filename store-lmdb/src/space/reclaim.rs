@@ -1,22 +1,27 @@
-//! What every write transaction does for the space of others.
+//! Reclaiming space in every write transaction: claims of dead clients, and freed pages that no reader sees.
 
 use std::cell::RefCell;
 use std::sync::PoisonError;
 
 use bigarray_core::Result;
 
-use super::{TxnSpace, give_to_disk, with_room};
+use super::punch_holes::{punch_holes, with_room};
+use super::txn_space::TxnSpace;
 use crate::alloc::{OldestReader, Owner, Space};
 use crate::index::{ReadTxn, WriteTxn};
 use crate::record::parse_owner;
 use crate::shared::Shared;
 
-/// Dead owners whose chunks one transaction gives back.
+/// Most dead owners whose claims one transaction releases.
 const SWEPT_AT_ONCE: usize = 8;
 
-/// Gives back, a bounded part of it, chunks that dead clients and failed transactions claimed, and freed pages that
-/// nobody can see any more. Returns the oldest state that somebody sees.
-pub(crate) fn tidy(shared: &Shared, txn: &RefCell<WriteTxn<'_>>, space: &mut Space<'_>) -> Result<OldestReader> {
+/// Releases claims of dead clients and of failed transactions, and makes freed pages free that no reader sees: a bounded
+/// part of both. Returns the oldest state that a reader sees.
+pub(crate) fn reclaim_space(
+    shared: &Shared,
+    txn: &RefCell<WriteTxn<'_>>,
+    space: &mut Space<'_>,
+) -> Result<OldestReader> {
     let abandoned = shared.abandoned.lock().unwrap_or_else(PoisonError::into_inner).clone();
     space.sweep(SWEPT_AT_ONCE, &mut |owner| Ok(!abandoned.contains(owner) && lives(shared, owner)?))?;
     let oldest = txn.borrow().oldest_reader()?;
@@ -24,15 +29,15 @@ pub(crate) fn tidy(shared: &Shared, txn: &RefCell<WriteTxn<'_>>, space: &mut Spa
     Ok(oldest)
 }
 
-/// Gives back all that dead clients claimed, of this one's number too: it has claimed nothing yet. A few owners a
-/// transaction, so that others can commit between them.
+/// Releases all claims of dead clients, also under this client's number: it has claimed nothing yet. Each transaction
+/// releases a few, so that other processes can commit in between.
 pub(crate) fn sweep_at_opening(shared: &Shared) -> Result<()> {
     let is_alive = |owner: &Owner| lives(shared, owner);
     if !any_is_dead(shared, &is_alive)? {
         return Ok(());
     }
     match sweep_all(shared, &is_alive) {
-        Err(e) if e.is_store_full() && give_to_disk(shared, &mut |owner| Ok(!is_alive(owner)?))? => {
+        Err(e) if e.is_store_full() && punch_holes(shared, &mut |owner| Ok(!is_alive(owner)?))? => {
             sweep_all(shared, &is_alive)
         }
         swept => swept,

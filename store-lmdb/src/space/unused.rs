@@ -1,4 +1,4 @@
-//! Claimed pages that nothing is written to. Pure.
+//! The unused pages of a claim. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -8,18 +8,18 @@ use crate::alloc::{CHUNK_PAGES, Run};
 /// Pages of the data file, counted from its start.
 pub(crate) type Pages = Range<u64>;
 
-/// Ranges of pages, none beside another: what is given back joins what lies before and behind it.
+/// Ranges of pages, none adjacent to another: pages that are given back join the ranges beside them.
 #[derive(Debug, Default)]
 pub(super) struct Unused {
     /// Start → pages.
     by_start: BTreeMap<u64, u64>,
-    /// (Pages, start): the shortest that fits, and of those the first, is used first. So what was given back is used
-    /// before what is still untouched, and that is filled front to back.
+    /// (Pages, start): the shortest range that fits, and of those the first, is used first. So pages that were given back are
+    /// used before untouched ones, and these are filled front to back.
     by_length: BTreeSet<(u64, u64)>,
 }
 
 impl Unused {
-    /// Adds pages that are not in it.
+    /// Adds pages, none of which may be in it.
     pub(super) fn add(&mut self, mut pages: Pages) {
         if pages.is_empty() {
             return;
@@ -37,13 +37,13 @@ impl Unused {
         self.insert(&pages);
     }
 
-    /// Takes `n` pages that follow each other in the file, across the end of a chunk if they lie so.
+    /// Takes `n` consecutive pages, which may lie in two chunks.
     pub(super) fn take(&mut self, n: u64) -> Option<Pages> {
         let (length, start) = self.by_length.range((n, 0)..).next().copied()?;
         Some(self.take_front(&(start..start + length), n))
     }
 
-    /// Takes `n` pages, in ranges of a chunk or longer, the longest first. `None`, and takes none, if there are too few.
+    /// Takes `n` pages, from ranges of a chunk or longer, the longest first. `None`, and takes none, if there are too few.
     pub(super) fn take_many(&mut self, mut n: u64) -> Option<Vec<Pages>> {
         if self.in_whole_chunks() < n {
             return None;
@@ -83,7 +83,7 @@ impl Unused {
     }
 }
 
-/// The runs that pages consist of, one a chunk.
+/// Splits pages into runs, one a chunk.
 pub(crate) fn runs_of(pages: Pages) -> impl Iterator<Item = Run> {
     let of_chunk = u64::from(CHUNK_PAGES);
     let mut at = pages.start;
@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fresh_pages_are_filled_front_to_back_and_what_was_given_back_is_used_first() {
+    fn untouched_pages_are_filled_front_to_back_and_pages_given_back_are_used_first() {
         let mut unused = Unused::default();
         unused.add(512..2048);
         assert_eq!(
@@ -111,7 +111,7 @@ mod tests {
         );
         unused.add(612..628);
         assert_eq!((unused.take(16), unused.take(16)), (Some(612..628), Some(629..645)));
-        // A longer one is split only where none fits.
+        // A longer range is split only if none fits.
         unused.add(512..612);
         assert_eq!(
             (unused.take(40), unused.take(60), unused.take(1)),
@@ -141,7 +141,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_page_is_given_out_twice_or_lost(ops in proptest::collection::vec((1..600_u64, any::<usize>()), 1..200)) {
+        fn no_page_is_taken_twice_or_lost(ops in proptest::collection::vec((1..600_u64, any::<usize>()), 1..200)) {
             let mut unused = Unused::default();
             unused.add(0..4096);
             unused.add(8192..9000);

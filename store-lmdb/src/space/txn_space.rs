@@ -1,4 +1,4 @@
-//! The space tables of a write transaction, as the allocator sees them.
+//! The tables of space of a write transaction, as the allocator sees them.
 
 use std::cell::RefCell;
 use std::ops::Range;
@@ -9,15 +9,15 @@ use crate::alloc::{Bitmap, FreedKey, Owner, Run, SpaceTable};
 use crate::data::Data;
 use crate::index::WriteTxn;
 use crate::record::{
-    Meta, chunk_key, decode_bitmap, decode_claim, decode_fit, decode_freed, encode_bitmap, encode_claim, encode_fit,
-    encode_freed, fit_key, freed_key, parse_fit_key, parse_freed_key, parse_owner,
+    Meta, chunk_key, class_key, decode_bitmap, decode_claim, decode_class, decode_freed, encode_bitmap, encode_claim,
+    encode_class, encode_freed, freed_key, parse_class_key, parse_freed_key, parse_owner,
 };
 
-/// Shares the transaction with the rest of the commit; borrows it for the time of each call.
+/// Shares the transaction with the rest of the commit: it borrows the transaction for the time of each call.
 pub(crate) struct TxnSpace<'t, 'i> {
     txn: &'t RefCell<WriteTxn<'i>>,
     data: &'t Data,
-    /// The file became longer, and must be synced before anyone relies on that.
+    /// The file became longer, and must be synced before a record may rely on that.
     pub(crate) lengthened: bool,
 }
 
@@ -55,22 +55,22 @@ impl SpaceTable for TxnSpace<'_, '_> {
         }
     }
 
-    fn first_fit(&self, class: u8, from: u64) -> Result<Option<u64>> {
+    fn first_in_class(&self, class: u8, from: u64) -> Result<Option<u64>> {
         let txn = self.txn.borrow();
         let mut found = None;
-        txn.tables().scan(txn.dbs().fits, &fit_key(class, from), |key, value| {
-            decode_fit(key, value)?;
-            let (of, chunk) = parse_fit_key(key)?;
+        txn.tables().scan(txn.dbs().fits, &class_key(class, from), |key, value| {
+            decode_class(key, value)?;
+            let (of, chunk) = parse_class_key(key)?;
             found = (of == class).then_some(chunk);
             Ok(false)
         })?;
         Ok(found)
     }
 
-    fn set_fit(&mut self, class: u8, chunk: u64, listed: bool) -> Result<()> {
-        let (mut txn, key) = (self.txn.borrow_mut(), fit_key(class, chunk));
+    fn set_listed(&mut self, class: u8, chunk: u64, listed: bool) -> Result<()> {
+        let (mut txn, key) = (self.txn.borrow_mut(), class_key(class, chunk));
         let db = txn.dbs().fits;
-        if listed { txn.put(db, &key, &encode_fit(&key)) } else { txn.delete(db, &key).map(drop) }
+        if listed { txn.put(db, &key, &encode_class(&key)) } else { txn.delete(db, &key).map(drop) }
     }
 
     fn first_freed(&self) -> Result<Option<(FreedKey, Vec<Run>)>> {

@@ -1,26 +1,26 @@
-//! Where the disk is full, what was freed becomes free at once, and what is free in the data file goes back to the disk: the
-//! index may need some of that before anything can be committed, even a removal.
+//! Room on a full disk. Freed pages become free at once, and free pages of the data file are given back to the file system:
+//! the index may need that room before anything can be committed, even a removal.
 
 use std::cell::RefCell;
 
 use bigarray_core::Result;
 
-use super::TxnSpace;
+use super::txn_space::TxnSpace;
 use crate::alloc::{Bitmap, CHUNK, OldestReader, Owner, Run, Space, SpaceTable};
 use crate::data::bytes_of;
 use crate::index::is_index_full;
 use crate::record::Meta;
 use crate::shared::Shared;
 
-/// Of what is free so much goes back at a time: more than an index needs for a while. The rest stays at hand for data.
+/// Bytes that are given back at a time: more than an index needs for a while. The rest stays allocated for data.
 const AT_ONCE: u64 = 32 << 20;
 
-/// Does `attempt`, of which nothing is left when it fails; again where the index is full and can be enlarged, and where the
-/// disk is full, as long as freed pages become free or the disk takes some back.
+/// Calls `attempt`, which leaves nothing behind when it fails. Repeats it if the index is full and can be enlarged, or if
+/// the disk is full and room can be made.
 pub(crate) fn with_room<R>(shared: &Shared, mut attempt: impl FnMut() -> Result<R>) -> Result<R> {
-    // What was freed before the first attempt. What others free meanwhile would have this go on for ever.
+    // Only pages freed before the first attempt: what other commits free meanwhile could make this go on for ever.
     let mut until = None;
-    let mut may_give = true;
+    let mut may_punch = true;
     loop {
         match attempt() {
             Err(e) if is_index_full(&e) => shared.index.grow_full(e)?,
@@ -29,8 +29,8 @@ pub(crate) fn with_room<R>(shared: &Shared, mut attempt: impl FnMut() -> Result<
                     Some(until) => until,
                     None => *until.insert(shared.index.newest()?.0),
                 };
-                if !make_room(shared, until, &mut may_give)? {
-                    // Another thread may have made some meanwhile.
+                if !make_room(shared, until, &mut may_punch)? {
+                    // Another thread may have made room meanwhile.
                     return attempt();
                 }
             }
@@ -39,24 +39,25 @@ pub(crate) fn with_room<R>(shared: &Shared, mut attempt: impl FnMut() -> Result<
     }
 }
 
-/// Has a part of what was freed become free, or else, once after that, the disk take back what is free. Whether either did.
-fn make_room(shared: &Shared, until: u64, may_give: &mut bool) -> Result<bool> {
-    let give = || give_to_disk(shared, &mut |_| Ok(false));
+/// Makes a part of the freed pages free. If there are none, punches holes, once after each time that pages became free.
+/// Returns whether either made room.
+fn make_room(shared: &Shared, until: u64, may_punch: &mut bool) -> Result<bool> {
+    let punch = || punch_holes(shared, &mut |_| Ok(false));
     let reclaimed = match reclaim_freed(shared, until) {
         // The index itself has no room for that.
-        Err(e) if e.is_store_full() && give()? => reclaim_freed(shared, until),
+        Err(e) if e.is_store_full() && punch()? => reclaim_freed(shared, until),
         reclaimed => reclaimed,
     };
     match reclaimed {
-        Ok(true) => *may_give = true,
+        Ok(true) => *may_punch = true,
         Err(e) if !e.is_store_full() => return Err(e),
-        _ => return Ok(std::mem::take(may_give) && give()?),
+        _ => return Ok(std::mem::take(may_punch) && punch()?),
     }
     Ok(true)
 }
 
-/// Commits a transaction that makes free what was freed by `until` and before, a part of it. Where that waits for nothing but
-/// one more transaction, this is that one. Whether there is any that no reader keeps.
+/// Commits a transaction that makes free a part of the pages freed by `until` and before. If they only wait for one more
+/// transaction, this is that one. Returns `false` if there are none, or a reader sees them.
 fn reclaim_freed(shared: &Shared, until: u64) -> Result<bool> {
     let txn = RefCell::new(shared.begin_write()?);
     let oldest = txn.borrow().oldest_reader()?;
@@ -70,7 +71,7 @@ fn reclaim_freed(shared: &Shared, until: u64) -> Result<bool> {
         return Ok(false);
     }
     if Space::new(&mut table).reclaim(oldest, Space::RECLAIM_RUNS)? == 0 {
-        // LMDB gives no number to a transaction that stores nothing.
+        // LMDB does not count a transaction that stores nothing.
         let end = table.end()?;
         txn.borrow_mut().put_meta(Meta::CHUNKS_END, end)?;
     }
@@ -78,12 +79,12 @@ fn reclaim_freed(shared: &Shared, until: u64) -> Result<bool> {
     Ok(true)
 }
 
-/// Has the disk take back what the claims of `owners` hold, what the file has behind its end, and some of its pages that
-/// are free. Whether that was any room.
+/// Punches holes over the claims of `owners`, over what the file has behind its end, and over some of its free pages.
+/// Returns whether that made room.
 ///
-/// Nobody refers to any of it, and who still has some of it mapped from before looks up the index before he shows it.
-pub(crate) fn give_to_disk(shared: &Shared, owners: &mut dyn FnMut(&Owner) -> Result<bool>) -> Result<bool> {
-    // As long as it lives nobody else releases what is claimed, or claims. It is given up: the index stays as it is.
+/// No state refers to any of these pages. A span that still maps some of them looks up the index before it shows them.
+pub(super) fn punch_holes(shared: &Shared, owners: &mut dyn FnMut(&Owner) -> Result<bool>) -> Result<bool> {
+    // While it lives no other process claims or releases a claim. It is dropped: the index stays as it is.
     let txn = RefCell::new(shared.begin_write()?);
     let table = TxnSpace::new(&txn, &shared.data);
     let data = &shared.data;
@@ -99,13 +100,13 @@ pub(crate) fn give_to_disk(shared: &Shared, owners: &mut dyn FnMut(&Owner) -> Re
         }
         last = Some(owner);
     }
-    // The last chunks: data goes to the first. Then what is free in others, the longest pieces first.
-    'given: for class in (0..=Bitmap::WHOLE).rev() {
+    // Whole chunks first, the last ones first, since data goes to the first ones. Then free runs, the longest first.
+    'punched: for class in (0..=Bitmap::WHOLE).rev() {
         for chunk in chunks_of(&table, class)?.into_iter().rev().filter(|chunk| *chunk < end) {
             if before.saturating_sub(data.stored_bytes()?) >= AT_ONCE {
-                break 'given;
+                break 'punched;
             }
-            // Not what the one list says alone.
+            // The bitmap decides, not the list alone.
             for (first, pages) in table.bitmap(chunk)?.iter().flat_map(Bitmap::runs) {
                 data.punch_hole(&Run { chunk, first, pages }.bytes());
             }
@@ -114,10 +115,10 @@ pub(crate) fn give_to_disk(shared: &Shared, owners: &mut dyn FnMut(&Owner) -> Re
     Ok(data.stored_bytes()? < before)
 }
 
-/// Chunks that are listed in that class, ascending.
+/// The chunks that are listed under a size class, ascending.
 fn chunks_of(table: &TxnSpace<'_, '_>, class: u8) -> Result<Vec<u64>> {
     let (mut found, mut from) = (Vec::new(), 0);
-    while let Some(chunk) = table.first_fit(class, from)? {
+    while let Some(chunk) = table.first_in_class(class, from)? {
         found.push(chunk);
         from = chunk + 1;
     }

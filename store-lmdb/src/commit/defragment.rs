@@ -1,30 +1,29 @@
-//! A block that commits left in many pieces is copied to pages of its own.
+//! Defragmenting: a block that commits left in many pieces is copied to consecutive pages.
 
 use bigarray_core::store::{BlockChange, PageSource};
 use bigarray_core::{BlockNo, Codec, Error, ErrorKind, PAGE, Result};
 
 use super::blocks::{Blocks, ChangedBlock, Target};
+use super::checksums::ChecksumWriter;
 use super::overlay::lay_over;
-use super::sums::SumsWriter;
 use crate::alloc::{CHUNK_PAGES, Run};
 use crate::codec::Packed;
 use crate::crash;
 use crate::reading::read_block;
-use crate::record::{MAX_SEGMENTS, Place, StoredBlock, StoredSegment, Unit, runs_of};
+use crate::record::{Location, MAX_SEGMENTS, StoredBlock, StoredSegment, Unit, runs_of};
 
-/// How many pieces a block of so many pages may be in, holes between them counted.
+/// Most pieces that a block may be in, holes between them counted.
 ///
 /// Each piece is a mapping when the block is read: a first scan of blocks of 3, 9, 17 and 33 pieces takes 2.1, 2.4, 2.9
-/// and 4.7 times as long as one of whole blocks. Each copy writes all pages of the block. One-page commits to random
-/// pages have a block of 2 MiB copied at every tenth: 51 pages a commit, which leaves some of 64 to the index, for 10
-/// pieces on average. (Up to 32 pieces: 32 pages, for 16 pieces.)
+/// and 4.7 times as long as one of whole blocks. Each copy writes all pages of the block. With one-page commits to random
+/// pages, every tenth copies a block of 2 MiB: 51 pages a commit on average, of the 64 that a commit may write, for 10
+/// pieces on average. (With up to 32 pieces it is 32 pages, for 16 pieces.)
 ///
-/// To copy only the pieces that are cheapest to join was tried, and takes 44 pages a commit for 10 pieces. But what it
-/// frees lies as scattered as what it joins had: no chunk is ever wholly free again, and the file grew by a third, where
-/// whole blocks grow it by 2 %.
+/// Copying only the pieces that are cheapest to join takes 44 pages a commit for 10 pieces. But it frees pages as scattered
+/// as the pieces were: no chunk ever became wholly free again, and the file grew by a third, against 2 % with whole blocks.
 ///
-/// A block that is mostly holes is left alone as long as its record has room: a copy stores zeros in their place. So is
-/// one of which a part is compressed: it is put together when it is read, and no piece of it takes a mapping.
+/// A block that is mostly holes is not copied while its record has room: a copy stores zeros for the holes. Nor is a block
+/// that is partly compressed: it is read by copying, so that its pieces take no mappings.
 fn most_pieces(block: &StoredBlock) -> usize {
     let is_packed = block.segments.iter().any(|segment| segment.run().is_none());
     if is_packed || 4 * stored_pages(block) < block.pages { MAX_SEGMENTS } else { (block.pages as usize / 25).max(4) }
@@ -34,11 +33,11 @@ fn stored_pages(block: &StoredBlock) -> u32 {
     block.segments.iter().map(|segment| u32::from(segment.pages)).sum()
 }
 
-/// A commit that changes so many pages of a block leaves a piece that is worth a mapping.
+/// A commit that changes at least this many pages of a block leaves a piece that is worth a mapping.
 const WORTH_A_MAPPING: usize = 16;
 
-/// If a commit was the last of those that filled a block from front to end: how many pieces the block may be in, now that
-/// nobody is expected to come back to it. What is copied then is copied once.
+/// The most pieces that a block may be in after a commit filled its last page: no more appends to it are expected, so it is
+/// copied once. `None` if the commit did not fill it.
 fn most_pieces_when_full(change: &BlockChange, array: &Target<'_>, old: &[StoredSegment]) -> Option<usize> {
     let pages = array.size.pages();
     if !change.pages.last().is_some_and(|run| run.pages.end == pages && run.source != PageSource::Zero) {
@@ -46,7 +45,7 @@ fn most_pieces_when_full(change: &BlockChange, array: &Target<'_>, old: &[Stored
     }
     let end = array.size.range_of(change.block).end;
     let is_done = if end <= array.grown.start {
-        // The array was there all along, and empty. (A last page that is written again and again ends nothing.)
+        // The array did not grow, and the block was not full. (Writing its last page again does not fill it.)
         old.last().is_none_or(|segment| segment.end() < pages)
     } else {
         // An append went past it.
@@ -58,26 +57,26 @@ fn most_pieces_when_full(change: &BlockChange, array: &Target<'_>, old: &[Stored
 }
 
 impl Blocks<'_, '_, '_> {
-    /// Copies a block that a commit has just changed to pages of its own, if it is in too many pieces: compressed, if the
-    /// array has a codec and it shrinks. Before it was in `old`; `is_claimed` says of which runs of it a claim decides.
-    pub(super) fn gather(
+    /// Copies a block that this commit changes, if it is in too many pieces: compressed, if the array has a codec and the
+    /// block shrinks. `old` are its segments before; `is_claimed` says which runs belong to the claim.
+    pub(super) fn defragment(
         &mut self,
         block: &mut ChangedBlock<'_>,
         old: &[StoredSegment],
         is_claimed: &dyn Fn(&Run) -> bool,
-        sums: &mut SumsWriter,
+        checksums: &mut ChecksumWriter,
     ) -> Result<()> {
         let ChangedBlock { array, change, stored, .. } = &*block;
         let full = most_pieces_when_full(change, array, old).filter(|_| 2 * stored_pages(stored) >= stored.pages);
         let most = full.unwrap_or(usize::MAX).min(most_pieces(stored));
         let is_fine = stored.to_record().segments.len() <= most && stored.segments.len() <= MAX_SEGMENTS;
-        // What was compressed when it was written whole, or did not shrink then, is as good as it gets.
+        // Not again for a block that was written whole: it was compressed then, or did not shrink.
         let could_shrink = array.codec != Codec::None
             && full.is_some()
             && stored_pages(stored) > 1
-            && !matches!(stored.segments[..], [StoredSegment { place: Place::Unit(_), .. }])
+            && !matches!(stored.segments[..], [StoredSegment { location: Location::Unit(_), .. }])
             && change.pages.iter().map(|run| run.pages.len()).sum::<usize>() < stored.pages as usize;
-        // Nor is anything gained where the commit changes no page.
+        // Nor for a block of which the commit changes no page.
         if stored.segments.is_empty() || change.pages.is_empty() || (is_fine && !could_shrink) {
             return Ok(());
         }
@@ -89,9 +88,9 @@ impl Blocks<'_, '_, '_> {
         read_block(self.data, &mut self.unpacker, &stored.segments, &mut bytes).map_err(of)?;
 
         let all = 0..stored.pages;
-        let whole = match self.pack(block, full.is_some(), &bytes, sums)? {
+        let whole = match self.pack(block, full.is_some(), &bytes, checksums)? {
             Some(unit) => {
-                block.sums.fill(Some(0));
+                block.checksums.fill(Some(0));
                 vec![StoredSegment::unit(all.end, unit)]
             }
             None if is_fine => return Ok(()),
@@ -101,24 +100,24 @@ impl Blocks<'_, '_, '_> {
         crash::point("block copied");
         let over = lay_over(&block.stored.segments, std::slice::from_ref(&all), &whole);
         block.stored.segments = over.segments;
-        // What was claimed goes back with the claim.
+        // Claimed runs become free with the claim.
         self.freed.extend(over.freed.into_iter().filter(|run| !is_claimed(run)));
         Ok(())
     }
 
-    /// Stores a block, whose bytes are given, compressed; `None` if it does not shrink, or has no room in one piece.
+    /// Stores a block of these bytes compressed; `None` if it does not shrink, or there is no room for it in one piece.
     fn pack(
         &mut self,
         block: &ChangedBlock<'_>,
         is_full: bool,
         bytes: &[u8],
-        sums: &mut SumsWriter,
+        checksums: &mut ChecksumWriter,
     ) -> Result<Option<Unit>> {
         let mut packer = std::mem::take(&mut self.packer);
         let packed = packer.pack(block.array.codec, block.array.item_bytes, bytes, stored_pages(&block.stored));
         let stored = match packed {
             Ok(Some((packed, payload))) => {
-                self.verify(block, bytes, sums)?;
+                self.verify(block, bytes, checksums)?;
                 self.store_unit(block, is_full, packed, payload)
             }
             done => done.map(|_| None),
@@ -146,16 +145,16 @@ impl Blocks<'_, '_, '_> {
         Ok(Some(unit))
     }
 
-    /// Sees that pages which are to be compressed are what was written: from then on, their own checksums are gone.
-    fn verify(&self, block: &ChangedBlock<'_>, bytes: &[u8], sums: &mut SumsWriter) -> Result<()> {
+    /// Compares pages with their checksums before they are compressed: then their own checksums are dropped.
+    fn verify(&self, block: &ChangedBlock<'_>, bytes: &[u8], checksums: &mut ChecksumWriter) -> Result<()> {
         let ChangedBlock { array, change, stored, .. } = block;
         let plain = stored.segments.iter().filter(|s| s.run().is_some());
         for page in plain.flat_map(|s| s.first..s.end()) {
-            let sum = match block.sums[page as usize] {
+            let sum = match block.checksums[page as usize] {
                 Some(sum) => sum,
                 None => {
                     let at = change.block.0 * u64::from(stored.pages) + u64::from(page);
-                    sums.get(&mut self.txn.borrow_mut(), at)?
+                    checksums.get(&mut self.txn.borrow_mut(), at)?
                 }
             };
             if crc32c::crc32c(&bytes[page as usize * PAGE..][..PAGE]) != sum {
@@ -172,20 +171,19 @@ impl Blocks<'_, '_, '_> {
         Ok(())
     }
 
-    /// Stores a block, whose bytes are given, as it is: from its first stored page to its last, holes between them as
-    /// zeros.
+    /// Stores a block of these bytes uncompressed: from its first stored page to its last, holes between them as zeros.
     fn copy(&mut self, block: &mut ChangedBlock<'_>, is_full: bool, bytes: &[u8]) -> Result<Vec<StoredSegment>> {
         let segments = &block.stored.segments;
         let (Some(first), Some(last)) = (segments.first(), segments.last()) else { return Ok(Vec::new()) };
         let span = first.first..last.end();
-        // What had no checksum of its own gets one.
+        // Pages that had no checksum of their own get one.
         let mut at = span.start;
         for segment in segments {
-            block.sums[at as usize..segment.first as usize].fill(Some(self.sum_of_zeros));
+            block.checksums[at as usize..segment.first as usize].fill(Some(self.checksum_of_zeros));
             at = segment.end();
             if segment.run().is_none() {
                 for page in segment.first as usize..at as usize {
-                    block.sums[page] = Some(crc32c::crc32c(&bytes[page * PAGE..][..PAGE]));
+                    block.checksums[page] = Some(crc32c::crc32c(&bytes[page * PAGE..][..PAGE]));
                 }
             }
         }
@@ -210,8 +208,8 @@ impl Blocks<'_, '_, '_> {
         Ok(whole)
     }
 
-    /// Room for a block that is full: behind the block before, so that both are one mapping, or are read in one go. In
-    /// one run, or in two that follow each other; `None` if the block is not full, or the file cannot grow.
+    /// Allocates a full block: behind the block before, so that both are one mapping, or are read at once. In one run, or in
+    /// two consecutive ones; `None` if the block is not full, or the file cannot grow.
     fn place_full(&mut self, block: &ChangedBlock<'_>, is_full: bool, pages: u16) -> Result<Option<Vec<Run>>> {
         if !is_full {
             return Ok(None);
@@ -227,7 +225,7 @@ impl Blocks<'_, '_, '_> {
         {
             return Ok(Some(runs));
         }
-        // Those to come are to lie behind it, if there are some: more of them the more there are before it.
+        // With room for the blocks to come, if any: more of it the more blocks there are before.
         let room = u64::from(pages).saturating_mul(if is_last { number + 1 } else { 1 });
         let run = self.space.allocate_piece(pages, room.min(u64::from(CHUNK_PAGES) / 2) as u16)?;
         Ok(run.map(|run| vec![run]))

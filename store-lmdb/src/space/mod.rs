@@ -1,0 +1,14 @@
+//! The space of a transaction in the data file: the allocator on the tables of a write transaction, chunks that are claimed
+//! before a commit, claims and freed pages that are reclaimed, and room on a full disk.
+
+mod claim;
+mod punch_holes;
+mod reclaim;
+mod txn_space;
+mod unused;
+
+pub(crate) use claim::{Claim, ClaimCommit, ClaimWriter};
+pub(crate) use punch_holes::with_room;
+pub(crate) use reclaim::{reclaim_space, sweep_at_opening};
+pub(crate) use txn_space::TxnSpace;
+pub(crate) use unused::{Pages, runs_of};
