@@ -2,6 +2,8 @@
 //! pages of a snapshot, and of a claim, must keep their stamps, whatever is allocated, dropped half-way, swept or lost with
 //! the power.
 
+mod ops;
+
 use std::collections::BTreeMap;
 
 use bigarray_core::Error;
@@ -9,6 +11,7 @@ use proptest::prelude::*;
 
 use super::simulated::{OWNER, SimulatedTable};
 use super::{CHUNK_PAGES, OldestReader, Owner, Run, Space};
+use ops::{Op, Where, op};
 
 /// A stored object: its pages, and the stamp that all of them have.
 #[derive(Clone, Debug)]
@@ -44,66 +47,6 @@ struct Model {
     /// The chunk that small commits fill, even if the transaction that opened it was dropped.
     open: Option<u64>,
     next: u64,
-}
-
-/// An operation. Numbers choose among the existing objects, writers and snapshots.
-#[derive(Clone, Debug)]
-enum Op {
-    /// Stores objects of those pages and frees some; the transaction is dropped after so many steps.
-    Commit {
-        wanted: Vec<u16>,
-        free: Vec<usize>,
-        reclaim: usize,
-        dropped_after: Option<usize>,
-    },
-    /// Stores an object in a certain place.
-    Place {
-        place: Where,
-        free: Vec<usize>,
-        reclaim: usize,
-        dropped: bool,
-    },
-    Claim {
-        writer: Option<usize>,
-        chunks: u64,
-        pages: u16,
-        reclaim: usize,
-        dropped: bool,
-    },
-    /// A writer commits the runs that it wrote, but for every n-th.
-    Consume {
-        writer: usize,
-        skip: usize,
-        free: Vec<usize>,
-        dropped: bool,
-    },
-    Release {
-        writer: usize,
-        dropped: bool,
-    },
-    Die {
-        writer: usize,
-    },
-    Sweep {
-        max: usize,
-        dropped: bool,
-    },
-    Look,
-    LookAway {
-        snapshot: usize,
-    },
-    PowerLoss,
-}
-
-/// The place of an object.
-#[derive(Clone, Debug)]
-enum Where {
-    /// In the open chunk, one run of each of those pages.
-    Open(Vec<u16>),
-    /// Behind another object.
-    Behind(usize, u16),
-    /// In one run, with room behind it.
-    Whole(u16, u16),
 }
 
 impl Model {
@@ -387,40 +330,6 @@ fn assert_full(table: &SimulatedTable, wanted: &[u16], full: &Error) {
 fn range_of(run: &Run) -> std::ops::Range<usize> {
     let first = run.chunk as usize * usize::from(CHUNK_PAGES) + usize::from(run.first);
     first..first + usize::from(run.pages)
-}
-
-fn op() -> impl Strategy<Value = Op> {
-    let wanted = prop_oneof![
-        4 => prop::collection::vec(1..4_u16, 0..40),
-        2 => prop::collection::vec(1..=CHUNK_PAGES, 0..3),
-        1 => prop::collection::vec(1..200_u16, 0..8),
-    ];
-    let chosen = || prop::collection::vec(any::<usize>(), 0..12);
-    let reclaim = || prop_oneof![Just(0), 1..200_usize, Just(usize::MAX)];
-    let rarely = || prop::bool::weighted(0.2);
-    let place = prop_oneof![
-        3 => prop::collection::vec(1..40_u16, 1..6).prop_map(Where::Open),
-        2 => (any::<usize>(), 1..=CHUNK_PAGES).prop_map(|(object, pages)| Where::Behind(object, pages)),
-        2 => (1..=CHUNK_PAGES, 1..=CHUNK_PAGES).prop_map(|(pages, room)| Where::Whole(pages, room)),
-    ];
-    prop_oneof![
-        8 => (place, chosen(), reclaim(), rarely())
-            .prop_map(|(place, free, reclaim, dropped)| Op::Place { place, free, reclaim, dropped }),
-        12 => (wanted, chosen(), reclaim(), prop::option::weighted(0.2, 0..3_usize)).prop_map(
-            |(wanted, free, reclaim, dropped_after)| Op::Commit { wanted, free, reclaim, dropped_after }
-        ),
-        4 => (any::<Option<usize>>(), 1..4_u64, 1..=CHUNK_PAGES, reclaim(), rarely()).prop_map(
-            |(writer, chunks, pages, reclaim, dropped)| Op::Claim { writer, chunks, pages, reclaim, dropped }
-        ),
-        3 => (any::<usize>(), 2..5_usize, chosen(), rarely())
-            .prop_map(|(writer, skip, free, dropped)| Op::Consume { writer, skip, free, dropped }),
-        1 => (any::<usize>(), rarely()).prop_map(|(writer, dropped)| Op::Release { writer, dropped }),
-        1 => any::<usize>().prop_map(|writer| Op::Die { writer }),
-        1 => (1..3_usize, rarely()).prop_map(|(max, dropped)| Op::Sweep { max, dropped }),
-        3 => Just(Op::Look),
-        3 => any::<usize>().prop_map(|snapshot| Op::LookAway { snapshot }),
-        1 => Just(Op::PowerLoss),
-    ]
 }
 
 proptest! {
