@@ -1,4 +1,4 @@
-//! Paths at which there is no database, or a damaged one: a clear error, and nothing is changed.
+//! Paths without a database, or with a damaged one: opening gives a clear error, and changes nothing.
 
 mod outside;
 
@@ -56,7 +56,7 @@ fn a_directory_of_other_things_is_left_alone() {
         assert!(error.is_invalid() && error.to_string().contains("notes.txt"), "{error:?}");
         names_path(&error, dir.path());
     }
-    // Nor does it become one because of a file that a creation cut short could have left.
+    // Also with a file that a creation cut short could have left.
     fs::write(dir.path().join("index.bigarray-creating"), "").unwrap();
     assert!(refused(open(dir.path())).is_invalid());
     fs::remove_file(dir.path().join("index.bigarray-creating")).unwrap();
@@ -66,7 +66,7 @@ fn a_directory_of_other_things_is_left_alone() {
 #[test]
 fn files_of_other_programs_with_our_names_are_left_alone() {
     let dir = tempfile::tempdir().unwrap();
-    // Not LMDB's at all.
+    // Files that are not LMDB's.
     for name in ["index", "data"] {
         fs::write(dir.path().join(name), vec![b'x'; 10_000]).unwrap();
     }
@@ -75,7 +75,7 @@ fn files_of_other_programs_with_our_names_are_left_alone() {
     assert!(error.is_corrupt(), "{error:?}");
     names_path(&error, &dir.path().join("index"));
     assert_eq!(contents(dir.path()), before);
-    // LMDB's, with other tables.
+    // LMDB's file with other tables.
     fs::remove_file(dir.path().join("index")).unwrap();
     let env = lmdb::Environment::new()
         .set_flags(lmdb::EnvironmentFlags::NO_SUB_DIR | lmdb::EnvironmentFlags::NO_LOCK)
@@ -92,7 +92,7 @@ fn files_of_other_programs_with_our_names_are_left_alone() {
 }
 
 #[test]
-fn what_is_not_there_is_not_found_and_nothing_is_made() {
+fn a_missing_database_is_not_found_and_nothing_is_made() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("absent");
     let no_creation = Options { create: false, ..Options::new(&path) };
@@ -116,7 +116,7 @@ fn a_missing_parent_is_named() {
 }
 
 #[test]
-fn paths_that_cannot_be_are_invalid() {
+fn impossible_paths_are_invalid() {
     let dir = tempfile::tempdir().unwrap();
     let with_nul = dir.path().join(std::ffi::OsStr::from_bytes(b"a\0b"));
     let too_long = dir.path().join("x".repeat(300));
@@ -256,7 +256,7 @@ fn an_index_truncated_anywhere_is_damage_never_a_crash() {
     let whole = fs::read(&index).unwrap();
     let pages = whole.len() / 4096;
     assert!(pages > 20, "{pages}");
-    // What the commits before it left behind at the end may be free pages: those may be missing.
+    // Pages at the end may be free ones that earlier commits left: those may be missing.
     let mut sound = 0;
     for len in (0..pages).map(|n| n * 4096).chain([1, 100, 4095, 4097, 8191, whole.len() - 1]) {
         fs::write(&index, &whole[..len]).unwrap();
@@ -303,7 +303,7 @@ fn an_index_without_meta_pages_is_damage() {
     }
 }
 
-/// The one before this, and one that is to come.
+/// The version before this one, and a later one.
 #[test]
 fn another_format_is_refused_naming_both_versions() {
     for other in [1u64, 3] {

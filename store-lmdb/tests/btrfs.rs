@@ -1,4 +1,4 @@
-//! On btrfs, where what is written is compressed as the mount says, however large the file.
+//! btrfs compresses the data file as the mount says, however large the file.
 
 mod outside;
 mod support;
@@ -13,25 +13,25 @@ use nix::sys::statvfs::statvfs;
 use outside::Mount;
 use support::{Written, check, commit, commit_spilled, large_array_of, now, open};
 
-/// More than what is lengthened without preallocation.
+/// More chunks than a file has that is lengthened without preallocation.
 const BLOCKS: u64 = 90;
 
 fn free_bytes(at: &Path) -> u64 {
-    // What is written shows when it is on disk.
+    // Written bytes count once they are on disk.
     nix::unistd::sync();
     let fs = statvfs(at).unwrap();
     fs.blocks_available() * fs.fragment_size()
 }
 
 #[test]
-fn a_file_that_grows_beyond_what_is_preallocated_elsewhere_is_compressed_as_the_mount_says() {
+fn a_large_data_file_is_compressed_as_the_mount_says() {
     let Some(mount) = Mount::image("btrfs", 512 << 20) else { return };
     let remounted = Command::new("mount").args(["-o", "remount,compress-force=zstd"]).arg(&mount.at).status();
     assert!(remounted.unwrap().success());
     let store = open(&mount.at.join("a.bigarray"));
     commit(&store, |_| Edit::create("a", large_array_of(BLOCKS as usize)));
     let before = free_bytes(&mount.at);
-    // What is alike all over, but not zeros.
+    // Bytes that compress well, but are not zeros.
     let base = now(&store);
     let array = base.array("a").unwrap().unwrap();
     let area = store.spill_area().unwrap();

@@ -1,5 +1,5 @@
-//! A process is killed while it commits compressed blocks: what it leaves is the old state or the new one, whole, and the
-//! space comes back.
+//! A process is killed while it commits compressed blocks: it leaves the old state or the new one, whole, and the space is
+//! reclaimed.
 
 mod support;
 
@@ -11,7 +11,7 @@ use bigarray_testing::{Edit, array_of, smooth_page_of};
 use support::crash::{in_child, kill_at, killed};
 use support::{Db, check, commit, id_of, now};
 
-/// One that this build has.
+/// A codec that is compiled in.
 fn codec(store: &LmdbStore) -> Option<Codec> {
     let codecs = [Codec::Lz4 { shuffle: true }, Codec::Zstd { level: 1, shuffle: true }];
     codecs.into_iter().find(|codec| store.check_codec(*codec).is_ok())
@@ -50,13 +50,13 @@ fn assert_state(base: &dyn Snapshot, payload: &str, is_new: bool) {
             let expected = tag.map_or_else(|| vec![0; PAGE], smooth_page_of);
             assert!(bytes == expected, "page {page} of block {block} is not {tag:?}");
         }
-        // Compressed when they were written, and the last, once it is full.
+        // Blocks are compressed when they are written, and the last one once it is full.
         let record = base.block(id, BlockNo(block)).unwrap().unwrap();
         assert!(block == 48 && !is_new || record.segments[0].origin == Origin::Produced, "{block}: {record:?}");
     }
 }
 
-/// Runs as a process of its own, and is killed.
+/// Runs as another process, which is killed.
 #[test]
 fn child_commits() {
     let Some((path, payload)) = in_child() else { return };
@@ -75,7 +75,7 @@ fn after_a_kill_at(point: &str, payload: &str, committed: bool) {
     commit(&store, |base| {
         (0..48).fold(Edit::create("a", array), |edit, block| edit.smooth_block(base, block, block * 100))
     });
-    // The last block page by page, all but its last one.
+    // The last block page by page, all but its last page.
     for page in 0..15 {
         commit(&store, |base| Edit::of(base, "a").smooth_page(base, 48, page, 9000 + u64::from(page)));
     }

@@ -1,5 +1,5 @@
-//! Arrays with a codec: what is stored compressed and what as it is, what a change of a page costs, and that damage is
-//! never decompressed.
+//! Arrays with a codec: which blocks are stored compressed, what a change of a page costs, and that damaged bytes are never
+//! decompressed.
 
 mod support;
 
@@ -14,7 +14,7 @@ use bigarray_testing::{Edit, array_of, page_of, smooth_page_of};
 
 use support::{Db, check, commit, id_of, now};
 
-/// Those that this build has.
+/// The codecs that are compiled in.
 fn codecs(store: &LmdbStore) -> Vec<Codec> {
     let mut codecs = [true, false].map(|shuffle| Codec::Lz4 { shuffle }).to_vec();
     codecs.extend([1, 12].map(|level| Codec::Zstd { level, shuffle: true }));
@@ -23,7 +23,7 @@ fn codecs(store: &LmdbStore) -> Vec<Codec> {
     codecs
 }
 
-/// Commits that wait for no disk: what they write is the same.
+/// Commits that do not wait for the disk. They write the same.
 fn open_unsynced(db: &Db) -> Arc<LmdbStore> {
     LmdbStore::open(&Options { durability: Durability::NoPowerLossSafety, ..Options::new(&db.path) }).unwrap()
 }
@@ -41,7 +41,7 @@ fn is_packed(segments: &[Segment]) -> bool {
     matches!(segments, [Segment { origin: Origin::Produced, .. }])
 }
 
-/// Every page is the smooth one of its tag, or zero.
+/// Checks that every page is the smooth one of its tag, or zero.
 #[track_caller]
 fn assert_smooth(snapshot: &dyn Snapshot, block: u64, tags: &[Option<u64>]) {
     let mut bytes = vec![0xa5; tags.len() * PAGE];
@@ -74,7 +74,7 @@ fn a_block_written_whole_is_compressed_and_a_page_changed_in_it_is_stored_as_a_p
             assert_smooth(&*now(&store), 0, &tags);
             drop(old);
 
-            // A page of zeros takes none, and the compressed block goes only with the last page of it.
+            // A page of zeros takes no page, and the compressed block is freed only with its last page.
             commit(&store, |base| Edit::of(base, "a").zero(base, 0, 7).zero(base, 0, 9));
             (tags[7], tags[9]) = (None, None);
             assert_smooth(&*now(&store), 0, &tags);
@@ -89,13 +89,13 @@ fn a_block_written_whole_is_compressed_and_a_page_changed_in_it_is_stored_as_a_p
 }
 
 #[test]
-fn what_hardly_shrinks_stays_mappable() {
+fn a_block_that_hardly_shrinks_stays_mappable() {
     let db = Db::new();
     let store = db.open();
     for codec in codecs(&store) {
         commit(&store, |base| {
             let edit = Edit::create("a", array(codec, BlockSize::MIN, 2)).block(base, 0, 5);
-            // Two pages of 16 can be saved, but not one.
+            // Saving two pages of 16 is worth it, saving one is not.
             (0..16).fold(edit, |edit, page| {
                 if page < 14 {
                     edit.page(base, 1, page, 77 + u64::from(page))
@@ -161,7 +161,7 @@ fn a_block_that_no_longer_shrinks_is_stored_as_it_is() {
     let store = open_unsynced(&db);
     for codec in codecs(&store) {
         commit(&store, |base| Edit::create("a", array(codec, BlockSize::MAX, 1)).smooth_block(base, 0, 0));
-        // Noise in as many places as fit, much of it.
+        // Much noise, in as many places as fit.
         commit(&store, |base| {
             (0..512)
                 .filter(|page| page % 24 != 0)
@@ -189,14 +189,14 @@ fn flip(db: &Db, at: u64) {
 }
 
 #[test]
-fn a_flipped_bit_of_a_compressed_block_is_reported_by_everyone_who_needs_it() {
+fn a_flipped_bit_of_a_compressed_block_is_reported_by_every_call_that_reads_it() {
     let db = Db::new();
     let store = open_unsynced(&db);
     for codec in codecs(&store) {
         commit(&store, |base| {
             Edit::create("a", array(codec, BlockSize::MAX, 2)).smooth_block(base, 0, 0).page(base, 1, 3, 7)
         });
-        // The pages of the file that hold it: those that are neither free nor of the other block.
+        // The pages of the block in the file: those that are neither free nor of the other block.
         let before = std::fs::read(db.path.join("data")).unwrap();
         commit(&store, |base| Edit::of(base, "a").smooth_block(base, 0, 3000));
         let after = std::fs::read(db.path.join("data")).unwrap();
@@ -216,7 +216,7 @@ fn a_flipped_bit_of_a_compressed_block_is_reported_by_everyone_who_needs_it() {
         let error = store.check(true).unwrap_err();
         assert!(error.is_corrupt() && error.to_string().contains("array \"a\", block 0"), "{error}");
         store.check(false).unwrap();
-        // A commit that has to put the block together fails, and leaves it as it is; others pass.
+        // A commit that has to read the block fails, and leaves it as it is; others succeed.
         let every_other = |base: &dyn Snapshot| {
             (0..80).step_by(2).fold(Edit::of(base, "a"), |edit, page| edit.smooth_page(base, 0, page, 1))
         };
@@ -231,7 +231,7 @@ fn a_flipped_bit_of_a_compressed_block_is_reported_by_everyone_who_needs_it() {
 }
 
 #[test]
-fn a_damaged_page_is_not_compressed_as_if_it_were_right() {
+fn a_damaged_page_is_not_compressed() {
     let db = Db::new();
     let store = open_unsynced(&db);
     for codec in codecs(&store) {
@@ -256,7 +256,7 @@ fn a_damaged_page_is_not_compressed_as_if_it_were_right() {
 }
 
 #[test]
-fn a_codec_that_there_is_not_is_refused_before_anything_is_stored() {
+fn an_unknown_codec_is_refused_before_anything_is_stored() {
     let db = Db::new();
     let store = db.open();
     let codec = Codec::Zstd { level: 23, shuffle: false };
@@ -268,7 +268,7 @@ fn a_codec_that_there_is_not_is_refused_before_anything_is_stored() {
 }
 
 #[test]
-fn codecs_are_what_they_were_after_reopening() {
+fn codecs_survive_reopening() {
     let db = Db::new();
     let store = db.open();
     let codecs = codecs(&store);
@@ -290,7 +290,7 @@ fn codecs_are_what_they_were_after_reopening() {
 }
 
 #[test]
-fn a_large_payload_is_compressed_block_by_block_and_what_it_does_not_take_is_given_back() {
+fn a_large_payload_is_compressed_block_by_block_and_unused_chunks_become_free() {
     let db = Db::new();
     let store = open_unsynced(&db);
     for codec in codecs(&store) {
@@ -337,9 +337,9 @@ fn a_large_payload_is_compressed_block_by_block_and_what_it_does_not_take_is_giv
     }
 }
 
-/// Half of what it would take uncompressed was once claimed for it at once, and the file stayed as long as that.
+/// Half of the uncompressed size was once claimed at once, and the file stayed that long.
 #[test]
-fn the_data_file_grows_by_about_what_a_large_payload_takes_compressed() {
+fn the_data_file_grows_by_about_the_compressed_size_of_a_large_payload() {
     for codec in codecs(&Db::new().open()) {
         let db = Db::new();
         let store = open_unsynced(&db);
@@ -349,9 +349,9 @@ fn the_data_file_grows_by_about_what_a_large_payload_takes_compressed() {
             (0..blocks).fold(edit, |edit, block| edit.smooth_block(base, block, 1000 * block))
         });
         let stored = check(&store).stored_pages.div_ceil(512);
-        // The first one has the header, and is not claimed.
+        // The first chunk has the header, and is not claimed.
         let chunks = (db.data_length() >> 21) - 1;
-        // Twice as many chunks are claimed each time, and only once those before are taken.
+        // Twice as many chunks are claimed each time, and only once the earlier ones are used.
         assert!(chunks < 2 * stored, "{codec}: {stored} of {chunks} chunks");
     }
 }
@@ -376,7 +376,7 @@ fn a_block_that_does_not_take_less_room_than_its_pages_is_not_spilled_compressed
     }
 }
 
-/// Zeros behind the new end were once counted as if they were pages of what is left.
+/// Zeros behind the new end were once counted as pages of the remaining array.
 #[test]
 fn a_block_that_a_shrink_cuts_keeps_the_pages_that_were_not_written() {
     let db = Db::new();
@@ -398,11 +398,11 @@ fn a_block_that_a_shrink_cuts_keeps_the_pages_that_were_not_written() {
     }
 }
 
-// Of those who compress only a few find memory for it at a time. All come to an end, though some spill and some
-// commit, and all wait for LMDB's writer mutex in between.
+// Only a few threads find memory for compressing at a time. All of them finish, though some spill and some commit, and all
+// wait for the gate *writing* in between.
 #[cfg(feature = "zstd")]
 #[test]
-fn many_threads_that_compress_at_a_high_level_wait_for_each_other_and_not_for_ever() {
+fn many_threads_that_compress_at_a_high_level_all_finish() {
     let db = Db::new();
     let store = open_unsynced(&db);
     let codecs = [Codec::Zstd { level: 19, shuffle: true }, Codec::Zstd { level: 12, shuffle: false }];

@@ -1,5 +1,5 @@
-//! A process is killed at every step of a commit: what it leaves is the old state until LMDB has committed and the new
-//! one from then on, the check passes, and the space it took comes back.
+//! A process is killed at every step of a commit: it leaves the old state until LMDB has committed, and the new one from
+//! then on; the check passes, and its space is reclaimed.
 
 mod support;
 
@@ -13,7 +13,7 @@ use serde_json::json;
 use support::crash::{in_child, kill_at, killed};
 use support::{Db, assert_page, check, commit, id_of, large_array_of, now};
 
-/// How the database is before: what the commit touches in every way.
+/// The database before the commit, with everything that the commit changes.
 fn prepare(store: &LmdbStore) {
     commit(store, |base| Edit::create("a", large_array_of(2)).block(base, 0, 1000));
     commit(store, |base| Edit::create("shrinks", array_of(3)).block(base, 0, 2000).block(base, 2, 3000));
@@ -57,7 +57,7 @@ fn assert_new(base: &dyn Snapshot, is_large: bool) {
     assert_eq!(base.attr(id_of(base, "a"), "new").unwrap(), Some(json!(1)));
 }
 
-/// Runs as a process of its own, and is killed.
+/// Runs as another process, which is killed.
 #[test]
 fn child_commits() {
     let Some((path, payload)) = in_child() else { return };
@@ -81,7 +81,7 @@ fn after_a_kill_at(point: &str, payload: &str, committed: bool) {
         assert_old(&*now(&store))
     }
 
-    // The next one takes back what the dead one claimed, and commits the same.
+    // The next process releases the claims of the dead one, and commits the same.
     if !committed {
         let base = now(&store);
         Edit::commit(&*store, &*base, &change(&*base, is_large)).unwrap();

@@ -1,4 +1,4 @@
-//! What commits leave on disk, beyond what every store must do.
+//! How commits are stored on disk, beyond core's suite.
 
 mod support;
 
@@ -42,7 +42,7 @@ fn a_page_of_a_sparse_array_takes_kilobytes() {
 }
 
 #[test]
-fn a_block_of_too_many_segments_is_written_whole() {
+fn a_block_of_too_many_segments_is_copied() {
     let db = Db::new();
     let store = db.open();
     commit(&store, |base| Edit::create("a", large_array_of(1)).block(base, 0, 1000));
@@ -61,7 +61,7 @@ fn a_block_of_too_many_segments_is_written_whole() {
 }
 
 #[test]
-fn a_block_of_too_many_holes_is_written_with_zeros() {
+fn a_block_of_too_many_holes_is_copied_with_zeros() {
     let db = Db::new();
     let store = db.open();
     commit(&store, |base| {
@@ -78,7 +78,7 @@ fn a_block_of_too_many_holes_is_written_with_zeros() {
 }
 
 #[test]
-fn what_is_written_together_lies_together() {
+fn pages_of_one_commit_lie_together() {
     let db = Db::new();
     let store = db.open();
     commit(&store, |base| {
@@ -120,7 +120,7 @@ fn a_snapshot_outlives_200_commits_to_its_block_and_then_the_size_levels_off() {
 }
 
 #[test]
-fn what_is_removed_is_used_again() {
+fn the_space_of_a_removed_array_is_used_again() {
     let db = Db::new();
     let store = db.open();
     let mut sizes = Vec::new();
@@ -154,7 +154,7 @@ fn four_hundred_states_are_seen_at_once() {
 }
 
 #[test]
-fn names_that_cannot_be_are_refused_with_the_rule() {
+fn invalid_names_are_refused_with_the_rule() {
     let db = Db::new();
     let store = db.open();
     let long = "x".repeat(256);
@@ -175,7 +175,7 @@ fn names_that_cannot_be_are_refused_with_the_rule() {
 }
 
 #[test]
-fn attributes_come_back_exactly() {
+fn attributes_are_read_back_exactly() {
     let db = Db::new();
     let store = db.open();
     let value = json!({"x": [0.1, 2.220446049250313e-16, 1e300, -0.0, u64::MAX, i64::MIN], "ä": "\n\0", "n": null});
@@ -189,7 +189,7 @@ fn attributes_come_back_exactly() {
 }
 
 #[test]
-fn a_read_only_store_shows_what_is_there_and_refuses_commits() {
+fn a_read_only_store_reads_and_refuses_commits() {
     let db = Db::new();
     let store = db.open();
     commit(&store, |base| Edit::create("a", array_of(1)).page(base, 0, 0, 1));

@@ -1,5 +1,5 @@
-//! An array with a codec that grows by 100 bytes a commit (W10): what an append writes, and that blocks which are full
-//! end up compressed. Alone in its file, since the kernel counts what a process writes.
+//! An array with a codec that grows by 100 bytes a commit: how much an append writes, and that full blocks end up
+//! compressed. Alone in its file, since the kernel counts the bytes that a process writes.
 
 mod support;
 
@@ -12,7 +12,7 @@ use bigarray_testing::{Edit, array_of, smooth_page_of};
 
 use support::{Db, check, commit, id_of, now};
 
-/// Bytes that this process has handed to `write` and its like.
+/// Bytes that this process has written by `write` and similar calls.
 fn written_bytes() -> u64 {
     let counts = fs::read_to_string("/proc/self/io").unwrap();
     let line = counts.lines().find_map(|line| line.strip_prefix("wchar: "));
@@ -68,7 +68,7 @@ fn an_append_of_100_bytes_writes_a_few_pages_and_full_blocks_end_up_compressed()
                         "{block}: {segments:?}"
                     );
                 }
-                // Smaller than what was written, the last block aside, which is in pieces.
+                // Smaller than the written bytes, but for the last block, which is in pieces.
                 assert!(report.stored_pages < (BYTES / PAGE) as u64 * 7 / 8, "{report:?}");
             }
         }

@@ -1,4 +1,4 @@
-//! Bytes that are not what was written are never shown as if they were.
+//! Damaged bytes are never shown.
 
 mod support;
 
@@ -12,7 +12,7 @@ use bigarray_testing::{Edit, array_of};
 
 use support::{Db, assert_page, commit, id_of, now};
 
-/// Three blocks of "a", the one in the middle in two segments.
+/// Writes three blocks of "a", the middle one in two segments.
 fn written(db: &Db) -> std::sync::Arc<LmdbStore> {
     let store = db.open();
     commit(&store, |base| {

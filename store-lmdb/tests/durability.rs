@@ -1,5 +1,5 @@
-//! The levels of durability, how processes agree on them, and what a crash of the system does to the least of them.
-//! `BIGARRAY_BOOT_ID` stands for the run of the kernel.
+//! The levels of durability, how processes negotiate them, and what a crash of the system does at the lowest level.
+//! `BIGARRAY_BOOT_ID` stands for the kernel's boot id.
 
 mod outside;
 
@@ -21,7 +21,7 @@ fn open_at(path: &Path, durability: Durability) -> Result<Arc<LmdbStore>> {
     LmdbStore::open(&Options { durability, ..Options::new(path) })
 }
 
-/// A process in that run of the kernel.
+/// A process under that boot id.
 fn start_in(boot: &str, path: &Path) -> Other {
     let mut command = Command::new(env::current_exe().unwrap());
     command.env("BIGARRAY_BOOT_ID", boot);
@@ -34,7 +34,7 @@ fn database(dir: &Path) -> PathBuf {
     path
 }
 
-/// Plays a process that commits at the least level in one run of the kernel, and opens at the default level in another.
+/// Plays a process that commits at the lowest level under one boot id, and opens at the default level under another.
 fn play_unsafe_writer() {
     play(|path| {
         if env::var("BIGARRAY_BOOT_ID").as_deref() == Ok(AFTER) {
@@ -78,7 +78,7 @@ fn every_level_commits_and_is_found_again() {
 }
 
 #[test]
-fn processes_that_write_agree_on_power_loss_safety() {
+fn processes_that_write_must_use_the_same_power_loss_safety() {
     play(|path| {
         say_result(&open_at(path, Durability::Full));
         say_result(&open_at(path, Durability::NoPowerLossSafety));
@@ -101,7 +101,7 @@ fn processes_that_write_agree_on_power_loss_safety() {
 }
 
 #[test]
-fn the_last_writer_to_close_settles_it() {
+fn the_last_writer_to_close_syncs() {
     play(|path| {
         if env::var("BIGARRAY_BOOT_ID").as_deref() == Ok(AFTER) {
             say_result(&open(path));
@@ -123,7 +123,7 @@ fn the_last_writer_to_close_settles_it() {
     }
     first.finish();
     second.finish();
-    // Nothing is left to be checked: not even damage shows when it is opened in another run.
+    // Nothing is left to check: even damage is not found when it is opened under another boot id.
     damage_data(&path);
     let mut after = start_in(AFTER, &path);
     assert_eq!(after.hear(), "ok");
@@ -154,7 +154,7 @@ fn after_a_crash_of_the_system_a_sound_database_opens() {
     let mut after = start_in(AFTER, &path);
     assert_eq!([after.hear(), after.hear()], ["ok", "ok"]);
     after.finish();
-    // That writer settled it.
+    // That writer synced.
     damage_data(&path);
     open(&path).unwrap();
 }
@@ -162,7 +162,7 @@ fn after_a_crash_of_the_system_a_sound_database_opens() {
 #[test]
 fn after_a_crash_of_the_system_a_damaged_database_is_refused() {
     play_unsafe_writer();
-    // Payload that never reached the disk; and, one after the other, each page of the index but the meta pages.
+    // Payload that never reached the disk; and, one by one, each page of the index but the meta pages.
     for page in 1..40 {
         let dir = tempfile::tempdir().unwrap();
         let path = database(dir.path());
@@ -180,7 +180,7 @@ fn after_a_crash_of_the_system_a_damaged_database_is_refused() {
         }
         let mut after = start_in(AFTER, &path);
         for said in [after.hear(), after.hear()] {
-            // A page that is free may hold anything.
+            // A free page may hold anything.
             let is_free = page != 1 && said == "ok";
             let is_named = said.starts_with("Corrupt: ") && said.contains(&path.display().to_string());
             assert!(is_free || is_named, "page {page}: {said}");
@@ -190,44 +190,44 @@ fn after_a_crash_of_the_system_a_damaged_database_is_refused() {
 }
 
 /// The file that says that commits are not synced.
-fn mark(path: &Path) -> PathBuf {
+fn unsynced(path: &Path) -> PathBuf {
     path.join("unsynced")
 }
 
 #[test]
-fn what_says_that_commits_are_not_synced_is_there_before_them_and_goes_when_all_is_synced() {
+fn the_file_unsynced_exists_before_unsynced_commits_and_is_removed_when_all_is_synced() {
     let dir = tempfile::tempdir().unwrap();
     let path = database(dir.path());
-    assert!(!mark(&path).exists());
+    assert!(!unsynced(&path).exists());
     let store = open_at(&path, Durability::NoPowerLossSafety).unwrap();
-    assert!(mark(&path).exists());
+    assert!(unsynced(&path).exists());
     write(&store, "a", 2).unwrap();
     drop(store);
-    assert!(!mark(&path).exists());
+    assert!(!unsynced(&path).exists());
     let store = open_at(&path, Durability::LastCommitMayBeLost).unwrap();
     write(&store, "a", 3).unwrap();
-    assert!(!mark(&path).exists());
+    assert!(!unsynced(&path).exists());
 }
 
-/// A power loss while the mark is made leaves it empty, or cut off: nothing was committed then, but that cannot be told.
+/// A power loss while the file is written leaves it empty, or cut off. Nothing was committed then, but that is not known.
 #[test]
-fn a_mark_that_was_cut_short_is_taken_for_one_of_an_earlier_run() {
+fn a_file_unsynced_that_was_cut_short_counts_as_of_an_earlier_boot() {
     for text in ["", "1111", "11111111-1111-4111-8111-111111111111 and more\n"] {
         let dir = tempfile::tempdir().unwrap();
         let path = database(dir.path());
-        std::fs::write(mark(&path), text).unwrap();
+        std::fs::write(unsynced(&path), text).unwrap();
         check(&open(&path).unwrap());
-        assert!(!mark(&path).exists(), "a writer that syncs took over");
-        std::fs::write(mark(&path), text).unwrap();
+        assert!(!unsynced(&path).exists(), "a writer that syncs took over");
+        std::fs::write(unsynced(&path), text).unwrap();
         damage_data(&path);
         let error = refused(open(&path));
         assert!(error.is_corrupt() && error.to_string().contains("went down"), "{error}");
     }
 }
 
-/// Containers may be told boot ids of their own: what counts is the lock of a writer, and then all runs that took part.
+/// Containers may have boot ids of their own: the lock of a writer decides, and then all boot ids in the file.
 #[test]
-fn processes_in_runs_of_their_own_write_together_and_all_is_checked_if_none_of_them_closes_it() {
+fn processes_with_different_boot_ids_write_together_and_all_is_checked_if_none_closes_it() {
     play(|path| {
         let store = match open_at(path, Durability::NoPowerLossSafety) {
             Ok(store) => store,
@@ -241,7 +241,7 @@ fn processes_in_runs_of_their_own_write_together_and_all_is_checked_if_none_of_t
     let path = database(dir.path());
     let mut first = start_in(BEFORE, &path);
     assert_eq!(first.hear(), "written");
-    // Were the living writer's mark taken for a crash, this would be found.
+    // If the living writer's file were taken for a crash, this damage would be found.
     let data = std::fs::read(path.join("data")).unwrap();
     damage_data(&path);
     let mut second = start_in(AFTER, &path);
@@ -249,13 +249,13 @@ fn processes_in_runs_of_their_own_write_together_and_all_is_checked_if_none_of_t
     File::options().write(true).open(path.join("data")).unwrap().write_all_at(&data, 0).unwrap();
     let mut third = start_in(BEFORE, &path);
     assert_eq!(third.hear(), "written");
-    // The first closes, and leaves the rest to the others.
+    // The first one closes, which leaves the file to the others.
     first.go();
     first.finish();
-    assert_eq!(std::fs::read_to_string(mark(&path)).unwrap(), format!("{BEFORE}\n{AFTER}\n"));
+    assert_eq!(std::fs::read_to_string(unsynced(&path)).unwrap(), format!("{BEFORE}\n{AFTER}\n"));
     second.kill();
     third.kill();
-    // What one run wrote is not vouched for by the other.
+    // Either boot id may have lost writes of the other.
     damage_data(&path);
     for run in [BEFORE, AFTER] {
         let said = start_in(run, &path).hear();

@@ -1,4 +1,4 @@
-//! The files of a database while others move, replace and remove them, and while signals come.
+//! The files of a database while they are moved, replaced and removed, and while signals come.
 
 mod outside;
 
@@ -26,7 +26,7 @@ fn database(dir: &Path, name: &str, tag: u64) -> PathBuf {
 }
 
 #[test]
-fn a_link_that_is_switched_meanwhile_gives_one_database_never_parts_of_two() {
+fn a_link_that_is_switched_meanwhile_gives_one_database_and_never_parts_of_two() {
     play(|link| {
         for _ in 0..300 {
             let store = open(link).unwrap();
@@ -66,7 +66,7 @@ fn nothing_is_committed_to_files_that_were_removed_or_replaced() {
         let store = open(&path).unwrap();
         let before = store.snapshot().unwrap();
         let file = path.join(name);
-        // A link of it elsewhere, as a backup may have it.
+        // Linked elsewhere first, as by a backup.
         let kept = dir.path().join("kept");
         fs::hard_link(&file, &kept).unwrap();
         fs::remove_file(&file).unwrap();
@@ -122,7 +122,7 @@ fn no_file_is_reached_through_a_link() {
     symlink(&victim, path.join("index-lock")).unwrap();
     let error = refused(open(&path));
     assert!(error.to_string().contains("index-lock"), "{error:?}");
-    // While one is created.
+    // During creation.
     let new = dir.path().join("new.bigarray");
     fs::create_dir(&new).unwrap();
     symlink(&victim, new.join("index.bigarray-creating")).unwrap();
@@ -130,7 +130,7 @@ fn no_file_is_reached_through_a_link() {
     assert_eq!(fs::read(&victim).unwrap(), b"text");
 }
 
-/// Does `work` while signals come to this very thread, at such intervals, that interrupt whatever waits in the kernel.
+/// Does `work` while signals come to this thread at these intervals, and interrupt system calls.
 fn interrupted<R>(every: Duration, work: impl FnOnce() -> R) -> R {
     extern "C" fn nothing(_: libc::c_int) {}
     // SAFETY: the handler does nothing, and the structure is whole.
@@ -165,7 +165,7 @@ fn signals_interrupt_no_opening_that_waits_for_another_to_create() {
     let creating = Flock::lock(fs::File::open(dir.path()).unwrap(), FlockArg::LockExclusive).unwrap();
     let mut other = Other::start(dir.path());
     assert_eq!(other.hear(), "ready");
-    // Time for some signals, most likely; if there is none, nothing is tested.
+    // Most likely time for some signals; without one this tests nothing.
     thread::sleep(Duration::from_millis(200));
     drop(creating);
     assert_eq!(other.hear(), "done");
@@ -174,7 +174,7 @@ fn signals_interrupt_no_opening_that_waits_for_another_to_create() {
 }
 
 #[test]
-fn signals_interrupt_nobody_among_several_who_create_and_commit() {
+fn signals_interrupt_no_thread_among_several_that_create_and_commit() {
     play(|path| {
         say("ready");
         wait();
@@ -217,7 +217,7 @@ fn signals_interrupt_no_lengthening_of_a_large_data_file() {
         interrupted(Duration::from_micros(50), || fill_large_file(path));
         say("done");
     });
-    // Before Linux 6.9 tmpfs tells of a signal in `fallocate`.
+    // Before Linux 6.9 tmpfs reports a signal in `fallocate`.
     let Some(mount) = Mount::tmpfs(512 << 20) else { return };
     let mut other = Other::start(&mount.at.join("a.bigarray"));
     assert_eq!(other.hear(), "done");

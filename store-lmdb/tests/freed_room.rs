@@ -1,4 +1,4 @@
-//! Full volumes: one commit of a removal is enough for the next to have the room.
+//! Full volumes: after one commit of a removal, the next commit has the room.
 
 mod outside;
 mod support;
@@ -20,7 +20,7 @@ fn remove(store: &LmdbStore, name: &str) {
     commit(store, |base| Edit::of(base, name).remove());
 }
 
-/// An array of so many blocks of 2 MiB, written in one commit.
+/// Creates an array of `blocks` blocks of 2 MiB in one commit.
 fn create_large(store: &LmdbStore, name: &str, blocks: u64) -> Result<()> {
     let base = now(store);
     let edit = Edit::create(name, large_array_of(BLOCKS as usize));
@@ -28,7 +28,7 @@ fn create_large(store: &LmdbStore, name: &str, blocks: u64) -> Result<()> {
     Edit::commit(store, &*base, &[edit]).map(drop)
 }
 
-/// The same, of spilled pages.
+/// The same, from spilled pages.
 fn create_spilled(store: &LmdbStore, name: &str, blocks: u64) -> Result<()> {
     commit(store, |_| Edit::create(name, large_array_of(BLOCKS as usize)));
     let base = now(store);
@@ -41,7 +41,7 @@ fn create_spilled(store: &LmdbStore, name: &str, blocks: u64) -> Result<()> {
     commit_with_spilled(store, &*base, Edit::of(&*base, name), name, &*area, &written?).map(drop)
 }
 
-/// Writes an array, a block a commit, until the volume is full. How many blocks it holds.
+/// Writes an array, a block a commit, until the volume is full. Returns the number of blocks.
 fn fill(store: &LmdbStore, name: &str) -> u64 {
     commit(store, |_| Edit::create(name, large_array_of(BLOCKS as usize)));
     for block in 0..BLOCKS {
@@ -64,7 +64,7 @@ fn is_whole(snapshot: &dyn Snapshot, name: &str, blocks: u64) {
     }
 }
 
-/// What was removed can be written again at once, in any way, and more than once.
+/// Checks that a removed array can be written again at once, in every way, and repeatedly.
 fn one_removal_is_enough(at: &Path) {
     let store = open(&at.join("a.bigarray"));
     commit(&store, |base| Edit::create("kept", array_of(1)).page(base, 0, 0, 7));
@@ -101,7 +101,7 @@ fn on_a_full_btrfs_one_removal_makes_room_for_the_next_commit() {
     one_removal_is_enough(&mount.at);
 }
 
-/// Small commits, which are written inside their transaction, to what is left of the volume.
+/// Small commits, which are written inside the write transaction, on a full volume.
 #[test]
 fn one_removal_makes_room_for_the_next_small_commit() {
     let Some(mount) = Mount::tmpfs(16 << 20) else { return };
@@ -126,7 +126,7 @@ fn one_removal_makes_room_for_the_next_small_commit() {
 }
 
 #[test]
-fn what_a_snapshot_sees_is_no_room_until_the_snapshot_goes() {
+fn pages_that_a_snapshot_sees_make_no_room_until_it_is_dropped() {
     let Some(mount) = Mount::tmpfs(32 << 20) else { return };
     let store = open(&mount.at.join("a.bigarray"));
     commit(&store, |_| Edit::create("kept", large_array_of(8)));

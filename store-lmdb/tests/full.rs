@@ -1,4 +1,4 @@
-//! A full disk. One test, since the limit that stands for it is the process's.
+//! A full disk. One test, since the limit that simulates it is the process's.
 
 mod support;
 
@@ -11,10 +11,10 @@ use nix::sys::signal::{SigSet, Signal};
 
 use support::{Db, Written, assert_page, check, commit, commit_spilled, large_array_of, now, spill};
 
-/// The first chunk of the data file, which has its header, and six more.
+/// The first chunk of the data file, which has the header, and six more.
 const LIMIT_BYTES: u64 = 14 << 20;
 
-/// Writes a block of `name`, all of it or one page.
+/// Writes a whole block of `name`, or one page of it.
 fn write(store: &LmdbStore, name: &str, block: u64, all: bool) -> Result<()> {
     let base = now(store);
     let edit = Edit::of(&*base, name);
@@ -22,7 +22,7 @@ fn write(store: &LmdbStore, name: &str, block: u64, all: bool) -> Result<()> {
     Edit::commit(store, &*base, &[edit]).map(drop)
 }
 
-/// Writes blocks until the disk is full; returns how many were written, and the error.
+/// Writes blocks until the disk is full; returns their number, and the error.
 fn fill(store: &LmdbStore, name: &str, all: bool) -> (u64, Error) {
     (0..4096).find_map(|block| Some((block, write(store, name, block, all).err()?))).expect("a limit")
 }
@@ -33,7 +33,7 @@ fn a_full_disk_refuses_the_commit_and_the_database_goes_on() {
     let store = db.open();
     commit(&store, |_| Edit::create("large", large_array_of(4096)));
     commit(&store, |_| Edit::create("small", array_of(4096)));
-    // Beyond the limit a write fails, once the signal that comes with it is held back.
+    // A write beyond the limit fails, if the signal that comes with it is ignored.
     let mut signals = SigSet::empty();
     signals.add(Signal::SIGXFSZ);
     signals.thread_block().unwrap();
@@ -41,18 +41,18 @@ fn a_full_disk_refuses_the_commit_and_the_database_goes_on() {
     setrlimit(Resource::RLIMIT_FSIZE, LIMIT_BYTES, hard).unwrap();
 
     spilling_fails_and_goes_on();
-    // Spilled: what was claimed comes back.
+    // Spilled: claims are released.
     let (large, error) = fill(&store, "large", true);
     assert!(error.is_store_full(), "{error}");
     assert_eq!(large, 6);
     let full = check(&store);
     assert_eq!((full.claimed_pages, full.stored_pages), (0, 6 * 512));
-    // Written inside the transaction: what is left is the first chunk, all but the header.
+    // Written inside the transaction: only the first chunk is left, without its header.
     let (small, error) = fill(&store, "small", false);
     assert!(error.is_store_full(), "{error}");
     assert_eq!((small, check(&store).stored_pages), (511, 6 * 512 + 511));
 
-    // What needs no space passes, and what it frees can be used.
+    // A commit that needs no space succeeds, and the pages that it frees can be used.
     commit(&store, |base| Edit::of(base, "large").drop_from(base, 5));
     write(&store, "large", 7, true).unwrap();
     setrlimit(Resource::RLIMIT_FSIZE, hard, hard).unwrap();
@@ -66,7 +66,7 @@ fn a_full_disk_refuses_the_commit_and_the_database_goes_on() {
     assert_page(&*base, "small", 9, 0, Some(9));
 }
 
-/// A transaction that fills the disk keeps what it wrote, can write where it gave back, and commits.
+/// A transaction that fills the disk keeps its spilled pages, can write to pages that it gave back, and commits.
 fn spilling_fails_and_goes_on() {
     let db = Db::new();
     let store = db.open();

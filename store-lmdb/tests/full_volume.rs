@@ -1,5 +1,5 @@
-//! Full volumes: what is there can be opened, read and removed, and LMDB's lock table, a shared mapping, is never SIGBUS,
-//! also where a file system copies what is written.
+//! Full volumes: a database can be opened, read and removed from, and a store to LMDB's lock table, a shared mapping, is
+//! never SIGBUS, also on file systems that copy blocks.
 
 mod outside;
 
@@ -15,9 +15,9 @@ use bigarray_store_lmdb::LmdbStore;
 use bigarray_testing::Edit;
 use outside::*;
 
-/// What LMDB makes of `index-lock`.
+/// The length that LMDB gives `index-lock`.
 const LOCK_TABLE_BYTES: u64 = 192 + 4095 * 64;
-/// A volume with less room is full enough: btrfs counts as free what only its own records may take.
+/// A volume with less free room counts as full: btrfs reports room as free that only its own records may take.
 const NEARLY_FULL: u64 = 8 << 20;
 
 fn free_bytes(dir: &Path) -> u64 {
@@ -25,12 +25,12 @@ fn free_bytes(dir: &Path) -> u64 {
     found.blocks_available() * found.fragment_size()
 }
 
-/// Takes all the room there is, on disk: then what can be written is written in place or not at all.
+/// Takes all room on the disk: afterwards bytes can only be written in place.
 fn fill(dir: &Path) -> PathBuf {
     let path = dir.join("filler");
     let mut file = File::create(&path).unwrap();
     let mut noise = 1_u64;
-    // What is written back may take less, or more, than was reserved for it.
+    // Writing back may take less room than was reserved, or more.
     for _ in 0..4 {
         let mut bytes = 1 << 20;
         while bytes >= 512 {
@@ -44,7 +44,7 @@ fn fill(dir: &Path) -> PathBuf {
                 bytes /= 2;
             }
         }
-        // Fails where what was written finds no place.
+        // Fails if written bytes find no room.
         let _ = file.sync_all();
         run("sync", &["-f", dir.to_str().unwrap()]);
     }
@@ -62,7 +62,7 @@ fn remove(store: &LmdbStore, name: &str) -> Result<()> {
     Edit::commit(store, &*base, &[Edit::of(&*base, name).remove()]).map(drop)
 }
 
-/// Plays a process that goes on while its volume is filled, and says how it fares.
+/// Plays a process that goes on while its volume is filled, and reports errors.
 fn go_on() {
     play(|path| {
         let store = open(path).unwrap();
@@ -111,7 +111,7 @@ fn no_signal_on(mount: &Mount, path: &Path, shares: impl FnOnce()) -> usize {
 fn a_full_ext2_is_an_error_and_no_signal() {
     go_on();
     let Some(mount) = Mount::image("ext2", 24 << 20) else { return };
-    // There is no `fallocate`, so nothing is kept for later.
+    // There is no `fallocate`, so no room is reserved.
     assert_ne!(no_signal_on(&mount, &mount.at.join("a.bigarray"), || {}), 0);
 }
 
@@ -127,7 +127,7 @@ fn a_reader_without_write_access_to_the_data_leaves_the_lock_table_of_another_as
     create(&open(&path).unwrap(), "a", 1).unwrap();
     let table = path.join("index-lock");
     fs::remove_file(&table).unwrap();
-    // No block but the last: another reader's place, as it were.
+    // Only the last block is allocated, as for another reader's place.
     let file = File::create(&table).unwrap();
     file.set_len(LOCK_TABLE_BYTES).unwrap();
     file.write_all_at(&[1; 64], LOCK_TABLE_BYTES - 64).unwrap();
@@ -140,7 +140,7 @@ fn a_reader_without_write_access_to_the_data_leaves_the_lock_table_of_another_as
     let mut other = Other::start_as(unprivileged(dir.path()), &path);
     assert_eq!(other.hear(), "true");
     assert!(fs::read(&table).unwrap() == before, "the table was written to");
-    // It reads without, so that nothing may be written.
+    // It reads without the table, so no process may write.
     assert!(refused(open(&path)).is_in_use());
     other.go();
     other.finish();
@@ -209,8 +209,8 @@ fn play_openings() {
     });
 }
 
-/// What a process of its own hears of removing an array on the full volume `at`, after it read what is there. With room
-/// again all goes on.
+/// The result of removing an array on the full volume `at` in another process, which first reads. With room again all goes
+/// on.
 fn opens_full(path: &Path, at: &Path) -> String {
     let store = open(path).unwrap();
     create(&store, "a", 1).unwrap();
@@ -229,21 +229,21 @@ fn opens_full(path: &Path, at: &Path) -> String {
 }
 
 #[test]
-fn a_full_tmpfs_is_opened_and_what_is_there_is_removed() {
+fn on_a_full_tmpfs_a_database_is_opened_and_an_array_removed() {
     play_openings();
     let Some(mount) = Mount::tmpfs(16 << 20) else { return };
     assert_eq!(opens_full(&mount.at.join("a.bigarray"), &mount.at), "ok");
 }
 
 #[test]
-fn a_full_ext4_is_opened_and_what_is_there_is_removed() {
+fn on_a_full_ext4_a_database_is_opened_and_an_array_removed() {
     play_openings();
     let Some(mount) = Mount::image("ext4", 24 << 20) else { return };
     assert_eq!(opens_full(&mount.at.join("a.bigarray"), &mount.at), "ok");
 }
 
 #[test]
-fn a_full_xfs_is_opened_and_what_is_there_is_removed() {
+fn on_a_full_xfs_a_database_is_opened_and_an_array_removed() {
     play_openings();
     let Some(mount) = Mount::image("xfs", 320 << 20) else { return };
     assert_eq!(opens_full(&mount.at.join("a.bigarray"), &mount.at), "ok");

@@ -1,5 +1,5 @@
-//! Records of the index that are not found: what is shown is right, or an error says that it is not known. A block whose
-//! record is missing looks like a hole, and an attribute or an array like none.
+//! Records of the index that are not found: an answer is right, or an error. Without its record a block would look like a
+//! hole, and an attribute or an array would seem not to exist.
 
 mod support;
 
@@ -18,7 +18,7 @@ use serde_json::json;
 use support::{Db, commit, now};
 
 const NAMES: [&str; 2] = ["alpha", "beta"];
-/// Blocks of each array, every second of which is a hole.
+/// Blocks of each array. Every second one is a hole.
 const BLOCKS: u64 = 8;
 
 fn fill(db: &Db) {
@@ -35,7 +35,7 @@ fn open_to_read(path: &Path) -> Result<Arc<LmdbStore>> {
     LmdbStore::open(&Options { read_only: true, ..Options::new(path) })
 }
 
-/// An answer to each question that can be asked of the arrays.
+/// The answers to all questions about the arrays.
 fn look(path: &Path) -> Result<Vec<Result<String>>> {
     let store = open_to_read(path)?;
     let base = store.snapshot()?;
@@ -63,7 +63,7 @@ fn look(path: &Path) -> Result<Vec<Result<String>>> {
     Ok(seen)
 }
 
-/// The error, if any answer is one; the others are those that are `expected`.
+/// The error, if an answer is one. Checks that all other answers are `expected`.
 #[track_caller]
 fn judge(seen: Result<Vec<Result<String>>>, expected: &[String], label: &str) -> Option<bigarray_core::Error> {
     let seen = match seen {
@@ -83,12 +83,12 @@ fn judge(seen: Result<Vec<Result<String>>>, expected: &[String], label: &str) ->
     failed
 }
 
-/// Where in the index a key is, in pages that are in use and in others; the first two say which state is the last.
+/// The places of a key in the index, in pages in use and others, without the two meta pages.
 fn places(index: &[u8], key: &[u8]) -> Vec<usize> {
     (2 * 4096..index.len() - key.len()).filter(|at| index[*at..].starts_with(key)).collect()
 }
 
-/// Flips bits of `keys` wherever they are, one at a time: a third of them.
+/// Flips bits of `keys` in all their places, one at a time: a third of the bits.
 fn flip_bits_of(keys: &[Vec<u8>]) {
     let db = Db::new();
     fill(&db);
@@ -132,7 +132,7 @@ fn a_flipped_bit_in_the_key_of_an_array_or_an_attribute_never_hides_it() {
 }
 
 #[test]
-fn a_flipped_bit_in_what_is_known_of_the_whole_database_is_noticed() {
+fn a_flipped_bit_in_a_key_of_meta_is_noticed() {
     flip_bits_of(&[b"format".to_vec(), b"chunks-end".to_vec()]);
 }
 
@@ -149,7 +149,7 @@ fn delete(path: &Path, table: &str, key: &[u8]) {
     txn.commit().unwrap();
 }
 
-/// What of a database that lacks a record of "alpha" must say so.
+/// Checks which calls notice that a record of "alpha" is missing.
 fn lacks(path: &Path, what: &str) {
     let named = |e: bigarray_core::Error| {
         let text = e.to_string();
@@ -160,7 +160,7 @@ fn lacks(path: &Path, what: &str) {
     named(base.check_records("alpha").unwrap_err());
     base.check_records("beta").unwrap();
     named(store.check(false).unwrap_err());
-    // As the product opens an array.
+    // As opening an array does.
     for verify in [true, false] {
         let memory = SimMemory::with(base.file().clone(), SimOptions::default());
         let options = EngineOptions { verify, ..EngineOptions::default() };
@@ -177,7 +177,7 @@ fn lacks(path: &Path, what: &str) {
 }
 
 #[test]
-fn a_block_whose_record_is_lost_is_noticed_wherever_all_are_looked_at() {
+fn a_lost_record_of_a_block_is_noticed_by_all_that_read_every_record() {
     let db = Db::new();
     fill(&db);
     delete(&db.path, "blocks", &key_of(1, &4u64.to_be_bytes()));
@@ -195,7 +195,7 @@ fn a_block_whose_record_is_lost_is_noticed_wherever_all_are_looked_at() {
 }
 
 #[test]
-fn an_attribute_whose_record_is_lost_is_noticed() {
+fn a_lost_record_of_an_attribute_is_noticed() {
     let db = Db::new();
     fill(&db);
     delete(&db.path, "attrs", &key_of(1, b"unit"));
@@ -204,7 +204,7 @@ fn an_attribute_whose_record_is_lost_is_noticed() {
 }
 
 #[test]
-fn an_array_whose_record_is_lost_is_noticed_when_all_are_listed() {
+fn a_lost_record_of_an_array_is_noticed_when_arrays_are_listed() {
     let db = Db::new();
     fill(&db);
     delete(&db.path, "arrays", b"alpha");
@@ -215,9 +215,9 @@ fn an_array_whose_record_is_lost_is_noticed_when_all_are_listed() {
     fs::remove_dir_all(&db.path).unwrap();
 }
 
-/// What is known of all records follows each kind of change; the check that ends every test compares it.
+/// Tallies follow each kind of change; the check at the end of the test compares them.
 #[test]
-fn what_is_seen_to_be_complete_is_looked_at_again_when_others_change_it_and_stays_so_by_own_commits() {
+fn an_array_found_complete_is_checked_again_only_after_another_process_changed_it() {
     let db = Db::new();
     fill(&db);
     let store = db.open();

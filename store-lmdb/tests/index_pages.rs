@@ -1,5 +1,5 @@
-//! Pages of the index that are not what LMDB wrote. LMDB trusts them, so verification looks at them first. A page that
-//! LMDB got to follow nevertheless would end the process of these tests.
+//! Damaged pages of the index. LMDB trusts its pages, so verification checks them first. A damaged page that LMDB read
+//! nevertheless would end the process of these tests.
 
 mod support;
 
@@ -37,7 +37,7 @@ fn index_of(db: &Db) -> (File, u64) {
     (file, pages)
 }
 
-/// Verifies with another content of a page.
+/// Verifies while a page has another content.
 fn verify_with(store: &LmdbStore, index: &File, page: u64, edit: impl FnOnce(&mut [u8])) -> Result<Report> {
     let mut was = vec![0; PAGE];
     index.read_exact_at(&mut was, page * PAGE as u64).unwrap();
@@ -67,11 +67,11 @@ fn damage_in_a_page_of_the_index_is_reported_and_never_ends_the_process() {
         if !zeroed.is_sound() {
             let text = zeroed.damages()[0].to_string();
             let names_page = text.contains("index: its page");
-            // A value that takes several pages is bytes and nothing else from the second on.
+            // From its second page on, a value that takes several pages is plain bytes.
             assert!(names_page || text.contains("its checksum does not fit"), "{text}");
             told += usize::from(names_page);
         }
-        // The page's number, its flags, its bounds and its first node's place; then that node's sizes and flags.
+        // Number, flags and bounds of the page, and the place of its first node; then sizes and flags of that node.
         for at in [0, 4, 10, 11, 12, 13, 14, 15, 16, 17, 100, 2000, 4000, 4090] {
             check_kind(verify_with(&store, &index, page, |bytes| bytes[at] ^= 1 << ((page as usize + at) % 8)));
         }
@@ -89,7 +89,7 @@ fn damage_in_a_page_of_the_index_is_reported_and_never_ends_the_process() {
     assert!(store.verify(&mut |_| {}).unwrap().is_sound());
 }
 
-/// What LMDB finds by itself is an error.
+/// Damage that LMDB finds itself is an error.
 fn check_kind(report: Result<Report>) {
     if let Err(e) = report {
         assert!(matches!(e.kind(), ErrorKind::Corrupt | ErrorKind::Io), "{e}");
@@ -97,7 +97,7 @@ fn check_kind(report: Result<Report>) {
 }
 
 #[test]
-fn keys_out_of_order_are_reported_and_the_rest_is_looked_at() {
+fn keys_out_of_order_are_reported_and_the_rest_is_checked() {
     let db = Db::new();
     let store = filled(&db);
     let (index, pages) = index_of(&db);
@@ -118,7 +118,7 @@ fn keys_out_of_order_are_reported_and_the_rest_is_looked_at() {
 }
 
 #[test]
-fn a_sound_index_is_sound_while_others_commit() {
+fn a_sound_index_passes_while_others_commit() {
     let db = Db::new();
     let store = filled(&db);
     let verifying = store.clone();

@@ -1,4 +1,4 @@
-//! An index whose size the caller chose: full, and growing in this process or another.
+//! An index whose map size the caller chose: it is full, and grows in this process or another.
 
 mod support;
 
@@ -46,7 +46,7 @@ fn a_full_index_refuses_while_a_snapshot_lives_and_grows_after_it() {
     assert_eq!((attrs(&*held), attrs(&*now(&store))), (0, fitted));
     drop(held);
 
-    // Now it doubles, and doubles again.
+    // Now the map doubles, and doubles again.
     for n in fitted..100 {
         grow(&store, n).unwrap();
     }
@@ -54,7 +54,7 @@ fn a_full_index_refuses_while_a_snapshot_lives_and_grows_after_it() {
     check(&store);
 }
 
-/// Runs `test` of this file as a process of its own.
+/// Runs `test` of this file in another process.
 fn run_child(test: &str, db: &Db) {
     run_child_on(test, &db.path);
 }
@@ -98,15 +98,15 @@ fn growth_by_another_process_is_adopted_when_no_snapshot_lives() {
 fn child_has_few_addresses() {
     let Some(path) = std::env::var_os(DATABASE) else { return };
     setrlimit(Resource::RLIMIT_AS, 1 << 30, 1 << 30).unwrap();
-    // By default the index takes what it can get.
+    // By default the map is as large as the limit allows.
     let store = support::open(path.as_ref());
     commit(&store, |base| Edit::create("a", array_of(1)).page(base, 0, 0, 1));
     assert_page(&*now(&store), "a", 0, 0, Some(1));
     drop(store);
-    // A size that was asked for is had, or refused.
+    // A size that the caller chose is kept, or refused.
     let error = LmdbStore::open(&Options { map_size: Some(4 << 30), ..Options::new(&path) }).err().unwrap();
     assert!(error.is_too_large() && error.to_string().contains("ulimit -v"), "{error}");
-    // And one that cannot grow goes on as it is.
+    // A map that cannot grow stays as it is.
     let store = open(path.as_ref());
     let used: u64 = std::fs::read_to_string("/proc/self/statm").unwrap().split(' ').next().unwrap().parse().unwrap();
     let limit = (used << 12) + (1 << 20);
@@ -119,7 +119,7 @@ fn child_has_few_addresses() {
 }
 
 #[test]
-fn a_limit_on_addresses_makes_the_index_smaller_and_nothing_fail() {
+fn a_limit_on_addresses_makes_the_map_smaller_and_nothing_fail() {
     let db = Db::new();
     run_child("child_has_few_addresses", &db);
 }
@@ -147,18 +147,18 @@ fn child_adopts_growth_with_few_addresses() {
     let store = open(path.as_ref());
     commit(&store, |base| Edit::create("a", array_of(1)).page(base, 0, 0, 1));
     run_child_on("child_grows_the_index_from_the_largest_map", path.as_ref());
-    // Too few for what there is: refused, and no harm is done.
+    // Too few addresses for the index: refused, and nothing is changed.
     limit(2 << 20);
     let error = store.snapshot().err().expect("a state beyond the map");
     assert!(error.is_too_large() && error.to_string().contains("ulimit -v"), "{error}");
-    // Enough for that, and far from the 1 TiB that the other process had.
+    // Enough addresses for the index, and far from the 1 TiB of the other process.
     limit(64 << 20);
     assert_eq!(attrs(&*now(&store)), 100);
     grow(&store, 100).unwrap();
 }
 
 #[test]
-fn a_limit_on_addresses_below_the_map_of_another_process_is_no_hindrance_to_read_what_it_wrote() {
+fn commits_of_a_process_with_a_larger_map_are_read_under_a_limit_on_addresses() {
     let db = Db::new();
     run_child("child_adopts_growth_with_few_addresses", &db);
     assert_eq!(attrs(&*now(&db.open())), 101);

@@ -1,4 +1,4 @@
-//! What LMDB's reader table is protected from (DESIGN §6, Locks): each test opens with its story.
+//! How LMDB's reader table is protected; see "Locks" in docs/format.md. Each test begins with its story.
 
 mod outside;
 
@@ -21,12 +21,12 @@ fn database(dir: &Path) -> std::path::PathBuf {
     path
 }
 
-/// What any code in the process may do at any time, a backup for instance: all of LMDB's locks are gone.
+/// Drops all of LMDB's locks, as any code of the process may do at any time, a backup for instance.
 fn lose_locks(path: &Path) {
     drop(File::open(path.join("index-lock")).unwrap());
 }
 
-/// Commits so often that every page freed before would be used again.
+/// Commits so often that every page freed before is used again.
 fn write_much(store: &LmdbStore) -> bigarray_core::Result<()> {
     (100..140).try_for_each(|tag| write(store, "a", tag))
 }
@@ -41,10 +41,10 @@ fn assert_names_this_process(error: &str) {
     );
 }
 
-/// The process that reads has lost its locks. Whoever opened the database then was alone in LMDB's eyes, made the
-/// reader table anew, and wrote over what is read.
+/// A reading process has lost its locks. LMDB took a process that opened the database then for the only one, initialized the
+/// reader table, and overwrote pages that are read.
 #[test]
-fn nobody_opens_beside_a_reader_that_lost_its_locks_until_it_takes_them_again() {
+fn opening_beside_a_reader_that_lost_its_locks_is_refused_until_it_takes_them_again() {
     play(|path| {
         for _ in 0..2 {
             say_result(&open(path).and_then(|store| write_much(&store)));
@@ -59,7 +59,7 @@ fn nobody_opens_beside_a_reader_that_lost_its_locks_until_it_takes_them_again() 
     let mut other = Other::start(&path);
     assert_names_this_process(&other.hear());
     assert!(shows(&*snapshot, "a", 1));
-    // The next begin of any kind takes them again.
+    // The next transaction takes them again.
     store.snapshot().unwrap();
     other.go();
     assert_eq!(other.hear(), "ok");
@@ -69,9 +69,9 @@ fn nobody_opens_beside_a_reader_that_lost_its_locks_until_it_takes_them_again() 
     check(&store);
 }
 
-/// The same, but the other process was there before, and looks for readers of dead processes.
+/// The other process had the database open before, and clears readers of dead processes.
 #[test]
-fn nobody_writes_beside_a_reader_that_lost_its_locks_until_it_takes_them_again() {
+fn writing_beside_a_reader_that_lost_its_locks_is_refused_until_it_takes_them_again() {
     play(|path| {
         let store = open(path).unwrap();
         for _ in 0..3 {
@@ -97,7 +97,7 @@ fn nobody_writes_beside_a_reader_that_lost_its_locks_until_it_takes_them_again()
     check(&store);
 }
 
-/// A killed reader's slot in the table would keep all that was freed since from being used again.
+/// A place of a killed reader in the table would keep all pages freed since from being used again.
 #[test]
 fn a_killed_reader_does_not_hold_space_for_ever() {
     play(|path| {
@@ -161,7 +161,7 @@ fn a_forked_child_is_refused_and_leaves_its_parent_alone() {
     let path = database(dir.path());
     let mut other = Other::start(&path);
     assert_eq!(other.hear(), "forked");
-    // Its parent still has the locks it had, the commit lock among them.
+    // Its parent still holds its locks, the commit lock among them.
     let store = open(&path).unwrap();
     let (sender, receiver) = mpsc::channel();
     thread::scope(|scope| {
@@ -176,9 +176,9 @@ fn a_forked_child_is_refused_and_leaves_its_parent_alone() {
     check(&store);
 }
 
-/// A child that was forked and goes on has the open files of its parent. What the parent gave back is free.
+/// A forked child that lives on has the open files of its parent. Locks that the parent released are free.
 #[test]
-fn a_forked_child_that_outlives_its_parent_does_not_lock_what_was_closed() {
+fn a_forked_child_that_outlives_its_parent_holds_no_lock_of_a_closed_database() {
     play(|path| {
         let store = open(path).unwrap();
         // SAFETY: as above.
@@ -202,9 +202,9 @@ fn a_forked_child_that_outlives_its_parent_does_not_lock_what_was_closed() {
     other.go();
 }
 
-/// Where `index-lock` cannot be written, nothing says that somebody reads.
+/// A process that cannot write `index-lock` cannot show in it that it reads.
 #[test]
-fn a_reader_without_the_lock_file_keeps_writers_away_and_is_kept_away_by_them() {
+fn a_reader_without_the_lock_file_and_writers_exclude_each_other() {
     play(|path| {
         for _ in 0..2 {
             let store = open_to_read(path);
@@ -221,20 +221,20 @@ fn a_reader_without_the_lock_file_keeps_writers_away_and_is_kept_away_by_them() 
     let mut other = Other::start(&read_only.at.join("a.bigarray"));
     assert_eq!(other.hear(), "ok");
     assert_eq!(other.hear(), "true");
-    // Nobody writes while it reads; others may read.
+    // Writing is refused while it reads; other processes may read.
     let error = refused(open(&path));
     assert!(error.is_in_use() && error.to_string().contains("cannot write to index-lock"), "{error:?}");
     assert!(shows_now(&open_to_read(&path).unwrap(), "a", 1));
     let mut third = Other::start(&read_only.at.join("a.bigarray"));
     assert_eq!(third.hear(), "ok");
     third.kill();
-    // It has closed when it opens again.
+    // It closes before it opens again.
     other.go();
     assert_eq!(other.hear(), "ok");
     other.kill();
     let store = open(&path).unwrap();
     write(&store, "a", 2).unwrap();
-    // And nobody reads so while somebody writes.
+    // Reading without the lock file is refused while a process writes.
     let mut other = Other::start(&read_only.at.join("a.bigarray"));
     let error = other.hear();
     assert!(error.starts_with("InUse: ") && error.contains("open for writing"), "{error}");
@@ -246,7 +246,7 @@ fn a_reader_without_the_lock_file_keeps_writers_away_and_is_kept_away_by_them() 
     other.finish();
 }
 
-/// The lock table is a mapping of a file: where the disk cannot hold it, touching it would be SIGBUS.
+/// The lock table is a mapping of a file: if the disk has no room for it, touching it would be SIGBUS.
 #[test]
 fn a_disk_too_full_for_the_lock_file_is_store_full() {
     let Some(mount) = Mount::tmpfs(1 << 20) else { return };
@@ -263,7 +263,7 @@ fn a_disk_too_full_for_the_lock_file_is_store_full() {
     }
     let error = refused(open(&path));
     assert!(error.is_store_full(), "{error:?}");
-    // Not only removed: a process that another test is just starting may still have it open.
+    // Truncated too: a process that another test is just starting may still have it open.
     filler.set_len(0).unwrap();
     assert!(shows_now(&open(&path).unwrap(), "a", 1));
 }

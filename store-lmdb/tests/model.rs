@@ -1,5 +1,5 @@
-//! The store against a model that knows every page of every state: what a snapshot shows never changes, whatever is
-//! committed, fails half-way, is refused or reopened, and the check passes after each step.
+//! The store against a model that knows every page of every state: a snapshot never changes, whatever is committed, fails
+//! half-way, is refused or reopened, and the check passes after each step.
 
 mod support;
 
@@ -20,7 +20,7 @@ use support::{Written, commit_with_spilled};
 
 const NAMES: [&str; 3] = ["heat", "rain", "wind"];
 
-/// Of the arrays, one after the other.
+/// Codecs of the arrays, in turn.
 const CODECS: [Codec; 5] = [
     Codec::None,
     Codec::Lz4 { shuffle: true },
@@ -29,10 +29,10 @@ const CODECS: [Codec; 5] = [
     Codec::Zstd { level: 3, shuffle: false },
 ];
 
-/// One array as it should be.
+/// An array as it should be.
 #[derive(Clone, Debug)]
 struct Array {
-    /// Tells arrays apart that had one name after the other.
+    /// Tells arrays apart that had the same name in turn.
     made: u64,
     size: BlockSize,
     codec: Codec,
@@ -66,7 +66,7 @@ impl Array {
     }
 }
 
-/// A state that is looked at, and what it should show.
+/// A snapshot, and the contents that it should have.
 struct Look {
     snapshot: Arc<dyn Snapshot>,
     arrays: BTreeMap<String, Array>,
@@ -85,7 +85,7 @@ struct World {
 /// Any block and page; reduced to what the array has.
 type Place = (usize, usize);
 
-/// What happens. Names, places and looks are numbers that choose among what there is.
+/// An operation. Numbers choose among the existing names, places and snapshots.
 #[derive(Clone, Debug)]
 enum Op {
     /// Makes an array, or gives it that many blocks.
@@ -99,7 +99,7 @@ enum Op {
         name: usize,
         pages: Vec<(Place, bool)>,
     },
-    /// Writes pages that follow each other: a small payload or one of several MiB.
+    /// Writes consecutive pages: a small payload or one of several MiB.
     Fill {
         name: usize,
         from: Place,
@@ -129,13 +129,13 @@ enum Op {
         name: usize,
         value: Option<u8>,
     },
-    /// Writes to all arrays, but the bytes cannot be had after that many pieces.
+    /// Writes to all arrays, but reading the bytes fails after that many pieces.
     Fail {
         from: Place,
         pages: u32,
         after: usize,
     },
-    /// Writes a page on top of what an old state shows.
+    /// Writes a page on top of an old state.
     Late {
         look: usize,
         name: usize,
@@ -290,7 +290,7 @@ impl World {
                 Some(run) => vec![run],
                 None => area.write(&descriptor, pages.start, &bytes).unwrap(),
             };
-            // What was written of the block before is dropped, and its place used again.
+            // Pages of the block that were spilled before are dropped, and their place is used again.
             written.insert(*block as u64 % array.blocks, (pages, first, runs));
         }
         for (block, (pages, first, _)) in &written {
@@ -308,7 +308,7 @@ impl World {
         }
     }
 
-    /// A commit whose bytes cannot be had to the end leaves no trace.
+    /// A commit leaves no trace if reading its bytes fails.
     fn fail(&mut self, from: Place, pages: u32, after: usize) {
         let base = self.store().snapshot().unwrap();
         let mut arrays = self.now.clone();
@@ -335,12 +335,12 @@ impl World {
         });
         match result {
             Err(e) => assert!(e.is_io(), "{e:?}"),
-            // There were fewer pieces than it takes to fail.
+            // There were too few pieces to fail.
             Ok(_) => self.now = arrays,
         }
     }
 
-    /// A commit on top of an old state lands only if what it saw is still so.
+    /// A commit on top of an old state succeeds only if what it read is unchanged.
     fn late(&mut self, look: usize, name: &str, page: Place) {
         let Some(look) = self.looks.get(look % self.looks.len().max(1)) else { return };
         let Some(seen) = look.arrays.get(name) else { return };
@@ -373,7 +373,7 @@ impl World {
         }
     }
 
-    /// What is committed is as it should be.
+    /// Checks the committed state.
     fn check(&self, payload: bool) -> CheckReport {
         if payload {
             Look { snapshot: self.store().snapshot().unwrap(), arrays: self.now.clone() }.check();
@@ -382,7 +382,7 @@ impl World {
     }
 }
 
-/// Pages of an array that follow each other, as many as there are.
+/// Consecutive pages of an array, as many as it has.
 fn pages_from(array: &Array, from: Place, pages: u32) -> impl Iterator<Item = (u64, u32)> + use<> {
     let of_block = u64::from(array.size.pages());
     let (block, page) = array.place(from);
@@ -391,7 +391,7 @@ fn pages_from(array: &Array, from: Place, pages: u32) -> impl Iterator<Item = (u
     (first..end).map(move |page| (page / of_block, (page % of_block) as u32))
 }
 
-/// Bytes that cannot be had after a while.
+/// Bytes whose reading fails after a while.
 struct FailingBytes<'a> {
     bytes: &'a dyn Bytes,
     left: &'a AtomicUsize,
@@ -408,7 +408,7 @@ impl Bytes for FailingBytes<'_> {
 }
 
 impl Look {
-    /// Every byte is what it should be, read as pages are produced and as they are mapped.
+    /// Checks every byte, as pages are read and as they are mapped.
     fn check(&self) {
         let arrays = self.snapshot.arrays().unwrap();
         assert!(arrays.iter().map(|(name, _)| name).eq(self.arrays.keys()), "{arrays:?}");
@@ -437,7 +437,7 @@ impl Look {
                         Origin::Hole => {}
                     }
                 }
-                // And in parts.
+                // Also in parts.
                 for (page, some) in [(3, 1), (7, 9)] {
                     let range = page * PAGE..(page + some) * PAGE;
                     let mut part = vec![0xee; some * PAGE];
@@ -450,7 +450,7 @@ impl Look {
     }
 }
 
-/// A page is told by its first bytes.
+/// The tags of pages, by their first bytes.
 fn tags_of(bytes: &[u8]) -> Vec<&[u8]> {
     bytes.chunks(PAGE).map(|page| &page[..4]).collect()
 }
@@ -484,7 +484,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 12, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn every_state_shows_what_was_committed_for_as_long_as_it_is_looked_at(ops in prop::collection::vec(op(), 1..60)) {
+    fn every_snapshot_shows_its_committed_state_while_it_lives(ops in prop::collection::vec(op(), 1..60)) {
         let mut world = World::new();
         for (i, name) in NAMES.iter().enumerate() {
             world.resize(name, 3, i == 2);
@@ -494,7 +494,7 @@ proptest! {
             world.check(false);
         }
         world.check(true);
-        // When nobody looks any more, all that was freed comes back within a few commits.
+        // Without snapshots all freed pages become free within a few commits.
         world.apply(&Op::Reopen);
         world.resize(NAMES[0], 1, false);
         for value in 0..4 {
@@ -506,7 +506,7 @@ proptest! {
 }
 
 #[test]
-fn rewriting_a_block_again_and_again_does_not_grow_the_file() {
+fn rewriting_a_block_repeatedly_does_not_grow_the_file() {
     let mut world = World::new();
     world.resize("heat", 1, true);
     world.apply(&Op::Fill { name: 0, from: (0, 0), pages: 512 });

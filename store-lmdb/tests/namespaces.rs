@@ -1,5 +1,5 @@
-//! Processes of several PID namespaces on one database, as the containers of one volume are: process and thread numbers
-//! repeat. Each test opens with its story.
+//! Processes of several PID namespaces on one database, like containers with one volume: process and thread numbers
+//! repeat. Each test begins with its story.
 
 mod outside;
 
@@ -21,10 +21,10 @@ fn database(dir: &Path) -> PathBuf {
     path
 }
 
-/// A thread number that no thread of a role has before it asks for it.
+/// A thread number that no thread of a role has before it asks for one.
 const THREAD: i32 = 60;
 
-/// Runs `f` in the thread of that number.
+/// Runs `f` in a thread of that number.
 fn in_thread_60<R: Send>(f: impl FnOnce() -> R + Send) -> R {
     let mut f = Some(f);
     loop {
@@ -43,7 +43,7 @@ fn in_thread_60<R: Send>(f: impl FnOnce() -> R + Send) -> R {
     }
 }
 
-/// Bytes that are asked for inside the write transaction, and come when the test says go.
+/// Bytes that are read inside the write transaction, which waits until the test says go.
 struct WhenTold<'b>(&'b dyn Bytes);
 
 impl Bytes for WhenTold<'_> {
@@ -80,11 +80,11 @@ fn spill(store: &LmdbStore, area: &dyn SpillArea) -> Result<()> {
     area.write(&array, 0, &page_of(77)).map(drop)
 }
 
-/// A thread in one namespace writes; one of the same number in another waits to write, and is killed. The kernel lets go
-/// of what a dying thread waited for if the lock's word has the thread's number, which was that of the other: from then on
-/// two processes wrote at once, and the index was destroyed.
+/// A thread in one namespace writes; one of the same number in another waits to write, and is killed. The kernel releases
+/// the mutex that a dying thread waits for if its word has the thread's number, which was that of the other thread: then two
+/// processes wrote at once, and the index was destroyed.
 #[test]
-fn a_thread_killed_while_it_waits_to_write_leaves_the_lock_to_the_one_of_its_number() {
+fn a_thread_killed_while_it_waits_to_write_leaves_the_lock_to_its_holder_of_equal_number() {
     play(|path| {
         let store = open(path).unwrap();
         match hear_word().as_str() {
@@ -110,7 +110,7 @@ fn a_thread_killed_while_it_waits_to_write_leaves_the_lock_to_the_one_of_its_num
         assert_eq!(writer.hear(), "writing");
         waiter.tell("wait");
         assert_eq!(waiter.hear(), "waiting");
-        // Time to come to wait, most of it in the lock. Were it too short, the test would see less, and pass.
+        // Time to begin to wait. If it is too short, the test passes without testing anything.
         thread::sleep(Duration::from_millis(300));
         waiter.kill_to_the_last();
         let area = store.spill_area().unwrap();
@@ -134,12 +134,12 @@ fn a_thread_killed_while_it_waits_to_write_leaves_the_lock_to_the_one_of_its_num
     check(&open(&path).unwrap());
 }
 
-/// Commits so often that every page freed before is used again, if nothing sees it.
+/// Commits so often that every page freed before is used again, if no reader sees it.
 fn write_much(store: &LmdbStore, first: u64) -> Result<()> {
     (first..first + 40).try_for_each(|tag| write(store, "a", tag))
 }
 
-/// Writes, looks and ends as the test tells it.
+/// Plays a process that writes, takes snapshots and ends as the test tells it.
 fn play_as_told() {
     play(|path| {
         let store = open(path).unwrap();
@@ -168,10 +168,10 @@ fn told(other: &mut Other, word: &str) -> String {
     other.hear()
 }
 
-/// In LMDB's eyes two processes of one number are one: none of them clears what the other left, and each may take the
-/// other's readers for its own. Such a second process was refused.
+/// LMDB takes two processes of one number for one: neither clears the readers of the other, and each may take the other's
+/// readers for its own. Such a second process was once refused.
 #[test]
-fn what_a_process_looks_at_stays_while_one_of_equal_number_commits() {
+fn a_snapshot_stays_while_a_process_of_equal_number_commits() {
     play_as_told();
     let dir = tempfile::tempdir().unwrap();
     let path = database(dir.path());
@@ -191,7 +191,7 @@ fn what_a_process_looks_at_stays_while_one_of_equal_number_commits() {
     assert_eq!(told(&mut first, "look now"), "true");
     let freed = store.check(true).unwrap().freed_pages;
     assert!(freed > 60, "both hold what was freed since: {freed}");
-    // What a killed one looked at is given back although another of its number lives, one that came later too.
+    // Readers of a killed process are cleared although another of its number lives, also one that came later.
     first.kill_to_the_last();
     second.tell("end");
     second.finish();
@@ -205,9 +205,9 @@ fn what_a_process_looks_at_stays_while_one_of_equal_number_commits() {
     third.finish();
 }
 
-/// Readers take the numbers of another range, in a namespace as without.
+/// Readers take client numbers of another range, also in a namespace.
 #[test]
-fn a_process_that_only_reads_keeps_what_it_looks_at_beside_writers_of_its_number() {
+fn a_snapshot_of_a_reader_stays_beside_writers_of_equal_number() {
     play(|path| {
         let store = if hear_word() == "read" { open_to_read(path) } else { open(path) }.unwrap();
         let snapshot = store.snapshot().unwrap();
@@ -232,9 +232,9 @@ fn a_process_that_only_reads_keeps_what_it_looks_at_beside_writers_of_its_number
     check(&store);
 }
 
-/// Two containers commit and spill as fast as they can, in threads of equal numbers, and are killed at any moment.
+/// Two containers commit and spill as fast as they can, in threads of equal numbers, and are killed at any time.
 #[test]
-fn processes_of_equal_numbers_killed_at_any_moment_leave_a_sound_database() {
+fn processes_of_equal_numbers_killed_at_any_time_leave_a_sound_database() {
     play(|path| {
         let store = open(path).unwrap();
         let name = hear_word();
@@ -278,7 +278,7 @@ fn processes_of_equal_numbers_killed_at_any_moment_leave_a_sound_database() {
     check(&open(&path).unwrap());
 }
 
-/// Each state that is looked at takes a place in the reader table; what killed processes left of them is used again.
+/// Each snapshot takes a place in the reader table; places of killed processes are used again.
 #[test]
 fn hundreds_of_snapshots_live_at_once_also_after_many_processes_were_killed_with_theirs() {
     play(|path| {

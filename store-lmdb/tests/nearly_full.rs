@@ -1,4 +1,4 @@
-//! A disk with a few pages left: where a write stops half-way, which LMDB takes for a broken disk.
+//! A disk with a few pages left: a write stops half-way, which LMDB takes for a broken disk.
 
 mod outside;
 mod support;
@@ -15,7 +15,7 @@ use serde_json::json;
 use outside::Mount;
 use support::{assert_page, check, commit, now, open};
 
-/// More pages of the index than are ever left, in one write.
+/// Writes more pages of the index at once than are left.
 const VALUE_BYTES: usize = 600 << 10;
 
 fn set_attr(store: &LmdbStore, bytes: usize, n: u64) -> Result<()> {
@@ -25,7 +25,7 @@ fn set_attr(store: &LmdbStore, bytes: usize, n: u64) -> Result<()> {
     Edit::commit(store, &*base, &[edit]).map(drop)
 }
 
-/// Fills the disk but for so many pages.
+/// Fills the disk, except for `left` pages.
 fn fill(ballast: &mut File, left: u64) {
     let zeros = vec![0; PAGE];
     let mut pages = 0;
@@ -38,7 +38,7 @@ fn fill(ballast: &mut File, left: u64) {
 #[test]
 fn a_disk_with_a_few_pages_left_refuses_the_commit_and_the_database_goes_on_without_reopening() {
     for left in 0..=40 {
-        // Each time a new one: what a commit leaves behind that failed is room for the next.
+        // A new database each time: a failed commit leaves room for the next.
         let Some(mount) = Mount::tmpfs(8 << 20) else { return };
         let store = open(&mount.at.join("a.bigarray"));
         commit(&store, |base| Edit::create("a", array_of(1)).page(base, 0, 0, 7));

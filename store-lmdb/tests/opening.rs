@@ -99,7 +99,7 @@ fn threads_open_and_close_one_database_at_will() {
                 for round in 0..10 {
                     let store = open(path).unwrap();
                     if round == 0 {
-                        // Names differ, but all of them change the list.
+                        // Names differ, but every commit changes the list of arrays.
                         create(&store, &format!("{n}"), 0).unwrap();
                     } else {
                         write(&store, &format!("{n}"), round).unwrap();
@@ -115,7 +115,7 @@ fn threads_open_and_close_one_database_at_will() {
 }
 
 #[test]
-fn a_directory_made_anew_is_a_new_database_though_the_old_one_is_still_read() {
+fn a_recreated_directory_is_a_new_database_while_the_old_one_is_still_read() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.bigarray");
     let store = open(&path).unwrap();
@@ -130,11 +130,11 @@ fn a_directory_made_anew_is_a_new_database_though_the_old_one_is_still_read() {
 }
 
 #[test]
-fn what_is_open_to_write_can_be_read_and_what_is_open_to_read_is_not_written() {
+fn a_database_open_for_writing_can_be_read_and_one_open_for_reading_is_not_written() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path()).unwrap();
     create(&store, "a", 1).unwrap();
-    // A reading handle of what is open for writing.
+    // A reading handle of a database that is open for writing.
     let reading = open_to_read(dir.path()).unwrap();
     assert!(same(&store, &reading));
     assert!(write(&reading, "a", 2).unwrap_err().is_invalid());
@@ -194,7 +194,7 @@ fn a_creation_cut_short_is_finished() {
 }
 
 #[test]
-fn a_process_killed_while_it_creates_leaves_what_the_next_one_finishes() {
+fn a_creation_of_a_killed_process_is_completed_by_the_next_one() {
     play(|path| {
         say("ready");
         create(&open(path).unwrap(), "a", 1).unwrap();
@@ -206,7 +206,7 @@ fn a_process_killed_while_it_creates_leaves_what_the_next_one_finishes() {
         let path = dir.path().join(format!("{round}"));
         let mut other = Other::start(&path);
         other.hear();
-        // Anywhere from before the directory to behind the first commit.
+        // At any time, from before the directory exists to after the first commit.
         thread::sleep(Duration::from_micros(600 * round));
         other.kill();
         let store = open(&path).unwrap();
@@ -255,7 +255,7 @@ fn little_address_space_makes_a_smaller_map() {
     other.finish();
 }
 
-/// A copy of one, or a restore, was cut short and begun again from the other.
+/// As after a copy or a restore that was cut short, and begun again from another database.
 #[test]
 fn the_index_of_one_database_and_the_data_of_another_are_refused_naming_both() {
     let dir = tempfile::tempdir().unwrap();
@@ -273,7 +273,7 @@ fn the_index_of_one_database_and_the_data_of_another_are_refused_naming_both() {
             assert!(error.to_string().contains(part), "{error} does not tell of {part}");
         }
     }
-    // Both of the other are a database again.
+    // Both files of one database are a database again.
     fs::copy(other.join("index"), one.join("index")).unwrap();
     check(&open(&one).unwrap());
 }

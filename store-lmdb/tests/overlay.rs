@@ -1,4 +1,4 @@
-//! A database in a lower layer of overlayfs, as one that came with an image.
+//! A database in a lower layer of overlayfs, as in a container image.
 
 mod outside;
 
@@ -14,7 +14,7 @@ use bigarray_testing::page_of;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap};
 use outside::*;
 
-/// What a reader sees that maps the first page of array `a`: what the pager does with a mapped block.
+/// The first page of array `a`, read through a mapping, as the pager maps a block.
 fn mapped(snapshot: &dyn Snapshot) -> Vec<u8> {
     let id = snapshot.array("a").unwrap().unwrap().id;
     let record = snapshot.block(id, BlockNo(0)).unwrap().unwrap();
@@ -60,11 +60,11 @@ impl Layers {
 fn shows_everywhere(store: &Arc<LmdbStore>, tag: u64) {
     let now = store.snapshot().unwrap();
     assert!(shows(&*now, "a", tag));
-    assert!(mapped(&*now) == page_of(tag), "what is mapped is another file's than what is read");
+    assert!(mapped(&*now) == page_of(tag), "the mapping is of another file than reads");
 }
 
 #[test]
-fn what_a_writer_maps_is_what_it_wrote_after_its_files_were_copied_up() {
+fn a_writer_maps_the_bytes_that_it_wrote_after_its_files_were_copied_up() {
     let Some(layers) = Layers::new() else { return };
     let store = open(&layers.path()).unwrap();
     for tag in 2..8 {
@@ -85,7 +85,7 @@ fn a_reader_copies_nothing_up_and_sees_all() {
 }
 
 #[test]
-fn nobody_writes_while_a_reader_sees_the_lower_layer() {
+fn writing_is_refused_while_a_reader_sees_the_lower_layer() {
     play(|path| {
         say_result(&open(path));
         wait();
@@ -103,13 +103,13 @@ fn nobody_writes_while_a_reader_sees_the_lower_layer() {
     let mut other = Other::start(&layers.path());
     let error = other.hear();
     assert!(error.starts_with("InUse") && error.contains("read_only(true)"), "{error}");
-    assert!(layers.copied_up().is_empty(), "nothing is copied up for who may not write: {:?}", layers.copied_up());
+    assert!(layers.copied_up().is_empty(), "a refused writer copies nothing up: {:?}", layers.copied_up());
     shows_everywhere(&reader, 1);
     assert!(shows(&*old, "a", 1));
     drop((reader, old));
     other.go();
     assert_eq!(other.hear(), "written");
-    // What was copied up is protected by the lock table: readers and writers side by side.
+    // Copied files have a lock table: readers and writers work side by side.
     let reader = open_to_read(&layers.path()).unwrap();
     let old = reader.snapshot().unwrap();
     shows_everywhere(&reader, 2);
@@ -122,7 +122,7 @@ fn nobody_writes_while_a_reader_sees_the_lower_layer() {
 }
 
 #[test]
-fn a_reader_of_what_was_made_in_the_upper_layer_keeps_nobody_from_writing() {
+fn a_reader_of_a_database_in_the_upper_layer_does_not_exclude_writers() {
     play(|path| {
         let store = open(path).unwrap();
         write(&store, "a", 2).unwrap();

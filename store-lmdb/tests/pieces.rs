@@ -1,4 +1,4 @@
-//! How many pieces small commits leave a block in, what it costs to keep them few, and what a crash leaves of that.
+//! Defragmenting: how many pieces small commits leave a block in, what it costs to keep them few, and crashes meanwhile.
 
 mod support;
 
@@ -12,7 +12,7 @@ use bigarray_testing::{Edit, Rng, array_of};
 use support::crash::{in_child, kill_at};
 use support::{Db, assert_page, check, commit, id_of, large_array_of, now};
 
-/// Commits that wait for no disk: what they write is the same.
+/// Commits that do not wait for the disk. They write the same.
 fn open_unsynced(db: &Db) -> Arc<LmdbStore> {
     LmdbStore::open(&Options { durability: Durability::NoPowerLossSafety, ..Options::new(&db.path) }).unwrap()
 }
@@ -21,7 +21,7 @@ fn pieces(snapshot: &dyn Snapshot, name: &str, block: u64) -> Vec<Segment> {
     snapshot.block(id_of(snapshot, name), BlockNo(block)).unwrap().map_or(Vec::new(), |record| record.segments)
 }
 
-/// Where a block that is in one piece is stored.
+/// The place of a block that is in one piece.
 #[track_caller]
 fn place_of(snapshot: &dyn Snapshot, name: &str, block: u64) -> u64 {
     match &pieces(snapshot, name, block)[..] {
@@ -30,7 +30,7 @@ fn place_of(snapshot: &dyn Snapshot, name: &str, block: u64) -> u64 {
     }
 }
 
-/// Makes array "a" longer, a bit at a time, and writes what is new as rows would: the page that the array ended in
+/// Lengthens array "a" in small steps, and writes the new part as rows would: the page in which the array ended is written
 /// again. Returns the tag of each page.
 fn append(store: &LmdbStore, from_bytes: usize, to_bytes: usize, step: impl Fn(usize) -> usize) -> Vec<u64> {
     let mut tags = vec![0; from_bytes.div_ceil(PAGE)];
@@ -58,7 +58,7 @@ fn empty(size: BlockSize) -> Descriptor {
     Descriptor { shape: vec![0], block_size: size, ..array_of(1) }
 }
 
-/// How often the blocks that are full do not follow each other in the file.
+/// How often full blocks are not consecutive in the file.
 #[track_caller]
 fn gaps(snapshot: &dyn Snapshot, size: BlockSize, blocks: u64) -> usize {
     let places: Vec<u64> = (0..blocks).map(|block| place_of(snapshot, "a", block)).collect();
@@ -86,13 +86,13 @@ fn pages_changed_one_by_one_never_leave_a_large_block_in_more_than_20_pieces() {
     }
     let report = check(&store);
     assert_eq!(report.stored_pages, 1024);
-    // The two blocks, the pages that lie over one of them, and room for a copy of it, a while after the last.
+    // The two blocks, the pages laid over one of them, and room for a copy of it.
     let pages = report.stored_pages + report.freed_pages + report.free_pages;
     assert!(pages <= 5 * 512, "{report:?}");
 }
 
 #[test]
-fn an_array_that_grows_bit_by_bit_ends_up_in_whole_blocks_that_follow_each_other() {
+fn an_array_that_grows_in_small_steps_ends_up_in_consecutive_whole_blocks() {
     for (size, blocks) in [(BlockSize::MIN, 60), (BlockSize::new(1 << 20).unwrap(), 6), (BlockSize::MAX, 3)] {
         let db = Db::new();
         let store = open_unsynced(&db);
@@ -101,7 +101,7 @@ fn an_array_that_grows_bit_by_bit_ends_up_in_whole_blocks_that_follow_each_other
         let tags = append(&store, 0, bytes, |i| 100 + i * 7919 % 3000);
         let base = now(&store);
         let gaps = gaps(&*base, size, blocks);
-        // As the array grows it gets room for as much again.
+        // As the array grows, room is left for as much again.
         assert!(gaps <= 6.min(blocks as usize / 2), "{gaps} gaps in {blocks} blocks of {} bytes", size.bytes());
         for (page, tag) in tags.into_iter().enumerate() {
             let (block, page) = (page as u64 / u64::from(size.pages()), page as u32 % size.pages());
@@ -134,7 +134,7 @@ fn arrays_that_grow_side_by_side_do_not_break_each_other_up() {
     for name in names {
         let places: Vec<u64> = (0..blocks).map(|block| place_of(&*base, name, block)).collect();
         let gaps = places.windows(2).filter(|pair| pair[0] + (64 << 10) != pair[1]).count();
-        // As the array grows it gets room for as much again.
+        // As the array grows, room is left for as much again.
         assert!(gaps <= 10, "{gaps} gaps in {name:?}: {places:?}");
     }
 }
@@ -152,7 +152,7 @@ fn an_array_that_is_filled_page_by_page_ends_up_in_whole_blocks() {
 }
 
 #[test]
-fn a_last_page_that_is_written_again_and_again_is_all_that_is_written() {
+fn writing_the_last_page_repeatedly_copies_nothing_else() {
     let db = Db::new();
     let store = open_unsynced(&db);
     commit(&store, |base| Edit::create("a", large_array_of(1)).block(base, 0, 0));
@@ -178,7 +178,7 @@ fn a_block_of_few_pages_keeps_its_holes() {
 }
 
 #[test]
-fn a_block_that_a_large_payload_leaves_in_many_pieces_is_copied_and_the_claim_given_back() {
+fn a_block_that_a_large_payload_leaves_in_many_pieces_is_copied_and_the_claim_released() {
     let db = Db::new();
     let store = open_unsynced(&db);
     commit(&store, |base| Edit::create("a", large_array_of(3)).block(base, 0, 0).block(base, 2, 5000));
@@ -200,7 +200,7 @@ fn a_block_that_a_large_payload_leaves_in_many_pieces_is_copied_and_the_claim_gi
     assert_eq!((report.stored_pages, report.claimed_pages), (3 * 512, 0));
 }
 
-/// Runs as a process of its own, and is killed.
+/// Runs as another process, which is killed.
 #[test]
 fn child_appends() {
     let Some((path, _)) = in_child() else { return };
@@ -215,7 +215,7 @@ fn after_a_kill_at(point: &str) {
     drop(store);
     kill_at(point, "child_appends", &db, "");
 
-    // Every commit before the one that was killed is there, whole, and nothing of that one.
+    // Every commit before the killed one is there, whole, and nothing of the killed one.
     let store = db.open();
     check(&store);
     let base = now(&store);
@@ -234,13 +234,13 @@ fn after_a_kill_at(point: &str) {
     for (page, tag) in tags.into_iter().enumerate() {
         assert_page(&*base, "a", page as u64 / 16, page as u32 % 16, tag);
     }
-    // And the next one goes on from there.
+    // The next commit goes on from there.
     append(&store, bytes, bytes + 20_000, |_| 3000);
     check(&store);
 }
 
 #[test]
-fn killed_after_pages_were_made_ready_for_later_commits() {
+fn killed_after_pages_were_prezeroed_for_later_commits() {
     after_a_kill_at("next pages prezeroed");
 }
 

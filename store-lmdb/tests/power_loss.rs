@@ -1,5 +1,5 @@
-//! Power losses while commits wait for no disk. Of each page of the two files the disk has what it was after any of the
-//! commits: whatever the kernel had written by then, in whatever order.
+//! Power losses while commits do not wait for the disk. For each page of the two files the disk has its content after any
+//! of the commits: the kernel may have written any of them, in any order.
 
 mod support;
 
@@ -17,7 +17,7 @@ use support::{Db, commit, now};
 
 const BLOCKS: u64 = 4;
 
-/// All that the arrays of a state hold.
+/// All contents of the arrays of a state.
 fn contents(base: &dyn Snapshot) -> Result<Vec<String>> {
     let mut seen = Vec::new();
     for (name, array) in base.arrays()? {
@@ -44,10 +44,10 @@ fn change(base: &dyn Snapshot, n: u64) -> Edit {
 struct Images(Vec<Vec<u8>>);
 
 impl Images {
-    /// What a disk may have of it.
+    /// An image that a disk may have.
     fn any(&self, rng: &mut Rng) -> Vec<u8> {
         let mut image = self.0[rng.below(self.0.len())].clone();
-        // Mostly what was written last, or mostly what there was before.
+        // Mostly the last content, or mostly the first.
         let often = [0, self.0.len() - 1][rng.below(2)];
         let rare = 1 + rng.below(20);
         for (n, page) in image.chunks_mut(PAGE).enumerate() {
@@ -62,7 +62,7 @@ impl Images {
 }
 
 #[test]
-fn whatever_of_unsynced_commits_is_on_disk_opening_is_refused_or_what_is_shown_was_committed() {
+fn after_a_power_loss_an_unsynced_database_is_refused_or_shows_a_committed_state() {
     let db = Db::new();
     commit(&db.open(), |base| {
         (0..BLOCKS)

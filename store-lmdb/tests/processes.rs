@@ -18,7 +18,7 @@ fn database(dir: &Path) -> PathBuf {
 }
 
 #[test]
-fn each_process_sees_what_the_other_commits_and_keeps_what_it_looks_at() {
+fn each_process_sees_commits_of_the_other_and_its_snapshots_stay() {
     play(|path| {
         let store = open(path).unwrap();
         let before = store.snapshot().unwrap();
@@ -147,7 +147,7 @@ fn threads_take_turns() {
             scope.spawn(move || {
                 for round in 0..10 {
                     let lock = store.commit_lock().unwrap();
-                    // Nobody can come between: no conflict, ever.
+                    // No commit can come between, so there is no conflict.
                     let base = store.snapshot().unwrap();
                     let edit = Edit::of(&*base, "a").page(&*base, 0, 0, 100 * n + round);
                     Edit::commit_in(&**store, &*base, &[edit], Some(&*lock)).unwrap();
@@ -159,12 +159,12 @@ fn threads_take_turns() {
 }
 
 #[test]
-fn a_process_killed_while_it_commits_leaves_others_going() {
+fn a_process_killed_while_it_commits_does_not_hinder_others() {
     play(|path| {
         let store = open(path).unwrap();
         say("open");
         for tag in 0.. {
-            // Conflicts with the test's own commits are part of it.
+            // Conflicts with the test's own commits are expected.
             match write(&store, "a", tag) {
                 Err(e) if !e.is_conflict() => panic!("{e:?}"),
                 _ => {}

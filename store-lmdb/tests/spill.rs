@@ -1,4 +1,4 @@
-//! Spilling: what a killed writer leaves, who may sweep it, where bytes lie, what is refused.
+//! Spilling: claims of killed writers and when they are released, the place of spilled pages, and refused calls.
 
 mod outside;
 mod support;
@@ -19,7 +19,7 @@ use support::{
     Db, Written, assert_page, check, commit, commit_spilled, commit_with_spilled, id_of, large_array_of, now, spill,
 };
 
-/// Blocks of 2 MiB: several claims' worth.
+/// Blocks of 2 MiB: they take several claims.
 const BLOCKS: u64 = 9;
 
 fn prepare(db: &Db) {
@@ -52,7 +52,7 @@ fn assert_empty(store: &LmdbStore) {
     assert_eq!((report.blocks, report.stored_pages), (0, 0));
 }
 
-/// All of an ingest, and how long the data file is then.
+/// A whole ingest, and the length of the data file then.
 fn ingest_again(store: &LmdbStore, path: &Path) -> u64 {
     let (base, area) = (now(store), store.spill_area().unwrap());
     let written = ingest(&*area, &*base);
@@ -67,7 +67,7 @@ fn length(path: &Path) -> u64 {
     std::fs::metadata(path.join("data")).unwrap().len()
 }
 
-/// Runs as a process of its own, and is killed.
+/// Runs as another process, which is killed.
 #[test]
 fn child_ingests() {
     let Some((path, _)) = in_child() else { return };
@@ -80,7 +80,7 @@ fn after_a_kill_at(point: &str, committed: bool) {
     let db = Db::new();
     prepare(&db);
     kill_at(point, "child_ingests", &db, "");
-    // What is dead is swept by the opening, before anything is written.
+    // Opening releases the claims of the dead process, before anything is written.
     let store = db.open();
     if committed {
         assert_eq!(check(&store).claimed_pages, 0, "{point}");
@@ -102,7 +102,7 @@ killed! {
     killed_after_the_commit: "committed", committed: true;
 }
 
-/// Spills much, and waits for the end.
+/// Plays a process that spills much, and waits to be killed.
 fn play_an_ingest() {
     play(|path| {
         let store = outside::open(path).unwrap();
@@ -129,10 +129,10 @@ fn the_space_of_a_killed_ingest_is_used_again() {
     assert!(ingest_again(&store, &db.path) <= before);
 }
 
-// Killed writers whose parent does not ask for them, as in a container without an init, stay in the list of processes: they
-// are dead all the same.
+// Killed writers whose parent does not wait for them, as in a container without an init, stay in the list of processes.
+// They count as dead.
 #[test]
-fn the_space_of_killed_ingests_that_nobody_waited_for_is_used_again() {
+fn the_space_of_killed_ingests_that_stay_zombies_is_used_again() {
     play_an_ingest();
     let db = Db::new();
     prepare(&db);
@@ -151,10 +151,10 @@ fn the_space_of_killed_ingests_that_nobody_waited_for_is_used_again() {
     assert!(ingest_again(&db.open(), &db.path) <= longest);
 }
 
-// The same without an opening: a process that has the database open all the while sweeps when it claims for itself, or
-// when it commits.
+// The same without an opening: a process that has the database open meanwhile releases dead claims when it claims chunks,
+// or when it commits.
 #[test]
-fn the_space_of_a_killed_ingest_is_used_again_by_who_has_the_database_open() {
+fn the_space_of_a_killed_ingest_is_used_again_by_a_process_that_has_the_database_open() {
     play_an_ingest();
     for commits_first in [false, true] {
         let db = Db::new();
@@ -166,7 +166,7 @@ fn the_space_of_a_killed_ingest_is_used_again_by_who_has_the_database_open() {
         assert!(check(&store).claimed_pages > 0);
         if commits_first {
             other.kill();
-            // What it commits stays, in a chunk of its own.
+            // Its committed pages stay, in another chunk.
             most += 2 << 20;
             commit(&store, |base| Edit::of(base, "a").block(base, 35, 1));
             assert_eq!(check(&store).claimed_pages, 0);
@@ -178,7 +178,7 @@ fn the_space_of_a_killed_ingest_is_used_again_by_who_has_the_database_open() {
     }
 }
 
-// As long as the writer lives, no opening and no commit of others takes what it spilled.
+// While the writer lives, no opening and no commit of another process takes its spilled pages.
 #[test]
 fn spilled_pages_of_a_living_process_are_left_alone() {
     play(|path| {
@@ -213,7 +213,7 @@ fn spilled_pages_of_a_living_process_are_left_alone() {
     other.finish();
 }
 
-// A system in a container has a boot id of its own, and another system may be the host of it: neither has gone down.
+// A container may have another boot id than its host: neither system has gone down.
 #[test]
 fn spilled_pages_of_a_living_process_of_another_boot_id_are_left_alone() {
     play(|path| {
@@ -251,9 +251,9 @@ fn spilled_pages_of_a_living_process_of_another_boot_id_are_left_alone() {
     assert_eq!(check(&store).claimed_pages, 0);
 }
 
-// A child that was forked and goes on has copies of all descriptors, but none of what shows that its parent lives.
+// A forked child that lives on has copies of all descriptors, but not the locks that show that its parent lives.
 #[test]
-fn spilled_pages_of_a_killed_process_are_given_back_although_its_forked_child_lives() {
+fn spilled_pages_of_a_killed_process_become_free_although_its_forked_child_lives() {
     play(|path| {
         let store = outside::open(path).unwrap();
         let (base, area) = (store.snapshot().unwrap(), store.spill_area().unwrap());
@@ -277,21 +277,21 @@ fn spilled_pages_of_a_killed_process_are_given_back_although_its_forked_child_li
 
 /// Ends the thread that gets the signal, and no other.
 extern "C" fn end_thread(_: c_int) {
-    // SAFETY: the call touches no memory. What the thread's stack holds is never dropped, and stays.
+    // SAFETY: the call touches no memory. Values on the thread's stack are never dropped.
     unsafe { libc::syscall(libc::SYS_exit, 0) };
 }
 
-/// Ends the first thread of this process, which is then told as a zombie, while the others go on.
+/// Ends the first thread of this process, which then looks like a zombie, while its other threads go on.
 fn end_first_thread() {
     let action = SigAction::new(SigHandler::Handler(end_thread), SaFlags::empty(), SigSet::empty());
-    // SAFETY: the handler makes one system call, which is all right at any point of a thread.
+    // SAFETY: the handler makes one system call, which is allowed at any point of a thread.
     unsafe { sigaction(Signal::SIGUSR1, &action) }.unwrap();
     let pid = std::process::id() as c_int;
     // SAFETY: the call touches no memory. The first thread has the number of the process.
     assert_eq!(unsafe { libc::syscall(libc::SYS_tgkill, pid, pid, Signal::SIGUSR1 as c_int) }, 0);
 }
 
-// A process whose first thread has ended looks like a dead one, and is not: its other threads have its files, and write.
+// A process whose first thread has ended looks dead, but its other threads have its files, and write.
 #[test]
 fn spilled_pages_of_a_process_without_its_first_thread_are_left_alone() {
     play(|path| {
@@ -329,7 +329,7 @@ fn spilled_pages_of_a_process_without_its_first_thread_are_left_alone() {
 }
 
 #[test]
-fn what_one_thread_writes_lies_in_one_piece() {
+fn pages_spilled_by_one_thread_lie_in_one_piece() {
     let db = Db::new();
     prepare(&db);
     let store = db.open();
@@ -343,7 +343,7 @@ fn what_one_thread_writes_lies_in_one_piece() {
 }
 
 #[test]
-fn what_is_written_over_and_over_takes_no_more_space() {
+fn pages_spilled_repeatedly_take_no_more_space() {
     let db = Db::new();
     prepare(&db);
     let store = db.open();
@@ -351,7 +351,7 @@ fn what_is_written_over_and_over_takes_no_more_space() {
     let array = base.array("a").unwrap().unwrap();
     let mut last = Vec::new();
     for round in 0..60 {
-        // In turn by block, by page, and by pages that end anywhere.
+        // In turn by block, by page, and by ranges of pages.
         last = match round % 3 {
             0 => vec![(0, spill(&*area, &array, 0, 512, round))],
             1 => (0..16).map(|n| (n, spill(&*area, &array, 0, 1, round + n))).collect::<Vec<Written>>(),
@@ -368,7 +368,7 @@ fn what_is_written_over_and_over_takes_no_more_space() {
 }
 
 #[test]
-fn without_a_commit_all_comes_back_at_once() {
+fn without_a_commit_all_space_becomes_free_at_once() {
     let db = Db::new();
     prepare(&db);
     let store = db.open();
@@ -438,7 +438,7 @@ fn damage_to_spilled_pages_is_found_when_they_are_read() {
     assert!(error.is_invalid(), "{error}");
 }
 
-// A commit of a few pages beside many that were spilled, and of many beside a few.
+// A commit of a few pages from memory with many spilled ones, and of many with a few.
 #[test]
 fn payload_from_memory_joins_spilled_pages() {
     let db = Db::new();
@@ -464,7 +464,7 @@ fn payload_from_memory_joins_spilled_pages() {
     }
 }
 
-// Whoever keeps losing with the same transaction does not fill the disk.
+// A transaction whose commit fails repeatedly does not fill the disk.
 #[test]
 fn a_payload_whose_commit_failed_gives_its_pages_back_to_its_transaction() {
     let db = Db::new();

@@ -1,4 +1,4 @@
-//! Waiting for other processes: nobody waits for the dead, no wait is silent, and one with a limit ends.
+//! Waiting for other processes: no process waits for a dead one, every long wait is reported, and a limit ends it.
 
 mod outside;
 
@@ -31,13 +31,13 @@ fn open_with_limit(path: &Path, limit: Duration) -> bigarray_core::Result<Arc<Lm
     LmdbStore::open(&Options { wait_timeout: Some(limit), ..Options::new(path) })
 }
 
-/// Where locks on `data` begin, and what the first two for which one waits are for.
+/// The first byte of the locks on `data`, and the bytes of two locks that processes wait for.
 const OPENING: i64 = 1 << 62;
 const COMMIT_LOCK: i64 = OPENING + 4;
-/// The same of `index-lock`.
+/// The byte of a lock on `index-lock`.
 const WRITING: i64 = (1 << 62) + 1;
 
-/// Takes a lock as another process of this version would; it is free again when the file is closed.
+/// Takes a lock as another process would. It is released when the file is closed.
 fn hold(path: &Path, at: i64) -> File {
     let file = File::options().read(true).write(true).open(path.join("data")).unwrap();
     lock(&file, at).unwrap();
@@ -49,9 +49,49 @@ fn lock(file: impl AsFd, at: i64) -> nix::Result<i32> {
     fcntl(file, FcntlArg::F_OFD_SETLK(&libc::flock { l_type, l_whence, l_start: at, l_len: 1, l_pid: 0 }))
 }
 
-/// A server forks workers after it opened the database, and is killed while it writes. Its workers live on.
+/// The texts of all events of this thread.
+#[derive(Clone, Default)]
+struct Recorder(Arc<Mutex<Vec<String>>>);
+
+impl Recorder {
+    fn heard(&self, what: &[&str]) -> bool {
+        self.0.lock().unwrap().iter().any(|text| what.iter().all(|what| text.contains(what)))
+    }
+}
+
+impl Visit for Recorder {
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        if field.name() == "message" {
+            self.0.lock().unwrap().push(format!("{value:?}"));
+        }
+    }
+}
+
+impl Subscriber for Recorder {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        event.record(&mut self.clone());
+    }
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
+/// A server forks workers after it opened the database, and is killed while it writes. The workers live on.
 #[test]
-fn what_a_killed_process_held_is_free_though_its_forked_child_lives() {
+fn locks_of_a_killed_process_are_free_though_its_forked_child_lives() {
     play(|path| {
         let store = open(path).unwrap();
         let _lock = store.commit_lock().unwrap();
@@ -119,9 +159,9 @@ fn a_commit_ends_at_its_limit_and_names_who_holds_the_commit_lock() {
     write(&store, "a", 5).unwrap();
 }
 
-/// The C library does not know of a child that was made by `clone` itself, so it keeps what its parent had open.
+/// The C library does not know of a child that was made by `clone` directly, so the child keeps its parent's open files.
 #[test]
-fn a_child_of_clone_that_keeps_what_its_killed_parent_held_is_named() {
+fn a_child_of_clone_that_keeps_locks_of_its_killed_parent_is_named() {
     play(|path| {
         let store = open(path).unwrap();
         let _lock = store.commit_lock().unwrap();
@@ -144,14 +184,14 @@ fn a_child_of_clone_that_keeps_what_its_killed_parent_held_is_named() {
     kill(child, Signal::SIGKILL).unwrap();
     let error = refused(outcome);
     assert!(error.is_in_use() && error.to_string().contains(&format!("process {child}")), "{child}: {error:?}");
-    // It has ended some time soon.
+    // It ends soon.
     let store = open_with_limit(&path, Duration::from_secs(30)).unwrap();
     write(&store, "a", 2).or_else(|_| write(&store, "a", 2)).unwrap();
 }
 
-/// A limit of processes, or an unshared PID namespace, leaves none.
+/// With a limit of processes, or an unshared PID namespace, no thread can be started.
 #[test]
-fn where_no_thread_can_be_had_a_wait_ends_all_the_same() {
+fn a_wait_ends_where_no_thread_can_be_started() {
     play(|path| {
         let store = open_with_limit(path, SHORT).unwrap();
         if let Err(e) = unshare(CloneFlags::CLONE_NEWPID) {
@@ -182,7 +222,7 @@ fn where_no_thread_can_be_had_a_wait_ends_all_the_same() {
     assert!(error.starts_with("InUse: ") && error.contains("the commit lock"), "{error}");
     assert_eq!(other.hear(), "opened");
     other.go();
-    // It may or may not have begun to wait.
+    // It may not have begun to wait yet.
     thread::sleep(Duration::from_millis(20));
     drop(held);
     assert_eq!(other.hear(), "ok");
@@ -215,9 +255,9 @@ fn opening_beside_a_program_that_keeps_lmdbs_lock_table_ends_at_its_limit() {
     write(&open_with_limit(&path, Duration::from_secs(30)).unwrap(), "a", 2).unwrap();
 }
 
-/// A commit was given up and the database closed, while a thread still waits in the kernel for the right to write.
+/// A commit reached its limit and the database was closed, while a thread still waits in the kernel for the gate *writing*.
 #[test]
-fn a_wait_that_was_given_up_takes_no_locks_of_the_database_opened_again() {
+fn a_wait_that_reached_its_limit_takes_no_locks_of_the_database_opened_again() {
     play(|path| {
         let table = File::options().read(true).write(true).open(path.join("index-lock")).unwrap();
         lock(&table, WRITING).unwrap();
@@ -225,7 +265,7 @@ fn a_wait_that_was_given_up_takes_no_locks_of_the_database_opened_again() {
         wait();
         drop(table);
         wait();
-        // Refused if it lost its locks.
+        // Refused if it has lost its locks.
         say_result(&open(path).and_then(|store| write(&store, "a", 3)));
     });
     let dir = tempfile::tempdir().unwrap();
@@ -294,9 +334,9 @@ fn creation_ends_at_its_limit() {
     create(&open_with_limit(&path, Duration::from_secs(30)).unwrap(), "a", 1).unwrap();
 }
 
-/// Nothing but this says for what a job waits that makes no headway.
+/// This is the only report of a job that waits.
 #[test]
-fn a_wait_without_a_limit_is_told_with_its_holder() {
+fn a_wait_without_a_limit_is_reported_with_its_holder() {
     let dir = tempfile::tempdir().unwrap();
     let path = database(dir.path());
     let store = open(&path).unwrap();
@@ -317,7 +357,7 @@ fn a_wait_without_a_limit_is_told_with_its_holder() {
 
 /// A thread of the program that holds the commit lock waits for one that wants it.
 #[test]
-fn a_wait_for_another_thread_is_told_with_its_name_and_ends_at_the_limit() {
+fn a_wait_for_another_thread_is_reported_with_its_name_and_ends_at_the_limit() {
     let dir = tempfile::tempdir().unwrap();
     let path = database(dir.path());
     let store = open_with_limit(&path, Duration::from_secs(2)).unwrap();

@@ -1,5 +1,4 @@
-//! What surrounds a database in tests: second processes, other users, other file systems; and the small commits that
-//! they make.
+//! Helpers for tests with other processes, users and file systems; and the small commits of such tests.
 
 #![allow(dead_code, unused_imports, reason = "each test file uses a part")]
 
@@ -70,7 +69,7 @@ pub(crate) fn names(store: &LmdbStore) -> Vec<String> {
     store.snapshot().expect("a snapshot").arrays().expect("look-up").into_iter().map(|(name, _)| name).collect()
 }
 
-/// Sees that the database is sound, to the last byte.
+/// Checks the database, payload too.
 #[track_caller]
 pub(crate) fn check(store: &LmdbStore) {
     store.check(true).expect("a sound database");
@@ -78,7 +77,7 @@ pub(crate) fn check(store: &LmdbStore) {
 
 const PATH: &str = "BIGARRAY_TEST_PATH";
 
-/// To be called first in a test that starts others: in one that was started for it, plays `role` and never returns.
+/// To be called first in a test that starts other processes: in one of those it plays `role` and never returns.
 pub(crate) fn play(role: impl FnOnce(&Path)) {
     if let Some(path) = env::var_os(PATH) {
         role(Path::new(&path));
@@ -86,7 +85,7 @@ pub(crate) fn play(role: impl FnOnce(&Path)) {
     }
 }
 
-/// Its name, which libtest gives to its thread.
+/// The name of this test, which libtest gives to its thread.
 fn this_test() -> String {
     std::thread::current().name().expect("a test's thread").to_owned()
 }
@@ -130,12 +129,12 @@ impl Other {
         }
     }
 
-    /// Lets it go on from [`wait`].
+    /// Ends its [`wait`].
     pub(crate) fn go(&mut self) {
         writeln!(self.to).expect("writing to the other process");
     }
 
-    /// Tells it a word, which it gets by [`hear_word`].
+    /// Sends it a word for [`hear_word`].
     pub(crate) fn tell(&mut self, word: &str) {
         writeln!(self.to, "{word}").expect("writing to the other process");
     }
@@ -152,14 +151,14 @@ impl Other {
         self.child.wait().expect("waiting");
     }
 
-    /// Kills it and waits until all that it started is gone: nobody can write to its output any more.
+    /// Kills it and waits until all processes that it started are gone, so that none can write to its output.
     pub(crate) fn kill_to_the_last(mut self) {
         self.child.kill().expect("killing");
         self.child.wait().expect("waiting");
         io::copy(&mut self.from, &mut io::sink()).expect("reading from the other process");
     }
 
-    /// Kills it and waits until it is dead, but does not take notice: it is left as a zombie until it is dropped.
+    /// Kills it and waits until it is dead, but does not reap it: it stays a zombie until this is dropped.
     pub(crate) fn kill_unreaped(&mut self) {
         self.child.kill().expect("killing");
         let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
@@ -167,7 +166,7 @@ impl Other {
         assert_eq!(self.state(), "Z");
     }
 
-    /// The letter by which the system tells what its first thread does.
+    /// The letter of the kernel for the state of its first thread.
     pub(crate) fn state(&self) -> String {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("a process");
         stat.rsplit_once(") ").expect("a name in parentheses").1[..1].to_owned()
@@ -176,26 +175,26 @@ impl Other {
 
 impl Drop for Other {
     fn drop(&mut self) {
-        // Fails if it has ended already.
+        // Fails if the process has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// A command that runs this binary as process 1 of a PID namespace of its own, as the program of a container is; `None`,
-/// after a word, where that cannot be had.
+/// A command that runs this binary as process 1 of a new PID namespace, like the program of a container; `None`, after a
+/// message, where that is not possible.
 pub(crate) fn container() -> Option<Command> {
     contained(&["--pid"], env::current_exe().expect("this binary").as_os_str())
 }
 
-/// The same as process 2: process 1 is a shell.
+/// As [`container`], but process 1 is a shell, and this binary process 2.
 pub(crate) fn container_with_shell() -> Option<Command> {
     let mut command = contained(&["--pid"], "sh".as_ref())?;
     command.args(["-c", "\"$0\" \"$@\"; exit"]).arg(env::current_exe().expect("this binary"));
     Some(command)
 }
 
-/// The same as [`container`], and the file `boot_id` tells its boot id: what LXC, Incus and systemd-nspawn do.
+/// As [`container`], with the boot id of the file `boot_id`, as LXC, Incus and systemd-nspawn do.
 pub(crate) fn container_booted(boot_id: &Path) -> Option<Command> {
     let mut command = contained(&["--pid", "--mount"], "sh".as_ref())?;
     command.args(["-c", "mount --bind \"$0\" /proc/sys/kernel/random/boot_id && exec \"$@\""]).arg(boot_id);
@@ -218,13 +217,13 @@ fn contained(namespaces: &[&str], program: &OsStr) -> Option<Command> {
     Some(command)
 }
 
-/// In a role: tells the test something.
+/// In a role: sends the test a line.
 pub(crate) fn say(what: impl Display) {
     println!("SAYS {what}");
     io::stdout().flush().expect("writing to the test");
 }
 
-/// In a role: `ok`, or the error.
+/// In a role: sends `ok`, or the error.
 pub(crate) fn say_result<T>(result: &Result<T>) {
     match result {
         Ok(_) => say("ok"),
@@ -232,7 +231,7 @@ pub(crate) fn say_result<T>(result: &Result<T>) {
     }
 }
 
-/// In a role: waits until the test says go; ends if the test is gone.
+/// In a role: waits for [`Other::go`]; ends if the test is gone.
 pub(crate) fn wait() {
     let mut line = String::new();
     if io::stdin().read_line(&mut line).expect("reading from the test") == 0 {
@@ -240,7 +239,7 @@ pub(crate) fn wait() {
     }
 }
 
-/// In a role: the next word that the test tells it; ends if the test is gone.
+/// In a role: the next word of the test; ends if the test is gone.
 pub(crate) fn hear_word() -> String {
     let mut line = String::new();
     if io::stdin().read_line(&mut line).expect("reading from the test") == 0 {
@@ -249,18 +248,18 @@ pub(crate) fn hear_word() -> String {
     line.trim_end().to_owned()
 }
 
-/// To be called where a test lacks a means, before it returns. As root, CI has all of them.
+/// To be called where a test lacks a program or a permission, before it returns. CI, as root, has all of them.
 pub(crate) fn skip(why: &str) {
     println!("SKIPPED: {why}");
     assert!(env::var_os("BIGARRAY_TEST_NO_SKIP").is_none(), "skipped: {why}");
 }
 
-/// Whether this process may do everything.
+/// Whether this process has root's privileges.
 pub(crate) fn is_root() -> bool {
     nix::unistd::geteuid().is_root()
 }
 
-/// A directory in which every user may do as it likes.
+/// A directory in which every user may write.
 pub(crate) fn common_dir() -> tempfile::TempDir {
     let dir = tempfile::tempdir().expect("a temporary directory");
     set_mode(dir.path(), 0o777);
@@ -272,7 +271,7 @@ pub(crate) fn set_mode(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("permissions");
 }
 
-/// This binary as a user without privileges: itself, if it is not root; else a copy in `dir`, run as nobody.
+/// Runs this binary as a user without privileges: itself, if this is not root; else a copy in `dir`, as user nobody.
 pub(crate) fn unprivileged(dir: &Path) -> Command {
     let exe = env::current_exe().expect("this binary");
     if !is_root() {

@@ -1,4 +1,4 @@
-//! File systems of their own.
+//! File systems that a test mounts.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,17 +10,17 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use super::skip;
 
-/// How long a mount may be busy because of what other tests do.
+/// How long a mount may be busy because of other tests.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A file system in a place of its own, unmounted when dropped.
+/// A mounted file system, unmounted when dropped.
 pub(crate) struct Mount {
     pub(crate) at: PathBuf,
     _dir: tempfile::TempDir,
 }
 
 impl Mount {
-    /// A tmpfs of that size; `None` where this process may not mount.
+    /// A tmpfs of that size; `None` if this process may not mount.
     pub(crate) fn tmpfs(bytes: u64) -> Option<Mount> {
         let options = format!("size={bytes},mode=777");
         Mount::new(|at| mount(Some("none"), at, Some("tmpfs"), MsFlags::empty(), Some(&*options)))
@@ -28,7 +28,7 @@ impl Mount {
             .ok()
     }
 
-    /// A file system made by `mkfs.KIND` in an image of that size; `None` where the program or the kernel lacks it.
+    /// A file system made by `mkfs.KIND` in an image of that size; `None` if the program or kernel support is missing.
     pub(crate) fn image(kind: &str, bytes: u64) -> Option<Mount> {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let (image, at) = (dir.path().join("image"), dir.path().join("mounted"));
@@ -50,7 +50,7 @@ impl Mount {
         Some(Mount { at, _dir: dir })
     }
 
-    /// An overlayfs over the directory `lower`, its upper layer in the directory `upper`, which it makes; `None` where this
+    /// An overlayfs over the directory `lower`, with its upper layer in the directory `upper`, which it makes; `None` if this
     /// process may not mount it.
     pub(crate) fn overlay(lower: &Path, upper: &Path) -> Option<Mount> {
         let (files, work) = (upper.join("files"), upper.join("work"));
@@ -61,7 +61,7 @@ impl Mount {
             .ok()
     }
 
-    /// The directory `what` in a second place. Only called where a tmpfs could be mounted.
+    /// The directory `what` in a second place. Only called after a tmpfs was mounted.
     pub(crate) fn bind(what: &Path, read_only: bool) -> Mount {
         let none = None::<&str>;
         let bound = Mount::new(|at| mount(Some(what), at, none, MsFlags::MS_BIND, none)).expect("mounting");
@@ -85,8 +85,8 @@ impl Mount {
     }
 }
 
-/// Makes a mount read-only, which nobody may have open to write. Until it has become another program, a child that a test
-/// beside this one starts has whatever is open in this process.
+/// Makes a mount read-only, which fails while a process has a file there open to write. A child that another test has
+/// started has this process's open files until it executes its program.
 fn remount(at: &Path, flags: MsFlags) {
     let since = Instant::now();
     let none = None::<&str>;

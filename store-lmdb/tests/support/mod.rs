@@ -1,4 +1,4 @@
-//! What the tests of the store share.
+//! Helpers of the store's tests.
 
 #![allow(dead_code, unused_imports, unused_macros, reason = "each test file uses a part")]
 
@@ -16,7 +16,7 @@ use bigarray_core::{ArrayId, BlockNo, BlockSize, Descriptor, PAGE, Result, Versi
 use bigarray_store_lmdb::{CheckReport, LmdbStore, Options};
 use bigarray_testing::{Edit, array_of, page_of};
 
-/// A database that is checked when its test is over.
+/// A database that is checked when its test ends.
 pub(crate) struct Db {
     pub(crate) path: PathBuf,
     _dir: tempfile::TempDir,
@@ -32,12 +32,12 @@ impl Db {
         open(&self.path)
     }
 
-    /// How long the data file is.
+    /// Length of the data file in bytes.
     pub(crate) fn data_length(&self) -> u64 {
         fs::metadata(self.path.join("data")).expect("the data file").len()
     }
 
-    /// What the file system gives a file at a time: a file of one byte takes so much.
+    /// The allocation unit of the file system: the bytes on disk of a file of one byte.
     pub(crate) fn unit_bytes(&self) -> u64 {
         let file = tempfile::NamedTempFile::new_in(self.path.parent().expect("a directory")).expect("a file");
         fs::write(file.path(), [1]).and_then(|()| file.as_file().sync_all()).expect("writing a byte");
@@ -62,7 +62,7 @@ pub(crate) fn open(path: &Path) -> Arc<LmdbStore> {
     LmdbStore::open(&Options::new(path)).expect("opening")
 }
 
-/// Checks everything, checksums of the payload too.
+/// Checks everything, payload too.
 #[track_caller]
 pub(crate) fn check(store: &LmdbStore) -> CheckReport {
     store.check(true).expect("the check")
@@ -79,7 +79,7 @@ pub(crate) fn now(store: &LmdbStore) -> Arc<dyn Snapshot> {
     store.snapshot().expect("a snapshot")
 }
 
-/// Commits what `edit` makes of the newest state.
+/// Commits `edit` of the newest state.
 #[track_caller]
 pub(crate) fn commit(store: &LmdbStore, edit: impl FnOnce(&dyn Snapshot) -> Edit) -> Committed {
     let base = now(store);
@@ -119,7 +119,7 @@ pub(crate) fn commit_spilled(
     commit_with_spilled(store, base, Edit::of(base, "a"), "a", area, written)
 }
 
-/// The same of any array, with what `edit` does to other blocks of it.
+/// As [`commit_spilled`] for any array, with an `edit` of its other blocks.
 pub(crate) fn commit_with_spilled(
     store: &LmdbStore,
     base: &dyn Snapshot,
