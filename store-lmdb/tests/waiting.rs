@@ -49,46 +49,6 @@ fn lock(file: impl AsFd, at: i64) -> nix::Result<i32> {
     fcntl(file, FcntlArg::F_OFD_SETLK(&libc::flock { l_type, l_whence, l_start: at, l_len: 1, l_pid: 0 }))
 }
 
-/// The texts of all events of this thread.
-#[derive(Clone, Default)]
-struct Recorder(Arc<Mutex<Vec<String>>>);
-
-impl Recorder {
-    fn heard(&self, what: &[&str]) -> bool {
-        self.0.lock().unwrap().iter().any(|text| what.iter().all(|what| text.contains(what)))
-    }
-}
-
-impl Visit for Recorder {
-    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-        if field.name() == "message" {
-            self.0.lock().unwrap().push(format!("{value:?}"));
-        }
-    }
-}
-
-impl Subscriber for Recorder {
-    fn enabled(&self, _: &Metadata<'_>) -> bool {
-        true
-    }
-
-    fn new_span(&self, _: &Attributes<'_>) -> Id {
-        Id::from_u64(1)
-    }
-
-    fn record(&self, _: &Id, _: &Record<'_>) {}
-
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-
-    fn event(&self, event: &Event<'_>) {
-        event.record(&mut self.clone());
-    }
-
-    fn enter(&self, _: &Id) {}
-
-    fn exit(&self, _: &Id) {}
-}
-
 /// A server forks workers after it opened the database, and is killed while it writes. The workers live on.
 #[test]
 fn locks_of_a_killed_process_are_free_though_its_forked_child_lives() {
