@@ -10,8 +10,8 @@ use crate::index::Index;
 use crate::locks::OpenLocks;
 use crate::options::Durability;
 
-/// Prepares closing, before LMDB closes. `is_open`: opening succeeded, at that level. `failed`: a write failed, so what was
-/// not synced stays recorded.
+/// Prepares closing, before LMDB closes. `is_open`: opening succeeded, at that level. `failed`: a write failed, so the file
+/// `unsynced` is kept.
 pub(crate) fn close(index: &Arc<Index>, locks: &OpenLocks, level: Durability, is_open: bool, failed: bool) {
     if !locks.is_of_this_process() {
         // A forked child: closing LMDB's files would drop the locks of a database that the child opened itself.

@@ -1,13 +1,13 @@
-//! Negotiating with the other writers what survives a power loss.
+//! Negotiating the level of durability with the other writers: which commits survive a power loss.
 //!
 //! While processes write without syncing, the file `unsynced` says so: it holds the boot ids under which they write. It is
 //! on disk before the first commit that is not, and is removed when the last of them has synced and closes. It is a file
 //! of its own because the index may be on disk in part. With no writer, a file that holds this boot alone means that a
 //! process was killed: the kernel still has all that it wrote. Any other content (another boot, several, a line that was
-//! cut short) means that what was written may be on disk in part, in any order.
+//! cut short) means that writes may be on disk in part, in any order.
 //!
-//! One kernel may give containers different boot ids. So the file is not looked at while another process writes: that
-//! process is asked first. With no writer, checking everything is right for any reason that the file may be there.
+//! One kernel may give containers different boot ids. So the file alone decides nothing while another process writes, which
+//! its lock shows. With no writer, checking everything is right for any reason that the file may be there.
 
 use std::fs;
 use std::io::{self, Read, Write};
@@ -66,7 +66,7 @@ pub(crate) fn needs_check(dir: &Directory) -> Result<bool> {
 /// called with the opening lock held, after a check if one was needed.
 ///
 /// # Errors
-/// [`ErrorKind::InUse`] if others write at another level.
+/// [`ErrorKind::InUse`] if other processes write at another level.
 pub(crate) fn negotiate(locks: &OpenLocks, index: &Arc<Index>, level: Durability, others_write: bool) -> Result<()> {
     let dir = &locks.files.dir;
     let found = unsynced(dir)?;
@@ -90,7 +90,7 @@ pub(crate) fn negotiate(locks: &OpenLocks, index: &Arc<Index>, level: Durability
     }
     match found {
         Some(found) if found == this_boot()? => return Ok(()),
-        // What an earlier boot left was checked.
+        // The database was checked after the earlier boot.
         Some(_) => sync_and_clear(locks, index)?,
         None => {}
     }

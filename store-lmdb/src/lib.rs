@@ -20,7 +20,7 @@
 //! space                              the space of a transaction: claims, reclaiming, a full disk
 //! snapshot                           a committed state
 //! shared                             an open database
-//! closing, dead_readers, durability  what processes owe each other
+//! closing, dead_readers, durability  closing; killed readers; surviving a power loss
 //! reading, checked                   pages of a block; arrays found complete
 //! data, index                        the two files
 //! record, locks                      records as bytes; files, locks and processes of a directory

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Options for opening a database. A process that opens a directory again shares what is open: then `map_size` has no
+/// Options for opening a database. A process that opens a directory again shares the open database: then `map_size` has no
 /// effect, and `durability` must be the same.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -16,7 +16,7 @@ pub struct Options {
     /// Bytes of address space for the index, up to which it can grow while it is open; by default 1 TiB, or less where a
     /// limit forbids that.
     pub map_size: Option<usize>,
-    /// What survives a power loss.
+    /// Which commits survive a power loss.
     pub durability: Durability,
     /// Open it on a network file system too: the caller knows that locks and mappings work there.
     pub allow_network_fs: bool,
@@ -41,7 +41,7 @@ impl Options {
     }
 }
 
-/// What survives a power loss or a crash of the system. A process that is killed loses nothing at any level.
+/// Which commits survive a power loss or a crash of the system. A process that is killed loses nothing at any level.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Durability {
     /// Every commit that returned.

@@ -38,7 +38,7 @@ pub(crate) struct Shared {
     pub(crate) checked: Checked,
     /// The newest committed state that was asked for. All handles share its snapshot while that lives.
     pub(crate) newest: Mutex<Option<Weak<dyn Snapshot>>>,
-    /// What survives a power loss.
+    /// The level of durability.
     pub(crate) durability: Durability,
     /// Opening succeeded: `durability` was negotiated, so closing has to keep it.
     is_open: AtomicBool,
@@ -46,7 +46,7 @@ pub(crate) struct Shared {
     pub(crate) locks: OpenLocks,
 }
 
-/// What opening hands over.
+/// The files that opening hands over.
 pub(crate) struct Opened {
     /// The index, opened.
     pub(crate) env: Env,

@@ -105,8 +105,7 @@ fn a_commit_ends_at_its_limit_and_names_who_holds_the_commit_lock() {
     }
     other.go();
     assert_eq!(other.hear(), "given back");
-    // The thread that still waited in the kernel gives the commit lock to whoever wants it next, and to other
-    // processes.
+    // The thread that still waits in the kernel passes the commit lock on to the next thread, or releases it.
     write(&store, "a", 3).unwrap();
     write(&open(&path).unwrap(), "a", 4).unwrap();
     other.go();

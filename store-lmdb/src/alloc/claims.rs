@@ -31,7 +31,7 @@ impl Owner {
         bytes
     }
 
-    /// Back from what was stored.
+    /// Decodes [`to_bytes`](Owner::to_bytes).
     pub(crate) fn from_bytes(bytes: &[u8; Owner::BYTES]) -> Owner {
         let number =
             |from: usize, len: usize| bytes[from..from + len].iter().fold(0, |n: u64, byte| n << 8 | u64::from(*byte));

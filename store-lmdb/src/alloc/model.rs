@@ -20,7 +20,7 @@ struct Object {
     stamp: u64,
 }
 
-/// A committed state: the tables, and what is stored.
+/// A committed state: the tables, and the stored objects.
 #[derive(Clone)]
 struct ModelState {
     table: SimulatedTable,
@@ -37,7 +37,7 @@ struct Writer {
 }
 
 struct Model {
-    /// What the disk holds: the stamp of each page.
+    /// The content of the disk: the stamp of each page.
     pages: Vec<u64>,
     now: ModelState,
     /// The state before, to which a power loss may fall back.

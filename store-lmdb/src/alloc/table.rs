@@ -9,7 +9,7 @@ use super::{Bitmap, Owner, Run};
 /// The tables of space in one write transaction of the index. Dropping the transaction undoes everything but the length of
 /// the file.
 ///
-/// Reads see what was written before in the same transaction.
+/// Reads see earlier writes of the same transaction.
 pub(crate) trait SpaceTable {
     /// Id of this write transaction: the number of the state that its commit makes.
     fn txn_id(&self) -> u64;
@@ -48,7 +48,7 @@ pub(crate) trait SpaceTable {
     /// The chunks that `owner` claimed, in the order in which they are to be filled; `None` if it claimed none.
     fn claim(&self, owner: &Owner) -> Result<Option<Vec<Range<u64>>>>;
 
-    /// Records what `owner` claimed; `None` deletes the record.
+    /// Records the chunks that `owner` claimed; `None` deletes the record.
     fn set_claim(&mut self, owner: &Owner, chunks: Option<&[Range<u64>]>) -> Result<()>;
 
     /// The first owner of a claim after `after`, in the order of [`Owner::to_bytes`].

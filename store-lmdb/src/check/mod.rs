@@ -32,7 +32,7 @@ use findings::Findings;
 use payload::{Helper, Work};
 pub(crate) use structure::Structure;
 
-/// What a check counted.
+/// The counts of a check.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CheckReport {

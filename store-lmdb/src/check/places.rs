@@ -51,7 +51,7 @@ impl Check<'_> {
         }
     }
 
-    /// The same for some of the file's `chunks`. The first part includes what lies outside.
+    /// The same for some of the file's `chunks`. The first part includes pages outside the file.
     fn places_of(&mut self, some: Range<u64>, chunks: u64) -> Result<()> {
         let tables = self.tables;
         let is_first = some.start == 0;

@@ -1,12 +1,12 @@
-//! Every block is itself again, what hardly shrinks is left alone, and what was not compressed is an error, never a
-//! panic and never bytes.
+//! Every block survives compression, a block that hardly shrinks is not compressed, and decompressing other bytes is an
+//! error, never a panic and never bytes.
 
 use bigarray_testing::Rng;
 use proptest::prelude::*;
 
 use super::*;
 
-/// All that this build has, the slowest levels left out.
+/// All codecs that are compiled in, without the slowest levels.
 fn codecs() -> Vec<Codec> {
     let mut codecs = Vec::new();
     for shuffle in [false, true] {
@@ -17,7 +17,7 @@ fn codecs() -> Vec<Codec> {
     codecs
 }
 
-/// Something between zeros and noise.
+/// A block of bytes between zeros and noise.
 fn block() -> impl Strategy<Value = Vec<u8>> {
     (1..=16_usize, any::<u64>(), 0..=8_u32).prop_map(|(pages, seed, bits)| {
         let mut bytes = vec![0; pages * PAGE];
@@ -41,9 +41,9 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_block_is_itself_again_or_does_not_shrink(blocks in proptest::collection::vec((block(), 1..20_usize), 1..4)) {
+    fn a_block_survives_compression_or_does_not_shrink(blocks in proptest::collection::vec((block(), 1..20_usize), 1..4)) {
         for codec in codecs() {
-            // Buffers are used again.
+            // Buffers are reused.
             let mut packer = Packer::default();
             for (block, item) in &blocks {
                 let pages = (block.len() / PAGE) as u32;
@@ -76,7 +76,7 @@ proptest! {
         for codec in codecs() {
             let mut packer = Packer::default();
             let (packed, payload) = packer.pack(codec, 4, &block, 3).unwrap().unwrap();
-            // What begins as it should and is cut short, or goes on as garbage.
+            // The right beginning, cut short or followed by garbage.
             let begins = &payload[..cut.index(packed.bytes as usize)];
             for forged in [garbage.clone(), begins.to_vec(), [begins, &garbage].concat()] {
                 let encoding = Encoding { shuffled_by: item, ..packed.encoding };

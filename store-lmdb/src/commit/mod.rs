@@ -27,8 +27,8 @@ use blocks::Blocks;
 use pack::PackedBlock;
 use payload::{Payload, pages_of};
 
-/// A payload of more pages is written before the commit lock is taken: what it takes to claim chunks for it, a commit
-/// of its own, is then little beside writing it.
+/// A payload of more pages is written before the commit lock is taken: claiming chunks for it costs one more transaction,
+/// which is little beside writing it.
 const EARLY_PAGES: usize = (2 << 20) / PAGE;
 
 /// Makes `change` visible, all or nothing.

@@ -149,7 +149,7 @@ impl Index {
         Ok(file::file_id(self.env.lmdb())?)
     }
 
-    /// The environment, for what only its reader table and descriptor say.
+    /// The environment, for its reader table and its descriptor.
     pub(crate) fn env(&self) -> &Env {
         &self.env
     }

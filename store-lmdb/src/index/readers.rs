@@ -1,4 +1,4 @@
-//! LMDB's reader table: which states are seen, and by which processes.
+//! LMDB's reader table: the states that readers see, and the processes of the readers.
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 
@@ -6,7 +6,7 @@ use lmdb::Environment;
 
 use crate::alloc::OldestReader;
 
-/// What LMDB's `mdb_reader_list` says.
+/// The readers of all processes, as listed by `mdb_reader_list`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Readers {
     /// The number of the process, and the state that it sees: `None` between two transactions.

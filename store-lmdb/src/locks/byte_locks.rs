@@ -4,7 +4,7 @@
 //! bytes far beyond the end of the file, which need not exist. LMDB's locks on `index-lock` belong to the process
 //! (`F_SETLK`), and are dropped as soon as the process closes *any* descriptor of that file. LMDB then takes the process
 //! for dead: it clears its readers, or all of the table. So LMDB's locks are taken again before every transaction, and the
-//! store's locks, which alone say that a process lives, are looked at before LMDB may decide.
+//! store's locks, which alone say that a process lives, are checked before LMDB may decide.
 //!
 //! Clients are told apart by numbers from `clients`, not by process numbers: those repeat across PID namespaces.
 

@@ -80,7 +80,7 @@ impl Exclusive {
             state = self.wait_for_thread(state, waiting)?;
         }
         state.holder = Some(thread::current());
-        // From here on dropping `held` releases what was taken.
+        // From here on dropping `held` releases the locks that were taken.
         let held = Held { of: Arc::clone(self), this_thread_only: PhantomData };
         // `state` is unlocked when this returns, so that `held` can be dropped after an error.
         self.lock_file(state, waiting)?;

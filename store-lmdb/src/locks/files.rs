@@ -1,4 +1,4 @@
-//! The directory of a database and its files: finding them, and saying what is wrong with the path.
+//! The directory of a database and its files: finding them, and explaining errors of the path.
 //!
 //! The path is resolved once. Every file, LMDB's too, is reached through the descriptor of the directory, so all of them
 //! are in one directory, even if the path leads elsewhere meanwhile.
@@ -205,7 +205,7 @@ fn make(options: &Options) -> Result<()> {
     }
 }
 
-/// Turns an error of the system into one that says what can be done about it.
+/// Turns an error of the system into one with a hint.
 pub(crate) fn failed(path: &Path, what: &str, e: io::Error) -> Error {
     let (kind, hint) = match e.kind() {
         io::ErrorKind::PermissionDenied => {
@@ -223,7 +223,7 @@ pub(crate) fn failed(path: &Path, what: &str, e: io::Error) -> Error {
     Error::new(kind.unwrap_or(ErrorKind::Io), text).with_source(e)
 }
 
-/// Refuses network file systems: they do not keep what locks and shared mappings promise on a local one.
+/// Refuses network file systems: locks and shared mappings of their files cannot be relied on.
 fn refuse_network(path: &Path, magic: u64, allowed: bool) -> Result<()> {
     let Some((_, name)) = NETWORK.iter().find(|(number, _)| *number == magic & 0xffff_ffff) else { return Ok(()) };
     if allowed {

@@ -58,7 +58,7 @@ const NOCOW: libc::c_long = 0x80_0000;
 
 fn flags_of(file: &File) -> nix::Result<libc::c_long> {
     let mut flags = 0;
-    // SAFETY: the file is open, and there is room for what the kernel writes, an `int`.
+    // SAFETY: the file is open, and there is room for the `int` that the kernel writes.
     unsafe { fs_ioc_getflags(file.as_raw_fd(), &mut flags) }?;
     Ok(flags)
 }

@@ -1,5 +1,5 @@
-//! Files, locks and processes of a database directory: everything about them that needs no index. Who may open the
-//! database, which processes have it open, and what excludes what; see "Locks" in ARCHITECTURE.md.
+//! Files, locks and processes of a database directory: everything about them that needs no index. Which
+//! processes have the database open, and which exclude each other; see "Locks" in ARCHITECTURE.md.
 
 pub(crate) mod byte_locks;
 mod clients;

@@ -118,8 +118,8 @@ impl OpenFiles {
         Ok(file)
     }
 
-    /// Refuses once the directory lacks one of the open files, or has another in its place: no process could ever open what
-    /// is committed then. Moving the directory changes none of that. `index` is the file that LMDB has open.
+    /// Refuses once the directory lacks one of the open files, or has another in its place: no process could ever open a
+    /// commit made then. Moving the directory changes none of that. `index` is the file that LMDB has open.
     ///
     /// # Errors
     /// [`ErrorKind::Io`], naming the file.

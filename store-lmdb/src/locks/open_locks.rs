@@ -248,7 +248,7 @@ impl Drop for OpenLocks {
     }
 }
 
-/// What `look` finds, if it still does after a while. A process that is killed loses its locks on `index-lock` a moment
+/// The result of `look`, if it is still there after a while. A process that is killed loses its locks on `index-lock` a moment
 /// before those on `data`, and for that moment looks like one that lives without them.
 pub(crate) fn persists<T>(look: impl Fn() -> Result<Option<T>>) -> Result<Option<T>> {
     for _ in 0..DYING.as_millis() {

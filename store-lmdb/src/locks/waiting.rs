@@ -28,7 +28,7 @@ pub(super) const THREAD: Duration = Duration::from_secs(1);
 /// Time between two polls of a lock, where no thread can be started.
 pub(super) const POLL: Duration = Duration::from_millis(50);
 
-/// What a wait is for, and its limit.
+/// The purpose of a wait, and its limit.
 #[derive(Clone, Debug)]
 pub(crate) struct Waiting {
     /// The database, for messages.
@@ -111,7 +111,7 @@ impl<'w> Patience<'w> {
         self.waiting.limit.map_or(left, |limit| left.min(limit.saturating_sub(self.since.elapsed())))
     }
 
-    /// Reports the wait if that is due. `holder` names what holds the lock.
+    /// Reports the wait if that is due. `holder` names the holder of the lock.
     ///
     /// # Errors
     /// [`ErrorKind::InUse`] past the limit.

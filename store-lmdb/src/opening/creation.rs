@@ -1,4 +1,4 @@
-//! Creating a database. A creation that was cut short is told from damage, and from a directory that is no database. The
+//! Creating a database. A creation that was cut short is told apart from damage, and from a directory that is no database. The
 //! files come in this order, each only when the one before is whole and on disk:
 //!
 //! 1. the directory, empty;

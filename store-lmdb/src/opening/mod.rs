@@ -74,7 +74,7 @@ pub(crate) fn open(options: &Options) -> Result<Arc<Shared>> {
         check(&shared.index, &shared.data, true)
             .map_err(|e| e.context(format_args!("{}: {UNSAFE_CRASH}", options.path.display())))?;
     }
-    // (7) Readers of dead processes, what survives a power loss, and what dead writers had claimed.
+    // (7) Readers of dead processes are cleared, durability is negotiated, and claims of dead writers are released.
     dead_readers::clear_at_opening(&shared.locks, &shared.index)?;
     if !options.read_only {
         negotiate_durability(&shared)?;
@@ -90,7 +90,7 @@ pub(crate) fn open(options: &Options) -> Result<Arc<Shared>> {
     Ok(shared)
 }
 
-/// Refuses a caller that cannot share what this process has open.
+/// Refuses a caller that cannot share the database that this process has open.
 fn check_compatible(shared: &Shared, options: &Options) -> Result<()> {
     let locks = &shared.locks;
     if locks.read_only() && !options.read_only {
@@ -141,7 +141,7 @@ fn open_index(locks: &OpenLocks, options: &Options) -> Result<Env> {
     Env::open(dir, INDEX, flags, options.map_size, gates)
 }
 
-/// Negotiates with the other writers what survives a power loss.
+/// Negotiates durability with the other writers.
 fn negotiate_durability(shared: &Shared) -> Result<()> {
     let (locks, index) = (&shared.locks, &shared.index);
     let others_write = locks.others_write()?;

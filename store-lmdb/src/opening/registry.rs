@@ -54,7 +54,7 @@ pub(crate) fn find(dir: &Directory, limit: Option<Duration>) -> Result<Found> {
     Ok(Found::Reserved(Reservation::new(key, release)))
 }
 
-/// Lets other callers of this process share what was opened.
+/// Lets other callers of this process share the opened database.
 pub(crate) fn publish(reservation: &Reservation, shared: &Arc<Shared>) {
     lock().insert(reservation.key(), Arc::downgrade(shared));
     REGISTRY.get().changed.notify_all();

@@ -32,7 +32,7 @@ pub(crate) struct Unit {
     pub(crate) chunk: u64,
     /// Its first page in that chunk.
     pub(crate) page: u16,
-    /// What is stored there.
+    /// The compressed block.
     pub(crate) packed: Packed,
 }
 

@@ -1,4 +1,4 @@
-//! Every record is itself again after storing; what is not a record is an error, never a panic.
+//! Every record survives encoding and decoding; decoding other bytes is an error, never a panic.
 
 use bigarray_core::store::{Origin, Segment};
 use bigarray_core::{ArrayId, BlockSize, Codec, Descriptor, Order, PAGE, Version};
@@ -93,7 +93,7 @@ proptest! {
         value in proptest::collection::vec(any::<u8>(), 0..200),
     ) {
         decode_everything(&key, &value);
-        // With a checksum that fits, what lies behind it is looked at.
+        // With a right checksum, the other checks of the decoder run.
         decode_everything(&key, &seal(&key, value));
     }
 
@@ -205,7 +205,7 @@ fn segments_that_follow_each_other_in_the_file_are_one() {
     );
 }
 
-/// What a descriptor says of an array without records.
+/// A descriptor of an array without records.
 fn no_records() -> serde_json::Value {
     let none = json!({"count": 0, "sum": 0});
     json!({"blocks": none, "sums": none, "attrs": none})

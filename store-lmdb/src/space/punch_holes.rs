@@ -18,7 +18,7 @@ const AT_ONCE: u64 = 32 << 20;
 /// Calls `attempt`, which leaves nothing behind when it fails. Repeats it if the index is full and can be enlarged, or if
 /// the disk is full and room can be made.
 pub(crate) fn with_room<R>(shared: &Shared, mut attempt: impl FnMut() -> Result<R>) -> Result<R> {
-    // Only pages freed before the first attempt: what other commits free meanwhile could make this go on for ever.
+    // Only pages freed before the first attempt: pages that other commits free meanwhile could make this go on for ever.
     let mut until = None;
     let mut may_punch = true;
     loop {
@@ -79,7 +79,8 @@ fn reclaim_freed(shared: &Shared, until: u64) -> Result<bool> {
     Ok(true)
 }
 
-/// Punches holes over the claims of `owners`, over what the file has behind its end, and over some of its free pages.
+/// Punches holes over the claims of `owners`, over the chunks of the file that were never allocated, and over some of its
+/// free pages.
 /// Returns whether that made room.
 ///
 /// No state refers to any of these pages. A span that still maps some of them looks up the index before it shows them.

@@ -7,7 +7,7 @@ use crate::alloc::CHUNK_PAGES;
 /// An operation. Numbers choose among the existing objects, writers and snapshots.
 #[derive(Clone, Debug)]
 pub(super) enum Op {
-    /// Stores objects of those pages and frees some; the transaction is dropped after so many steps.
+    /// Stores objects of those pages and frees some. The transaction is dropped after `dropped_after` steps.
     Commit {
         wanted: Vec<u16>,
         free: Vec<usize>,

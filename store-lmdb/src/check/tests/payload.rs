@@ -1,4 +1,4 @@
-//! Damaged bytes, and what a report says of them.
+//! Damaged bytes, and how a report describes them.
 
 use bigarray_core::Progress;
 use bigarray_core::store::{DataFile as _, Store as _};

@@ -1,4 +1,4 @@
-//! What readers and commits make of records that do not fit each other, or this build.
+//! Reading and committing with records that contradict each other, or need a codec that is not compiled in.
 
 use bigarray_core::store::Store as _;
 use bigarray_core::{BlockNo, BlockSize, Codec, Descriptor, PAGE};
@@ -8,7 +8,7 @@ use super::{A, Sound, descriptor, page_bytes, put_array};
 use crate::alloc::Bitmap;
 use crate::record::{class_key, encode_class};
 
-/// The record is to blame, not who asks for a page that the array's blocks have.
+/// The record is wrong, not the caller that asks for a page of the array's blocks.
 #[test]
 fn a_record_of_fewer_pages_than_the_blocks_of_its_array_have_is_corrupt_when_it_is_read() {
     let sound = Sound::new();
@@ -53,7 +53,7 @@ fn an_array_with_a_codec_that_is_not_compiled_in_can_be_listed_renamed_and_remov
     }
 }
 
-/// A list that contradicts the bitmaps: nothing that is stored is written over.
+/// With a list that contradicts the bitmaps, no stored page is overwritten.
 #[test]
 fn a_chunk_that_is_listed_as_free_and_is_not_is_never_claimed() {
     let sound = Sound::new();
