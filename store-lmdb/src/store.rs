@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, Weak};
 use bigarray_core::store::{Change, CommitLock, Committed, Snapshot, SpillArea, Store};
 use bigarray_core::{Codec, Error, ErrorKind, Progress, Report, Result};
 
-use crate::check;
+use crate::check::{self, CheckReport};
 use crate::codec;
 use crate::commit;
 use crate::opening;
@@ -28,6 +28,16 @@ impl LmdbStore {
     pub fn open(options: &Options) -> Result<Arc<LmdbStore>> {
         let shared = opening::open(options)?;
         Ok(Arc::new(LmdbStore { shared, read_only: options.read_only }))
+    }
+
+    /// Checks the newest committed state: records, references, and that every page of the data file is in exactly one
+    /// place; with `payload` also the bytes of every stored page. Other threads and processes may read and commit meanwhile.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`], naming the first few findings.
+    pub fn check(&self, payload: bool) -> Result<CheckReport> {
+        check::check(&self.shared.index, &self.shared.data, payload)
+            .map_err(|e| e.context(format!("check of {}", self.shared.dir.display())))
     }
 
     fn check_writable(&self) -> Result<()> {

@@ -22,7 +22,6 @@ use bigarray_core::{ArrayId, Damage, Error, ErrorKind, PAGE, Progress, Report, R
 use lmdb::RoTransaction;
 use nix::fcntl::OFlag;
 
-use crate::LmdbStore;
 use crate::data::Data;
 use crate::index::{Index, ReadTxn, Tables};
 use crate::locks::files::INDEX;
@@ -54,19 +53,7 @@ pub struct CheckReport {
     pub verified_pages: u64,
 }
 
-impl LmdbStore {
-    /// Checks the newest committed state: records, references, and that every page of the data file is in exactly one
-    /// place; with `payload` also the bytes of every stored page. Other threads and processes may read and commit meanwhile.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Corrupt`], naming the first few findings.
-    pub fn check(&self, payload: bool) -> Result<CheckReport> {
-        check(&self.shared.index, &self.shared.data, payload)
-            .map_err(|e| e.context(format!("check of {}", self.shared.dir.display())))
-    }
-}
-
-/// As [`LmdbStore::check`].
+/// As [`LmdbStore::check`](crate::LmdbStore::check).
 pub(crate) fn check(index: &Arc<Index>, data: &Data, payload: bool) -> Result<CheckReport> {
     let txn = ReadTxn::begin(index)?;
     let (report, findings) = look(&txn, data, payload, Limits::default(), &mut |_| {})?;
