@@ -12,6 +12,7 @@ mod claims;
 mod freed;
 #[cfg(test)]
 mod model;
+mod owner;
 mod placing;
 #[cfg(test)]
 mod simulated;
@@ -21,8 +22,8 @@ mod tests;
 
 pub(crate) use allocator::Space;
 pub(crate) use bitmap::Bitmap;
-pub(crate) use claims::Owner;
 pub(crate) use freed::OldestReader;
+pub(crate) use owner::Owner;
 pub(crate) use table::{FreedKey, SpaceTable};
 
 use bigarray_core::PAGE;

@@ -1,40 +1,16 @@
-//! The header of the data file, its first page, and the id that both files of a database have.
+//! The header of the data file, its first page.
 //!
 //! ```text
 //! magic, 16 bytes; format version u32; id, 16 bytes; CRC32C of these 36 bytes u32; zeros to the end of the page
 //! ```
 
-use std::fmt;
-use std::fs::File;
-use std::io::{self, Read as _};
-
 use bigarray_core::{Error, ErrorKind, PAGE, Result};
 
-use super::Meta;
+use super::{DatabaseId, Meta};
 
 const MAGIC: [u8; 16] = *b"bigarray data\r\n\0";
 /// Bytes before the checksum.
 const SUMMED: usize = 36;
-
-/// The id of a database: random, made when it is created.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct DatabaseId(pub(crate) [u8; 16]);
-
-impl DatabaseId {
-    /// An id that no other database has.
-    pub(crate) fn random() -> io::Result<DatabaseId> {
-        // Not std's random keys: two children of one process may have the same.
-        let mut id = [0; 16];
-        File::open("/dev/urandom")?.read_exact(&mut id)?;
-        Ok(DatabaseId(id))
-    }
-}
-
-impl fmt::Display for DatabaseId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
 
 /// The header of the data file of that database.
 pub(crate) fn encode_header(id: DatabaseId) -> [u8; PAGE] {

@@ -6,6 +6,7 @@
 mod array;
 mod block;
 mod checksums;
+mod database_id;
 mod header;
 mod meta;
 mod space;
@@ -23,7 +24,8 @@ pub(crate) use block::{
     Location, MAX_SEGMENTS, StoredBlock, StoredSegment, Unit, decode_block, encode_block, runs_of, units_of,
 };
 pub(crate) use checksums::{Checksums, PAGES_PER_RECORD, decode_checksums, encode_checksums};
-pub(crate) use header::{DatabaseId, decode_header, encode_header};
+pub(crate) use database_id::DatabaseId;
+pub(crate) use header::{decode_header, encode_header};
 pub(crate) use meta::Meta;
 pub(crate) use space::{
     chunk_key, class_key, decode_bitmap, decode_claim, decode_class, decode_freed, encode_bitmap, encode_claim,
