@@ -7,7 +7,7 @@
 //! | [`MemStore`] | a store in memory that scribbles over every page as soon as no snapshot refers to it |
 //! | [`SimMemory`] | a memory whose pages are values and whose faults come in an order that a seed decides |
 //! | [`Failing`], [`Counted`], [`Gated`] | adapters around any store |
-//! | [`store_suite!`](crate::store_suite), [`memory_suite!`](crate::memory_suite) | one test a property |
+//! | [`store_suite!`](crate::store_suite!), [`memory_suite!`](crate::memory_suite!) | one test a property |
 //! | [`Edit`] | a commit without a pager |
 //! | [`EventLog`] | a subscriber of `tracing` that keeps every event |
 //!

@@ -1,4 +1,4 @@
-//! What every [`Memory`] must do. [`memory_suite!`](crate::memory_suite) makes a test of each property.
+//! What every [`Memory`] must do. [`memory_suite!`](crate::memory_suite!) makes a test of each property.
 //!
 //! All accesses go through [`SpanBytes::with_bytes`](bigarray_core::memory::SpanBytes::with_bytes),
 //! [`write`](bigarray_core::memory::SpanBytes::write) and [`fill_zero`](bigarray_core::memory::SpanBytes::fill_zero), which do

@@ -1,4 +1,4 @@
-//! What every [`Store`] must do. [`store_suite!`](crate::store_suite) makes a test of each property.
+//! What every [`Store`] must do. [`store_suite!`](crate::store_suite!) makes a test of each property.
 
 pub mod commit_lock;
 pub mod conflicts;
