@@ -147,7 +147,7 @@ fn what_a_killed_process_locked_is_free_though_its_forked_child_lives() {
     assert_eq!((while_it_lives, after, child_lives), (Err(Errno::EAGAIN), Ok(0), Ok(())));
 }
 
-/// A descriptor that was closed is not taken from whoever has its number since.
+/// A descriptor that was closed is not taken from the file that has its number since.
 #[test]
 fn the_number_of_a_closed_descriptor_is_left_alone() {
     let dir = tempfile::tempdir().unwrap();

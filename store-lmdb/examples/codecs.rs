@@ -44,7 +44,7 @@ fn noise() -> Vec<u8> {
     (0..ARRAY_BYTES / 8).flat_map(|_| next().to_le_bytes()).collect()
 }
 
-/// Seconds that this thread has worked: who else uses the machine does not count.
+/// Seconds that this thread has worked: other work of the machine does not count.
 fn worked() -> f64 {
     let usage = getrusage(UsageWho::RUSAGE_THREAD).expect("what this thread has used");
     (usage.user_time().num_microseconds() + usage.system_time().num_microseconds()) as f64 / 1e6

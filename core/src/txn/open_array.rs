@@ -178,7 +178,7 @@ impl OpenArray {
     }
 
     /// Refuses more of what cannot be committed any more and has no room in memory: what was written could not be
-    /// written ahead, as where the disk is full.
+    /// spilled, as where the disk is full.
     pub(super) fn refuse_if_hopeless(&self) -> Result<()> {
         match (&self.pager, &self.after) {
             (Ok(Some(pager)), Some((name, _))) => {

@@ -233,7 +233,7 @@ fn handles_of_an_old_and_a_new_state_live_side_by_side() {
     }
     drop((old, open));
     assert_conflict(txn.commit(), "A");
-    // A span that is free now is brought up to date before anyone sees it.
+    // A span that is free now is brought up to date before a view of it is made.
     db.transact(|txn| write("A", 3 * BLOCK, 5)(txn)).unwrap();
     let last = db.array::<u8, Ix1>("A").unwrap();
     assert_eq!([last.view()[0], last.view()[1], last.view()[3 * BLOCK]], [2, 4, 5]);

@@ -1,4 +1,4 @@
-//! Spilling where no view lives: at a safe point everything that was written can be found, also in what is mapped.
+//! Spilling where no view lives: at a quiescent point everything that was written can be found, also in what is mapped.
 
 use crate::error::Result;
 use crate::geometry::{Ranges, page_range, runs};
