@@ -280,7 +280,7 @@ fn a_mapped_page_follows_the_file_until_it_is_written() {
     span.store(0, &[2]).unwrap();
     file.write_at(0, &[9; 2 * PAGE]);
     assert_eq!(span.load(0..2), Ok(vec![2, 1]), "the process's own copy");
-    assert_eq!(span.load(PAGE..PAGE + 1), Ok(vec![9]), "what the file holds now: whoever maps it must see to that");
+    assert_eq!(span.load(PAGE..PAGE + 1), Ok(vec![9]), "what the file holds now: its user must see to that");
 }
 
 #[test]

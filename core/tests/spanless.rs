@@ -62,7 +62,7 @@ fn a_span_that_failed_while_it_idled_is_not_used_again() {
     let base = reader.base().unwrap();
     assert!(bytes(&world, &reader).iter().all(|&byte| byte == 1));
     drop(reader);
-    assert_eq!(world.reader().base().unwrap(), base, "it idles until somebody needs it");
+    assert_eq!(world.reader().base().unwrap(), base, "it idles until it is needed");
     world.memory.fail_faults("as the test asks");
     assert_ne!(world.reader().base().unwrap(), base);
 }

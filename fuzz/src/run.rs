@@ -220,11 +220,15 @@ impl World {
             Change::Append(more, value) => {
                 let bytes: Vec<u8> = (len..len + usize::from(more)).map(|at| pattern(at, value)).collect();
                 let mut writer = transaction.open(NAME)?;
-                writer.set_shape(&[len + bytes.len()])?;
-                let written = self.write(&mut writer, len, &bytes);
+                let before = writer.descriptor().clone();
+                writer.append_rows(bytes.len())?;
+                if bytes.is_empty() {
+                    return Ok(Ok(()));
+                }
+                let written = writer.base().map(|base| self.memory.span_at(base).store(len, &bytes));
                 if written.is_err() {
                     // As `append` does, which leaves the array as it was.
-                    writer.set_shape(&[len])?;
+                    writer.take_back_growth(before);
                 }
                 written
             }
@@ -316,7 +320,7 @@ impl World {
             }
             Err(error) if error.is_conflict() => {
                 // A resize that failed may have dropped blocks.
-                assert!(verdict != Verdict::Lands || self.failures, "a conflict with nobody: {error}");
+                assert!(verdict != Verdict::Lands || self.failures, "a conflict without another transaction: {error}");
             }
             Err(error) => self.allow(&error),
         }

@@ -97,8 +97,8 @@ pub(crate) fn shared<'a, T: Element, D: Dimension>(
     window: &Window<D>,
 ) -> Result<ArrayView<'a, T, D>> {
     let start = start::<T, D>(here(source)?, window)?;
-    // SAFETY: `start` checked that the window lies inside the array and is aligned; `Layout::new` that it fits an
-    // `isize`; every bit pattern is a `T` (Pod). Invariants A and C, upheld by core: while `source` is borrowed these
+    // SAFETY: `start` checked that the window lies inside the array and is aligned; `Descriptor::check_size`
+    // that it fits an `isize`; every bit pattern is a `T` (Pod). Invariants A and C, upheld by core: while `source` is borrowed these
     // bytes neither change nor move. Writes need `&mut Writer`, which this borrow rules out, and by G no other span
     // shows a writer's bytes.
     Ok(unsafe { ArrayView::from_shape_ptr(window.shape(), start.as_ptr()) })

@@ -76,8 +76,8 @@ impl Data {
     /// Forbids all further writing, after an error that leaves the content of the disk unknown.
     pub(crate) fn fail(&self, why: &str) {
         let event = format!("{}: {why}; nothing is written until the database is opened again", self.dir.display());
-        // On a thread of its own: a subscriber may take a lock whose holder waits for a page, and this thread may be the one
-        // that loads the page.
+        // The event is emitted on a new thread. A subscriber may take a lock whose holder waits for a page, and this thread may
+        // be the one that loads that page.
         let _ = thread::Builder::new().spawn(move || tracing::error!("{event}"));
         self.failed().get_or_insert_with(|| why.to_owned());
     }
@@ -132,8 +132,8 @@ impl Data {
         self.syncs
     }
 
-    /// Whether byte `offset` has a block on disk, or is about to: then writing there changes only bytes. True where the file
-    /// system does not say.
+    /// Whether byte `offset` has a block on disk, or one is about to be allocated. Then a write there takes no room. True
+    /// where the file system does not say.
     pub(crate) fn has_bytes_at(&self, offset: u64) -> bool {
         // This moves the position of the descriptor, which no read or write uses.
         match uninterrupted(|| lseek(&self.read_only, offset as i64, Whence::SeekData)) {
@@ -165,8 +165,8 @@ impl Data {
         let Some(bytes) = chunks.checked_mul(CHUNK).filter(|b| *b <= i64::MAX as u64) else {
             return Err(self.io("lengthening", Errno::EFBIG.into()));
         };
-        // Not on btrfs: one `fallocate` ends compression of the file for good, and allocated blocks are copied when they are
-        // written to, so that they guarantee nothing.
+        // Not on btrfs, for two reasons. One `fallocate` ends compression of the file for good. Allocated blocks are copied
+        // when they are written to, so allocation guarantees no room.
         if !self.copies && chunks >= PREALLOCATED_FROM {
             let beyond = bytes.saturating_add((chunks / PREALLOCATED_PART).min(PREALLOCATED_CHUNKS) * CHUNK);
             for end in [beyond, bytes] {

@@ -79,7 +79,7 @@ fn locks_of_a_killed_process_are_free_though_its_forked_child_lives() {
 }
 
 #[test]
-fn a_commit_ends_at_its_limit_and_names_who_holds_the_commit_lock() {
+fn a_commit_ends_at_its_limit_and_names_the_holder_of_the_commit_lock() {
     play(|path| {
         let store = open(path).unwrap();
         let lock = store.commit_lock().unwrap();

@@ -342,10 +342,11 @@ impl Reservation {
         let target = self.at(range);
         let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_NORESERVE | MapFlags::MAP_FIXED;
         let (address, len) = (NonZeroUsize::new(target.as_ptr() as usize), range.end - range.start);
-        let offset = range.start as libc::off_t;
+        // In the span: in the array it may be beyond what a file can have.
+        let offset = range.start - self.bytes.start;
         // SAFETY: replaces a range of the reservation. A view over it sees no other bytes, it sees none (invariant E).
-        match unsafe { mmap(address, non_zero(len)?, Access::ReadWrite.flags(), flags, empty, offset) } {
-            Err(Errno::EAGAIN) => self.install(range.start, Scratch::file(empty, range.start as u64, len)?),
+        match unsafe { mmap(address, non_zero(len)?, Access::ReadWrite.flags(), flags, empty, offset as libc::off_t) } {
+            Err(Errno::EAGAIN) => self.install(range.start, Scratch::file(empty, offset as u64, len)?),
             other => other.map(drop),
         }
     }

@@ -127,7 +127,7 @@ pub(crate) fn run(shared: &Shared, uffd: &Uffd, jobs: &Feed) {
             // (1) message → address; no other event was asked for.
             let Ok(Event::Pagefault { kind, addr, .. }) = event else { continue };
             let address = addr as usize / PAGE * PAGE;
-            // (2) the span; the pager goes on from here.
+            // (1) goes on: the span. The pager takes the steps from (2) on.
             let outcome = catch_unwind(AssertUnwindSafe(|| pass_on(shared, kind, address)));
             jobs.put(shared.jobs_of(outcome));
         }

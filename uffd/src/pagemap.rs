@@ -54,23 +54,23 @@ const THERE: Query = Query { inverted: 0, all_of: 0, ..NOT_ZERO };
 /// Pages of a private file mapping that are the process's own.
 const NOT_FILE: Query = Query { inverted: PAGE_IS_FILE, all_of: PAGE_IS_FILE, ..NOT_ZERO };
 
-/// Unprotected pages of a tracked mapping, present or in swap, with whether they are the file's.
+/// Pages of a tracked mapping without protection, present or in swap. Reports whether each is the file's.
 ///
-/// [`NOT_FILE`] does not do: a protected page that the kernel reclaimed looks like a page in swap that is not the
-/// file's.
+/// [`NOT_FILE`] would be wrong here: a protected page that the kernel reclaimed looks like a page in swap that is the
+/// process's own.
 const UNPROTECTED: Query = Query { inverted: 0, all_of: PAGE_IS_WRITTEN, categories: PAGE_IS_FILE, ..NOT_ZERO };
 
 /// What is there of copied memory, or in swap, and not protected.
 const UNPROTECTED_COPY: Query = Query { categories: 0, ..UNPROTECTED };
 
-/// Finds all that [`UNPROTECTED`] does, and what was never there, faster.
+/// A superset of [`UNPROTECTED`], found faster: also pages that were never there.
 const PERHAPS_UNPROTECTED: Query = Query { any_of: 0, categories: 0, ..UNPROTECTED };
 
-/// The same as the kernel finds it fastest: it has a loop for exactly this question.
+/// The same query, put so that the kernel answers it by a loop of its own.
 const PERHAPS_UNPROTECTED_FAST: Query = Query { categories: PAGE_IS_WRITTEN, ..PERHAPS_UNPROTECTED };
 
-/// Protects what is the file's and nothing else, in one step for each page: whatever is written to meanwhile or was
-/// before stays unprotected.
+/// Protects pages of the file, each in one atomic step. A page that was written before or is written meanwhile stays
+/// unprotected.
 const PROTECT: Query = Query {
     all_of: PAGE_IS_WRITTEN | PAGE_IS_FILE | PAGE_IS_PRESENT,
     any_of: 0,
@@ -168,9 +168,9 @@ impl PageTable {
 
     /// Pages written to in a tracked mapping.
     ///
-    /// A page without protection need not be written: it may be the file's, faulted in since tracking began or part of
-    /// a huge page that a write broke up, or it was never there. Each of these pages alone is looked at, since a look
-    /// costs time. Pages of the file are protected then, so that the next search skips them.
+    /// A page without protection need not be written. It may be the file's: faulted in since tracking began, or left of a
+    /// huge page that a write broke up. It may never have been there. Only these pages are looked at one by one, because a
+    /// look costs time. Pages of the file are then protected, so that the next search skips them.
     fn written_to_tracked(&self, addresses: Range<usize>, mut found: impl FnMut(Range<usize>)) -> io::Result<()> {
         for group in self.perhaps_unprotected(addresses)? {
             let mut of_file: Option<Range<usize>> = None;
@@ -182,7 +182,7 @@ impl PageTable {
                 }
             })?;
             if let Some(range) = of_file {
-                // If it fails, it looks again.
+                // If this fails, the next search looks at these pages again.
                 let _ = self.scan(range, &PROTECT, |_, _| ());
             }
         }
@@ -243,9 +243,9 @@ impl PageTable {
 
     /// Whether there surely was a store to `addresses`, of zero memory; `huge` are the huge pages that they lie in.
     ///
-    /// The kernel says of a page that is mapped once that it is. The zero page, small or huge, never is; nor is a page
-    /// that was merged with others, or is in swap, of which nothing is certain then. A store brings in a page of any
-    /// size up to a huge one: what reaches beyond `addresses` may be of a store there.
+    /// An entry says whether its page is mapped once. The zero page, small or huge, is never marked so; nor is a merged page,
+    /// and a page in swap is not present: of these nothing is certain. A store brings in a page of any size up to a huge
+    /// one, so a run that reaches beyond `addresses` may come from a store next to it, and does not count.
     pub(crate) fn stored_to(&self, addresses: Range<usize>, huge: Range<usize>) -> io::Result<bool> {
         let around = addresses.start.saturating_sub(PAGE).max(huge.start)..(addresses.end + PAGE).min(huge.end);
         let mut is_certain = false;

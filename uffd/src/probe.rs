@@ -34,7 +34,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Ways to a userfaultfd, the best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Source {
-    /// `/dev/userfaultfd`, for whom its file mode lets; where there is no such device, the system call.
+    /// `/dev/userfaultfd`, where its file mode lets this process open it; where there is no such device, the system call.
     Device,
     /// The system call: needs CAP_SYS_PTRACE or `vm.unprivileged_userfaultfd=1`.
     Call,

@@ -111,7 +111,7 @@ fn stack_limits() -> String {
 }
 
 fn locked() -> String {
-    format!("memory is locked (mlockall), and no more of it may be: {}, for who lacks CAP_IPC_LOCK", memlock())
+    format!("memory is locked (mlockall), and no more of it may be: {}, without CAP_IPC_LOCK", memlock())
 }
 
 fn memlock() -> String {

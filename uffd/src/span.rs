@@ -428,7 +428,10 @@ impl Protect for UffdSpan {
     fn write_protect(&self, range: Range<usize>) -> Result<()> {
         let Some((uffd, addresses)) = self.held(&range)? else { return Ok(()) };
         let splits = write_protect::register_and_protect(uffd, &addresses).map_err(|errno| {
-            self.refused(format!("write-protecting {} bytes (UFFDIO_REGISTER)", addresses.len()), errno)
+            self.refused(
+                format!("write-protecting {} bytes (UFFDIO_REGISTER, UFFDIO_WRITEPROTECT)", addresses.len()),
+                errno,
+            )
         })?;
         if splits {
             self.inner.mappings.installed();

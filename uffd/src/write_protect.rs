@@ -1,4 +1,5 @@
-//! Write protection: stores to memory wait, so that it may be written out and taken away while other threads use it.
+//! Write protection (UFFDIO_WRITEPROTECT): stores to memory wait, so that it may be written out and taken away while other
+//! threads use it. A span's `Protect` calls this.
 //!
 //! Write-protected memory is registered with the synchronous userfaultfd, for missing pages and for protection: present
 //! pages can be read, a write to one waits, and so does any access to a missing page. Copied pages arrive so. Zero

@@ -238,7 +238,7 @@ fn stress(memory: &dyn Memory, len: usize, block: usize, evictions: usize, calls
                 let before = seen.insert(at, now).unwrap_or(0);
                 assert!(before <= now, "the counter at {at} went back from {before} to {now}");
                 let untouched = at_random(&mut rng, 1);
-                assert_eq!(pager.counter(untouched).load(Ordering::Relaxed), 0, "nobody writes to {untouched}");
+                assert_eq!(pager.counter(untouched).load(Ordering::Relaxed), 0, "no thread writes to {untouched}");
             }
         });
         if calls {

@@ -75,7 +75,7 @@ pub fn a_protected_block_is_read_while_its_writers_wait(make: MakeMemory<'_>) {
                 finish(&handler, end);
                 (seen, early)
             });
-            assert!(seen == bytes && !early, "{content:?}, {end:?}; somebody did not wait: {early}");
+            assert!(seen == bytes && !early, "{content:?}, {end:?}; a thread did not wait: {early}");
             bytes[2 * PAGE..2 * PAGE + 9].fill(99);
             bytes[5 * PAGE..5 * PAGE + 20].fill(0);
             handler.assert_reads(range_of(1), &bytes);
@@ -108,7 +108,7 @@ pub fn what_was_never_touched_of_a_protected_block_is_missing(make: MakeMemory<'
         let (mut pages, there) = seen;
         pages.sort_unstable();
         assert_eq!((pages, there), (vec![BLOCK + 9 * PAGE, BLOCK + 12 * PAGE], vec![1, 0]));
-        assert!(!early, "{end:?}: somebody did not wait");
+        assert!(!early, "{end:?}: a thread did not wait");
         let mut expected = vec![0; BLOCK];
         (expected[PAGE], expected[12 * PAGE]) = (1, 2);
         handler.assert_reads(range_of(1), &expected);
@@ -211,7 +211,7 @@ pub fn no_thread_sees_other_bytes_while_blocks_are_evicted_and_loaded(make: Make
         });
         let outcomes: Vec<_> = threads.into_iter().map(|thread| thread.join()).collect();
         done.store(true, Ordering::Relaxed);
-        pages.join().expect("who pages");
+        pages.join().expect("the thread that pages");
         assert!(outcomes.iter().all(Result::is_ok));
     });
     for (block, content) in [(0, Content::Zero), (1, Content::Copied(7)), (2, Content::Zero), (3, Content::Copied(9))] {
@@ -280,10 +280,13 @@ pub fn a_block_taken_out_is_read_where_it_is(make: MakeMemory<'_>) {
                     taken.let_go().expect("let_go");
                     handler.gone(1, seen.clone());
                 }
-                assert!(reads.join().expect("who reads") == bytes[2 * PAGE..2 * PAGE + 20], "{content:?}, {put_back}");
+                assert!(
+                    reads.join().expect("the thread that reads") == bytes[2 * PAGE..2 * PAGE + 20],
+                    "{content:?}, {put_back}"
+                );
                 (seen, early)
             });
-            assert!(seen == bytes && !early, "{content:?}, put back: {put_back}; somebody did not wait: {early}");
+            assert!(seen == bytes && !early, "{content:?}, put back: {put_back}; a thread did not wait: {early}");
             bytes[4 * PAGE..4 * PAGE + 9].fill(99);
             handler.assert_reads(range_of(1), &bytes);
             handler.assert_reads(2 * BLOCK..3 * BLOCK, &[0; BLOCK]);

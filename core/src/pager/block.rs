@@ -16,7 +16,7 @@
 use crate::descriptor::Version;
 use crate::memory::Residency;
 use crate::page_map::is_hole;
-use crate::pager::reclaim::budget::Charge;
+use crate::pager::eviction::budget::Charge;
 use crate::store::{BlockRecord, Origin};
 
 /// How an installed block came into memory, hence how a write to it is noticed.

@@ -2,9 +2,9 @@
 //!
 //! # Locks, and why no thread waits for ever
 //!
-//! One mutex guards the [`Table`]. A thread of the user never touches span memory while it holds it, and the fault
-//! thread touches no span memory at all (invariant B), so a thread that waits in a fault holds nothing that the fault
-//! thread needs. Storage is asked without it (step 4), except while binding, when the span has no view and thus no
+//! One mutex guards the [`Table`]. A thread of the user never touches span memory while it holds it, and the
+//! monitor touches no span memory at all (invariant B of docs/soundness.md), so a thread that waits in a fault holds
+//! nothing that the monitor needs. Storage is asked without it (step 4), except while binding, when the span has no view and thus no
 //! fault.
 //!
 //! # Races
@@ -15,15 +15,15 @@
 //!   and step 5 compares it under the same lock before it installs anything. The load has the snapshot lent by the
 //!   table, so what it reads stays readable; letting go of the span waits until it is given back, so that no state
 //!   outlives its last handle, and a closed database is closed. A queued load has nothing lent.
-//! * *A message outlives its span*: the fault thread holds an `Arc` of the pager while it handles one, so addresses
+//! * *A message outlives its span*: the monitor holds an `Arc` of the pager while it handles one, so addresses
 //!   are given back only afterwards; a message for a re-used address loads a block early, nothing worse.
 //! * *A write races with the search for writes*: the search runs when the borrow checker has seen every view die.
 
 mod binding;
 mod block;
+mod eviction;
 mod load;
 mod rebind;
-mod reclaim;
 mod scratch;
 mod spill_map;
 mod table;
@@ -42,8 +42,8 @@ use crate::signals::{self, Locked};
 use crate::store::Origin;
 pub(crate) use binding::Binding;
 use block::Kind;
-pub(crate) use reclaim::budget::{Budget, BudgetPermit};
-pub use reclaim::policy::MemoryUse;
+pub(crate) use eviction::budget::{Budget, BudgetPermit};
+pub use eviction::policy::MemoryUse;
 pub(crate) use spill_map::{LazySpillArea, SpillMap, SpilledBlock};
 use table::{State, Table};
 pub(crate) use track::search::Written;

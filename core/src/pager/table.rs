@@ -39,13 +39,13 @@ pub(crate) struct Table {
     blocks: BTreeMap<u64, Block>,
     /// Runs being loaded, apart from `blocks`.
     loading: Loading,
-    /// For which `changed` of its array the clean blocks are right, after a binding ended.
+    /// Set when a binding ends: the array, and its version (`Descriptor::changed`) then. The clean blocks are right for it.
     valid_for: Option<(ArrayId, Version)>,
     /// The first failure; it sticks until the span is dropped.
     failure: Option<(ErrorKind, String)>,
     /// Installed blocks that are being spilled: stores to them wait.
     spilling: Vec<u64>,
-    /// How many blocks are not to be spilled, as spilling the last one failed.
+    /// So many blocks are refused before one is spilled again, because the last spill failed.
     refused_spills: u32,
     /// Nothing is evicted.
     is_pinned: bool,
@@ -55,7 +55,7 @@ pub(crate) struct Table {
     has_spilled: bool,
     /// Zero memory that only readers had, so that it counts nothing in the budget, may be there.
     has_uncharged_zeros: bool,
-    /// How many faults of an installed block were answered since it came to be: see `progress`.
+    /// Faults of an installed block that were answered by a wake alone, since it was installed: see `progress`.
     futile_faults: BTreeMap<u64, u32>,
     /// Missing pages are inaccessible, as the span shows nothing and was touched all the same.
     is_withdrawn: bool,
@@ -145,7 +145,10 @@ impl Table {
 impl Table {
     /// Missing → Installed.
     pub(crate) fn install(&mut self, block: u64, new: Block) {
-        debug_assert!(!self.has(block), "block {block} is installed already");
+        debug_assert!(
+            self.blocks.get(&block).is_none_or(|there| there.kind() == Kind::Poisoned),
+            "block {block} is installed already"
+        );
         self.has_spilled |= new.has_spilled();
         let is_lazy = self.residency == Residency::Lazy;
         self.has_uncharged_zeros |= is_lazy && new.kind() == Kind::Zero && !new.is_charged();
@@ -318,7 +321,7 @@ impl Table {
     }
 
     pub(crate) fn take_back(&mut self, lent: Option<Binding>) {
-        // Never the last of its kind: unbinding the span keeps the table's own until all are back.
+        // This never drops the last clone: `Pager::take_binding` keeps the table's own until all lent ones are back.
         self.lent -= usize::from(lent.is_some());
     }
 

@@ -23,7 +23,6 @@ impl Writer<'_> {
     /// [`ShapeMismatch`](ErrorKind::ShapeMismatch) if another axis or the dimension differs, and
     /// [`TooLarge`](ErrorKind::TooLarge); the array stays as it was. What [`flush`](Writer::flush) says.
     pub fn set_shape(&mut self, shape: &[usize]) -> Result<()> {
-        self.quiescent_point()?;
         let now = self.descriptor().clone();
         let grows = now.growth_axis();
         let fits = shape.len() == now.shape.len()
@@ -40,6 +39,7 @@ impl Writer<'_> {
             ));
         }
         let new = self.with_shape(shape)?;
+        self.quiescent_point()?;
         let (old_bytes, new_bytes) = (now.nbytes(), new.nbytes());
         if new_bytes > old_bytes {
             self.array().refuse_if_hopeless()?;
@@ -56,14 +56,12 @@ impl Writer<'_> {
         spanned
     }
 
-    /// Adds `rows` rows of zeros behind the last and exposes them to writes. Their bytes. The array is as it was where
-    /// that fails. One quiescent point for both.
+    /// Adds `rows` rows of zeros behind the last (none to an array of dimension 0) and exposes them to writes. Their
+    /// bytes. The array is as it was where that fails. One quiescent point for both.
     ///
     /// # Errors
     /// As [`set_shape`](Writer::set_shape), and as [`expose_mut`](Writer::expose_mut).
     pub fn append_rows(&mut self, rows: usize) -> Result<Range<usize>> {
-        // Once for all locks below.
-        let _held = signals::hold_between_waits();
         let before = self.descriptor().clone();
         let mut shape = before.shape.clone();
         if let Some(axis) = before.growth_axis() {
@@ -71,6 +69,8 @@ impl Writer<'_> {
             shape[axis] = shape[axis].saturating_add(rows);
         }
         self.set_shape(&shape)?;
+        // Once for all locks below.
+        let _held = signals::hold_between_waits();
         if let Err(error) = self.array().refuse_if_hopeless() {
             self.take_back_growth(before);
             return Err(error);

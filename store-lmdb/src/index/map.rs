@@ -44,7 +44,7 @@ impl Index {
             ErrorKind::TooLarge,
             format!(
                 "the index of {}, which another process enlarged, does not find {} bytes of address space: raise the \
-                 limit (ulimit -v)",
+                 limit (ulimit -v, and ulimit -l where all memory is locked)",
                 self.dir.display(),
                 size.used
             ),
@@ -106,7 +106,10 @@ impl Index {
         }
         let size = self.size()?;
         if !self.enlarge(&mut counts, size, size.map.saturating_mul(2))? {
-            let why = format!("the index cannot grow beyond {} bytes of address space (ulimit -v)", size.map);
+            let why = format!(
+                "the index cannot grow beyond {} bytes of address space (ulimit -v, and ulimit -l where all memory is locked)",
+                size.map
+            );
             return Err(full.context(why));
         }
         Ok(())

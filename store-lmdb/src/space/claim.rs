@@ -21,11 +21,12 @@ const MOST_AT_ONCE: u64 = 64;
 pub(crate) struct Claim {
     pub(crate) shared: Arc<Shared>,
     pub(crate) owner: Owner,
-    /// Locked shared to write to pages, and exclusively by the commit: it waits for writes under way, and excludes new ones.
+    /// A thread that writes pages locks it shared. A commit locks it exclusively: it waits for writes under way, and none
+    /// begins until it is done.
     stage: RwLock<Stage>,
     /// Held by the one thread that claims, which waits for the gate *writing*.
     claiming: Mutex<Batch>,
-    /// No thread waits while it holds this: a commit, which is behind the gate *writing*, gives pages back.
+    /// No thread waits for anything while it holds this: a commit takes it, behind the gate *writing*, to give pages back.
     unused: Mutex<Unused>,
 }
 
@@ -53,7 +54,8 @@ pub(crate) struct ClaimWriter<'c> {
 pub(crate) struct ClaimCommit<'c> {
     pub(crate) claim: &'c Claim,
     stage: RwLockWriteGuard<'c, Stage>,
-    /// Pages for its payload. They are given back when this is dropped, which has no effect after a successful commit.
+    /// Pages for its payload. Dropping this gives them back. After a successful commit the claim is consumed, and giving
+    /// back has no effect.
     taken: Mutex<Vec<Pages>>,
 }
 

@@ -10,8 +10,8 @@ use crate::memory::{Faults, Job, Residency};
 use crate::pager::Pager;
 use crate::pager::binding::Binding;
 use crate::pager::block::Kind;
+use crate::pager::eviction::budget::BudgetPermit;
 use crate::pager::load::plan::{Plan, window};
-use crate::pager::reclaim::budget::BudgetPermit;
 use crate::pager::scratch::with_buffer;
 use crate::pager::table::{State, Table};
 
@@ -34,8 +34,8 @@ impl Load {
         self.binding.as_ref().expect("a load that is not queued shows something")
     }
 
-    /// Gives back what it shows until a resolver comes to it: letting go of the span waits for the loads that run, and
-    /// not for all that stand in a queue. Meanwhile another load may steal its blocks.
+    /// Gives the binding back until a resolver dequeues the load. Releasing the span waits for loads that run, and need not
+    /// wait for queued ones. Meanwhile another load may steal the blocks.
     fn enqueue(mut self) -> Load {
         let lent = self.binding.take();
         let mut table = self.pager.lock();
@@ -165,7 +165,8 @@ impl Faults for Pager {
 }
 
 impl Load {
-    /// Step 4. Where bytes have to be read, others may load the rest of the run meanwhile, each block by itself.
+    /// Step 4. Where bytes have to be read, this load keeps one block. The rest of the run is missing again, so that other
+    /// threads load it side by side.
     fn ask(&mut self) -> Result<Plan> {
         let mut plan = Plan::ask(self.binding(), &self.run, self.block, self.pager.block_size)?;
         if plan.check(self.pager.block_size).is_err() {
@@ -197,7 +198,7 @@ impl Load {
         }
     }
 
-    /// A failure is for the thread that comes to need the block: its own fault finds it.
+    /// A failure is dropped here. The thread that needs the block faults, and its own load meets the failure.
     pub(crate) fn run_ahead(mut self) {
         if self.dequeue()
             && let Ok(plan) = self.ask()
@@ -207,7 +208,8 @@ impl Load {
         }
     }
 
-    /// A failure never installs zeros or old bytes. Neighbours are missing again: their own faults find out.
+    /// A failed load installs neither zeros nor old bytes. The block is poisoned. Its neighbours are missing again: their
+    /// own faults meet the failure if it is theirs, too.
     fn poison(self, error: Error) {
         let mut table = self.pager.lock();
         if table.generation() == self.generation && table.state(self.block) == State::Loading {
@@ -298,7 +300,7 @@ impl Pager {
             State::Installed(_) => Ok(()),
             State::Missing | State::Loading => {
                 drop(table);
-                // Which takes no mapping.
+                // A copy takes no mapping.
                 let permit = self.budget.overcommit(self.block_size.bytes());
                 self.copy(load, plan, permit).map_err(|copying| copying.with_source(error))
             }

@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_reads_in_order_has_the_next_blocks_loaded_once() {
+    fn a_reader_in_order_has_the_next_blocks_loaded_once() {
         let mut streams = Streams::default();
         assert!(streams.follow(5, 4, false).is_empty());
         assert_eq!(streams.follow(6, 4, false), 7..11);
@@ -52,7 +52,7 @@ mod tests {
     }
 
     #[test]
-    fn who_jumps_has_nothing_loaded_unless_he_said_that_he_reads_in_order() {
+    fn a_reader_that_jumps_has_nothing_loaded_unless_order_is_expected() {
         let mut streams = Streams::default();
         assert!(streams.follow(50, 4, false).is_empty());
         assert!(streams.follow(10, 4, false).is_empty());

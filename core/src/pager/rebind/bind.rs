@@ -13,8 +13,8 @@ use crate::memory::Residency;
 use crate::page_map::is_hole;
 use crate::pager::Pager;
 use crate::pager::binding::Binding;
+use crate::pager::eviction::budget::BudgetPermit;
 use crate::pager::load::plan::Plan;
-use crate::pager::reclaim::budget::BudgetPermit;
 use crate::pager::scratch::with_buffer;
 use crate::pager::table::Table;
 use crate::signals::Locked;
@@ -127,9 +127,9 @@ impl Pager {
         drop(binding);
     }
 
-    /// The only reference to what the span showed, as far as its loads go: where the state it is of ends, it does so
-    /// with this. None of them waits for a lock that a caller holds: for a commit's, if they spill for room, but a
-    /// commit lets go of spans after it.
+    /// Unbinds, and waits until the loads have given their bindings back. The binding that this returns is the last one
+    /// then, so its state ends when it is dropped. A load never waits for a lock that a caller holds: one that spills may
+    /// wait for a commit, but a commit releases its spans afterwards.
     fn take_binding(&self) -> (Locked<'_, Table>, Option<Binding>) {
         let mut table = self.alone();
         let binding = table.unbind();

@@ -54,7 +54,8 @@ impl Pager {
     /// Whether the block now shows `record`. If not, it holds anything.
     fn remap_block(&self, table: &mut Table, block: u64, record: BlockRecord, file: &Arc<dyn DataFile>) -> bool {
         let Some(there) = table.block(block) else { return false };
-        if !matches!(there.kind(), Kind::Zero | Kind::Mapped) || !record.is_mappable() {
+        let is_whole = record.segments.last().is_none_or(|last| last.pages.end == self.block_size.pages());
+        if !matches!(there.kind(), Kind::Zero | Kind::Mapped) || !record.is_mappable() || !is_whole {
             return false;
         }
         let before = PageMap::of_block(block, there.record(), self.block_size);

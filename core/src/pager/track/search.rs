@@ -1,4 +1,5 @@
-//! What was written through a span: step 1 of a commit.
+//! What was written through a span: step 1 of a commit. `push_block` chooses the means: mapped and zero pages by the page
+//! table (`collect_scanned`), copies by comparison with the snapshot (`collect_compared`).
 //!
 //! A block that was stored to is a change, whatever was stored, as far as it is known: a fault told of it, or the page
 //! table does. A store that cannot be told from a read is none.

@@ -1,6 +1,7 @@
-//! Letting go of blocks while views live, in four steps:
-//! (1) hold back every write; (2) find what was written and spill it; (3) point the block there, Missing; (4) give
-//! the memory back, and wake.
+//! Evicting a block while views live, in four steps:
+//! (1) hold back every write; (2) find what was written and spill it; (3) have the spill map
+//! point there; (4) free the memory, so that the block is Missing, and wake the threads that wait. The code frees the
+//! memory before (3), since that can be refused: both are under the lock of the table.
 //!
 //! Where the memory can, (1) [takes the pages out](crate::memory::Protect::take_out): the block is empty from then on,
 //! and (2) reads what was taken out. Else they are only protected, and stay where they are until (4).
@@ -8,10 +9,10 @@
 //! Why no byte is lost, and none is seen wrong:
 //! * *A store before (1)* is in memory by (2), which reads afterwards. *A store after (1)* waits in its fault, until (4)
 //!   has made the page missing: then it waits for the load of what was written in (2).
-//! * *A store that asks no page table*, by a device or for another process, to a page that was handed to it before (1):
-//!   such a page cannot be taken out, and the block stays. Where pages are only protected, it is lost.
-//! * *A store to a page whose protection the system took away*, as it does when it merges equal pages: as such a page
-//!   cannot be taken out, or the store was made before it was. Where pages are only protected, (4) looks for these
+//! * *A store that passes the page table by*, made by a device or for another process. Its page was handed out before (1)
+//!   and is pinned, so it cannot be taken out: the block stays. Where pages are only protected, that store is lost.
+//! * *A store to a page that lost its protection*, because the system merged it with an equal page. A merged page cannot be
+//!   taken out. A page that was taken out has the store in it. Where pages are only protected, (4) looks for such pages
 //!   first.
 //! * *A store to a page that was never touched* waits as well: (1) registers the block for missing pages. Protection alone
 //!   would let it through unseen.
@@ -33,7 +34,7 @@ use crate::memory::{Residency, TakenOut, WrittenTo};
 use crate::pager::Pager;
 use crate::pager::binding::Binding;
 use crate::pager::block::Kind;
-use crate::pager::reclaim::policy::Outcome;
+use crate::pager::eviction::policy::Outcome;
 use crate::pager::scratch::with_buffer;
 use crate::pager::spill_map::SpillMap;
 use crate::pager::table::Table;
@@ -41,12 +42,13 @@ use crate::pager::track::search::Changes;
 use crate::signals::{self, Locked};
 use crate::store::{Bytes, PageRun, PageSource};
 
-/// Blocks that are not tried after one failed to be written, each of which a thread would wait for: the disk may be
-/// full for long. Then one is, since there may be room again.
+/// After a spill failed, so many blocks are not tried: the disk may stay full, and a thread would wait for each try. Then
+/// one block is tried, since there may be room again.
 const REFUSED_AFTER_FAILURE: u32 = 1024;
 
 impl Pager {
-    /// Lets go of `block` if it is what was charged by `ticket`. No lock of a table may be held, and no buffer.
+    /// Evicts `block` if it may go now, and is what was charged by `ticket`. [`Table::must_stay`], its kind, and
+    /// `may_spill` decide that. No lock of a table may be held, and no buffer.
     pub(crate) fn evict(&self, block: u64, ticket: u64) -> Outcome {
         // Else a handler could come to need the block that its thread holds back.
         let _held = signals::hold();

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::pager::Pager;
-use crate::pager::reclaim::policy::{EvictionPolicy, MemoryUse, Outcome, Victim};
+use crate::pager::eviction::policy::{EvictionPolicy, MemoryUse, Outcome, Victim};
 use crate::signals::{self, Locked};
 
 /// Blocks in a row that cannot be evicted just now, after which no more are tried.
@@ -91,8 +91,8 @@ impl Budget {
         self.lock().used_bytes > self.limit_bytes
     }
 
-    /// Whether so much is written to that it should be spilled before a thread has to wait for it. Then it is the
-    /// caller's to see to it.
+    /// Whether so much is written to that it should be spilled before a thread has to wait for it. `true`
+    /// obliges the caller to run `trim`: until then no other caller gets it.
     pub(crate) fn is_to_be_trimmed(&self) -> bool {
         self.lock().dirty_bytes() > self.limit_bytes / 4 * 3 && !self.is_trimming.swap(true, Ordering::Relaxed)
     }

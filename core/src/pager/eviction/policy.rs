@@ -11,15 +11,15 @@ use std::sync::Weak;
 
 use crate::pager::Pager;
 
-/// The queue of blocks that came once may have this part of the budget before others than it give way: more than is
-/// loaded ahead of a reader, and little enough to leave most of it to those that come back.
+/// Blocks that came once give way before those that came back only where they take more than this part of the budget. It
+/// is more than readahead takes, and leaves most of the budget to blocks that come back.
 const FRESH_PART: usize = 6;
 
-/// Clean blocks give way first, until this part of the budget is left to them: reads must go on
-/// while other threads write.
+/// Clean blocks give way first while they take more than this part of the budget. The rest stays theirs, so that reads go
+/// on while other threads write.
 const CLEAN_PART: usize = 8;
 
-/// Or this many bytes, if they are no more than half of it: a few blocks for as many readers.
+/// Or more than so many bytes, at most half of the budget: a few blocks for as many readers.
 const LEAST_CLEAN: usize = 16 << 20;
 
 /// Second chances that a returning block gets per estimated use per turnover of the cache.
@@ -318,7 +318,7 @@ mod tests {
             self.loads += 1;
             self.state.used_bytes += 1;
             while self.state.used_bytes > self.limit {
-                let victim = self.state.victim(self.limit).expect("somebody can give way");
+                let victim = self.state.victim(self.limit).expect("a block can give way");
                 assert_eq!(self.there.remove(&victim.block), Some(victim.ticket));
                 self.state.uncharge(victim.ticket);
             }
@@ -391,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn who_needs_other_blocks_now_gets_them() {
+    fn a_new_working_set_gets_the_memory_of_the_old() {
         let mut memory = Memory::new(64);
         for round in 0..10 {
             let mut rng = Rng::new(round);
