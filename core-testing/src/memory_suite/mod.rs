@@ -81,7 +81,8 @@ macro_rules! memory_suite {
         $crate::memory_suite! { $make;
             spans: spans_are_aligned_and_as_long_as_asked_for, large_spans_cost_nothing,
             more_than_there_is_is_too_large, a_span_given_back_makes_room, there_is_room_for_some_mappings,
-            a_span_counts_in_the_bytes_that_it_was_reserved_for;
+            a_span_counts_in_the_bytes_that_it_was_reserved_for,
+            the_last_window_of_the_largest_array_is_poisoned_like_any;
             contents: zero_memory_reads_as_zeros, mapped_pages_show_the_file, copied_pages_show_what_was_copied,
             one_block_may_be_of_all_origins, what_is_written_reads_back_across_pages_and_blocks,
             writes_do_not_reach_the_file, read_in_changes_nothing, pages_remapped_show_their_new_place;

@@ -39,6 +39,14 @@ pub fn more_than_there_is_is_too_large(make: MakeMemory<'_>) {
     assert!(fixture.memory.reserve(0..2 << 20, fixture.residency).is_ok(), "the memory goes on");
 }
 
+/// A file that stands in for what is poisoned has no byte so far behind its start.
+pub fn the_last_window_of_the_largest_array_is_poisoned_like_any(make: MakeMemory<'_>) {
+    let fixture = make();
+    let end = isize::MAX as usize + 1;
+    let span = fixture.memory.reserve(end - (4 << 20)..end, fixture.residency).expect("a small span");
+    span.poison(end - (2 << 20)..end, "a test says so");
+}
+
 /// A window over 2 MiB in the midst of an array.
 const WINDOW: Range<usize> = 6 << 20..8 << 20;
 
