@@ -27,8 +27,13 @@ impl World {
 
     /// An array "0" of which every block must be read, and what is read ahead stays queued. The gate is open.
     fn read_ahead() -> World {
+        World::read_ahead_of(1, MAPS)
+    }
+
+    /// The same with several arrays.
+    fn read_ahead_of(arrays: usize, options: EngineOptions) -> World {
         let sim = SimOptions { leaves_jobs: true, ..SimOptions::default() };
-        let world = World::with(1, usize::MAX, MAPS, 1, sim);
+        let world = World::with(arrays, usize::MAX, options, 1, sim);
         world.store.open();
         world
     }
@@ -172,4 +177,26 @@ fn releasing_a_state_waits_for_its_running_loads() {
         drop((reader, snapshot));
         assert_eq!(state.strong_count(), 0);
     });
+}
+
+#[test]
+fn readahead_takes_no_memory_over_the_budget_where_nothing_can_be_evicted() {
+    let budget_blocks = BLOCKS / 2;
+    let options = EngineOptions { budget_bytes: budget_blocks * BLOCK, spill_under_views: false, ..MAPS };
+    let world = World::read_ahead_of(2, options);
+    let transaction = world.engine.begin().unwrap();
+    let mut writer = transaction.open("1").unwrap();
+    writer.expose_mut(0..budget_blocks * BLOCK).unwrap();
+    let view = world.memory.span_at(writer.base().unwrap());
+    (0..budget_blocks).for_each(|block| view.store(block * BLOCK, &page_of(100)).unwrap());
+    let reader = world.reader(0);
+    reader.advise(Access::Sequential);
+    world.check(&reader, 0, 0);
+    assert_ne!(world.memory.jobs(), 0);
+    let used_bytes = world.engine.memory_use().used_bytes;
+    assert!(used_bytes > options.budget_bytes, "the block that is waited for comes over the budget");
+    world.memory.run_jobs();
+    assert_eq!(world.engine.memory_use().used_bytes, used_bytes);
+    // What was not loaded early is loaded when it is touched.
+    (0..BLOCKS).for_each(|block| world.check(&reader, block, block as u64));
 }

@@ -86,6 +86,12 @@ impl Budget {
         permit
     }
 
+    /// The same for what no thread waits for; `None` where it would exceed the budget.
+    pub(crate) fn make_room_within(self: &Arc<Self>, bytes: usize) -> Option<BudgetPermit> {
+        let permit = self.make_room(bytes);
+        (!self.is_exceeded()).then_some(permit)
+    }
+
     /// Whether more is used than may be.
     pub(crate) fn is_exceeded(&self) -> bool {
         self.lock().used_bytes > self.limit_bytes

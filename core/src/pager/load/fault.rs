@@ -198,12 +198,13 @@ impl Load {
         }
     }
 
-    /// A failure is dropped here. The thread that needs the block faults, and its own load meets the failure.
+    /// A failure is dropped here. The thread that needs the block faults, and its own load meets the failure. So it does
+    /// where the budget has no room: only a thread that waits gets memory beyond it.
     pub(crate) fn run_ahead(mut self) {
         if self.dequeue()
             && let Ok(plan) = self.ask()
+            && let Some(permit) = self.pager.budget.make_room_within(self.pager.memory_for(self.binding(), &plan))
         {
-            let permit = self.pager.budget.make_room(self.pager.memory_for(self.binding(), &plan));
             let _ = self.run(plan, permit);
         }
     }
