@@ -8,12 +8,10 @@ mod contract;
 mod descriptor;
 mod error;
 mod geometry;
-
 mod page_map;
 mod pager;
 pub mod signals;
 mod txn;
-
 mod verify;
 
 pub use contract::{memory, store};

@@ -89,7 +89,7 @@ impl PageMap {
     /// The record of the block that begins at byte `start`, which the map has all pages of.
     pub(crate) fn into_record(self, version: Version, start: usize) -> BlockRecord {
         let page = |byte: usize| ((byte - start) / PAGE) as u32;
-        debug_assert!(self.0.is_sorted_by(|one, next| one.bytes.end == next.bytes.start), "{self:?} has gaps");
+        debug_assert!(self.0.windows(2).all(|pair| pair[0].bytes.end == pair[1].bytes.start), "{self:?} has gaps");
         let segments = self.0.into_iter().map(|Piece { bytes, origin }| {
             let pages = page(bytes.start)..page(bytes.end);
             Segment { pages, origin }

@@ -144,21 +144,11 @@ impl Producer for ParBlocks {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bigarray_core::{ArrayId, BlockSize, Codec, Order, Version};
+    use bigarray_core::BlockSize;
+    use bigarray_testing::array_of;
 
     fn of_bytes(shape: &[usize], block_size: BlockSize) -> Blocks {
-        Blocks::new(&Descriptor {
-            id: ArrayId(1),
-            dtype: "|u1".into(),
-            item_size: 1,
-            shape: shape.into(),
-            order: Order::RowMajor,
-            block_size,
-            codec: Codec::None,
-            changed: Version(0),
-            reshaped: Version(0),
-            named: Version(0),
-        })
+        Blocks::new(&Descriptor { shape: shape.into(), block_size, ..array_of(1) })
     }
 
     fn blocks(rows: usize, row: usize) -> Blocks {

@@ -157,22 +157,11 @@ fn swapped(dtype: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bigarray_core::{ArrayId, BlockSize, Codec, Version};
+    use bigarray_testing::array_of;
     use ndarray::{Ix0, Ix1, Ix2, Ix3, IxDyn};
 
     fn stored(dtype: &str, item_size: usize, shape: &[usize]) -> Descriptor {
-        Descriptor {
-            id: ArrayId(1),
-            dtype: dtype.into(),
-            item_size,
-            shape: shape.into(),
-            order: Order::RowMajor,
-            block_size: BlockSize::MAX,
-            codec: Codec::None,
-            changed: Version(0),
-            reshaped: Version(0),
-            named: Version(0),
-        }
+        Descriptor { dtype: dtype.into(), item_size, shape: shape.into(), ..array_of(1) }
     }
 
     fn window<D: Dimension>(array: &Descriptor, range: impl RangeBounds<usize>) -> Result<Range<usize>> {

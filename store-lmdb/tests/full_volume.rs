@@ -62,6 +62,17 @@ fn remove(store: &LmdbStore, name: &str) -> Result<()> {
     Edit::commit(store, &*base, &[Edit::of(&*base, name).remove()]).map(drop)
 }
 
+/// How many of some commits and looks are refused on a full volume, each for that reason.
+fn refused_while_full(store: &LmdbStore) -> usize {
+    let mut refused = Vec::new();
+    for tag in 2..6 {
+        refused.extend(write(store, "a", tag).err());
+        refused.extend(store.snapshot().err());
+    }
+    assert!(refused.iter().all(|e| e.is_store_full()), "{refused:?}");
+    refused.len()
+}
+
 /// Plays a process that goes on while its volume is filled, and reports errors.
 fn go_on() {
     play(|path| {
@@ -70,15 +81,10 @@ fn go_on() {
         let old = store.snapshot().unwrap();
         say("ready");
         wait();
-        let mut refused = Vec::new();
-        for tag in 2..6 {
-            refused.extend(write(&store, "a", tag).err());
-            refused.extend(store.snapshot().err());
-        }
-        assert!(refused.iter().all(|e| e.is_store_full()), "{refused:?}");
+        let refused = refused_while_full(&store);
         assert!(shows(&*old, "a", 1));
         drop(old);
-        say(refused.len());
+        say(refused);
         wait();
         write(&store, "a", 9).unwrap();
         assert!(shows_now(&store, "a", 9));
@@ -399,13 +405,7 @@ fn play_reader_and_writer() {
         }
         say("ready");
         wait();
-        let mut refused = Vec::new();
-        for tag in 2..6 {
-            refused.extend(write(&store, "a", tag).err());
-            refused.extend(store.snapshot().err());
-        }
-        assert!(refused.iter().all(|e| e.is_store_full()), "{refused:?}");
-        say(refused.len());
+        say(refused_while_full(&store));
         wait();
         // The last few states are kept in any case.
         for tag in 10..20 {

@@ -72,10 +72,7 @@ impl Pager {
     }
 
     fn counter(&self, at: usize) -> &AtomicU64 {
-        assert!(at.is_multiple_of(8) && at < LEN);
-        // SAFETY: the address is the span's and aligned; a use of it as anything but a counter comes while no
-        // store can happen.
-        unsafe { AtomicU64::from_ptr(self.span.base().as_ptr().add(at).cast()) }
+        counter(&*self.span, at)
     }
 
     /// Takes a block out, and has it back in place or loaded again. `None` if the kernel has no moves.

@@ -61,10 +61,7 @@ impl Pager {
 
     /// A counter; the span lives as long as the pager.
     fn counter(&self, at: usize) -> &AtomicU64 {
-        assert!(at.is_multiple_of(8) && at < self.span.bytes().len());
-        // SAFETY: the address is the span's and aligned; its uses other than as a counter happen
-        // while no write can happen.
-        unsafe { AtomicU64::from_ptr(self.span.base().as_ptr().add(at).cast()) }
+        counter(&*self.span, at)
     }
 
     /// Guards a block that is there, without keeping the lock, as a pager with much to write would.

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::Write;
 use std::ops::Range;
 use std::process::{Command, Output};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -155,6 +155,13 @@ pub(crate) fn bytes(span: &dyn Span, range: Range<usize>) -> Vec<u8> {
     })
     .unwrap();
     copy
+}
+
+/// The bytes of `span` at `at`, as a counter.
+pub(crate) fn counter(span: &dyn Span, at: usize) -> &AtomicU64 {
+    assert!(at.is_multiple_of(8) && at < span.bytes().len());
+    // SAFETY: the address is the span's and aligned; a test uses it as anything but a counter while no store can happen.
+    unsafe { AtomicU64::from_ptr(span.base().as_ptr().add(at).cast()) }
 }
 
 impl Faults for Fake {

@@ -136,5 +136,8 @@ pub struct AttrChange {
 /// Bytes of an array that are to be stored, present in memory and standing still.
 pub trait Bytes: Send + Sync {
     /// Calls `f` with the bytes `range` of the array. Only ranges inside written pages may be asked for.
+    ///
+    /// # Errors
+    /// Those of `f`, and a failure to load the pages.
     fn with(&self, range: Range<usize>, f: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()>;
 }

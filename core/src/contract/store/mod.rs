@@ -16,6 +16,10 @@ pub use spill::{SpillArea, SpillSlot, SpilledPages};
 /// Stores committed states.
 pub trait Store: Send + Sync {
     /// The newest committed state. While nothing is committed, every call gives the same `Arc`, as long as one lives.
+    ///
+    /// # Errors
+    /// [`InUse`](crate::ErrorKind::InUse) in a process forked from the one that opened the store, and past the limit of
+    /// waiting for another process; [`Io`](crate::ErrorKind::Io), [`Corrupt`](crate::ErrorKind::Corrupt).
     fn snapshot(&self) -> Result<Arc<dyn Snapshot>>;
 
     /// Makes `change` visible, all or nothing.
@@ -36,6 +40,10 @@ pub trait Store: Send + Sync {
     fn commit_lock(&self) -> Result<Box<dyn CommitLock>>;
 
     /// Where a transaction writes before its commit. Costs nothing until it does.
+    ///
+    /// # Errors
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) for a store that cannot spill, [`Invalid`](crate::ErrorKind::Invalid)
+    /// for one that is open for reading only.
     fn spill_area(&self) -> Result<Arc<dyn SpillArea>> {
         Err(Error::new(ErrorKind::Unsupported, "this store cannot spill"))
     }

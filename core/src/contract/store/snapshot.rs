@@ -64,7 +64,10 @@ impl BlockRecord {
 
 /// The file that extents lie in.
 pub trait DataFile: Send + Sync {
-    /// Fills `buf` from byte `offset` on; a file that ends before is [`Corrupt`](crate::ErrorKind::Corrupt).
+    /// Fills `buf` from byte `offset` on.
+    ///
+    /// # Errors
+    /// [`Corrupt`](crate::ErrorKind::Corrupt) for a file that ends before, [`Io`](crate::ErrorKind::Io).
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()>;
 
     /// The file to map, open for reading only. `None` where there is none (in tests): then only a simulated
@@ -73,6 +76,11 @@ pub trait DataFile: Send + Sync {
 }
 
 /// Look-ups in one state of the database: a committed one, or the one a commit is about to replace.
+///
+/// # Errors
+/// Of each of them: [`Corrupt`](crate::ErrorKind::Corrupt) for what is stored and cannot be so,
+/// [`Io`](crate::ErrorKind::Io), and [`InUse`](crate::ErrorKind::InUse) in a process forked from the one that opened the
+/// store. A look-up by name is [`Invalid`](crate::ErrorKind::Invalid) for one that no array or attribute can have.
 pub trait State {
     /// The array of that name.
     fn array(&self, name: &str) -> Result<Option<Descriptor>>;

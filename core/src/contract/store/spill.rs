@@ -6,15 +6,15 @@ use std::sync::Arc;
 use crate::descriptor::Descriptor;
 use crate::error::Result;
 
-/// What one transaction writes before its commit: to places that no state refers to and no other transaction is given,
+/// What one transaction writes before its commit: to slots that no state refers to and no other transaction is given,
 /// until a commit takes them. Dropped without one it gives all of them back; if its process dies, another process does.
 ///
-/// Nothing may be mapped from its places any more when it is dropped.
+/// Nothing may be mapped from its slots any more when it is dropped.
 pub trait SpillArea: Send + Sync {
     /// Writes whole pages of a block as they are, those from `first_page` on, of an array that `array` describes.
     /// Several threads may write at once.
     ///
-    /// Returns where they are: runs, ascending, that cover what was given. A place whose last reference goes before the
+    /// Returns where they are: runs, ascending, that cover what was given. A slot whose last reference goes before the
     /// commit is written over.
     ///
     /// # Errors
@@ -37,7 +37,7 @@ pub trait SpillArea: Send + Sync {
 /// A run of pages of one block that was spilled.
 #[derive(Clone)]
 pub struct SpilledPages {
-    /// Pages of the block, from 0. Some of those at `place`, or all.
+    /// Pages of the block, from 0. Some of those in `slot`, or all.
     pub pages: Range<u32>,
     /// Where they are.
     pub slot: Arc<dyn SpillSlot>,
@@ -73,8 +73,8 @@ pub trait SpillSlot: Send + Sync {
     /// [`Corrupt`](crate::ErrorKind::Corrupt), [`Io`](crate::ErrorKind::Io).
     fn read(&self, first_page: u32, buf: &mut [u8]) -> Result<()>;
 
-    /// The byte of [`Snapshot::file`](super::Snapshot::file) where `page` of the block begins, if what is here may be mapped; pages that
-    /// follow each other here do so there.
+    /// The byte of [`Snapshot::file`](super::Snapshot::file) where `page` of the block begins, if what is here may be
+    /// mapped; pages that follow each other here do so there.
     fn extent(&self, page: u32) -> Option<u64>;
 
     /// The concrete value, for its store to recognise.

@@ -70,8 +70,8 @@ impl Pager {
             if self.span.remap(bytes.clone(), file, offset).is_err() {
                 return false;
             }
-            // All of a tracked block is.
-            if there.is_tracked() && !self.span.track_writes(bytes.clone()).is_ok_and(|armed| armed) {
+            // A tracked block is tracked whole.
+            if there.is_tracked() && !matches!(self.span.track_writes(bytes.clone()), Ok(true)) {
                 return false;
             }
         }
