@@ -1,0 +1,6 @@
+//! bigarray's store on object storage: Icechunk commits, Zarr v3 holds the arrays.
+//!
+//! Metadata and commits go through [`icechunk`]; chunk payload goes to the same bucket by [`object_store`] directly.
+
+mod objects;
+mod zarr;

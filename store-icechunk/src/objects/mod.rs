@@ -1,0 +1,1 @@
+//! Object storage: what is put, got and listed, each within a deadline.
