@@ -217,9 +217,7 @@ impl<'t, T: Element, D: Dimension> BigArrayMut<'t, T, D> {
     /// # Errors
     /// [`Invalid`](crate::ErrorKind::Invalid) for a key that is empty, longer than 255 bytes or has control characters.
     pub fn set_attr(&mut self, key: &str, value: serde_json::Value) -> Result<()> {
-        bigarray_store_lmdb::check_attr_name(key).map_err(|e| e.context(format_args!("array {:?}", self.name())))?;
-        crate::view::here_mut(&mut self.source)?.set_attr(key, value);
-        Ok(())
+        crate::view::here_mut(&mut self.source)?.set_attr(key, value)
     }
 }
 

@@ -3,7 +3,6 @@ use std::sync::Arc;
 
 use bigarray_core::store::CommitLock;
 use bigarray_core::{ArrayId, Descriptor, Result, Savepoint, Version, signals};
-use bigarray_store_lmdb::check_array_name;
 use ndarray::{Dimension, IntoDimension};
 
 use crate::array_mut::BigArrayMut;
@@ -75,7 +74,6 @@ impl Transaction {
         options: &ArrayOptions,
     ) -> Result<BigArrayMut<'_, T, Sh::Dim>> {
         self.check_change(format_args!("create array {name:?}"))?;
-        check_array_name(name)?;
         let (order, block_size, codec) = options.checked().map_err(|e| e.context(format_args!("array {name:?}")))?;
         let descriptor = Descriptor {
             id: ArrayId(0), // given by the commit
@@ -122,7 +120,6 @@ impl Transaction {
     /// [`create`](Transaction::create).
     pub fn rename(&self, from: &str, to: &str) -> Result<()> {
         self.check_change(format_args!("rename array {from:?}"))?;
-        check_array_name(to)?;
         self.inner.rename(from, to)
     }
 

@@ -55,5 +55,4 @@ pub use check::CheckReport;
 pub use index::{is_index_full, lmdb_version};
 pub use locks::waiting::is_wait_limit;
 pub use options::{Durability, Options};
-pub use record::{check_array_name, check_attr_name};
 pub use store::LmdbStore;

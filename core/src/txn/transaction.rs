@@ -97,8 +97,9 @@ impl Transaction {
     ///
     /// # Errors
     /// [`NotFound`](ErrorKind::NotFound), [`AlreadyExists`](ErrorKind::AlreadyExists), [`InUse`](ErrorKind::InUse)
-    /// while it is open.
+    /// while it is open, [`Invalid`](ErrorKind::Invalid) for a name that no array can have.
     pub fn rename(&self, from: &str, to: &str) -> Result<()> {
+        self.engine.store.check_array_name(to)?;
         let mut arrays = self.arrays_lock();
         let at = self.slot(&mut arrays, from)?;
         if matches!(arrays.slots[at], Slot::CheckedOut(_)) {

@@ -25,9 +25,10 @@ impl Transaction {
     /// Creates an array of zeros and opens it.
     ///
     /// # Errors
-    /// [`AlreadyExists`](ErrorKind::AlreadyExists); [`StoreFull`](ErrorKind::StoreFull) and others of spilling what is
-    /// in memory of the arrays before.
+    /// [`AlreadyExists`](ErrorKind::AlreadyExists); [`Invalid`](ErrorKind::Invalid) for a name that no array can have;
+    /// [`StoreFull`](ErrorKind::StoreFull) and others of spilling what is in memory of the arrays before.
     pub fn create(&self, name: &str, descriptor: Descriptor) -> Result<Writer<'_>> {
+        self.engine.store.check_array_name(name)?;
         let mut arrays = self.arrays_lock();
         // Once for all locks below.
         let _held = signals::hold_between_waits();
@@ -105,10 +106,16 @@ impl<'t> Writer<'t> {
     }
 
     /// Sets an attribute.
-    pub fn set_attr(&mut self, name: &str, value: Value) {
+    ///
+    /// # Errors
+    /// [`Invalid`](ErrorKind::Invalid) for a name that no attribute can have.
+    pub fn set_attr(&mut self, name: &str, value: Value) -> Result<()> {
+        let named = |error: Error| error.context(format_args!("array {:?}", self.name()));
+        self.transaction.engine.store.check_attr_name(name).map_err(named)?;
         let slot = self.array_mut();
         slot.attrs.insert(name.to_owned(), value);
         slot.attrs_set.insert(name.to_owned());
+        Ok(())
     }
 
     /// The commit is to conflict if another transaction changed any of the blocks that `bytes` lie in since the

@@ -13,12 +13,13 @@ mod small;
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use bigarray_core::store::{ArrayChange, Change, CommitLock, Committed, PageSource, SpillArea};
+use bigarray_core::store::{
+    ArrayChange, Change, CommitLock, Committed, PageSource, SpillArea, check_array_name, check_attr_name,
+};
 use bigarray_core::{ArrayId, Error, ErrorKind, PAGE, Result, Version, conflict, signals};
 
 use crate::alloc::Space;
 use crate::locks::CommitLockGuard;
-use crate::record::{check_array_name, check_attr_name};
 use crate::shared::Shared;
 use crate::space::{ClaimCommit, TxnSpace, reclaim_space, with_room};
 use crate::spill::LmdbSpillArea;

@@ -2,16 +2,15 @@
 
 use std::ops::{ControlFlow, Range};
 
-use bigarray_core::store::{BlockRecord, State};
+use bigarray_core::store::{BlockRecord, State, check_array_name, check_attr_name};
 use bigarray_core::{ArrayId, BlockNo, Descriptor, Error, ErrorKind, Result, Version};
 use lmdb::{Database, Transaction};
 use serde_json::Value;
 
 use super::Tables;
 use crate::record::{
-    self, Checksums, StoredAttr, StoredBlock, Tallies, Tally, attr_key, attr_name, block_key, check_array_name,
-    check_attr_name, count_array, decode_array, decode_attr, decode_block, decode_checksums, numbered_key,
-    parse_numbered_key, unseal,
+    self, Checksums, StoredAttr, StoredBlock, Tallies, Tally, attr_key, attr_name, block_key, count_array,
+    decode_array, decode_attr, decode_block, decode_checksums, numbered_key, parse_numbered_key, unseal,
 };
 
 /// Records that are counted at a time.

@@ -1,13 +1,10 @@
-//! Tables `arrays` (name → descriptor, JSON) and `attrs` (array id ‖ name → version, JSON), and which names are valid.
+//! Tables `arrays` (name → descriptor, JSON) and `attrs` (array id ‖ name → version, JSON).
 
 use bigarray_core::{ArrayId, BlockSize, Codec, Descriptor, Error, ErrorKind, Order, Result, Version};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Tallies, Tally, bad, seal, unseal};
-
-/// Longest name of an array or attribute, in bytes.
-const MAX_NAME_BYTES: usize = 255;
 
 /// A descriptor as JSON.
 #[derive(Serialize, Deserialize)]
@@ -55,35 +52,6 @@ const PLAIN: &str = "plain";
 const LZ4: &str = "lz4";
 const ZSTD: &str = "zstd:";
 const SHUFFLED: &str = "+shuffle";
-
-/// Whether an array may have that name.
-///
-/// # Errors
-/// [`ErrorKind::Invalid`], with the name, escaped, and the rule that it breaks.
-pub fn check_array_name(name: &str) -> Result<()> {
-    check_name("array", name)
-}
-
-/// Whether an attribute may have that name.
-///
-/// # Errors
-/// [`ErrorKind::Invalid`], with the name, escaped, and the rule that it breaks.
-pub fn check_attr_name(name: &str) -> Result<()> {
-    check_name("attribute", name)
-}
-
-fn check_name(what: &str, name: &str) -> Result<()> {
-    let rule = if name.is_empty() {
-        "it is empty".to_owned()
-    } else if name.len() > MAX_NAME_BYTES {
-        format!("it has {} bytes, and {MAX_NAME_BYTES} are the most", name.len())
-    } else if let Some(c) = name.chars().find(|c| c.is_control()) {
-        format!("it contains the control character {c:?}")
-    } else {
-        return Ok(());
-    };
-    Err(Error::new(ErrorKind::Invalid, format!("no {what} can be named {name:?}: {rule}")))
-}
 
 /// As stored under `name`, with the tallies of the array's records.
 pub(crate) fn encode_array(name: &str, d: &Descriptor, records: Tallies) -> Result<Vec<u8>> {

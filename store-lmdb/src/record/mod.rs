@@ -19,7 +19,6 @@ use bigarray_core::{ArrayId, BlockNo, Error, ErrorKind, Result};
 pub(crate) use array::{
     StoredAttr, attr_key, attr_name, count_array, decode_array, decode_attr, discount_array, encode_array, encode_attr,
 };
-pub use array::{check_array_name, check_attr_name};
 pub(crate) use block::{
     Location, MAX_SEGMENTS, StoredBlock, StoredSegment, Unit, decode_block, encode_block, runs_of, units_of,
 };

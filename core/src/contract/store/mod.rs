@@ -1,6 +1,7 @@
 //! What the pager and the transactions ask of storage.
 
 mod change;
+mod names;
 mod snapshot;
 mod spill;
 
@@ -10,6 +11,7 @@ use crate::descriptor::Codec;
 use crate::error::{Error, ErrorKind, Result};
 use crate::verify::{Progress, Report};
 pub use change::{ArrayChange, AttrChange, BlockChange, Bytes, Change, Committed, PageRun, PageSource};
+pub use names::{check_array_name, check_attr_name};
 pub use snapshot::{BlockRecord, DataFile, Origin, Segment, Snapshot, State};
 pub use spill::{SpillArea, SpillSlot, SpilledPages};
 
@@ -56,6 +58,22 @@ pub trait Store: Send + Sync {
     fn verify(&self, progress: &mut dyn FnMut(Progress)) -> Result<Report> {
         let _ = progress;
         Err(Error::new(ErrorKind::Unsupported, "this store cannot verify what it holds"))
+    }
+
+    /// Refuses a name that no array can have here. A store may have rules beyond [`check_array_name`].
+    ///
+    /// # Errors
+    /// [`Invalid`](crate::ErrorKind::Invalid) with the name and the rule that it breaks.
+    fn check_array_name(&self, name: &str) -> Result<()> {
+        check_array_name(name)
+    }
+
+    /// Refuses a name that no attribute can have here. A store may have rules beyond [`check_attr_name`].
+    ///
+    /// # Errors
+    /// [`Invalid`](crate::ErrorKind::Invalid) with the name and the rule that it breaks.
+    fn check_attr_name(&self, name: &str) -> Result<()> {
+        check_attr_name(name)
     }
 
     /// Refuses a codec that this build does not have.
