@@ -109,6 +109,23 @@ impl PageMap {
     }
 }
 
+impl BlockRecord {
+    /// The record of a block of `pages`, of which `stored` (ascending, disjoint) are stored. The other pages are a hole.
+    /// Neighbours that continue each other become one segment.
+    pub fn new(version: Version, pages: u32, stored: impl IntoIterator<Item = Segment>) -> BlockRecord {
+        let mut map = PageMap::default();
+        let mut push = |pages, origin| map.push(Piece { bytes: page_range(0, &pages), origin });
+        let mut at = 0;
+        for Segment { pages, origin } in stored {
+            push(at..pages.start, Origin::Hole);
+            at = pages.end;
+            push(pages, origin);
+        }
+        push(at..pages, Origin::Hole);
+        map.into_record(version, 0)
+    }
+}
+
 /// Whether all of a block is a hole, as far as storage knows.
 pub(crate) fn is_hole(record: Option<&BlockRecord>) -> bool {
     record.is_none_or(BlockRecord::is_hole)

@@ -38,7 +38,7 @@ fn try_close(index: &Arc<Index>, locks: &OpenLocks, level: Durability, failed: b
 }
 
 fn sync_if_last_writer(index: &Arc<Index>, locks: &OpenLocks, level: Durability) -> Result<()> {
-    if locks.read_only() || locks.others_write()? {
+    if locks.read_only || locks.others_write()? {
         return Ok(());
     }
     lengthen_index(&locks.files.dir, index)?;

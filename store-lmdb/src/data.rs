@@ -35,8 +35,10 @@ const PREALLOCATED_CHUNKS: u64 = 32;
 pub(crate) struct Data {
     read_only: File,
     writable: Option<File>,
-    dir: PathBuf,
-    syncs: bool,
+    /// The database, for messages.
+    pub(crate) dir: PathBuf,
+    /// Whether a commit waits for the disk.
+    pub(crate) syncs: bool,
     /// Whether the file system copies blocks that are written to (btrfs).
     copies: bool,
     /// The length of the file when it was last synced here: it has that on disk.
@@ -51,11 +53,6 @@ impl Data {
         let (synced_bytes, failed) = (AtomicU64::new(0), Mutex::new(None));
         let copies = fstatfs(&read_only).is_ok_and(|fs| fs.filesystem_type() == BTRFS_SUPER_MAGIC);
         Data { read_only, writable, dir: dir.to_owned(), syncs, copies, synced_bytes, failed }
-    }
-
-    /// The database, for messages.
-    pub(crate) fn dir(&self) -> &Path {
-        &self.dir
     }
 
     /// The descriptor for writing.
@@ -91,18 +88,29 @@ impl Data {
         signals::lock(&self.failed)
     }
 
-    /// Writes pages that no snapshot sees.
+    /// Writes pages that no snapshot sees. Their way to the disk begins here, so that less is left for
+    /// [`sync`](Data::sync) to wait for.
     ///
     /// # Errors
     /// [`ErrorKind::StoreFull`]: the part that was written takes no room any more.
     pub(crate) fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
-        self.writable()?.write_all_at(bytes, offset).map_err(|e| {
+        let file = self.writable()?;
+        file.write_all_at(bytes, offset).map_err(|e| {
             let error = self.io("writing", e);
             if error.is_store_full() {
                 self.punch_hole(&(offset..offset + bytes.len() as u64));
             }
             error
-        })
+        })?;
+        if self.syncs {
+            // SAFETY: the file is open, and the call touches no memory of the process. A failure only means that nothing
+            // starts.
+            unsafe {
+                let (start, len) = (offset as i64, bytes.len() as i64);
+                libc::sync_file_range(file.as_raw_fd(), start, len, libc::SYNC_FILE_RANGE_WRITE);
+            }
+        }
+        Ok(())
     }
 
     /// Gives the room of those `bytes` back to the file system: they read as zeros, and writing to them takes room again.
@@ -127,11 +135,6 @@ impl Data {
         Ok(512 * self.metadata()?.blocks())
     }
 
-    /// Whether a commit waits for the disk.
-    pub(crate) fn syncs(&self) -> bool {
-        self.syncs
-    }
-
     /// Whether byte `offset` has a block on disk, or one is about to be allocated. Then a write there takes no room. True
     /// where the file system does not say.
     pub(crate) fn has_bytes_at(&self, offset: u64) -> bool {
@@ -139,15 +142,6 @@ impl Data {
         match uninterrupted(|| lseek(&self.read_only, offset as i64, Whence::SeekData)) {
             Ok(next) => next == offset as i64,
             Err(errno) => errno != Errno::ENXIO,
-        }
-    }
-
-    /// Starts writing bytes to the disk, so that less is left for [`sync`](Data::sync) to wait for.
-    pub(crate) fn start_writing(&self, offset: u64, bytes: usize) {
-        let Some(file) = self.writable.as_ref().filter(|_| self.syncs) else { return };
-        // SAFETY: the file is open, and the call touches no memory of the process. A failure only means that nothing starts.
-        unsafe {
-            libc::sync_file_range(file.as_raw_fd(), offset as i64, bytes as i64, libc::SYNC_FILE_RANGE_WRITE);
         }
     }
 

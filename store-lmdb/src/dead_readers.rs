@@ -38,12 +38,11 @@ pub(crate) fn clear_at_opening(locks: &OpenLocks, index: &Index) -> Result<()> {
 }
 
 fn clear(locks: &OpenLocks, index: &Index) -> Result<Cleared> {
-    let Some(table) = locks.table() else { return Ok(Cleared::All) };
-    let of = |e| lmdb_error(index.dir(), "listing the readers", e);
+    let Some(table) = &locks.files.table else { return Ok(Cleared::All) };
     let mut are_dead = false;
-    for number in index.env().readers().map_err(of)?.numbers() {
+    for number in index.env.readers()?.numbers() {
         let of = |e| locks.failed("asking for locks", e);
-        if number == locks.client().number() || table.is_alive(number).map_err(of)? {
+        if number == locks.client.number || table.is_alive(number).map_err(of)? {
             continue;
         }
         if table.is_client(number).map_err(of)? {
@@ -52,9 +51,9 @@ fn clear(locks: &OpenLocks, index: &Index) -> Result<Cleared> {
         are_dead = true;
     }
     if are_dead {
-        let slots = index.env().slots()?;
+        let slots = index.env.slots()?;
         index.check_room()?;
-        slots.clear_dead().map_err(|e| lmdb_error(index.dir(), "clearing dead readers", e))?;
+        slots.clear_dead().map_err(|e| lmdb_error(&index.dir, "clearing dead readers", e))?;
     }
     Ok(Cleared::All)
 }

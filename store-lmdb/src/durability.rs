@@ -101,7 +101,7 @@ pub(crate) fn negotiate(locks: &OpenLocks, index: &Arc<Index>, level: Durability
 pub(crate) fn sync_and_clear(locks: &OpenLocks, index: &Arc<Index>) -> Result<()> {
     let dir = &locks.files.dir;
     locks.files.data().sync_data().map_err(|e| locks.failed("syncing the data file", e))?;
-    index.env().lmdb().sync(true).map_err(|e| lmdb_error(&dir.path, "syncing", e))?;
+    index.env.lmdb().sync(true).map_err(|e| lmdb_error(&dir.path, "syncing", e))?;
     let removed = dir.remove(UNSYNCED).and_then(|()| dir.file.sync_all());
     removed.map_err(|e| of_unsynced(&dir.path, "removing", e))
 }

@@ -7,22 +7,11 @@ use crate::codec::Unpacker;
 use crate::data::Data;
 use crate::record::{Location, StoredSegment, Unit, units_of};
 
-/// Fills `buf` with all pages of the block of `segments`, holes as zeros.
+/// Fills `buf` with the pages from `first_page` on of a block of `pages`, stored in `segments`; holes are zeros.
 ///
 /// # Errors
 /// [`ErrorKind::Corrupt`](bigarray_core::ErrorKind::Corrupt) if compressed bytes do not fit their checksum. Uncompressed
 /// pages are not compared with their checksums.
-pub(crate) fn read_block(
-    data: &Data,
-    unpacker: &mut Unpacker,
-    segments: &[StoredSegment],
-    buf: &mut [u8],
-) -> Result<()> {
-    let pages = (buf.len() / PAGE) as u32;
-    read_pages(data, unpacker, segments, pages, 0, buf)
-}
-
-/// As [`read_block`], for the pages from `first_page` on of a block of `pages`.
 pub(crate) fn read_pages(
     data: &Data,
     unpacker: &mut Unpacker,

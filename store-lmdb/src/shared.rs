@@ -1,6 +1,5 @@
 //! An open database, shared by all its handles: one value a directory and process.
 
-use std::fs::File;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
@@ -16,7 +15,7 @@ use crate::data::Data;
 use crate::dead_readers;
 use crate::index::{Env, Index, WriteTxn};
 use crate::locks::OpenLocks;
-use crate::options::Durability;
+use crate::options::{Durability, Options};
 
 /// An open database. It lives as long as a store or a snapshot of it does.
 pub(crate) struct Shared {
@@ -46,28 +45,11 @@ pub(crate) struct Shared {
     pub(crate) locks: OpenLocks,
 }
 
-/// The files that opening hands over.
-pub(crate) struct Opened {
-    /// The index, opened.
-    pub(crate) env: Env,
-    /// The data file for writing, unless read-only.
-    pub(crate) data_rw: Option<File>,
-    /// The data file for reading and mapping.
-    pub(crate) data_ro: File,
-    /// Its path, for messages.
-    pub(crate) dir: PathBuf,
-    /// The caller chose the size of the map.
-    pub(crate) explicit_map_size: bool,
-    pub(crate) durability: Durability,
-    pub(crate) locks: OpenLocks,
-}
-
 impl Shared {
-    /// Takes over the opened files: opens the tables of the index, and checks its format.
-    pub(crate) fn new(opened: Opened) -> Result<Shared> {
-        let Opened { env, data_rw, data_ro, dir, explicit_map_size, durability, locks } = opened;
-        let index = Index::new(env, &dir, None, explicit_map_size, locks.files.table_map())?;
-        let data = Data::new(data_ro, data_rw, &dir, durability.syncs_data());
+    /// Takes over the opened index and `data`: opens the tables of the index, and checks its format.
+    pub(crate) fn new(env: Env, data: Data, locks: OpenLocks, options: &Options) -> Result<Shared> {
+        let (dir, durability) = (options.path.clone(), options.durability);
+        let index = Index::new(env, &dir, None, options.map_size.is_some(), locks.files.table_map())?;
         Ok(Shared {
             index: Arc::new(index),
             data: Arc::new(data),

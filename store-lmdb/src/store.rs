@@ -85,7 +85,7 @@ impl Store for LmdbStore {
 
     fn commit_lock(&self) -> Result<Box<dyn CommitLock>> {
         self.check_writable()?;
-        Ok(Box::new(self.shared.locks.commit_lock().take()?))
+        Ok(Box::new(self.shared.locks.commit_lock.take()?))
     }
 
     fn verify(&self, progress: &mut dyn FnMut(Progress)) -> Result<Report> {

@@ -105,7 +105,7 @@ impl<'a> Draft<'a> {
             self.replace(&mut pages[first..last], new);
         }
         let mut block = Block { version: self.next.version, pages };
-        if block.segments().len() > MOST_SEGMENTS {
+        if block.record().segments.len() > MOST_SEGMENTS {
             self.write_whole(array, change.block, &mut block)?;
         }
         Arc::make_mut(self.next.blocks.entry(id).or_default()).insert(change.block.0, Arc::new(block));

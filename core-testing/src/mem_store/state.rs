@@ -52,32 +52,13 @@ pub(super) struct Block {
 }
 
 impl Block {
-    /// Runs of pages whose origins continue each other.
-    pub(super) fn segments(&self) -> Vec<Segment> {
-        let mut segments: Vec<Segment> = Vec::new();
-        for (n, page) in (0..).zip(&self.pages) {
-            let origin = page.origin();
-            match segments.last_mut() {
-                Some(last) if continues(last, origin) => last.pages.end += 1,
-                _ => segments.push(Segment { pages: n..n + 1, origin }),
-            }
-        }
-        segments
-    }
-
     pub(super) fn file_pages(&self) -> impl Iterator<Item = u64> {
         self.pages.iter().filter_map(PageAt::file_page)
     }
 
-    fn record(&self) -> BlockRecord {
-        BlockRecord { version: self.version, segments: self.segments() }
-    }
-}
-
-fn continues(segment: &Segment, origin: Origin) -> bool {
-    match (segment.origin, origin) {
-        (Origin::Extent(start), Origin::Extent(next)) => start + (segment.pages.len() * PAGE) as u64 == next,
-        (segment, next) => segment == next && !matches!(segment, Origin::Extent(_)),
+    pub(super) fn record(&self) -> BlockRecord {
+        let pages = (0..).zip(&self.pages).map(|(n, page)| Segment { pages: n..n + 1, origin: page.origin() });
+        BlockRecord::new(self.version, self.pages.len() as u32, pages)
     }
 }
 

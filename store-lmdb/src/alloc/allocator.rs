@@ -8,8 +8,8 @@ use super::{Bitmap, CHUNK_PAGES, Run, SpaceTable};
 
 /// Most pieces of one request while the file can still grow.
 const PIECES: usize = 4;
-/// Most chunks that a request looks into in vain.
-const LOOKS: usize = 8;
+/// Most chunks of a class that a request looks into.
+pub(super) const LOOKS: usize = 8;
 
 /// The space of one write transaction. After an error the transaction must be dropped, unless the function says
 /// otherwise.
@@ -50,13 +50,10 @@ impl<'a> Space<'a> {
         }
         let total: usize = wanted.iter().map(|n| usize::from(*n)).sum();
         if total < usize::from(CHUNK_PAGES)
-            && let Some(mut rest) = self.find_fit(total as u16)?
+            && let Some(all) = self.find_fit(total as u16)?
         {
-            self.take(&rest)?;
-            for pages in wanted {
-                runs.push(Run { pages: *pages, ..rest });
-                rest.first += pages;
-            }
+            self.take(&all)?;
+            runs.extend(split(all, wanted));
             return Ok(());
         }
         let (left, right) = wanted.split_at(wanted.len() / 2);
@@ -111,13 +108,11 @@ impl<'a> Space<'a> {
     pub(super) fn find_free(&self, pages: u16) -> Result<Option<Run>> {
         // In the class of `pages` some chunks have room and some do not. All chunks of higher classes have room.
         for class in pages.ilog2() as u8..Bitmap::WHOLE {
-            let mut from = 0;
-            for _ in 0..LOOKS {
-                let Some(chunk) = self.table.first_in_class(class, from)? else { break };
+            for chunk in self.table.chunks_of(class).take(LOOKS) {
+                let chunk = chunk?;
                 if let Some((first, pages)) = self.bitmap(chunk)?.best_fit(pages) {
                     return Ok(Some(Run { chunk, first, pages }));
                 }
-                from = chunk + 1;
             }
         }
         Ok(None)
@@ -129,8 +124,8 @@ impl<'a> Space<'a> {
         let mut missing = pages;
         let mut looks = 0;
         for class in (0..Bitmap::WHOLE).rev() {
-            let mut from = 0;
-            while let Some(chunk) = self.table.first_in_class(class, from)? {
+            for chunk in self.table.chunks_of(class) {
+                let chunk = chunk?;
                 let mut free: Vec<(u16, u16)> = self.bitmap(chunk)?.runs().collect();
                 free.sort_unstable_by_key(|(first, n)| (CHUNK_PAGES - n, *first));
                 for (first, n) in free {
@@ -148,7 +143,6 @@ impl<'a> Space<'a> {
                 if looks > LOOKS && max == PIECES {
                     return Ok(None);
                 }
-                from = chunk + 1;
             }
         }
         Ok(None)
@@ -159,15 +153,12 @@ impl<'a> Space<'a> {
         /// More chunks than wanted that are looked at to find one piece.
         const LOOKAHEAD: u64 = 1024;
         let mut found: Vec<Range<u64>> = Vec::new();
-        let (mut count, mut from) = (0, 0);
-        while count < wanted.saturating_add(LOOKAHEAD)
-            && let Some(chunk) = self.table.first_in_class(Bitmap::WHOLE, from)?
-        {
+        for chunk in self.table.chunks_of(Bitmap::WHOLE).take(wanted.saturating_add(LOOKAHEAD) as usize) {
+            let chunk = chunk?;
             push_chunks(&mut found, chunk..chunk + 1);
             if let Some(piece) = found.last().filter(|r| r.end - r.start == wanted) {
                 return Ok(vec![piece.clone()]);
             }
-            (count, from) = (count + 1, chunk + 1);
         }
         let mut missing = wanted;
         found.retain_mut(|range| {
@@ -226,6 +217,15 @@ impl<'a> Space<'a> {
         }
         Ok(())
     }
+}
+
+/// Splits a run into consecutive ones of `wanted` pages.
+pub(super) fn split(mut run: Run, wanted: &[u16]) -> impl Iterator<Item = Run> {
+    wanted.iter().map(move |&pages| {
+        let next = Run { pages, ..run };
+        run.first += pages;
+        next
+    })
 }
 
 /// Appends chunks to a list of ranges: extends the last range if they follow it.

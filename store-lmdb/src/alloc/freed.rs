@@ -19,6 +19,17 @@ pub(crate) enum OldestReader {
     Unknown,
 }
 
+impl OldestReader {
+    /// Whether a reader may see pages that transaction `txn` freed.
+    pub(crate) fn may_see_freed_by(self, txn: u64) -> bool {
+        match self {
+            OldestReader::None => false,
+            OldestReader::At(oldest) => txn > oldest,
+            OldestReader::Unknown => true,
+        }
+    }
+}
+
 impl Space<'_> {
     /// Runs that a transaction reclaims, besides twice as many as it frees: so the list shrinks, however much was freed at
     /// once, and no commit takes long for it.
@@ -53,15 +64,11 @@ impl Space<'_> {
     /// on which a reader may be about to begin, and the one to which a power loss may fall back, are no older than W − 2.
     pub(crate) fn reclaim(&mut self, oldest: OldestReader, max: usize) -> Result<usize> {
         let Some(last) = self.table.txn_id().checked_sub(2) else { return Ok(0) };
-        let last = match oldest {
-            OldestReader::None => last,
-            OldestReader::At(oldest) => last.min(oldest),
-            OldestReader::Unknown => return Ok(0),
-        };
         let mut done = 0;
         while done < max
             && let Some((key, runs)) = self.table.first_freed()?
             && key.txn <= last
+            && !oldest.may_see_freed_by(key.txn)
         {
             for runs in runs.chunk_by(|a, b| a.chunk == b.chunk) {
                 self.give_back(runs)?;

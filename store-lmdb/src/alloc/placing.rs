@@ -2,6 +2,7 @@
 
 use bigarray_core::Result;
 
+use super::allocator::{LOOKS, split};
 use super::{Bitmap, CHUNK_PAGES, Run, Space};
 
 /// A commit of at most this many pages goes to the open chunk.
@@ -9,8 +10,6 @@ const OPEN_CHUNK_TAKES: u16 = CHUNK_PAGES / 4;
 /// A chunk in part use is opened only if at least this many of its pages are free. With fewer, the small payload could
 /// outlive the pages between, and then no block would ever fit there.
 const WORTH_OPENING: u16 = CHUNK_PAGES / 8;
-/// Most chunks of a class that are looked into.
-const LOOKS: usize = 8;
 /// Most pages that are prezeroed at a time.
 const PREZEROED: u16 = 15;
 
@@ -27,13 +26,10 @@ impl Space<'_> {
             return self.allocate(wanted);
         }
         // On a full disk any pages will do.
-        let Some(mut rest) = self.allocate_piece_in(open, total as u16)? else { return self.allocate(wanted) };
-        let runs = wanted.iter().map(|&pages| {
-            let run = Run { pages, ..rest };
-            rest.first += pages;
-            run
-        });
-        Ok(runs.collect())
+        match self.allocate_piece_in(open, total as u16)? {
+            Some(all) => Ok(split(all, wanted).collect()),
+            None => self.allocate(wanted),
+        }
     }
 
     /// As [`allocate_in`](Space::allocate_in) for one request in one piece; `None` if the file cannot grow by it.
@@ -121,14 +117,12 @@ impl Space<'_> {
     fn chunk_to_open(&mut self, pages: u16) -> Result<Option<u64>> {
         let mut best = None;
         for class in pages.ilog2() as u8..Bitmap::WHOLE {
-            let mut from = 0;
-            for _ in 0..LOOKS {
-                let Some(chunk) = self.table.first_in_class(class, from)? else { break };
+            for chunk in self.table.chunks_of(class).take(LOOKS) {
+                let chunk = chunk?;
                 let free = self.bitmap(chunk)?;
                 if free.count() >= WORTH_OPENING && free.best_fit(pages).is_some() {
                     best = best.max(Some((free.count(), chunk)));
                 }
-                from = chunk + 1;
             }
         }
         match best {

@@ -55,6 +55,18 @@ pub(crate) trait SpaceTable {
     fn next_claim(&self, after: Option<&Owner>) -> Result<Option<Owner>>;
 }
 
+impl dyn SpaceTable + '_ {
+    /// The chunks that are listed under `class`, ascending.
+    pub(crate) fn chunks_of(&self, class: u8) -> impl Iterator<Item = Result<u64>> {
+        let mut from = 0;
+        std::iter::from_fn(move || {
+            let chunk = self.first_in_class(class, from).transpose()?;
+            from = chunk.as_ref().map_or(from, |chunk| chunk + 1);
+            Some(chunk)
+        })
+    }
+}
+
 /// Key of a record of freed runs: sorts by transaction, then by part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct FreedKey {

@@ -102,27 +102,9 @@ impl<'c, 't, 'i> Blocks<'c, 't, 'i> {
     /// # Errors
     /// [`ErrorKind::Corrupt`] if all were deleted, and they were not those of the tally.
     pub(super) fn drop_from(&mut self, array: ArrayId, size: BlockSize, from: u64) -> Result<()> {
-        loop {
-            let mut keys = Vec::new();
-            let db = self.txn.borrow().dbs().blocks;
-            let start = block_key(array, BlockNo(from));
-            self.txn.borrow().tables().scan(db, &start, |key, value| {
-                let ours = key.starts_with(&array.0.to_be_bytes());
-                if ours {
-                    keys.push(key.to_vec());
-                    self.freed.extend(runs_of(&decode_block(key, value)?.segments));
-                    self.records.blocks.remove(key, value);
-                }
-                Ok(ours && keys.len() < AT_ONCE)
-            })?;
-            for key in &keys {
-                self.txn.borrow_mut().delete(db, key)?;
-            }
-            self.free_many()?;
-            if keys.len() < AT_ONCE {
-                break;
-            }
-        }
+        let db = self.txn.borrow().dbs().blocks;
+        let runs = |key: &[u8], value: &[u8]| Ok(runs_of(&decode_block(key, value)?.segments));
+        self.delete_from(db, array, &block_key(array, BlockNo(from)), |records| &mut records.blocks, runs)?;
         let first_page = from.saturating_mul(u64::from(size.pages()));
         let (mib, rest) = (first_page / PAGES_PER_RECORD as u64, first_page % PAGES_PER_RECORD as u64);
         if rest > 0 {
@@ -135,7 +117,7 @@ impl<'c, 't, 'i> Blocks<'c, 't, 'i> {
         }
         let db = self.txn.borrow().dbs().sums;
         let start = numbered_key(array, mib + u64::from(rest > 0));
-        delete_from(&mut self.txn.borrow_mut(), db, array, &start, &mut self.records.sums)?;
+        self.delete_from(db, array, &start, |records| &mut records.sums, |_, _| Ok(Vec::new()))?;
         if from == 0 {
             self.refuse_remains("blocks", array, self.records.blocks)?;
             self.refuse_remains("checksums", array, self.records.sums)?;
@@ -146,8 +128,39 @@ impl<'c, 't, 'i> Blocks<'c, 't, 'i> {
     /// Deletes the attributes of an array.
     pub(super) fn drop_attrs(&mut self, array: ArrayId) -> Result<()> {
         let db = self.txn.borrow().dbs().attrs;
-        delete_from(&mut self.txn.borrow_mut(), db, array, &attr_key(array, ""), &mut self.records.attrs)?;
+        self.delete_from(db, array, &attr_key(array, ""), |records| &mut records.attrs, |_, _| Ok(Vec::new()))?;
         self.refuse_remains("attributes", array, self.records.attrs)
+    }
+
+    /// Deletes the records of an array in `db` from key `from` on, some at a time, and subtracts them from their `tally`.
+    /// `runs` are those to which a record refers.
+    fn delete_from(
+        &mut self,
+        db: Database,
+        array: ArrayId,
+        from: &[u8],
+        tally: fn(&mut Tallies) -> &mut Tally,
+        runs: impl Fn(&[u8], &[u8]) -> Result<Vec<Run>>,
+    ) -> Result<()> {
+        loop {
+            let mut keys = Vec::new();
+            self.txn.borrow().tables().scan(db, from, |key, value| {
+                let ours = key.starts_with(&array.0.to_be_bytes());
+                if ours {
+                    self.freed.extend(runs(key, value)?);
+                    tally(&mut self.records).remove(key, value);
+                    keys.push(key.to_vec());
+                }
+                Ok(ours && keys.len() < AT_ONCE)
+            })?;
+            for key in &keys {
+                self.txn.borrow_mut().delete(db, key)?;
+            }
+            self.free_many()?;
+            if keys.len() < AT_ONCE {
+                return Ok(());
+            }
+        }
     }
 
     /// Refuses a tally that is not empty after all records of an array were deleted.
@@ -155,7 +168,7 @@ impl<'c, 't, 'i> Blocks<'c, 't, 'i> {
         if records == Tally::default() {
             return Ok(());
         }
-        let dir = self.data.dir().display();
+        let dir = self.data.dir.display();
         let text =
             format!("{dir}: {what} of the array with id {} are missing in the index, or are not its own", array.0);
         Err(Error::new(ErrorKind::Corrupt, text))
@@ -263,7 +276,7 @@ impl<'c, 't, 'i> Blocks<'c, 't, 'i> {
     fn segments_of(&self, array: &Target<'_>, block: BlockNo) -> Result<Vec<StoredSegment>> {
         let Some(old) = self.txn.borrow().tables().stored_block(array.id, block)? else { return Ok(Vec::new()) };
         let checked = old.check_size(array.name, array.id, block, array.size);
-        checked.map_err(|e| e.context(self.data.dir().display()))?;
+        checked.map_err(|e| e.context(self.data.dir.display()))?;
         Ok(old.segments)
     }
 
@@ -291,7 +304,7 @@ impl<'c, 't, 'i> Blocks<'c, 't, 'i> {
                 let text = "pages of a commit were spilled by another transaction, or elsewhere";
                 return Err(Error::new(ErrorKind::Invalid, text));
             };
-            written.push((slot.segment(&run.pages), slot.checksums(&run.pages)));
+            written.push((slot.segment.part(run.pages.clone()), slot.checksums(&run.pages)));
         }
         Ok(written)
     }
@@ -305,26 +318,5 @@ impl<'c, 't, 'i> Blocks<'c, 't, 'i> {
     pub(super) fn free_all(&mut self) -> Result<()> {
         self.freed_runs += self.freed.len();
         self.space.free(std::mem::take(&mut self.freed))
-    }
-}
-
-/// Deletes the records of an array in `db` from key `from` on, some at a time, and subtracts them from `tally`.
-fn delete_from(txn: &mut WriteTxn<'_>, db: Database, array: ArrayId, from: &[u8], tally: &mut Tally) -> Result<()> {
-    loop {
-        let mut keys = Vec::new();
-        txn.tables().scan(db, from, |key, value| {
-            let ours = key.starts_with(&array.0.to_be_bytes());
-            if ours {
-                tally.remove(key, value);
-                keys.push(key.to_vec());
-            }
-            Ok(ours && keys.len() < AT_ONCE)
-        })?;
-        for key in &keys {
-            txn.delete(db, key)?;
-        }
-        if keys.len() < AT_ONCE {
-            return Ok(());
-        }
     }
 }

@@ -9,7 +9,7 @@ use super::overlay::lay_over;
 use crate::alloc::{CHUNK_PAGES, Run};
 use crate::codec::Packed;
 use crate::crash;
-use crate::reading::read_block;
+use crate::reading::read_pages;
 use crate::record::{Location, MAX_SEGMENTS, StoredBlock, StoredSegment, Unit, runs_of};
 
 /// Most pieces that a block may be in, holes between them counted.
@@ -81,11 +81,11 @@ impl Blocks<'_, '_, '_> {
             return Ok(());
         }
         let of = |e: Error| {
-            let (dir, number) = (self.data.dir().display(), change.block.0);
+            let (dir, number) = (self.data.dir.display(), change.block.0);
             e.context(format_args!("{dir}: array {:?} (id {}), block {number}", array.name, array.id.0))
         };
         let mut bytes = vec![0; array.size.bytes()];
-        read_block(self.data, &mut self.unpacker, &stored.segments, &mut bytes).map_err(of)?;
+        read_pages(self.data, &mut self.unpacker, &stored.segments, stored.pages, 0, &mut bytes).map_err(of)?;
 
         let all = 0..stored.pages;
         let whole = match self.pack(block, full.is_some(), &bytes, checksums)? {
@@ -141,7 +141,6 @@ impl Blocks<'_, '_, '_> {
         let Some(first) = runs.first() else { return Ok(None) };
         let unit = Unit { chunk: first.chunk, page: first.first, packed };
         self.data.write_at(unit.offset(), payload)?;
-        self.data.start_writing(unit.offset(), payload.len());
         Ok(Some(unit))
     }
 
@@ -160,7 +159,7 @@ impl Blocks<'_, '_, '_> {
             if crc32c::crc32c(&bytes[page as usize * PAGE..][..PAGE]) != sum {
                 let text = format!(
                     "{}: page {page} of block {} of array {:?} (id {}) is corrupt: its bytes do not fit their checksum",
-                    self.data.dir().display(),
+                    self.data.dir.display(),
                     change.block.0,
                     array.name,
                     array.id.0
@@ -201,7 +200,6 @@ impl Blocks<'_, '_, '_> {
         for run in runs {
             let now = &bytes[first as usize * PAGE..][..usize::from(run.pages) * PAGE];
             self.data.write_at(run.offset(), now)?;
-            self.data.start_writing(run.offset(), now.len());
             whole.push(StoredSegment::plain(first, run));
             first += u32::from(run.pages);
         }

@@ -65,7 +65,7 @@ pub(crate) fn commit(shared: &Arc<Shared>, change: &Change<'_>, lock: Option<&dy
     // Later compression uses a packer of its own, so the memory of these is freed.
     shared.packers.forget_idle();
     // (4) The commit lock, then the write transaction, which lives inside one call on this thread.
-    let commit_lock = shared.locks.commit_lock();
+    let commit_lock = &shared.locks.commit_lock;
     let _lock = match lock.map(|lock| lock.as_any().downcast_ref::<CommitLockGuard>()) {
         None => Some(commit_lock.take()?),
         Some(Some(held)) if held.is_of(commit_lock) => None,

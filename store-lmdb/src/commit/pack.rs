@@ -10,7 +10,6 @@ use bigarray_core::store::{ArrayChange, BlockChange, Change, PageSource};
 use bigarray_core::{BlockNo, Codec, Descriptor, PAGE, Result, Version};
 
 use super::parallel::in_parallel;
-use crate::alloc::CHUNK_PAGES;
 use crate::codec::{MOST_BYTES, Packed, Packers, packing_bytes};
 use crate::record::Unit;
 use crate::space::{ClaimCommit, with_room};
@@ -66,11 +65,9 @@ pub(super) fn write_packed(change: &Change<'_>, claim: &ClaimCommit<'_>) -> Resu
         let whole = &blocks[at];
         whole.pack(packers, buffer, |packed, bytes| {
             let taken = claim.take(packed.pages().into())?;
-            let of_chunk = u64::from(CHUNK_PAGES);
-            let unit = Unit { chunk: taken.start / of_chunk, page: (taken.start % of_chunk) as u16, packed };
-            let data = &claim.claim.shared.data;
-            with_room(&claim.claim.shared, || data.write_at(unit.offset(), bytes))?;
-            data.start_writing(unit.offset(), bytes.len());
+            let unit = Unit::at_page(taken.start, packed);
+            let shared = &claim.claim.shared;
+            with_room(shared, || shared.data.write_at(unit.offset(), bytes))?;
             let placed = PlacedUnit { array: whole.at, block: whole.block.block, unit };
             units.lock().unwrap_or_else(PoisonError::into_inner).push(placed);
             Ok(())

@@ -156,9 +156,7 @@ impl Payload {
             for (sum, page) in self.checksums[piece.at..].iter().zip(bytes.chunks_exact(PAGE)) {
                 sum.store(crc32c::crc32c(page), Ordering::Relaxed);
             }
-            data.write_at(piece.run.offset(), bytes).map_err(of)?;
-            data.start_writing(piece.run.offset(), len);
-            Ok(())
+            data.write_at(piece.run.offset(), bytes).map_err(of)
         })
     }
 }

@@ -25,7 +25,6 @@ pub(super) fn write(
         // Without room in one piece the block is stored uncompressed, in several.
         let Some(run) = space.allocate_piece_in(&mut open, block.packed.pages() as u16)? else { continue };
         shared.data.write_at(run.offset(), &block.bytes)?;
-        shared.data.start_writing(run.offset(), block.bytes.len());
         let unit = Unit { chunk: run.chunk, page: run.first, packed: block.packed };
         units.push(PlacedUnit { array: block.array, block: block.block, unit });
     }
@@ -44,7 +43,7 @@ pub(super) fn write(
 /// blocks changes only bytes, while new blocks of a file have the file system write its journal at the next sync, which
 /// costs as much again as the sync itself.
 fn prezero_next(shared: &Shared, space: &Space<'_>, run: &Run) -> Result<()> {
-    if !shared.data.syncs() || shared.data.has_bytes_at(run.offset()) {
+    if !shared.data.syncs || shared.data.has_bytes_at(run.offset()) {
         return Ok(());
     }
     if let Some(next) = space.prezeroed_next(run)? {

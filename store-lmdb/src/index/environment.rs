@@ -25,7 +25,7 @@ use lmdb::{Environment, EnvironmentFlags, RoTransaction, RwTransaction};
 
 use super::open::open_environment;
 use super::readers::Readers;
-use super::{identity, readers};
+use super::{identity, lmdb_error, readers};
 use crate::locks::byte_locks::{SLOTS, WRITING};
 use crate::locks::exclusive::{Exclusive, Held};
 use crate::locks::files::Directory;
@@ -131,14 +131,9 @@ impl Env {
         identity::set_number(self.lmdb(), number)
     }
 
-    /// The directory, for messages.
-    pub(crate) fn dir(&self) -> &Path {
-        &self.dir
-    }
-
     /// The readers of all processes.
-    pub(crate) fn readers(&self) -> lmdb::Result<Readers> {
-        Readers::of(self.lmdb())
+    pub(crate) fn readers(&self) -> Result<Readers> {
+        Readers::of(self.lmdb()).map_err(|e| lmdb_error(&self.dir, "listing the readers", e))
     }
 
     /// Waits until no other thread has a write transaction.
@@ -184,8 +179,8 @@ impl<'e> Slots<'e> {
         self.env.begin_rw_txn()
     }
 
-    /// Clears the readers of dead processes; returns how many places that were.
-    pub(crate) fn clear_dead(&self) -> lmdb::Result<usize> {
+    /// Clears the readers of dead processes.
+    pub(crate) fn clear_dead(&self) -> lmdb::Result<()> {
         readers::clear_dead(self.env)
     }
 }

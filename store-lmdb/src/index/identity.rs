@@ -102,10 +102,10 @@ mod tests {
         for (read_only, number) in [(false, 1 << 22), (true, 1 << 23)] {
             let store = LmdbStore::open(&Options { read_only, ..options.clone() }).unwrap();
             let _snapshot = store.snapshot().unwrap();
-            let numbers = || store.shared.index.env().readers().unwrap().numbers();
+            let numbers = || store.shared.index.env.readers().unwrap().numbers();
             assert_eq!(numbers(), [number]);
             // The word is no longer this process's number, so it is not recognized a second time.
-            let error = store.shared.index.env().set_number(7).unwrap_err();
+            let error = store.shared.index.env.set_number(7).unwrap_err();
             assert!(error.is_unsupported() && error.to_string().contains("LIBLMDB_NO_PKG_CONFIG"), "{error}");
             assert_eq!(numbers(), [number]);
         }

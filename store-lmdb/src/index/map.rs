@@ -126,16 +126,16 @@ impl Index {
         self.check_room().is_err() || !matches!(slots.begin_read(), Ok(_) | Err(lmdb::Error::MapResized))
     }
 
-    /// Whether LMDB has no map any more. Most of its functions read the map without a check.
-    pub(crate) fn is_lost(&self) -> bool {
-        self.live.lock().lost
-    }
-
     fn remap(&self, counts: &mut Counts, bytes: usize) -> Result<()> {
         self.env.lmdb().set_map_size(bytes).map_err(|e| {
             counts.lost = true;
             lmdb_error(&self.dir, format_args!("enlarging the map to {bytes} bytes"), e)
         })
+    }
+
+    /// Whether LMDB has no map any more. Most of its functions read the map without a check.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.live.lock().lost
     }
 }
 

@@ -69,9 +69,10 @@ pub(crate) const MAX_DBS: u32 = 16;
 
 /// The open index.
 pub(crate) struct Index {
-    env: Env,
+    pub(crate) env: Env,
     dbs: Dbs,
-    dir: PathBuf,
+    /// The database, for messages.
+    pub(crate) dir: PathBuf,
     live: live::Live,
     /// LMDB's mapping of its lock table, if a store to it may find no room.
     table: Option<TableMap>,
@@ -139,19 +140,9 @@ impl Index {
         Ok(Version(info.last_txnid() as u64))
     }
 
-    /// The database, for messages.
-    pub(crate) fn dir(&self) -> &Path {
-        &self.dir
-    }
-
     /// The id of its file.
     pub(crate) fn file(&self) -> io::Result<FileId> {
         Ok(file::file_id(self.env.lmdb())?)
-    }
-
-    /// The environment, for its reader table and its descriptor.
-    pub(crate) fn env(&self) -> &Env {
-        &self.env
     }
 }
 

@@ -81,12 +81,12 @@ unsafe extern "C" fn append(text: *const c_char, to: *mut c_void) -> c_int {
     0
 }
 
-/// Clears the readers of dead processes; returns how many places that were.
-pub(super) fn clear_dead(env: &Environment) -> lmdb::Result<usize> {
+/// Clears the readers of dead processes.
+pub(super) fn clear_dead(env: &Environment) -> lmdb::Result<()> {
     let mut dead = 0;
     // SAFETY: the environment is open.
     match unsafe { lmdb_sys::mdb_reader_check(env.env(), &mut dead) } {
-        lmdb_sys::MDB_SUCCESS => Ok(dead as usize),
+        lmdb_sys::MDB_SUCCESS => Ok(()),
         code => Err(lmdb::Error::from_err_code(code)),
     }
 }

@@ -200,8 +200,7 @@ impl<'i> WriteTxn<'i> {
     /// The oldest state that a reader of any process sees. A reader that begins now sees the state that this transaction
     /// replaces, or a later one.
     pub(crate) fn oldest_reader(&self) -> Result<OldestReader> {
-        let readers = self.index.env.readers().map_err(|e| lmdb_error(&self.index.dir, "listing the readers", e))?;
-        Ok(readers.oldest())
+        Ok(self.index.env.readers()?.oldest())
     }
 
     /// Makes it the newest committed state.

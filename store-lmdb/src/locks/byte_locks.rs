@@ -13,9 +13,10 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
 use bigarray_process::Unshared;
-use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FlockArg, fcntl};
 use nix::libc::{self, c_int};
+
+use crate::calls::uninterrupted;
 
 const BASE: i64 = 1 << 62;
 /// Opening or closing: exclusive; shared for readers that cannot open `data` to write.
@@ -52,14 +53,19 @@ fn byte(kind: c_int, at: i64) -> libc::flock {
     }
 }
 
-/// Calls `fcntl` until no signal interrupts it.
-fn uninterrupted(file: impl AsFd, lock: &libc::flock, arg: fn(&libc::flock) -> FcntlArg<'_>) -> io::Result<()> {
-    loop {
-        match fcntl(&file, arg(lock)) {
-            Err(Errno::EINTR) => {}
-            done => return done.map(|_| ()).map_err(io::Error::from),
-        }
-    }
+/// Takes, awaits or releases a lock, as `arg` says.
+fn set(file: impl AsFd, lock: &libc::flock, arg: fn(&libc::flock) -> FcntlArg<'_>) -> io::Result<()> {
+    Ok(uninterrupted(|| fcntl(&file, arg(lock))).map(drop)?)
+}
+
+/// The lock that another holder has and that excludes `lock`, found as `arg` says.
+fn find(
+    file: impl AsFd,
+    mut lock: libc::flock,
+    arg: fn(&mut libc::flock) -> FcntlArg<'_>,
+) -> io::Result<Option<libc::flock>> {
+    fcntl(file, arg(&mut lock))?;
+    Ok((lock.l_type != libc::F_UNLCK as libc::c_short).then_some(lock))
 }
 
 /// A lock of an open file that may have to be waited for.
@@ -77,7 +83,7 @@ impl Lock {
     /// Takes it if it is free.
     pub(crate) fn take(self, file: &File) -> io::Result<bool> {
         let taken = match self.of_byte(false) {
-            Some(lock) => uninterrupted(file, &lock, |l| FcntlArg::F_OFD_SETLK(l)),
+            Some(lock) => set(file, &lock, |l| FcntlArg::F_OFD_SETLK(l)),
             None => directory(file, FlockArg::LockExclusiveNonblock),
         };
         match taken {
@@ -89,7 +95,7 @@ impl Lock {
     /// Waits for it in the kernel.
     pub(crate) fn wait(self, file: &File) -> io::Result<()> {
         match self.of_byte(false) {
-            Some(lock) => uninterrupted(file, &lock, |l| FcntlArg::F_OFD_SETLKW(l)),
+            Some(lock) => set(file, &lock, |l| FcntlArg::F_OFD_SETLKW(l)),
             None => directory(file, FlockArg::LockExclusive),
         }
     }
@@ -97,7 +103,7 @@ impl Lock {
     /// Releases it, for every process that shares the open file.
     pub(crate) fn release(self, file: &File) -> io::Result<()> {
         match self.of_byte(true) {
-            Some(lock) => uninterrupted(file, &lock, |l| FcntlArg::F_OFD_SETLK(l)),
+            Some(lock) => set(file, &lock, |l| FcntlArg::F_OFD_SETLK(l)),
             None => directory(file, FlockArg::Unlock),
         }
     }
@@ -121,32 +127,25 @@ impl Lock {
     }
 }
 
-/// `flock`, until no signal interrupts it.
+/// `flock` of a directory.
+#[allow(deprecated, reason = "its successor owns the file, which is in an `Unshared` here")]
 fn directory(file: &File, arg: FlockArg) -> io::Result<()> {
-    loop {
-        #[allow(deprecated, reason = "its successor owns the file, which is in an `Unshared` here")]
-        match nix::fcntl::flock(file.as_raw_fd(), arg) {
-            Err(Errno::EINTR) => {}
-            done => return done.map_err(io::Error::from),
-        }
-    }
+    Ok(uninterrupted(|| nix::fcntl::flock(file.as_raw_fd(), arg))?)
 }
 
 /// Takes a shared lock of a byte that no process ever locks exclusively.
 pub(crate) fn share(data: &File, at: i64) -> io::Result<()> {
-    uninterrupted(data, &byte(libc::F_RDLCK, at), |l| FcntlArg::F_OFD_SETLK(l))
+    set(data, &byte(libc::F_RDLCK, at), |l| FcntlArg::F_OFD_SETLK(l))
 }
 
 /// Releases a lock, for every process that shares the open file.
 pub(crate) fn unlock(data: &File, at: i64) -> io::Result<()> {
-    uninterrupted(data, &byte(libc::F_UNLCK, at), |l| FcntlArg::F_OFD_SETLK(l))
+    set(data, &byte(libc::F_UNLCK, at), |l| FcntlArg::F_OFD_SETLK(l))
 }
 
 /// Whether another open file holds a lock of that byte.
 pub(crate) fn is_held(data: &File, at: i64) -> io::Result<bool> {
-    let mut lock = byte(libc::F_WRLCK, at);
-    fcntl(data, FcntlArg::F_OFD_GETLK(&mut lock))?;
-    Ok(lock.l_type != libc::F_UNLCK as libc::c_short)
+    Ok(find(data, byte(libc::F_WRLCK, at), |l| FcntlArg::F_OFD_GETLK(l))?.is_some())
 }
 
 /// `index-lock`, opened beside LMDB. It is closed only after LMDB's environment: closing it drops LMDB's locks.
@@ -155,16 +154,15 @@ pub(crate) struct LockTable(pub(crate) Unshared<File>);
 impl LockTable {
     /// Takes LMDB's locks of an open environment again, for this process. Costs two system calls.
     pub(crate) fn relock(&self, number: u32) -> io::Result<()> {
-        uninterrupted(&*self.0, &byte(libc::F_RDLCK, TABLE), |l| FcntlArg::F_SETLK(l))?;
-        uninterrupted(&*self.0, &byte(libc::F_WRLCK, i64::from(number)), |l| FcntlArg::F_SETLK(l))
+        set(&*self.0, &byte(libc::F_RDLCK, TABLE), |l| FcntlArg::F_SETLK(l))?;
+        set(&*self.0, &byte(libc::F_WRLCK, i64::from(number)), |l| FcntlArg::F_SETLK(l))
     }
 
     /// The number of the process of another program that has locked the whole table: LMDB would wait for it. 0 if the
     /// process is not visible in this PID namespace.
     pub(crate) fn locked_by(&self) -> io::Result<Option<u32>> {
-        let mut lock = byte(libc::F_RDLCK, TABLE);
-        fcntl(&*self.0, FcntlArg::F_GETLK(&mut lock))?;
-        Ok((lock.l_type != libc::F_UNLCK as libc::c_short).then_some(lock.l_pid.try_into().unwrap_or(0)))
+        let found = find(&*self.0, byte(libc::F_RDLCK, TABLE), |l| FcntlArg::F_GETLK(l))?;
+        Ok(found.map(|lock| lock.l_pid.try_into().unwrap_or(0)))
     }
 
     /// The lock that the client of that number holds while it lives.
@@ -198,8 +196,6 @@ impl LockTable {
     }
 
     fn is_held(&self, at: i64) -> io::Result<bool> {
-        let mut lock = byte(libc::F_WRLCK, at);
-        fcntl(&*self.0, FcntlArg::F_GETLK(&mut lock))?;
-        Ok(lock.l_type != libc::F_UNLCK as libc::c_short)
+        Ok(find(&*self.0, byte(libc::F_WRLCK, at), |l| FcntlArg::F_GETLK(l))?.is_some())
     }
 }

@@ -28,7 +28,7 @@ const MOST: u32 = 1 << 22;
 /// Other clients see by the lock of its number that it lives: that lock alone decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Client {
-    number: u32,
+    pub(crate) number: u32,
     /// Of this opening: random.
     token: u64,
 }
@@ -40,11 +40,6 @@ impl Client {
     /// The client that has just taken `number`.
     pub(crate) fn new(number: u32) -> Client {
         Client { number, token: RandomState::new().hash_one((process::id(), Instant::now())) }
-    }
-
-    /// Its number.
-    pub(crate) fn number(&self) -> u32 {
-        self.number
     }
 
     /// An owner of a claim that no other transaction has.

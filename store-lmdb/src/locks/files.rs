@@ -4,7 +4,7 @@
 //! are in one directory, even if the path leads elsewhere meanwhile.
 
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
@@ -33,17 +33,22 @@ pub(crate) const UNSYNCED: &str = "unsynced";
 pub(crate) const FILE_MODE: u32 = 0o666;
 
 /// Tells a file from every other one of this machine.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) struct FileId {
     device: u64,
-    inode: u64,
+    pub(super) inode: u64,
 }
 
 impl FileId {
     /// The id of an open file.
     pub(crate) fn of(file: &File) -> io::Result<FileId> {
-        let found = file.metadata()?;
-        Ok(FileId { device: found.dev(), inode: found.ino() })
+        Ok(FileId::from(&file.metadata()?))
+    }
+}
+
+impl From<&Metadata> for FileId {
+    fn from(found: &Metadata) -> FileId {
+        FileId { device: found.dev(), inode: found.ino() }
     }
 }
 
@@ -93,10 +98,9 @@ impl Directory {
         Ok(found.filesystem_type().0 as u64 & 0xffff_ffff)
     }
 
-    /// Device and inode.
-    pub(crate) fn id(&self) -> Result<(u64, u64)> {
-        let id = FileId::of(&self.file).map_err(|e| failed(&self.path, "looking at the directory", e))?;
-        Ok((id.device, id.inode))
+    /// Its id.
+    pub(crate) fn id(&self) -> Result<FileId> {
+        FileId::of(&self.file).map_err(|e| failed(&self.path, "looking at the directory", e))
     }
 
     /// Looks at the entry of that name; `None` if there is none.

@@ -3,10 +3,10 @@
 //! file. Process numbers there are those of this process's PID namespace.
 
 use std::fs::{self, File};
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::byte_locks::Lock;
+use super::files::FileId;
 
 const UNSEEN: &str = "a process that cannot be seen from here: another user's, or of another PID namespace";
 
@@ -15,7 +15,7 @@ const NAMED: usize = 4;
 
 /// Names the processes that hold a lock which conflicts with `lock`.
 pub(super) fn holders(file: &File, lock: Lock) -> String {
-    let found = file.metadata().map_or_else(|_| Vec::new(), |file| find((file.dev(), file.ino()), lock));
+    let found = FileId::of(file).map_or_else(|_| Vec::new(), |id| find(id, lock));
     match found.as_slice() {
         [] => UNSEEN.to_owned(),
         [one] => named(*one),
@@ -23,23 +23,23 @@ pub(super) fn holders(file: &File, lock: Lock) -> String {
     }
 }
 
-fn find(id: (u64, u64), lock: Lock) -> Vec<u32> {
+fn find(id: FileId, lock: Lock) -> Vec<u32> {
     let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
     let numbers = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
     numbers.filter(|pid| has_lock(*pid, id, lock)).take(NAMED).collect()
 }
 
 /// Whether a descriptor of the process is of an open file with such a lock.
-fn has_lock(pid: u32, id: (u64, u64), lock: Lock) -> bool {
+fn has_lock(pid: u32, id: FileId, lock: Lock) -> bool {
     let of_process = Path::new("/proc").join(pid.to_string());
     let Ok(descriptors) = fs::read_dir(of_process.join("fdinfo")) else { return false };
     descriptors.flatten().any(|descriptor| {
-        let listed = fs::read_to_string(descriptor.path()).is_ok_and(|info| lists(&info, id.1, lock));
+        let listed = fs::read_to_string(descriptor.path()).is_ok_and(|info| lists(&info, id.inode, lock));
         // Inode numbers repeat across file systems, so the device is compared too. This comes last: asking for a file on a
         // file system that hangs would hang too.
         listed
             && fs::metadata(of_process.join("fd").join(descriptor.file_name()))
-                .map_or(true, |file| (file.dev(), file.ino()) == id)
+                .map_or(true, |file| FileId::from(&file) == id)
     })
 }
 

@@ -17,4 +17,4 @@ pub(crate) mod waiting;
 
 pub(crate) use commit_lock::CommitLockGuard;
 pub(crate) use open_locks::{OpenLocks, persists};
-pub(crate) use reservation::{Key, Reservation};
+pub(crate) use reservation::Reservation;

@@ -27,7 +27,7 @@ pub(crate) struct OpenFiles {
     /// `data` is open to write, so locks on it may be exclusive.
     pub(super) exclusive: bool,
     /// `None`: this process cannot write to it, so no process may write to the database.
-    pub(super) table: Option<LockTable>,
+    pub(crate) table: Option<LockTable>,
     /// A store to the lock table may take room on the disk.
     takes_room: bool,
     confirmed: Mutex<Option<Found>>,

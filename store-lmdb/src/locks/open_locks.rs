@@ -26,15 +26,17 @@ const DYING: Duration = Duration::from_millis(500);
 /// The locks of an open database. Dropping it releases all of them; LMDB must have closed before.
 pub(crate) struct OpenLocks {
     origin: Origin,
-    read_only: bool,
+    /// This process may only read.
+    pub(crate) read_only: bool,
     /// How long to wait for other processes.
-    limit: Arc<Limit>,
+    pub(crate) limit: Arc<Limit>,
     pub(crate) files: OpenFiles,
     /// This client; [`Client::NONE`] without a lock table.
-    client: Client,
-    commit_lock: CommitLockFile,
+    pub(crate) client: Client,
+    pub(crate) commit_lock: CommitLockFile,
+    /// The right of this process's one environment to the directory.
     // Last: afterwards this process may open the directory again.
-    reservation: Reservation,
+    pub(crate) reservation: Reservation,
 }
 
 impl OpenLocks {
@@ -102,7 +104,7 @@ impl OpenLocks {
     pub(crate) fn take_client(&mut self, in_use: impl Fn() -> Result<Vec<u32>>) -> Result<Option<u32>> {
         let Some(table) = &self.files.table else { return Ok(None) };
         self.client = Client::new(take_number(table, &self.files.dir.path, self.read_only, in_use)?);
-        Ok(Some(self.client.number()))
+        Ok(Some(self.client.number))
     }
 
     /// Shows other processes that the database is open here.
@@ -110,7 +112,7 @@ impl OpenLocks {
         let of = |e| self.failed("taking the locks of an open database", e);
         let OpenFiles { data, table, .. } = &self.files;
         let Some(table) = table else { return byte_locks::share(data, LOCKLESS).map_err(of) };
-        table.relock(self.client.number()).map_err(of)?;
+        table.relock(self.client.number).map_err(of)?;
         byte_locks::share(data, LIVE).map_err(of)?;
         if !self.read_only {
             byte_locks::share(data, WRITER).map_err(of)?;
@@ -138,21 +140,6 @@ impl OpenLocks {
         }
     }
 
-    /// Whether this process may only read.
-    pub(crate) fn read_only(&self) -> bool {
-        self.read_only
-    }
-
-    /// LMDB's lock table; `None` if the database is opened without.
-    pub(crate) fn table(&self) -> Option<&LockTable> {
-        self.files.table.as_ref()
-    }
-
-    /// This client.
-    pub(crate) fn client(&self) -> Client {
-        self.client
-    }
-
     /// Whether this process opened the database, and is not a forked child.
     pub(crate) fn is_of_this_process(&self) -> bool {
         self.origin.is_here()
@@ -170,7 +157,7 @@ impl OpenLocks {
     pub(crate) fn before_begin(&self) -> Result<()> {
         self.check_process()?;
         let Some(table) = &self.files.table else { return Ok(()) };
-        table.relock(self.client.number()).map_err(|e| match e.kind() {
+        table.relock(self.client.number).map_err(|e| match e.kind() {
             io::ErrorKind::WouldBlock | io::ErrorKind::PermissionDenied => self.in_use(&format!(
                 "its {LOCK_TABLE} is locked by another program; end that, then open the database again"
             )),
@@ -197,21 +184,6 @@ impl OpenLocks {
         table.map_or_else(String::new, |table| holders(&table.0, LockTable::client(number)))
     }
 
-    /// How long to wait for other processes.
-    pub(crate) fn limit(&self) -> &Arc<Limit> {
-        &self.limit
-    }
-
-    /// The commit lock.
-    pub(crate) fn commit_lock(&self) -> &CommitLockFile {
-        &self.commit_lock
-    }
-
-    /// The right of this process's one environment to the directory.
-    pub(crate) fn reservation(&self) -> &Reservation {
-        &self.reservation
-    }
-
     /// Turns an error of the system into one that names the database.
     pub(crate) fn failed(&self, what: &str, e: io::Error) -> Error {
         failed(&self.files.dir.path, what, e)
@@ -236,7 +208,7 @@ impl Drop for OpenLocks {
             self.unpublish();
             // LMDB has closed: no reader is left under the number.
             if let Some(table) = &self.files.table
-                && let Err(e) = table.give_number(self.client.number())
+                && let Err(e) = table.give_number(self.client.number)
             {
                 tracing::warn!("{}: giving back a lock: {e}", self.files.dir.path.display());
             }

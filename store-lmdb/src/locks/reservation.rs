@@ -3,32 +3,26 @@
 
 use bigarray_process::Origin;
 
-/// Device and inode of a directory.
-pub(crate) type Key = (u64, u64);
+use super::files::FileId;
 
 /// A reserved directory, until dropped.
 pub(crate) struct Reservation {
-    key: Key,
-    release: fn(Key),
+    pub(crate) dir: FileId,
+    release: fn(FileId),
     origin: Origin,
 }
 
 impl Reservation {
-    /// Reserves the directory `key`. Dropping it calls `release`, except in a forked child, which reserved nothing.
-    pub(crate) fn new(key: Key, release: fn(Key)) -> Reservation {
-        Reservation { key, release, origin: Origin::here() }
-    }
-
-    /// The directory.
-    pub(crate) fn key(&self) -> Key {
-        self.key
+    /// Reserves the directory `dir`. Dropping it calls `release`, except in a forked child, which reserved nothing.
+    pub(crate) fn new(dir: FileId, release: fn(FileId)) -> Reservation {
+        Reservation { dir, release, origin: Origin::here() }
     }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
         if self.origin.is_here() {
-            (self.release)(self.key);
+            (self.release)(self.dir);
         }
     }
 }

@@ -11,14 +11,15 @@ use nix::fcntl::OFlag;
 
 use crate::alloc::CHUNK;
 use crate::check::{Structure, check};
+use crate::data::Data;
 use crate::dead_readers;
 use crate::durability;
-use crate::index::{Env, Gates, ReadTxn, lmdb_error};
+use crate::index::{Env, Gates, ReadTxn};
 use crate::locks::OpenLocks;
 use crate::locks::files::{Directory, INDEX};
 use crate::options::Options;
 use crate::record::Meta;
-use crate::shared::{Opened, Shared};
+use crate::shared::Shared;
 use crate::space::sweep_at_opening;
 use registry::Found;
 
@@ -42,28 +43,19 @@ pub(crate) fn open(options: &Options) -> Result<Arc<Shared>> {
     // (4) One opening at a time, and only beside processes that can be protected. For a writer, overlayfs has copied up
     // each file from here on.
     let mut locks = OpenLocks::new(dir, options, reservation)?;
-    let data_rw = if options.read_only { None } else { Some(locks.files.open_data(OFlag::O_RDWR)?) };
-    let data_ro = locks.files.open_data(OFlag::O_RDONLY)?;
+    let writable = if options.read_only { None } else { Some(locks.files.open_data(OFlag::O_RDWR)?) };
+    let read_only = locks.files.open_data(OFlag::O_RDONLY)?;
+    let data = Data::new(read_only, writable, &options.path, options.durability.syncs_data());
     // (5) The index: sound enough for LMDB to open it. From here on other processes see that the database is open.
     let crashed = examine_index(&locks)?;
     let env = open_index(&locks, options)?;
-    let in_use = || Ok(env.readers().map_err(|e| lmdb_error(env.dir(), "listing the readers", e))?.numbers());
+    let in_use = || Ok(env.readers()?.numbers());
     if let Some(number) = locks.take_client(in_use)? {
         env.set_number(number)?;
     }
     locks.publish()?;
     // (6) Its format; the data file is of the same database and long enough; and everything, if it may have suffered.
-    let explicit_map_size = options.map_size.is_some();
-    let durability = options.durability;
-    let shared = Arc::new(Shared::new(Opened {
-        env,
-        data_rw,
-        data_ro,
-        dir: options.path.clone(),
-        explicit_map_size,
-        durability,
-        locks,
-    })?);
+    let shared = Arc::new(Shared::new(env, data, locks, options)?);
     let (id, end) = {
         let txn = ReadTxn::begin(&shared.index)?;
         (txn.tables().id()?, txn.tables().meta(Meta::CHUNKS_END)?)
@@ -85,7 +77,7 @@ pub(crate) fn open(options: &Options) -> Result<Arc<Shared>> {
         }
     }
     // (8) Others may open it, in this process too.
-    registry::publish(shared.locks.reservation(), &shared);
+    registry::publish(&shared.locks.reservation, &shared);
     shared.opened()?;
     Ok(shared)
 }
@@ -93,7 +85,7 @@ pub(crate) fn open(options: &Options) -> Result<Arc<Shared>> {
 /// Refuses a caller that cannot share the database that this process has open.
 fn check_compatible(shared: &Shared, options: &Options) -> Result<()> {
     let locks = &shared.locks;
-    if locks.read_only() && !options.read_only {
+    if locks.read_only && !options.read_only {
         return Err(locks.in_use("this process has it open read-only; drop that, with all its snapshots, to write"));
     }
     if !options.read_only && shared.durability != options.durability {
@@ -102,7 +94,7 @@ fn check_compatible(shared: &Shared, options: &Options) -> Result<()> {
             shared.durability, options.durability
         )));
     }
-    locks.limit().shorten(options.wait_timeout);
+    locks.limit.shorten(options.wait_timeout);
     Ok(())
 }
 
@@ -134,10 +126,10 @@ fn open_index(locks: &OpenLocks, options: &Options) -> Result<Env> {
     locks.wait_for_table()?;
     let mut flags = Env::FLAGS | options.durability.flags();
     flags.set(EnvironmentFlags::READ_ONLY, options.read_only);
-    flags.set(EnvironmentFlags::NO_LOCK, locks.table().is_none());
+    flags.set(EnvironmentFlags::NO_LOCK, locks.files.table.is_none());
     let dir = &locks.files.dir;
-    let gates = |table| Gates::new(&dir.path, || locks.files.reopen_table(table), locks.limit());
-    let gates = locks.table().map(gates).transpose()?;
+    let gates = |table| Gates::new(&dir.path, || locks.files.reopen_table(table), &locks.limit);
+    let gates = locks.files.table.as_ref().map(gates).transpose()?;
     Env::open(dir, INDEX, flags, options.map_size, gates)
 }
 

@@ -7,15 +7,15 @@ use std::time::Duration;
 use bigarray_core::Result;
 use bigarray_process::PerProcess;
 
-use crate::locks::files::Directory;
+use crate::locks::Reservation;
+use crate::locks::files::{Directory, FileId};
 use crate::locks::waiting::{PROCESS, Patience, Waiting};
-use crate::locks::{Key, Reservation};
 use crate::shared::Shared;
 
 #[derive(Default)]
 struct Registry {
     /// Directories that are being opened (nothing to share yet), open, or being closed (nothing to share any more).
-    open: Mutex<BTreeMap<Key, Weak<Shared>>>,
+    open: Mutex<BTreeMap<FileId, Weak<Shared>>>,
     changed: Condvar,
 }
 
@@ -33,11 +33,11 @@ pub(crate) enum Found {
 
 /// Looks for a directory. Waits up to `limit` while another thread opens or closes it.
 pub(crate) fn find(dir: &Directory, limit: Option<Duration>) -> Result<Found> {
-    let key = dir.id()?;
+    let id = dir.id()?;
     let waiting = Waiting::new(&dir.path, "the right to open the database", limit);
     let mut patience = Patience::new(&waiting, PROCESS);
     let mut open = lock();
-    while let Some(known) = open.get(&key) {
+    while let Some(known) = open.get(&id) {
         if let Some(shared) = known.upgrade() {
             return Ok(Found::Open(shared));
         }
@@ -50,22 +50,22 @@ pub(crate) fn find(dir: &Directory, limit: Option<Duration>) -> Result<Found> {
             open = changed.wait_timeout(open, patience.left()).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
-    open.insert(key, Weak::new());
-    Ok(Found::Reserved(Reservation::new(key, release)))
+    open.insert(id, Weak::new());
+    Ok(Found::Reserved(Reservation::new(id, release)))
 }
 
 /// Lets other callers of this process share the opened database.
 pub(crate) fn publish(reservation: &Reservation, shared: &Arc<Shared>) {
-    lock().insert(reservation.key(), Arc::downgrade(shared));
+    lock().insert(reservation.dir, Arc::downgrade(shared));
     REGISTRY.get().changed.notify_all();
 }
 
 /// Ends a reservation.
-fn release(key: Key) {
-    lock().remove(&key);
+fn release(dir: FileId) {
+    lock().remove(&dir);
     REGISTRY.get().changed.notify_all();
 }
 
-fn lock() -> MutexGuard<'static, BTreeMap<Key, Weak<Shared>>> {
+fn lock() -> MutexGuard<'static, BTreeMap<FileId, Weak<Shared>>> {
     REGISTRY.get().open.lock().unwrap_or_else(PoisonError::into_inner)
 }

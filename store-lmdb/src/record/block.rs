@@ -37,6 +37,12 @@ pub(crate) struct Unit {
 }
 
 impl Unit {
+    /// The unit that begins at that page of the data file.
+    pub(crate) fn at_page(page: u64, packed: Packed) -> Unit {
+        let of_chunk = u64::from(CHUNK_PAGES);
+        Unit { chunk: page / of_chunk, page: (page % of_chunk) as u16, packed }
+    }
+
     /// Its pages: one run, or two in consecutive chunks.
     pub(crate) fn runs(&self) -> impl Iterator<Item = Run> + use<> {
         let pages = self.packed.pages() as u16;
@@ -158,33 +164,13 @@ impl StoredBlock {
         Err(Error::new(ErrorKind::Corrupt, text))
     }
 
-    /// The record for core: holes are segments too, and segments are joined that are consecutive in the file, or both have to
-    /// be produced.
+    /// The record for core.
     pub(crate) fn to_record(&self) -> BlockRecord {
-        let mut segments: Vec<Segment> = Vec::with_capacity(2 * self.segments.len() + 1);
-        let mut at = 0;
-        let hole = |from, to| Segment { pages: from..to, origin: Origin::Hole };
-        for segment in &self.segments {
-            if at < segment.first {
-                segments.push(hole(at, segment.first));
-            }
-            at = segment.end();
+        let stored = self.segments.iter().map(|segment| {
             let origin = segment.run().map_or(Origin::Produced, |run| Origin::Extent(run.offset()));
-            let last = segments.last_mut().filter(|last| last.pages.end == segment.first);
-            let joins = last.as_ref().is_some_and(|last| match (last.origin, origin) {
-                (Origin::Produced, Origin::Produced) => true,
-                (Origin::Extent(before), Origin::Extent(next)) => before + (last.pages.len() * PAGE) as u64 == next,
-                _ => false,
-            });
-            match last {
-                Some(last) if joins => last.pages.end = at,
-                _ => segments.push(Segment { pages: segment.first..at, origin }),
-            }
-        }
-        if at < self.pages {
-            segments.push(hole(at, self.pages));
-        }
-        BlockRecord { version: self.version, segments }
+            Segment { pages: segment.first..segment.end(), origin }
+        });
+        BlockRecord::new(self.version, self.pages, stored)
     }
 }
 

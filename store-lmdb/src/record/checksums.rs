@@ -21,11 +21,11 @@ pub(crate) fn encode_checksums(key: &[u8], sums: &Checksums) -> Vec<u8> {
 
 /// Decodes [`encode_checksums`].
 pub(crate) fn decode_checksums(key: &[u8], value: &[u8]) -> Result<Checksums> {
-    let mut reader = ValueReader::new("sums", key, value)?;
-    let mut sums = [0; PAGES_PER_RECORD];
-    for sum in &mut sums {
-        *sum = reader.u32()?;
-    }
-    reader.end()?;
-    Ok(sums)
+    ValueReader::all("sums", key, value, |reader| {
+        let mut sums = [0; PAGES_PER_RECORD];
+        for sum in &mut sums {
+            *sum = reader.u32()?;
+        }
+        Ok(sums)
+    })
 }

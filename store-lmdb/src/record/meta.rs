@@ -28,10 +28,7 @@ impl Meta {
 
     /// Decodes [`encode`](Meta::encode).
     pub(crate) fn decode(name: &str, value: &[u8]) -> Result<u64> {
-        let mut reader = ValueReader::new("meta", name.as_bytes(), value)?;
-        let number = reader.u64()?;
-        reader.end()?;
-        Ok(number)
+        ValueReader::all("meta", name.as_bytes(), value, |reader| reader.u64())
     }
 
     /// Encodes the tally of all arrays.
@@ -41,10 +38,8 @@ impl Meta {
 
     /// Decodes [`encode_arrays`](Meta::encode_arrays).
     pub(crate) fn decode_arrays(value: &[u8]) -> Result<Tally> {
-        let mut reader = ValueReader::new("meta", Meta::ARRAYS.as_bytes(), value)?;
-        let tally = Tally { records: reader.u64()?, sum: reader.u64()? };
-        reader.end()?;
-        Ok(tally)
+        let read = |reader: &mut ValueReader<'_>| Ok(Tally { records: reader.u64()?, sum: reader.u64()? });
+        ValueReader::all("meta", Meta::ARRAYS.as_bytes(), value, read)
     }
 
     /// Encodes the id of the database.
@@ -54,9 +49,6 @@ impl Meta {
 
     /// Decodes [`encode_id`](Meta::encode_id).
     pub(crate) fn decode_id(value: &[u8]) -> Result<DatabaseId> {
-        let mut reader = ValueReader::new("meta", Meta::ID.as_bytes(), value)?;
-        let id = DatabaseId(reader.bytes()?);
-        reader.end()?;
-        Ok(id)
+        ValueReader::all("meta", Meta::ID.as_bytes(), value, |reader| reader.bytes().map(DatabaseId))
     }
 }

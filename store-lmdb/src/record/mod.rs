@@ -89,7 +89,19 @@ pub(crate) struct ValueReader<'v> {
 }
 
 impl<'v> ValueReader<'v> {
-    /// Reads the sealed `value`.
+    /// Reads all of the sealed `value` by `read`. More bytes are an error.
+    pub(crate) fn all<T>(
+        table: &'static str,
+        key: &'v [u8],
+        value: &'v [u8],
+        read: impl FnOnce(&mut Self) -> Result<T>,
+    ) -> Result<T> {
+        let mut reader = ValueReader::new(table, key, value)?;
+        let read = read(&mut reader)?;
+        if reader.is_empty() { Ok(read) } else { Err(reader.bad("it is too long")) }
+    }
+
+    /// Begins to read the sealed `value`.
     pub(crate) fn new(table: &'static str, key: &'v [u8], value: &'v [u8]) -> Result<ValueReader<'v>> {
         Ok(ValueReader { table, key, rest: unseal(table, key, value)? })
     }
@@ -118,11 +130,6 @@ impl<'v> ValueReader<'v> {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.rest.is_empty()
-    }
-
-    /// Checks that nothing remains.
-    pub(crate) fn end(self) -> Result<()> {
-        if self.rest.is_empty() { Ok(()) } else { Err(self.bad("it is too long")) }
     }
 
     pub(crate) fn bad(&self, why: &str) -> Error {

@@ -25,10 +25,7 @@ pub(crate) fn encode_bitmap(key: &[u8], free: &Bitmap) -> Vec<u8> {
 
 /// Decodes [`encode_bitmap`].
 pub(crate) fn decode_bitmap(key: &[u8], value: &[u8]) -> Result<Bitmap> {
-    let mut reader = ValueReader::new("chunks", key, value)?;
-    let bitmap = Bitmap::from_bytes(&reader.bytes()?);
-    reader.end()?;
-    Ok(bitmap)
+    ValueReader::all("chunks", key, value, |reader| Ok(Bitmap::from_bytes(&reader.bytes()?)))
 }
 
 /// Key in `fits`.
@@ -51,7 +48,7 @@ pub(crate) fn encode_class(key: &[u8]) -> Vec<u8> {
 
 /// Checks the empty value in `fits`.
 pub(crate) fn decode_class(key: &[u8], value: &[u8]) -> Result<()> {
-    ValueReader::new("fits", key, value)?.end()
+    ValueReader::all("fits", key, value, |_| Ok(()))
 }
 
 /// Key in `freed`.

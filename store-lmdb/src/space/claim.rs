@@ -63,7 +63,7 @@ impl Claim {
     pub(crate) fn new(shared: &Arc<Shared>) -> Claim {
         Claim {
             shared: Arc::clone(shared),
-            owner: shared.locks.client().new_owner(),
+            owner: shared.locks.client.new_owner(),
             stage: RwLock::new(Stage::Open),
             claiming: Mutex::new(Batch { chunks: 1, claimed: false }),
             unused: Mutex::default(),

@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use bigarray_core::Result;
 
 use super::txn_space::TxnSpace;
-use crate::alloc::{Bitmap, CHUNK, OldestReader, Owner, Run, Space, SpaceTable};
+use crate::alloc::{Bitmap, CHUNK, Owner, Run, Space, SpaceTable};
 use crate::data::bytes_of;
 use crate::index::is_index_full;
 use crate::record::Meta;
@@ -62,12 +62,7 @@ fn reclaim_freed(shared: &Shared, until: u64) -> Result<bool> {
     let txn = RefCell::new(shared.begin_write()?);
     let oldest = txn.borrow().oldest_reader()?;
     let mut table = TxnSpace::new(&txn, &shared.data);
-    let is_kept = |by: u64| match oldest {
-        OldestReader::None => false,
-        OldestReader::At(oldest) => by > oldest,
-        OldestReader::Unknown => true,
-    };
-    if table.first_freed()?.is_none_or(|(freed, _)| freed.txn > until || is_kept(freed.txn)) {
+    if table.first_freed()?.is_none_or(|(at, _)| at.txn > until || oldest.may_see_freed_by(at.txn)) {
         return Ok(false);
     }
     if Space::new(&mut table).reclaim(oldest, Space::RECLAIM_RUNS)? == 0 {
@@ -103,7 +98,8 @@ pub(super) fn punch_holes(shared: &Shared, owners: &mut dyn FnMut(&Owner) -> Res
     }
     // Whole chunks first, the last ones first, since data goes to the first ones. Then free runs, the longest first.
     'punched: for class in (0..=Bitmap::WHOLE).rev() {
-        for chunk in chunks_of(&table, class)?.into_iter().rev().filter(|chunk| *chunk < end) {
+        let chunks: Vec<u64> = (&table as &dyn SpaceTable).chunks_of(class).collect::<Result<_>>()?;
+        for chunk in chunks.into_iter().rev().filter(|chunk| *chunk < end) {
             if before.saturating_sub(data.stored_bytes()?) >= AT_ONCE {
                 break 'punched;
             }
@@ -114,14 +110,4 @@ pub(super) fn punch_holes(shared: &Shared, owners: &mut dyn FnMut(&Owner) -> Res
         }
     }
     Ok(data.stored_bytes()? < before)
-}
-
-/// The chunks that are listed under a size class, ascending.
-fn chunks_of(table: &TxnSpace<'_, '_>, class: u8) -> Result<Vec<u64>> {
-    let (mut found, mut from) = (Vec::new(), 0);
-    while let Some(chunk) = table.first_in_class(class, from)? {
-        found.push(chunk);
-        from = chunk + 1;
-    }
-    Ok(found)
 }

@@ -71,5 +71,5 @@ fn any_is_dead(shared: &Shared, is_alive: &impl Fn(&Owner) -> Result<bool>) -> R
 }
 
 fn lives(shared: &Shared, owner: &Owner) -> Result<bool> {
-    shared.locks.client().sees_alive(owner, &mut |number| shared.locks.lives(number))
+    shared.locks.client.sees_alive(owner, &mut |number| shared.locks.lives(number))
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bigarray_core::store::{SpillArea, SpilledPages};
 use bigarray_core::{Descriptor, Error, ErrorKind, PAGE, Result};
 
-use crate::alloc::{CHUNK_PAGES, Run};
+use crate::alloc::Run;
 use crate::codec::Packed;
 use crate::crash;
 use crate::record::{StoredSegment, Unit};
@@ -29,8 +29,7 @@ impl LmdbSpillArea {
 
     fn write_unit(&self, writing: &ClaimWriter<'_>, pages: u32, packed: Packed, bytes: &[u8]) -> Result<SpilledPages> {
         let taken = writing.take(u64::from(packed.pages()))?;
-        let of_chunk = u64::from(CHUNK_PAGES);
-        let unit = Unit { chunk: taken.start / of_chunk, page: (taken.start % of_chunk) as u16, packed };
+        let unit = Unit::at_page(taken.start, packed);
         let slot = self.slot(taken, StoredSegment::unit(pages, unit), Box::default());
         self.put(unit.offset(), bytes)?;
         Ok(slot)
@@ -61,9 +60,8 @@ impl LmdbSpillArea {
     }
 
     fn put(&self, offset: u64, bytes: &[u8]) -> Result<()> {
-        let data = &self.claim.shared.data;
-        with_room(&self.claim.shared, || data.write_at(offset, bytes))?;
-        data.start_writing(offset, bytes.len());
+        let shared = &self.claim.shared;
+        with_room(shared, || shared.data.write_at(offset, bytes))?;
         crash::point("spilled");
         Ok(())
     }

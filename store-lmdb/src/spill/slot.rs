@@ -17,7 +17,7 @@ pub(crate) struct LmdbSpillSlot {
     /// Its pages of the claim.
     pub(super) taken: Pages,
     /// The segment that a commit stores.
-    pub(super) segment: StoredSegment,
+    pub(crate) segment: StoredSegment,
     /// Checksum of each page; empty if they are compressed.
     pub(super) checksums: Box<[u32]>,
 }
@@ -28,11 +28,6 @@ impl LmdbSpillSlot {
         let slot: &LmdbSpillSlot = pages.slot.as_any().downcast_ref()?;
         let has = slot.segment.first <= pages.pages.start && pages.pages.end <= slot.segment.end();
         (has && std::ptr::eq(&*slot.claim, claim)).then_some(slot)
-    }
-
-    /// Some of its pages, as a commit stores them.
-    pub(crate) fn segment(&self, pages: &Range<u32>) -> StoredSegment {
-        self.segment.part(pages.clone())
     }
 
     /// The checksums of some of its pages; empty if they are compressed.
