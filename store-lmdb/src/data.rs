@@ -95,13 +95,7 @@ impl Data {
     /// [`ErrorKind::StoreFull`]: the part that was written takes no room any more.
     pub(crate) fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
         let file = self.writable()?;
-        file.write_all_at(bytes, offset).map_err(|e| {
-            let error = self.io("writing", e);
-            if error.is_store_full() {
-                self.punch_hole(&(offset..offset + bytes.len() as u64));
-            }
-            error
-        })?;
+        self.write_unstarted(offset, bytes)?;
         if self.syncs {
             // SAFETY: the file is open, and the call touches no memory of the process. A failure only means that nothing
             // starts.
@@ -111,6 +105,18 @@ impl Data {
             }
         }
         Ok(())
+    }
+
+    /// As [`write_at`](Data::write_at), but the way to the disk begins with the next sync. For pages that the next commits
+    /// write again: on a full btrfs, where they were on their way already, LMDB found no room for its meta page.
+    pub(crate) fn write_unstarted(&self, offset: u64, bytes: &[u8]) -> Result<()> {
+        self.writable()?.write_all_at(bytes, offset).map_err(|e| {
+            let error = self.io("writing", e);
+            if error.is_store_full() {
+                self.punch_hole(&(offset..offset + bytes.len() as u64));
+            }
+            error
+        })
     }
 
     /// Gives the room of those `bytes` back to the file system: they read as zeros, and writing to them takes room again.

@@ -48,7 +48,7 @@ fn prezero_next(shared: &Shared, space: &Space<'_>, run: &Run) -> Result<()> {
     }
     if let Some(next) = space.prezeroed_next(run)? {
         // An error is ignored: this only saves time, and the commit may have room nevertheless.
-        let _ = shared.data.write_at(next.offset(), &vec![0; usize::from(next.pages) * PAGE]);
+        let _ = shared.data.write_unstarted(next.offset(), &vec![0; usize::from(next.pages) * PAGE]);
         crash::point("next pages prezeroed");
     }
     Ok(())
