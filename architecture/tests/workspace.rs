@@ -17,6 +17,17 @@ const SYSTEM: &[&str] = &["libc", "nix", "std::fs", "std::net", "std::os", "std:
 /// What core may name of that: an open file goes from the store to the memory through it.
 const HANDED_ON: &[&str] = &["std::fs::File"];
 
+/// What no file but core's `sync` must name, so that a model checker can take its place there.
+const LOCKS: &[&str] = &[
+    "std::sync::Condvar",
+    "std::sync::Mutex",
+    "std::sync::MutexGuard",
+    "std::sync::PoisonError",
+    "std::sync::RwLock",
+    "std::sync::RwLockReadGuard",
+    "std::sync::RwLockWriteGuard",
+];
+
 static GRAPHS: LazyLock<Vec<(&House, Graph)>> = LazyLock::new(|| {
     let graph = |house: &House| Graph::of(&reader::read(&root().join(house.dir).join("src")).unwrap());
     HOUSES.iter().map(|house| (house, graph(house))).collect()
@@ -77,16 +88,35 @@ fn crates_depend_one_way() {
 #[test]
 fn core_names_no_system_call() {
     let (_, graph) = GRAPHS.iter().find(|(house, _)| house.dir == "core").unwrap();
-    let is_system = |path: &str| {
-        SYSTEM
-            .iter()
-            .any(|module| path.strip_prefix(module).is_some_and(|rest| rest.is_empty() || rest.starts_with("::")))
-    };
     for file in graph.files() {
         let named: Vec<&str> =
-            graph.foreign(file).filter(|path| is_system(path) && !HANDED_ON.contains(path)).collect();
+            graph.foreign(file).filter(|path| is_of(path, SYSTEM) && !HANDED_ON.contains(path)).collect();
         assert!(named.is_empty(), "core/src/{} names {named:?}", file.display());
     }
+}
+
+#[test]
+fn the_locks_of_std_are_named_in_one_file() {
+    let mut naming = Vec::new();
+    for (house, graph) in &*GRAPHS {
+        for file in graph.files() {
+            // The module itself, or a glob of it, stands for all of them.
+            let named: Vec<&str> =
+                graph.foreign(file).filter(|path| *path == "std::sync" || is_of(path, LOCKS)).collect();
+            if !named.is_empty() {
+                naming.push((format!("{}/src/{}", house.dir, file.display()), named));
+            }
+        }
+    }
+    assert!(
+        matches!(&naming[..], [(file, _)] if file == "core/src/sync.rs"),
+        "{naming:#?}\ntake the locks of `bigarray_core::sync`"
+    );
+}
+
+/// Whether `path` is one of `modules`, or leads into one.
+fn is_of(path: &str, modules: &[&str]) -> bool {
+    modules.iter().any(|module| path.strip_prefix(module).is_some_and(|rest| rest.is_empty() || rest.starts_with("::")))
 }
 
 #[test]

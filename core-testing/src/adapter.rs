@@ -3,11 +3,12 @@
 use std::any::Any;
 use std::ops::{ControlFlow, Range};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
 use bigarray_core::store::{
     BlockRecord, Change, CommitLock, Committed, DataFile, Snapshot, SpillArea, SpillSlot, SpilledPages, State, Store,
 };
+use bigarray_core::sync::Mutex;
 use bigarray_core::{ArrayId, BlockNo, Codec, Descriptor, Error, ErrorKind, PAGE, Progress, Report, Result, Version};
 use serde_json::Value;
 
@@ -66,19 +67,19 @@ impl<S> Failing<S> {
 
     /// The `nth` call of `op` from now on (0: the next) fails with an error of `kind`, and does nothing.
     pub fn fail(&self, op: StoreOp, nth: usize, kind: ErrorKind) {
-        self.watch.0.lock().unwrap_or_else(PoisonError::into_inner).push((op, nth, kind));
+        self.watch.0.lock().push((op, nth, kind));
     }
 
     /// How many failures are yet to come.
     pub fn pending(&self) -> usize {
-        self.watch.0.lock().unwrap_or_else(PoisonError::into_inner).len()
+        self.watch.0.lock().len()
     }
 }
 
 impl Watch for Failures {
     fn before(&self, op: StoreOp, _: usize) -> Result<()> {
         let mut due = None;
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain_mut(|(planned, countdown, kind)| {
+        self.0.lock().retain_mut(|(planned, countdown, kind)| {
             if *planned != op {
                 return true;
             }
@@ -161,7 +162,7 @@ impl<S: Store, W: Watch> Store for Adapter<S, W> {
     fn snapshot(&self) -> Result<Arc<dyn Snapshot>> {
         self.watch.before(StoreOp::Snapshot, 1)?;
         let inner = self.store.snapshot()?;
-        let mut last = self.snapshot.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.snapshot.lock();
         // The same state is the same `Arc` here too.
         if let Some(same) = last.upgrade().filter(|last| Arc::ptr_eq(&last.inner, &inner)) {
             return Ok(same);

@@ -1,7 +1,8 @@
 //! Collects events of `tracing`.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use bigarray_core::sync::Mutex;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
@@ -24,16 +25,12 @@ pub struct LoggedEvent {
 impl EventLog {
     /// The events so far.
     pub fn events(&self) -> Vec<LoggedEvent> {
-        self.list().clone()
+        self.0.lock().clone()
     }
 
     /// Whether the message of one event contains each of `parts`.
     pub fn has(&self, parts: &[&str]) -> bool {
-        self.list().iter().any(|event| parts.iter().all(|part| event.message.contains(part)))
-    }
-
-    fn list(&self) -> MutexGuard<'_, Vec<LoggedEvent>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().iter().any(|event| parts.iter().all(|part| event.message.contains(part)))
     }
 }
 
@@ -54,7 +51,7 @@ impl Subscriber for EventLog {
         let mut message = Message::default();
         event.record(&mut message);
         let thread = std::thread::current().name().map(str::to_owned);
-        self.list().push(LoggedEvent { level: *event.metadata().level(), thread, message: message.0 });
+        self.0.lock().push(LoggedEvent { level: *event.metadata().level(), thread, message: message.0 });
     }
 
     fn enter(&self, _: &Id) {}

@@ -1,9 +1,9 @@
 //! A store whose reads are as slow as a test demands.
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bigarray_core::Result;
+use bigarray_core::sync::{Condvar, Mutex, MutexGuard};
 
 use super::adapter::{Adapter, StoreOp, Watch};
 
@@ -55,23 +55,19 @@ impl<S> Gated<S> {
 
     /// How many reads were under way at once, at most.
     pub fn most_reads(&self) -> usize {
-        self.watch.lock().most
+        self.watch.state.lock().most
     }
 }
 
 impl Gate {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn change(&self, how: impl FnOnce(&mut State)) {
-        how(&mut self.lock());
+        how(&mut self.state.lock());
         self.changed.notify_all();
     }
 
     /// As long as `condition` holds, but not for ever.
     fn wait_while(&self, condition: impl Fn(&mut State) -> bool) -> MutexGuard<'_, State> {
-        self.changed.wait_timeout_while(self.lock(), PATIENCE, condition).unwrap_or_else(PoisonError::into_inner).0
+        self.changed.wait_timeout_while(self.state.lock(), PATIENCE, condition)
     }
 }
 

@@ -1,7 +1,7 @@
 use std::fs::File;
-use std::sync::{PoisonError, RwLock};
 
 use bigarray_core::store::DataFile;
+use bigarray_core::sync::RwLock;
 use bigarray_core::{Error, ErrorKind, Result};
 
 /// A file in memory, to be mapped by [`SimMemory`](super::SimMemory) only.
@@ -16,7 +16,7 @@ impl MemFile {
 
     /// Writes `bytes` from byte `offset` on; a file that ends before is filled up with zeros.
     pub fn write_at(&self, offset: u64, bytes: &[u8]) {
-        let mut file = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut file = self.0.write();
         let (start, end) = (offset as usize, offset as usize + bytes.len());
         if file.len() < end {
             file.resize(end, 0);
@@ -27,7 +27,7 @@ impl MemFile {
 
 impl DataFile for MemFile {
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
-        let file = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let file = self.0.read();
         let bytes = usize::try_from(offset).ok().and_then(|start| file.get(start..start.checked_add(buf.len())?));
         let Some(bytes) = bytes else {
             let (wanted, len) = (buf.len(), file.len());

@@ -11,6 +11,7 @@ mod geometry;
 mod page_map;
 mod pager;
 pub mod signals;
+pub mod sync;
 mod txn;
 mod verify;
 

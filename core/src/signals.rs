@@ -11,8 +11,7 @@
 
 use std::cell::Cell;
 use std::marker::PhantomData;
-use std::ops::{Deref, DerefMut};
-use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::OnceLock;
 
 /// How this system holds signals back from the calling thread.
 #[derive(Clone, Copy, Debug)]
@@ -127,50 +126,10 @@ impl Drop for Held {
     }
 }
 
-/// A lock that is taken to resolve faults too.
-#[derive(Debug)]
-pub struct Locked<'a, T> {
-    // Before `held`: signals arrive when it is unlocked.
-    guard: MutexGuard<'a, T>,
-    held: Option<Held>,
-}
-
-/// Locks `mutex`, also after a thread panicked that had it; signals wait meanwhile.
-pub fn lock<T>(mutex: &Mutex<T>) -> Locked<'_, T> {
-    lock_where(true, mutex)
-}
-
-/// The same; signals wait only where faults are delivered.
-pub(crate) fn lock_where<T>(faults: bool, mutex: &Mutex<T>) -> Locked<'_, T> {
-    let held = faults.then(hold);
-    Locked { guard: mutex.lock().unwrap_or_else(PoisonError::into_inner), held }
-}
-
-impl<T> Locked<'_, T> {
-    /// Unlocked until `condvar` is signalled.
-    pub(crate) fn wait(self, condvar: &Condvar) -> Self {
-        let Locked { guard, held } = self;
-        Locked { guard: condvar.wait(guard).unwrap_or_else(PoisonError::into_inner), held }
-    }
-}
-
-impl<T> Deref for Locked<'_, T> {
-    type Target = T;
-
-    fn deref(&self) -> &T {
-        &self.guard
-    }
-}
-
-impl<T> DerefMut for Locked<'_, T> {
-    fn deref_mut(&mut self) -> &mut T {
-        &mut self.guard
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sync::FaultMutex;
 
     thread_local! {
         static HELD: Cell<(usize, usize)> = const { Cell::new((0, 0)) };
@@ -182,15 +141,15 @@ mod tests {
             hold: || HELD.set((HELD.get().0 + 1, HELD.get().1)),
             release: || HELD.set((HELD.get().0, HELD.get().1 + 1)),
         });
-        let (one, other) = (Mutex::new(1), Mutex::new(2));
-        let locked = lock(&one);
-        let within = lock(&other);
+        let (one, other) = (FaultMutex::new(1), FaultMutex::new(2));
+        let locked = one.lock();
+        let within = other.lock();
         assert_eq!((*locked, *within, HELD.get()), (1, 2, (1, 0)));
         drop(locked);
         assert_eq!(HELD.get(), (1, 0));
         drop(within);
         assert_eq!(HELD.get(), (1, 1));
-        drop(lock_where(false, &one));
+        drop(one.lock_where(false));
         assert_eq!(HELD.get(), (1, 1));
         // A wait lets them through, unless there is a lock.
         let call = hold_between_waits();
@@ -198,13 +157,13 @@ mod tests {
         assert_eq!(HELD.get(), (3, 2));
         // A lock that is taken in the wait holds them back again.
         let_through(|| {
-            let locked = lock(&one);
+            let locked = one.lock();
             assert_eq!((*locked, HELD.get()), (1, (4, 3)));
             drop(locked);
             assert_eq!(HELD.get(), (4, 4));
         });
         assert_eq!(HELD.get(), (5, 4));
-        let locked = lock(&one);
+        let locked = one.lock();
         assert_eq!(let_through(|| HELD.get()), (5, 4));
         drop((locked, call));
         assert_eq!(HELD.get(), (5, 5));

@@ -9,11 +9,11 @@ use crate::origin::Origin;
 /// in the child would ever give it back.
 ///
 /// ```
-/// use std::sync::Mutex;
+/// use bigarray_core::sync::Mutex;
 /// use bigarray_process::PerProcess;
 ///
 /// static OPEN: PerProcess<Mutex<Vec<String>>> = PerProcess::new();
-/// OPEN.get().lock().unwrap().push("a.bigarray".to_owned());
+/// OPEN.get().lock().push("a.bigarray".to_owned());
 /// ```
 pub struct PerProcess<T> {
     /// Never freed: one value a process. A child also keeps its parent's.

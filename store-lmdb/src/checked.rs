@@ -1,9 +1,9 @@
 //! Arrays whose records were found complete, so that each version is checked once.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bigarray_core::ArrayId;
+use bigarray_core::sync::Mutex;
 
 use crate::record::Tallies;
 
@@ -14,18 +14,18 @@ pub(crate) struct Checked(Mutex<BTreeMap<ArrayId, Tallies>>);
 impl Checked {
     /// Whether all records of an array were found when it had these tallies.
     pub(crate) fn is(&self, array: ArrayId, records: &Tallies) -> bool {
-        self.lock().get(&array) == Some(records)
+        self.0.lock().get(&array) == Some(records)
     }
 
     /// Notes that all records of an array were found.
     pub(crate) fn add(&self, array: ArrayId, records: Tallies) {
-        self.lock().insert(array, records);
+        self.0.lock().insert(array, records);
     }
 
     /// Follows a commit of this process that changed an array from the tallies `before` to those of `now`, or removed it
     /// (`None`): records that it did not change are still there.
     pub(crate) fn follow(&self, array: ArrayId, before: &Tallies, now: Option<Tallies>) {
-        let mut checked = self.lock();
+        let mut checked = self.0.lock();
         if checked.get(&array) == Some(before)
             && let Some(now) = now
         {
@@ -33,9 +33,5 @@ impl Checked {
         } else {
             checked.remove(&array);
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<ArrayId, Tallies>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -6,12 +6,12 @@ use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
-use bigarray_core::signals::{self, Locked};
+use bigarray_core::signals;
 use bigarray_core::store::DataFile;
+use bigarray_core::sync::{FaultMutex, FaultMutexGuard};
 use bigarray_core::{Error, ErrorKind, PAGE, Result};
 use nix::errno::Errno;
 use nix::fcntl::FallocateFlags;
@@ -44,13 +44,13 @@ pub(crate) struct Data {
     /// The length of the file when it was last synced here: it has that on disk.
     synced_bytes: AtomicU64,
     /// Why nothing may be written until the database is opened again.
-    failed: Mutex<Option<String>>,
+    failed: FaultMutex<Option<String>>,
 }
 
 impl Data {
     /// The file `data` of `dir`.
     pub(crate) fn new(read_only: File, writable: Option<File>, dir: &Path, syncs: bool) -> Data {
-        let (synced_bytes, failed) = (AtomicU64::new(0), Mutex::new(None));
+        let (synced_bytes, failed) = (AtomicU64::new(0), FaultMutex::new(None));
         let copies = fstatfs(&read_only).is_ok_and(|fs| fs.filesystem_type() == BTRFS_SUPER_MAGIC);
         Data { read_only, writable, dir: dir.to_owned(), syncs, copies, synced_bytes, failed }
     }
@@ -84,8 +84,8 @@ impl Data {
         self.failed().is_some()
     }
 
-    fn failed(&self) -> Locked<'_, Option<String>> {
-        signals::lock(&self.failed)
+    fn failed(&self) -> FaultMutexGuard<'_, Option<String>> {
+        self.failed.lock()
     }
 
     /// Writes pages that no snapshot sees. Their way to the disk begins here, so that less is left for

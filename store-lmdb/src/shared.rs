@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Weak};
 
 use bigarray_core::store::Snapshot;
+use bigarray_core::sync::Mutex;
 use bigarray_core::{Error, ErrorKind, Result};
 
 use crate::alloc::Owner;

@@ -1,10 +1,10 @@
 //! A committed state, as core sees it.
 
 use std::ops::{ControlFlow, Range};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use bigarray_core::signals::{self, Locked};
 use bigarray_core::store::{BlockRecord, DataFile, Snapshot, State};
+use bigarray_core::sync::{FaultMutex, FaultMutexGuard};
 use bigarray_core::{ArrayId, BlockNo, Descriptor, Error, ErrorKind, PAGE, Result, Version};
 use lmdb::Database;
 use serde_json::Value;
@@ -21,7 +21,7 @@ const VISITED_AT_ONCE: usize = 256;
 /// One read transaction, shared by all readers of the state.
 pub(crate) struct LmdbSnapshot {
     /// Held for one look-up at a time. Before `shared`, so that it ends before the environment can close.
-    txn: Mutex<ReadTxn>,
+    txn: FaultMutex<ReadTxn>,
     version: Version,
     file: Arc<dyn DataFile>,
     shared: Arc<Shared>,
@@ -37,13 +37,13 @@ impl LmdbSnapshot {
         let end_bytes = txn.tables().meta(Meta::CHUNKS_END)?.saturating_mul(CHUNK);
         shared.data.check_length(end_bytes)?;
         let file = Arc::clone(&shared.data) as Arc<dyn DataFile>;
-        Ok(LmdbSnapshot { version: txn.version(), txn: Mutex::new(txn), file, shared: Arc::clone(shared) })
+        Ok(LmdbSnapshot { version: txn.version(), txn: FaultMutex::new(txn), file, shared: Arc::clone(shared) })
     }
 
-    fn txn(&self) -> Result<Locked<'_, ReadTxn>> {
+    fn txn(&self) -> Result<FaultMutexGuard<'_, ReadTxn>> {
         self.shared.locks.check_process()?;
         // A poisoned mutex does no harm: reading changes nothing.
-        Ok(signals::lock(&self.txn))
+        Ok(self.txn.lock())
     }
 
     /// The tally of all records of an array in one table. The mutex is released now and then for other look-ups.

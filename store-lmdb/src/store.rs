@@ -1,6 +1,6 @@
 //! The store as core sees it.
 
-use std::sync::{Arc, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
 use bigarray_core::store::{Change, CommitLock, Committed, Snapshot, SpillArea, Store};
 use bigarray_core::{Codec, Error, ErrorKind, Progress, Report, Result};
@@ -55,7 +55,7 @@ impl Store for LmdbStore {
     fn snapshot(&self) -> Result<Arc<dyn Snapshot>> {
         let Shared { locks, index, newest, .. } = &*self.shared;
         locks.before_begin()?;
-        let mut newest = newest.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut newest = newest.lock();
         let known = newest.as_ref().and_then(Weak::upgrade);
         if let Some(known) = &known
             && known.version() == index.newest()?

@@ -25,9 +25,9 @@
 //! as written to.
 
 use std::ops::Range;
-use std::sync::{Mutex, PoisonError};
 
 use bigarray_core::PAGE;
+use bigarray_core::sync::Mutex;
 use nix::errno::Errno;
 use userfaultfd::{RegisterMode, Uffd};
 
@@ -51,7 +51,7 @@ impl Aside {
 
     /// An empty range of [`HUGE`] bytes. A read of a missing page of it gives zeros and does not wait.
     pub(crate) fn take(&self, uffd: &Uffd) -> Result<Reservation, Errno> {
-        let free = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let free = self.free.lock().pop();
         // `mlockall` locks it as any memory, and fills it.
         let empty = |range: &Reservation| range.unlock(&(0..HUGE)).and_then(|()| range.discard(&(0..HUGE))).is_ok();
         if let Some(range) = free.filter(empty) {
@@ -67,7 +67,7 @@ impl Aside {
     /// Gives its memory back. A range that cannot be emptied is not used again.
     pub(crate) fn put(&self, range: Reservation) {
         if range.discard(&(0..HUGE)).is_ok() {
-            self.free.lock().unwrap_or_else(PoisonError::into_inner).push(range);
+            self.free.lock().push(range);
         }
     }
 }

@@ -7,9 +7,10 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use bigarray_core::memory::Job;
+use bigarray_core::sync::{Condvar, Mutex};
 
 /// Faults that come this much later go before the next job of the same fault.
 const OVERTAKING: u64 = 4;
@@ -37,13 +38,9 @@ impl Jobs {
         (Feed(jobs.clone()), jobs)
     }
 
-    fn queue(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// The next job; waits for one. `None` when all are done and there will be no more.
     pub(crate) fn next(&self) -> Option<Job> {
-        let mut queue = self.queue();
+        let mut queue = self.queue.lock();
         loop {
             if let Some((_, job)) = queue.waiting.pop_first() {
                 return Some(job);
@@ -51,7 +48,7 @@ impl Jobs {
             if queue.ended {
                 return None;
             }
-            queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            queue = self.changed.wait(queue);
         }
     }
 }
@@ -62,7 +59,7 @@ impl Feed {
         if jobs.is_empty() {
             return;
         }
-        let mut queue = self.0.queue();
+        let mut queue = self.0.queue.lock();
         queue.arrivals += 1;
         let arrival = queue.arrivals;
         for (place, job) in (0..).zip(jobs) {
@@ -76,7 +73,7 @@ impl Feed {
 
 impl Drop for Feed {
     fn drop(&mut self) {
-        self.0.queue().ended = true;
+        self.0.queue.lock().ended = true;
         self.0.changed.notify_all();
     }
 }
@@ -92,7 +89,7 @@ mod tests {
         for (fault, &count) in faults.iter().enumerate() {
             let job = |place: usize| {
                 let log = log.clone();
-                Box::new(move || log.lock().unwrap().push((fault, place))) as Job
+                Box::new(move || log.lock().push((fault, place))) as Job
             };
             feed.put((0..count).map(job).collect());
         }
@@ -100,7 +97,7 @@ mod tests {
         while let Some(job) = jobs.next() {
             job();
         }
-        Arc::into_inner(log).unwrap().into_inner().unwrap()
+        Arc::into_inner(log).unwrap().into_inner()
     }
 
     #[test]

@@ -5,9 +5,10 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::Weak;
 
 use bigarray_core::memory::Faults;
+use bigarray_core::sync::Mutex;
 
 /// The lazy spans that live.
 #[derive(Default)]
@@ -27,27 +28,23 @@ pub(crate) struct Owner {
 }
 
 impl Spans {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<usize, Entry>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     pub(crate) fn insert(&self, base: usize, bytes: Range<usize>) {
-        self.lock().insert(base, Entry { bytes, faults: None });
+        self.0.lock().insert(base, Entry { bytes, faults: None });
     }
 
     pub(crate) fn attach(&self, base: usize, faults: Weak<dyn Faults>) {
-        if let Some(entry) = self.lock().get_mut(&base) {
+        if let Some(entry) = self.0.lock().get_mut(&base) {
             entry.faults = Some(faults);
         }
     }
 
     pub(crate) fn remove(&self, base: usize) {
         // The entry is dropped after the lock: a pager's last weak reference may go with it.
-        let _entry = self.lock().remove(&base);
+        let _entry = self.0.lock().remove(&base);
     }
 
     pub(crate) fn owner(&self, address: usize) -> Option<Owner> {
-        let spans = self.lock();
+        let spans = self.0.lock();
         let (&base, entry) = spans.range(..=address).next_back()?;
         let offset = entry.bytes.start + (address - base);
         let faults = entry.faults.as_ref().filter(|_| offset < entry.bytes.end)?.clone();
@@ -56,6 +53,6 @@ impl Spans {
 
     /// The pagers of all spans.
     pub(crate) fn all(&self) -> Vec<Weak<dyn Faults>> {
-        self.lock().values().filter_map(|entry| entry.faults.clone()).collect()
+        self.0.lock().values().filter_map(|entry| entry.faults.clone()).collect()
     }
 }

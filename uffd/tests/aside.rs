@@ -10,11 +10,12 @@ use std::io::{IoSlice, Read as _};
 use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::thread;
 
 use bigarray_core::PAGE;
 use bigarray_core::memory::{Faults, Job, Memory, Residency, Span};
+use bigarray_core::sync::{Mutex, MutexGuard};
 use bigarray_testing::Rng;
 use common::*;
 use nix::fcntl::{SpliceFFlags, vmsplice};
@@ -64,7 +65,7 @@ impl Pager {
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+        self.table.lock()
     }
 
     fn range(&self, block: usize) -> Range<usize> {

@@ -134,14 +134,14 @@ fn reset_makes_any_range_missing_again() {
         }
         for round in 0..3 {
             fake.span.reset(0..4 * MIB).unwrap();
-            fake.loaded.lock().unwrap().clear();
+            fake.loaded.lock().clear();
             let before = fake.missing.load(Ordering::SeqCst);
             assert_eq!(fake.bytes(0..8 * BLOCK), contents(0..8 * BLOCK), "round {round}");
             assert_eq!(fake.missing.load(Ordering::SeqCst), before + 8);
         }
         // Copied blocks go back in place, without a new mapping.
         fake.span.reset(BLOCK..2 * BLOCK).unwrap();
-        fake.loaded.lock().unwrap().remove(&1);
+        fake.loaded.lock().remove(&1);
         assert_eq!(fake.bytes(0..3 * BLOCK), contents(0..3 * BLOCK));
     }
 }
@@ -189,7 +189,7 @@ fn copied_pages_can_be_reset_under_readers() {
             for round in 0..400 {
                 let block = round % 4;
                 eventually("a reader comes by", || {
-                    let mut loaded = fake.loaded.lock().unwrap();
+                    let mut loaded = fake.loaded.lock();
                     let there = loaded.remove(&block);
                     if there {
                         fake.span.reset(block * BLOCK..(block + 1) * BLOCK).unwrap();

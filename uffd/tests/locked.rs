@@ -49,7 +49,7 @@ fn everything_works(memory: &Arc<UffdMemory>) {
     for block in 0..3 {
         let range = block * BLOCK..(block + 1) * BLOCK;
         fake.span.reset(range.clone()).unwrap();
-        fake.loaded.lock().unwrap().remove(&block);
+        fake.loaded.lock().remove(&block);
         assert_eq!(fake.bytes(range.clone()), contents(range), "{block}");
     }
     let eager = memory.reserve(0..2 * MIB, Residency::Eager).unwrap();
@@ -147,7 +147,7 @@ fn a_range_of_which_a_part_is_locked_is_emptied_whole() {
             } else {
                 fake.span.reset(range.clone()).unwrap();
             }
-            fake.loaded.lock().unwrap().remove(&0);
+            fake.loaded.lock().remove(&0);
             assert_eq!(fake.loads.load(Ordering::SeqCst), round + 1);
         }
         assert_eq!(fake.bytes(range.clone()), contents(range));
@@ -158,7 +158,7 @@ fn a_range_of_which_a_part_is_locked_is_emptied_whole() {
         mlock_range(&*fake.span, BLOCK + 4 * PAGE, 2 * PAGE);
         fake.span.write_protect(range.clone()).unwrap();
         fake.span.evict(range.clone()).unwrap();
-        fake.loaded.lock().unwrap().remove(&1);
+        fake.loaded.lock().remove(&1);
         assert_eq!(fake.bytes(range.clone()), contents(range));
     }
 }
@@ -203,7 +203,7 @@ fn take_out_of_locked(memory: &Arc<UffdMemory>, flags: MlockAllFlags) {
                 0 => taken.put_back().unwrap(),
                 _ => {
                     taken.let_go().unwrap();
-                    fake.loaded.lock().unwrap().remove(&block);
+                    fake.loaded.lock().remove(&block);
                 }
             }
         }

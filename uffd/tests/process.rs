@@ -44,7 +44,7 @@ fn a_forked_child_has_no_part_in_spans() {
         // Block 3 is missing. Block 4 was zero memory and is missing again, in another mapping.
         fake.load(4, &How::Zero);
         fake.span.reset(4 * BLOCK..5 * BLOCK).unwrap();
-        fake.loaded.lock().unwrap().remove(&4);
+        fake.loaded.lock().remove(&4);
         let eager = memory.reserve(0..2 * MIB, Residency::Eager).unwrap();
         eager.copy(0, &contents(0..BLOCK)).unwrap();
         let addresses = (0..5)

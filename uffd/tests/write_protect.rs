@@ -8,11 +8,12 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::thread;
 
 use bigarray_core::PAGE;
 use bigarray_core::memory::{Faults, Job, Memory, Residency, Span, WrittenTo};
+use bigarray_core::sync::{Mutex, MutexGuard};
 use bigarray_testing::Rng;
 use bigarray_uffd::{Pagemap, Userfaultfd};
 use common::*;
@@ -52,7 +53,7 @@ impl Pager {
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+        self.table.lock()
     }
 
     fn range(&self, block: usize) -> Range<usize> {

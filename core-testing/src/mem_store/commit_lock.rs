@@ -1,10 +1,11 @@
 //! The right to commit next, within one process.
 
 use std::any::Any;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread::{self, ThreadId};
 
 use bigarray_core::store::CommitLock;
+use bigarray_core::sync::{Condvar, Mutex};
 use bigarray_core::{Error, ErrorKind, Result};
 
 #[derive(Clone, Default)]
@@ -16,23 +17,17 @@ struct Holder {
     free: Condvar,
 }
 
-impl Holder {
-    fn lock(&self) -> MutexGuard<'_, Option<ThreadId>> {
-        self.thread.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 impl Baton {
     /// Waits for the commit lock.
     pub(super) fn take(&self) -> Result<MemCommitLock> {
         let me = thread::current().id();
-        let mut thread = self.0.lock();
+        let mut thread = self.0.thread.lock();
         if *thread == Some(me) {
             let message = "this thread holds the commit lock for another transaction: it would wait for itself";
             return Err(Error::new(ErrorKind::InUse, message));
         }
         while thread.is_some() {
-            thread = self.0.free.wait(thread).unwrap_or_else(PoisonError::into_inner);
+            thread = self.0.free.wait(thread);
         }
         *thread = Some(me);
         Ok(MemCommitLock(self.clone()))
@@ -57,7 +52,7 @@ impl CommitLock for MemCommitLock {
 
 impl Drop for MemCommitLock {
     fn drop(&mut self) {
-        *self.0.0.lock() = None;
+        *self.0.0.thread.lock() = None;
         self.0.0.free.notify_one();
     }
 }

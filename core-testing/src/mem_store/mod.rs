@@ -8,9 +8,10 @@ mod state;
 
 use std::collections::BTreeSet;
 use std::ops::{ControlFlow, Range};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
 use bigarray_core::store::{BlockRecord, Change, CommitLock, Committed, DataFile, Snapshot, SpillArea, State, Store};
+use bigarray_core::sync::{Mutex, MutexGuard};
 use bigarray_core::{
     ArrayId, BlockNo, Codec, Descriptor, Error, ErrorKind, PAGE, Progress, Report, Result, Version, conflict,
 };
@@ -112,7 +113,7 @@ impl MemStore {
 
 impl Inner {
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
-        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+        self.ledger.lock()
     }
 
     fn is_produced(&self, block: BlockNo) -> bool {

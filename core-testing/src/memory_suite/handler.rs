@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
 use bigarray_core::memory::{Faults, Job, Span, WrittenTo};
 use bigarray_core::store::DataFile;
+use bigarray_core::sync::{Mutex, MutexGuard};
 use bigarray_core::{PAGE, Result};
 
 use super::MemoryFixture;
@@ -73,7 +74,7 @@ impl Handler {
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+        self.table.lock()
     }
 
     /// Says what a block is to hold; at once in an eager span, else when it is asked for.

@@ -1,10 +1,11 @@
 //! Address ranges.
 
 use std::ops::Range;
-use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use bigarray_core::PAGE;
 use bigarray_core::memory::{Faults, Job, Span, WrittenTo};
+use bigarray_core::sync::Mutex;
 
 use super::MakeMemory;
 
@@ -59,7 +60,7 @@ struct Zeros {
 impl Faults for Zeros {
     fn missing(&self, offset: usize) -> Vec<Job> {
         let Some(span) = self.span.get() else { return Vec::new() };
-        let mut missing = self.missing.lock().unwrap();
+        let mut missing = self.missing.lock();
         if missing.is_empty() {
             span.zero(WINDOW).expect("zero memory");
         }
@@ -84,7 +85,7 @@ pub fn a_span_counts_in_the_bytes_that_it_was_reserved_for(make: MakeMemory<'_>)
     assert_eq!(span.bytes(), WINDOW);
     let page = WINDOW.start + 3 * PAGE;
     span.write(page + 7, &[1, 2, 3]);
-    assert_eq!(*zeros.missing.lock().unwrap(), if fixture.is_lazy() { vec![page] } else { vec![] });
+    assert_eq!(*zeros.missing.lock(), if fixture.is_lazy() { vec![page] } else { vec![] });
     let mut found = Vec::new();
     span.written(WINDOW, WrittenTo::Zero, &mut found).unwrap();
     assert!(found.iter().any(|run| run.contains(&page)), "{found:?}");

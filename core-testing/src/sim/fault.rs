@@ -2,7 +2,7 @@
 //! the resolvers while it waits, so that one thread is enough and a seed decides everything.
 
 use std::cell::Cell;
-use std::sync::{PoisonError, Weak};
+use std::sync::Weak;
 use std::time::Instant;
 
 use bigarray_core::PAGE;
@@ -118,7 +118,7 @@ impl Shared {
                     drop(world);
                     panic!("deadlock: a thread waits in {fault:x?} and no thread wakes it; the page is {state:?}");
                 };
-                world = self.moved.wait_timeout(world, left).unwrap_or_else(PoisonError::into_inner).0;
+                world = self.moved.wait_timeout(world, left);
             }
         }
     }

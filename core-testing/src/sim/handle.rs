@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::{Arc, MutexGuard};
+use std::sync::Arc;
 
 use bigarray_core::memory::Residency;
 use bigarray_core::store::DataFile;
+use bigarray_core::sync::MutexGuard;
 use bigarray_core::{Error, ErrorKind, PAGE, Result};
 
 use super::SimOp;

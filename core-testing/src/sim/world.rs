@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
 use bigarray_core::memory::{Faults, Job, Residency};
 use bigarray_core::store::DataFile;
+use bigarray_core::sync::{Condvar, Mutex, MutexGuard};
 use bigarray_core::{Error, ErrorKind, Result};
 
 use super::page::{Outcome, PageTable};
@@ -84,7 +85,7 @@ impl Shared {
     }
 
     pub(super) fn world(&self) -> MutexGuard<'_, World> {
-        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+        self.world.lock()
     }
 }
 

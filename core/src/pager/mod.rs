@@ -32,14 +32,15 @@ mod track;
 use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::sync::{Arc, Condvar, Mutex, Weak};
+use std::sync::{Arc, Weak};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::{BlockNo, BlockSize, PAGE, page_ceil};
 use crate::memory::{Memory, Residency, Span};
 use crate::page_map::PageMap;
-use crate::signals::{self, Locked};
+use crate::signals;
 use crate::store::Origin;
+use crate::sync::{Condvar, FaultMutex, FaultMutexGuard};
 pub(crate) use binding::Binding;
 use block::Kind;
 pub(crate) use eviction::budget::{Budget, BudgetPermit};
@@ -85,7 +86,7 @@ pub(crate) struct Pager {
     access: AtomicU8,
     /// Whether the memory can track writes, as far as is known.
     can_track: AtomicBool,
-    table: Mutex<Table>,
+    table: FaultMutex<Table>,
     /// Signalled when a run stops loading.
     loaded: Condvar,
     this: Weak<Pager>,
@@ -114,7 +115,7 @@ impl Pager {
             owner,
             access: AtomicU8::new(Access::Normal as u8),
             can_track: AtomicBool::new(true),
-            table: Mutex::new(Table::new(residency)),
+            table: FaultMutex::new(Table::new(residency)),
             loaded: Condvar::new(),
             this: this.clone(),
         });
@@ -195,10 +196,9 @@ impl Pager {
         self.span.fill_zero(bytes);
     }
 
-    /// The lock of a thread that panicked is taken all the same: what it guards changes by single steps, and
-    /// [`Faults::fail`](crate::memory::Faults::fail) must get through.
-    fn lock(&self) -> Locked<'_, Table> {
-        signals::lock_where(self.residency == Residency::Lazy, &self.table)
+    /// The table. Signals wait meanwhile, but not where no fault takes it.
+    fn lock(&self) -> FaultMutexGuard<'_, Table> {
+        self.table.lock_where(self.residency == Residency::Lazy)
     }
 
     fn bytes_of(&self, blocks: &Range<u64>) -> Range<usize> {

@@ -2,28 +2,28 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use crate::descriptor::{Descriptor, Version};
 use crate::error::Result;
 use crate::geometry::{BlockNo, BlockSize, PAGE, page_range};
 use crate::page_map::{PageMap, Piece};
-use crate::signals::{self, Locked};
 use crate::store::{BlockChange, BlockRecord, Origin, PageRun, PageSource, SpillArea, SpilledPages, Store};
+use crate::sync::{FaultMutex, FaultMutexGuard};
 
 /// The spill area of one transaction, made on first use.
 pub(crate) struct LazySpillArea {
     store: Arc<dyn Store>,
-    area: Mutex<Option<Arc<dyn SpillArea>>>,
+    area: FaultMutex<Option<Arc<dyn SpillArea>>>,
 }
 
 impl LazySpillArea {
     pub(crate) fn new(store: &Arc<dyn Store>) -> Arc<LazySpillArea> {
-        Arc::new(LazySpillArea { store: store.clone(), area: Mutex::new(None) })
+        Arc::new(LazySpillArea { store: store.clone(), area: FaultMutex::new(None) })
     }
 
     fn begin(&self) -> Result<Arc<dyn SpillArea>> {
-        let mut area = signals::lock(&self.area);
+        let mut area = self.area.lock();
         if area.is_none() {
             *area = Some(self.store.spill_area()?);
         }
@@ -32,7 +32,7 @@ impl LazySpillArea {
 
     /// What was begun, for the commit to take.
     pub(crate) fn begun(&self) -> Option<Arc<dyn SpillArea>> {
-        signals::lock(&self.area).clone()
+        self.area.lock().clone()
     }
 }
 
@@ -41,7 +41,7 @@ pub(crate) struct SpillMap {
     /// Of its fields only those that never change are looked at.
     array: Descriptor,
     of: Arc<LazySpillArea>,
-    blocks: Mutex<BTreeMap<u64, SpilledBlock>>,
+    blocks: FaultMutex<BTreeMap<u64, SpilledBlock>>,
 }
 
 /// Pages of one block, which was stored to, that differ from the snapshot's: none, if all are as they were.
@@ -55,11 +55,11 @@ pub(crate) struct SpilledBlock {
 
 impl SpillMap {
     pub(crate) fn new(array: &Descriptor, of: &Arc<LazySpillArea>) -> Arc<SpillMap> {
-        Arc::new(SpillMap { array: array.clone(), of: of.clone(), blocks: Mutex::default() })
+        Arc::new(SpillMap { array: array.clone(), of: of.clone(), blocks: FaultMutex::default() })
     }
 
-    fn lock(&self) -> Locked<'_, BTreeMap<u64, SpilledBlock>> {
-        signals::lock(&self.blocks)
+    fn lock(&self) -> FaultMutexGuard<'_, BTreeMap<u64, SpilledBlock>> {
+        self.blocks.lock()
     }
 
     pub(crate) fn array(&self) -> &Descriptor {

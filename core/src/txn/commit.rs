@@ -44,7 +44,7 @@ impl Transaction {
 /// Commits; on an error the transaction is dropped by the caller, which gives its spans back.
 fn commit(transaction: &Transaction, lock: Option<&dyn CommitLock>) -> Result<()> {
     // No view and no handle lives: the caller gave up the transaction that they borrow.
-    let mut arrays = transaction.arrays_lock();
+    let mut arrays = transaction.arrays.lock();
     if arrays.slots.iter().any(|place| matches!(place, Slot::CheckedOut(_))) {
         let why = "an array handle of this transaction was leaked (mem::forget), and with it what was written through \
                    it; nothing is stored";
@@ -197,7 +197,7 @@ fn finish_array(
     let engine = &transaction.engine;
     let id = committed.ids[at];
     if slot.after.is_none() {
-        let spans = engine.pool().forget_array(id);
+        let spans = engine.pool.lock().forget_array(id);
         drop(spans); // after the lock
         return;
     }
@@ -205,7 +205,7 @@ fn finish_array(
     // Dropped blocks may be too many to list: after such a commit, binding a span compares all blocks.
     if changes_blocks && slot.before.is_some() && slot.dropped_from == u64::MAX {
         let stored = std::mem::take(&mut blocks.stored);
-        engine.pool().remember(id, committed.replaced[at], committed.version, stored);
+        engine.pool.lock().remember(id, committed.replaced[at], committed.version, stored);
     }
     let before = slot.before.as_ref().map(|(_, before)| before.changed);
     // Written blocks may show the new state where clean blocks do too: if no other transaction committed to the array

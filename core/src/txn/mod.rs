@@ -12,13 +12,14 @@ mod windows;
 mod writer;
 
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use crate::error::Result;
 use crate::memory::Memory;
 use crate::pager::{Budget, MemoryUse, Policy};
-use crate::signals::{self, Locked};
+use crate::signals;
 use crate::store::{CommitLock, Snapshot, Store};
+use crate::sync::FaultMutex;
 use crate::verify::{Progress, Report};
 use pool::Pool;
 pub use reader::Reader;
@@ -53,7 +54,7 @@ pub struct Engine {
     memory: Arc<dyn Memory>,
     policy: Policy,
     budget: Arc<Budget>,
-    pool: Mutex<Pool>,
+    pool: FaultMutex<Pool>,
 }
 
 impl Engine {
@@ -62,7 +63,7 @@ impl Engine {
         let EngineOptions { copy, verify, budget_bytes, spill_under_views } = options;
         let policy = Policy { copy, verify, spill_under_views };
         let budget = Budget::new(budget_bytes);
-        Arc::new(Engine { store, memory, policy, budget, pool: Mutex::new(Pool::default()) })
+        Arc::new(Engine { store, memory, policy, budget, pool: FaultMutex::new(Pool::default()) })
     }
 
     /// With [`EngineOptions::verify`], sees that what is a hole in the array of that name is one.
@@ -106,10 +107,6 @@ impl Engine {
     /// Waits for the right to commit next; see [`Store::commit_lock`].
     pub fn commit_lock(&self) -> Result<Box<dyn CommitLock>> {
         self.store.commit_lock()
-    }
-
-    fn pool(&self) -> Locked<'_, Pool> {
-        signals::lock(&self.pool)
     }
 }
 

@@ -113,8 +113,8 @@ impl Engine {
             end: array.block_size.blocks_for(size),
             spill_map: spill_map.cloned(),
         };
-        let known = |id, from, to| self.pool().between(id, from, to);
-        let idle = self.pool().take_idle(array.id, |pager| {
+        let known = |id, from, to| self.pool.lock().between(id, from, to);
+        let idle = self.pool.lock().take_idle(array.id, |pager| {
             pager.end_bytes() >= size && pager.residency() == residency && pager.block_size() == array.block_size
         });
         if let Some(pager) = idle {
@@ -172,7 +172,7 @@ impl Engine {
             let len = size.saturating_add(room).checked_next_multiple_of(unit).unwrap_or(least).max(least);
             match Pager::new(&self.memory, 0..len, residency, block_size, self.policy, &self.budget) {
                 Err(error) if error.is_too_large() && spans_idle => {
-                    let idle = std::mem::take(&mut self.pool().idle);
+                    let idle = std::mem::take(&mut self.pool.lock().idle);
                     spans_idle = !idle.is_empty();
                 }
                 Err(error) if error.is_too_large() && len > least => {
@@ -200,7 +200,7 @@ impl Engine {
         loop {
             match Pager::new(&self.memory, bytes.clone(), residency, block_size, self.policy, &self.budget) {
                 Err(error) if error.is_too_large() => {
-                    let idle = std::mem::take(&mut self.pool().idle);
+                    let idle = std::mem::take(&mut self.pool.lock().idle);
                     if idle.is_empty() {
                         return Err(error);
                     }
@@ -212,7 +212,7 @@ impl Engine {
 
     /// Gives a span back that shows nothing any more.
     pub(super) fn put_idle(&self, array: ArrayId, pager: Arc<Pager>) {
-        let mut pool = self.pool();
+        let mut pool = self.pool.lock();
         pool.idle.push_back((array, pager));
         let surplus = if pool.idle.len() > IDLE_SPANS { pool.idle.pop_front() } else { None };
         drop(pool);

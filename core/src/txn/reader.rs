@@ -44,7 +44,7 @@ impl Reader {
         let _held = signals::hold_between_waits();
         let Some(descriptor) = snapshot.array(name)? else { return Err(not_found(name)) };
         let key = (descriptor.id, snapshot.version());
-        if let Some(shared) = engine.pool().readers.get(&key).and_then(std::sync::Weak::upgrade) {
+        if let Some(shared) = engine.pool.lock().readers.get(&key).and_then(std::sync::Weak::upgrade) {
             return Ok(Reader::of(shared));
         }
         engine.check_records(&**snapshot, name)?;
@@ -57,7 +57,7 @@ impl Reader {
         let attrs = snapshot.attrs(descriptor.id)?.into_iter().collect();
         let (engine, snapshot) = (engine.clone(), snapshot.clone());
         let span = Arc::new(ReadSpan { name: name.to_owned(), descriptor, attrs, pager, engine, snapshot });
-        span.engine.pool().readers.insert(key, Arc::downgrade(&span));
+        span.engine.pool.lock().readers.insert(key, Arc::downgrade(&span));
         Ok(Reader::of(span))
     }
 
@@ -154,7 +154,7 @@ impl Drop for ReadSpan {
         let _held = signals::hold_between_waits();
         let key = (self.descriptor.id, self.snapshot.version());
         {
-            let mut pool = self.engine.pool();
+            let mut pool = self.engine.pool.lock();
             // Another reader may have come after the last `Arc` was gone.
             if pool.readers.get(&key).is_some_and(|shared| shared.strong_count() == 0) {
                 pool.readers.remove(&key);

@@ -127,7 +127,7 @@ impl Writer<'_> {
     fn set_descriptor(&mut self, new: Descriptor) {
         let name = self.name().to_owned();
         self.array_mut().after = Some((name.clone(), new.clone()));
-        self.transaction.arrays_lock().slots[self.at] = Slot::CheckedOut(Box::new((name, new)));
+        self.transaction.arrays.lock().slots[self.at] = Slot::CheckedOut(Box::new((name, new)));
     }
 
     fn grow(&mut self, new: &Descriptor) -> Result<()> {

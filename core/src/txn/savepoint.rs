@@ -66,7 +66,7 @@ impl Transaction {
     /// [`StoreFull`](ErrorKind::StoreFull), [`Io`](ErrorKind::Io), and the first failure to load any page of an array;
     /// [`Invalid`](ErrorKind::Invalid) after an array handle was leaked. The transaction is as it was.
     pub fn savepoint(&mut self) -> Result<Savepoint> {
-        let mut arrays = self.arrays_lock();
+        let mut arrays = self.arrays.lock();
         let mut slots = Vec::with_capacity(arrays.slots.len());
         for place in &mut arrays.slots {
             let Slot::Idle(slot) = place else { return Err(leaked()) };
@@ -91,7 +91,7 @@ impl Transaction {
             let why = "the savepoint is of another transaction, or was released by going back to an earlier one";
             return Err(Error::new(ErrorKind::Invalid, why));
         };
-        let mut arrays = self.arrays_lock();
+        let mut arrays = self.arrays.lock();
         if arrays.slots.iter().any(|place| matches!(place, Slot::CheckedOut(_))) {
             return Err(leaked()); // before anything is given up
         }

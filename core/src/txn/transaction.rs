@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use super::Engine;
 use super::open_array::OpenArray;
@@ -10,6 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::pager::LazySpillArea;
 use crate::signals;
 use crate::store::Snapshot;
+use crate::sync::Mutex;
 
 /// Closed arrays of a transaction may together have this part of the budget in memory untracked.
 const CLOSED_PART: usize = 4;
@@ -46,10 +47,6 @@ impl Transaction {
         Transaction { engine, snapshot, arrays: Mutex::default(), spill_area, savepoints: Vec::new() }
     }
 
-    pub(super) fn arrays_lock(&self) -> MutexGuard<'_, Arrays> {
-        self.arrays.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// The committed state it began on.
     pub fn base(&self) -> Version {
         self.snapshot.version()
@@ -57,7 +54,7 @@ impl Transaction {
 
     /// Every array as this transaction sees them, in order of names.
     pub fn arrays(&self) -> Result<Vec<(String, Descriptor)>> {
-        let arrays = self.arrays_lock();
+        let arrays = self.arrays.lock();
         let mut all: BTreeMap<String, Descriptor> = self.snapshot.arrays()?.into_iter().collect();
         for (name, slot) in &arrays.names {
             match slot.map(|slot| &arrays.slots[slot]) {
@@ -82,7 +79,7 @@ impl Transaction {
     /// # Errors
     /// [`NotFound`](ErrorKind::NotFound), [`InUse`](ErrorKind::InUse) while it is open.
     pub fn remove(&self, name: &str) -> Result<()> {
-        let mut arrays = self.arrays_lock();
+        let mut arrays = self.arrays.lock();
         let at = self.slot(&mut arrays, name)?;
         let Slot::Idle(slot) = &mut arrays.slots[at] else { return Err(in_use(name, "removed")) };
         slot.abandon(&self.engine);
@@ -100,7 +97,7 @@ impl Transaction {
     /// while it is open, [`Invalid`](ErrorKind::Invalid) for a name that no array can have.
     pub fn rename(&self, from: &str, to: &str) -> Result<()> {
         self.engine.store.check_array_name(to)?;
-        let mut arrays = self.arrays_lock();
+        let mut arrays = self.arrays.lock();
         let at = self.slot(&mut arrays, from)?;
         if matches!(arrays.slots[at], Slot::CheckedOut(_)) {
             return Err(in_use(from, "renamed"));
@@ -191,7 +188,7 @@ impl Drop for Transaction {
     fn drop(&mut self) {
         // Once for all locks below.
         let _held = signals::hold_between_waits();
-        let arrays = self.arrays.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let arrays = self.arrays.get_mut();
         for place in &mut arrays.slots {
             if let Slot::Idle(slot) = place {
                 slot.abandon(&self.engine);

@@ -1,13 +1,14 @@
 //! Windows: spans for a part of an array that has no addresses for all of it.
 
 use std::ops::Range;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use super::Engine;
 use crate::descriptor::Descriptor;
 use crate::error::Result;
 use crate::geometry::BlockSize;
 use crate::pager::{Access, Binding, Pager};
+use crate::sync::Mutex;
 
 /// The windows of one handle. They live as long as it does, or until they are closed.
 #[derive(Default)]
@@ -23,10 +24,6 @@ struct State {
 }
 
 impl Windows {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// A window that has all of `bytes`: one that is open, or a new one. `share` spills what was written to a window,
     /// so that others show it; no thread may be writing.
     pub(super) fn over(
@@ -37,7 +34,7 @@ impl Windows {
         bytes: &Range<usize>,
         share: &dyn Fn(&Pager) -> Result<()>,
     ) -> Result<Arc<Pager>> {
-        let mut windows = self.lock();
+        let mut windows = self.0.lock();
         if let Some(window) = windows.open.iter().find(|window| window.has(bytes)) {
             return Ok(window.clone());
         }
@@ -54,24 +51,24 @@ impl Windows {
 
     /// What accesses to expect from now on.
     pub(super) fn advise(&self, access: Access) {
-        let mut windows = self.lock();
+        let mut windows = self.0.lock();
         windows.access = access;
         windows.open.iter().for_each(|window| window.advise(access));
     }
 
     /// Something is handed out mutably.
     pub(super) fn are_written_to(&self) {
-        self.lock().is_written_to = true;
+        self.0.lock().is_written_to = true;
     }
 
     /// The windows that are open.
     pub(super) fn open(&self) -> Vec<Arc<Pager>> {
-        self.lock().open.clone()
+        self.0.lock().open.clone()
     }
 
     /// Gives their addresses back. No view of theirs may live.
     pub(super) fn close(&self) {
-        let windows = std::mem::take(&mut *self.lock()).open;
+        let windows = std::mem::take(&mut *self.0.lock()).open;
         // Nothing may be spilled for a spill map that may be about to go back to an earlier state.
         windows.iter().for_each(|window| window.unbind());
     }

@@ -29,7 +29,7 @@ impl Transaction {
     /// [`StoreFull`](ErrorKind::StoreFull) and others of spilling what is in memory of the arrays before.
     pub fn create(&self, name: &str, descriptor: Descriptor) -> Result<Writer<'_>> {
         self.engine.store.check_array_name(name)?;
-        let mut arrays = self.arrays_lock();
+        let mut arrays = self.arrays.lock();
         // Once for all locks below.
         let _held = signals::hold_between_waits();
         if self.is_taken(&arrays, name)? {
@@ -56,7 +56,7 @@ impl Transaction {
     /// [`NotFound`](ErrorKind::NotFound), [`InUse`](ErrorKind::InUse) if it is open; as [`create`](Transaction::create)
     /// of spilling.
     pub fn open(&self, name: &str) -> Result<Writer<'_>> {
-        let mut arrays = self.arrays_lock();
+        let mut arrays = self.arrays.lock();
         // Once for all locks below.
         let _held = signals::hold_between_waits();
         let at = self.slot(&mut arrays, name)?;
@@ -219,7 +219,7 @@ impl<'t> Writer<'t> {
 impl Drop for Writer<'_> {
     fn drop(&mut self) {
         if let Some(slot) = self.slot.take() {
-            self.transaction.arrays_lock().slots[self.at] = Slot::Idle(slot);
+            self.transaction.arrays.lock().slots[self.at] = Slot::Idle(slot);
         }
     }
 }

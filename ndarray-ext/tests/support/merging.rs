@@ -1,8 +1,9 @@
 //! Same-page merging (KSM), turned on for the length of a test.
 
 use std::fs;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use bigarray_core::sync::{Mutex, MutexGuard};
 
 const DIRECTORY: &str = "/sys/kernel/mm/ksm";
 
@@ -21,7 +22,7 @@ pub(crate) struct Merging {
 impl Merging {
     /// `None` where it cannot be turned on.
     pub(crate) fn on() -> Option<Merging> {
-        let alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        let alone = ONE_AT_A_TIME.lock();
         let mut merging = Merging { before: Vec::new(), _alone: alone };
         for (name, value) in SETTINGS {
             let path = format!("{DIRECTORY}/{name}");

@@ -2,12 +2,13 @@
 //! records meanwhile.
 
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Scope};
 
 use bigarray_core::store::DataFile as _;
+use bigarray_core::sync::Mutex;
 use bigarray_core::{ArrayId, Damage, Error, ErrorKind, PAGE, Result};
 
 use super::Check;
@@ -133,7 +134,7 @@ impl<'c> Check<'c> {
             let _ = helper.done.recv();
         }
         let bytes = work.done_bytes.load(Ordering::Relaxed);
-        let found = std::mem::take(&mut *work.found());
+        let found = std::mem::take(&mut *work.found.lock());
         self.told.done_bytes = before + bytes;
         (self.progress)(self.told);
         self.report.verified_pages += bytes / PAGE as u64;
@@ -229,13 +230,9 @@ impl<'c> Work<'c> {
         }
     }
 
-    fn found(&self) -> MutexGuard<'_, Found> {
-        self.found.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Notes a finding. A disk that cannot read the bytes is damage too.
     fn note(&self, piece: &Piece, error: Error) {
-        let mut found = self.found();
+        let mut found = self.found.lock();
         match error.kind() {
             ErrorKind::Corrupt | ErrorKind::Io if found.first.len() < Findings::KEPT => {
                 found.first.push((piece.at, error.to_string()));

@@ -1,7 +1,6 @@
 //! The packers of a database, for all its threads, within a limit of memory.
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-
+use bigarray_core::sync::{Condvar, Mutex};
 use bigarray_core::{Codec, signals};
 
 use super::{Packer, packing_bytes};
@@ -53,12 +52,12 @@ impl Packers {
     /// Frees the idle packers.
     pub(crate) fn forget_idle(&self) {
         let _held = signals::hold();
-        self.state().forget_idle(0);
+        self.state.lock().forget_idle(0);
         self.changed.notify_all();
     }
 
     fn lend(&self, bytes: usize) -> Lent<'_> {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         let number = state.asked;
         state.asked += 1;
         loop {
@@ -69,12 +68,8 @@ impl Packers {
                 self.changed.notify_all();
                 return Lent { packers: self, bytes, packer };
             }
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self.changed.wait(state);
         }
-    }
-
-    fn state(&self) -> MutexGuard<'_, PackersState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -105,7 +100,7 @@ impl PackersState {
 
 impl Drop for Lent<'_> {
     fn drop(&mut self) {
-        self.packers.state().idle.push((self.bytes, std::mem::take(&mut self.packer)));
+        self.packers.state.lock().idle.push((self.bytes, std::mem::take(&mut self.packer)));
         self.packers.changed.notify_all();
     }
 }
@@ -121,7 +116,7 @@ mod tests {
     const MIB: usize = 1 << 20;
 
     fn bytes_of(packers: &Packers) -> usize {
-        packers.state().bytes
+        packers.state.lock().bytes
     }
 
     #[test]
@@ -132,13 +127,13 @@ mod tests {
         thread::scope(|scope| {
             let ask = |bytes| {
                 let (packers, send) = (&packers, send.clone());
-                let asked = packers.state().asked;
+                let asked = packers.state.lock().asked;
                 scope.spawn(move || {
                     let _lent = packers.lend(bytes);
                     assert!(bytes_of(packers) <= MOST_BYTES);
                     send.send(bytes).unwrap();
                 });
-                while packers.state().asked == asked {
+                while packers.state.lock().asked == asked {
                     thread::yield_now();
                 }
             };

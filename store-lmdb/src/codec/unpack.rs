@@ -1,8 +1,6 @@
 //! Decompressing a block.
 
-use std::sync::Mutex;
-
-use bigarray_core::signals::{self, Locked};
+use bigarray_core::sync::FaultMutex;
 use bigarray_core::{Error, ErrorKind, Result};
 
 use super::shuffle::unshuffle;
@@ -116,7 +114,7 @@ impl Unpacker {
 
 /// Idle unpackers. Without them several MiB of memory would be taken from the system, and cleared, for every block.
 #[derive(Default)]
-pub(crate) struct Unpackers(Mutex<Vec<Unpacker>>);
+pub(crate) struct Unpackers(FaultMutex<Vec<Unpacker>>);
 
 impl Unpackers {
     /// Most that are kept: as many as resolvers,
@@ -126,18 +124,14 @@ impl Unpackers {
 
     /// Frees them.
     pub(crate) fn forget(&self) {
-        self.kept().clear();
-    }
-
-    fn kept(&self) -> Locked<'_, Vec<Unpacker>> {
-        signals::lock(&self.0)
+        self.0.lock().clear();
     }
 
     /// Lends an unpacker to `f`.
     pub(crate) fn with<R>(&self, f: impl FnOnce(&mut Unpacker) -> R) -> R {
-        let mut unpacker = self.kept().pop().unwrap_or_default();
+        let mut unpacker = self.0.lock().pop().unwrap_or_default();
         let result = f(&mut unpacker);
-        let mut kept = self.kept();
+        let mut kept = self.0.lock();
         let bytes: usize = kept.iter().chain([&unpacker]).map(Unpacker::bytes).sum();
         if kept.len() < Unpackers::KEPT && bytes <= Unpackers::KEPT_BYTES {
             kept.push(unpacker);

@@ -4,9 +4,8 @@
 //! A block is compressed as one or not at all, so that a fault decompresses one unit. Later changes are laid over it
 //! uncompressed, page by page.
 
-use std::sync::{Mutex, PoisonError};
-
 use bigarray_core::store::{ArrayChange, BlockChange, Change, PageSource};
+use bigarray_core::sync::Mutex;
 use bigarray_core::{BlockNo, Codec, Descriptor, PAGE, Result, Version};
 
 use super::parallel::in_parallel;
@@ -69,11 +68,11 @@ pub(super) fn write_packed(change: &Change<'_>, claim: &ClaimCommit<'_>) -> Resu
             let shared = &claim.claim.shared;
             with_room(shared, || shared.data.write_at(unit.offset(), bytes))?;
             let placed = PlacedUnit { array: whole.at, block: whole.block.block, unit };
-            units.lock().unwrap_or_else(PoisonError::into_inner).push(placed);
+            units.lock().push(placed);
             Ok(())
         })
     })?;
-    let mut units = units.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let mut units = units.into_inner();
     units.sort_unstable_by_key(|placed| (placed.array, placed.block));
     Ok(units)
 }

@@ -1,7 +1,5 @@
 //! A small payload, written inside the write transaction.
 
-use std::sync::PoisonError;
-
 use bigarray_core::store::Change;
 use bigarray_core::{PAGE, Result};
 
@@ -19,7 +17,7 @@ pub(super) fn write(
     packed: &[PackedBlock],
     space: &mut Space<'_>,
 ) -> Result<Payload> {
-    let mut open = shared.open_chunk.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut open = shared.open_chunk.lock();
     let mut units = Vec::with_capacity(packed.len());
     for block in packed {
         // Without room in one piece the block is stored uncompressed, in several.

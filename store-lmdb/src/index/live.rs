@@ -1,8 +1,8 @@
 //! The transactions of this process that live, counted: LMDB may move its map only while there is none.
 
 use std::mem::ManuallyDrop;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
+use bigarray_core::sync::{Condvar, Mutex, MutexGuard};
 use bigarray_core::{Error, ErrorKind, Result};
 use lmdb::RoTransaction;
 
@@ -44,7 +44,7 @@ impl Drop for CountedWrite<'_> {
 impl Live {
     /// Locks the counts. While the guard lives no transaction begins, and the map stays where it is.
     pub(super) fn lock(&self) -> MutexGuard<'_, Counts> {
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+        self.counts.lock()
     }
 
     /// Counts a write transaction that is about to begin.
@@ -55,7 +55,7 @@ impl Live {
 
     /// Waits until no write transaction lives.
     pub(super) fn wait_for_writers<'l>(&'l self, counts: MutexGuard<'l, Counts>) -> MutexGuard<'l, Counts> {
-        self.write_ended.wait_while(counts, |c| c.writers > 0).unwrap_or_else(PoisonError::into_inner)
+        self.write_ended.wait_while(counts, |c| c.writers > 0)
     }
 }
 

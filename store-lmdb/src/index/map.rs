@@ -1,8 +1,8 @@
 //! The size of the index's memory map. LMDB may change it only while no transaction of this process lives.
 
 use std::num::NonZero;
-use std::sync::MutexGuard;
 
+use bigarray_core::sync::MutexGuard;
 use bigarray_core::{Error, ErrorKind, Result};
 use nix::sys::mman::{self, MapFlags, ProtFlags};
 

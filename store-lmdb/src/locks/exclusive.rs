@@ -5,10 +5,11 @@ use std::fs::File;
 use std::io;
 use std::marker::PhantomData;
 use std::mem;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread::{self, Thread};
 use std::time::Duration;
 
+use bigarray_core::sync::{Condvar, Mutex, MutexGuard};
 use bigarray_core::{Error, ErrorKind, Result, signals};
 use bigarray_process::{Origin, Unshared};
 
@@ -75,7 +76,7 @@ impl Exclusive {
     }
 
     fn take_here(self: &Arc<Self>, waiting: &Waiting) -> Result<Held> {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         if state.holder.is_some() {
             state = self.wait_for_thread(state, waiting)?;
         }
@@ -105,7 +106,7 @@ impl Exclusive {
                 let holder = holder.clone();
                 drop(state);
                 patience.report(|| named(&holder))?;
-                state = self.state();
+                state = self.state.lock();
             } else {
                 state.waiting += 1;
                 state = self.wait(&self.free, state, patience.left());
@@ -142,7 +143,7 @@ impl Exclusive {
             if patience.left().is_zero() {
                 drop(state);
                 patience.report(|| holders(&self.file, self.lock))?;
-                state = self.state();
+                state = self.state.lock();
                 continue;
             }
             let left = if has_thread { patience.left() } else { patience.left().min(POLL) };
@@ -157,7 +158,7 @@ impl Exclusive {
     /// Waits for the file's lock in the kernel, on a thread of its own.
     fn wait_in_kernel(&self) {
         let outcome = self.lock.wait(&self.file);
-        let mut state = self.state();
+        let mut state = self.state.lock();
         state.is_waited_for = false;
         match (outcome, &state.holder) {
             (Ok(()), Some(_)) => state.is_locked = true,
@@ -184,13 +185,9 @@ impl Exclusive {
         state: MutexGuard<'s, ExclusiveState>,
         at_most: Duration,
     ) -> MutexGuard<'s, ExclusiveState> {
-        drop(condvar.wait_timeout(state, at_most.min(SIGNALS)).unwrap_or_else(PoisonError::into_inner));
+        drop(condvar.wait_timeout(state, at_most.min(SIGNALS)));
         signals::let_through(|| ());
-        self.state()
-    }
-
-    fn state(&self) -> MutexGuard<'_, ExclusiveState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 
@@ -208,7 +205,7 @@ impl Drop for Held {
             return;
         }
         let _held = signals::hold();
-        let mut state = self.of.state();
+        let mut state = self.of.state.lock();
         if mem::take(&mut state.is_locked) {
             self.of.unlock();
         }

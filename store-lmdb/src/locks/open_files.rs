@@ -3,9 +3,10 @@
 
 use std::fs::File;
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use bigarray_core::{Error, ErrorKind, Result, signals};
+use bigarray_core::sync::FaultMutex;
+use bigarray_core::{Error, ErrorKind, Result};
 use bigarray_process::Unshared;
 use nix::fcntl::OFlag;
 
@@ -30,7 +31,7 @@ pub(crate) struct OpenFiles {
     pub(crate) table: Option<LockTable>,
     /// A store to the lock table may take room on the disk.
     takes_room: bool,
-    confirmed: Mutex<Option<Found>>,
+    confirmed: FaultMutex<Option<Found>>,
 }
 
 /// The files that were last found under their names: index, data, lock table. They are open here, so no other file can get
@@ -50,7 +51,7 @@ impl OpenFiles {
             Err(e) if options.read_only && is_unwritable(&e) => None,
             opened => opened.map_err(|e| failed(&dir.path.join(LOCK_TABLE), "opening it", e))?.map(LockTable),
         };
-        Ok(OpenFiles { dir, data, exclusive, table, takes_room: false, confirmed: Mutex::default() })
+        Ok(OpenFiles { dir, data, exclusive, table, takes_room: false, confirmed: FaultMutex::default() })
     }
 
     /// The data file, for syncing it.
@@ -126,7 +127,7 @@ impl OpenFiles {
     pub(crate) fn check_files(&self, index: impl Fn() -> io::Result<FileId>) -> Result<()> {
         let found =
             [self.look(INDEX)?, self.look(DATA)?, self.table.as_ref().map_or(Ok(None), |_| self.look(LOCK_TABLE))?];
-        if *signals::lock(&self.confirmed) == Some(found) {
+        if *self.confirmed.lock() == Some(found) {
             return Ok(());
         }
         self.check_found(INDEX, found[0], index())?;
@@ -134,7 +135,7 @@ impl OpenFiles {
         if let Some(table) = &self.table {
             self.check_found(LOCK_TABLE, found[2], FileId::of(&table.0))?;
         }
-        *signals::lock(&self.confirmed) = Some(found);
+        *self.confirmed.lock() = Some(found);
         Ok(())
     }
 

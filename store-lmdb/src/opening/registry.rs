@@ -1,10 +1,11 @@
 //! The databases that this process has open: one environment a directory, however its path is spelled.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bigarray_core::Result;
+use bigarray_core::sync::{Condvar, Mutex, MutexGuard};
 use bigarray_process::PerProcess;
 
 use crate::locks::Reservation;
@@ -47,7 +48,7 @@ pub(crate) fn find(dir: &Directory, limit: Option<Duration>) -> Result<Found> {
             open = lock();
         } else {
             let changed = &REGISTRY.get().changed;
-            open = changed.wait_timeout(open, patience.left()).unwrap_or_else(PoisonError::into_inner).0;
+            open = changed.wait_timeout(open, patience.left());
         }
     }
     open.insert(id, Weak::new());
@@ -67,5 +68,5 @@ fn release(dir: FileId) {
 }
 
 fn lock() -> MutexGuard<'static, BTreeMap<FileId, Weak<Shared>>> {
-    REGISTRY.get().open.lock().unwrap_or_else(PoisonError::into_inner)
+    REGISTRY.get().open.lock()
 }

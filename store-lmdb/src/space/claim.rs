@@ -1,9 +1,9 @@
 //! The claim of one transaction: chunks that it may write to before its commit, more of them the more it writes.
 
 use std::cell::RefCell;
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::Arc;
 
-use bigarray_core::signals::{self, Locked};
+use bigarray_core::sync::{FaultMutex, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use bigarray_core::{Error, ErrorKind, Result};
 
 use super::punch_holes::{punch_holes, with_room};
@@ -25,9 +25,9 @@ pub(crate) struct Claim {
     /// begins until it is done.
     stage: RwLock<Stage>,
     /// Held by the one thread that claims, which waits for the gate *writing*.
-    claiming: Mutex<Batch>,
+    claiming: FaultMutex<Batch>,
     /// No thread waits for anything while it holds this: a commit takes it, behind the gate *writing*, to give pages back.
-    unused: Mutex<Unused>,
+    unused: FaultMutex<Unused>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,21 +65,21 @@ impl Claim {
             shared: Arc::clone(shared),
             owner: shared.locks.client.new_owner(),
             stage: RwLock::new(Stage::Open),
-            claiming: Mutex::new(Batch { chunks: 1, claimed: false }),
-            unused: Mutex::default(),
+            claiming: FaultMutex::new(Batch { chunks: 1, claimed: false }),
+            unused: FaultMutex::default(),
         }
     }
 
     /// Begins to write to pages.
     pub(crate) fn writing(&self) -> Result<ClaimWriter<'_>> {
-        let stage = self.stage.read().unwrap_or_else(PoisonError::into_inner);
+        let stage = self.stage.read();
         check_open(*stage)?;
         Ok(ClaimWriter { claim: self, _stage: stage })
     }
 
     /// Begins to commit pages. Waits for writes under way.
     pub(crate) fn committing(&self) -> Result<ClaimCommit<'_>> {
-        let stage = self.stage.write().unwrap_or_else(PoisonError::into_inner);
+        let stage = self.stage.write();
         check_open(*stage)?;
         Ok(ClaimCommit { claim: self, stage, taken: Mutex::default() })
     }
@@ -87,7 +87,7 @@ impl Claim {
     /// Gives pages back to which nothing refers any more.
     pub(crate) fn give_back(&self, pages: Pages) {
         if self.shared.locks.check_process().is_ok() {
-            self.unused().add(pages);
+            self.unused.lock().add(pages);
         }
     }
 
@@ -97,11 +97,11 @@ impl Claim {
         if self.shared.locks.check_process().is_err() {
             return;
         }
-        let consumed = *self.stage.read().unwrap_or_else(PoisonError::into_inner) == Stage::Consumed;
-        if consumed || !self.claiming().claimed {
+        let consumed = *self.stage.read() == Stage::Consumed;
+        if consumed || !self.claiming.lock().claimed {
             return;
         }
-        let abandoned = || self.shared.abandoned.lock().unwrap_or_else(PoisonError::into_inner);
+        let abandoned = || self.shared.abandoned.lock();
         abandoned().push(self.owner);
         let released = match self.release() {
             Err(e) if e.is_store_full() => {
@@ -129,16 +129,16 @@ impl Claim {
 
     /// Takes unused pages by `take`. If there are too few, claims chunks, `least` or more.
     fn take<T>(&self, take: impl Fn(&mut Unused) -> Option<T>, least: impl Fn(&Unused) -> u64) -> Result<T> {
-        if let Some(taken) = take(&mut self.unused()) {
+        if let Some(taken) = take(&mut self.unused.lock()) {
             return Ok(taken);
         }
-        let mut batch = self.claiming();
+        let mut batch = self.claiming.lock();
         loop {
             // Another thread may have claimed chunks meanwhile.
-            if let Some(taken) = take(&mut self.unused()) {
+            if let Some(taken) = take(&mut self.unused.lock()) {
                 return Ok(taken);
             }
-            let least = least(&self.unused());
+            let least = least(&self.unused.lock());
             self.claim_chunks(&mut batch, least)?;
         }
     }
@@ -155,7 +155,7 @@ impl Claim {
         batch.chunks = (2 * batch.chunks).min(MOST_AT_ONCE);
         let of_chunk = u64::from(CHUNK_PAGES);
         chunks.iter().for_each(|range| self.shared.data.prepare_for_writing(range));
-        let mut unused = self.unused();
+        let mut unused = self.unused.lock();
         chunks.into_iter().for_each(|range| unused.add(range.start * of_chunk..range.end * of_chunk));
         drop(unused);
         crash::point("claimed");
@@ -177,14 +177,6 @@ impl Claim {
             shared.commit_txn(txn.into_inner())?;
             Ok(claimed)
         })
-    }
-
-    fn claiming(&self) -> Locked<'_, Batch> {
-        signals::lock(&self.claiming)
-    }
-
-    fn unused(&self) -> Locked<'_, Unused> {
-        signals::lock(&self.unused)
     }
 }
 
@@ -223,12 +215,12 @@ impl ClaimCommit<'_> {
     }
 
     fn keep(&self, taken: impl IntoIterator<Item = Pages>) {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner).extend(taken);
+        self.taken.lock().extend(taken);
     }
 
     /// Whether chunks were claimed.
     pub(crate) fn has_any(&self) -> bool {
-        self.claim.claiming().claimed
+        self.claim.claiming.lock().claimed
     }
 
     /// Notes that the commit consumed the claim.
@@ -239,7 +231,7 @@ impl ClaimCommit<'_> {
 
 impl Drop for ClaimCommit<'_> {
     fn drop(&mut self) {
-        let taken = self.taken.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let taken = self.taken.get_mut();
         taken.drain(..).for_each(|pages| self.claim.give_back(pages));
     }
 }

@@ -1,7 +1,6 @@
 //! Reclaiming space in every write transaction: claims of dead clients, and freed pages that no reader sees.
 
 use std::cell::RefCell;
-use std::sync::PoisonError;
 
 use bigarray_core::Result;
 
@@ -22,7 +21,7 @@ pub(crate) fn reclaim_space(
     txn: &RefCell<WriteTxn<'_>>,
     space: &mut Space<'_>,
 ) -> Result<OldestReader> {
-    let abandoned = shared.abandoned.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let abandoned = shared.abandoned.lock().clone();
     space.sweep(SWEPT_AT_ONCE, &mut |owner| Ok(!abandoned.contains(owner) && lives(shared, owner)?))?;
     let oldest = txn.borrow().oldest_reader()?;
     space.reclaim(oldest, Space::RECLAIM_RUNS)?;

@@ -7,11 +7,12 @@ use std::io::Write;
 use std::ops::Range;
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use bigarray_core::memory::{Faults, Job, Memory, Residency, Span};
 use bigarray_core::store::DataFile;
+use bigarray_core::sync::Mutex;
 use bigarray_core::{PAGE, Result};
 use bigarray_uffd::{MemoryOptions, Pagemap, UffdMemory, Userfaultfd};
 
@@ -131,7 +132,7 @@ impl Fake {
 
     pub(crate) fn load(&self, block: usize, how: &How) {
         let range = block * BLOCK..(block + 1) * BLOCK;
-        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut loaded = self.loaded.lock();
         if loaded.insert(block) {
             self.loads.fetch_add(1, Ordering::SeqCst);
             match how {
@@ -192,7 +193,7 @@ impl Faults for Fake {
     }
 
     fn fail(&self, why: &str) {
-        self.failures.lock().unwrap().push(why.to_owned());
+        self.failures.lock().push(why.to_owned());
         // As a pager does: what may still be waited for can never come.
         self.span.poison(self.span.bytes(), why);
     }

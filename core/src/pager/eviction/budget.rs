@@ -1,12 +1,12 @@
 //! The memory budget: the memory of their own that all spans of an engine together may have. Where it is exceeded, the
 //! eviction policy names the block that goes; see [`policy`](super::policy).
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 
 use crate::pager::Pager;
 use crate::pager::eviction::policy::{EvictionPolicy, MemoryUse, Outcome, Victim};
-use crate::signals::{self, Locked};
+use crate::sync::{FaultMutex, FaultMutexGuard};
 
 /// Blocks in a row that cannot be evicted just now, after which no more are tried.
 const MOST_BUSY: usize = 64;
@@ -14,22 +14,22 @@ const MOST_BUSY: usize = 64;
 /// What all spans of one engine share.
 pub(crate) struct Budget {
     limit_bytes: usize,
-    state: Mutex<EvictionPolicy>,
+    state: FaultMutex<EvictionPolicy>,
     /// A job spills in the background.
     is_trimming: AtomicBool,
 }
 
 impl Budget {
     pub(crate) fn new(limit_bytes: usize) -> Arc<Budget> {
-        Arc::new(Budget { limit_bytes, state: Mutex::default(), is_trimming: AtomicBool::new(false) })
+        Arc::new(Budget { limit_bytes, state: FaultMutex::default(), is_trimming: AtomicBool::new(false) })
     }
 
     pub(crate) fn limit_bytes(&self) -> usize {
         self.limit_bytes
     }
 
-    fn lock(&self) -> Locked<'_, EvictionPolicy> {
-        signals::lock(&self.state)
+    fn lock(&self) -> FaultMutexGuard<'_, EvictionPolicy> {
+        self.state.lock()
     }
 
     pub(crate) fn in_use(&self) -> MemoryUse {

@@ -39,8 +39,9 @@ use crate::pager::scratch::with_buffer;
 use crate::pager::spill_map::SpillMap;
 use crate::pager::table::Table;
 use crate::pager::track::search::Changes;
-use crate::signals::{self, Locked};
+use crate::signals;
 use crate::store::{Bytes, PageRun, PageSource};
+use crate::sync::FaultMutexGuard;
 
 /// After a spill failed, so many blocks are not tried: the disk may stay full, and a thread would wait for each try. Then
 /// one block is tried, since there may be room again.
@@ -93,7 +94,7 @@ impl Pager {
         self.residency == Residency::Lazy && self.policy.spill_under_views && is_admitted
     }
 
-    fn spill_block(&self, mut table: Locked<'_, Table>, block: u64) -> Outcome {
+    fn spill_block(&self, mut table: FaultMutexGuard<'_, Table>, block: u64) -> Outcome {
         let bytes = self.bytes_of(&(block..block + 1));
         let (Some(binding), Some(there)) = (table.binding().cloned(), table.block(block)) else {
             return Outcome::Gone;
@@ -169,15 +170,15 @@ impl Pager {
     }
 
     /// The table, at a moment when no block of the span is being spilled.
-    pub(crate) fn alone(&self) -> Locked<'_, Table> {
+    pub(crate) fn alone(&self) -> FaultMutexGuard<'_, Table> {
         self.wait_while(self.lock(), Table::is_spilling_any)
     }
 
     pub(crate) fn wait_while<'t>(
         &self,
-        mut table: Locked<'t, Table>,
+        mut table: FaultMutexGuard<'t, Table>,
         others: impl Fn(&Table) -> bool,
-    ) -> Locked<'t, Table> {
+    ) -> FaultMutexGuard<'t, Table> {
         // In a forked child there are no others that could come to an end.
         while others(&table) && self.memory.check_process().is_ok() {
             table = table.wait(&self.loaded);

@@ -17,8 +17,8 @@ use crate::pager::eviction::budget::BudgetPermit;
 use crate::pager::load::plan::Plan;
 use crate::pager::scratch::with_buffer;
 use crate::pager::table::Table;
-use crate::signals::Locked;
 use crate::store::BlockRecord;
+use crate::sync::FaultMutexGuard;
 
 /// What this process knows of an array's changes between two of its versions; see [`Pager::bind`].
 type ChangesBetween<'a> = &'a dyn Fn(ArrayId, Version, Version) -> Option<Vec<u64>>;
@@ -130,7 +130,7 @@ impl Pager {
     /// Unbinds, and waits until the loads have given their bindings back. The binding that this returns is the last one
     /// then, so its state ends when it is dropped. A load never waits for a lock that a caller holds: one that spills may
     /// wait for a commit, but a commit releases its spans afterwards.
-    fn take_binding(&self) -> (Locked<'_, Table>, Option<Binding>) {
+    fn take_binding(&self) -> (FaultMutexGuard<'_, Table>, Option<Binding>) {
         let mut table = self.alone();
         let binding = table.unbind();
         // Loads that begin now find nothing to load, and queued ones have nothing to give back.
