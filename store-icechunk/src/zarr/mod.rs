@@ -1,1 +1,16 @@
 //! Arrays as Zarr v3 has them: metadata, chunk grids, codecs. No input or output.
+
+mod blosc;
+mod codec;
+mod dtype;
+mod grid;
+mod json;
+mod metadata;
+mod names;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use codec::Chain;
+pub(crate) use grid::{Grid, Piece};
+pub(crate) use metadata::Metadata;
+pub(crate) use names::{check_array_name, check_attribute_name, check_beside, name_of, path_of};

@@ -1,0 +1,142 @@
+//! Names of arrays and attributes, and the paths of arrays in a repository.
+//!
+//! An array named `a/b` is the node `/a/b`; `a` is a group then. Zarr allows less than bigarray does elsewhere: each part
+//! of a name becomes a part of an object's key.
+
+use bigarray_core::{Error, ErrorKind, Result};
+
+/// Longest name of an array or attribute, in bytes.
+const MAX_NAME_BYTES: usize = 255;
+
+/// The attribute that holds what only bigarray knows of an array.
+pub(crate) const OWN_ATTRIBUTE: &str = "bigarray";
+
+/// Whether an array may have that name, whatever other arrays there are.
+///
+/// # Errors
+/// [`ErrorKind::Invalid`], with the name, escaped, and the rule that it breaks.
+pub(crate) fn check_array_name(name: &str) -> Result<()> {
+    check("array", name)?;
+    let rule = if name.contains('\\') {
+        "it contains a backslash".to_owned()
+    } else if let Some(part) = name.split('/').find(|part| part.is_empty()) {
+        format!("between two slashes, or at an end, it has {part:?}")
+    } else if let Some(part) = name.split('/').find(|part| part.chars().all(|c| c == '.')) {
+        format!("the part {part:?} is a path to elsewhere")
+    } else if let Some(part) = name.split('/').find(|part| part.starts_with("__") || *part == METADATA_KEY) {
+        format!("the part {part:?} is reserved by Zarr")
+    } else {
+        return Ok(());
+    };
+    Err(Error::new(ErrorKind::Invalid, format!("no array can be named {name:?}: {rule}")))
+}
+
+/// Zarr's key of a node's metadata.
+const METADATA_KEY: &str = "zarr.json";
+
+/// Whether an attribute may have that name.
+///
+/// # Errors
+/// [`ErrorKind::Invalid`], with the name, escaped, and the rule that it breaks.
+pub(crate) fn check_attribute_name(name: &str) -> Result<()> {
+    check("attribute", name)?;
+    if name != OWN_ATTRIBUTE {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Invalid, format!("no attribute can be named {name:?}: bigarray keeps its own there")))
+}
+
+/// The rules of bigarray's other store, so that arrays can go from one to the other.
+fn check(what: &str, name: &str) -> Result<()> {
+    let rule = if name.is_empty() {
+        "it is empty".to_owned()
+    } else if name.len() > MAX_NAME_BYTES {
+        format!("it has {} bytes, and {MAX_NAME_BYTES} are the most", name.len())
+    } else if let Some(c) = name.chars().find(|c| c.is_control()) {
+        format!("it contains the control character {c:?}")
+    } else {
+        return Ok(());
+    };
+    Err(Error::new(ErrorKind::Invalid, format!("no {what} can be named {name:?}: {rule}")))
+}
+
+/// Refuses a name beside that of `other`: one of the two would be an array below an array, which Zarr does not have.
+///
+/// # Errors
+/// [`ErrorKind::Invalid`] with both names.
+pub(crate) fn check_beside(name: &str, other: &str) -> Result<()> {
+    let is_below = |a: &str, b: &str| a.strip_prefix(b).is_some_and(|rest| rest.starts_with('/'));
+    if !is_below(name, other) && !is_below(other, name) {
+        return Ok(());
+    }
+    let text = format!("no array can be named {name:?} beside the array {other:?}: Zarr has no arrays below an array");
+    Err(Error::new(ErrorKind::Invalid, text))
+}
+
+/// The path of the array's node.
+pub(crate) fn path_of(name: &str) -> String {
+    format!("/{name}")
+}
+
+/// The name of the array at `path`; `None` for the root, which has none.
+pub(crate) fn name_of(path: &str) -> Option<&str> {
+    path.strip_prefix('/').filter(|name| !name.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_zarr_has_no_place_for_are_refused_with_the_rule() {
+        let refused = [
+            ("", "it is empty"),
+            ("/", "between two slashes"),
+            ("/a", "between two slashes"),
+            ("a/", "between two slashes"),
+            ("a//b", "between two slashes"),
+            (".", "a path to elsewhere"),
+            ("a/../b", "a path to elsewhere"),
+            ("a/.../b", "a path to elsewhere"),
+            ("a\\b", "a backslash"),
+            ("__a", "reserved"),
+            ("a/__b", "reserved"),
+            ("a/zarr.json", "reserved"),
+            ("a\nb", "control character"),
+        ];
+        for (name, rule) in refused {
+            let error = check_array_name(name).unwrap_err();
+            assert!(error.is_invalid() && error.to_string().contains(rule), "{name:?}: {error}");
+        }
+        assert!(check_array_name(&"a".repeat(256)).unwrap_err().to_string().contains("256 bytes"));
+    }
+
+    #[test]
+    fn other_names_are_the_path_and_back() {
+        for name in ["a", "a/b", "ö", "日本/🙂", "two words", "c", "c/0", "t:1", "_a", ".a", "a.", "a__b", "%2F"] {
+            check_array_name(name).unwrap();
+            assert_eq!(name_of(&path_of(name)), Some(name));
+        }
+        check_array_name(&"a".repeat(255)).unwrap();
+        assert_eq!(name_of("/"), None);
+    }
+
+    #[test]
+    fn an_array_below_an_array_is_refused() {
+        for (name, other) in [("a/b", "a"), ("a", "a/b"), ("a/b/c", "a")] {
+            let error = check_beside(name, other).unwrap_err();
+            assert!(error.is_invalid() && error.to_string().contains(&format!("{other:?}")), "{error}");
+        }
+        for (name, other) in [("a", "b"), ("ab", "a"), ("a/b", "a/c"), ("a", "a")] {
+            check_beside(name, other).unwrap();
+        }
+    }
+
+    #[test]
+    fn the_attribute_of_bigarray_is_not_for_programs() {
+        assert!(check_attribute_name("bigarray").unwrap_err().is_invalid());
+        assert!(check_attribute_name("").unwrap_err().is_invalid());
+        check_attribute_name("units").unwrap();
+        check_attribute_name("__a/b").unwrap();
+    }
+}
