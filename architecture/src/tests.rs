@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
-use crate::floors::{House, Upward};
+use crate::floors::{House, Upward, misplaced_span_parts};
 use crate::graph::Graph;
 use crate::reader;
 
@@ -127,6 +127,36 @@ fn an_import_against_the_floors_is_found() {
     assert!(HOUSE.unknown(&graph).is_empty());
     assert_eq!(HOUSE.place(Path::new("room/cellar.rs")), Some((2, "room/cellar")));
     assert_eq!(HOUSE.upward(&graph), [Upward { from: "low.rs".into(), to: "room/mod.rs".into() }]);
+}
+
+#[test]
+fn a_part_of_the_span_in_another_room_is_found() {
+    let with_load = |load| {
+        let core = graph(&[
+            ("lib.rs", "mod contract; mod pager;"),
+            ("contract/mod.rs", "pub mod memory;"),
+            ("contract/memory/mod.rs", "mod span; pub use span::*;"),
+            (
+                "contract/memory/span.rs",
+                "pub trait Span {} pub trait Install {} pub trait Protect {} pub trait Replace {} \
+                 pub trait SpanBytes {} pub trait TrackWrites {}",
+            ),
+            (
+                "pager/mod.rs",
+                "mod contents; mod eviction; mod load; mod rebind; mod track; fn f(_: crate::contract::memory::Span) {}",
+            ),
+            ("pager/contents.rs", "use crate::contract::memory::SpanBytes;"),
+            ("pager/eviction.rs", "use crate::contract::memory::Protect;"),
+            ("pager/load.rs", load),
+            ("pager/rebind.rs", "use crate::contract::memory::Replace;"),
+            ("pager/track.rs", "use crate::contract::memory::TrackWrites;"),
+        ]);
+        misplaced_span_parts(&core)
+    };
+    assert_eq!(with_load("use crate::contract::memory::Install;"), [""; 0]);
+    let misplaced = with_load("use crate::contract::memory::{Install, Replace};");
+    assert_eq!(misplaced, ["pager/load.rs names Replace, which only pager/rebind takes"]);
+    assert_eq!(with_load("use std::fmt;"), ["pager/load does not take Install"]);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
 
-use bigarray_architecture::floors::{HOUSES, House};
+use bigarray_architecture::floors::{HOUSES, House, misplaced_span_parts};
 use bigarray_architecture::graph::Graph;
 use bigarray_architecture::reader;
 use serde_json::Value;
@@ -117,6 +117,13 @@ fn the_locks_of_std_are_named_in_one_file() {
 /// Whether `path` is one of `modules`, or leads into one.
 fn is_of(path: &str, modules: &[&str]) -> bool {
     modules.iter().any(|module| path.strip_prefix(module).is_some_and(|rest| rest.is_empty() || rest.starts_with("::")))
+}
+
+#[test]
+fn each_room_of_the_pager_takes_its_part_of_the_span() {
+    let (_, graph) = GRAPHS.iter().find(|(house, _)| house.dir == "core").unwrap();
+    let misplaced = misplaced_span_parts(graph);
+    assert!(misplaced.is_empty(), "{misplaced:#?} (see `SPAN_PARTS` in `floors.rs`)");
 }
 
 #[test]

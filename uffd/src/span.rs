@@ -25,7 +25,9 @@ use std::os::unix::fs::FileExt;
 use std::ptr::NonNull;
 use std::sync::{Arc, OnceLock, Weak};
 
-use bigarray_core::memory::{Faults, Install, Protect, Residency, Span, SpanBytes, TakenOut, TrackWrites, WrittenTo};
+use bigarray_core::memory::{
+    Faults, Install, Protect, Replace, Residency, Span, SpanBytes, TakenOut, TrackWrites, WrittenTo,
+};
 use bigarray_core::store::DataFile;
 use bigarray_core::{Error, ErrorKind, Result};
 use nix::errno::Errno;
@@ -316,13 +318,6 @@ impl Install for UffdSpan {
         Ok(())
     }
 
-    fn remap(&self, range: Range<usize>, data: &Arc<dyn DataFile>, offset: u64) -> Result<()> {
-        self.lay_file(range.clone(), data, offset, false)?;
-        // What was copied there is mapped no more. It is only memory: the file's length and all else stay.
-        let _ = self.forget_copies(&range);
-        Ok(())
-    }
-
     fn copy(&self, at: usize, bytes: &[u8]) -> Result<()> {
         self.check(&(at..at.saturating_add(bytes.len())))?;
         match self.residency {
@@ -361,22 +356,6 @@ impl Install for UffdSpan {
         Ok(())
     }
 
-    fn reset(&self, range: Range<usize>) -> Result<()> {
-        self.check(&range)?;
-        if range.is_empty() {
-            return Ok(());
-        }
-        match self.residency {
-            Residency::Lazy => self.make_missing(&range),
-            Residency::Eager => self.make_zero(&range),
-        }
-        .map_err(|errno| os_error(format!("emptying {} bytes of a span", range.end - range.start), errno))?;
-        if range.end - range.start >= MANY_MAPPINGS {
-            self.inner.mappings.released();
-        }
-        Ok(())
-    }
-
     fn wake(&self, range: Range<usize>) {
         if self.residency == Residency::Lazy && !range.is_empty() && self.range.is_ours() {
             let addresses = self.range.addresses(&range);
@@ -410,6 +389,31 @@ impl Install for UffdSpan {
             ),
             errno => os_error(format!("reading in {} bytes", range.end - range.start), errno),
         })
+    }
+}
+
+impl Replace for UffdSpan {
+    fn remap(&self, range: Range<usize>, data: &Arc<dyn DataFile>, offset: u64) -> Result<()> {
+        self.lay_file(range.clone(), data, offset, false)?;
+        // What was copied there is mapped no more. It is only memory: the file's length and all else stay.
+        let _ = self.forget_copies(&range);
+        Ok(())
+    }
+
+    fn reset(&self, range: Range<usize>) -> Result<()> {
+        self.check(&range)?;
+        if range.is_empty() {
+            return Ok(());
+        }
+        match self.residency {
+            Residency::Lazy => self.make_missing(&range),
+            Residency::Eager => self.make_zero(&range),
+        }
+        .map_err(|errno| os_error(format!("emptying {} bytes of a span", range.end - range.start), errno))?;
+        if range.end - range.start >= MANY_MAPPINGS {
+            self.inner.mappings.released();
+        }
+        Ok(())
     }
 }
 
@@ -525,6 +529,10 @@ impl TrackWrites for UffdSpan {
 }
 
 impl SpanBytes for UffdSpan {
+    fn base(&self) -> NonNull<u8> {
+        self.range.base()
+    }
+
     fn with_bytes(&self, range: Range<usize>, f: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
         if !self.range.has(&range) {
             let message = format!("bytes {range:?} of a span of {:?}", self.range.bytes());
@@ -543,10 +551,6 @@ impl SpanBytes for UffdSpan {
 }
 
 impl Span for UffdSpan {
-    fn base(&self) -> NonNull<u8> {
-        self.range.base()
-    }
-
     fn bytes(&self) -> Range<usize> {
         self.range.bytes().clone()
     }

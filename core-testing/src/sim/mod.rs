@@ -135,7 +135,7 @@ impl SimMemory {
         SimMemory(Arc::new(Shared::new(file, options)))
     }
 
-    /// The living span with this [`base`](Span::base).
+    /// The living span with this [`base`](bigarray_core::memory::SpanBytes::base).
     ///
     /// # Panics
     /// If there is none.

@@ -4,7 +4,9 @@ use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::{Arc, Weak};
 
-use bigarray_core::memory::{Faults, Install, Protect, Residency, Span, SpanBytes, TakenOut, TrackWrites, WrittenTo};
+use bigarray_core::memory::{
+    Faults, Install, Protect, Replace, Residency, Span, SpanBytes, TakenOut, TrackWrites, WrittenTo,
+};
 use bigarray_core::store::DataFile;
 use bigarray_core::{Error, ErrorKind, PAGE, Result};
 
@@ -56,21 +58,6 @@ impl Install for Reserved {
         self.0.install(SimOp::Map, range, Page::counts_as_missing, |at| mapped(offset + at as u64))
     }
 
-    fn remap(&self, range: Range<usize>, file: &Arc<dyn DataFile>, offset: u64) -> Result<()> {
-        self.0.check_file(file, offset);
-        let eager = self.0.state(&mut self.0.world()).table.residency == Residency::Eager;
-        self.0.install(
-            SimOp::Remap,
-            range,
-            |there| match there {
-                Page::Zero { protected: false, .. } | Page::Mapped { .. } => true,
-                Page::Copied { .. } => eager,
-                _ => false,
-            },
-            |at| mapped(offset + at as u64),
-        )
-    }
-
     fn copy(&self, at: usize, bytes: &[u8]) -> Result<()> {
         let protected = self.0.state(&mut self.0.world()).table.residency == Residency::Lazy;
         self.0.install(SimOp::Copy, at..at + bytes.len(), Page::counts_as_missing, |at| {
@@ -95,17 +82,6 @@ impl Install for Reserved {
         let missing = table.pages.range(pages.clone()).all(|(_, page)| page.counts_as_missing());
         refuse_unless(missing, || format!("withdraw of {range:?}, where something is"));
         table.withdrawn.push(pages);
-        Ok(())
-    }
-
-    fn reset(&self, range: Range<usize>) -> Result<()> {
-        let mut world = self.0.enter(SimOp::Reset, &range);
-        if let Err(error) = world.fails(SimOp::Reset) {
-            self.0.take_half_away(&mut world, &range);
-            return Err(error);
-        }
-        drop(self.0.take_away(&mut world, &range));
-        self.0.state(&mut world).table.restore(&(range.start / PAGE..range.end / PAGE));
         Ok(())
     }
 
@@ -135,6 +111,34 @@ impl Install for Reserved {
                 other => panic!("read_in over a page that is not mapped, but {}", other.name()),
             }
         }
+        Ok(())
+    }
+}
+
+impl Replace for Reserved {
+    fn remap(&self, range: Range<usize>, file: &Arc<dyn DataFile>, offset: u64) -> Result<()> {
+        self.0.check_file(file, offset);
+        let eager = self.0.state(&mut self.0.world()).table.residency == Residency::Eager;
+        self.0.install(
+            SimOp::Remap,
+            range,
+            |there| match there {
+                Page::Zero { protected: false, .. } | Page::Mapped { .. } => true,
+                Page::Copied { .. } => eager,
+                _ => false,
+            },
+            |at| mapped(offset + at as u64),
+        )
+    }
+
+    fn reset(&self, range: Range<usize>) -> Result<()> {
+        let mut world = self.0.enter(SimOp::Reset, &range);
+        if let Err(error) = world.fails(SimOp::Reset) {
+            self.0.take_half_away(&mut world, &range);
+            return Err(error);
+        }
+        drop(self.0.take_away(&mut world, &range));
+        self.0.state(&mut world).table.restore(&(range.start / PAGE..range.end / PAGE));
         Ok(())
     }
 }
@@ -268,6 +272,11 @@ impl TrackWrites for Reserved {
 }
 
 impl SpanBytes for Reserved {
+    fn base(&self) -> NonNull<u8> {
+        let base = std::ptr::without_provenance_mut(self.0.base);
+        NonNull::new(base).expect("spans lie far above address 0")
+    }
+
     fn with_bytes(&self, range: Range<usize>, f: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
         match self.0.load(range.clone()) {
             Ok(bytes) => f(&bytes),
@@ -291,11 +300,6 @@ impl SpanBytes for Reserved {
 }
 
 impl Span for Reserved {
-    fn base(&self) -> NonNull<u8> {
-        let base = std::ptr::without_provenance_mut(self.0.base);
-        NonNull::new(base).expect("spans lie far above address 0")
-    }
-
     fn bytes(&self) -> Range<usize> {
         self.0.bytes.clone()
     }

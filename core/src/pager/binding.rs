@@ -1,9 +1,9 @@
-//! The binding of a span: what it shows.
+//! The binding of a span: what it shows, and what is known of its memory once it shows nothing.
 
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::descriptor::ArrayId;
+use crate::descriptor::{ArrayId, Version};
 use crate::error::Result;
 use crate::geometry::BlockNo;
 use crate::pager::spill_map::SpillMap;
@@ -38,5 +38,65 @@ impl Binding {
             Some((array, _)) => self.snapshot.block(array, BlockNo(block)),
             None => Ok(None),
         }
+    }
+}
+
+/// What a span shows, and what it showed last.
+#[derive(Default)]
+pub(crate) struct Shown {
+    binding: Option<Binding>,
+    /// How many loads have a binding as well.
+    lent: usize,
+    /// Set when a binding ends: the array, and its version (`Descriptor::changed`) then. The clean blocks are right for it.
+    pub(crate) valid_for: Option<(ArrayId, Version)>,
+    /// Missing pages are inaccessible, as the span shows nothing and was touched all the same.
+    pub(crate) is_withdrawn: bool,
+}
+
+impl Shown {
+    pub(crate) fn binding(&self) -> Option<&Binding> {
+        self.binding.as_ref()
+    }
+
+    /// Shows `binding` from here on.
+    pub(crate) fn bind(&mut self, binding: Binding) {
+        debug_assert!(self.binding.is_none());
+        self.binding = Some(binding);
+    }
+
+    /// Shows nothing from here on.
+    pub(crate) fn unbind(&mut self) -> Option<Binding> {
+        self.binding.take()
+    }
+
+    /// The array has `blocks` blocks now.
+    pub(crate) fn end_at(&mut self, blocks: u64) {
+        if let Some(binding) = &mut self.binding {
+            binding.end = blocks;
+        }
+    }
+
+    /// The array has `blocks` blocks now, and those from `visible` on are holes whatever the snapshot has.
+    pub(crate) fn cut(&mut self, blocks: u64, visible: u64) {
+        if let Some(binding) = &mut self.binding {
+            binding.end = blocks;
+            binding.visible = binding.visible.min(visible);
+        }
+    }
+
+    /// The binding, for a load that runs. The load [gives it back](Shown::take_back).
+    pub(crate) fn lend(&mut self) -> Option<Binding> {
+        let binding = self.binding.clone();
+        self.lent += usize::from(binding.is_some());
+        binding
+    }
+
+    pub(crate) fn take_back(&mut self, lent: Option<Binding>) {
+        // This never drops the last clone: `Pager::take_binding` keeps the table's own until all lent ones are back.
+        self.lent -= usize::from(lent.is_some());
+    }
+
+    pub(crate) fn has_lent(&self) -> bool {
+        self.lent > 0
     }
 }

@@ -21,6 +21,7 @@
 
 mod binding;
 mod block;
+mod contents;
 mod eviction;
 mod load;
 mod rebind;
@@ -30,23 +31,22 @@ mod table;
 mod track;
 
 use std::ops::Range;
-use std::ptr::NonNull;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Weak};
 
-use crate::error::{Error, ErrorKind, Result};
-use crate::geometry::{BlockNo, BlockSize, PAGE, page_ceil};
+use crate::error::{Error, Result};
+use crate::geometry::{BlockNo, BlockSize};
 use crate::memory::{Memory, Residency, Span};
-use crate::page_map::PageMap;
-use crate::signals;
-use crate::store::Origin;
 use crate::sync::{Condvar, FaultMutex, FaultMutexGuard};
 pub(crate) use binding::Binding;
-use block::Kind;
+use contents::ContentsPart;
+use eviction::EvictionPart;
+pub use eviction::budget::MemoryUse;
 pub(crate) use eviction::budget::{Budget, BudgetPermit};
-pub use eviction::policy::MemoryUse;
+use load::LoadPart;
+use rebind::RebindPart;
 pub(crate) use spill_map::{LazySpillArea, SpillMap, SpilledBlock};
-use table::{State, Table};
+use table::Table;
+use track::TrackPart;
 pub(crate) use track::search::Written;
 
 /// What accesses to expect, as for `madvise`.
@@ -73,7 +73,12 @@ pub(crate) struct Policy {
 }
 
 pub(crate) struct Pager {
-    span: Box<dyn Span>,
+    // What each room takes of the span: `span` in each of these is private to its room.
+    contents: ContentsPart,
+    eviction: EvictionPart,
+    load: LoadPart,
+    rebind: RebindPart,
+    track: TrackPart,
     /// The bytes of the array that the span has.
     bytes: Range<usize>,
     memory: Arc<dyn Memory>,
@@ -83,9 +88,6 @@ pub(crate) struct Pager {
     budget: Arc<Budget>,
     /// Its number in the budget.
     owner: u64,
-    access: AtomicU8,
-    /// Whether the memory can track writes, as far as is known.
-    can_track: AtomicBool,
     table: FaultMutex<Table>,
     /// Signalled when a run stops loading.
     loaded: Condvar,
@@ -102,10 +104,14 @@ impl Pager {
         policy: Policy,
         budget: &Arc<Budget>,
     ) -> Result<Arc<Pager>> {
-        let span = memory.reserve(bytes.clone(), residency)?;
+        let span: Arc<dyn Span> = memory.reserve(bytes.clone(), residency)?.into();
         let owner = budget.new_owner();
         let pager = Arc::new_cyclic(|this| Pager {
-            span,
+            contents: ContentsPart::new(span.clone()),
+            eviction: EvictionPart::new(span.clone()),
+            load: LoadPart::new(span.clone()),
+            rebind: RebindPart::new(span.clone()),
+            track: TrackPart::new(span.clone()),
             bytes,
             memory: memory.clone(),
             residency,
@@ -113,20 +119,12 @@ impl Pager {
             policy,
             budget: budget.clone(),
             owner,
-            access: AtomicU8::new(Access::Normal as u8),
-            can_track: AtomicBool::new(true),
             table: FaultMutex::new(Table::new(residency)),
             loaded: Condvar::new(),
             this: this.clone(),
         });
-        pager.span.attach(pager.this.clone());
+        span.attach(pager.this.clone());
         Ok(pager)
-    }
-
-    /// The address of a byte of the array that the span has.
-    pub(crate) fn address_of(&self, byte: usize) -> NonNull<u8> {
-        debug_assert!((self.bytes.start..=self.bytes.end).contains(&byte));
-        self.span.base().map_addr(|base| base.saturating_add(byte - self.bytes.start))
     }
 
     /// The byte of the array that the span ends at.
@@ -152,29 +150,9 @@ impl Pager {
         self.block_size
     }
 
-    /// For what will be mapped, and for what is mapped already.
-    pub(crate) fn advise(&self, access: Access) {
-        let before = self.access.swap(access as u8, Ordering::Relaxed);
-        if (before == Access::Random as u8) != (access == Access::Random) {
-            // A load looks at `access` under the lock that this takes: it saw the new one, or what it mapped is here.
-            for (at, _) in self.extents_in(&self.bytes) {
-                self.span.advise(at, access == Access::Random);
-            }
-        }
-    }
-
     /// Whether system calls cannot wait for a fault.
     pub(crate) fn is_user_mode(&self) -> bool {
         !self.memory.delivers_kernel_faults()
-    }
-
-    fn access(&self) -> Access {
-        let access = self.access.load(Ordering::Relaxed);
-        [Access::Sequential, Access::Random].into_iter().find(|a| *a as u8 == access).unwrap_or_default()
-    }
-
-    fn is_random(&self) -> bool {
-        self.access() == Access::Random
     }
 
     /// Refuses once something could not be loaded or spilled, so that nothing of it can be committed any more, and
@@ -191,11 +169,6 @@ impl Pager {
         self.lock().fail_with(why);
     }
 
-    /// Writes zeros. No other thread may be using the range.
-    pub(crate) fn fill_zero(&self, bytes: Range<usize>) {
-        self.span.fill_zero(bytes);
-    }
-
     /// The table. Signals wait meanwhile, but not where no fault takes it.
     fn lock(&self) -> FaultMutexGuard<'_, Table> {
         self.table.lock_where(self.residency == Residency::Lazy)
@@ -205,73 +178,10 @@ impl Pager {
         let end = self.block_size.start_of(BlockNo(blocks.end)).min(self.end_bytes());
         self.block_size.start_of(BlockNo(blocks.start))..end
     }
-
-    /// Loads the blocks of `bytes`, with errors as values. With `for_writing` copied blocks are made writable too, so
-    /// that a write meets no fault, and no failure.
-    pub(crate) fn prefetch(&self, bytes: &Range<usize>, for_writing: bool) -> Result<()> {
-        self.memory.check_process()?;
-        let _held = signals::hold_between_waits();
-        for block in self.block_size.blocks_in(bytes) {
-            self.load_and_wait(block)?;
-            if for_writing {
-                self.admit_writer(block, false)?;
-            }
-        }
-        let Some(file) = self.lock().binding().map(|binding| binding.snapshot.file().clone()) else {
-            return Ok(());
-        };
-        for (extent, offset) in self.extents_in(bytes) {
-            signals::let_through(|| self.span.read_in(extent, &file, offset, self.is_random()))?;
-        }
-        Ok(())
-    }
-
-    /// The pages of `bytes` that are mapped, each run with where it begins in the file.
-    fn extents_in(&self, bytes: &Range<usize>) -> Vec<(Range<usize>, u64)> {
-        let wanted = bytes.start / PAGE * PAGE..page_ceil(bytes.end);
-        let table = self.lock();
-        let blocks = table.blocks(self.block_size.blocks_in(bytes));
-        let mapped = blocks.filter(|(_, there)| there.kind() == Kind::Mapped);
-        let map = PageMap::of_blocks(mapped.map(|(block, there)| (block, there.record())), self.block_size);
-        let extents =
-            map.pieces().iter().filter_map(|piece| piece.within(&wanted)).filter_map(|piece| match piece.origin {
-                Origin::Extent(offset) => Some((piece.bytes, offset)),
-                Origin::Hole | Origin::Produced => None,
-            });
-        extents.collect()
-    }
-
-    fn load_and_wait(&self, block: u64) -> Result<()> {
-        // A handler that came to need this very block would wait for its own thread to load it.
-        let _held = signals::hold();
-        let mut table = self.lock();
-        loop {
-            let load = match table.state(block) {
-                State::Installed(Kind::Poisoned) => {
-                    let why = table.failure().unwrap_or_else(|| Error::new(ErrorKind::Corrupt, ""));
-                    return Err(why.context(format_args!("block {block} could not be loaded")));
-                }
-                State::Installed(_) => return Ok(()),
-                State::Loading => self.steal(&mut table, block),
-                State::Missing => Some(
-                    self.start(&mut table, block)
-                        .ok_or_else(|| Error::new(ErrorKind::Invalid, "the array is not open any more"))?,
-                ),
-            };
-            table = match load {
-                Some(load) => {
-                    drop(table);
-                    Pager::load(load)?;
-                    self.lock()
-                }
-                None => table.wait(&self.loaded),
-            };
-        }
-    }
 }
 
 impl std::fmt::Debug for Pager {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Pager(bytes {:?} at {:?})", self.bytes, self.span.base())
+        write!(f, "Pager(bytes {:?} at {:?})", self.bytes, self.address_of(self.bytes.start))
     }
 }

@@ -1,25 +1,24 @@
-//! The block table of one span: which blocks are missing, loading or installed, and what the span shows. Its fields
-//! change here only, each change under the one lock of the table, which no thread holds while it touches the span's
-//! memory.
+//! The block table of one span: which blocks are missing, loading or installed. It has all else that changes under the
+//! one lock of the table, which no thread holds while it touches the span's memory: what the span shows, its loads, its
+//! spills. Each part changes by its own methods only.
 
 use std::collections::BTreeMap;
 use std::ops::{Range, RangeBounds};
 
-use crate::descriptor::{ArrayId, Version};
+use crate::descriptor::Version;
 use crate::error::{Error, ErrorKind, Result};
 use crate::memory::Residency;
-use crate::pager::binding::Binding;
+use crate::pager::binding::{Binding, Shown};
 use crate::pager::block::{Block, Kind};
+use crate::pager::eviction::spills::Spills;
+use crate::pager::load::futile::FutileFaults;
 use crate::pager::load::loading::Loading;
 use crate::pager::load::streams::Streams;
 use crate::store::BlockRecord;
 
-/// Blocks whose futile faults are counted at once; more would be many late messages, and nothing that does not end.
-const COUNTED: usize = 1024;
-
 /// What a fault finds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum State {
+pub(crate) enum Presence {
     /// Not in memory, and not being loaded.
     Missing,
     /// Being loaded, or being spilled. All waiting threads are woken when that ends.
@@ -32,33 +31,23 @@ pub(crate) struct Table {
     residency: Residency,
     /// Raised whenever what the span shows changes. A load that began under an older one is dropped.
     generation: u64,
-    binding: Option<Binding>,
-    /// How many loads have a binding as well.
-    lent: usize,
     /// Installed blocks. Of an eager span, those that are not zero memory.
     blocks: BTreeMap<u64, Block>,
+    pub(crate) shown: Shown,
     /// Runs being loaded, apart from `blocks`.
-    loading: Loading,
-    /// Set when a binding ends: the array, and its version (`Descriptor::changed`) then. The clean blocks are right for it.
-    valid_for: Option<(ArrayId, Version)>,
+    pub(crate) loading: Loading,
+    /// Readers of blocks that have to be produced.
+    pub(crate) streams: Streams,
+    /// Faults of installed blocks.
+    pub(crate) futile_faults: FutileFaults,
+    /// Installed blocks that are being spilled.
+    pub(crate) spills: Spills,
     /// The first failure; it sticks until the span is dropped.
     failure: Option<(ErrorKind, String)>,
-    /// Installed blocks that are being spilled: stores to them wait.
-    spilling: Vec<u64>,
-    /// So many blocks are refused before one is spilled again, because the last spill failed.
-    refused_spills: u32,
-    /// Nothing is evicted.
-    is_pinned: bool,
-    /// Readers of blocks that have to be produced.
-    streams: Streams,
     /// Blocks with spilled pages may be there.
     has_spilled: bool,
     /// Zero memory that only readers had, so that it counts nothing in the budget, may be there.
     has_uncharged_zeros: bool,
-    /// Faults of an installed block that were answered by a wake alone, since it was installed: see `progress`.
-    futile_faults: BTreeMap<u64, u32>,
-    /// Missing pages are inaccessible, as the span shows nothing and was touched all the same.
-    is_withdrawn: bool,
     /// Faults are not delivered any more: missing blocks were poisoned.
     is_dead: bool,
 }
@@ -68,20 +57,15 @@ impl Table {
         Table {
             residency,
             generation: 0,
-            binding: None,
-            lent: 0,
             blocks: BTreeMap::new(),
+            shown: Shown::default(),
             loading: Loading::default(),
-            valid_for: None,
-            failure: None,
-            spilling: Vec::new(),
-            refused_spills: 0,
-            is_pinned: false,
             streams: Streams::default(),
+            futile_faults: FutileFaults::default(),
+            spills: Spills::default(),
+            failure: None,
             has_spilled: false,
             has_uncharged_zeros: false,
-            futile_faults: BTreeMap::new(),
-            is_withdrawn: false,
             is_dead: false,
         }
     }
@@ -89,14 +73,14 @@ impl Table {
 
 /// Blocks and their states.
 impl Table {
-    pub(crate) fn state(&self, block: u64) -> State {
+    pub(crate) fn presence(&self, block: u64) -> Presence {
         match self.blocks.get(&block) {
-            Some(_) if self.is_spilling(block) => State::Loading,
-            Some(there) => State::Installed(there.kind()),
-            None if self.is_dead => State::Installed(Kind::Poisoned),
-            None if self.residency == Residency::Eager => State::Installed(Kind::Zero),
-            None if self.loading.has(block) => State::Loading,
-            None => State::Missing,
+            Some(_) if self.spills.has(block) => Presence::Loading,
+            Some(there) => Presence::Installed(there.kind()),
+            None if self.is_dead => Presence::Installed(Kind::Poisoned),
+            None if self.residency == Residency::Eager => Presence::Installed(Kind::Zero),
+            None if self.loading.has(block) => Presence::Loading,
+            None => Presence::Missing,
         }
     }
 
@@ -157,7 +141,7 @@ impl Table {
 
     /// Installed → Missing.
     pub(crate) fn forget(&mut self, block: u64) {
-        debug_assert!(!self.is_spilling(block), "block {block} is being spilled");
+        debug_assert!(!self.spills.has(block), "block {block} is being spilled");
         self.blocks.remove(&block);
     }
 
@@ -170,13 +154,13 @@ impl Table {
     /// Installed → Poisoned, in a span that shows nothing: the memory may hold anything. The next binding compares
     /// every block with storage, so no view sees it.
     pub(crate) fn distrust(&mut self, block: u64) {
-        self.valid_for = None;
+        self.shown.valid_for = None;
         self.blocks.insert(block, Block::poisoned());
     }
 
     /// Clean → Dirty.
     pub(crate) fn let_writer_in(&mut self, block: u64, by_store: bool) -> bool {
-        self.forget_futile(block);
+        self.futile_faults.forget(block);
         self.blocks.get_mut(&block).is_some_and(|there| there.let_writer_in(by_store))
     }
 
@@ -230,103 +214,19 @@ impl Table {
     }
 }
 
-/// Spilling, and what it must not meet.
+/// What the span shows, and the loads and spills under way.
 impl Table {
-    /// Installed → Loading, until [`end_spill`](Table::end_spill).
-    pub(crate) fn begin_spill(&mut self, block: u64) {
-        debug_assert!(self.has(block) && !self.is_spilling(block) && !self.is_pinned, "block {block}");
-        self.spilling.push(block);
-    }
-
-    /// Loading → Installed, as it was before.
-    pub(crate) fn end_spill(&mut self, block: u64) {
-        self.spilling.retain(|other| *other != block);
-    }
-
-    pub(crate) fn is_spilling(&self, block: u64) -> bool {
-        self.spilling.contains(&block)
-    }
-
-    pub(crate) fn is_spilling_any(&self) -> bool {
-        !self.spilling.is_empty()
-    }
-
-    /// The next `blocks` blocks are not to be spilled.
-    pub(crate) fn refuse_spills(&mut self, blocks: u32) {
-        self.refused_spills = blocks;
-    }
-
-    /// Whether a block may be spilled, or is one of those [refused](Table::refuse_spills).
-    pub(crate) fn admits_spill(&mut self) -> bool {
-        let refused = self.refused_spills > 0;
-        self.refused_spills = self.refused_spills.saturating_sub(1);
-        !refused
-    }
-
-    /// Nothing is evicted until [`unpin`](Table::unpin).
-    pub(crate) fn pin(&mut self) {
-        self.is_pinned = true;
-    }
-
-    pub(crate) fn unpin(&mut self) {
-        self.is_pinned = false;
-    }
-
-    /// Whether `block` must stay in memory for now.
-    pub(crate) fn must_stay(&self, block: u64) -> bool {
-        self.is_pinned || self.is_dead || self.is_spilling(block)
-    }
-}
-
-/// What the span shows.
-impl Table {
-    pub(crate) fn binding(&self) -> Option<&Binding> {
-        self.binding.as_ref()
-    }
-
-    /// Shows `binding` from here on.
-    pub(crate) fn bind(&mut self, binding: Binding) {
-        debug_assert!(self.binding.is_none());
-        self.binding = Some(binding);
-    }
-
     /// Shows nothing from here on, and drops the loads in flight.
     pub(crate) fn unbind(&mut self) -> Option<Binding> {
         self.raise_generation();
-        self.binding.take()
-    }
-
-    /// The array has `blocks` blocks now.
-    pub(crate) fn end_at(&mut self, blocks: u64) {
-        if let Some(binding) = &mut self.binding {
-            binding.end = blocks;
-        }
+        self.shown.unbind()
     }
 
     /// The array has `blocks` blocks now, and those from `visible` on are holes whatever the snapshot has. Drops the
     /// loads in flight.
     pub(crate) fn cut(&mut self, blocks: u64, visible: u64) {
         self.raise_generation();
-        if let Some(binding) = &mut self.binding {
-            binding.end = blocks;
-            binding.visible = binding.visible.min(visible);
-        }
-    }
-
-    /// The binding, for a load that runs. The load [gives it back](Table::take_back).
-    pub(crate) fn lend(&mut self) -> Option<Binding> {
-        let binding = self.binding.clone();
-        self.lent += usize::from(binding.is_some());
-        binding
-    }
-
-    pub(crate) fn take_back(&mut self, lent: Option<Binding>) {
-        // This never drops the last clone: `Pager::take_binding` keeps the table's own until all lent ones are back.
-        self.lent -= usize::from(lent.is_some());
-    }
-
-    pub(crate) fn has_lent(&self) -> bool {
-        self.lent > 0
+        self.shown.cut(blocks, visible);
     }
 
     pub(crate) fn generation(&self) -> u64 {
@@ -336,68 +236,31 @@ impl Table {
     /// Drops the loads in flight: what the span shows changes.
     pub(crate) fn raise_generation(&mut self) {
         self.generation += 1;
-        self.futile_faults.clear();
+        self.futile_faults = FutileFaults::default();
         self.loading.clear();
     }
 
-    /// Its clean blocks are those of an array last changed then.
-    pub(crate) fn set_valid_for(&mut self, valid_for: Option<(ArrayId, Version)>) {
-        self.valid_for = valid_for;
-    }
-
-    pub(crate) fn take_valid_for(&mut self) -> Option<(ArrayId, Version)> {
-        self.valid_for.take()
-    }
-
-    pub(crate) fn is_withdrawn(&self) -> bool {
-        self.is_withdrawn
-    }
-
-    /// Missing pages are inaccessible from here on.
-    pub(crate) fn withdraw(&mut self) {
-        self.is_withdrawn = true;
-    }
-
-    /// Missing pages may be loaded again.
-    pub(crate) fn take_withdrawn(&mut self) -> bool {
-        std::mem::take(&mut self.is_withdrawn)
-    }
-}
-
-/// Loads.
-impl Table {
     /// Missing → Loading for `block` and its missing neighbours on both sides, as far as `around` reaches. Returns the
     /// number of the load, and what it is to load.
     pub(crate) fn start(&mut self, block: u64, around: Range<u64>) -> (u64, Range<u64>) {
-        debug_assert_eq!(self.state(block), State::Missing);
-        let end = self.binding.as_ref().map_or(block + 1, |b| b.end.max(block + 1)).min(around.end);
+        debug_assert_eq!(self.presence(block), Presence::Missing);
+        let end = self.shown.binding().map_or(block + 1, |b| b.end.max(block + 1)).min(around.end);
         let end = self.blocks.range(block..end).next().map_or(end, |(&next, _)| next);
         let start = self.blocks.range(around.start..block).next_back().map_or(around.start, |(&last, _)| last + 1);
         let (load, blocks) = self.loading.start(block, start..end);
-        self.futile_faults.retain(|answered, _| !blocks.contains(answered));
+        self.futile_faults.forget_all(&blocks);
         (load, blocks)
     }
 
-    pub(crate) fn loading(&mut self) -> &mut Loading {
-        &mut self.loading
+    /// Installed → Loading, until [`Spills::end`].
+    pub(crate) fn begin_spill(&mut self, block: u64) {
+        debug_assert!(self.has(block) && !self.must_stay(block), "block {block}");
+        self.spills.begin(block);
     }
 
-    pub(crate) fn streams(&mut self) -> &mut Streams {
-        &mut self.streams
-    }
-
-    /// Counts a fault in `block`, which is in memory, and returns how many there were.
-    pub(crate) fn count_futile(&mut self, block: u64) -> u32 {
-        if self.futile_faults.len() > COUNTED {
-            self.futile_faults.clear();
-        }
-        let count = self.futile_faults.entry(block).or_default();
-        *count += 1;
-        *count
-    }
-
-    pub(crate) fn forget_futile(&mut self, block: u64) {
-        self.futile_faults.remove(&block);
+    /// Whether `block` must stay in memory for now.
+    pub(crate) fn must_stay(&self, block: u64) -> bool {
+        self.spills.is_pinned || self.is_dead || self.spills.has(block)
     }
 }
 
@@ -450,10 +313,10 @@ mod tests {
         table.install(9, zero());
         let (load, blocks) = table.start(3, 3..4);
         assert_eq!(blocks, 3..4);
-        assert_eq!(table.state(3), State::Loading);
-        assert_eq!(table.state(9), State::Installed(Kind::Zero));
-        table.loading().finish(load);
-        assert_eq!(table.state(3), State::Missing);
+        assert_eq!(table.presence(3), Presence::Loading);
+        assert_eq!(table.presence(9), Presence::Installed(Kind::Zero));
+        table.loading.finish(load);
+        assert_eq!(table.presence(3), Presence::Missing);
     }
 
     #[test]
@@ -461,33 +324,33 @@ mod tests {
         let mut table = Table::new(Residency::Lazy);
         table.start(3, 0..64);
         table.raise_generation();
-        assert_eq!(table.state(3), State::Missing);
+        assert_eq!(table.presence(3), Presence::Missing);
     }
 
     #[test]
     fn a_queued_load_is_stolen_once() {
         let mut table = Table::new(Residency::Lazy);
         let (load, blocks) = table.start(3, 3..4);
-        assert_eq!(table.loading().steal(3), None);
-        table.loading().enqueue(load);
-        let (taken, same) = table.loading().steal(3).unwrap();
-        assert_eq!((same, table.loading().steal(3)), (blocks, None));
+        assert_eq!(table.loading.steal(3), None);
+        table.loading.enqueue(load);
+        let (taken, same) = table.loading.steal(3).unwrap();
+        assert_eq!((same, table.loading.steal(3)), (blocks, None));
         // The queued load neither runs nor ends what was stolen, also when the block is to be loaded once more.
-        assert!(!table.loading().dequeue(load));
-        table.loading().finish(load);
-        assert_eq!(table.state(3), State::Loading);
-        table.loading().finish(taken);
+        assert!(!table.loading.dequeue(load));
+        table.loading.finish(load);
+        assert_eq!(table.presence(3), Presence::Loading);
+        table.loading.finish(taken);
         let (again, _) = table.start(3, 3..4);
-        table.loading().enqueue(again);
-        assert!(!table.loading().dequeue(load) && table.loading().dequeue(again));
-        table.loading().finish(again);
-        assert_eq!(table.state(3), State::Missing);
+        table.loading.enqueue(again);
+        assert!(!table.loading.dequeue(load) && table.loading.dequeue(again));
+        table.loading.finish(again);
+        assert_eq!(table.presence(3), Presence::Missing);
     }
 
     #[test]
     fn an_eager_span_has_nothing_missing() {
         let table = Table::new(Residency::Eager);
-        assert_eq!(table.state(77), State::Installed(Kind::Zero));
+        assert_eq!(table.presence(77), Presence::Installed(Kind::Zero));
     }
 
     #[test]
@@ -499,23 +362,17 @@ mod tests {
         assert_eq!(table.gaps(0..10), [0..2, 4..7, 8..10]);
         assert_eq!(table.gaps(2..4), []);
     }
+
     #[test]
     fn a_block_that_is_spilled_is_loading_until_that_ends() {
         let mut table = Table::new(Residency::Lazy);
         table.install(3, zero());
         table.begin_spill(3);
-        assert_eq!((table.state(3), table.is_spilling_any(), table.must_stay(3)), (State::Loading, true, true));
-        table.end_spill(3);
-        assert_eq!((table.state(3), table.must_stay(3)), (State::Installed(Kind::Zero), false));
+        assert_eq!((table.presence(3), table.spills.is_any(), table.must_stay(3)), (Presence::Loading, true, true));
+        table.spills.end(3);
+        assert_eq!((table.presence(3), table.must_stay(3)), (Presence::Installed(Kind::Zero), false));
         table.forget(3);
-        assert_eq!(table.state(3), State::Missing);
-    }
-
-    #[test]
-    fn after_a_failure_so_many_blocks_are_not_spilled() {
-        let mut table = Table::new(Residency::Lazy);
-        table.refuse_spills(2);
-        assert_eq!([(); 4].map(|()| table.admits_spill()), [false, false, true, true]);
+        assert_eq!(table.presence(3), Presence::Missing);
     }
 
     #[test]
@@ -531,7 +388,7 @@ mod tests {
     fn zero_memory_of_an_eager_span_becomes_a_block_when_spilled_pages_are_mapped() {
         let mut table = Table::new(Residency::Eager);
         assert!(table.map_spilled(3, BlockRecord { version: Version(1), segments: Vec::new() }));
-        assert_eq!((table.state(3), table.take_spilled()), (State::Installed(Kind::Mapped), vec![3]));
+        assert_eq!((table.presence(3), table.take_spilled()), (Presence::Installed(Kind::Mapped), vec![3]));
     }
 
     #[test]
@@ -541,6 +398,6 @@ mod tests {
         table.die(&Error::new(ErrorKind::Io, "no faults"));
         assert_eq!(table.refuse_if_failed().unwrap_err().to_string(), "nothing is stored after a failure: torn");
         assert!(table.failure().unwrap().is_corrupt() && table.is_dead());
-        assert_eq!(table.state(7), State::Installed(Kind::Poisoned));
+        assert_eq!(table.presence(7), Presence::Installed(Kind::Poisoned));
     }
 }

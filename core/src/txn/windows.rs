@@ -12,10 +12,10 @@ use crate::sync::Mutex;
 
 /// The windows of one handle. They live as long as it does, or until they are closed.
 #[derive(Default)]
-pub(super) struct Windows(Mutex<State>);
+pub(super) struct Windows(Mutex<WindowList>);
 
 #[derive(Default)]
-struct State {
+struct WindowList {
     open: Vec<Arc<Pager>>,
     /// What accesses to expect, in those to come as well.
     access: Access,

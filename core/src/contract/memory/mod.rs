@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use crate::error::Result;
 pub use faults::{Faults, Job};
-pub use span::{Install, Protect, Span, SpanBytes, TakenOut, TrackWrites, WrittenTo};
+pub use span::{Install, Protect, Replace, Span, SpanBytes, TakenOut, TrackWrites, WrittenTo};
 
 /// Gives out spans.
 pub trait Memory: Send + Sync {

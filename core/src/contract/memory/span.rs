@@ -1,5 +1,5 @@
-//! A span: addresses for bytes of an array. One trait for each of its users: what is laid over missing pages, what is
-//! protected and taken away, which pages were written, the bytes themselves.
+//! A span: addresses for bytes of an array. One trait for each of its users: what is laid over missing pages, what is laid
+//! in place of others, what is protected and taken away, which pages were written, the bytes themselves.
 
 use std::ops::Range;
 use std::ptr::NonNull;
@@ -11,14 +11,11 @@ use crate::error::Result;
 
 /// A reserved range of addresses. All offsets are bytes of the array that it was reserved for; ranges are whole pages.
 ///
-/// [`Install`], [`unprotect`](Protect::unprotect), [`write_protect`](Protect::write_protect),
+/// [`Install`], [`Replace`], [`unprotect`](Protect::unprotect), [`write_protect`](Protect::write_protect),
 /// [`unprotect_zero`](Protect::unprotect_zero), [`evict`](Protect::evict) and
 /// [`track_writes`](TrackWrites::track_writes) are called under the lock of the one pager that owns the span, so never
 /// two at once. None of them reads or writes the span's memory.
-pub trait Span: Install + Protect + TrackWrites + SpanBytes {
-    /// Address of the first of its bytes; never changes.
-    fn base(&self) -> NonNull<u8>;
-
+pub trait Span: Install + Replace + Protect + TrackWrites + SpanBytes {
     /// The bytes that it was reserved for.
     fn bytes(&self) -> Range<usize>;
 
@@ -27,7 +24,7 @@ pub trait Span: Install + Protect + TrackWrites + SpanBytes {
     fn attach(&self, faults: Weak<dyn Faults>);
 }
 
-/// What is laid over missing pages, and taken away again where no view sees it.
+/// What is laid over missing pages, and poison.
 pub trait Install: Send + Sync {
     /// Lays zero memory over missing pages; a write to it goes unnoticed until [`written`](TrackWrites::written).
     ///
@@ -44,14 +41,6 @@ pub trait Install: Send + Sync {
     /// [`Unsupported`](crate::ErrorKind::Unsupported) for a file that cannot be mapped.
     fn map(&self, range: Range<usize>, file: &Arc<dyn DataFile>, offset: u64, read_ahead: bool) -> Result<()>;
 
-    /// Maps `file` from byte `offset` on, privately, in place of mapped pages, zero memory, or pages that were copied
-    /// into an eager span. No thread may be using the range. Its writes are not [tracked](TrackWrites::track_writes)
-    /// any more.
-    ///
-    /// # Errors
-    /// As [`map`](Install::map); then the range holds anything.
-    fn remap(&self, range: Range<usize>, file: &Arc<dyn DataFile>, offset: u64) -> Result<()>;
-
     /// Copies whole pages of `bytes` over missing pages. In a lazy span they arrive write-protected: the first write
     /// waits for [`Faults::protected`], unless the system took the protection away: [`written`](TrackWrites::written)
     /// with [`WrittenTo::Copied`] finds these. In an eager span they count as file pages do in `written`.
@@ -65,18 +54,12 @@ pub trait Install: Send + Sync {
     fn poison(&self, range: Range<usize>, why: &str);
 
     /// Makes any access to missing pages end in SIGBUS, or in an error where the kernel makes it, until they are
-    /// [reset](Install::reset): for ranges that no view shows. Threads that wait there are to be
+    /// [reset](Replace::reset): for ranges that no view shows. Threads that wait there are to be
     /// [woken](Install::wake).
     ///
     /// # Errors
     /// Then they are missing still.
     fn withdraw(&self, range: Range<usize>) -> Result<()>;
-
-    /// Back to missing (lazy) or zeros (eager), whatever was there. No thread may be using the range.
-    ///
-    /// # Errors
-    /// Then the range holds anything.
-    fn reset(&self, range: Range<usize>) -> Result<()>;
 
     /// Lets threads that wait in a missing page of the range try again.
     fn wake(&self, range: Range<usize>);
@@ -92,6 +75,22 @@ pub trait Install: Send + Sync {
     /// # Errors
     /// As [`DataFile::read_at`]; [`Corrupt`](crate::ErrorKind::Corrupt) for bytes that cannot be accessed.
     fn read_in(&self, range: Range<usize>, file: &Arc<dyn DataFile>, offset: u64, exactly: bool) -> Result<()>;
+}
+
+/// What is laid in place of other memory, or takes it away, where no view lives: no thread may be using the range.
+pub trait Replace: Send + Sync {
+    /// Maps `file` from byte `offset` on, privately, in place of mapped pages, zero memory, or pages that were copied
+    /// into an eager span. Its writes are not [tracked](TrackWrites::track_writes) any more.
+    ///
+    /// # Errors
+    /// As [`map`](Install::map); then the range holds anything.
+    fn remap(&self, range: Range<usize>, file: &Arc<dyn DataFile>, offset: u64) -> Result<()>;
+
+    /// Back to missing (lazy) or zeros (eager), whatever was there.
+    ///
+    /// # Errors
+    /// Then the range holds anything.
+    fn reset(&self, range: Range<usize>) -> Result<()>;
 }
 
 /// Stores wait, so that memory may be taken away under its readers. In an eager span, and where no fault is delivered,
@@ -183,6 +182,9 @@ pub trait TrackWrites: Send + Sync {
 /// The bytes of a span, as a program's loads and stores reach them: an access may fault, so no lock that the fault
 /// needs may be held.
 pub trait SpanBytes: Send + Sync {
+    /// Address of the first of its bytes; never changes.
+    fn base(&self) -> NonNull<u8>;
+
     /// Calls `f` with the bytes of `range`. No thread may be writing to it meanwhile.
     ///
     /// # Errors

@@ -5,57 +5,80 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::pager::Pager;
-use crate::pager::eviction::policy::{EvictionPolicy, MemoryUse, Outcome, Victim};
+use crate::pager::eviction::policy::{EvictionPolicy, Outcome, Victim};
 use crate::sync::{FaultMutex, FaultMutexGuard};
 
 /// Blocks in a row that cannot be evicted just now, after which no more are tried.
 const MOST_BUSY: usize = 64;
 
+/// The memory of their own that the spans of an engine have, and what it took to stay within the budget.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemoryUse {
+    /// The budget in bytes; `usize::MAX` if there is none.
+    pub budget_bytes: usize,
+    /// Charged to it at present: copied blocks whole, zero memory as if all of it were written to.
+    pub used_bytes: usize,
+    /// Blocks copied into memory so far: produced, or read back from where they were spilled.
+    pub blocks_copied: u64,
+    /// Blocks let go of so far that were not written to.
+    pub blocks_evicted: u64,
+    /// Blocks let go of so far that were written to; what of them had changed was spilled.
+    pub blocks_spilled: u64,
+}
+
 /// What all spans of one engine share.
 pub(crate) struct Budget {
     limit_bytes: usize,
-    state: FaultMutex<EvictionPolicy>,
+    state: FaultMutex<Charges>,
     /// A job spills in the background.
     is_trimming: AtomicBool,
 }
 
+/// Which blocks are charged, and what that sums up to.
+struct Charges {
+    policy: EvictionPolicy,
+    /// Also of what is about to be charged.
+    usage: MemoryUse,
+}
+
 impl Budget {
     pub(crate) fn new(limit_bytes: usize) -> Arc<Budget> {
-        Arc::new(Budget { limit_bytes, state: FaultMutex::default(), is_trimming: AtomicBool::new(false) })
+        let usage = MemoryUse { budget_bytes: limit_bytes, ..MemoryUse::default() };
+        let state = FaultMutex::new(Charges { policy: EvictionPolicy::default(), usage });
+        Arc::new(Budget { limit_bytes, state, is_trimming: AtomicBool::new(false) })
     }
 
     pub(crate) fn limit_bytes(&self) -> usize {
         self.limit_bytes
     }
 
-    fn lock(&self) -> FaultMutexGuard<'_, EvictionPolicy> {
+    fn lock(&self) -> FaultMutexGuard<'_, Charges> {
         self.state.lock()
     }
 
     pub(crate) fn in_use(&self) -> MemoryUse {
-        let state = self.lock();
-        MemoryUse { budget_bytes: self.limit_bytes, used_bytes: state.used_bytes, ..state.counts }
+        self.lock().usage
     }
 
     /// A charge of one byte, for a block of no pager.
     #[cfg(test)]
     pub(crate) fn charge_for_test(self: &Arc<Self>) -> Charge {
         let mut state = self.lock();
-        state.used_bytes += 1;
-        let ticket = state.charge(std::sync::Weak::new(), 0, 0, 1, false);
+        state.usage.used_bytes += 1;
+        let ticket = state.policy.charge(std::sync::Weak::new(), 0, 0, 1, false);
         drop(state);
         Charge { budget: self.clone(), ticket }
     }
 
     /// A block was let go of.
     pub(crate) fn count(&self, is_written_to: bool) {
-        let counts = &mut self.lock().counts;
-        *(if is_written_to { &mut counts.blocks_spilled } else { &mut counts.blocks_evicted }) += 1;
+        let usage = &mut self.lock().usage;
+        *(if is_written_to { &mut usage.blocks_spilled } else { &mut usage.blocks_evicted }) += 1;
     }
 
     /// A number for a pager.
     pub(crate) fn new_owner(&self) -> u64 {
-        self.lock().number()
+        self.lock().policy.number()
     }
 
     /// A permit for `bytes` that evicts nothing; `None` if the budget has no room. For no bytes it always has.
@@ -64,14 +87,13 @@ impl Budget {
             return Some(BudgetPermit { budget: self.clone(), bytes });
         }
         let mut state = self.lock();
-        let used = state.used_bytes.checked_add(bytes).filter(|used| *used <= self.limit_bytes)?;
-        state.used_bytes = used;
+        state.usage.used_bytes = state.usage.used_bytes.checked_add(bytes).filter(|used| *used <= self.limit_bytes)?;
         Some(BudgetPermit { budget: self.clone(), bytes })
     }
 
     /// A permit for `bytes`, over the budget if need be.
     pub(crate) fn overcommit(self: &Arc<Self>, bytes: usize) -> BudgetPermit {
-        self.lock().used_bytes += bytes;
+        self.lock().usage.used_bytes += bytes;
         BudgetPermit { budget: self.clone(), bytes }
     }
 
@@ -82,7 +104,9 @@ impl Budget {
             return permit;
         }
         let permit = self.overcommit(bytes);
-        self.evict_while(|state| (state.used_bytes > self.limit_bytes).then(|| state.victim(self.limit_bytes))?);
+        self.evict_while(|state| {
+            (state.usage.used_bytes > self.limit_bytes).then(|| state.policy.victim(self.limit_bytes))?
+        });
         permit
     }
 
@@ -94,22 +118,23 @@ impl Budget {
 
     /// Whether more is used than may be.
     pub(crate) fn is_exceeded(&self) -> bool {
-        self.lock().used_bytes > self.limit_bytes
+        self.lock().usage.used_bytes > self.limit_bytes
     }
 
     /// Whether so much is written to that it should be spilled before a thread has to wait for it. `true`
     /// obliges the caller to run `trim`: until then no other caller gets it.
     pub(crate) fn is_to_be_trimmed(&self) -> bool {
-        self.lock().dirty_bytes() > self.limit_bytes / 4 * 3 && !self.is_trimming.swap(true, Ordering::Relaxed)
+        self.lock().policy.dirty_bytes() > self.limit_bytes / 4 * 3 && !self.is_trimming.swap(true, Ordering::Relaxed)
     }
 
     /// Spills some of what was written to.
     pub(crate) fn trim(&self) {
-        self.evict_while(|state| (state.dirty_bytes() > self.limit_bytes / 8 * 5).then(|| state.dirty_victim())?);
+        let most = self.limit_bytes / 8 * 5;
+        self.evict_while(|Charges { policy, .. }| (policy.dirty_bytes() > most).then(|| policy.dirty_victim())?);
         self.is_trimming.store(false, Ordering::Relaxed);
     }
 
-    fn evict_while(&self, next: impl Fn(&mut EvictionPolicy) -> Option<Victim>) {
+    fn evict_while(&self, next: impl Fn(&mut Charges) -> Option<Victim>) {
         let mut busy = 0;
         while busy < MOST_BUSY
             && let Some(victim) = {
@@ -122,7 +147,7 @@ impl Budget {
                 victim.pager.upgrade().map_or(Outcome::Gone, |pager| pager.evict(victim.block, victim.ticket));
             if outcome == Outcome::Busy {
                 busy += 1;
-                self.lock().put_back(victim.ticket);
+                self.lock().policy.put_back(victim.ticket);
             }
         }
     }
@@ -140,9 +165,9 @@ impl BudgetPermit {
         let taken = bytes.min(self.bytes);
         self.bytes -= taken;
         let mut state = self.budget.lock();
-        state.counts.blocks_copied += u64::from(!dirty);
-        state.used_bytes += bytes - taken;
-        let ticket = state.charge(pager.this.clone(), pager.owner, block, bytes, dirty);
+        state.usage.blocks_copied += u64::from(!dirty);
+        state.usage.used_bytes += bytes - taken;
+        let ticket = state.policy.charge(pager.this.clone(), pager.owner, block, bytes, dirty);
         drop(state);
         Charge { budget: self.budget.clone(), ticket }
     }
@@ -151,7 +176,7 @@ impl BudgetPermit {
 impl Drop for BudgetPermit {
     fn drop(&mut self) {
         if self.bytes > 0 {
-            self.budget.lock().used_bytes -= self.bytes;
+            self.budget.lock().usage.used_bytes -= self.bytes;
         }
     }
 }
@@ -169,13 +194,14 @@ impl Charge {
 
     /// From here on, to let go of it takes a write.
     pub(crate) fn is_written_to(&self) {
-        self.budget.lock().is_written_to(self.ticket);
+        self.budget.lock().policy.is_written_to(self.ticket);
     }
 }
 
 impl Drop for Charge {
     fn drop(&mut self) {
-        self.budget.lock().uncharge(self.ticket);
+        let mut state = self.budget.lock();
+        state.usage.used_bytes -= state.policy.uncharge(self.ticket);
     }
 }
 

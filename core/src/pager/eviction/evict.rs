@@ -30,7 +30,7 @@
 use crate::descriptor::{Codec, Version};
 use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::{BlockNo, page_range};
-use crate::memory::{Residency, TakenOut, WrittenTo};
+use crate::memory::{Residency, TakenOut};
 use crate::pager::Pager;
 use crate::pager::binding::Binding;
 use crate::pager::block::Kind;
@@ -38,7 +38,6 @@ use crate::pager::eviction::policy::Outcome;
 use crate::pager::scratch::with_buffer;
 use crate::pager::spill_map::SpillMap;
 use crate::pager::table::Table;
-use crate::pager::track::search::Changes;
 use crate::signals;
 use crate::store::{Bytes, PageRun, PageSource};
 use crate::sync::FaultMutexGuard;
@@ -58,31 +57,26 @@ impl Pager {
         if table.must_stay(block) {
             return Outcome::Busy;
         }
-        let bytes = self.bytes_of(&(block..block + 1));
-        let freed = match (there.kind(), table.binding().is_some()) {
+        let freed = match (there.kind(), table.shown.binding().is_some()) {
             (Kind::Poisoned, _) => return Outcome::Busy,
             // No view lives.
-            (_, false) => self.span.reset(bytes),
-            (Kind::Clean, true) => match self.span.evict(bytes.clone()) {
+            (_, false) => self.forget(&mut table, &[block]),
+            (Kind::Clean, true) => match self.evict_clean(&mut table, block) {
                 // Protection was lost, so a write went unnoticed: the block is to be compared.
                 Err(error) if error.is_in_use() => {
                     let _ = self.admit(&mut table, block, false);
                     return Outcome::Busy;
                 }
                 // A part may be gone: then the rest should be, too.
-                done => done.or_else(|_| self.span.evict(bytes)),
+                done => done.or_else(|_| self.evict_clean(&mut table, block)),
             },
             (Kind::Zero | Kind::Dirty, true) if self.may_spill(&mut table) => return self.spill_block(table, block),
             _ => return Outcome::Busy,
         };
+        drop(table);
         if freed.is_err() {
-            if table.binding().is_none() {
-                table.distrust(block);
-            }
             return Outcome::Busy;
         }
-        table.forget(block);
-        drop(table);
         self.budget.count(false);
         Outcome::Freed
     }
@@ -90,13 +84,13 @@ impl Pager {
     /// Whether a block that was written to may be spilled now. True also once the commit is known to fail, so that
     /// memory stays bounded.
     fn may_spill(&self, table: &mut Table) -> bool {
-        let is_admitted = table.admits_spill();
+        let is_admitted = table.spills.admits();
         self.residency == Residency::Lazy && self.policy.spill_under_views && is_admitted
     }
 
     fn spill_block(&self, mut table: FaultMutexGuard<'_, Table>, block: u64) -> Outcome {
         let bytes = self.bytes_of(&(block..block + 1));
-        let (Some(binding), Some(there)) = (table.binding().cloned(), table.block(block)) else {
+        let (Some(binding), Some(there)) = (table.shown.binding().cloned(), table.block(block)) else {
             return Outcome::Gone;
         };
         let (kind, seen) = (there.kind(), there.version());
@@ -105,13 +99,13 @@ impl Pager {
         if kind == Kind::Zero && !self.memory.has_room_for_mappings(2) {
             return Outcome::Busy;
         }
-        if self.span.write_protect(bytes.clone()).is_err() {
+        if self.eviction.span.write_protect(bytes.clone()).is_err() {
             return Outcome::Busy;
         }
         table.begin_spill(block); // (1)
         drop(table);
         let mut held = HeldBack { pager: self, binding: Some(binding), taken: None, block, kind, seen };
-        let written = match self.span.take_out(bytes) {
+        let written = match self.eviction.span.take_out(bytes) {
             Ok(taken) => {
                 held.taken = taken;
                 held.write(is_hole).map_err(Stays::Failed) // (2)
@@ -119,7 +113,7 @@ impl Pager {
             Err(error) if error.is_in_use() => Err(Stays::ForNow(error)),
             Err(error) => Err(Stays::Lost(error)),
         };
-        held.let_go(written)
+        held.end(written)
     }
 
     /// Spills changed pages of a block, whose bytes are `there`. `is_hole`: the others are zero.
@@ -171,7 +165,7 @@ impl Pager {
 
     /// The table, at a moment when no block of the span is being spilled.
     pub(crate) fn alone(&self) -> FaultMutexGuard<'_, Table> {
-        self.wait_while(self.lock(), Table::is_spilling_any)
+        self.wait_while(self.lock(), |table| table.spills.is_any())
     }
 
     pub(crate) fn wait_while<'t>(
@@ -188,14 +182,12 @@ impl Pager {
 
     /// Nothing is let go of from here on, until [`unpin`](Pager::unpin) or the next release.
     pub(crate) fn pin(&self) {
-        let mut table = self.lock();
-        table.pin();
-        drop(table);
+        self.lock().spills.is_pinned = true;
         drop(self.alone());
     }
 
     pub(crate) fn unpin(&self) {
-        self.lock().unpin();
+        self.lock().spills.is_pinned = false;
     }
 }
 
@@ -226,31 +218,11 @@ impl HeldBack<'_> {
     /// Step 2: what was written to the block, and where it is now; `None` if it was not stored to, as far as is known.
     /// `is_hole`: nothing is loaded from anywhere.
     fn write(&self, is_hole: bool) -> Result<Option<Vec<PageRun>>> {
-        let HeldBack { pager, block, .. } = *self;
-        let binding = self.binding.as_ref().expect("it is held back until it is let go");
-        let there: &dyn Bytes = match &self.taken {
-            Some(taken) => &**taken,
-            None => pager,
-        };
-        let bytes = pager.bytes_of(&(block..block + 1));
-        let mut changes = Changes::of(pager.block_size);
-        if self.kind == Kind::Zero {
-            let mut found = Vec::new();
-            match &self.taken {
-                Some(taken) => taken.written(&mut found)?,
-                None => pager.span.written(bytes, WrittenTo::Zero, &mut found)?,
-            }
-            for range in &found {
-                pager.collect_scanned(there, range, WrittenTo::Zero, &mut changes)?;
-            }
-        } else {
-            pager.collect_compared(there, &bytes, &mut changes)?;
-        }
-        pager.collect_zeroed(&mut changes, |part| match &self.taken {
-            Some(taken) => taken.stored_to(part),
-            None => pager.span.stored_to(part),
-        })?;
-        let Some(change) = changes.list.pop() else { return Ok(None) };
+        let HeldBack { pager, block, kind, .. } = *self;
+        let binding = self.binding.as_ref().expect("it is held back until it ends");
+        let taken = self.taken.as_deref();
+        let Some(change) = pager.written_to_held(block, kind, taken)? else { return Ok(None) };
+        let there: &dyn Bytes = taken.map_or(pager, |taken| taken);
         match &binding.spill_map {
             Some(spill_map) => pager.spill_pages(spill_map, there, &change.pages, BlockNo(block), is_hole).map(Some),
             None => Err(Error::new(ErrorKind::Invalid, "an array that is only read was written to")),
@@ -258,40 +230,38 @@ impl HeldBack<'_> {
     }
 
     /// Steps 3 and 4, if step 2 went well.
-    fn let_go(mut self, written: Result<Option<Vec<PageRun>>, Stays>) -> Outcome {
-        self.end(written)
-    }
-
     fn end(&mut self, written: Result<Option<Vec<PageRun>>, Stays>) -> Outcome {
         let Some(binding) = self.binding.take() else { return Outcome::Gone };
         let HeldBack { pager, block, seen, .. } = *self;
         let bytes = pager.bytes_of(&(block..block + 1));
         let mut table = pager.lock();
-        table.end_spill(block);
+        table.spills.end(block);
         // Where faults are not delivered any more what is missing would be so for ever.
         let done = written.and_then(|runs| match table.failure().filter(|_| table.is_dead()) {
             Some(why) => Err(Stays::Failed(why)),
             None => Ok(runs),
         });
         let outcome = match done {
-            Ok(runs) => match self.taken.take().map_or_else(|| pager.span.evict(bytes.clone()), |taken| taken.let_go())
-            {
-                Ok(()) => {
-                    pager.budget.count(runs.as_ref().is_some_and(|runs| !runs.is_empty()));
-                    if let (Some(spill_map), Some(runs)) = (&binding.spill_map, &runs) {
-                        spill_map.lay(block, seen, runs); // (3)
+            Ok(runs) => {
+                match self.taken.take().map_or_else(|| pager.eviction.span.evict(bytes.clone()), |taken| taken.let_go())
+                {
+                    Ok(()) => {
+                        pager.budget.count(runs.as_ref().is_some_and(|runs| !runs.is_empty()));
+                        if let (Some(spill_map), Some(runs)) = (&binding.spill_map, &runs) {
+                            spill_map.lay(block, seen, runs); // (3)
+                        }
+                        table.forget(block); // (4)
+                        Outcome::Freed
                     }
-                    table.forget(block); // (4)
-                    Outcome::Freed
+                    // It may have been written to after all.
+                    Err(error) if error.is_in_use() => self.undo(&mut table, &error),
+                    Err(error) => {
+                        // Writers wait, and can be let through neither to these bytes nor to others.
+                        pager.poison(&mut table, block, &error);
+                        Outcome::Freed
+                    }
                 }
-                // It may have been written to after all.
-                Err(error) if error.is_in_use() => self.undo(&mut table, &error),
-                Err(error) => {
-                    // Writers wait, and can be let through neither to these bytes nor to others.
-                    pager.poison(&mut table, block, &error);
-                    Outcome::Freed
-                }
-            },
+            }
             Err(Stays::ForNow(error)) => self.undo(&mut table, &error),
             Err(Stays::Lost(error)) => {
                 pager.poison(&mut table, block, &error);
@@ -300,14 +270,14 @@ impl HeldBack<'_> {
             Err(Stays::Failed(error)) => {
                 let why = error.context(format_args!("array {:?}: spilling", binding.name));
                 table.fail_with(&why);
-                table.refuse_spills(REFUSED_AFTER_FAILURE);
+                table.spills.refuse(REFUSED_AFTER_FAILURE);
                 self.undo(&mut table, &why)
             }
         };
         // The snapshot first: a woken thread may let go of it, and count on its end. The table still has its own.
         drop(binding);
         drop(table);
-        pager.span.wake(bytes);
+        pager.wake(&(block..block + 1));
         pager.loaded.notify_all();
         outcome
     }
@@ -316,12 +286,12 @@ impl HeldBack<'_> {
     fn undo(&mut self, table: &mut Table, why: &Error) -> Outcome {
         let bytes = self.pager.bytes_of(&(self.block..self.block + 1));
         let undone = self.taken.take().map_or(Ok(()), |taken| taken.put_back()).and_then(|()| match self.kind {
-            Kind::Zero => self.pager.span.unprotect_zero(bytes),
-            _ => self.pager.span.unprotect(bytes),
+            Kind::Zero => self.pager.eviction.span.unprotect_zero(bytes),
+            _ => self.pager.unprotect(self.block),
         });
         match undone {
             // Threads that faulted meanwhile go on.
-            Ok(()) => table.forget_futile(self.block),
+            Ok(()) => table.futile_faults.forget(self.block),
             Err(error) => self.pager.poison(table, self.block, &error.context(why)),
         }
         Outcome::Busy

@@ -10,6 +10,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Weak;
 
 use crate::pager::Pager;
+use crate::pager::eviction::ghosts::{Ghost, GhostList};
 
 /// Blocks that came once give way before those that came back only where they take more than this part of the budget. It
 /// is more than readahead takes, and leaves most of the budget to blocks that come back.
@@ -31,21 +32,6 @@ const MOST_CHANCES: f32 = 64.0;
 /// Blocks let go of that are remembered, beside as many as are in memory.
 const REMEMBERED: usize = 1024;
 
-/// The memory of their own that the spans of an engine have, and what it took to stay within the budget.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct MemoryUse {
-    /// The budget in bytes; `usize::MAX` if there is none.
-    pub budget_bytes: usize,
-    /// Charged to it at present: copied blocks whole, zero memory as if all of it were written to.
-    pub used_bytes: usize,
-    /// Blocks copied into memory so far: produced, or read back from where they were spilled.
-    pub blocks_copied: u64,
-    /// Blocks let go of so far that were not written to.
-    pub blocks_evicted: u64,
-    /// Blocks let go of so far that were written to; what of them had changed was spilled.
-    pub blocks_spilled: u64,
-}
-
 /// The outcome of evicting a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
@@ -60,16 +46,12 @@ pub(crate) enum Outcome {
 /// Charged blocks, in the order in which they are to go.
 #[derive(Default)]
 pub(crate) struct EvictionPolicy {
-    pub(crate) counts: MemoryUse,
-    /// Charged, or about to be.
-    pub(crate) used_bytes: usize,
     next: u64,
     /// How many blocks came: the time that the policy goes by.
     clock: u64,
     charged: HashMap<u64, Charged>,
-    fresh: Queue,
-    returned: Queue,
-    dirty: Queue,
+    /// One for each [`Place`].
+    queues: [Queue; 3],
     ghosts: GhostList,
 }
 
@@ -87,7 +69,8 @@ struct Charged {
     owner: u64,
     block: u64,
     bytes: usize,
-    place: Place,
+    /// `None` while it is being evicted: it leaves, or goes back to its queue.
+    place: Option<Place>,
     /// To let go of it takes a write.
     is_dirty: bool,
     /// How often it is used, by what is known, while all of memory is replaced once; 0 if it never came back.
@@ -98,50 +81,12 @@ struct Charged {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {
+    /// Came once.
     Fresh,
+    /// Came back.
     Returned,
+    /// Was written to.
     Dirty,
-    /// Being evicted: it leaves, or goes back to its queue.
-    BeingEvicted,
-}
-
-/// Blocks evicted lately.
-#[derive(Default)]
-struct GhostList {
-    blocks: HashMap<(u64, u64), Ghost>,
-    /// In the order in which they went. Those that came back, or went again, stay, and are passed over.
-    order: VecDeque<((u64, u64), u64)>,
-}
-
-/// A block that was evicted lately: what is known of it.
-#[derive(Clone, Copy)]
-struct Ghost {
-    uses: f32,
-    /// How many blocks had come when it went.
-    at: u64,
-}
-
-impl GhostList {
-    /// Forgets a block that came back.
-    fn take(&mut self, block: (u64, u64)) -> Option<Ghost> {
-        self.blocks.remove(&block)
-    }
-
-    fn insert(&mut self, block: (u64, u64), ghost: Ghost, most: usize) {
-        self.blocks.insert(block, ghost);
-        self.order.push_back((block, ghost.at));
-        let GhostList { blocks, order } = self;
-        if order.len() > 2 * most {
-            order.retain(|(block, at)| blocks.get(block).is_some_and(|ghost| ghost.at == *at));
-        }
-        while blocks.len() > most
-            && let Some((oldest, at)) = order.pop_front()
-        {
-            if blocks.get(&oldest).is_some_and(|ghost| ghost.at == at) {
-                blocks.remove(&oldest);
-            }
-        }
-    }
 }
 
 /// The block that is to be evicted.
@@ -158,45 +103,23 @@ impl EvictionPolicy {
         self.next
     }
 
+    fn bytes(&self, place: Place) -> usize {
+        self.queues[place as usize].bytes
+    }
+
     /// Bytes of blocks whose eviction takes a write.
     pub(crate) fn dirty_bytes(&self) -> usize {
-        self.dirty.bytes
+        self.bytes(Place::Dirty)
     }
 
     pub(crate) fn dirty_victim(&mut self) -> Option<Victim> {
         self.pop(Place::Dirty)
     }
 
-    fn queue(&mut self, place: Place) -> Option<&mut Queue> {
-        match place {
-            Place::Fresh => Some(&mut self.fresh),
-            Place::Returned => Some(&mut self.returned),
-            Place::Dirty => Some(&mut self.dirty),
-            Place::BeingEvicted => None,
-        }
-    }
-
-    fn enter(&mut self, place: Place, ticket: u64, bytes: usize) {
-        let EvictionPolicy { fresh, returned, dirty, charged, .. } = self;
-        let queue = match place {
-            Place::Fresh => fresh,
-            Place::Returned => returned,
-            Place::Dirty => dirty,
-            Place::BeingEvicted => return,
-        };
-        queue.bytes += bytes;
-        queue.blocks += 1;
-        queue.tickets.push_back(ticket);
-        if queue.tickets.len() > 2 * queue.blocks + REMEMBERED {
-            queue.tickets.retain(|ticket| charged.get(ticket).is_some_and(|c| c.place == place));
-        }
-    }
-
     fn leave(&mut self, place: Place, bytes: usize) {
-        if let Some(queue) = self.queue(place) {
-            queue.bytes -= bytes;
-            queue.blocks -= 1;
-        }
+        let queue = &mut self.queues[place as usize];
+        queue.bytes -= bytes;
+        queue.blocks -= 1;
     }
 
     /// A block is in memory.
@@ -212,7 +135,7 @@ impl EvictionPolicy {
             owner,
             block,
             bytes,
-            place: Place::BeingEvicted,
+            place: None,
             is_dirty,
             uses,
             chances: (uses * CHANCES_PER_USE).min(MOST_CHANCES) as u8,
@@ -222,26 +145,27 @@ impl EvictionPolicy {
         ticket
     }
 
-    /// It is no more.
-    pub(crate) fn uncharge(&mut self, ticket: u64) {
-        let Some(charged) = self.charged.remove(&ticket) else { return };
-        self.used_bytes -= charged.bytes;
-        self.leave(charged.place, charged.bytes);
-        if charged.place == Place::BeingEvicted {
+    /// It is no more. Its bytes.
+    pub(crate) fn uncharge(&mut self, ticket: u64) -> usize {
+        let Some(charged) = self.charged.remove(&ticket) else { return 0 };
+        match charged.place {
+            Some(place) => self.leave(place, charged.bytes),
             // Let go of, not given back: it may be wanted again.
-            let most = self.charged.len() + REMEMBERED;
-            let ghost = Ghost { uses: charged.uses, at: self.clock };
-            self.ghosts.insert((charged.owner, charged.block), ghost, most);
+            None => {
+                let most = self.charged.len() + REMEMBERED;
+                let ghost = Ghost { uses: charged.uses, at: self.clock };
+                self.ghosts.insert((charged.owner, charged.block), ghost, most);
+            }
         }
+        charged.bytes
     }
 
     /// From here on, to let go of it takes a write.
     pub(crate) fn is_written_to(&mut self, ticket: u64) {
         let Some(charged) = self.charged.get_mut(&ticket) else { return };
-        let (before, bytes) = (charged.place, charged.bytes);
         charged.is_dirty = true;
-        if matches!(before, Place::Fresh | Place::Returned) {
-            charged.place = Place::BeingEvicted;
+        let bytes = charged.bytes;
+        if let Some(before) = charged.place.take_if(|place| *place != Place::Dirty) {
             self.leave(before, bytes);
             self.put_back(ticket);
         }
@@ -249,30 +173,31 @@ impl EvictionPolicy {
 
     /// The next one to give way, of a memory of `limit_bytes`. It is the caller's to uncharge it, or to put it back.
     pub(crate) fn victim(&mut self, limit_bytes: usize) -> Option<Victim> {
-        let clean_bytes = self.fresh.bytes + self.returned.bytes;
+        let clean_bytes = self.bytes(Place::Fresh) + self.bytes(Place::Returned);
         let kept_clean = (limit_bytes / CLEAN_PART).max(LEAST_CLEAN.min(limit_bytes / 2));
         if clean_bytes <= kept_clean
             && let Some(victim) = self.pop(Place::Dirty)
         {
             return Some(victim);
         }
-        let fresh_first = self.fresh.bytes > limit_bytes / FRESH_PART;
+        let fresh_first = self.bytes(Place::Fresh) > limit_bytes / FRESH_PART;
         let order = if fresh_first { [Place::Fresh, Place::Returned] } else { [Place::Returned, Place::Fresh] };
         order.into_iter().chain([Place::Dirty]).find_map(|place| self.pop(place))
     }
 
     /// Takes the next one of a queue in hand.
     fn pop(&mut self, place: Place) -> Option<Victim> {
-        while let Some(ticket) = self.queue(place)?.tickets.pop_front() {
-            let Some(charged) = self.charged.get_mut(&ticket).filter(|c| c.place == place) else { continue };
-            let bytes = charged.bytes;
+        let queue = &mut self.queues[place as usize];
+        while let Some(ticket) = queue.tickets.pop_front() {
+            let Some(charged) = self.charged.get_mut(&ticket).filter(|c| c.place == Some(place)) else { continue };
             if charged.chances > 0 && place == Place::Returned {
                 charged.chances -= 1;
-                self.queue(place)?.tickets.push_back(ticket);
+                queue.tickets.push_back(ticket);
                 continue;
             }
-            charged.place = Place::BeingEvicted;
-            let victim = Victim { ticket, pager: charged.pager.clone(), block: charged.block };
+            charged.place = None;
+            let (victim, bytes) =
+                (Victim { ticket, pager: charged.pager.clone(), block: charged.block }, charged.bytes);
             self.leave(place, bytes);
             return Some(victim);
         }
@@ -281,14 +206,19 @@ impl EvictionPolicy {
 
     /// To the end of the queue that it belongs to.
     pub(crate) fn put_back(&mut self, ticket: u64) {
-        if let Some(charged) = self.charged.get_mut(&ticket).filter(|c| c.place == Place::BeingEvicted) {
-            charged.place = match charged.uses > 0.0 {
-                _ if charged.is_dirty => Place::Dirty,
-                true => Place::Returned,
-                false => Place::Fresh,
-            };
-            let (place, bytes) = (charged.place, charged.bytes);
-            self.enter(place, ticket, bytes);
+        let Some(charged) = self.charged.get_mut(&ticket).filter(|c| c.place.is_none()) else { return };
+        let place = match charged.uses > 0.0 {
+            _ if charged.is_dirty => Place::Dirty,
+            true => Place::Returned,
+            false => Place::Fresh,
+        };
+        charged.place = Some(place);
+        let queue = &mut self.queues[place as usize];
+        queue.bytes += charged.bytes;
+        queue.blocks += 1;
+        queue.tickets.push_back(ticket);
+        if queue.tickets.len() > 2 * queue.blocks + REMEMBERED {
+            queue.tickets.retain(|ticket| self.charged.get(ticket).is_some_and(|c| c.place == Some(place)));
         }
     }
 }
@@ -300,7 +230,7 @@ mod tests {
 
     /// What would be in memory, of blocks that are one byte each, and how many loads that took.
     struct Memory {
-        state: EvictionPolicy,
+        policy: EvictionPolicy,
         limit: usize,
         there: HashMap<u64, u64>,
         loads: usize,
@@ -308,7 +238,7 @@ mod tests {
 
     impl Memory {
         fn new(limit: usize) -> Memory {
-            Memory { state: EvictionPolicy::default(), limit, there: HashMap::new(), loads: 0 }
+            Memory { policy: EvictionPolicy::default(), limit, there: HashMap::new(), loads: 0 }
         }
 
         fn read(&mut self, block: u64) {
@@ -316,13 +246,12 @@ mod tests {
                 return; // no policy sees that
             }
             self.loads += 1;
-            self.state.used_bytes += 1;
-            while self.state.used_bytes > self.limit {
-                let victim = self.state.victim(self.limit).expect("a block can give way");
+            while self.there.len() >= self.limit {
+                let victim = self.policy.victim(self.limit).expect("a block can give way");
                 assert_eq!(self.there.remove(&victim.block), Some(victim.ticket));
-                self.state.uncharge(victim.ticket);
+                self.policy.uncharge(victim.ticket);
             }
-            self.there.insert(block, self.state.charge(Weak::new(), 1, block, 1, false));
+            self.there.insert(block, self.policy.charge(Weak::new(), 1, block, 1, false));
         }
     }
 
@@ -409,26 +338,52 @@ mod tests {
         for _ in 0..50_000 {
             memory.read(rng.below(4000) as u64);
             if let Some(ticket) = memory.there.get(&(rng.below(4000) as u64)) {
-                memory.state.is_written_to(*ticket);
+                memory.policy.is_written_to(*ticket);
             }
         }
-        let EvictionPolicy { charged, fresh, returned, dirty, ghosts, .. } = &memory.state;
-        assert!(charged.len() <= 16 && ghosts.blocks.len() <= 16 + REMEMBERED);
-        let queued = [fresh, returned, dirty].iter().map(|queue| queue.tickets.len()).max();
+        let EvictionPolicy { charged, queues, ghosts, .. } = &memory.policy;
+        assert!(charged.len() <= 16, "{}", charged.len());
+        let queued = queues.iter().map(|queue| queue.tickets.len()).max();
         assert!(queued <= Some(2 * 16 + REMEMBERED + 1), "{queued:?}");
-        assert!(ghosts.order.len() <= 2 * (16 + REMEMBERED) + 1, "{}", ghosts.order.len());
-        assert_eq!(fresh.blocks + returned.blocks + dirty.blocks, charged.len());
+        let (remembered, entries) = ghosts.sizes();
+        assert!(remembered <= 16 + REMEMBERED && entries <= 2 * (16 + REMEMBERED) + 1, "{remembered}, {entries}");
+        assert_eq!(queues.iter().map(|queue| queue.blocks).sum::<usize>(), charged.len());
+    }
+
+    #[test]
+    fn clean_blocks_keep_an_eighth_of_the_budget_or_16_mib_but_no_more_than_half() {
+        let mib = 1 << 20;
+        for (limit, kept) in [(1024, 128), (64, 16), (16, 8)] {
+            let mut policy = EvictionPolicy::default();
+            let dirty = policy.charge(Weak::new(), 1, 0, mib, true);
+            (1..=limit).for_each(|block| _ = policy.charge(Weak::new(), 1, block, mib, false));
+            let mut clean = limit;
+            while let victim = policy.victim(limit as usize * mib).unwrap()
+                && victim.ticket != dirty
+            {
+                policy.uncharge(victim.ticket);
+                clean -= 1;
+            }
+            assert_eq!(clean, kept, "MiB of clean blocks, of a budget of {limit}");
+        }
+    }
+
+    #[test]
+    fn without_a_block_that_was_written_to_every_clean_one_goes() {
+        let mut policy = EvictionPolicy::default();
+        (0..4).for_each(|block| _ = policy.charge(Weak::new(), 1, block, 1 << 20, false));
+        assert_eq!((0..5).filter_map(|_| policy.victim(64 << 20)).count(), 4);
     }
 
     #[test]
     fn what_cannot_be_let_go_of_goes_back_to_where_it_was_unless_it_was_written_to_meanwhile() {
-        let mut state = EvictionPolicy::default();
-        let tickets: Vec<u64> = (0..2).map(|block| state.charge(Weak::new(), 1, block, 1, false)).collect();
+        let mut policy = EvictionPolicy::default();
+        let tickets: Vec<u64> = (0..2).map(|block| policy.charge(Weak::new(), 1, block, 1, false)).collect();
         for _ in 0..2 {
-            state.pop(Place::Fresh).unwrap();
+            policy.pop(Place::Fresh).unwrap();
         }
-        state.is_written_to(tickets[1]);
-        tickets.iter().for_each(|ticket| state.put_back(*ticket));
-        assert_eq!((state.fresh.blocks, state.dirty.blocks), (1, 1));
+        policy.is_written_to(tickets[1]);
+        tickets.iter().for_each(|ticket| policy.put_back(*ticket));
+        assert_eq!(policy.queues.map(|queue| queue.blocks), [1, 0, 1]);
     }
 }

@@ -11,9 +11,9 @@ use crate::pager::Pager;
 use crate::pager::binding::Binding;
 use crate::pager::block::Kind;
 use crate::pager::eviction::budget::BudgetPermit;
-use crate::pager::load::plan::{Plan, window};
+use crate::pager::load::plan::{Plan, reach};
 use crate::pager::scratch::with_buffer;
-use crate::pager::table::{State, Table};
+use crate::pager::table::{Presence, Table};
 
 /// A run of blocks that its holder has made Loading, and what it was to show then. Dropping it is step 6, on every way
 /// out, a panic of the store included: what was not installed is missing again, and waiting threads try again.
@@ -39,9 +39,9 @@ impl Load {
     fn enqueue(mut self) -> Load {
         let lent = self.binding.take();
         let mut table = self.pager.lock();
-        table.take_back(lent);
-        table.loading().enqueue(self.number);
-        let is_unbound = table.binding().is_none();
+        table.shown.take_back(lent);
+        table.loading.enqueue(self.number);
+        let is_unbound = table.shown.binding().is_none();
         drop(table);
         if is_unbound {
             self.pager.loaded.notify_all();
@@ -52,8 +52,8 @@ impl Load {
     /// Runs from here on. `false` if its blocks are not needed any more, or were stolen.
     fn dequeue(&mut self) -> bool {
         let mut table = self.pager.lock();
-        if table.loading().dequeue(self.number) {
-            self.binding = table.lend();
+        if table.loading.dequeue(self.number) {
+            self.binding = table.shown.lend();
         }
         self.binding.is_some()
     }
@@ -64,11 +64,11 @@ impl Drop for Load {
         let lent = self.binding.take();
         let mut table = self.pager.lock();
         // The snapshot first: a woken thread may let go of it, and count on its end.
-        table.take_back(lent);
-        table.loading().finish(self.number);
+        table.shown.take_back(lent);
+        table.loading.finish(self.number);
         drop(table);
         self.pager.loaded.notify_all();
-        self.pager.span.wake(self.pager.bytes_of(&self.run)); // (6)
+        self.pager.wake(&self.run); // (6)
     }
 }
 
@@ -76,25 +76,25 @@ impl Faults for Pager {
     fn missing(&self, offset: usize) -> Vec<Job> {
         let block = self.block_size.block_at(offset).0; // (2)
         let mut table = self.lock();
-        let mut state = table.state(block);
-        if let State::Installed(_) = state
+        let mut presence = table.presence(block);
+        if let Presence::Installed(_) = presence
             && self.is_to_be_loaded_again(&mut table, block)
         {
-            state = table.state(block);
+            presence = table.presence(block);
         }
-        match state {
-            State::Installed(_) => {
+        match presence {
+            Presence::Installed(_) => {
                 if table.is_dead() && !table.has(block) {
                     // Emptied since faults ended: to wake alone would have it fault for ever.
                     let why = table.failure().unwrap_or_else(|| Error::new(ErrorKind::Io, ""));
                     self.poison(&mut table, block, &why);
                 }
                 drop(table);
-                self.span.wake(self.bytes_of(&(block..block + 1)));
+                self.wake(&(block..block + 1));
                 Vec::new()
             }
-            State::Loading => self.load_ahead_of_loading(&mut table, block), // the end of that load wakes
-            State::Missing => {
+            Presence::Loading => self.load_ahead_of_loading(&mut table, block), // the end of that load wakes
+            Presence::Missing => {
                 let Some(mut load) = self.start(&mut table, block) else {
                     self.withdraw(&mut table, offset); // without a binding there is no view
                     return Vec::new();
@@ -149,14 +149,14 @@ impl Faults for Pager {
         table.die(&Error::new(ErrorKind::Io, why));
         if self.residency == Residency::Lazy {
             for gap in table.gaps(self.blocks()) {
-                self.span.poison(self.bytes_of(&gap), why);
+                self.load.span.poison(self.bytes_of(&gap), why);
             }
         }
         // Protected blocks have a copy that is right: their writers go on, and the transaction cannot commit.
         for block in table.numbers(.., |there| there.kind() == Kind::Clean) {
             // A writer that cannot be let through is ended rather than left waiting for ever.
-            if self.span.unprotect(self.bytes_of(&(block..block + 1))).is_err() {
-                self.span.poison(self.bytes_of(&(block..block + 1)), why);
+            if self.unprotect(block).is_err() {
+                self.load.span.poison(self.bytes_of(&(block..block + 1)), why);
             }
         }
         drop(table);
@@ -178,11 +178,11 @@ impl Load {
             return Ok(if plan.is_holes() { plan.at_most(most, self.block) } else { plan });
         }
         let run = std::mem::replace(&mut self.run, self.block..self.block + 1);
-        self.pager.lock().loading().narrow(self.number, &self.run);
+        self.pager.lock().loading.narrow(self.number, &self.run);
         self.pager.loaded.notify_all();
         // Threads that wait there try again.
         for rest in [run.start..self.run.start, self.run.end..run.end].iter().filter(|rest| !rest.is_empty()) {
-            self.pager.span.wake(self.pager.bytes_of(rest));
+            self.pager.wake(rest);
         }
         Ok(plan.of(self.block))
     }
@@ -213,7 +213,7 @@ impl Load {
     /// own faults meet the failure if it is theirs, too.
     fn poison(self, error: Error) {
         let mut table = self.pager.lock();
-        if table.generation() == self.generation && table.state(self.block) == State::Loading {
+        if table.generation() == self.generation && table.presence(self.block) == Presence::Loading {
             let error = error.context(format_args!("array {:?}, block {}", self.binding().name, self.block));
             self.pager.poison(&mut table, self.block, &error);
         }
@@ -224,9 +224,9 @@ impl Pager {
     /// (3) Missing → Loading for the run at `block`. `None` if the span shows nothing.
     pub(crate) fn start(&self, table: &mut Table, block: u64) -> Option<Load> {
         let pager = self.this.upgrade()?;
-        let binding = table.lend()?;
+        let binding = table.shown.lend()?;
         let alone = self.policy.copy || self.is_random();
-        let around = if alone { block..block + 1 } else { window(block, self.block_size) };
+        let around = if alone { block..block + 1 } else { reach(block, self.block_size) };
         let around = match &binding.spill_map {
             Some(spill_map) => spill_map.between(block, around),
             None => around,
@@ -239,18 +239,18 @@ impl Pager {
 
     /// The same for `block` alone, queued.
     pub(crate) fn start_queued(&self, table: &mut Table, block: u64) -> Option<Load> {
-        table.binding()?;
+        table.shown.binding()?;
         let pager = self.this.upgrade()?;
         let (number, run) = table.start(block, block..block + 1);
-        table.loading().enqueue(number);
+        table.loading.enqueue(number);
         Some(Load { pager, number, run, block, generation: table.generation(), binding: None })
     }
 
     /// The load of `block`, which is loading, if that is queued.
     pub(crate) fn steal(&self, table: &mut Table, block: u64) -> Option<Load> {
         let pager = self.this.upgrade()?;
-        let (number, run) = table.loading().steal(block)?;
-        Some(Load { pager, number, run, block, generation: table.generation(), binding: table.lend() })
+        let (number, run) = table.loading.steal(block)?;
+        Some(Load { pager, number, run, block, generation: table.generation(), binding: table.shown.lend() })
     }
 
     /// Steps 4 to 6 for a thread that wants errors as values.
@@ -295,11 +295,11 @@ impl Pager {
             return Ok(());
         }
         let Err(error) = self.install(&mut table, load.binding(), &plan, &mut permit) else { return Ok(()) };
-        match table.state(load.block) {
-            State::Installed(Kind::Poisoned) => Err(error),
+        match table.presence(load.block) {
+            Presence::Installed(Kind::Poisoned) => Err(error),
             // Those that are missing still try again by their own faults.
-            State::Installed(_) => Ok(()),
-            State::Missing | State::Loading => {
+            Presence::Installed(_) => Ok(()),
+            Presence::Missing | Presence::Loading => {
                 drop(table);
                 // A copy takes no mapping.
                 let permit = self.budget.overcommit(self.block_size.bytes());

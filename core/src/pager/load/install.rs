@@ -1,4 +1,6 @@
-//! What a load lays into memory: mappings, zero memory, copies; and how a copy becomes writable.
+//! What a load lays into memory: mappings, zero memory, copies; or poison.
+
+use std::ops::Range;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::BlockNo;
@@ -6,11 +8,11 @@ use crate::memory::Residency;
 use crate::page_map::Piece;
 use crate::pager::Pager;
 use crate::pager::binding::Binding;
-use crate::pager::block::{Block, Kind};
+use crate::pager::block::Block;
 use crate::pager::eviction::budget::BudgetPermit;
 use crate::pager::load::plan::Plan;
 use crate::pager::scratch::with_buffer;
-use crate::pager::table::{State, Table};
+use crate::pager::table::Table;
 use crate::store::{BlockRecord, Origin};
 
 impl Pager {
@@ -43,10 +45,10 @@ impl Pager {
         let mut outcome = Ok(());
         for Piece { bytes, origin } in plan.page_map(self.block_size).pieces() {
             outcome = match *origin {
-                Origin::Extent(at) => self.span.map(bytes.clone(), binding.snapshot.file(), at, !self.is_random()),
+                Origin::Extent(at) => self.load.span.map(bytes.clone(), binding.snapshot.file(), at, !self.is_random()),
                 // An eager span is zero memory where nothing else is.
                 Origin::Hole | Origin::Produced if self.residency == Residency::Eager => Ok(()),
-                Origin::Hole | Origin::Produced => self.span.zero(bytes.clone()),
+                Origin::Hole | Origin::Produced => self.load.span.zero(bytes.clone()),
             };
             if outcome.is_err() {
                 break;
@@ -87,7 +89,7 @@ impl Pager {
         permit: &mut BudgetPermit,
     ) -> Result<()> {
         let range = self.bytes_of(&(block..block + 1));
-        self.span.copy(range.start, &bytes[..range.len()])?;
+        self.load.span.copy(range.start, &bytes[..range.len()])?;
         let mut new = Block::copied(self.residency, record, permit.charge(self, block, range.len(), false));
         if is_spilled {
             new.mark_spilled();
@@ -115,30 +117,13 @@ impl Pager {
         binding.snapshot.read(array, BlockNo(block), 0, buffer)
     }
 
-    /// Clean → Dirty, and lets writers through. In any other state the message came late: they are only woken. Whether
-    /// one is at it, `by_store`, or may come. Whether more than waking was to be done.
-    pub(crate) fn admit_writer(&self, block: u64, by_store: bool) -> Result<bool> {
-        let mut table = self.lock();
-        let bytes = self.bytes_of(&(block..block + 1));
-        if table.is_spilling(block) {
-            return Ok(true); // the end of the spill wakes
-        }
-        if table.state(block) == State::Installed(Kind::Clean) {
-            return self.admit(&mut table, block, by_store).map(|()| true);
-        }
-        self.span.wake(bytes);
-        Ok(false)
-    }
-
-    /// Clean → Dirty.
-    pub(crate) fn admit(&self, table: &mut Table, block: u64, by_store: bool) -> Result<()> {
-        self.span.unprotect(self.bytes_of(&(block..block + 1)))?;
-        table.let_writer_in(block, by_store);
-        Ok(())
+    /// Lets threads that wait for missing pages of `blocks` try again.
+    pub(crate) fn wake(&self, blocks: &Range<u64>) {
+        self.load.span.wake(self.bytes_of(blocks));
     }
 
     pub(crate) fn poison(&self, table: &mut Table, block: u64, why: &Error) {
-        self.span.poison(self.bytes_of(&(block..block + 1)), &why.to_string());
+        self.load.span.poison(self.bytes_of(&(block..block + 1)), &why.to_string());
         table.poison(block, why);
     }
 }

@@ -8,12 +8,12 @@ use crate::page_map::{PageMap, follows, is_hole};
 use crate::pager::binding::Binding;
 use crate::store::BlockRecord;
 
-/// A fault reaches over at most the aligned window of this size that it lies in, so that any order of access meets one
-/// fault a window. Blocks that follow each other in the file are one mapping and one call, so more would cost no more;
+/// A fault reaches over at most the aligned bytes of this size that it lies in, so that any order of access meets one
+/// fault in them. Blocks that follow each other in the file are one mapping and one call, so more would cost no more;
 /// but all of it is also asked for from disk, and a gigabyte is not to be read for one element. A fault in 64 MiB is
 /// lost among their bytes; as zero memory they are more than a huge page, and what a stray access leaves behind stays
 /// cheap to scan.
-const WINDOW_BYTES: usize = 64 << 20;
+const REACH_BYTES: usize = 64 << 20;
 
 /// Blocks that do not follow each other cost a mapping each: one fault maps this many at most.
 const SCATTERED_RUN_BLOCKS: usize = 8;
@@ -21,9 +21,9 @@ const SCATTERED_RUN_BLOCKS: usize = 8;
 /// Records looked up at a time on the way back from the faulting block, where most ways end soon.
 const BEHIND: u64 = 32;
 
-/// The window that `block` lies in.
-pub(crate) fn window(block: u64, block_size: BlockSize) -> Range<u64> {
-    let blocks = (WINDOW_BYTES / block_size.bytes()) as u64;
+/// How far a fault in `block` reaches.
+pub(crate) fn reach(block: u64, block_size: BlockSize) -> Range<u64> {
+    let blocks = (REACH_BYTES / block_size.bytes()) as u64;
     let start = block / blocks * blocks;
     start..start.saturating_add(blocks)
 }

@@ -8,7 +8,7 @@
 use crate::error::{Error, ErrorKind};
 use crate::pager::Pager;
 use crate::pager::block::Kind;
-use crate::pager::table::{State, Table};
+use crate::pager::table::{Presence, Table};
 
 /// Futile faults after which a clean copy is given back whole, and loaded again.
 const LOAD_AGAIN: u32 = 1 << 10;
@@ -19,25 +19,18 @@ const MOST: u32 = 1 << 16;
 impl Pager {
     /// A thread waits for `block`, which is in memory. Whether that is not so any more, and it is to be loaded.
     pub(crate) fn is_to_be_loaded_again(&self, table: &mut Table, block: u64) -> bool {
-        let is_clean = table.state(block) == State::Installed(Kind::Clean);
-        match self.count_futile_fault(table, block) {
-            count if count.is_multiple_of(LOAD_AGAIN) && is_clean => {
-                let is_gone = self.span.evict(self.bytes_of(&(block..block + 1))).is_ok();
-                if is_gone {
-                    table.forget(block);
-                }
-                is_gone
-            }
-            _ => false,
-        }
+        let is_clean = table.presence(block) == Presence::Installed(Kind::Clean);
+        self.count_futile_fault(table, block).is_multiple_of(LOAD_AGAIN)
+            && is_clean
+            && self.evict_clean(table, block).is_ok()
     }
 
     /// Counts a fault in `block` that is answered by waking alone.
     pub(crate) fn count_futile_fault(&self, table: &mut Table, block: u64) -> u32 {
-        let count = table.count_futile(block);
-        let is_poisoned = table.state(block) == State::Installed(Kind::Poisoned);
+        let count = table.futile_faults.count(block);
+        let is_poisoned = table.presence(block) == Presence::Installed(Kind::Poisoned);
         if count >= MOST && !is_poisoned {
-            let why = match table.binding() {
+            let why = match table.shown.binding() {
                 Some(binding) => format!(
                     "array {:?}, block {block}: a part of it is not in memory, though it was loaded. Was memory of a view \
                      unmapped or discarded (munmap, madvise), or could it not be given back whole?",
@@ -49,7 +42,7 @@ impl Pager {
                 ),
             };
             self.poison(table, block, &Error::new(ErrorKind::Io, why));
-            table.forget_futile(block);
+            table.futile_faults.forget(block);
         }
         count
     }
@@ -63,19 +56,19 @@ impl Pager {
     /// Waiting threads are woken in any case.
     pub(crate) fn withdraw(&self, table: &mut Table, offset: usize) {
         let block = self.block_size.block_at(offset).0;
-        let gaps = match table.is_withdrawn() {
+        let gaps = match table.shown.is_withdrawn {
             true => std::iter::once(block..block + 1).collect(),
             false => table.gaps(self.blocks()),
         };
         let done = gaps.into_iter().try_for_each(|gap| {
-            self.span.withdraw(self.bytes_of(&gap))?;
-            table.withdraw();
+            self.load.span.withdraw(self.bytes_of(&gap))?;
+            table.shown.is_withdrawn = true;
             Ok::<_, Error>(())
         });
         match done {
-            Ok(()) => table.forget_futile(block),
+            Ok(()) => table.futile_faults.forget(block),
             Err(_) => _ = self.count_futile_fault(table, block),
         }
-        self.span.wake(self.bytes_of(&(block..block + 1)));
+        self.wake(&(block..block + 1));
     }
 }

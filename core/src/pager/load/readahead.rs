@@ -3,7 +3,7 @@
 //! block that is loading: a reader that never catches up needs no more blocks loaded.
 
 use crate::memory::Job;
-use crate::pager::table::{State, Table};
+use crate::pager::table::{Presence, Table};
 use crate::pager::{Access, Pager};
 
 /// Loaded ahead of one reader at most, and no more than an eighth of the budget.
@@ -17,11 +17,11 @@ impl Pager {
         if access == Access::Random || most == 0 {
             return Vec::new();
         }
-        let end = table.binding().map_or(0, |binding| binding.end).min(self.blocks().end);
-        let wanted = table.streams().follow(block, most as u64, access == Access::Sequential);
+        let end = table.shown.binding().map_or(0, |binding| binding.end).min(self.blocks().end);
+        let wanted = table.streams.follow(block, most as u64, access == Access::Sequential);
         let mut jobs: Vec<Job> = Vec::new();
         for next in wanted.start..wanted.end.min(end) {
-            if table.state(next) == State::Missing
+            if table.presence(next) == Presence::Missing
                 && let Some(load) = self.start_queued(table, next)
             {
                 jobs.push(Box::new(move || load.run_ahead()));
@@ -32,6 +32,6 @@ impl Pager {
 
     /// A reader waits for `block`, which is loading.
     pub(crate) fn load_ahead_of_loading(&self, table: &mut Table, block: u64) -> Vec<Job> {
-        if table.streams().is_ahead(block) { self.load_ahead_of(table, block) } else { Vec::new() }
+        if table.streams.is_ahead(block) { self.load_ahead_of(table, block) } else { Vec::new() }
     }
 }

@@ -41,10 +41,10 @@ impl Pager {
         let mut table = self.alone();
         table.refuse_if_failed()?; // after its last release, that is
         table.raise_generation();
-        if table.take_withdrawn() {
-            table.gaps(self.blocks()).into_iter().try_for_each(|gap| self.span.reset(self.bytes_of(&gap)))?;
+        if std::mem::take(&mut table.shown.is_withdrawn) {
+            table.gaps(self.blocks()).into_iter().try_for_each(|gap| self.rebind.span.reset(self.bytes_of(&gap)))?;
         }
-        let suspects = match (table.take_valid_for(), binding.array) {
+        let suspects = match (table.shown.valid_for.take(), binding.array) {
             (Some((before, version)), Some(array)) if before == array => {
                 if version == changed {
                     Suspects::None
@@ -82,7 +82,7 @@ impl Pager {
         if self.residency == Residency::Eager {
             self.install_all(&mut table, &binding, &mut permit)?;
         }
-        table.bind(binding);
+        table.shown.bind(binding);
         Ok(())
     }
 
@@ -99,7 +99,7 @@ impl Pager {
         valid_for: Option<(ArrayId, Version)>,
     ) -> Result<()> {
         let (mut table, binding) = self.take_binding();
-        table.unpin();
+        table.spills.is_pinned = false;
         if let Some(why) = table.failure() {
             return Err(why);
         }
@@ -113,7 +113,7 @@ impl Pager {
             let beyond = table.numbers(binding.visible.., |_| true);
             self.forget(&mut table, &beyond)?;
         }
-        table.set_valid_for(valid_for.filter(|_| !cut));
+        table.shown.valid_for = valid_for.filter(|_| !cut);
         self.track_exposed(&mut table, exposed, binding.as_ref().map_or(0, |b| b.end));
         drop(table);
         drop(binding); // the snapshot, last of all and outside the lock
@@ -134,7 +134,7 @@ impl Pager {
         let mut table = self.alone();
         let binding = table.unbind();
         // Loads that begin now find nothing to load, and queued ones have nothing to give back.
-        (self.wait_while(table, Table::has_lent), binding)
+        (self.wait_while(table, |table| table.shown.has_lent()), binding)
     }
 
     /// The same after an abort: finds by itself what was written.
@@ -165,7 +165,7 @@ impl Pager {
             let end = self.end_bytes();
             let start = self.block_size.start_of(BlockNo(blocks)).clamp(self.bytes.start, end);
             if start < end {
-                self.span.reset(start..end)?;
+                self.rebind.span.reset(start..end)?;
             }
         }
         Ok(())
@@ -173,7 +173,7 @@ impl Pager {
 
     /// The array has `blocks` blocks now, and what is behind them is zero.
     pub(crate) fn end_at(&self, blocks: u64) {
-        self.lock().end_at(blocks);
+        self.lock().shown.end_at(blocks);
     }
 
     /// Whether `block` surely is all zero, as far as storage and this span know.
@@ -182,7 +182,7 @@ impl Pager {
         if self.residency == Residency::Eager || table.has(block) {
             return Ok(false);
         }
-        let Some(binding) = table.binding().cloned() else { return Ok(false) };
+        let Some(binding) = table.shown.binding().cloned() else { return Ok(false) };
         drop(table);
         let is_spilled = binding.spill_map.as_ref().is_some_and(|map| map.has(block));
         Ok(!is_spilled && is_hole(binding.record(block)?.as_ref()))
@@ -199,11 +199,11 @@ impl Pager {
             runs = std::iter::once(first.start..last.end).collect();
         }
         for run in runs {
-            let emptied = self.span.reset(self.bytes_of(&run));
+            let emptied = self.rebind.span.reset(self.bytes_of(&run));
             let gone = table.numbers(run, |_| true);
             if let Err(error) = emptied {
                 // Some of it may be there and some not: an access must not wait for a page that never comes.
-                let is_seen = table.binding().is_some();
+                let is_seen = table.shown.binding().is_some();
                 for block in gone {
                     if is_seen { self.poison(table, block, &error) } else { table.distrust(block) }
                 }

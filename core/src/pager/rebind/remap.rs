@@ -1,5 +1,5 @@
 //! Step 8 of a commit: the memory that was written to shows what was stored of it, so that the next transaction meets
-//! no fault there.
+//! no fault there. The same for what was spilled, in an eager span.
 //!
 //! Pages are compared by where they are stored. One that was written has moved, since a commit stores nothing over what
 //! a snapshot refers to; one that lies where it did before is mapped as it should be, and stays.
@@ -8,13 +8,15 @@ use std::sync::Arc;
 
 use crate::descriptor::ArrayId;
 use crate::error::Result;
-use crate::geometry::BlockNo;
+use crate::geometry::{BlockNo, page_range, runs};
 use crate::memory::Residency;
 use crate::page_map::{PageMap, Piece};
 use crate::pager::Pager;
-use crate::pager::block::Kind;
+use crate::pager::block::{Block, Kind};
+use crate::pager::spill_map::SpillMap;
 use crate::pager::table::Table;
-use crate::store::{BlockRecord, DataFile, Origin, Snapshot};
+use crate::pager::track::search::Written;
+use crate::store::{BlockRecord, DataFile, Origin, PageSource, Snapshot};
 
 /// Where more blocks than this were written to, all of them are given back in a few calls rather than mapped one by
 /// one: so many blocks may not be needed again.
@@ -67,14 +69,67 @@ impl Pager {
         }
         for Piece { bytes, origin } in moved {
             let Origin::Extent(offset) = *origin else { return false };
-            if self.span.remap(bytes.clone(), file, offset).is_err() {
+            if self.rebind.span.remap(bytes.clone(), file, offset).is_err() {
                 return false;
             }
             // A tracked block is tracked whole.
-            if there.is_tracked() && !matches!(self.span.track_writes(bytes.clone()), Ok(true)) {
+            if there.is_tracked() && !self.tracks_again(bytes.clone()) {
                 return false;
             }
         }
         table.remap_committed(block, record)
+    }
+
+    /// The same at a quiescent point, for what an eager span has of `written`, which was spilled: nothing can be missing
+    /// there.
+    pub(crate) fn remap_spilled(&self, spill_map: &SpillMap, written: &Written) -> Result<()> {
+        written.changes.iter().try_for_each(|change| self.map_spilled(spill_map, change.block.0))?;
+        // Zeros written to zero memory: nothing tells of it from here on. Where there is no room to split mappings it
+        // stays until the transaction ends: all between would go too, and no fault brings that back.
+        let mut table = self.lock();
+        let bare: Vec<u64> = written.touched.iter().copied().filter(|block| !table.has(*block)).collect();
+        for run in runs(&bare) {
+            if self.memory.has_room_for_mappings(2) {
+                self.rebind.span.reset(self.bytes_of(&run))?;
+                continue;
+            }
+            for block in run {
+                table.install(block, Block::zero(None, None));
+                table.mark_spilled(block);
+            }
+        }
+        Ok(())
+    }
+
+    /// Maps spilled pages of a block in place of the memory that they were written from. The pages stay as they are until
+    /// the transaction ends, and are let go of before that.
+    fn map_spilled(&self, spill_map: &SpillMap, block: u64) -> Result<()> {
+        let Some(there) = spill_map.block(block) else { return Ok(()) };
+        let mut table = self.lock();
+        if there.runs.is_empty() {
+            // It is as it was, and will have another version.
+            table.mark_spilled(block);
+            return Ok(());
+        }
+        let Some(file) = table.shown.binding().map(|binding| binding.snapshot.file().clone()) else { return Ok(()) };
+        let start = self.bytes_of(&(block..block + 1)).start;
+        let record = table.block(block).and_then(Block::record);
+        let mut map = PageMap::of_block(block, record, self.block_size);
+        for run in &there.runs {
+            let PageSource::Spilled(pages) = &run.source else { continue };
+            let Some(offset) = pages.slot.extent(run.pages.start) else { continue };
+            if !self.memory.has_room_for_mappings(2) {
+                continue; // the bytes are in memory, as before
+            }
+            let bytes = page_range(start, &run.pages);
+            if let Err(error) = self.rebind.span.remap(bytes.clone(), &file, offset) {
+                // They are spilled, but what is in memory may be anything now.
+                self.poison(&mut table, block, &error);
+                return Err(error);
+            }
+            map.overlay(Piece { bytes, origin: Origin::Extent(offset) });
+        }
+        table.map_spilled(block, map.into_record(there.seen, start));
+        Ok(())
     }
 }

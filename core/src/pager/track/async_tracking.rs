@@ -7,6 +7,7 @@
 //! Not in the first: what is tracked before it is resident comes in page by page, and the first scan would take several
 //! times as long.
 
+use std::ops::Range;
 use std::sync::atomic::Ordering;
 
 use crate::geometry::{BlockNo, Ranges, runs};
@@ -17,7 +18,7 @@ impl Pager {
     /// Counts that `exposed`, of an array of `end` blocks, was handed out mutably and is as it was, and arms what was
     /// so before. To be called when no thread uses the span and what was written is gone from the table.
     pub(crate) fn track_exposed(&self, table: &mut Table, exposed: &Ranges, end: u64) {
-        if !self.can_track.load(Ordering::Relaxed) {
+        if !self.track.can_track.load(Ordering::Relaxed) {
             return;
         }
         let mut chosen = Vec::new();
@@ -39,19 +40,24 @@ impl Pager {
             if !self.memory.has_room_for_mappings(2) {
                 return;
             }
-            match self.span.track_writes(self.bytes_of(&run)) {
+            match self.track.span.track_writes(self.bytes_of(&run)) {
                 Ok(true) => table.track_async(run),
                 // Searched page by page, as before.
-                Ok(false) => return self.can_track.store(false, Ordering::Relaxed),
+                Ok(false) => return self.track.can_track.store(false, Ordering::Relaxed),
                 Err(_) => {}
             }
         }
+    }
+
+    /// Whether pages of a tracked block, which were mapped anew, are tracked.
+    pub(crate) fn tracks_again(&self, pages: Range<usize>) -> bool {
+        matches!(self.track.span.track_writes(pages), Ok(true))
     }
 
     /// Whether most of the block is resident: the rest becomes slower to come in.
     fn is_worth_tracking(&self, block: u64) -> bool {
         let bytes = self.bytes_of(&(block..block + 1));
         let len = bytes.len();
-        self.span.resident(bytes).is_ok_and(|resident| resident >= len / 2)
+        self.track.span.resident(bytes).is_ok_and(|resident| resident >= len / 2)
     }
 }

@@ -8,18 +8,16 @@
 
 use std::ops::Range;
 
-use crate::descriptor::Version;
 use crate::error::{Error, ErrorKind, Result};
-use crate::geometry::{BlockNo, BlockSize, PAGE, Ranges, page_range};
-use crate::memory::{Residency, WrittenTo};
+use crate::geometry::{BlockNo, PAGE, Ranges, page_range};
+use crate::memory::{Residency, TakenOut, WrittenTo};
 use crate::pager::Pager;
 use crate::pager::binding::Binding;
 use crate::pager::block::{Block, Kind};
 use crate::pager::scratch::with_buffer;
 use crate::pager::spill_map::SpillMap;
-use crate::store::{BlockChange, Bytes, Origin, PageRun, PageSource};
-
-static ZEROS: [u8; PAGE] = [0; PAGE];
+use crate::pager::track::changes::{Changes, ZEROS, source_of, unchanged};
+use crate::store::{BlockChange, Bytes, Origin, PageRun};
 
 /// How writes to a piece of the span are found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +58,7 @@ impl Pager {
             match means {
                 Means::Scan(origin) => {
                     found.clear();
-                    self.span.written(bytes, origin, &mut found)?;
+                    self.track.span.written(bytes, origin, &mut found)?;
                     for range in &found {
                         touched.extend(self.block_size.blocks_in(range));
                         match origin {
@@ -75,7 +73,7 @@ impl Pager {
                 }
             }
         }
-        let zeroed = self.collect_zeroed(&mut changes, |part| self.span.stored_to(part))?;
+        let zeroed = self.collect_zeroed(&mut changes, |part| self.track.span.stored_to(part))?;
         let table = self.lock();
         table.refuse_if_failed()?;
         for change in &mut changes.list {
@@ -86,9 +84,39 @@ impl Pager {
         Ok(Written { changes: changes.list, touched, zeroed })
     }
 
+    /// What changed in `block`, whose writers are held back, in the span or in what was `taken` out of it. `None` if it
+    /// was not stored to, as far as is known.
+    pub(crate) fn written_to_held(
+        &self,
+        block: u64,
+        kind: Kind,
+        taken: Option<&dyn TakenOut>,
+    ) -> Result<Option<BlockChange>> {
+        let there: &dyn Bytes = taken.map_or(self, |taken| taken);
+        let bytes = self.bytes_of(&(block..block + 1));
+        let mut changes = Changes::of(self.block_size);
+        if kind == Kind::Zero {
+            let mut found = Vec::new();
+            match taken {
+                Some(taken) => taken.written(&mut found)?,
+                None => self.track.span.written(bytes, WrittenTo::Zero, &mut found)?,
+            }
+            for range in &found {
+                self.collect_scanned(there, range, WrittenTo::Zero, &mut changes)?;
+            }
+        } else {
+            self.collect_compared(there, &bytes, &mut changes)?;
+        }
+        self.collect_zeroed(&mut changes, |part| match taken {
+            Some(taken) => taken.stored_to(part),
+            None => self.track.span.stored_to(part),
+        })?;
+        Ok(changes.list.pop())
+    }
+
     /// Blocks in whose memory zeros were found where there are holes. Those that were surely stored to are changes,
     /// too.
-    pub(crate) fn collect_zeroed(
+    fn collect_zeroed(
         &self,
         changes: &mut Changes,
         stored_to: impl Fn(Range<usize>) -> Result<bool>,
@@ -115,7 +143,7 @@ impl Pager {
     /// Whether others may have the array as well: a block of another one that was stored to and is as it was tells
     /// nothing.
     fn is_of_stored_array(&self) -> bool {
-        self.lock().binding().is_some_and(|binding| binding.array.is_some())
+        self.lock().shown.binding().is_some_and(|binding| binding.array.is_some())
     }
 
     /// The page at byte `at` as a change, whether it was written to or not.
@@ -124,7 +152,7 @@ impl Pager {
         let bytes = start..start + PAGE;
         let mut zero = false;
         self.prefetch(&bytes, false)?; // a failure to load is a value here, not a fault
-        self.span.with_bytes(bytes, &mut |bytes| {
+        self.with(bytes, &mut |bytes| {
             zero = bytes == ZEROS;
             Ok(())
         })?;
@@ -150,7 +178,7 @@ impl Pager {
         let mut found = Vec::new();
         for Candidate { bytes, means } in self.candidates(exposed) {
             match means {
-                Means::Scan(origin) => self.span.written(bytes, origin, &mut found)?,
+                Means::Scan(origin) => self.track.span.written(bytes, origin, &mut found)?,
                 Means::Compare => found.push(bytes),
             }
         }
@@ -168,8 +196,8 @@ impl Pager {
                 // Everything that can fail about loading what lies below fails here, as a value.
                 other.prefetch(&range, true)?;
                 other.lock().note_store(block.0);
-                self.span.with_bytes(range.clone(), &mut |bytes| {
-                    other.span.write(range.start, bytes);
+                self.with(range.clone(), &mut |bytes| {
+                    other.write(range.start, bytes);
                     Ok(())
                 })?;
             }
@@ -243,14 +271,14 @@ impl Pager {
     }
 
     /// What changed in pages that were written to, whose bytes are `there`.
-    pub(crate) fn collect_scanned(
+    fn collect_scanned(
         &self,
         there: &dyn Bytes,
         range: &Range<usize>,
         origin: WrittenTo,
         changes: &mut Changes,
     ) -> Result<()> {
-        let spill_map = self.lock().binding().and_then(|binding| binding.spill_map.clone());
+        let spill_map = self.lock().shown.binding().and_then(|binding| binding.spill_map.clone());
         let pages_per_block = self.block_size.pages() as usize;
         // Pages that are spilled and in memory still, as after a failure, count as well.
         let has_bytes = |page: usize| {
@@ -281,12 +309,7 @@ impl Pager {
     }
 
     /// What changed in pages of one block, whose bytes are `there`.
-    pub(crate) fn collect_compared(
-        &self,
-        there: &dyn Bytes,
-        range: &Range<usize>,
-        changes: &mut Changes,
-    ) -> Result<()> {
+    fn collect_compared(&self, there: &dyn Bytes, range: &Range<usize>, changes: &mut Changes) -> Result<()> {
         let block = self.block_size.block_at(range.start).0;
         let (binding, stored, stored_to) = self.base_of(block)?;
         if stored_to && binding.array.is_some() {
@@ -313,63 +336,9 @@ impl Pager {
         let there = table.block(block);
         let (stored, stored_to) =
             there.map_or((false, false), |there| (there.record().is_some(), there.is_stored_to()));
-        let binding = table.binding().cloned();
+        let binding = table.shown.binding().cloned();
         binding
             .map(|binding| (binding, stored, stored_to))
             .ok_or_else(|| Error::new(ErrorKind::Invalid, "the array is not open any more"))
-    }
-}
-
-fn source_of(zero: bool) -> PageSource {
-    if zero { PageSource::Zero } else { PageSource::Memory }
-}
-
-/// A block that was stored to and is as it was.
-fn unchanged(block: u64) -> BlockChange {
-    BlockChange { block: BlockNo(block), seen: Version(0), pages: Vec::new() }
-}
-
-/// Collects changed pages, ascending, into runs.
-pub(crate) struct Changes {
-    pages_per_block: u64,
-    pub(crate) list: Vec<BlockChange>,
-    /// Bytes in which zeros may have been written to holes.
-    zeros: Vec<Range<usize>>,
-}
-
-impl Changes {
-    pub(crate) fn of(block_size: BlockSize) -> Changes {
-        Changes { pages_per_block: u64::from(block_size.pages()), list: Vec::new(), zeros: Vec::new() }
-    }
-
-    fn push_zeros(&mut self, bytes: Range<usize>) {
-        match self.zeros.last_mut() {
-            Some(last) if last.end == bytes.start => last.end = bytes.end,
-            _ => self.zeros.push(bytes),
-        }
-    }
-
-    /// What is collected of `block`, the last one.
-    fn of_block(&mut self, block: u64) -> Option<&mut BlockChange> {
-        if self.list.last().is_none_or(|last| last.block.0 != block) {
-            self.list.push(unchanged(block));
-        }
-        self.list.last_mut()
-    }
-
-    fn push(&mut self, page: u64, zero: bool) {
-        let block = page / self.pages_per_block;
-        let page = (page % self.pages_per_block) as u32;
-        let Some(change) = self.of_block(block) else { return };
-        match change.pages.last_mut() {
-            Some(run) if run.pages.end == page && run.source == source_of(zero) => run.pages.end += 1,
-            _ => change.pages.push(PageRun { pages: page..page + 1, source: source_of(zero) }),
-        }
-    }
-}
-
-impl Bytes for Pager {
-    fn with(&self, range: Range<usize>, f: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
-        self.span.with_bytes(range, f)
     }
 }

@@ -1,0 +1,98 @@
+//! Loading without a fault: `prefetch`, and what accesses to expect.
+
+use std::ops::Range;
+use std::sync::atomic::Ordering;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::geometry::{PAGE, page_ceil};
+use crate::page_map::PageMap;
+use crate::pager::block::Kind;
+use crate::pager::table::Presence;
+use crate::pager::{Access, Pager};
+use crate::signals;
+use crate::store::Origin;
+
+impl Pager {
+    /// For what will be mapped, and for what is mapped already.
+    pub(crate) fn advise(&self, access: Access) {
+        let before = self.load.access.swap(access as u8, Ordering::Relaxed);
+        if (before == Access::Random as u8) != (access == Access::Random) {
+            // A load looks at `access` under the lock that this takes: it saw the new one, or what it mapped is here.
+            for (at, _) in self.extents_in(&self.bytes) {
+                self.load.span.advise(at, access == Access::Random);
+            }
+        }
+    }
+
+    pub(crate) fn access(&self) -> Access {
+        let access = self.load.access.load(Ordering::Relaxed);
+        [Access::Sequential, Access::Random].into_iter().find(|a| *a as u8 == access).unwrap_or_default()
+    }
+
+    pub(crate) fn is_random(&self) -> bool {
+        self.access() == Access::Random
+    }
+
+    /// Loads the blocks of `bytes`, with errors as values. With `for_writing` copied blocks are made writable too, so
+    /// that a write meets no fault, and no failure.
+    pub(crate) fn prefetch(&self, bytes: &Range<usize>, for_writing: bool) -> Result<()> {
+        self.memory.check_process()?;
+        let _held = signals::hold_between_waits();
+        for block in self.block_size.blocks_in(bytes) {
+            self.load_and_wait(block)?;
+            if for_writing {
+                self.admit_writer(block, false)?;
+            }
+        }
+        let Some(file) = self.lock().shown.binding().map(|binding| binding.snapshot.file().clone()) else {
+            return Ok(());
+        };
+        for (extent, offset) in self.extents_in(bytes) {
+            signals::let_through(|| self.load.span.read_in(extent, &file, offset, self.is_random()))?;
+        }
+        Ok(())
+    }
+
+    /// The pages of `bytes` that are mapped, each run with where it begins in the file.
+    fn extents_in(&self, bytes: &Range<usize>) -> Vec<(Range<usize>, u64)> {
+        let wanted = bytes.start / PAGE * PAGE..page_ceil(bytes.end);
+        let table = self.lock();
+        let blocks = table.blocks(self.block_size.blocks_in(bytes));
+        let mapped = blocks.filter(|(_, there)| there.kind() == Kind::Mapped);
+        let map = PageMap::of_blocks(mapped.map(|(block, there)| (block, there.record())), self.block_size);
+        let extents =
+            map.pieces().iter().filter_map(|piece| piece.within(&wanted)).filter_map(|piece| match piece.origin {
+                Origin::Extent(offset) => Some((piece.bytes, offset)),
+                Origin::Hole | Origin::Produced => None,
+            });
+        extents.collect()
+    }
+
+    fn load_and_wait(&self, block: u64) -> Result<()> {
+        // A handler that came to need this very block would wait for its own thread to load it.
+        let _held = signals::hold();
+        let mut table = self.lock();
+        loop {
+            let load = match table.presence(block) {
+                Presence::Installed(Kind::Poisoned) => {
+                    let why = table.failure().unwrap_or_else(|| Error::new(ErrorKind::Corrupt, ""));
+                    return Err(why.context(format_args!("block {block} could not be loaded")));
+                }
+                Presence::Installed(_) => return Ok(()),
+                Presence::Loading => self.steal(&mut table, block),
+                Presence::Missing => Some(
+                    self.start(&mut table, block)
+                        .ok_or_else(|| Error::new(ErrorKind::Invalid, "the array is not open any more"))?,
+                ),
+            };
+            table = match load {
+                Some(load) => {
+                    drop(table);
+                    Pager::load(load)?;
+                    self.lock()
+                }
+                None => table.wait(&self.loaded),
+            };
+        }
+    }
+}
