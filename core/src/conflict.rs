@@ -14,7 +14,7 @@
 //! | removes or renames the array | anything |
 //! | takes a name | an array that has it |
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 
 use crate::descriptor::{ArrayId, Descriptor, Version};
 use crate::error::{Error, ErrorKind, Result};
@@ -113,13 +113,8 @@ fn check_depends(
     if current.changed == before.changed {
         return Ok(());
     }
-    let mut differs = None;
     for range in &change.depends {
-        now.blocks(current.id, range.clone(), &mut |block, record| {
-            differs = (record.version > base).then_some(block);
-            if differs.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        })?;
-        if let Some(BlockNo(block)) = differs {
+        if let Some(BlockNo(block)) = first_changed(current.id, range.clone(), base, now)? {
             let why = format!("another transaction changed its block {block}, which this one depends on,");
             return Err(conflict(name, &why));
         }
@@ -146,12 +141,18 @@ fn check_dropped(name: &str, id: ArrayId, from: u64, seen: &[(BlockNo, Version)]
 
 /// The conflict of an array of which a block was changed since `base`: names the first.
 fn changed_block(name: &str, current: &Descriptor, base: Version, now: &dyn State) -> Result<Error> {
+    let first = first_changed(current.id, 0..u64::MAX, base, now)?;
+    Ok(first.map_or_else(|| conflict(name, "another transaction changed its elements"), |block| changed(name, block)))
+}
+
+/// The first stored block of `range` that was changed since `base`.
+fn first_changed(id: ArrayId, range: Range<u64>, base: Version, now: &dyn State) -> Result<Option<BlockNo>> {
     let mut first = None;
-    now.blocks(current.id, 0..u64::MAX, &mut |block, record| {
+    now.blocks(id, range, &mut |block, record| {
         first = (record.version > base).then_some(block);
         if first.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })?;
-    Ok(first.map_or_else(|| conflict(name, "another transaction changed its elements"), |block| changed(name, block)))
+    Ok(first)
 }
 
 fn changed(name: &str, block: BlockNo) -> Error {

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::descriptor::{ArrayId, Version};
+use crate::descriptor::{ArrayId, Descriptor, Version};
 use crate::error::Result;
 use crate::geometry::BlockNo;
 use crate::pager::spill_map::SpillMap;
@@ -16,6 +16,8 @@ pub(crate) struct Binding {
     pub(crate) name: Arc<str>,
     /// `None` while the array is not committed: all holes.
     pub(crate) array: Option<ArrayId>,
+    /// When that was last changed (`Descriptor::changed`).
+    pub(crate) changed: Version,
     pub(crate) snapshot: Arc<dyn Snapshot>,
     /// Blocks from here on are holes, whatever the snapshot has: the transaction dropped them.
     pub(crate) visible: u64,
@@ -26,6 +28,19 @@ pub(crate) struct Binding {
 }
 
 impl Binding {
+    /// All of `array` as `snapshot` has it.
+    pub(crate) fn stored_array(name: &str, array: &Descriptor, snapshot: &Arc<dyn Snapshot>) -> Binding {
+        Binding {
+            name: name.into(),
+            array: Some(array.id),
+            changed: array.changed,
+            snapshot: snapshot.clone(),
+            visible: u64::MAX,
+            end: array.block_size.blocks_for(array.nbytes()),
+            spill_map: None,
+        }
+    }
+
     /// The stored blocks of `range` that are visible.
     pub(crate) fn stored(&self, range: &Range<u64>) -> Option<(ArrayId, Range<u64>)> {
         let range = range.start..range.end.min(self.visible);

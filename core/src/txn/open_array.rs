@@ -8,7 +8,7 @@ use super::Engine;
 use super::reader::or_too_large;
 use super::untracked::UntrackedWrites;
 use super::windows::Windows;
-use crate::descriptor::Descriptor;
+use crate::descriptor::{Descriptor, Version};
 use crate::error::Result;
 use crate::geometry::{BlockNo, BlockSize, Ranges};
 use crate::pager::{Binding, LazySpillArea, Pager, SpillMap};
@@ -66,23 +66,9 @@ impl OpenArray {
         snapshot: &dyn Snapshot,
         of: &Arc<LazySpillArea>,
     ) -> Result<OpenArray> {
-        let attrs: Map<String, Value> = snapshot.attrs(descriptor.id)?.into_iter().collect();
-        let spill_map = SpillMap::new(&descriptor, of);
-        let before = (name.to_owned(), descriptor);
-        Ok(OpenArray {
-            spill_map,
-            untracked: UntrackedWrites::default(),
-            windows: Windows::default(),
-            after: Some(before.clone()),
-            before: Some(before),
-            pager: Ok(None),
-            exposed: Ranges::default(),
-            dropped_from: u64::MAX,
-            ends: Vec::new(),
-            attrs,
-            attrs_set: BTreeSet::new(),
-            depends: Ranges::default(),
-        })
+        let attrs = snapshot.attrs(descriptor.id)?.into_iter().collect();
+        let before = Some((name.to_owned(), descriptor.clone()));
+        Ok(OpenArray { before, attrs, ..OpenArray::created(name, descriptor, of) })
     }
 
     /// Gives the slot a span if it needs one and has none.
@@ -94,14 +80,8 @@ impl OpenArray {
         // A span for all of the array must show what was written to windows.
         self.spill()?;
         let Some((name, now)) = &self.after else { return Ok(()) };
-        let pager = match &self.before {
-            Some((_, before)) => {
-                // As large as it is now, showing what is stored, which may end before or behind that.
-                let shown = Descriptor { shape: now.shape.clone(), ..before.clone() };
-                engine.acquire(name, &shown, snapshot, self.dropped_from, Some(&self.spill_map))
-            }
-            None => engine.acquire_new(name, now, snapshot, &self.spill_map),
-        };
+        // As large as it is now, showing what is stored, which may end before or behind that.
+        let pager = engine.acquire(now, self.binding(name, now, snapshot));
         self.pager = or_too_large(pager.map(Some))?;
         Ok(())
     }
@@ -113,18 +93,16 @@ impl OpenArray {
         }
     }
 
-    /// The array's bytes: as stored, and spilled pages over that.
-    fn binding(&self, snapshot: &Arc<dyn Snapshot>) -> Option<(Descriptor, Binding)> {
-        let (name, now) = self.after.as_ref()?;
-        let binding = Binding {
-            name: name.as_str().into(),
-            array: self.before.as_ref().map(|(_, before)| before.id),
-            snapshot: snapshot.clone(),
+    /// The array's bytes, of which there are as many as `now` says: as stored, and spilled pages over that.
+    pub(super) fn binding(&self, name: &str, now: &Descriptor, snapshot: &Arc<dyn Snapshot>) -> Binding {
+        let before = self.before.as_ref().map(|(_, before)| before);
+        Binding {
+            array: before.map(|before| before.id),
+            changed: before.map_or(Version(0), |before| before.changed),
             visible: self.dropped_from,
-            end: now.block_size.blocks_for(now.nbytes()),
             spill_map: Some(self.spill_map.clone()),
-        };
-        Some((now.clone(), binding))
+            ..Binding::stored_array(name, now, snapshot)
+        }
     }
 
     /// A span that has all of `bytes`, where the array has one, or a window over them.
@@ -138,9 +116,10 @@ impl OpenArray {
             Ok(pager) => Ok(pager.clone()),
             Err(_) if bytes.is_empty() => Ok(None),
             Err(_) => {
-                let Some((array, binding)) = self.binding(snapshot) else { return Ok(None) };
+                let Some((name, now)) = &self.after else { return Ok(None) };
+                let binding = self.binding(name, now, snapshot);
                 let share = |window: &Pager| window.spill_and_keep(&self.spill_map, &self.exposed);
-                self.windows.over(engine, &array, binding, bytes, &share).map(Some)
+                self.windows.over(engine, now, binding, bytes, &share).map(Some)
             }
         }
     }

@@ -10,8 +10,7 @@ use crate::descriptor::{ArrayId, Codec, Descriptor, Version};
 use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::BlockSize;
 use crate::memory::Residency;
-use crate::pager::{Binding, Pager, SpillMap};
-use crate::store::Snapshot;
+use crate::pager::{Binding, Pager};
 
 /// Spans that idle, over all arrays. Each holds addresses, and page tables of what it showed.
 const IDLE_SPANS: usize = 64;
@@ -94,63 +93,25 @@ impl Pool {
 }
 
 impl Engine {
-    /// A span that shows `array` of `snapshot`, whose blocks from `visible` on are holes: one that idles, or a new one.
-    pub(super) fn acquire(
-        &self,
-        name: &str,
-        array: &Descriptor,
-        snapshot: &Arc<dyn Snapshot>,
-        visible: u64,
-        spill_map: Option<&Arc<SpillMap>>,
-    ) -> Result<Arc<Pager>> {
-        let size = array.nbytes();
-        let residency = self.residency(array, 0..u64::MAX, Some((array.id, snapshot)))?;
-        let binding = || Binding {
-            name: name.into(),
-            array: Some(array.id),
-            snapshot: snapshot.clone(),
-            visible,
-            end: array.block_size.blocks_for(size),
-            spill_map: spill_map.cloned(),
-        };
+    /// A span that shows `binding`, of an array that is `array` now: one that idles, or a new one.
+    pub(super) fn acquire(&self, array: &Descriptor, binding: Binding) -> Result<Arc<Pager>> {
+        let (size, name) = (array.nbytes(), binding.name.clone());
+        let residency = self.residency(array, 0..u64::MAX, &binding)?;
         let known = |id, from, to| self.pool.lock().between(id, from, to);
-        let idle = self.pool.lock().take_idle(array.id, |pager| {
-            pager.end_bytes() >= size && pager.residency() == residency && pager.block_size() == array.block_size
+        let idle = binding.array.and_then(|id| {
+            self.pool.lock().take_idle(id, |pager| {
+                pager.end_bytes() >= size && pager.residency() == residency && pager.block_size() == array.block_size
+            })
         });
         if let Some(pager) = idle {
             pager.advise(crate::Access::Normal);
-            match pager.bind(binding(), array.changed, &known) {
+            match pager.bind(binding.clone(), &known) {
                 Ok(()) => return Ok(pager),
                 Err(_) => drop(pager), // whole; a new one takes its place
             }
         }
-        let pager = self.reserve(name, size, residency, array.block_size)?;
-        let bound = pager.bind(binding(), array.changed, &known);
-        bound.map_err(|e| e.context(format_args!("array {name:?}")))?;
-        Ok(pager)
-    }
-
-    /// A span for an array that is not committed yet: all holes.
-    pub(super) fn acquire_new(
-        &self,
-        name: &str,
-        array: &Descriptor,
-        snapshot: &Arc<dyn Snapshot>,
-        spill_map: &Arc<SpillMap>,
-    ) -> Result<Arc<Pager>> {
-        let size = array.nbytes();
-        let residency = self.residency(array, 0..0, None)?;
-        let pager = self.reserve(name, size, residency, array.block_size)?;
-        let end = array.block_size.blocks_for(size);
-        let binding = Binding {
-            name: name.into(),
-            array: None,
-            snapshot: snapshot.clone(),
-            visible: u64::MAX,
-            end,
-            spill_map: Some(spill_map.clone()),
-        };
-        pager.bind(binding, Version(0), &|_, _, _| None)?;
+        let pager = self.reserve(&name, size, residency, array.block_size)?;
+        pager.bind(binding, &known).map_err(|e| e.context(format_args!("array {name:?}")))?;
         Ok(pager)
     }
 
@@ -219,13 +180,8 @@ impl Engine {
         drop(surplus); // unmapping takes a while
     }
 
-    /// How a span over `blocks` of `array` is to be, that shows what is `stored`.
-    pub(super) fn residency(
-        &self,
-        array: &Descriptor,
-        blocks: Range<u64>,
-        stored: Option<(ArrayId, &Arc<dyn Snapshot>)>,
-    ) -> Result<Residency> {
+    /// How a span over `blocks` of `array` is to be, that shows `binding`.
+    pub(super) fn residency(&self, array: &Descriptor, blocks: Range<u64>, binding: &Binding) -> Result<Residency> {
         if !self.memory.delivers_faults() {
             return Ok(Residency::Eager);
         }
@@ -234,12 +190,12 @@ impl Engine {
             return Ok(Residency::Lazy);
         }
         // A new array of which little fits has to give way while it is filled through one view, which takes faults.
-        if stored.is_none() && array.nbytes() > self.budget.limit_bytes() / EAGER_PART {
+        if binding.array.is_none() && array.nbytes() > self.budget.limit_bytes() / EAGER_PART {
             return Ok(Residency::Lazy);
         }
         let (mut segments, mut is_mappable) = (0, true);
-        if let Some((array, snapshot)) = stored {
-            snapshot.blocks(array, blocks, &mut |_, record| {
+        if let Some(array) = binding.array {
+            binding.snapshot.blocks(array, blocks, &mut |_, record| {
                 segments += record.segments.len();
                 is_mappable &= record.is_mappable();
                 if segments > EAGER_SEGMENTS || !is_mappable {

@@ -51,7 +51,7 @@ impl Reader {
         engine.store.check_codec(descriptor.codec).map_err(|e| e.context(format_args!("array {name:?}")))?;
         let pager = match descriptor.nbytes() {
             0 => Ok(None),
-            _ => engine.acquire(name, &descriptor, snapshot, u64::MAX, None).map(Some),
+            _ => engine.acquire(&descriptor, Binding::stored_array(name, &descriptor, snapshot)).map(Some),
         };
         let pager = or_too_large(pager)?;
         let attrs = snapshot.attrs(descriptor.id)?.into_iter().collect();
@@ -72,14 +72,7 @@ impl Reader {
             Ok(pager) => Ok(pager.clone()),
             Err(_) if bytes.is_empty() => Ok(None),
             Err(_) => {
-                let binding = Binding {
-                    name: name.as_str().into(),
-                    array: Some(descriptor.id),
-                    snapshot: snapshot.clone(),
-                    visible: u64::MAX,
-                    end: descriptor.block_size.blocks_for(descriptor.nbytes()),
-                    spill_map: None,
-                };
+                let binding = Binding::stored_array(name, descriptor, snapshot);
                 self.windows.over(engine, descriptor, binding, bytes, &|_| Ok(())).map(Some)
             }
         }

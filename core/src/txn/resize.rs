@@ -12,7 +12,7 @@ use super::writer::Writer;
 use crate::descriptor::Descriptor;
 use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::BlockNo;
-use crate::pager::{Binding, Pager};
+use crate::pager::Pager;
 use crate::signals;
 
 impl Writer<'_> {
@@ -155,20 +155,10 @@ impl Writer<'_> {
     fn move_to_larger_span(&self, pager: &Pager, new: &Descriptor) -> Result<Arc<Pager>> {
         let (engine, snapshot) = (&self.transaction.engine, &self.transaction.snapshot);
         let larger = engine.reserve(self.name(), new.nbytes(), pager.residency(), new.block_size)?;
-        let before = self.array().before.as_ref().map(|(_, before)| before);
-        let binding = Binding {
-            name: self.name().into(),
-            array: before.map(|before| before.id),
-            snapshot: snapshot.clone(),
-            visible: self.array().dropped_from,
-            end: new.block_size.blocks_for(new.nbytes()),
-            spill_map: Some(self.array().spill_map.clone()),
-        };
-        let changed = before.map_or(crate::Version(0), |before| before.changed);
-        larger.bind(binding, changed, &|_, _, _| None).map_err(|e| self.named(e))?;
-        pager.pin(); // else pages of it that are spilled meanwhile lie below what is copied, or above
-        let copied = pager.copy_written_to(&larger, &self.array().spill_map, &self.array().exposed);
-        pager.unpin();
+        let binding = self.array().binding(self.name(), new, snapshot);
+        larger.bind(binding, &|_, _, _| None).map_err(|e| self.named(e))?;
+        // Pinned: else pages of it that are spilled meanwhile lie below what is copied, or above.
+        let copied = pager.pinned(|| pager.copy_written_to(&larger, &self.array().spill_map, &self.array().exposed));
         copied.map(|()| larger).map_err(|e| self.named(e))
     }
 

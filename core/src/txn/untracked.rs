@@ -59,10 +59,8 @@ impl UntrackedWrites {
             self.skips.0 -= 1;
             return Ok(false);
         }
-        pager.pin();
-        let written = pager.maybe_written_bytes(&self.ranges);
-        pager.unpin();
-        let found: usize = written?.iter().map(|range| range.end - range.start).sum();
+        let written = pager.pinned(|| pager.maybe_written_bytes(&self.ranges))?;
+        let found: usize = written.iter().map(|range| range.end - range.start).sum();
         self.kept_bytes += found;
         let is_large = self.ranges.iter().any(|range| range.end - range.start >= most);
         if found < most / 64 && is_large {

@@ -88,10 +88,10 @@ impl Engine {
         let end = bytes.end.checked_next_multiple_of(unit).unwrap_or(usize::MAX / unit * unit);
         let name = binding.name.clone();
         let blocks = array.block_size.blocks_in(&(start..end));
-        let residency = self.residency(array, blocks, binding.array.map(|id| (id, &binding.snapshot)))?;
+        let residency = self.residency(array, blocks, &binding)?;
         let pager = self.reserve_at(start..end, residency, array.block_size);
         let pager = pager.map_err(|e| e.context(format_args!("array {name:?}: a window of its bytes {bytes:?}")))?;
-        let bound = pager.bind(binding, array.changed, &|_, _, _| None);
+        let bound = pager.bind(binding, &|_, _, _| None);
         bound.map_err(|e| e.context(format_args!("array {name:?}")))?;
         Ok(pager)
     }

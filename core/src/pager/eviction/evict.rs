@@ -180,14 +180,18 @@ impl Pager {
         table
     }
 
-    /// Nothing is let go of from here on, until [`unpin`](Pager::unpin) or the next release.
+    /// Nothing is let go of from here on, until the next release.
     pub(crate) fn pin(&self) {
         self.lock().spills.is_pinned = true;
         drop(self.alone());
     }
 
-    pub(crate) fn unpin(&self) {
+    /// Runs `f` while nothing is let go of.
+    pub(crate) fn pinned<R>(&self, f: impl FnOnce() -> R) -> R {
+        self.pin();
+        let done = f();
         self.lock().spills.is_pinned = false;
+        done
     }
 }
 
@@ -237,33 +241,27 @@ impl HeldBack<'_> {
         let mut table = pager.lock();
         table.spills.end(block);
         // Where faults are not delivered any more what is missing would be so for ever.
-        let done = written.and_then(|runs| match table.failure().filter(|_| table.is_dead()) {
+        let freed = written.and_then(|runs| match table.failure().filter(|_| table.is_dead()) {
             Some(why) => Err(Stays::Failed(why)),
-            None => Ok(runs),
+            None => match self.taken.take().map_or_else(|| pager.eviction.span.evict(bytes), |taken| taken.let_go()) {
+                Ok(()) => Ok(runs),
+                // It may have been written to after all.
+                Err(error) if error.is_in_use() => Err(Stays::ForNow(error)),
+                Err(error) => Err(Stays::Lost(error)),
+            },
         });
-        let outcome = match done {
+        let outcome = match freed {
             Ok(runs) => {
-                match self.taken.take().map_or_else(|| pager.eviction.span.evict(bytes.clone()), |taken| taken.let_go())
-                {
-                    Ok(()) => {
-                        pager.budget.count(runs.as_ref().is_some_and(|runs| !runs.is_empty()));
-                        if let (Some(spill_map), Some(runs)) = (&binding.spill_map, &runs) {
-                            spill_map.lay(block, seen, runs); // (3)
-                        }
-                        table.forget(block); // (4)
-                        Outcome::Freed
-                    }
-                    // It may have been written to after all.
-                    Err(error) if error.is_in_use() => self.undo(&mut table, &error),
-                    Err(error) => {
-                        // Writers wait, and can be let through neither to these bytes nor to others.
-                        pager.poison(&mut table, block, &error);
-                        Outcome::Freed
-                    }
+                pager.budget.count(runs.as_ref().is_some_and(|runs| !runs.is_empty()));
+                if let (Some(spill_map), Some(runs)) = (&binding.spill_map, &runs) {
+                    spill_map.lay(block, seen, runs); // (3)
                 }
+                table.forget(block); // (4)
+                Outcome::Freed
             }
             Err(Stays::ForNow(error)) => self.undo(&mut table, &error),
             Err(Stays::Lost(error)) => {
+                // Writers wait, and can be let through neither to these bytes nor to others.
                 pager.poison(&mut table, block, &error);
                 Outcome::Freed
             }

@@ -6,6 +6,7 @@ use crate::memory::Residency;
 use crate::pager::Pager;
 use crate::pager::block::Block;
 use crate::pager::spill_map::SpillMap;
+use crate::pager::track::search::Written;
 use crate::store::BlockChange;
 
 impl Pager {
@@ -15,28 +16,17 @@ impl Pager {
     /// # Errors
     /// Then written pages are in memory still, or spilled, or both; it may be tried again.
     pub(crate) fn spill(&self, spill_map: &SpillMap, exposed: &Ranges) -> Result<()> {
-        self.pin();
-        let done = self.spill_pinned(spill_map, exposed);
-        self.unpin();
-        done
+        self.pinned(|| self.spill_pinned(spill_map, exposed))
     }
 
     /// Spills all that was written to `exposed`, and keeps it: so another span over the same blocks shows it. No
     /// thread may be writing.
     pub(crate) fn spill_and_keep(&self, spill_map: &SpillMap, exposed: &Ranges) -> Result<()> {
-        self.pin();
-        let done = self
-            .written(exposed)
-            .and_then(|written| written.changes.iter().try_for_each(|change| self.spill_change(spill_map, change)));
-        self.unpin();
-        done
+        self.pinned(|| self.spill_written(spill_map, exposed).map(|_| ()))
     }
 
     fn spill_pinned(&self, spill_map: &SpillMap, exposed: &Ranges) -> Result<()> {
-        let written = self.written(exposed)?;
-        for change in &written.changes {
-            self.spill_change(spill_map, change)?;
-        }
+        let written = self.spill_written(spill_map, exposed)?;
         match self.residency {
             Residency::Lazy => {
                 let mut table = self.lock();
@@ -52,10 +42,14 @@ impl Pager {
 
     /// Spills the page at byte `at`, whether it was written to or not.
     pub(crate) fn spill_page(&self, spill_map: &SpillMap, at: usize) -> Result<()> {
-        self.pin(); // else it may be let go of before it is read
-        let done = self.page_as_written(at).and_then(|page| self.spill_change(spill_map, &page));
-        self.unpin();
-        done
+        // Pinned: else it may be let go of before it is read.
+        self.pinned(|| self.spill_change(spill_map, &self.page_as_written(at)?))
+    }
+
+    fn spill_written(&self, spill_map: &SpillMap, exposed: &Ranges) -> Result<Written> {
+        let written = self.written(exposed)?;
+        written.changes.iter().try_for_each(|change| self.spill_change(spill_map, change))?;
+        Ok(written)
     }
 
     /// Spills one change of what is in memory.

@@ -23,20 +23,13 @@ use crate::sync::FaultMutexGuard;
 /// What this process knows of an array's changes between two of its versions; see [`Pager::bind`].
 type ChangesBetween<'a> = &'a dyn Fn(ArrayId, Version, Version) -> Option<Vec<u64>>;
 
-/// Which of the installed blocks may differ from the new snapshot.
-enum Suspects {
-    None,
-    These(Vec<u64>),
-    All,
-}
-
 impl Pager {
-    /// Shows `binding` from now on. `changed` is when its array was last changed; `known` says which blocks changed
-    /// between two such versions, if this process made all of the changes.
+    /// Shows `binding` from now on. `known` says which blocks changed between two versions of its array, if this process
+    /// made all of the changes.
     ///
     /// # Errors
     /// Then the span shows anything, and its owner drops it whole.
-    pub(crate) fn bind(&self, binding: Binding, changed: Version, known: ChangesBetween<'_>) -> Result<()> {
+    pub(crate) fn bind(&self, binding: Binding, known: ChangesBetween<'_>) -> Result<()> {
         let mut permit = self.room_for_produced(&binding)?;
         let mut table = self.alone();
         table.refuse_if_failed()?; // after its last release, that is
@@ -44,30 +37,29 @@ impl Pager {
         if std::mem::take(&mut table.shown.is_withdrawn) {
             table.gaps(self.blocks()).into_iter().try_for_each(|gap| self.rebind.span.reset(self.bytes_of(&gap)))?;
         }
-        let suspects = match (table.shown.valid_for.take(), binding.array) {
-            (Some((before, version)), Some(array)) if before == array => {
-                if version == changed {
-                    Suspects::None
+        // The blocks that may differ from the new snapshot, if not all may.
+        let suspects = match table.shown.valid_for.take() {
+            Some((array, version)) if binding.array == Some(array) => {
+                if version == binding.changed {
+                    Some(Vec::new())
                 } else {
-                    known(array, version, changed).map_or(Suspects::All, Suspects::These)
+                    known(array, version, binding.changed)
                 }
             }
-            _ => Suspects::All,
+            _ => None,
         };
-        let mut stale = match suspects {
-            Suspects::None => Vec::new(),
-            Suspects::These(blocks) => {
-                let mut stale = Vec::new();
+        let mut stale = Vec::new();
+        match suspects {
+            Some(blocks) => {
                 for block in blocks {
                     let Some(there) = table.block(block) else { continue };
                     if !there.is(binding.record(block)?.as_ref()) {
                         stale.push(block);
                     }
                 }
-                stale
             }
-            Suspects::All => stale_blocks(&table, &binding)?,
-        };
+            None => stale = stale_blocks(&table, &binding)?,
+        }
         // Dropped blocks are holes, whatever a span that idled has there.
         stale.extend(table.numbers(binding.visible.., |_| true));
         // And spilled pages are, whatever is stored.
