@@ -1,4 +1,5 @@
 use std::fmt;
+use std::sync::Arc;
 
 /// The result of everything fallible in bigarray.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -36,13 +37,15 @@ pub enum ErrorKind {
 /// Why an operation did not happen.
 ///
 /// Opaque: ask [`kind`](Error::kind) or one of the predicates. The message names the array and the values that do
-/// not fit; [`source`](std::error::Error::source) keeps what lies underneath.
+/// not fit; [`source`](std::error::Error::source) keeps what lies underneath. Clones share that source.
+#[derive(Clone)]
 pub struct Error(Box<Inner>);
 
+#[derive(Clone)]
 struct Inner {
     kind: ErrorKind,
     message: String,
-    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    source: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
 
 impl Error {
@@ -54,7 +57,7 @@ impl Error {
     /// The same with what caused it.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
-        self.0.source = Some(source.into());
+        self.0.source = Some(source.into().into());
         self
     }
 

@@ -11,8 +11,7 @@ use std::thread;
 
 use bigarray_core::signals;
 use bigarray_core::store::DataFile;
-use bigarray_core::sync::{FaultMutex, FaultMutexGuard};
-use bigarray_core::{Error, ErrorKind, PAGE, Result};
+use bigarray_core::{Error, ErrorKind, FirstFailure, PAGE, Result};
 use nix::errno::Errno;
 use nix::fcntl::FallocateFlags;
 use nix::libc;
@@ -31,6 +30,9 @@ const PREALLOCATED_PART: u64 = 32;
 /// but at most this many chunks.
 const PREALLOCATED_CHUNKS: u64 = 32;
 
+/// What a failure means that leaves the content of the disk unknown.
+const UNTIL_OPENED_AGAIN: &str = "nothing is written until the database is opened again";
+
 /// The data file, mapped and read through a read-only descriptor.
 pub(crate) struct Data {
     read_only: File,
@@ -43,16 +45,16 @@ pub(crate) struct Data {
     copies: bool,
     /// The length of the file when it was last synced here: it has that on disk.
     synced_bytes: AtomicU64,
-    /// Why nothing may be written until the database is opened again.
-    failed: FaultMutex<Option<String>>,
+    /// Why nothing is written until the database is opened again.
+    failure: FirstFailure,
 }
 
 impl Data {
     /// The file `data` of `dir`.
     pub(crate) fn new(read_only: File, writable: Option<File>, dir: &Path, syncs: bool) -> Data {
-        let (synced_bytes, failed) = (AtomicU64::new(0), FaultMutex::new(None));
+        let (synced_bytes, failure) = (AtomicU64::new(0), FirstFailure::new());
         let copies = fstatfs(&read_only).is_ok_and(|fs| fs.filesystem_type() == BTRFS_SUPER_MAGIC);
-        Data { read_only, writable, dir: dir.to_owned(), syncs, copies, synced_bytes, failed }
+        Data { read_only, writable, dir: dir.to_owned(), syncs, copies, synced_bytes, failure }
     }
 
     /// The descriptor for writing.
@@ -60,32 +62,24 @@ impl Data {
     /// # Errors
     /// If the database is open read-only, or an earlier failure forbids writing.
     pub(crate) fn writable(&self) -> Result<&File> {
-        if let Some(why) = &*self.failed() {
-            let text =
-                format!("{}: nothing can be written until the database is opened again: {why}", self.dir.display());
-            return Err(Error::new(ErrorKind::Io, text));
-        }
+        self.failure.check(UNTIL_OPENED_AGAIN)?;
         self.writable.as_ref().ok_or_else(|| {
             Error::new(ErrorKind::Invalid, format!("the database {} is open for reading only", self.dir.display()))
         })
     }
 
     /// Forbids all further writing, after an error that leaves the content of the disk unknown.
-    pub(crate) fn fail(&self, why: &str) {
-        let event = format!("{}: {why}; nothing is written until the database is opened again", self.dir.display());
+    pub(crate) fn fail(&self, why: &Error) {
+        let event = format!("{UNTIL_OPENED_AGAIN}: {why}");
         // The event is emitted on a new thread. A subscriber may take a lock whose holder waits for a page, and this thread may
         // be the one that loads that page.
         let _ = thread::Builder::new().spawn(move || tracing::error!("{event}"));
-        self.failed().get_or_insert_with(|| why.to_owned());
+        self.failure.set(why.clone());
     }
 
     /// Whether an earlier failure forbids writing.
     pub(crate) fn has_failed(&self) -> bool {
-        self.failed().is_some()
-    }
-
-    fn failed(&self) -> FaultMutexGuard<'_, Option<String>> {
-        self.failed.lock()
+        self.failure.get().is_some()
     }
 
     /// Writes pages that no snapshot sees. Their way to the disk begins here, so that less is left for
@@ -191,9 +185,10 @@ impl Data {
         if self.syncs {
             let length = self.length()?;
             signals::let_through(|| file.sync_data()).map_err(|e| {
-                self.fail(&format!("syncing the data file failed: {e}"));
-                let text = format!("syncing the data file of {}: {e}; open the database again", self.dir.display());
-                Error::new(ErrorKind::Io, text).with_source(e)
+                let text = format!("syncing the data file of {}: {e}", self.dir.display());
+                let why = Error::new(ErrorKind::Io, text).with_source(e);
+                self.fail(&why);
+                why.context(UNTIL_OPENED_AGAIN)
             })?;
             self.synced_bytes.fetch_max(length, Ordering::Relaxed);
         }
@@ -271,6 +266,7 @@ impl DataFile for Data {
 #[cfg(test)]
 mod tests {
     use bigarray_core::store::Store as _;
+    use bigarray_core::{Error, ErrorKind};
     use bigarray_testing::{Edit, array_of};
 
     use crate::{LmdbStore, Options};
@@ -285,7 +281,7 @@ mod tests {
             Edit::commit(store, &*base, &[Edit::create(name, array_of(1)).page(&*base, 0, 0, 1)])
         };
         commit(&store, "before").unwrap();
-        store.shared.data.fail("syncing the data file failed: a test says so");
+        store.shared.data.fail(&Error::new(ErrorKind::Io, "syncing the data file failed: a test says so"));
 
         let error = commit(&store, "after").unwrap_err();
         assert!(error.is_io() && error.to_string().contains("a test says so"), "{error}");

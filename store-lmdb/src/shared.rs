@@ -92,11 +92,12 @@ impl Shared {
         // LMDB writes the meta page last, and reports a failure of that by an errno.
         if matches!(e, lmdb::Error::Other(_)) && self.index.is_broken() {
             let why = format!("whether the commit took place is unknown until the database is opened again: {error}");
+            let why = Error::new(ErrorKind::Io, why).with_source(e);
             self.data.fail(&why);
-            return Err(Error::new(ErrorKind::Io, why).with_source(e));
+            return Err(why);
         }
         if !error.is_store_full() {
-            self.data.fail(&error.to_string());
+            self.data.fail(&error);
         }
         Err(error)
     }

@@ -151,10 +151,7 @@ impl Memory for UffdMemory {
                 let message = format!("a lazy span: {}", self.inner.description);
                 return Err(Error::new(ErrorKind::Unsupported, message));
             }
-            if let Some(why) = self.inner.shared.failure() {
-                let message = format!("no new memory: {why}; open the database anew in a new process");
-                return Err(Error::new(ErrorKind::Io, message));
-            }
+            self.inner.shared.failure.check("no new memory until the database is opened in a new process")?;
         }
         let len = bytes.len();
         let span = UffdSpan::reserve(&self.inner, bytes, residency)

@@ -18,11 +18,11 @@
 use std::any::Any;
 use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, OnceLock};
 
-use bigarray_core::PAGE;
 use bigarray_core::memory::{Faults, Job};
+use bigarray_core::{Error, ErrorKind, FirstFailure, PAGE};
 use bigarray_process::{Origin, Unshared};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -44,7 +44,8 @@ pub(crate) struct Shared {
     /// Readable once the threads are to end.
     pub(crate) stop: EventFd,
     pub(crate) stopping: AtomicBool,
-    failed: OnceLock<String>,
+    /// Why faults are not to be relied on any more.
+    pub(crate) failure: FirstFailure,
     pub(crate) origin: Origin,
 }
 
@@ -55,7 +56,7 @@ impl Shared {
             spans: Spans::default(),
             stop,
             stopping: AtomicBool::new(false),
-            failed: OnceLock::new(),
+            failure: FirstFailure::new(),
             origin: Origin::here(),
         }
     }
@@ -63,11 +64,6 @@ impl Shared {
     /// Whether this process has the threads, and is the one that the userfaultfd acts on. A forked child is not.
     pub(crate) fn is_ours(&self) -> bool {
         self.origin.is_here()
-    }
-
-    /// Why faults are not to be relied on any more.
-    pub(crate) fn failure(&self) -> Option<&str> {
-        self.failed.get().map(String::as_str)
     }
 
     /// Lets threads that wait in the range look again. Also works where the range is not registered any more.
@@ -80,7 +76,7 @@ impl Shared {
 
     /// Fails every pager for good because of `why`; from now on nothing is reserved.
     pub(crate) fn fail(&self, why: String) {
-        let why = self.failed.get_or_init(|| why).clone();
+        let why = self.failure.set(Error::new(ErrorKind::Io, why)).to_string();
         for faults in self.spans.all() {
             let outcome = catch_unwind(AssertUnwindSafe(|| {
                 if let Some(faults) = faults.upgrade() {

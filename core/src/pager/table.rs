@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use std::ops::{Range, RangeBounds};
 
 use crate::descriptor::Version;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
+use crate::failure::FirstFailure;
 use crate::memory::Residency;
 use crate::pager::binding::{Binding, Shown};
 use crate::pager::block::{Block, Kind};
@@ -42,8 +43,7 @@ pub(crate) struct Table {
     pub(crate) futile_faults: FutileFaults,
     /// Installed blocks that are being spilled.
     pub(crate) spills: Spills,
-    /// The first failure; it sticks until the span is dropped.
-    failure: Option<(ErrorKind, String)>,
+    failure: FirstFailure,
     /// Blocks with spilled pages may be there.
     has_spilled: bool,
     /// Zero memory that only readers had, so that it counts nothing in the budget, may be there.
@@ -63,7 +63,7 @@ impl Table {
             streams: Streams::default(),
             futile_faults: FutileFaults::default(),
             spills: Spills::default(),
-            failure: None,
+            failure: FirstFailure::new(),
             has_spilled: false,
             has_uncharged_zeros: false,
             is_dead: false,
@@ -279,12 +279,12 @@ impl Table {
 
     /// The transaction cannot be committed any more. The first failure sticks.
     pub(crate) fn fail_with(&mut self, why: &Error) {
-        self.failure.get_or_insert_with(|| (why.kind(), why.to_string()));
+        self.failure.set(why.clone());
     }
 
     /// The first failure.
     pub(crate) fn failure(&self) -> Option<Error> {
-        self.failure.as_ref().map(|(kind, why)| Error::new(*kind, why.clone()))
+        self.failure.get().cloned()
     }
 
     /// Refuses what would store the span's bytes.
@@ -292,16 +292,14 @@ impl Table {
     /// # Errors
     /// The first failure.
     pub(crate) fn refuse_if_failed(&self) -> Result<()> {
-        match self.failure() {
-            Some(why) => Err(why.context("nothing is stored after a failure")),
-            None => Ok(()),
-        }
+        self.failure.check("nothing is stored after a failure")
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ErrorKind;
 
     fn zero() -> Block {
         Block::zero(None, None)

@@ -3,7 +3,7 @@
 use std::mem::ManuallyDrop;
 
 use bigarray_core::sync::{Condvar, Mutex, MutexGuard};
-use bigarray_core::{Error, ErrorKind, Result};
+use bigarray_core::{FirstFailure, Result};
 use lmdb::RoTransaction;
 
 use super::Index;
@@ -22,7 +22,7 @@ pub(super) struct Counts {
     /// Counted among the readers.
     unended: Vec<Unended>,
     /// Remapping failed half-way: LMDB has no map any more and must not be called.
-    pub(super) lost: bool,
+    pub(super) lost: FirstFailure,
 }
 
 /// A read transaction that is not used any more, and still to be ended.
@@ -63,10 +63,7 @@ impl Index {
     /// Locks the counts, unless the map is lost.
     pub(super) fn usable(&self) -> Result<MutexGuard<'_, Counts>> {
         let counts = self.live.lock();
-        if counts.lost {
-            let text = format!("the index of {} lost its memory map: open the database again", self.dir.display());
-            return Err(Error::new(ErrorKind::Io, text));
-        }
+        counts.lost.check(format_args!("the index of {} lost its map, open the database again", self.dir.display()))?;
         Ok(counts)
     }
 

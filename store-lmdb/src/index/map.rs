@@ -120,7 +120,7 @@ impl Index {
     pub(crate) fn is_broken(&self) -> bool {
         let Ok(slots) = self.env.slots_without_limit() else { return true };
         let counts = self.live.lock();
-        if counts.lost {
+        if counts.lost.get().is_some() {
             return false;
         }
         self.check_room().is_err() || !matches!(slots.begin_read(), Ok(_) | Err(lmdb::Error::MapResized))
@@ -128,14 +128,13 @@ impl Index {
 
     fn remap(&self, counts: &mut Counts, bytes: usize) -> Result<()> {
         self.env.lmdb().set_map_size(bytes).map_err(|e| {
-            counts.lost = true;
-            lmdb_error(&self.dir, format_args!("enlarging the map to {bytes} bytes"), e)
+            counts.lost.set(lmdb_error(&self.dir, format_args!("enlarging the map to {bytes} bytes"), e)).clone()
         })
     }
 
     /// Whether LMDB has no map any more. Most of its functions read the map without a check.
     pub(crate) fn is_lost(&self) -> bool {
-        self.live.lock().lost
+        self.live.lock().lost.get().is_some()
     }
 }
 
