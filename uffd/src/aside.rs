@@ -40,15 +40,12 @@ use crate::shortage::errno_of;
 pub(crate) const PATIENCE: usize = 1000;
 
 /// Ranges to move pages to, each for one block; as many as were needed at once.
+#[derive(Default)]
 pub(crate) struct Aside {
     free: Mutex<Vec<Reservation>>,
 }
 
 impl Aside {
-    pub(crate) fn new() -> Aside {
-        Aside { free: Mutex::new(Vec::new()) }
-    }
-
     /// An empty range of [`HUGE`] bytes. A read of a missing page of it gives zeros and does not wait.
     pub(crate) fn take(&self, uffd: &Uffd) -> Result<Reservation, Errno> {
         let free = self.free.lock().pop();
@@ -59,7 +56,7 @@ impl Aside {
         }
         let range = Reservation::new(0..HUGE, Access::Nothing)?;
         let at = range.addresses(&(0..HUGE)).start;
-        uffd.register_with_mode(at as *mut _, HUGE, RegisterMode::WRITE_PROTECT).map_err(|error| errno_of(&error))?;
+        uffd.register_with_mode(at as *mut _, HUGE, RegisterMode::WRITE_PROTECT).map_err(errno_of)?;
         range.open_up(&(0..HUGE))?;
         Ok(range)
     }

@@ -10,7 +10,8 @@
 //! |---|---|
 //! | `options`, `memory` | what a user of the crate sees |
 //! | `inner` | what a memory and its spans have in common |
-//! | `span` | the operations on one reserved range; `span/moved`: pages taken out of it |
+//! | `span` | one reserved range |
+//! | `span/install`, `span/stores`, `span/moved` | what is laid over it; stores to it; pages taken out of it |
 //! | `monitor`, `threads`, `spans` | faults: the thread that reads them, those that load, the pager of an address |
 //! | `jobs` | which of the pager's jobs is run next |
 //! | `write_protect` | stores wait, so that memory may be taken away under its readers |

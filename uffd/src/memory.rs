@@ -81,7 +81,7 @@ impl UffdMemory {
                 page_table,
                 write_tracking,
                 moves: probe.moves.is_ok(),
-                aside: Aside::new(),
+                aside: Aside::default(),
                 empty,
                 source: probe.source,
                 description: describe(probe, reader),

@@ -75,14 +75,11 @@ impl MemoryOptions {
                 Some(other) => return Err(unknown("BIGARRAY_PAGEMAP", other, "auto or legacy")),
             };
         }
-        if self.max_mappings.is_none() {
-            self.max_mappings = match variable("BIGARRAY_MAX_MAPPINGS")? {
-                None => None,
-                Some(text) => match text.parse() {
-                    Ok(n) => Some(n),
-                    Err(_) => return Err(unknown("BIGARRAY_MAX_MAPPINGS", &text, "a number of mappings")),
-                },
-            };
+        if self.max_mappings.is_none()
+            && let Some(text) = variable("BIGARRAY_MAX_MAPPINGS")?
+        {
+            let unknown = |_| unknown("BIGARRAY_MAX_MAPPINGS", &text, "a number of mappings");
+            self.max_mappings = Some(text.parse().map_err(unknown)?);
         }
         Ok(self)
     }

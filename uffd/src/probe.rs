@@ -59,7 +59,7 @@ impl Source {
                 .user_mode_only(false)
                 .require_features(features)
                 .create()
-                .map_err(|error| errno_of(&error)),
+                .map_err(errno_of),
             Source::Call => ioctl::userfaultfd(false, features),
             Source::UserMode => ioctl::userfaultfd(true, features),
         })
@@ -113,25 +113,29 @@ fn once<T: Send + Sync>(
     }
 }
 
+/// Whether something works, or why it is refused.
+///
+/// # Errors
+/// Something was too short to find out.
+fn works(outcome: Result<(), Failure>) -> Result<Result<(), String>> {
+    match outcome {
+        Ok(()) => Ok(Ok(())),
+        Err(Failure::Refused(why)) => Ok(Err(why)),
+        Err(Failure::Short(error)) => Err(error),
+    }
+}
+
 fn first_of(sources: &[Source]) -> Result<Probe> {
     let mut refused = Vec::new();
     for &source in sources {
-        match source.tried(ioctl::SYNCHRONOUS).and_then(delivers_faults) {
+        match works(source.tried(ioctl::SYNCHRONOUS).and_then(delivers_faults))? {
             Ok(()) => {
-                let tracks = match source.tried(ioctl::ASYNCHRONOUS).and_then(tracks) {
-                    Ok(()) => Ok(()),
-                    Err(Failure::Refused(why)) => Err(why),
-                    Err(Failure::Short(error)) => return Err(error),
-                };
-                let moves = match source.tried(ioctl::SYNCHRONOUS).and_then(|uffd| self_test::moves_pages(&uffd)) {
-                    Ok(()) => Ok(()),
-                    Err(Failure::Refused(why)) => Err(why),
-                    Err(Failure::Short(error)) => return Err(error),
-                };
-                return Ok(Probe { source: Some(source), refused: refused.join("; "), tracks, moves });
+                let tracks = works(source.tried(ioctl::ASYNCHRONOUS).and_then(tracks))?;
+                let moves = source.tried(ioctl::SYNCHRONOUS).and_then(|uffd| self_test::moves_pages(&uffd));
+                let (refused, moves) = (refused.join("; "), works(moves)?);
+                return Ok(Probe { source: Some(source), refused, tracks, moves });
             }
-            Err(Failure::Refused(why)) => refused.push(format!("{}: {why}", source.name())),
-            Err(Failure::Short(error)) => return Err(error),
+            Err(why) => refused.push(format!("{}: {why}", source.name())),
         }
     }
     let nothing = || Err("no page faults".to_owned());
@@ -153,7 +157,7 @@ fn delivers_faults(uffd: Unshared<Uffd>) -> Result<(), Failure> {
     let range = Reservation::new(0..HUGE, Access::Nothing).map_err(failed)?;
     let base = range.addresses(&(0..HUGE)).start;
     let mode = RegisterMode::MISSING | RegisterMode::WRITE_PROTECT;
-    let ioctls = uffd.register_with_mode(base as *mut _, HUGE, mode).map_err(|error| failed(errno_of(&error)))?;
+    let ioctls = uffd.register_with_mode(base as *mut _, HUGE, mode).map_err(errno_of).map_err(failed)?;
     if !ioctls.contains(IoctlFlags::COPY | IoctlFlags::WRITE_PROTECT | IoctlFlags::WAKE) {
         return Err(Failure::Refused(format!("lacks calls that are needed, has {ioctls:?}")));
     }
@@ -186,7 +190,7 @@ fn resolve_both(uffd: &Uffd, range: &Reservation, base: usize) -> Result<(), Fai
         let mut fds = [PollFd::new(uffd.as_fd(), PollFlags::POLLIN)];
         let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
         let _ = poll(&mut fds, timeout);
-        let event = uffd.read_event().map_err(|error| failed(errno_of(&error)))?;
+        let event = uffd.read_event().map_err(errno_of).map_err(failed)?;
         match event {
             None if left.is_zero() => {
                 let why = format!(
@@ -199,7 +203,7 @@ fn resolve_both(uffd: &Uffd, range: &Reservation, base: usize) -> Result<(), Fai
             Some(Event::Pagefault { kind: FaultKind::Missing, addr, .. }) if addr as usize == base => {
                 let zeros = Scratch::anonymous(PAGE, Access::ReadWrite).map_err(failed)?;
                 range.install(0, zeros).map_err(failed)?;
-                uffd.wake(base as *mut _, PAGE).map_err(|error| failed(errno_of(&error)))?;
+                uffd.wake(base as *mut _, PAGE).map_err(errno_of).map_err(failed)?;
                 resolved_missing = true;
             }
             Some(Event::Pagefault { kind: FaultKind::WriteProtected, addr, .. })
@@ -263,25 +267,17 @@ fn tracks(uffd: Unshared<Uffd>) -> Result<(), Failure> {
 /// None works, or something was too short to find out.
 pub(crate) fn page_table(choice: Pagemap) -> Result<Reader> {
     static SCANS: PerProcess<OnceLock<bool>> = PerProcess::new();
-    let scans = || match finds_written_pages(Reader::Scan) {
-        Ok(()) => Ok(true),
-        Err(Failure::Refused(_)) => Ok(false),
-        Err(Failure::Short(error)) => Err(error),
-    };
+    let scans = || works(finds_written_pages(Reader::Scan)).map(|works| works.is_ok());
     if choice != Pagemap::Legacy && *once(&SCANS, scans)? {
         return Ok(Reader::Scan);
     }
-    match finds_written_pages(Reader::Entries) {
-        Ok(()) => Ok(Reader::Entries),
-        Err(Failure::Short(error)) => Err(error),
-        Err(Failure::Refused(why)) => {
-            let message = format!(
-                "written pages cannot be found by /proc/self/pagemap: {why}. /proc must be mounted, and a process that \
-                 changed its user must be dumpable again (prctl PR_SET_DUMPABLE)"
-            );
-            Err(Error::new(ErrorKind::Unsupported, message))
-        }
-    }
+    works(finds_written_pages(Reader::Entries))?.map(|()| Reader::Entries).map_err(|why| {
+        let message = format!(
+            "written pages cannot be found by /proc/self/pagemap: {why}. /proc must be mounted, and a process that \
+             changed its user must be dumpable again (prctl PR_SET_DUMPABLE)"
+        );
+        Error::new(ErrorKind::Unsupported, message)
+    })
 }
 
 /// A page written, one only read, one untouched.

@@ -25,7 +25,7 @@ const BLOCK: usize = 16 * PAGE;
 /// page with others, where there are any, too, and without harm to these.
 pub(crate) fn moves_pages(uffd: &Uffd) -> Result<(), Failure> {
     let table = PageTable::open(Reader::Scan).map_err(failed_io)?;
-    let aside = Aside::new().take(uffd).map_err(failed)?;
+    let aside = Aside::default().take(uffd).map_err(failed)?;
     let to = aside.addresses(&(0..HUGE)).start;
     for advice in [HarmlessAdvice::SmallPages, HarmlessAdvice::HugePages] {
         let range = Reservation::new(0..HUGE, Access::ReadWrite).map_err(failed)?;
@@ -67,7 +67,7 @@ fn moves(uffd: &Uffd, table: &PageTable, block: &Range<usize>, to: usize) -> Res
 /// Whether the page table, read by `reader`, shows that a page is protected no more (in /proc/self/pagemap since Linux
 /// 5.13).
 pub(crate) fn tells_protection(uffd: &Uffd, reader: Reader) -> Result<bool, Errno> {
-    let table = PageTable::open(reader).map_err(|error| errno_of_io(&error))?;
+    let table = PageTable::open(reader).map_err(errno_of_io)?;
     let range = Reservation::new(0..HUGE, Access::Nothing)?;
     let page = range.addresses(&(0..PAGE));
     write_protect::register(uffd, &range.addresses(&(0..HUGE)))?;
@@ -75,10 +75,7 @@ pub(crate) fn tells_protection(uffd: &Uffd, reader: Reader) -> Result<bool, Errn
     copy_protected(uffd, page.start, &[7; PAGE]).1?;
     let is_reported = || {
         let mut found = false;
-        table
-            .written(page.clone(), WrittenTo::Copied, |_| found = true)
-            .map(|()| found)
-            .map_err(|error| errno_of_io(&error))
+        table.written(page.clone(), WrittenTo::Copied, |_| found = true).map(|()| found).map_err(errno_of_io)
     };
     let before = is_reported()?;
     write_protect::let_through(uffd, &page)?;

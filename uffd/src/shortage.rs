@@ -127,16 +127,14 @@ fn limit(resource: Resource, unit: &str) -> String {
 }
 
 /// The error number in an error of std.
-pub(crate) fn errno_of_io(error: &io::Error) -> Errno {
+pub(crate) fn errno_of_io(error: io::Error) -> Errno {
     error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
 }
 
 /// The error number in an error of the crate `userfaultfd`, which uses an older nix.
-pub(crate) fn errno_of(error: &userfaultfd::Error) -> Errno {
+pub(crate) fn errno_of(error: userfaultfd::Error) -> Errno {
     match error {
-        userfaultfd::Error::SystemError(errno) | userfaultfd::Error::CopyFailed(errno) => {
-            Errno::from_raw(*errno as i32)
-        }
+        userfaultfd::Error::SystemError(errno) | userfaultfd::Error::CopyFailed(errno) => Errno::from_raw(errno as i32),
         userfaultfd::Error::OpenDevUserfaultfd(error) => errno_of_io(error),
         _ => Errno::EIO,
     }

@@ -30,9 +30,7 @@ use crate::stderr::fatal;
 /// Registers `addresses` for faults of missing and of protected pages. Nothing is protected yet.
 pub(crate) fn register(uffd: &Uffd, addresses: &Range<usize>) -> Result<(), Errno> {
     let mode = RegisterMode::MISSING | RegisterMode::WRITE_PROTECT;
-    uffd.register_with_mode(addresses.start as *mut _, addresses.len(), mode)
-        .map(drop)
-        .map_err(|error| errno_of(&error))
+    uffd.register_with_mode(addresses.start as *mut _, addresses.len(), mode).map(drop).map_err(errno_of)
 }
 
 /// Protects what is there of `addresses`; ENOENT unless all of them are registered.
@@ -48,7 +46,7 @@ pub(crate) fn let_through(uffd: &Uffd, addresses: &Range<usize>) -> Result<(), E
 /// The address space may be changing just then.
 fn again(mut call: impl FnMut() -> userfaultfd::Result<()>) -> Result<(), Errno> {
     loop {
-        match call().map_err(|error| errno_of(&error)) {
+        match call().map_err(errno_of) {
             Err(Errno::EAGAIN) => {}
             other => return other,
         }
@@ -85,6 +83,6 @@ pub(crate) fn unprotect_and_unregister(uffd: &Uffd, addresses: &Range<usize>) ->
 
 /// Unregisters the range, then wakes it once more: the kernel's own wake comes before that and misses late waiters.
 fn unregister(uffd: &Uffd, addresses: &Range<usize>) -> Result<(), Errno> {
-    uffd.unregister(addresses.start as *mut _, addresses.len()).map_err(|error| errno_of(&error))?;
-    uffd.wake(addresses.start as *mut _, addresses.len()).map_err(|error| errno_of(&error))
+    uffd.unregister(addresses.start as *mut _, addresses.len()).map_err(errno_of)?;
+    uffd.wake(addresses.start as *mut _, addresses.len()).map_err(errno_of)
 }

@@ -44,8 +44,8 @@ use crate::shortage::errno_of;
 /// (2 MiB a GiB), and protects what was written to, which then would be lost.
 pub(crate) fn track_writes(uffd: &Uffd, table: &PageTable, addresses: Range<usize>) -> Result<(), Errno> {
     // One call for any number of mappings that lie side by side. Those that were one stay one, if all of it is tracked.
-    uffd.register_with_mode(addresses.start as *mut _, addresses.len(), RegisterMode::WRITE_PROTECT)
-        .map_err(|error| errno_of(&error))?;
+    let mode = RegisterMode::WRITE_PROTECT;
+    uffd.register_with_mode(addresses.start as *mut _, addresses.len(), mode).map_err(errno_of)?;
     // What could not be protected is found to be the file's by the next search: slower, and right.
     let _ = table.protect(addresses);
     Ok(())

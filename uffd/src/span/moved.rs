@@ -18,8 +18,9 @@ use crate::shortage::{io_error, os_error};
 const UNLOCKED: usize = 16;
 
 /// Pages of a block, and where they are meanwhile.
-pub(crate) struct Moved<'s> {
+pub(super) struct Moved<'s> {
     span: &'s UffdSpan,
+    uffd: &'s Uffd,
     /// Of the span.
     range: Range<usize>,
     /// `None` once it is given back.
@@ -28,7 +29,7 @@ pub(crate) struct Moved<'s> {
 
 impl<'s> Moved<'s> {
     /// Takes out what is there of `range`, which is protected, and at most [`HUGE`] bytes.
-    pub(crate) fn out_of(span: &'s UffdSpan, uffd: &Uffd, range: Range<usize>) -> Result<Moved<'s>> {
+    pub(super) fn out_of(span: &'s UffdSpan, uffd: &'s Uffd, range: Range<usize>) -> Result<Moved<'s>> {
         let refused = |errno| {
             let message = format!("taking {} bytes out of a span (UFFDIO_MOVE): {errno}", range.len());
             Error::new(ErrorKind::InUse, message)
@@ -36,13 +37,14 @@ impl<'s> Moved<'s> {
         if range.len() > HUGE {
             return Err(Error::new(ErrorKind::Invalid, format!("{} bytes are taken out at once", range.len())));
         }
-        let to = span.inner().aside.take(uffd).map_err(refused)?;
-        let moved = Moved { span, range: range.clone(), to: Some(to) };
+        let to = span.inner.aside.take(uffd).map_err(refused)?;
+        let moved = Moved { span, uffd, range: range.clone(), to: Some(to) };
         let (mut done, mut tries) = (0, 0);
         let outcome = loop {
-            let outcome = move_out(uffd, &span.inner().page_table, span.addresses(&range), moved.start(), &mut done);
+            let outcome =
+                move_out(uffd, &span.inner.page_table, span.range.addresses(&range), moved.start(), &mut done);
             // What the program locked of it stays unlocked until it gives way.
-            let unlock = || span.unlock(&range).and_then(|()| moved.to().unlock(&(0..HUGE)));
+            let unlock = || span.range.unlock(&range).and_then(|()| moved.to().unlock(&(0..HUGE)));
             if outcome != Err(Errno::EINVAL) || tries == UNLOCKED || unlock().is_err() {
                 break outcome;
             }
@@ -70,6 +72,12 @@ impl<'s> Moved<'s> {
     fn addresses(&self) -> Range<usize> {
         self.start()..self.start() + self.range.len()
     }
+
+    /// The bytes of the span that are at `addresses` meanwhile.
+    fn bytes_of(&self, addresses: Range<usize>) -> Range<usize> {
+        let start = self.start();
+        self.range.start + (addresses.start - start)..self.range.start + (addresses.end - start)
+    }
 }
 
 impl Bytes for Moved<'_> {
@@ -84,33 +92,25 @@ impl Bytes for Moved<'_> {
 
 impl TakenOut for Moved<'_> {
     fn written(&self, found: &mut Vec<Range<usize>>) -> Result<()> {
-        let start = self.start();
-        let collect = |run: Range<usize>| {
-            let run = self.range.start + (run.start - start)..self.range.start + (run.end - start);
-            found.push(run);
-        };
-        self.span
-            .inner()
-            .page_table
-            .written(self.addresses(), WrittenTo::Zero, collect)
-            .map_err(|error| io_error(format!("finding written pages in {} bytes", self.range.len()), error))
+        let table = &self.span.inner.page_table;
+        let searched = table.written(self.addresses(), WrittenTo::Zero, |run| found.push(self.bytes_of(run)));
+        searched.map_err(|error| io_error(format_args!("finding written pages in {} bytes", self.range.len()), error))
     }
 
     fn stored_to(&self, range: Range<usize>) -> Result<bool> {
-        let start = self.start();
-        let table = &self.span.inner().page_table;
+        let table = &self.span.inner.page_table;
         // A run that ends where the block does may be of a huge page that others have a part of.
         let goes_on = |at: usize, next: usize| {
             let mut is_own = false;
             let asked = match at.is_multiple_of(HUGE) {
                 true => Ok(()),
-                false => table.brought_by_stores(self.span.addresses(&(next..next + PAGE)), |_| is_own = true),
+                false => table.brought_by_stores(self.span.range.addresses(&(next..next + PAGE)), |_| is_own = true),
             };
             is_own || asked.is_err()
         };
         let mut is_certain = false;
         let look = |run: Range<usize>| {
-            let run = self.range.start + (run.start - start)..self.range.start + (run.end - start);
+            let run = self.bytes_of(run);
             is_certain |= range.start <= run.start
                 && run.end <= range.end
                 && !(run.start == self.range.start && goes_on(run.start, run.start.wrapping_sub(PAGE)))
@@ -128,29 +128,25 @@ impl TakenOut for Moved<'_> {
     }
 
     fn put_back(self: Box<Self>) -> Result<()> {
-        let (uffd, addresses) = (self.span.lazy_uffd()?, self.span.addresses(&self.range));
-        let mut there = Vec::new();
-        self.span
-            .inner()
-            .page_table
-            .present(self.addresses(), |run| there.push(run))
-            .map_err(|error| io_error(format!("finding what was taken out of {} bytes", self.range.len()), error))?;
+        let (mut there, len) = (Vec::new(), self.range.len());
+        let looked = self.span.inner.page_table.present(self.addresses(), |run| there.push(run));
+        looked.map_err(|error| io_error(format_args!("finding what was taken out of {len} bytes"), error))?;
         for run in there {
-            let within = run.start - self.start()..run.end - self.start();
-            self.move_back(uffd, within, addresses.start)
-                .map_err(|errno| os_error(format!("putting {} bytes back where they were", self.range.len()), errno))?;
+            self.move_back(run.start - self.start()..run.end - self.start())
+                .map_err(|errno| os_error(format_args!("putting {len} bytes back where they were"), errno))?;
         }
         Ok(())
     }
 }
 
 impl Moved<'_> {
-    /// Moves pages back, `within` those that were taken out of what begins at the address `home`.
-    fn move_back(&self, uffd: &Uffd, within: Range<usize>, home: usize) -> Result<(), Errno> {
+    /// Moves pages back, `within` those that were taken out.
+    fn move_back(&self, within: Range<usize>) -> Result<(), Errno> {
+        let home = self.span.range.addresses(&self.range).start;
         let (mut at, mut most, mut tries) = (within.start, within.len(), 0);
         while at < within.end {
             let len = most.min(within.end - at);
-            let (done, outcome) = move_pages(uffd, home + at, self.start() + at, len);
+            let (done, outcome) = move_pages(self.uffd, home + at, self.start() + at, len);
             at += done;
             match outcome {
                 Ok(()) => most = within.len(),
@@ -161,7 +157,7 @@ impl Moved<'_> {
                 Err(Errno::EEXIST) => at += PAGE,
                 // Merged by the system meanwhile, for example. No thread stores to it here, so a copy is as good.
                 Err(_) => {
-                    self.to().with_bytes(&(at..at + PAGE), |bytes| copy_unprotected(uffd, home + at, bytes))?;
+                    self.to().with_bytes(&(at..at + PAGE), |bytes| copy_unprotected(self.uffd, home + at, bytes))?;
                     at += PAGE;
                 }
             }
@@ -173,7 +169,7 @@ impl Moved<'_> {
 impl Drop for Moved<'_> {
     fn drop(&mut self) {
         if let Some(to) = self.to.take() {
-            self.span.inner().aside.put(to);
+            self.span.inner.aside.put(to);
         }
     }
 }
