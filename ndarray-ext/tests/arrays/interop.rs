@@ -1,13 +1,9 @@
 //! Views in the hands of ndarray, rayon and ndarray-npy, and what views cost.
 
 use bigarray::Access;
-use bigarray::ArrayOptions;
 use ndarray::parallel::prelude::*;
-use ndarray::{Array2, Axis, Ix2, Ix3, Order, Zip};
+use ndarray::{Array2, Axis, Ix2, Order, Zip};
 
-use crate::support::arrays::LARGE_BLOCK;
-use crate::support::cold::{Place, is_lazy, loaded_blocks};
-use crate::support::process::behind;
 use crate::support::{TestDb, small_blocks};
 
 const ROWS: usize = 1000;
@@ -107,41 +103,5 @@ fn prefetch_and_advice_change_nothing_that_is_seen() {
         a.view_mut()[[10, 0]] += 1;
         a.prefetch(..).unwrap();
         assert_eq!(a.view().sum(), SUM + 1);
-    }
-}
-
-/// The cost of a plane depends on the storage order alone.
-#[test]
-fn a_plane_loads_only_the_blocks_it_lies_in() {
-    let mut db = TestDb::new();
-    let shape = (100, 200, 200);
-    let bytes = 100 * 200 * 200 * 4;
-    db.commit(|t| {
-        for (name, order) in [("C", Order::RowMajor), ("F", Order::ColumnMajor)] {
-            let mut a = t.create_with::<f32, _>(name, shape, &ArrayOptions::new().order(order)).unwrap();
-            a.view_mut().fill(1.0);
-        }
-    });
-    db.reopen();
-    for (name, along, across) in [("C", 0, 2), ("F", 2, 0)] {
-        let look = |axis| {
-            let snapshot = db.snapshot().unwrap();
-            let a = snapshot.array::<f32, Ix3>(name).unwrap();
-            a.advise(Access::Random);
-            let view = a.view();
-            let plane = view.index_axis(Axis(axis), 55);
-            assert_eq!(plane.sum(), (bytes / 4 / a.shape()[axis]) as f32);
-            let mut place = Place::default();
-            place.add(&view, &plane, LARGE_BLOCK);
-            if is_lazy() {
-                assert_eq!(loaded_blocks(&view, LARGE_BLOCK), place.blocks.len(), "{name}, axis {axis}");
-            }
-            (place.blocks.len(), behind(&view).resident_bytes)
-        };
-        // A plane of the growth axis lies together; one across the contiguous axis lies in every block. The small one
-        // first: a span keeps its loaded blocks when the array is opened again.
-        let ((near, resident), (far, _)) = (look(along), look(across));
-        assert!(near <= 2 && resident <= 2 * LARGE_BLOCK, "{name}: {near} blocks, {resident} bytes");
-        assert_eq!(far, bytes.div_ceil(LARGE_BLOCK), "{name}");
     }
 }

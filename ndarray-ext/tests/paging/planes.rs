@@ -1,11 +1,13 @@
-//! What a plane of an array costs when nothing is in memory, by storage order: the table in the crate's documentation.
+//! The cost of a plane of an array by storage order, with nothing in memory: the table in the crate's documentation.
 
 use bigarray::ndarray::{Axis, Ix3, Order};
-use bigarray::{Access, BigArray};
+use bigarray::{Access, ArrayOptions, BigArray};
 
+use crate::support::arrays::LARGE_BLOCK;
 use crate::support::child::{alone, say, this_test};
 use crate::support::cold::{Cold, Place, element, is_lazy, loaded_blocks};
-use crate::support::{BLOCK, PAGE, copies, small_blocks};
+use crate::support::process::behind;
+use crate::support::{BLOCK, PAGE, TestDb, copies, small_blocks};
 
 /// Planes across the first and the last axis are equally large: two blocks.
 const DIM: Ix3 = Ix3(256, 128, 256);
@@ -64,5 +66,41 @@ fn a_plane_loads_the_blocks_it_lies_in_and_costs_the_same_in_the_other_order_acr
         }
         // Without the hint more is read than is asked for: as much as the kernel and the pager see fit.
         plane(&mut cold, "C", Access::Normal, axis, at);
+    }
+}
+
+/// The cost of a plane depends on the storage order alone.
+#[test]
+fn a_plane_of_large_blocks_loads_only_those_it_lies_in() {
+    let mut db = TestDb::new();
+    let shape = (100, 200, 200);
+    let bytes = 100 * 200 * 200 * 4;
+    db.commit(|t| {
+        for (name, order) in [("C", Order::RowMajor), ("F", Order::ColumnMajor)] {
+            let mut a = t.create_with::<f32, _>(name, shape, &ArrayOptions::new().order(order)).unwrap();
+            a.view_mut().fill(1.0);
+        }
+    });
+    db.reopen();
+    for (name, along, across) in [("C", 0, 2), ("F", 2, 0)] {
+        let look = |axis| {
+            let snapshot = db.snapshot().unwrap();
+            let a = snapshot.array::<f32, Ix3>(name).unwrap();
+            a.advise(Access::Random);
+            let view = a.view();
+            let plane = view.index_axis(Axis(axis), 55);
+            assert_eq!(plane.sum(), (bytes / 4 / a.shape()[axis]) as f32);
+            let mut place = Place::default();
+            place.add(&view, &plane, LARGE_BLOCK);
+            if is_lazy() {
+                assert_eq!(loaded_blocks(&view, LARGE_BLOCK), place.blocks.len(), "{name}, axis {axis}");
+            }
+            (place.blocks.len(), behind(&view).resident_bytes)
+        };
+        // A plane of the growth axis lies together; one across the contiguous axis lies in every block. The small one
+        // first: a span keeps its loaded blocks when the array is opened again.
+        let ((near, resident), (far, _)) = (look(along), look(across));
+        assert!(near <= 2 && resident <= 2 * LARGE_BLOCK, "{name}: {near} blocks, {resident} bytes");
+        assert_eq!(far, bytes.div_ceil(LARGE_BLOCK), "{name}");
     }
 }

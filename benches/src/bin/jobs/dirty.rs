@@ -1,4 +1,4 @@
-//! A transaction that writes many times the memory there is (W20), and one that is killed half way.
+//! A transaction that writes many times the memory there is, and one that is killed half way.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Every third row of a matrix into another array, in batches (W04).
+//! Every third row of a matrix into another array, in batches.
 
 use bigarray::ndarray::{Axis, Ix2, s};
 

@@ -1,4 +1,4 @@
-//! One pass over an array, another of the same size written from it, in little memory (W01).
+//! One pass over an array, another of the same size written from it, in little memory.
 
 use bigarray::ndarray::{Array1, Ix1};
 
