@@ -1,3 +1,5 @@
+//! The handle of an array in a transaction, for reading and writing.
+
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::RangeBounds;
@@ -157,14 +159,14 @@ impl<'t, T: Element, D: Dimension> BigArrayMut<'t, T, D> {
     ///
     /// # Errors
     /// [`StoreFull`](crate::ErrorKind::StoreFull) and whatever else storage reports, also of a page that could not be
-    /// loaded earlier. What was changed is still there.
+    /// loaded earlier. The changes are still there.
     pub fn flush(&mut self) -> Result<()> {
         crate::view::here_mut(&mut self.source)?.flush()
     }
 
     /// Says that the commit relies on the rows `range` being as this transaction saw them: it
     /// [conflicts](crate::ErrorKind::Conflict) if another one has meanwhile changed them, written zeros to them, or
-    /// shrunk, reshaped, renamed or removed the array. What is only read does not count otherwise, which allows [write
+    /// shrunk, reshaped, renamed or removed the array. Rows that are only read do not count otherwise, which allows [write
     /// skew](crate#isolation). Holds until the transaction ends, also once the array is closed; a
     /// [rollback](crate::Transaction::rollback) forgets what was said since its savepoint.
     ///

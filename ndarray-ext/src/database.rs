@@ -1,3 +1,5 @@
+//! The handle of an open database: where transactions and snapshots begin.
+
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -18,7 +20,7 @@ use crate::transaction::Transaction;
 /// A directory of arrays.
 ///
 /// Cloning costs nothing; clones, and further openings of the same directory in this process, share one environment.
-/// What is made from it (transactions, snapshots, arrays) keeps it open.
+/// Its transactions, snapshots and arrays keep it open.
 #[derive(Clone)]
 pub struct Database {
     pub(crate) home: Arc<Home>,
@@ -107,7 +109,7 @@ impl Database {
     /// ```
     ///
     /// # Errors
-    /// What keeps it from looking, as in [`begin`](Database::begin). Damage is no error but part of the report.
+    /// Any error that keeps it from looking, as in [`begin`](Database::begin). Damage is no error but part of the report.
     pub fn verify(&self, mut progress: impl FnMut(Progress)) -> Result<Report> {
         self.home.check_process()?;
         self.home.engine.verify(&mut progress)

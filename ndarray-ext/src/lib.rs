@@ -44,7 +44,7 @@
 //! [`block_size`](ArrayOptions::block_size) says), the first to commit wins and the other gets
 //! [`is_conflict`](Error::is_conflict); different blocks both land. One rule says what a change is:
 //!
-//! **What was stored counts as changed, whatever was stored.** Storing the value that was there is a change. Changing
+//! **A store counts as a change, whatever was stored.** Storing the value that was there is a change. Changing
 //! something and changing it back is a change, too: a block that is all zeros again, an attribute with its old value,
 //! an array with its old length or name. Reading is none.
 //!
@@ -65,8 +65,8 @@
 //! faults ([below](#linux)) [`prefetch`]ed a copied block to write to and stored the bytes that were there. Such a
 //! store counts as a read.
 //!
-//! What a transaction only *read* does not count, so two of them can each rely on what the other changes. This is
-//! called write skew:
+//! Elements that a transaction only *read* do not count, so two of them can each rely on what the other changes. This
+//! is called write skew:
 //!
 //! ```
 //! # use bigarray::{Database, ndarray::Ix1};

@@ -9,7 +9,7 @@ use bigarray_process::Origin;
 /// What has a destructor that only the process may run which made it. A forked child has a copy of every handle and of
 /// every lock, some of them held by threads that it does not have: there it leaks.
 ///
-/// What it derefs to may be read in a child as far as no lock and no span is behind it; all else comes after a
+/// A child may read the value as far as no lock and no span is behind it. All else comes after a
 /// [`check`](OfProcess::check).
 pub(crate) struct OfProcess<T> {
     /// `None` only while it is dropped or taken.

@@ -47,7 +47,7 @@ fn unknown_names_are_not_found() {
         assert!(error.is_not_found());
         says(&error, &["\"Z\""]);
     }
-    // What no array can be called is said to be that.
+    // A name that no array can have is said to be one.
     for name in ["", "a\0b", &"n".repeat(5000)] {
         assert!(t.array::<u8, Ix1>(name).unwrap_err().is_invalid());
         assert!(t.remove(name).unwrap_err().is_invalid());
@@ -111,7 +111,7 @@ fn a_budget_of_the_environment_is_a_default_and_checked() {
             assert!(!path.exists());
         }
     }
-    // What is asked for in code comes first.
+    // Options in code come first.
     Database::options().memory_budget(8 << 20).open(&path).unwrap();
 }
 

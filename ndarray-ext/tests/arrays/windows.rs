@@ -140,7 +140,7 @@ fn a_damaged_block_that_a_window_shows_is_an_error_that_names_its_array() {
                 says(&error, &["\"A\"", "block"]);
             }
         }
-        // What lies elsewhere is as it was.
+        // Elements elsewhere are as they were.
         assert_eq!(reader.rows(5..10).unwrap().sum(), 0.0);
         drop(writer);
         drop((reader, txn, cold));

@@ -180,7 +180,7 @@ fn a_damaged_block_is_an_error_of_prefetch() {
     }
 }
 
-/// What was loaded is compared with what is stored, to find what was changed: that is not what it was.
+/// A loaded block is compared with the stored one to find its changes. The stored one is damaged meanwhile.
 #[test]
 fn a_damaged_block_is_an_error_of_commit() {
     if !runs_if(faults() != Faults::None, "blocks that are loaded at once are not compared") {

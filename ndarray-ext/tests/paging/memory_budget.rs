@@ -395,7 +395,7 @@ fn a_disk_that_is_full_while_spilling_fails_the_transaction_alone() {
                 b.resize(LEN)?;
                 let mut view = b.view_mut();
                 fill(&mut view);
-                // What did not leave memory is still there.
+                // Pages that did not leave memory are still there.
                 assert!(view.iter().enumerate().all(|(n, &x)| x == number(n)), "{step}");
             }
             if step == "flush" {

@@ -113,7 +113,7 @@ fn reads_are_whole(source: &Path) {
         let old = db.array::<u8, Ix1>("A").unwrap().view().to_vec();
         let txn = db.begin().unwrap();
         let mut a = txn.array::<u8, Ix1>("A").unwrap();
-        // What is not read over keeps its bytes.
+        // Elements that are not read over keep their bytes.
         let inside = 5..LEN - 5;
         if state == State::Prefetched {
             a.prefetch(..).unwrap();

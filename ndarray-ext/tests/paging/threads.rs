@@ -53,7 +53,7 @@ fn any_number_of_threads_reads_the_same_sums_cold_and_warm() {
                 let warm = pool.install(|| sum_of_blocks(&a));
                 assert_eq!(warm, numbers.sum(), "{name}, {threads} threads, warm");
             }
-            // What is warm is only read: nothing is loaded, mapped or copied again.
+            // Warm blocks are only read: nothing is loaded, mapped or copied again.
             assert_eq!(what_is_loaded(&db, &a), loaded, "{name}, {threads} threads");
         }
     }
@@ -98,7 +98,7 @@ fn threads_open_use_and_close_databases_of_their_own_and_leave_nothing_behind() 
         return;
     }
     let dir = tempfile::tempdir().unwrap();
-    // What is made once a process is made now.
+    // Things that are made once a process are made now.
     life_of_a_database(&dir.path().join("first.bigarray"), 0);
     let count = || ["/proc/self/task", "/proc/self/fd"].map(entries);
     // Threads that were joined may be listed for a moment: the least of some looks.

@@ -26,7 +26,7 @@ fn forked(child: impl FnOnce() -> i32) -> WaitStatus {
     match unsafe { fork() }.unwrap() {
         ForkResult::Parent { child } => ended(child),
         ForkResult::Child => {
-            // What it is expected to die of leaves no core behind.
+            // The signal that it is expected to die of leaves no core behind.
             let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
             let status = child();
             // SAFETY: ends the process without running anything of the parent's.

@@ -66,7 +66,7 @@ fn append_fails_once_disk_and_memory_are_full() {
         assert!(array.view().iter().all(|x| *x == 1.5));
         array.resize((1, ROW)).unwrap();
         drop(array);
-        // What is left has room, but in a span with faults a block that could not be spilled fails the commit.
+        // The rest has room, but in a span with faults a block that could not be spilled fails the commit.
         assert_eq!(txn.commit().is_err_and(|e| e.is_store_full()), faults() != Faults::None);
     });
 }

@@ -161,7 +161,7 @@ fn missing_and_truncated_files_are_corrupt_and_named() {
 
         for len in [0, 1, 4096, bytes.len() as u64 / 2 + 1] {
             fs::File::options().write(true).open(&file).unwrap().set_len(len).unwrap();
-            // What is cut off is found at once, or when it is looked for: never other bytes.
+            // A file that is cut off is noticed at once, or when its bytes are looked for: never other bytes.
             let outcome = Database::open(&path).and_then(|db| {
                 let a = db.array::<u8, Ix1>("A")?;
                 a.prefetch(..)?;

@@ -44,7 +44,7 @@ impl Ballast {
         self.0.push((at, len.get()));
         // The first page is left as it is: whatever comes to lie before it may be read.
         for page in (1..mappings).step_by(2) {
-            // SAFETY: a page of it. What is allowed there differs from its neighbours, so they are not one mapping.
+            // SAFETY: a page of it. Its protection differs from that of its neighbours, so they are not one mapping.
             unsafe { mprotect(at.byte_add(page * PAGE), PAGE, ProtFlags::PROT_READ) }?;
         }
         Ok(())

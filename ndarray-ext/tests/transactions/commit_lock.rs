@@ -44,7 +44,7 @@ fn a_thread_that_transacts_inside_transact_and_is_joined_is_told_of_and_ends_at_
     assert!(error.is_in_use() && text.contains("the commit lock") && text.contains("the-outer"), "{error:?}");
     assert!(events.has(&["the commit lock", "the-outer"]), "{:?}", events.events());
     assert_eq!(attempts, 5);
-    // What the thread committed before stands, and the commit lock is free.
+    // The commit that the thread made before stands, and the commit lock is free.
     count(&db).unwrap();
     assert_eq!(db.array::<u64, Ix1>("counter").unwrap().view()[0], 5);
 }

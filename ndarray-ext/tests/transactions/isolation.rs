@@ -122,7 +122,7 @@ fn changes_of_shape_and_name_conflict_with_whatever_else_happens_to_the_array() 
             println!("{first_name}, then {second_name}");
             let db = two_arrays();
             let outcome = race(&db, first, second);
-            // What was written is none of the blocks that growing adds.
+            // The written blocks are none of those that growing adds.
             if (first_name, second_name) == ("write", "grow") {
                 outcome.unwrap();
             } else {

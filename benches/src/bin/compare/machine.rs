@@ -27,7 +27,7 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    /// This machine, with the file system that `dir` is on. What cannot be found out is called unknown.
+    /// This machine, with the file system that `dir` is on. Facts that cannot be found out are called unknown.
     pub(crate) fn of(dir: &Path) -> Machine {
         let mount = mount_of(dir);
         Machine {
