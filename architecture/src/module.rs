@@ -1,3 +1,6 @@
+//! A module of a crate: the names that it defines and binds, and the paths that it mentions. The reader fills it in, so
+//! that paths can be resolved without the source.
+
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 

@@ -58,6 +58,55 @@ fn nothing_is_imported_from_a_floor_above() {
 }
 
 #[test]
+fn every_file_begins_with_what_it_is() {
+    for file in rust_files(root()) {
+        let text = fs::read_to_string(&file).unwrap();
+        let first = text.lines().find(|line| !line.is_empty() && !line.starts_with("#!"));
+        assert!(first.is_some_and(|line| line.starts_with("//! ")), "{}: no `//!` line at its head", file.display());
+    }
+}
+
+/// The Rust files below `dir`, those of builds aside.
+fn rust_files(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()) {
+        let name = entry.file_name().unwrap_or_default().to_string_lossy();
+        if entry.is_dir() && name != "target" && !name.starts_with('.') {
+            found.extend(rust_files(&entry));
+        } else if entry.extension().is_some_and(|extension| extension == "rs") {
+            found.push(entry);
+        }
+    }
+    found
+}
+
+#[test]
+fn every_file_or_its_folder_stands_in_the_code_map() {
+    let page = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    for (house, graph) in &*GRAPHS {
+        let (_, section) = page.split_once(&format!("\n### `{}`", house.dir)).expect("the map has all crates");
+        let rows = section.lines().skip(1).take_while(|line| !line.starts_with("### "));
+        let names: BTreeSet<&str> = rows
+            .filter(|line| line.starts_with("| "))
+            .flat_map(|row| row.split('`').skip(1).step_by(2))
+            .map(|name| name.trim_end_matches('/'))
+            .collect();
+        let stands = |file: &Path| {
+            let stem = file.with_extension("");
+            let own = stem.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            // A `mod` stands there with the other files of its folder.
+            let folder = stem.parent().filter(|_| own == "mod");
+            names.contains(own)
+                || stem.ancestors().filter_map(Path::to_str).any(|path| names.contains(path))
+                || folder.is_some_and(|folder| names.iter().any(|name| Path::new(name).starts_with(folder)))
+        };
+        let missing: Vec<_> =
+            graph.files().filter(|file| *file != Path::new("lib.rs") && !stands(file)).map(Path::display).collect();
+        assert!(missing.is_empty(), "{}: not in the code map of ARCHITECTURE.md: {missing:?}", house.dir);
+    }
+}
+
+#[test]
 fn crates_depend_one_way() {
     let output = Command::new(env!("CARGO"))
         .args(["metadata", "--no-deps", "--format-version", "1", "--manifest-path"])

@@ -1,3 +1,5 @@
+//! A commit without a pager: pages are given one by one, so that a test of a store says what it changes in a line.
+
 use std::collections::BTreeMap;
 use std::ops::{ControlFlow, Range};
 

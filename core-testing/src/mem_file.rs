@@ -1,3 +1,5 @@
+//! A data file in memory, for stores and memories that make no system call.
+
 use std::fs::File;
 
 use bigarray_core::store::DataFile;

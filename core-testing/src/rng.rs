@@ -1,3 +1,5 @@
+//! Random numbers by a seed, so that a failure can be repeated.
+
 /// A small generator of pseudo-random numbers (splitmix64): the same seed gives the same run.
 #[derive(Clone, Debug)]
 pub struct Rng(u64);

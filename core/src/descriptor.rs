@@ -1,3 +1,5 @@
+//! What an array is: its type, shape, order, codec and versions. Stores keep a descriptor, and conflicts compare two.
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};

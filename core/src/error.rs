@@ -1,3 +1,5 @@
+//! The one error type: a kind that a program can act on, a message with names and values, and the source.
+
 use std::fmt;
 use std::sync::Arc;
 

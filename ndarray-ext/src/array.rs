@@ -1,3 +1,5 @@
+//! The handle of an array of a snapshot, for reading.
+
 use std::fmt;
 use std::marker::PhantomData;
 

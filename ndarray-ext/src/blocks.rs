@@ -1,3 +1,5 @@
+//! Ranges of rows, one a block of storage: work that is split by them loads each block once.
+
 use std::iter::FusedIterator;
 use std::ops::Range;
 

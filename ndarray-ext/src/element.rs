@@ -1,3 +1,5 @@
+//! The types that arrays can hold, and the names by which storage knows them.
+
 use bytemuck::Pod;
 use num_complex::Complex;
 

@@ -1,3 +1,6 @@
+//! What every handle of a database keeps, and what it refuses: a forked child, and writing where only reading is
+//! allowed.
+
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;

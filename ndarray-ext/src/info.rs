@@ -1,3 +1,5 @@
+//! What is known of an array without opening it.
+
 use bigarray_core::{Codec, Descriptor};
 use ndarray::Order;
 

@@ -1,3 +1,5 @@
+//! How a database is opened, and how an array is created.
+
 use std::str::FromStr;
 use std::time::Duration;
 

@@ -1,3 +1,5 @@
+//! The handle of one committed state: its arrays and attributes, for reading.
+
 use std::fmt;
 use std::sync::Arc;
 

@@ -1,3 +1,5 @@
+//! The handle of a transaction: arrays are created, opened, renamed and removed in it, and committed together.
+
 use std::fmt;
 use std::sync::Arc;
 

@@ -1,3 +1,6 @@
+//! Whether this process made a value, or one that it was forked from. A forked child shares with its parent what the
+//! kernel keeps behind a value, so that using it in the child would change the parent's.
+
 use std::fmt;
 use std::process;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,3 +1,5 @@
+//! Statics that a forked child does not inherit, since a thread of the parent may have held a lock in them.
+
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 

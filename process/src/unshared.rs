@@ -1,3 +1,5 @@
+//! Descriptors that a forked child does not inherit, since the child would keep the locks of the open file.
+
 use std::ops::Deref;
 use std::os::fd::{AsFd, AsRawFd};
 

@@ -1,3 +1,5 @@
+//! What the memory and all of its spans share: it lives as long as any of them.
+
 use std::fs::File;
 use std::sync::Arc;
 

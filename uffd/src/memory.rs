@@ -1,3 +1,5 @@
+//! The memory of Linux as core sees it: it reserves spans, and says what this kernel lets the process do.
+
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;

@@ -1,3 +1,5 @@
+//! Anonymous files in memory: for copied pages, and for a page that cannot be accessed.
+
 use std::fs::File;
 
 use bigarray_core::Result;

@@ -1,3 +1,5 @@
+//! One array in one transaction. All that a commit has to know of it is here, whether or not a handle is open.
+
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;

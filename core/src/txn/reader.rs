@@ -1,3 +1,5 @@
+//! An array of a snapshot, open for reading. All readers of one state share a span, so that pages are loaded once.
+
 use std::fmt;
 use std::ops::Range;
 use std::ptr::NonNull;

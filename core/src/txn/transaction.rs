@@ -1,3 +1,5 @@
+//! A transaction: the names of its arrays and their slots. An array has one slot, so no two spans show its changes.
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;

@@ -1,3 +1,5 @@
+//! An array open in a transaction: creating, opening, changing and removing it.
+
 use std::fmt;
 use std::ops::Range;
 use std::ptr::NonNull;

@@ -1,12 +1,13 @@
-#![no_std]
-#![forbid(unsafe_code)]
-// The names are the kernel's.
-#![allow(non_camel_case_types)]
 //! `<linux/userfaultfd.h>` in Rust, as the crate `userfaultfd` wants it.
 //!
 //! Stands in for the published `userfaultfd-sys`, which generates the same with bindgen while it is built and so needs
 //! libclang. The interface is frozen by the kernel: structures and numbers below are what every kernel since 4.11
 //! understands, whatever headers a machine has.
+
+#![no_std]
+#![forbid(unsafe_code)]
+// The names are the kernel's.
+#![allow(non_camel_case_types)]
 
 /// An event, as `read` returns it. The kernel packs it; without padding to leave out, natural alignment is the same.
 #[repr(C)]

@@ -1,3 +1,5 @@
+//! The check of the index's structure on sound files of many sizes, and on files with damaged pages.
+
 use std::fs;
 use std::sync::OnceLock;
 
