@@ -51,9 +51,9 @@ fn clear(locks: &OpenLocks, index: &Index) -> Result<Cleared> {
         are_dead = true;
     }
     if are_dead {
-        let slots = index.env.slots()?;
+        let table = index.env.lock_table()?;
         index.check_room()?;
-        slots.clear_dead().map_err(|e| lmdb_error(&index.dir, "clearing dead readers", e))?;
+        table.clear_dead().map_err(|e| lmdb_error(&index.dir, "clearing dead readers", e))?;
     }
     Ok(Cleared::All)
 }

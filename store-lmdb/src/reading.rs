@@ -57,3 +57,23 @@ pub(crate) fn read_pages(
     buf[bytes_of(at..end_page, first_page)].fill(0);
     Ok(())
 }
+
+/// What is wrong with a [`wrong_page`].
+pub(crate) const MISFIT: &str = "its bytes do not fit their checksum";
+
+/// The first uncompressed page of `buf`, which was read from `first_page` of a block on, whose bytes do not fit their
+/// checksum. Holes have no checksum, and compressed blocks were verified as they were read.
+pub(crate) fn wrong_page(
+    segments: &[StoredSegment],
+    first_page: u32,
+    buf: &[u8],
+    mut checksum_of: impl FnMut(u32) -> Result<u32>,
+) -> Result<Option<u32>> {
+    for (page, bytes) in (first_page..).zip(buf.chunks_exact(PAGE)) {
+        let is_plain = segments.iter().any(|s| s.run().is_some() && (s.first..s.end()).contains(&page));
+        if is_plain && crc32c::crc32c(bytes) != checksum_of(page)? {
+            return Ok(Some(page));
+        }
+    }
+    Ok(None)
+}

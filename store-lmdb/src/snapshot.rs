@@ -11,8 +11,8 @@ use serde_json::Value;
 
 use crate::alloc::CHUNK;
 use crate::index::{Dbs, ReadTxn};
-use crate::reading::read_pages;
-use crate::record::{Meta, PAGES_PER_RECORD, StoredBlock, StoredSegment, Tallies, Tally};
+use crate::reading::{MISFIT, read_pages, wrong_page};
+use crate::record::{Meta, PAGES_PER_RECORD, StoredBlock, Tallies, Tally};
 use crate::shared::Shared;
 
 /// Blocks that are looked up at a time while visiting: the mutex is not held while the visitor runs.
@@ -59,25 +59,23 @@ impl LmdbSnapshot {
 
     /// Compares pages that were read with their checksums.
     fn verify(&self, array: ArrayId, block: BlockNo, stored: &StoredBlock, first_page: u32, buf: &[u8]) -> Result<()> {
-        let first = block.0 * u64::from(stored.pages) + u64::from(first_page);
         let (mut mib, mut checksums) = (u64::MAX, [0; PAGES_PER_RECORD]);
-        for (page, bytes) in (0..).zip(buf.chunks_exact(PAGE)) {
-            let at = first + page;
-            let in_block = first_page + page as u32;
-            // Holes have no checksum, and compressed blocks were verified as they were read.
-            let is_plain = |s: &StoredSegment| s.run().is_some() && (s.first..s.end()).contains(&in_block);
-            if !stored.segments.iter().any(is_plain) {
-                continue;
-            }
+        let wrong = wrong_page(&stored.segments, first_page, buf, |page| {
+            let at = block.0 * u64::from(stored.pages) + u64::from(page);
             if mib != at / PAGES_PER_RECORD as u64 {
                 mib = at / PAGES_PER_RECORD as u64;
                 checksums = self.txn()?.tables().checksums(array, mib)?;
             }
-            if crc32c::crc32c(bytes) != checksums[(at % PAGES_PER_RECORD as u64) as usize] {
-                return Err(self.corrupt(array, block, in_block, "its bytes do not fit their checksum"));
-            }
-        }
-        Ok(())
+            Ok(checksums[(at % PAGES_PER_RECORD as u64) as usize])
+        })?;
+        let Some(page) = wrong else { return Ok(()) };
+        let text = format!(
+            "{}: page {page} of block {} of the array with id {} is corrupt: {MISFIT}",
+            self.shared.dir.display(),
+            block.0,
+            array.0
+        );
+        Err(Error::new(ErrorKind::Corrupt, text))
     }
 
     /// Refuses a record of another size than the blocks of its array: then reading a page that it lacks is no mistake of the
@@ -87,13 +85,6 @@ impl LmdbSnapshot {
         let Some((name, found)) = arrays.iter().find(|(_, found)| found.id == array) else { return Ok(()) };
         let checked = stored.check_size(name, array, block, found.block_size);
         checked.map_err(|e| e.context(self.shared.dir.display()))
-    }
-
-    fn corrupt(&self, array: ArrayId, block: BlockNo, page: u32, why: &str) -> Error {
-        let dir = self.shared.dir.display();
-        let text =
-            format!("{dir}: page {page} of block {} of the array with id {} is corrupt: {why}", block.0, array.0);
-        Error::new(ErrorKind::Corrupt, text)
     }
 }
 
@@ -171,22 +162,18 @@ impl Snapshot for LmdbSnapshot {
             sums: self.tally("sums", |dbs| dbs.sums, array.id)?,
             attrs: self.tally("attrs", |dbs| dbs.attrs, array.id)?,
         };
-        if found == records {
+        let lacks = [
+            found.blocks.lacks(records.blocks, "blocks"),
+            found.sums.lacks(records.sums, "checksums"),
+            found.attrs.lacks(records.attrs, "attributes"),
+        ];
+        let lacks: Vec<String> = lacks.into_iter().flatten().collect();
+        if lacks.is_empty() {
             self.shared.checked.add(array.id, records);
             return Ok(());
         }
-        let counts = [
-            ("blocks", found.blocks, records.blocks),
-            ("checksums", found.sums, records.sums),
-            ("attributes", found.attrs, records.attrs),
-        ];
-        let wrong = counts.iter().filter(|(_, found, stored)| found != stored).map(|(what, found, stored)| {
-            format!("{} records of {what}, which are not the {} there should be", found.records, stored.records)
-        });
-        let wrong: Vec<String> = wrong.collect();
         let dir = self.shared.dir.display();
-        let text =
-            format!("{dir}: array {name:?} (id {}) is corrupt: the index has {}", array.id.0, wrong.join(" and "));
+        let text = format!("{dir}: array {name:?} (id {}) is corrupt: {}", array.id.0, lacks.join("; "));
         Err(Error::new(ErrorKind::Corrupt, text))
     }
 

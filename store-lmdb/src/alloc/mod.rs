@@ -10,12 +10,8 @@ mod allocator;
 mod bitmap;
 mod claims;
 mod freed;
-#[cfg(test)]
-mod model;
 mod owner;
 mod placing;
-#[cfg(test)]
-mod simulated;
 mod table;
 #[cfg(test)]
 mod tests;

@@ -2,8 +2,11 @@
 
 #![allow(clippy::single_range_in_vec_init, reason = "claims are lists of ranges")]
 
-use super::simulated::{OWNER, SimulatedTable};
+mod model;
+mod simulated;
+
 use super::{Bitmap, CHUNK_PAGES, OldestReader, Run, Space};
+use simulated::{OWNER, SimulatedTable};
 
 /// A file with those chunks, all free.
 fn free_file(chunks: u64) -> SimulatedTable {

@@ -116,12 +116,9 @@ impl Check<'_> {
     /// `what`.
     pub(super) fn tallies(&mut self, arrays: &Arrays, found: &TalliesFound, what: &str, of: fn(&Tallies) -> Tally) {
         for (id, array) in &arrays.by_id {
-            let (found, stored) = (found.get(id).copied().unwrap_or_default(), of(&array.records));
-            if found != stored {
-                let what = format!(
-                    "{} records of {what} were found, which are not the {} there should be: some are missing, or older ones",
-                    found.records, stored.records
-                );
+            let found = found.get(id).copied().unwrap_or_default();
+            if let Some(what) = found.lacks(of(&array.records), what) {
+                let what = format!("{what}: some are missing, or older ones");
                 self.findings.note(Damage::of_array(&array.name, what));
             }
         }

@@ -237,7 +237,8 @@ impl<'c, 't, 'i> Blocks<'c, 't, 'i> {
         let old = self.segments_of(array, change.block)?;
         let changed: Vec<Range<u32>> = change.pages.iter().map(|run| run.pages.clone()).collect();
         let spilled = self.spilled(change)?;
-        let mut new: Vec<StoredSegment> = pieces.iter().map(PlacedRun::segment).collect();
+        let mut new: Vec<StoredSegment> =
+            pieces.iter().map(|piece| StoredSegment::plain(piece.first, piece.run)).collect();
         // A claimed chunk holds nothing else.
         let mut claimed = if self.is_payload_claimed { runs_of(&new) } else { Vec::new() };
         new.extend(spilled.iter().map(|(segment, _)| segment));

@@ -9,7 +9,7 @@ use super::overlay::lay_over;
 use crate::alloc::{CHUNK_PAGES, Run};
 use crate::codec::Packed;
 use crate::crash;
-use crate::reading::read_pages;
+use crate::reading::{MISFIT, read_pages, wrong_page};
 use crate::record::{Location, MAX_SEGMENTS, StoredBlock, StoredSegment, Unit, runs_of};
 
 /// Most pieces that a block may be in, holes between them counted.
@@ -147,27 +147,20 @@ impl Blocks<'_, '_, '_> {
     /// Compares pages with their checksums before they are compressed: then their own checksums are dropped.
     fn verify(&self, block: &ChangedBlock<'_>, bytes: &[u8], checksums: &mut ChecksumWriter) -> Result<()> {
         let ChangedBlock { array, change, stored, .. } = block;
-        let plain = stored.segments.iter().filter(|s| s.run().is_some());
-        for page in plain.flat_map(|s| s.first..s.end()) {
-            let sum = match block.checksums[page as usize] {
-                Some(sum) => sum,
-                None => {
-                    let at = change.block.0 * u64::from(stored.pages) + u64::from(page);
-                    checksums.get(&mut self.txn.borrow_mut(), at)?
-                }
-            };
-            if crc32c::crc32c(&bytes[page as usize * PAGE..][..PAGE]) != sum {
-                let text = format!(
-                    "{}: page {page} of block {} of array {:?} (id {}) is corrupt: its bytes do not fit their checksum",
-                    self.data.dir.display(),
-                    change.block.0,
-                    array.name,
-                    array.id.0
-                );
-                return Err(Error::new(ErrorKind::Corrupt, text));
-            }
-        }
-        Ok(())
+        let first = change.block.0 * u64::from(stored.pages);
+        let wrong = wrong_page(&stored.segments, 0, bytes, |page| match block.checksums[page as usize] {
+            Some(sum) => Ok(sum),
+            None => checksums.get(&mut self.txn.borrow_mut(), first + u64::from(page)),
+        })?;
+        let Some(page) = wrong else { return Ok(()) };
+        let text = format!(
+            "{}: page {page} of block {} of array {:?} (id {}) is corrupt: {MISFIT}",
+            self.data.dir.display(),
+            change.block.0,
+            array.name,
+            array.id.0
+        );
+        Err(Error::new(ErrorKind::Corrupt, text))
     }
 
     /// Stores a block of these bytes uncompressed: from its first stored page to its last, holes between them as zeros.

@@ -19,7 +19,7 @@ use bigarray_core::store::{
 use bigarray_core::{ArrayId, Error, ErrorKind, PAGE, Result, Version, conflict, signals};
 
 use crate::alloc::Space;
-use crate::locks::CommitLockGuard;
+use crate::locks::exclusive::Held;
 use crate::shared::Shared;
 use crate::space::{ClaimCommit, TxnSpace, reclaim_space, with_room};
 use crate::spill::LmdbSpillArea;
@@ -66,7 +66,7 @@ pub(crate) fn commit(shared: &Arc<Shared>, change: &Change<'_>, lock: Option<&dy
     shared.packers.forget_idle();
     // (4) The commit lock, then the write transaction, which lives inside one call on this thread.
     let commit_lock = &shared.locks.commit_lock;
-    let _lock = match lock.map(|lock| lock.as_any().downcast_ref::<CommitLockGuard>()) {
+    let _lock = match lock.map(|lock| lock.as_any().downcast_ref::<Held>()) {
         None => Some(commit_lock.take()?),
         Some(Some(held)) if held.is_of(commit_lock) => None,
         Some(_) => {

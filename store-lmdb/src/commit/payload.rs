@@ -10,7 +10,7 @@ use super::pack::{PlacedUnit, write_packed};
 use super::parallel::{MAX_THREADS, in_parallel};
 use crate::alloc::Run;
 use crate::data::Data;
-use crate::record::{StoredSegment, Unit};
+use crate::record::Unit;
 use crate::shared::Shared;
 use crate::space::{ClaimCommit, runs_of as runs_of_pages, with_room};
 
@@ -24,12 +24,6 @@ pub(super) struct PlacedRun {
     pub(super) run: Run,
     /// Its first page, counted through the payload.
     at: usize,
-}
-
-impl PlacedRun {
-    pub(super) fn segment(&self) -> StoredSegment {
-        StoredSegment::plain(self.first, self.run)
-    }
 }
 
 /// All changed pages that are not zero.

@@ -17,7 +17,6 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use bigarray_core::{Result, signals};
 use bigarray_process::Unshared;
@@ -26,10 +25,10 @@ use lmdb::{Environment, EnvironmentFlags, RoTransaction, RwTransaction};
 use super::open::open_environment;
 use super::readers::Readers;
 use super::{identity, lmdb_error, readers};
-use crate::locks::byte_locks::{SLOTS, WRITING};
+use crate::locks::byte_locks::{TABLE_GATE, WRITING};
 use crate::locks::exclusive::{Exclusive, Held};
 use crate::locks::files::Directory;
-use crate::locks::waiting::{Limit, Waiting};
+use crate::locks::waiting::Limit;
 
 /// An open environment.
 pub(crate) struct Env {
@@ -43,9 +42,7 @@ pub(crate) struct Env {
 /// The two gates: to the write transaction, and to the lock table. A writer passes them in this order.
 pub(crate) struct Gates {
     writing: Arc<Exclusive>,
-    slots: Arc<Exclusive>,
-    limit: Arc<Limit>,
-    dir: PathBuf,
+    table: Arc<Exclusive>,
 }
 
 /// The right to the write transaction, among all threads of all processes.
@@ -54,7 +51,7 @@ pub(crate) struct Writing {
 }
 
 /// The right to take a place in the reader table, or one of LMDB's mutexes. It is never held for long.
-pub(crate) struct Slots<'e> {
+pub(crate) struct LockTableAccess<'e> {
     env: &'e Environment,
     _passed: Option<Passed>,
 }
@@ -68,10 +65,10 @@ struct Passed {
 }
 
 impl Passed {
-    fn take(gate: &Arc<Exclusive>, waiting: &Waiting) -> Result<Passed> {
+    fn new(take: impl FnOnce() -> Result<Held>) -> Result<Passed> {
         // Signals may arrive during the wait.
         let _between = signals::hold_between_waits();
-        let held = gate.take(waiting)?;
+        let held = take()?;
         Ok(Passed { _held: held, _signals: signals::hold() })
     }
 }
@@ -79,20 +76,9 @@ impl Passed {
 impl Gates {
     /// Gates by locks on `index-lock` of the database in `dir`, which `open` opens.
     pub(crate) fn new(dir: &Path, open: impl Fn() -> Result<Unshared<File>>, limit: &Arc<Limit>) -> Result<Gates> {
-        Ok(Gates {
-            writing: Exclusive::new(open()?, WRITING),
-            slots: Exclusive::new(open()?, SLOTS),
-            limit: Arc::clone(limit),
-            dir: dir.to_owned(),
-        })
-    }
-
-    fn pass_writing(&self) -> Result<Passed> {
-        Passed::take(&self.writing, &Waiting::new(&self.dir, "the right to write", self.limit.get()))
-    }
-
-    fn pass_slots(&self, limit: Option<Duration>) -> Result<Passed> {
-        Passed::take(&self.slots, &Waiting::new(&self.dir, "the reader table", limit))
+        let writing = Exclusive::new(open()?, WRITING, dir, "the right to write", limit);
+        let table = Exclusive::new(open()?, TABLE_GATE, dir, "the reader table", limit);
+        Ok(Gates { writing, table })
     }
 }
 
@@ -116,7 +102,7 @@ impl Env {
         let mut env = Env { env: None, gates, dir: dir.path.clone() };
         // Opening or closing LMDB may initialize the table and its mutexes.
         let opened = {
-            let _held = env.pass_slots()?;
+            let _held = env.pass_table(Exclusive::take)?;
             open_environment(dir, name, flags, map_bytes)?
         };
         env.env = Some(opened);
@@ -141,25 +127,25 @@ impl Env {
     /// # Errors
     /// [`ErrorKind::InUse`](bigarray_core::ErrorKind::InUse) past the limit of waiting, and in a forked child.
     pub(crate) fn writing(&self) -> Result<Writing> {
-        Ok(Writing { _passed: self.gates.as_ref().map(Gates::pass_writing).transpose()? })
+        let pass = |gates: &Gates| Passed::new(|| gates.writing.take());
+        Ok(Writing { _passed: self.gates.as_ref().map(pass).transpose()? })
     }
 
     /// Waits until no other thread touches the lock table.
     ///
     /// # Errors
     /// As for [`Env::writing`].
-    pub(crate) fn slots(&self) -> Result<Slots<'_>> {
-        Ok(Slots { _passed: self.pass_slots()?, env: self.lmdb() })
+    pub(crate) fn lock_table(&self) -> Result<LockTableAccess<'_>> {
+        Ok(LockTableAccess { _passed: self.pass_table(Exclusive::take)?, env: self.lmdb() })
     }
 
-    /// As [`Env::slots`], without a limit.
-    pub(crate) fn slots_without_limit(&self) -> Result<Slots<'_>> {
-        let held = self.gates.as_ref().map(|gates| gates.pass_slots(None)).transpose()?;
-        Ok(Slots { _passed: held, env: self.lmdb() })
+    /// As [`Env::lock_table`], without a limit.
+    pub(crate) fn lock_table_without_limit(&self) -> Result<LockTableAccess<'_>> {
+        Ok(LockTableAccess { _passed: self.pass_table(Exclusive::take_without_limit)?, env: self.lmdb() })
     }
 
-    fn pass_slots(&self) -> Result<Option<Passed>> {
-        self.gates.as_ref().map(|gates| gates.pass_slots(gates.limit.get())).transpose()
+    fn pass_table(&self, take: fn(&Arc<Exclusive>) -> Result<Held>) -> Result<Option<Passed>> {
+        self.gates.as_ref().map(|gates| Passed::new(|| take(&gates.table))).transpose()
     }
 
     /// LMDB, for calls that touch no mutex: information, syncing, the size of the map.
@@ -168,7 +154,7 @@ impl Env {
     }
 }
 
-impl<'e> Slots<'e> {
+impl<'e> LockTableAccess<'e> {
     /// Begins a read transaction, which takes a place in the reader table.
     pub(crate) fn begin_read(&self) -> lmdb::Result<RoTransaction<'e>> {
         self.env.begin_ro_txn()
@@ -189,7 +175,7 @@ impl Drop for Env {
     fn drop(&mut self) {
         let env = self.env.take();
         // The gate as for opening. LMDB is closed even without it.
-        let held = self.pass_slots();
+        let held = self.pass_table(Exclusive::take);
         drop(env);
         if let Err(e) = held {
             tracing::warn!("{}: closing the index: {e}", self.dir.display());

@@ -118,12 +118,12 @@ impl Index {
     /// Whether LMDB refuses everything, or may do so, because it failed to write its meta page. It says that after it has
     /// taken a place in the reader table: without a free place, or room to store it, the answer is not known.
     pub(crate) fn is_broken(&self) -> bool {
-        let Ok(slots) = self.env.slots_without_limit() else { return true };
+        let Ok(table) = self.env.lock_table_without_limit() else { return true };
         let counts = self.live.lock();
         if counts.lost.get().is_some() {
             return false;
         }
-        self.check_room().is_err() || !matches!(slots.begin_read(), Ok(_) | Err(lmdb::Error::MapResized))
+        self.check_room().is_err() || !matches!(table.begin_read(), Ok(_) | Err(lmdb::Error::MapResized))
     }
 
     fn remap(&self, counts: &mut Counts, bytes: usize) -> Result<()> {

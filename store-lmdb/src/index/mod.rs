@@ -97,7 +97,7 @@ impl Index {
     ) -> Result<Index> {
         let dbs = {
             let new = new.map(|id| Ok((id, env.writing()?))).transpose()?;
-            Self::tables_of(&env.slots()?, new).map_err(|e| match e {
+            Self::tables_of(&env.lock_table()?, new).map_err(|e| match e {
                 lmdb::Error::NotFound => Error::new(
                     ErrorKind::Corrupt,
                     format!("the index of {} has not the tables of a bigarray database", dir.display()),
@@ -119,7 +119,7 @@ impl Index {
     }
 
     fn check_format(&self) -> Result<()> {
-        let txn = self.env.slots()?.begin_read().map_err(|e| lmdb_error(&self.dir, "reading the format", e))?;
+        let txn = self.env.lock_table()?.begin_read().map_err(|e| lmdb_error(&self.dir, "reading the format", e))?;
         match Tables::new(&txn, self).meta(Meta::FORMAT)? {
             Meta::FORMAT_VERSION => Ok(()),
             other => Err(Error::new(

@@ -3,9 +3,9 @@
 //! A read transaction owns its environment, so that it can be kept in a snapshot:
 //!
 //! - the environment is neither moved nor closed while an `Arc<Index>` lives, and each transaction holds one;
-//! - `NOTLS` ties a reader's slot to the transaction instead of the thread, so it may end on another thread;
+//! - `NOTLS` ties a reader's place to the transaction instead of the thread, so it may end on another thread;
 //! - one thread uses it at a time: `ReadTxn` is `Send` and not `Sync`;
-//! - a forked child never ends a transaction of its parent: the slot is shared memory.
+//! - a forked child never ends a transaction of its parent: the place is shared memory.
 
 use std::mem::ManuallyDrop;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use bigarray_core::{Error, Result, Version};
 use bigarray_process::Origin;
 use lmdb::{Database, DatabaseFlags, RoTransaction, RwTransaction, Transaction, WriteFlags};
 
-use super::environment::{Slots, Writing};
+use super::environment::{LockTableAccess, Writing};
 use super::live::CountedWrite;
 use super::{Dbs, Index, Tables, lmdb_error};
 use crate::alloc::{Bitmap, HEADER, OldestReader};
@@ -37,18 +37,18 @@ impl ReadTxn {
     pub(crate) fn begin(index: &Arc<Index>) -> Result<ReadTxn> {
         let of = |e| lmdb_error(&index.dir, "beginning to read", e);
         loop {
-            let slots = index.env.slots()?;
+            let table = index.env.lock_table()?;
             let mut counts = index.usable()?;
             index.end_all(&mut counts);
             index.check_room()?;
             index.grow_early(&mut counts)?;
-            match slots.begin_read() {
+            match table.begin_read() {
                 Ok(txn) => {
                     // SAFETY: `txn` is live.
                     let id = unsafe { lmdb_sys::mdb_txn_id(txn.txn()) };
                     // A commit overwrites the meta page of the state before last. The copied meta page is whole if its
                     // state was still the last one after the copy.
-                    if id != index.env.lmdb().info().map_err(of)?.last_txnid() && !is_last(index, &slots, id)? {
+                    if id != index.env.lmdb().info().map_err(of)?.last_txnid() && !is_last(index, &table, id)? {
                         continue;
                     }
                     // SAFETY: A: the environment outlives the transaction: `index` is kept beside it, and `drop` ends
@@ -63,7 +63,7 @@ impl ReadTxn {
                     });
                 }
                 Err(lmdb::Error::MapResized) => {
-                    drop(slots);
+                    drop(table);
                     index.adopt_growth(counts)?;
                 }
                 Err(e) => return Err(of(e)),
@@ -85,8 +85,8 @@ impl ReadTxn {
 /// Whether `id` is the last one that a commit published. The meta pages may hold a newer one: a commit writes its meta
 /// page, which takes as long as the disk does, and publishes its id only then. A commit that is killed in between never
 /// does; the next commit, of any process, publishes both. So waiting for the newer id could last for ever.
-fn is_last(index: &Index, slots: &Slots<'_>, id: usize) -> Result<bool> {
-    match slots.begin_read() {
+fn is_last(index: &Index, table: &LockTableAccess<'_>, id: usize) -> Result<bool> {
+    match table.begin_read() {
         // SAFETY: `probe` is live.
         Ok(probe) => Ok(unsafe { lmdb_sys::mdb_txn_id(probe.txn()) } == id),
         Err(lmdb::Error::MapResized) => Ok(false),
@@ -122,11 +122,11 @@ impl<'i> WriteTxn<'i> {
     pub(crate) fn begin(index: &'i Index) -> Result<WriteTxn<'i>> {
         let writing = index.env.writing()?;
         loop {
-            let slots = index.env.slots()?;
+            let table = index.env.lock_table()?;
             let counted = index.count_write()?;
             index.check_room()?;
             index.reserve();
-            match slots.begin_write(&writing) {
+            match table.begin_write(&writing) {
                 Ok(txn) => {
                     // SAFETY: `txn` is live.
                     let id = unsafe { lmdb_sys::mdb_txn_id(txn.txn()) } as u64;
@@ -134,7 +134,7 @@ impl<'i> WriteTxn<'i> {
                 }
                 Err(lmdb::Error::MapResized) => {
                     drop(counted);
-                    drop(slots);
+                    drop(table);
                     index.adopt_growth(index.usable()?)?;
                 }
                 Err(e) => return Err(lmdb_error(&index.dir, "beginning to write", e)),
@@ -215,8 +215,8 @@ impl<'i> WriteTxn<'i> {
 
 impl Index {
     /// Opens the tables. Where there are none yet, makes those of the database `new`, in one transaction.
-    pub(super) fn tables_of(slots: &Slots<'_>, new: Option<(DatabaseId, Writing)>) -> lmdb::Result<Dbs> {
-        let txn = slots.begin_read()?;
+    pub(super) fn tables_of(table: &LockTableAccess<'_>, new: Option<(DatabaseId, Writing)>) -> lmdb::Result<Dbs> {
+        let txn = table.begin_read()?;
         // SAFETY: handles are opened only here, once an environment, before any other thread can have it: no transaction
         // runs beside this one.
         match Dbs::open_with(|name| unsafe { txn.open_db(Some(name)) }) {
@@ -225,7 +225,7 @@ impl Index {
             Err(e @ lmdb::Error::NotFound) => {
                 let Some((id, writing)) = &new else { return Err(e) };
                 drop(txn);
-                let mut txn = slots.begin_write(writing)?;
+                let mut txn = table.begin_write(writing)?;
                 // SAFETY: as above.
                 let dbs = Dbs::open_with(|name| unsafe { txn.create_db(Some(name), DatabaseFlags::empty()) })?;
                 for (name, number) in

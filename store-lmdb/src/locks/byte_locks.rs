@@ -31,7 +31,7 @@ pub(crate) const LOCKLESS: i64 = BASE + 3;
 pub(crate) const COMMIT_LOCK: i64 = BASE + 4;
 
 /// On `index-lock`: taking or clearing a place in the reader table, beginning to write, opening or closing LMDB: exclusive.
-pub(crate) const SLOTS: i64 = BASE;
+pub(crate) const TABLE_GATE: i64 = BASE;
 /// On `index-lock`: LMDB's write transaction: exclusive.
 pub(crate) const WRITING: i64 = BASE + 1;
 

@@ -1,21 +1,24 @@
 //! A lock that one thread of all processes holds at a time: a mutex among the threads of this process, and a byte lock
 //! of a file among processes.
 
+use std::any::Any;
 use std::fs::File;
 use std::io;
 use std::marker::PhantomData;
 use std::mem;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{self, Thread};
 use std::time::Duration;
 
+use bigarray_core::store::CommitLock;
 use bigarray_core::sync::{Condvar, Mutex, MutexGuard};
 use bigarray_core::{Error, ErrorKind, Result, signals};
 use bigarray_process::{Origin, Unshared};
 
 use super::byte_locks::Lock;
 use super::holders::holders;
-use super::waiting::{POLL, PROCESS, Patience, THREAD, Waiting, spawn_waiter};
+use super::waiting::{Limit, POLL, PROCESS, Patience, THREAD, Waiting, spawn_waiter};
 
 /// The longest time for which a waiting thread holds signals back.
 const SIGNALS: Duration = Duration::from_millis(50);
@@ -25,6 +28,10 @@ pub(crate) struct Exclusive {
     /// Opened for this lock only.
     file: Unshared<File>,
     lock: Lock,
+    /// The database, and the name of the lock: for messages.
+    dir: PathBuf,
+    what: &'static str,
+    limit: Arc<Limit>,
     origin: Origin,
     state: Mutex<ExclusiveState>,
     /// Signalled when there is no holder any more.
@@ -55,24 +62,40 @@ pub(crate) struct Held {
 }
 
 impl Exclusive {
-    /// A lock by the exclusive lock of the byte `at` of `file`.
-    pub(crate) fn new(file: Unshared<File>, at: i64) -> Arc<Exclusive> {
+    /// A lock by the exclusive lock of the byte `at` of `file`, which belongs to the database in `dir`. Messages call it
+    /// `what`.
+    pub(crate) fn new(
+        file: Unshared<File>,
+        at: i64,
+        dir: &Path,
+        what: &'static str,
+        limit: &Arc<Limit>,
+    ) -> Arc<Exclusive> {
         let (free, answered) = (Condvar::new(), Condvar::new());
-        let (lock, origin) = (Lock::Exclusive(at), Origin::here());
-        Arc::new(Exclusive { file, lock, origin, state: Mutex::default(), free, answered })
+        let (lock, dir, limit, origin) = (Lock::Exclusive(at), dir.to_owned(), Arc::clone(limit), Origin::here());
+        Arc::new(Exclusive { file, lock, dir, what, limit, origin, state: Mutex::default(), free, answered })
     }
 
-    /// Waits for it.
+    /// Waits for it, up to the limit of waiting.
     ///
     /// # Errors
-    /// [`ErrorKind::InUse`] if this thread holds it already, which would be a deadlock; past the limit of `waiting`; and in
-    /// a forked child.
-    pub(crate) fn take(self: &Arc<Self>, waiting: &Waiting) -> Result<Held> {
-        self.origin.check(waiting.dir.display())?;
+    /// [`ErrorKind::InUse`] if this thread holds it already, which would be a deadlock; past the limit; and in a forked
+    /// child, which holds no lock of its parent.
+    pub(crate) fn take(self: &Arc<Self>) -> Result<Held> {
+        self.take_within(self.limit.get())
+    }
+
+    /// As [`take`](Exclusive::take), without a limit.
+    pub(crate) fn take_without_limit(self: &Arc<Self>) -> Result<Held> {
+        self.take_within(None)
+    }
+
+    fn take_within(self: &Arc<Self>, limit: Option<Duration>) -> Result<Held> {
+        self.origin.check(self.dir.display())?;
         // A resolver may take this lock too, and a signal handler may fault: so no handler may interrupt a thread that has
         // `state` locked.
         let _held = signals::hold_between_waits();
-        self.take_here(waiting)
+        self.take_here(&Waiting::new(&self.dir, self.what, limit))
     }
 
     fn take_here(self: &Arc<Self>, waiting: &Waiting) -> Result<Held> {
@@ -195,6 +218,13 @@ impl Held {
     /// Whether it is a hold of `exclusive`.
     pub(crate) fn is_of(&self, exclusive: &Arc<Exclusive>) -> bool {
         Arc::ptr_eq(&self.of, exclusive)
+    }
+}
+
+/// The commit lock is such a lock.
+impl CommitLock for Held {
+    fn as_any(&self) -> &dyn Any {
+        self
     }
 }
 

@@ -21,7 +21,7 @@ use super::files::LOCK_TABLE;
 use super::ioctls;
 use crate::calls::{allocate, uninterrupted};
 
-/// The length that LMDB gives it: a head, and 4096 slots of 64 bytes.
+/// The length that LMDB gives it: a head, and 4096 places of 64 bytes.
 const LENGTH: u64 = 192 + 4095 * 64;
 /// Bytes that are allocated: more than the length.
 const ALLOCATED: u64 = 512 << 10;

@@ -3,7 +3,6 @@
 
 pub(crate) mod byte_locks;
 mod clients;
-mod commit_lock;
 pub(crate) mod exclusive;
 pub(crate) mod files;
 mod holders;
@@ -15,6 +14,5 @@ mod overlayfs;
 mod reservation;
 pub(crate) mod waiting;
 
-pub(crate) use commit_lock::CommitLockGuard;
 pub(crate) use open_locks::{OpenLocks, persists};
 pub(crate) use reservation::Reservation;

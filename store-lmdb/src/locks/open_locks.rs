@@ -10,9 +10,9 @@ use bigarray_core::{Error, ErrorKind, Result};
 use bigarray_process::Origin;
 use nix::fcntl::OFlag;
 
-use super::byte_locks::{self, LIVE, LOCKLESS, Lock, LockTable, OPENING, WRITER};
+use super::byte_locks::{self, COMMIT_LOCK, LIVE, LOCKLESS, Lock, LockTable, OPENING, WRITER};
 use super::clients::{Client, take_number};
-use super::commit_lock::CommitLockFile;
+use super::exclusive::Exclusive;
 use super::files::{Directory, INDEX, LOCK_TABLE, failed};
 use super::holders::holders;
 use super::open_files::{OpenFiles, read_without_table};
@@ -33,7 +33,8 @@ pub(crate) struct OpenLocks {
     pub(crate) files: OpenFiles,
     /// This client; [`Client::NONE`] without a lock table.
     pub(crate) client: Client,
-    pub(crate) commit_lock: CommitLockFile,
+    /// The right to commit next, among all threads of all processes: a lock on `data`, opened for it only.
+    pub(crate) commit_lock: Arc<Exclusive>,
     /// The right of this process's one environment to the directory.
     // Last: afterwards this process may open the directory again.
     pub(crate) reservation: Reservation,
@@ -47,7 +48,8 @@ impl OpenLocks {
     pub(crate) fn new(dir: Directory, options: &Options, reservation: Reservation) -> Result<OpenLocks> {
         let files = OpenFiles::open(dir, options)?;
         let (origin, client, limit) = (Origin::here(), Client::NONE, Arc::<Limit>::default());
-        let commit_lock = CommitLockFile::new(files.reopen_data()?, &files.dir.path, &limit);
+        let data = files.reopen_data()?;
+        let commit_lock = Exclusive::new(data, COMMIT_LOCK, &files.dir.path, "the commit lock", &limit);
         limit.shorten(options.wait_timeout);
         let mut locks =
             OpenLocks { origin, read_only: options.read_only, limit, files, client, commit_lock, reservation };

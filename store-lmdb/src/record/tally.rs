@@ -31,6 +31,15 @@ impl Tally {
     }
 }
 
+impl Tally {
+    /// Says that records of `what` are missing, if this tally of those found is not the `stored` one.
+    pub(crate) fn lacks(&self, stored: Tally, what: &str) -> Option<String> {
+        let (found, records) = (self.records, stored.records);
+        let text = || format!("{found} records of {what} were found, which are not the {records} there should be");
+        (*self != stored).then(text)
+    }
+}
+
 /// The tallies of the records of one array.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Tallies {

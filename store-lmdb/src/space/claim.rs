@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bigarray_core::sync::{FaultMutex, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use bigarray_core::{Error, ErrorKind, Result};
 
-use super::punch_holes::{punch_holes, with_room};
+use super::full_disk::{punch_holes, with_room};
 use super::reclaim::reclaim_space;
 use super::txn_space::TxnSpace;
 use super::unused::{Pages, Unused};

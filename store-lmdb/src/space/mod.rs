@@ -2,13 +2,13 @@
 //! before a commit, claims and freed pages that are reclaimed, and room on a full disk.
 
 mod claim;
-mod punch_holes;
+mod full_disk;
 mod reclaim;
 mod txn_space;
 mod unused;
 
 pub(crate) use claim::{Claim, ClaimCommit, ClaimWriter};
-pub(crate) use punch_holes::with_room;
+pub(crate) use full_disk::with_room;
 pub(crate) use reclaim::{reclaim_space, sweep_at_opening};
 pub(crate) use txn_space::TxnSpace;
 pub(crate) use unused::{Pages, runs_of};

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 
 use bigarray_core::Result;
 
-use super::punch_holes::{punch_holes, with_room};
+use super::full_disk::{punch_holes, with_room};
 use super::txn_space::TxnSpace;
 use crate::alloc::{OldestReader, Owner, Space};
 use crate::index::{ReadTxn, WriteTxn};

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use bigarray_core::{Error, ErrorKind, Result};
 
-use super::{Bitmap, FreedKey, Owner, Run, SpaceTable};
+use crate::alloc::{Bitmap, FreedKey, Owner, Run, SpaceTable};
 
 /// An owner of claims.
 pub(super) const OWNER: Owner = Owner { client: 1, token: 2, serial: 3 };

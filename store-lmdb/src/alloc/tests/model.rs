@@ -10,7 +10,7 @@ use bigarray_core::Error;
 use proptest::prelude::*;
 
 use super::simulated::{OWNER, SimulatedTable};
-use super::{CHUNK_PAGES, OldestReader, Owner, Run, Space};
+use crate::alloc::{CHUNK_PAGES, OldestReader, Owner, Run, Space};
 use ops::{Op, Where, op};
 
 /// A stored object: its pages, and the stamp that all of them have.
