@@ -1,3 +1,5 @@
+//! Codec chains: round trips, bounds, and bytes that are damaged.
+
 use std::thread;
 
 use bigarray_core::{Codec, Order};

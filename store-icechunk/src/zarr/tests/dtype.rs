@@ -1,3 +1,5 @@
+//! Data types: what each is stored as, and which are refused.
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
 

@@ -1,3 +1,5 @@
+//! The chunk grid: which chunks a part of an array lies in, and which bytes of each.
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use bigarray_core::{BlockSize, Order};
