@@ -6,7 +6,21 @@ use std::sync::Arc;
 /// The result of everything fallible in bigarray.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What went wrong, as one word a program can act on.
+/// What went wrong, as one word a program can act on. There may be more of them one day, so a `match` needs an arm for
+/// the rest:
+///
+/// ```
+/// use bigarray_core::{Error, ErrorKind};
+///
+/// fn what_to_do(error: &Error) -> &str {
+///     match error.kind() {
+///         ErrorKind::Conflict | ErrorKind::Unavailable => "try again",
+///         ErrorKind::NotFound => "create it",
+///         _ => "give up",
+///     }
+/// }
+/// assert_eq!(what_to_do(&Error::new(ErrorKind::Unavailable, "s3://bucket/a: no answer within 30 s")), "try again");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -32,6 +46,9 @@ pub enum ErrorKind {
     InUse,
     /// An argument that can never be right, or a handle past its use.
     Invalid,
+    /// Storage beyond a network did not answer in time, or said that it cannot just now. Nothing that is stored is known
+    /// to be wrong, and trying again may help.
+    Unavailable,
     /// The operating system reported an error.
     Io,
 }
@@ -117,6 +134,8 @@ predicates! {
     is_in_use => InUse,
     /// See [`ErrorKind::Invalid`].
     is_invalid => Invalid,
+    /// See [`ErrorKind::Unavailable`].
+    is_unavailable => Unavailable,
     /// See [`ErrorKind::Io`].
     is_io => Io,
 }
