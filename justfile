@@ -27,6 +27,10 @@ msrv:
 test:
     bash .ci/run test
 
+# The store on object storage: lint, documentation, tests. Needs Rust 1.95.
+icechunk:
+    bash .ci/run icechunk
+
 # The product's tests in every other pager mode.
 modes:
     bash .ci/run modes

@@ -95,6 +95,7 @@ pub const HOUSES: &[House] = &[
             &["store"],
         ],
     },
+    House { dir: "store-icechunk", uses: &["core", "process"], floors: &[&["options", "zarr"], &["objects"]] },
     House {
         dir: "ndarray-ext",
         uses: &["core", "process", "store-lmdb", "uffd"],

@@ -1,0 +1,156 @@
+//! The client of each kind of storage, with limits of ours.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bigarray_core::{Error, ErrorKind, Result};
+use bigarray_process::PerProcess;
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, AwsCredential, S3ConditionalPut};
+use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
+use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
+use object_store::memory::InMemory;
+use object_store::{BackoffConfig, ClientConfigKey, ObjectStore, RetryConfig, StaticCredentialProvider};
+
+use super::failure::explain;
+use super::local::Directory;
+use super::location::{Location, Provider};
+use crate::options::{Credentials, Options};
+
+/// A server that is there takes a connection at once, or never.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// Stores in memory by their names.
+static MEMORIES: PerProcess<Mutex<HashMap<String, Arc<InMemory>>>> = PerProcess::new();
+
+/// The client for `location`. It sends nothing yet.
+pub(super) fn connect(location: &Location, options: &Options) -> Result<Arc<dyn ObjectStore>> {
+    let client = match &location.provider {
+        Provider::S3 { bucket } => s3(bucket, location, options)?,
+        Provider::Google { bucket } => google(bucket, location, options)?,
+        Provider::Azure { container } => azure(container, location, options)?,
+        Provider::Directory { path } => Arc::new(Directory::open(path)?),
+        Provider::Memory { name } => {
+            let mut memories = MEMORIES.get().lock().unwrap_or_else(PoisonError::into_inner);
+            memories.entry(name.clone()).or_default().clone()
+        }
+    };
+    Ok(match &options.adapter {
+        Some(adapter) => adapter.wrap(client),
+        None => client,
+    })
+}
+
+fn s3(bucket: &str, location: &Location, options: &Options) -> Result<Arc<dyn ObjectStore>> {
+    let mut builder = AmazonS3Builder::from_env().with_bucket_name(bucket).with_retry(retries(options));
+    // Even where the environment says otherwise: without conditions commits are lost.
+    builder = builder.with_conditional_put(S3ConditionalPut::ETagMatch);
+    if let Some(region) = &options.region {
+        builder = builder.with_region(region);
+    }
+    let of_environment =
+        [AmazonS3ConfigKey::S3Endpoint, AmazonS3ConfigKey::Endpoint].map(|key| builder.get_config_value(&key));
+    let endpoint = options.endpoint.clone().or_else(|| of_environment.into_iter().flatten().next());
+    if let Some(endpoint) = &endpoint {
+        check_endpoint(location, endpoint)?;
+        // This key wins over the other one.
+        builder = builder.with_config(AmazonS3ConfigKey::S3Endpoint, endpoint);
+    }
+    for (key, value) in limits(options, endpoint.as_deref()) {
+        builder = builder.with_config(AmazonS3ConfigKey::Client(key), value);
+    }
+    builder = match &options.credentials {
+        Credentials::Environment => builder,
+        Credentials::Keys { access_key_id, secret_access_key, session_token } => {
+            builder.with_credentials(Arc::new(StaticCredentialProvider::new(AwsCredential {
+                key_id: access_key_id.clone(),
+                secret_key: secret_access_key.clone(),
+                token: session_token.clone(),
+            })))
+        }
+        Credentials::Anonymous => builder.with_skip_signature(true),
+    };
+    built(location, builder.build())
+}
+
+fn google(bucket: &str, location: &Location, options: &Options) -> Result<Arc<dyn ObjectStore>> {
+    let mut builder = GoogleCloudStorageBuilder::from_env().with_bucket_name(bucket).with_retry(retries(options));
+    if let Some(endpoint) = &options.endpoint {
+        check_endpoint(location, endpoint)?;
+        builder = builder.with_config(GoogleConfigKey::BaseUrl, endpoint);
+    }
+    for (key, value) in limits(options, options.endpoint.as_deref()) {
+        builder = builder.with_config(GoogleConfigKey::Client(key), value);
+    }
+    let is_anonymous = is_anonymous(location, options)?;
+    built(location, builder.with_skip_signature(is_anonymous).build())
+}
+
+fn azure(container: &str, location: &Location, options: &Options) -> Result<Arc<dyn ObjectStore>> {
+    let mut builder = MicrosoftAzureBuilder::from_env().with_container_name(container).with_retry(retries(options));
+    if let Some(endpoint) = &options.endpoint {
+        check_endpoint(location, endpoint)?;
+        builder = builder.with_config(AzureConfigKey::Endpoint, endpoint);
+    }
+    for (key, value) in limits(options, options.endpoint.as_deref()) {
+        builder = builder.with_config(AzureConfigKey::Client(key), value);
+    }
+    let is_anonymous = is_anonymous(location, options)?;
+    built(location, builder.with_skip_signature(is_anonymous).build())
+}
+
+/// Whether requests are not signed, where keys are taken from the environment only.
+fn is_anonymous(location: &Location, options: &Options) -> Result<bool> {
+    match options.credentials {
+        Credentials::Environment => Ok(false),
+        Credentials::Anonymous => Ok(true),
+        Credentials::Keys { .. } => {
+            let text = format!("{location}: Credentials::Keys are for S3; others take theirs from the environment");
+            Err(Error::new(ErrorKind::Invalid, text))
+        }
+    }
+}
+
+/// Refuses what would be shown with the keys in it, and what is no URL of a server.
+fn check_endpoint(location: &Location, endpoint: &str) -> Result<()> {
+    if endpoint.contains('@') {
+        let text = format!(
+            "{location}: keys are never a part of the endpoint: they are in the environment, or Options::credentials"
+        );
+        return Err(Error::new(ErrorKind::Invalid, text));
+    }
+    if !endpoint.starts_with("http://") && !endpoint.starts_with("https://") {
+        let text =
+            format!("{location}: the endpoint {endpoint:?} is no URL of a server: write it as https://host:port");
+        return Err(Error::new(ErrorKind::Invalid, text));
+    }
+    Ok(())
+}
+
+/// The first tries of a request end early enough for another one before the deadline.
+fn limits(options: &Options, endpoint: Option<&str>) -> Vec<(ClientConfigKey, String)> {
+    let third = options.deadline / 3;
+    let seconds = |duration: Duration| format!("{} ms", duration.as_millis().max(1));
+    let mut limits = vec![
+        (ClientConfigKey::Timeout, seconds(options.deadline)),
+        (ClientConfigKey::ConnectTimeout, seconds(CONNECT.min(third))),
+        (ClientConfigKey::ReadTimeout, seconds(third)),
+    ];
+    if endpoint.is_some_and(|endpoint| endpoint.starts_with("http://")) {
+        limits.push((ClientConfigKey::AllowHttp, "true".to_owned()));
+    }
+    limits
+}
+
+fn retries(options: &Options) -> RetryConfig {
+    let (init_backoff, max_backoff) = (Duration::from_millis(50), Duration::from_secs(1));
+    let backoff = BackoffConfig { init_backoff, max_backoff, base: 2. };
+    RetryConfig { backoff, max_retries: 4, retry_timeout: options.deadline }
+}
+
+fn built<S: ObjectStore>(location: &Location, built: object_store::Result<S>) -> Result<Arc<dyn ObjectStore>> {
+    match built {
+        Ok(client) => Ok(Arc::new(client)),
+        Err(error) => Err(Error::new(ErrorKind::Invalid, explain(location, &error).to_string())),
+    }
+}

@@ -1,0 +1,155 @@
+//! A directory as a store of objects: what is put is on disk, and an object is replaced only by a caller that has seen it.
+//!
+//! `object_store`'s own directories replace nothing on a condition. Two of icechunk's commits would both say yes, and one
+//! would be lost.
+
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path as StdPath, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use bigarray_core::{Error as CoreError, Result as CoreResult};
+use futures::stream::BoxStream;
+use object_store::local::LocalFileSystem;
+use object_store::path::Path;
+use object_store::{
+    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt,
+    PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, UpdateVersion,
+};
+
+/// A directory.
+#[derive(Debug)]
+pub(super) struct Directory {
+    files: LocalFileSystem,
+    root: Arc<StdPath>,
+}
+
+impl Directory {
+    /// Takes `root`, and creates it if it is absent.
+    pub(super) fn open(root: &StdPath) -> CoreResult<Directory> {
+        let failed = |e| CoreError::io(format_args!("creating file://{}", root.display()), e);
+        create(root).map_err(failed)?;
+        let root: Arc<StdPath> = fs::canonicalize(root).map_err(failed)?.into();
+        let files = LocalFileSystem::new_with_prefix(&root).map_err(|e| failed(io::Error::other(e)))?;
+        Ok(Directory { files: files.with_fsync(true), root })
+    }
+
+    /// Puts `payload` in the place of the object that has the ETag of `seen`.
+    async fn replace(&self, path: &Path, payload: PutPayload, seen: UpdateVersion) -> Result<PutResult> {
+        let file = self.files.path_to_filesystem(path)?;
+        // No other process, and no other thread of this one, replaces anything meanwhile: each opens the directory anew.
+        let root = self.root.clone();
+        let lock = blocking(move || {
+            let root = File::open(&root)?;
+            root.lock()?;
+            Ok(root)
+        });
+        let lock = lock.await?;
+        let now = match self.files.head(path).await {
+            Ok(now) => now,
+            Err(Error::NotFound { path, source }) => return Err(Error::Precondition { path, source }),
+            Err(error) => return Err(error),
+        };
+        if now.e_tag != seen.e_tag {
+            let source = format!("it has the ETag {:?} now, not {:?}", now.e_tag, seen.e_tag).into();
+            return Err(Error::Precondition { path: path.to_string(), source });
+        }
+        blocking(move || {
+            let _lock = lock;
+            write_over(&file, &payload)
+        })
+        .await?;
+        let e_tag = self.files.head(path).await?.e_tag;
+        Ok(PutResult { e_tag, version: None, extensions: Default::default() })
+    }
+}
+
+/// Replaces `file`, so that its old or its new bytes are there after a power loss.
+fn write_over(file: &StdPath, payload: &PutPayload) -> io::Result<()> {
+    // A list of the directory shows no file of such a name. One that a killed process left behind is written over.
+    let mut staged = file.as_os_str().to_owned();
+    staged.push("#0");
+    let staged = PathBuf::from(staged);
+    let mut new = File::create(&staged)?;
+    for bytes in payload {
+        new.write_all(bytes)?;
+    }
+    // An ETag is made of the inode, the time and the size. The file system may use an inode again, and its clock ticks
+    // slowly, so that a third version could pass for the first: the time of each is later than that of the one before.
+    let before = fs::metadata(file)?.modified()?;
+    for step in [Duration::from_micros(1), Duration::from_secs(2)] {
+        new.set_modified(SystemTime::now().max(before + step))?;
+        if new.metadata()?.modified()? > before {
+            break;
+        }
+    }
+    new.sync_all()?;
+    fs::rename(&staged, file)?;
+    sync_parent(file)
+}
+
+/// Creates `dir` and the directories above it that are absent; they are there after a power loss.
+fn create(dir: &StdPath) -> io::Result<()> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = dir.parent() {
+        create(parent)?;
+    }
+    match fs::create_dir(dir) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => sync_parent(dir),
+    }
+}
+
+fn sync_parent(path: &StdPath) -> io::Result<()> {
+    path.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> Result<T> {
+    let done = tokio::task::spawn_blocking(work).await.map_err(|source| Error::JoinError { source })?;
+    done.map_err(|source| Error::Generic { store: "directory", source: Box::new(source) })
+}
+
+impl fmt::Display for Directory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.files.fmt(f)
+    }
+}
+
+#[async_trait]
+impl ObjectStore for Directory {
+    async fn put_opts(&self, path: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
+        match options.mode {
+            PutMode::Update(seen) => self.replace(path, payload, seen).await,
+            _ => self.files.put_opts(path, payload, options).await,
+        }
+    }
+
+    async fn put_multipart_opts(&self, path: &Path, options: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
+        self.files.put_multipart_opts(path, options).await
+    }
+
+    async fn get_opts(&self, path: &Path, options: GetOptions) -> Result<GetResult> {
+        self.files.get_opts(path, options).await
+    }
+
+    fn delete_stream(&self, paths: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
+        self.files.delete_stream(paths)
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.files.list(prefix)
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        self.files.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+        self.files.copy_opts(from, to, options).await
+    }
+}

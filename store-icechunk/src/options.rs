@@ -1,0 +1,90 @@
+//! Options for reaching object storage.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use object_store::ObjectStore;
+
+/// Options for reaching object storage. `Debug` shows no key.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The region of an S3 bucket; by default `AWS_REGION` or `AWS_DEFAULT_REGION`, else `us-east-1`.
+    pub region: Option<String>,
+    /// The URL of a server that is not the provider's own, as `http://127.0.0.1:9000`; by default what the environment
+    /// says, as `AWS_ENDPOINT_URL`.
+    pub endpoint: Option<String>,
+    /// What requests are signed with.
+    pub credentials: Credentials,
+    /// Limit of one request with its retries; past it the call fails with
+    /// [`ErrorKind::Unavailable`](bigarray_core::ErrorKind::Unavailable). By default 30 s.
+    pub deadline: Duration,
+    /// Laid over the client of the server; tests make requests fail with it.
+    pub adapter: Option<Adapter>,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            region: None,
+            endpoint: None,
+            credentials: Credentials::Environment,
+            deadline: Duration::from_secs(30),
+            adapter: None,
+        }
+    }
+}
+
+/// What requests are signed with. `Debug` shows no key.
+#[derive(Clone, Default)]
+pub enum Credentials {
+    /// What the provider's own tools take from the environment, as `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`; without
+    /// that the role of the instance, container or pod.
+    #[default]
+    Environment,
+    /// These keys, for S3.
+    Keys {
+        /// `AWS_ACCESS_KEY_ID`.
+        access_key_id: String,
+        /// `AWS_SECRET_ACCESS_KEY`.
+        secret_access_key: String,
+        /// `AWS_SESSION_TOKEN`, of temporary keys.
+        session_token: Option<String>,
+    },
+    /// Nothing: a public bucket.
+    Anonymous,
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Credentials::Environment => "Environment",
+            Credentials::Keys { .. } => "Keys(…)",
+            Credentials::Anonymous => "Anonymous",
+        })
+    }
+}
+
+type Wrap = dyn Fn(Arc<dyn ObjectStore>) -> Arc<dyn ObjectStore> + Send + Sync;
+
+/// Makes a store of objects out of another one.
+#[derive(Clone)]
+pub struct Adapter(Arc<Wrap>);
+
+impl Adapter {
+    /// The adapter that calls `wrap`, once for each opening.
+    pub fn new(wrap: impl Fn(Arc<dyn ObjectStore>) -> Arc<dyn ObjectStore> + Send + Sync + 'static) -> Adapter {
+        Adapter(Arc::new(wrap))
+    }
+
+    /// Lays itself over `store`.
+    pub(crate) fn wrap(&self, store: Arc<dyn ObjectStore>) -> Arc<dyn ObjectStore> {
+        (self.0)(store)
+    }
+}
+
+impl fmt::Debug for Adapter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Adapter")
+    }
+}
