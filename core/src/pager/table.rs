@@ -326,26 +326,6 @@ mod tests {
     }
 
     #[test]
-    fn a_queued_load_is_stolen_once() {
-        let mut table = Table::new(Residency::Lazy);
-        let (load, blocks) = table.start(3, 3..4);
-        assert_eq!(table.loading.steal(3), None);
-        table.loading.enqueue(load);
-        let (taken, same) = table.loading.steal(3).unwrap();
-        assert_eq!((same, table.loading.steal(3)), (blocks, None));
-        // The queued load neither runs nor ends what was stolen, also when the block is to be loaded once more.
-        assert!(!table.loading.dequeue(load));
-        table.loading.finish(load);
-        assert_eq!(table.presence(3), Presence::Loading);
-        table.loading.finish(taken);
-        let (again, _) = table.start(3, 3..4);
-        table.loading.enqueue(again);
-        assert!(!table.loading.dequeue(load) && table.loading.dequeue(again));
-        table.loading.finish(again);
-        assert_eq!(table.presence(3), Presence::Missing);
-    }
-
-    #[test]
     fn an_eager_span_has_nothing_missing() {
         let table = Table::new(Residency::Eager);
         assert_eq!(table.presence(77), Presence::Installed(Kind::Zero));

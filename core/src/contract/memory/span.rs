@@ -149,7 +149,7 @@ pub trait TrackWrites: Send + Sync {
     ///
     /// # Errors
     /// [`Io`](crate::ErrorKind::Io) where the page table cannot be read; what was found so far is appended.
-    fn written(&self, range: Range<usize>, origin: WrittenTo, found: &mut Vec<Range<usize>>) -> Result<()>;
+    fn written(&self, range: Range<usize>, written_to: WrittenTo, found: &mut Vec<Range<usize>>) -> Result<()>;
 
     /// Whether a store to `range`, pages of zero memory that [`written`](TrackWrites::written) reported, is certain:
     /// neither a read nor a store next to it can have brought what is there.

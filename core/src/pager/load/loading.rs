@@ -76,3 +76,28 @@ impl Loading {
         self.runs.clear();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_queued_load_is_stolen_once() {
+        let mut loading = Loading::default();
+        let (load, blocks) = loading.start(3, 3..4);
+        assert_eq!(loading.steal(3), None);
+        loading.enqueue(load);
+        let (taken, same) = loading.steal(3).unwrap();
+        assert_eq!((same, loading.steal(3)), (blocks, None));
+        // The queued load neither runs nor ends what was stolen, also when the block is to be loaded once more.
+        assert!(!loading.dequeue(load));
+        loading.finish(load);
+        assert!(loading.has(3));
+        loading.finish(taken);
+        let (again, _) = loading.start(3, 3..4);
+        loading.enqueue(again);
+        assert!(!loading.dequeue(load) && loading.dequeue(again));
+        loading.finish(again);
+        assert!(!loading.has(3));
+    }
+}

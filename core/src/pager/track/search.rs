@@ -56,14 +56,14 @@ impl Pager {
         let mut found = Vec::new();
         for Candidate { bytes, means } in self.candidates(exposed) {
             match means {
-                Means::Scan(origin) => {
+                Means::Scan(written_to) => {
                     found.clear();
-                    self.track.span.written(bytes, origin, &mut found)?;
+                    self.track.span.written(bytes, written_to, &mut found)?;
                     for range in &found {
                         touched.extend(self.block_size.blocks_in(range));
-                        match origin {
+                        match written_to {
                             WrittenTo::Copied => self.collect_unprotected(range, &mut changes)?,
-                            _ => self.collect_scanned(self, range, origin, &mut changes)?,
+                            _ => self.collect_scanned(self, range, written_to, &mut changes)?,
                         }
                     }
                 }
@@ -178,7 +178,7 @@ impl Pager {
         let mut found = Vec::new();
         for Candidate { bytes, means } in self.candidates(exposed) {
             match means {
-                Means::Scan(origin) => self.track.span.written(bytes, origin, &mut found)?,
+                Means::Scan(written_to) => self.track.span.written(bytes, written_to, &mut found)?,
                 Means::Compare => found.push(bytes),
             }
         }
@@ -260,11 +260,11 @@ impl Pager {
             (Kind::Mapped, Some(_)) if there.is_tracked() => push(bytes, Means::Scan(WrittenTo::Tracked)),
             (Kind::Mapped, Some(record)) => {
                 for segment in &record.segments {
-                    let origin = match segment.origin {
+                    let written_to = match segment.origin {
                         Origin::Hole => WrittenTo::Zero,
                         Origin::Extent(_) | Origin::Produced => WrittenTo::Mapped,
                     };
-                    push(page_range(bytes.start, &segment.pages), Means::Scan(origin));
+                    push(page_range(bytes.start, &segment.pages), Means::Scan(written_to));
                 }
             }
         }
@@ -275,7 +275,7 @@ impl Pager {
         &self,
         there: &dyn Bytes,
         range: &Range<usize>,
-        origin: WrittenTo,
+        written_to: WrittenTo,
         changes: &mut Changes,
     ) -> Result<()> {
         let spill_map = self.lock().shown.binding().and_then(|binding| binding.spill_map.clone());
@@ -289,7 +289,7 @@ impl Pager {
             for (page, bytes) in (range.start / PAGE..).zip(bytes.chunks(PAGE)) {
                 let zero = bytes == ZEROS;
                 // A zero page over a hole is what it was.
-                if !zero || origin != WrittenTo::Zero || has_bytes(page) {
+                if !zero || written_to != WrittenTo::Zero || has_bytes(page) {
                     changes.push(page as u64, zero);
                 } else {
                     changes.push_zeros(page * PAGE..(page + 1) * PAGE);
