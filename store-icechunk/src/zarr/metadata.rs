@@ -16,7 +16,7 @@ use super::codec::{self, Chain};
 use super::dtype::DataType;
 use super::grid::Grid;
 use super::json::{lengths, named};
-use super::names::{OWN_ATTRIBUTE, check_attribute_name};
+use super::names::{OWN_ATTRIBUTE, check_attr_name};
 
 /// Members of the document that are understood, or say nothing of the elements.
 const MEMBERS: &[&str] = &[
@@ -183,7 +183,7 @@ impl Metadata {
     /// # Errors
     /// [`Invalid`](ErrorKind::Invalid) for its name.
     pub(crate) fn with_attribute(&self, array: &str, name: &str, value: Option<&Value>) -> Result<Metadata> {
-        check_attribute_name(name)?;
+        check_attr_name(name)?;
         self.edited(|document| {
             let attributes = object(document, "attributes");
             match value {

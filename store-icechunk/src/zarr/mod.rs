@@ -13,4 +13,4 @@ mod tests;
 pub(crate) use codec::Chain;
 pub(crate) use grid::{Grid, Piece};
 pub(crate) use metadata::Metadata;
-pub(crate) use names::{check_array_name, check_attribute_name, check_beside, name_of, path_of};
+pub(crate) use names::{check_array_name, check_attr_name, check_beside, name_of, path_of};

@@ -1,12 +1,9 @@
 //! Names of arrays and attributes, and the paths of arrays in a repository.
 //!
-//! An array named `a/b` is the node `/a/b`; `a` is a group then. Zarr allows less than bigarray does elsewhere: each part
-//! of a name becomes a part of an object's key.
+//! An array named `a/b` is the node `/a/b`; `a` is a group then. Zarr allows less than other stores: each part of a name
+//! becomes a part of an object's key.
 
-use bigarray_core::{Error, ErrorKind, Result};
-
-/// Longest name of an array or attribute, in bytes.
-const MAX_NAME_BYTES: usize = 255;
+use bigarray_core::{Error, ErrorKind, Result, store};
 
 /// The attribute that holds what only bigarray knows of an array.
 pub(crate) const OWN_ATTRIBUTE: &str = "bigarray";
@@ -16,7 +13,7 @@ pub(crate) const OWN_ATTRIBUTE: &str = "bigarray";
 /// # Errors
 /// [`ErrorKind::Invalid`], with the name, escaped, and the rule that it breaks.
 pub(crate) fn check_array_name(name: &str) -> Result<()> {
-    check("array", name)?;
+    store::check_array_name(name)?;
     let rule = if name.contains('\\') {
         "it contains a backslash".to_owned()
     } else if let Some(part) = name.split('/').find(|part| part.is_empty()) {
@@ -38,26 +35,12 @@ const METADATA_KEY: &str = "zarr.json";
 ///
 /// # Errors
 /// [`ErrorKind::Invalid`], with the name, escaped, and the rule that it breaks.
-pub(crate) fn check_attribute_name(name: &str) -> Result<()> {
-    check("attribute", name)?;
+pub(crate) fn check_attr_name(name: &str) -> Result<()> {
+    store::check_attr_name(name)?;
     if name != OWN_ATTRIBUTE {
         return Ok(());
     }
     Err(Error::new(ErrorKind::Invalid, format!("no attribute can be named {name:?}: bigarray keeps its own there")))
-}
-
-/// The rules of bigarray's other store, so that arrays can go from one to the other.
-fn check(what: &str, name: &str) -> Result<()> {
-    let rule = if name.is_empty() {
-        "it is empty".to_owned()
-    } else if name.len() > MAX_NAME_BYTES {
-        format!("it has {} bytes, and {MAX_NAME_BYTES} are the most", name.len())
-    } else if let Some(c) = name.chars().find(|c| c.is_control()) {
-        format!("it contains the control character {c:?}")
-    } else {
-        return Ok(());
-    };
-    Err(Error::new(ErrorKind::Invalid, format!("no {what} can be named {name:?}: {rule}")))
 }
 
 /// Refuses a name beside that of `other`: one of the two would be an array below an array, which Zarr does not have.
@@ -134,9 +117,9 @@ mod tests {
 
     #[test]
     fn the_attribute_of_bigarray_is_not_for_programs() {
-        assert!(check_attribute_name("bigarray").unwrap_err().is_invalid());
-        assert!(check_attribute_name("").unwrap_err().is_invalid());
-        check_attribute_name("units").unwrap();
-        check_attribute_name("__a/b").unwrap();
+        assert!(check_attr_name("bigarray").unwrap_err().is_invalid());
+        assert!(check_attr_name("").unwrap_err().is_invalid());
+        check_attr_name("units").unwrap();
+        check_attr_name("__a/b").unwrap();
     }
 }

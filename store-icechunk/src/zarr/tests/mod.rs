@@ -3,6 +3,8 @@
 mod codec;
 mod dtype;
 mod grid;
+mod interchange;
+mod metadata;
 
 use bigarray_core::{ArrayId, BlockSize, Codec, Descriptor, Order, Version};
 use proptest::prelude::*;
