@@ -31,6 +31,10 @@ test:
 icechunk:
     bash .ci/run icechunk
 
+# zarr-python opens what is written, and the other way round (Python 3.12 or later).
+interchange:
+    bash .ci/run interchange
+
 # The product's tests in every other pager mode.
 modes:
     bash .ci/run modes

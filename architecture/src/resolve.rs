@@ -43,6 +43,10 @@ impl Crate {
             } else if module.items.contains(name) {
                 return Some(Target::Item(at, name.clone()));
             } else if let Some(bound) = module.bound.get(name) {
+                // `use async_trait::async_trait`: the item of another crate that has the crate's name.
+                if bound.first() == Some(name) {
+                    return None;
+                }
                 return self.follow(at, &[bound, after].concat(), tried);
             } else {
                 return module.globs.iter().find_map(|glob| self.follow(at, &[glob, rest].concat(), tried));

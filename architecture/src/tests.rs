@@ -73,6 +73,13 @@ fn a_path_inside_of_a_function_or_a_macro_is_an_import() {
 }
 
 #[test]
+fn an_item_with_the_name_of_its_crate_is_of_another_crate() {
+    let files = [("lib.rs", "mod a;"), ("a.rs", "use other::other; pub fn f() { other(); other::g(); }")];
+    let graph = graph(&files);
+    assert_eq!(graph.foreign(Path::new("a.rs")).collect::<Vec<_>>(), ["other", "other::g", "other::other"]);
+}
+
+#[test]
 fn a_module_that_is_only_named_is_not_imported() {
     let files = [
         ("lib.rs", "mod a; mod room;"),

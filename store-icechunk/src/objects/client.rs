@@ -1,9 +1,10 @@
 //! The client of each kind of storage, with limits of ours.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use bigarray_core::sync::Mutex;
 use bigarray_core::{Error, ErrorKind, Result};
 use bigarray_process::PerProcess;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, AwsCredential, S3ConditionalPut};
@@ -31,7 +32,7 @@ pub(super) fn connect(location: &Location, options: &Options) -> Result<Arc<dyn 
         Provider::Azure { container } => azure(container, location, options)?,
         Provider::Directory { path } => Arc::new(Directory::open(path)?),
         Provider::Memory { name } => {
-            let mut memories = MEMORIES.get().lock().unwrap_or_else(PoisonError::into_inner);
+            let mut memories = MEMORIES.get().lock();
             memories.entry(name.clone()).or_default().clone()
         }
     };

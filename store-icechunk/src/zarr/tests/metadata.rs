@@ -1,3 +1,5 @@
+//! `zarr.json`: descriptors there and back, what of other programs survives, and what cannot be read.
+
 use bigarray_core::{ArrayId, BlockSize, Codec, Descriptor, Order, Version};
 use proptest::prelude::*;
 use serde_json::{Value, json};
