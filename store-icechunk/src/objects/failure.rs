@@ -8,6 +8,7 @@ use std::fmt;
 use std::io;
 
 use bigarray_core::{Error, ErrorKind};
+use icechunk::storage::StorageErrorKind;
 use object_store::client::HttpError;
 use object_store::{Error as ObjectError, Result as ObjectResult};
 
@@ -92,8 +93,13 @@ fn in_place_of(error: ObjectError, source: Box<Failure>) -> ObjectError {
 /// Where a request failed its kind and text are those of the request. Anything else is what icechunk says of what it read:
 /// [`ErrorKind::Corrupt`].
 pub fn explain(what: impl fmt::Display, error: &(dyn StdError + 'static)) -> Error {
+    // icechunk says this one in its own words, and drops what the request said.
+    let is_missing = |cause: &(dyn StdError + 'static)| {
+        matches!(cause.downcast_ref::<StorageErrorKind>(), Some(StorageErrorKind::ObjectNotFound))
+    };
     match Failure::find(error) {
         Some(failure) => Error::from(failure).context(what),
+        None if causes(error).any(is_missing) => Error::new(ErrorKind::NotFound, format!("{what}: {error}")),
         None => Error::new(ErrorKind::Corrupt, format!("{what}: {error}")),
     }
 }
@@ -143,6 +149,9 @@ const REFUSED: &str = "Server returned non-2xx status code: ";
 /// How it begins an error that came with the status of a success.
 const FAILED: &str = "Server returned error response: ";
 
+/// How it begins that a range starts behind the end of an object, where no server says it with status 416.
+const TOO_SHORT: &str = "Wanted range starting at ";
+
 /// Codes of S3 for keys that are wrong, with status 400 or 403.
 const WRONG_KEYS: [&str; 5] =
     ["InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "TokenRefreshRequired"];
@@ -174,6 +183,7 @@ fn without_answer(error: &ObjectError) -> ErrorKind {
     let disk = causes(error).find_map(|cause| cause.downcast_ref::<io::Error>());
     let went_over_the_net = causes(error).any(|cause| cause.is::<HttpError>());
     match disk {
+        _ if causes(error).any(|cause| cause.to_string().starts_with(TOO_SHORT)) => ErrorKind::Corrupt,
         _ if went_over_the_net => ErrorKind::Unavailable,
         Some(disk) => Error::io("", io::Error::from(disk.kind())).kind(),
         None => ErrorKind::Io,

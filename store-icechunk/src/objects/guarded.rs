@@ -51,7 +51,6 @@ impl Counters {
 }
 
 /// A client under guard.
-#[derive(Debug)]
 pub(super) struct Guarded {
     client: Arc<dyn ObjectStore>,
     location: Location,
@@ -116,6 +115,16 @@ fn request(method: &str, location: &Location, path: &Path) -> String {
     let name = path.as_ref();
     let name = name.strip_prefix(&location.prefix).unwrap_or(name).trim_start_matches('/');
     format!("{method} {location}/{name}")
+}
+
+impl fmt::Debug for Guarded {
+    /// Without the client, which shows a part of its keys.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Guarded")
+            .field("location", &self.location)
+            .field("deadline", &self.deadline)
+            .finish_non_exhaustive()
+    }
 }
 
 impl fmt::Display for Guarded {

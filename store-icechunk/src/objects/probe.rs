@@ -23,15 +23,15 @@ pub(super) async fn conditions(store: &dyn ObjectStore, location: &Location) -> 
 }
 
 async fn steps(store: &dyn ObjectStore, path: &Path, location: &Location) -> Result<()> {
-    let put = async |mode: PutMode| store.put_opts(path, PutPayload::from_static(b"bigarray"), mode.into()).await;
-    let first = done(location, "a PUT that creates an object", put(PutMode::Create).await)?;
-    refused(location, "a PUT with If-None-Match for an object that is there", put(PutMode::Create).await)?;
-    done(
-        location,
-        "a PUT with the If-Match of the ETag that the server gave",
-        put(PutMode::Update(seen(&first))).await,
-    )?;
-    refused(location, "a PUT with the If-Match of an older ETag", put(PutMode::Update(seen(&first))).await)
+    // Of other bytes each time: an ETag of S3 is a hash of the bytes, so that one of equal bytes is not stale.
+    let put = async |bytes: &'static [u8], mode: PutMode| {
+        store.put_opts(path, PutPayload::from_static(bytes), mode.into()).await
+    };
+    let first = done(location, "a PUT that creates an object", put(b"1", PutMode::Create).await)?;
+    refused(location, "a PUT with If-None-Match for an object that is there", put(b"2", PutMode::Create).await)?;
+    let update = PutMode::Update(seen(&first));
+    done(location, "a PUT with the If-Match of the ETag that the server gave", put(b"3", update.clone()).await)?;
+    refused(location, "a PUT with the If-Match of an older ETag", put(b"4", update).await)
 }
 
 fn seen(result: &PutResult) -> UpdateVersion {

@@ -9,8 +9,8 @@ use bigarray_store_icechunk::{Adapter, Options};
 use futures::stream::BoxStream;
 use object_store::path::Path;
 use object_store::{
-    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMode,
-    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt,
+    PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 
 use crate::open;
@@ -23,10 +23,19 @@ enum Makes {
     /// It compares an ETag with quotes to one without.
     IfMatchFailAlways,
     NotImplemented,
+    /// It keeps them, and its ETags are hashes of the bytes, as those of S3.
+    EtagsOfBytes,
 }
 
 #[derive(Debug)]
 struct Careless(Arc<dyn ObjectStore>, Makes);
+
+impl Careless {
+    async fn etag(&self, path: &Path) -> Option<String> {
+        let got = self.0.get(path).await.ok()?;
+        Some(format!("{:x}", crc32c::crc32c(&got.bytes().await.unwrap())))
+    }
+}
 
 impl fmt::Display for Careless {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -43,6 +52,18 @@ impl ObjectStore for Careless {
             Makes::NothingOfIfMatch if is_update => options.mode = PutMode::Overwrite,
             Makes::IfMatchFailAlways if is_update => {
                 return Err(Error::Precondition { path: path.to_string(), source: "unequal".into() });
+            }
+            Makes::EtagsOfBytes => {
+                let now = self.etag(path).await;
+                match options.mode {
+                    PutMode::Update(seen) if seen.e_tag != now => {
+                        return Err(Error::Precondition { path: path.to_string(), source: "unequal".into() });
+                    }
+                    PutMode::Update(_) => options.mode = PutMode::Overwrite,
+                    _ => {}
+                }
+                self.0.put_opts(path, payload, options).await?;
+                return Ok(PutResult { e_tag: self.etag(path).await, version: None, extensions: Default::default() });
             }
             Makes::NotImplemented => return Err(Error::NotSupported { source: "501".into() }),
             _ => {}
@@ -103,4 +124,10 @@ fn a_server_that_ignores_or_breaks_conditions_is_refused() {
         assert!(objects.list("").unwrap().is_empty(), "the object of the test is deleted");
     }
     assert!(require(&open("memory://careless", &Options::default()).unwrap()).is_ok());
+}
+
+#[test]
+fn a_server_whose_etags_are_hashes_of_the_bytes_is_taken() {
+    let adapter = Some(Adapter::new(|store| Arc::new(Careless(store, Makes::EtagsOfBytes))));
+    require(&open("memory://hashes", &Options { adapter, ..Options::default() }).unwrap()).unwrap();
 }

@@ -30,15 +30,15 @@ fn open(url: &str, options: &Options) -> Result<Objects> {
 fn number(objects: &Objects, path: &'static str) -> Result<(u64, VersionInfo)> {
     let storage = objects.backend().storage();
     objects.runtime().run_within(PATIENCE, async move {
-        let read = async {
+        let open = async {
             let settings = storage.default_settings().await?;
-            let (mut reader, version) =
-                storage.get_object(&StorageContext::unattributed(&settings), path, None).await?;
-            let mut bytes = Vec::new();
-            tokio::io::AsyncReadExt::read_to_end(&mut reader, &mut bytes).await.unwrap();
-            StorageResult::Ok((String::from_utf8(bytes).unwrap().parse().unwrap(), version))
+            storage.get_object(&StorageContext::unattributed(&settings), path, None).await
         };
-        read.await.map_err(|error| explain("reading a number", &error))
+        let (mut reader, version) = open.await.map_err(|error| explain("opening a number", &error))?;
+        let mut bytes = Vec::new();
+        let read = tokio::io::AsyncReadExt::read_to_end(&mut reader, &mut bytes).await;
+        read.map_err(|error| explain("reading a number", &error))?;
+        Ok((String::from_utf8(bytes).unwrap().parse().unwrap(), version))
     })
 }
 
