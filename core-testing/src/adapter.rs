@@ -23,7 +23,7 @@ pub enum StoreOp {
     CommitLock,
     /// Names, descriptors and attributes.
     Metadata,
-    /// [`State::block`], [`State::blocks`] and [`Snapshot::check_records`].
+    /// [`State::block`], [`State::same_block`], [`State::blocks`] and [`Snapshot::check_records`].
     Blocks,
     /// [`Snapshot::read`].
     Read,
@@ -301,6 +301,11 @@ impl<W: Watch> State for Watched<W> {
     fn block(&self, array: ArrayId, block: BlockNo) -> Result<Option<BlockRecord>> {
         self.watch.before(StoreOp::Blocks, 1)?;
         self.inner.block(array, block)
+    }
+
+    fn same_block(&self, base: &dyn Snapshot, array: ArrayId, block: BlockNo) -> Result<bool> {
+        self.watch.before(StoreOp::Blocks, 1)?;
+        self.inner.same_block(base, array, block)
     }
 
     fn blocks(

@@ -182,7 +182,7 @@ impl Edit {
     /// Hands `f` the change that `edits` make to what `base` showed.
     pub fn with_change<R>(base: &dyn Snapshot, edits: &[Edit], f: impl FnOnce(&Change<'_>) -> R) -> R {
         let arrays = edits.iter().map(Edit::to_change).collect();
-        f(&Change { base: base.version(), arrays, spill_area: None })
+        f(&Change { base, arrays, spill_area: None })
     }
 
     /// Commits `edits` of what `base` showed.

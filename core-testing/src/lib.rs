@@ -56,6 +56,6 @@ pub use edit::{Edit, array_of, page_of, smooth_page_of};
 pub use events::{EventLog, LoggedEvent};
 pub use gate::{Gate, Gated};
 pub use mem_file::MemFile;
-pub use mem_store::{MemStore, MemStoreOptions};
+pub use mem_store::{MemStore, MemStoreOptions, Versions};
 pub use rng::Rng;
 pub use sim::{Signal, SimEvent, SimMemory, SimOp, SimOptions, SimSpan};

@@ -2,7 +2,11 @@
 //! newest snapshot first (a sure loser writes nothing) and then, by the store, against the state it replaces.
 //!
 //! What was changed since the transaction's snapshot counts, whatever it is now: a block that was written and is a hole
-//! again, an attribute with its old value, an array with its old shape or name. Versions tell.
+//! again, an attribute with its old value, an array with its old shape or name. Versions tell: those of the snapshot are
+//! compared with those of now, and differ if there was a change. None is taken to be later than another.
+//!
+//! A block of another version may be the same all the same, where a store keeps several blocks together: it is asked
+//! ([`State::same_block`]) before the block counts as changed.
 //!
 //! | a transaction | is ruled out by what another one did to the same array since |
 //! |---|---|
@@ -14,12 +18,16 @@
 //! | removes or renames the array | anything |
 //! | takes a name | an array that has it |
 
+use std::collections::BTreeSet;
 use std::ops::{ControlFlow, Range};
 
 use crate::descriptor::{ArrayId, Descriptor, Version};
 use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::BlockNo;
-use crate::store::{ArrayChange, Change, State};
+use crate::store::{ArrayChange, Change, Snapshot, State};
+
+/// Stored blocks of the transaction's snapshot that are compared at once.
+const COMPARED_AT_ONCE: usize = 4096;
 
 /// Compares what `change` saw of the things it changes, or depends on, with `now`.
 ///
@@ -44,7 +52,7 @@ pub fn check(change: &Change<'_>, now: &dyn State) -> Result<()> {
     Ok(())
 }
 
-fn check_array(change: &ArrayChange<'_>, base: Version, now: &dyn State) -> Result<()> {
+fn check_array(change: &ArrayChange<'_>, base: &dyn Snapshot, now: &dyn State) -> Result<()> {
     let Some((name, before)) = &change.before else { return Ok(()) };
     let Some(current) = now.array(name)?.filter(|d| d.id == before.id && d.named == before.named) else {
         return Err(conflict(name, "another transaction removed or renamed it"));
@@ -59,16 +67,19 @@ fn check_array(change: &ArrayChange<'_>, base: Version, now: &dyn State) -> Resu
     }
     check_shape(name, before, &current)?;
     if takes_all {
-        return if current.changed == before.changed { Ok(()) } else { Err(changed_block(name, &current, base, now)?) };
+        return if current.changed == before.changed { Ok(()) } else { Err(changed_block(name, current.id, base, now)?) };
     }
-    if let Some(from) = change.dropped_from {
-        check_dropped(name, current.id, from, &change.dropped, now)?;
+    let id = current.id;
+    if let Some(from) = change.dropped_from
+        && let Some(block) = first_changed(id, from..u64::MAX, &change.dropped, base, now)?
+    {
+        return Err(changed(name, block));
     }
     for block in &change.blocks {
         // Within what drops, the comparison above has looked at it.
         if change.dropped_from.is_none_or(|from| block.block.0 < from) {
-            let stored = now.block(current.id, block.block)?.map_or(Version(0), |r| r.version);
-            if stored != block.seen {
+            let stored = now.block(id, block.block)?.map_or(Version(0), |r| r.version);
+            if stored != block.seen && !now.same_block(base, id, block.block)? {
                 return Err(changed(name, block.block));
             }
         }
@@ -77,11 +88,18 @@ fn check_array(change: &ArrayChange<'_>, base: Version, now: &dyn State) -> Resu
 }
 
 /// Attributes that the change sets, or all, are as they were.
-fn check_attrs(name: &str, change: &ArrayChange<'_>, takes_all: bool, base: Version, now: &dyn State) -> Result<()> {
+fn check_attrs(
+    name: &str,
+    change: &ArrayChange<'_>,
+    takes_all: bool,
+    base: &dyn Snapshot,
+    now: &dyn State,
+) -> Result<()> {
     let Some((_, before)) = &change.before else { return Ok(()) };
-    let versions = now.attr_versions(before.id)?;
+    let seen: BTreeSet<_> = base.attr_versions(before.id)?.into_iter().collect();
+    let found: BTreeSet<_> = now.attr_versions(before.id)?.into_iter().collect();
     let is_ours = |attr: &str| takes_all || change.attrs.iter().any(|ours| ours.name == attr);
-    match versions.iter().find(|(attr, version)| *version > base && is_ours(attr)) {
+    match seen.symmetric_difference(&found).find(|(attr, _)| is_ours(attr)) {
         Some((attr, _)) => Err(conflict(name, &format!("another transaction set its attribute {attr:?}"))),
         None => Ok(()),
     }
@@ -103,7 +121,7 @@ fn check_depends(
     name: &str,
     change: &ArrayChange<'_>,
     current: &Descriptor,
-    base: Version,
+    base: &dyn Snapshot,
     now: &dyn State,
 ) -> Result<()> {
     let Some((_, before)) = change.before.as_ref().filter(|_| !change.depends.is_empty()) else { return Ok(()) };
@@ -114,7 +132,7 @@ fn check_depends(
         return Ok(());
     }
     for range in &change.depends {
-        if let Some(BlockNo(block)) = first_changed(current.id, range.clone(), base, now)? {
+        if let Some(BlockNo(block)) = changed_since(current.id, range.clone(), base, now)? {
             let why = format!("another transaction changed its block {block}, which this one depends on,");
             return Err(conflict(name, &why));
         }
@@ -122,37 +140,59 @@ fn check_depends(
     Ok(())
 }
 
-/// Every block that drops is as it was seen, and none came: walks both lists side by side.
-fn check_dropped(name: &str, id: ArrayId, from: u64, seen: &[(BlockNo, Version)], now: &dyn State) -> Result<()> {
-    let mut seen = seen.iter();
-    let mut differs = None;
-    now.blocks(id, from..u64::MAX, &mut |block, record| {
-        if seen.next() == Some(&(block, record.version)) {
-            return ControlFlow::Continue(());
+/// The first block of `range` that was changed since `base`.
+fn changed_since(id: ArrayId, range: Range<u64>, base: &dyn Snapshot, now: &dyn State) -> Result<Option<BlockNo>> {
+    let mut from = range.start;
+    while from < range.end {
+        let mut seen = Vec::new();
+        base.blocks(id, from..range.end, &mut |block, record| {
+            seen.push((block, record.version));
+            if seen.len() < COMPARED_AT_ONCE { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        })?;
+        let end = match seen.last() {
+            Some((last, _)) if seen.len() == COMPARED_AT_ONCE => last.0 + 1,
+            _ => range.end,
+        };
+        if let Some(block) = first_changed(id, from..end, &seen, base, now)? {
+            return Ok(Some(block));
         }
-        differs = Some(block);
-        ControlFlow::Break(())
-    })?;
-    match differs.or_else(|| seen.next().map(|(block, _)| *block)) {
-        Some(block) => Err(changed(name, block)),
-        None => Ok(()),
+        from = end;
+    }
+    Ok(None)
+}
+
+/// The first block of `range` that was changed since `base`, in which those that were stored are `seen`: walks both
+/// lists side by side. A block that came, or went, is one.
+fn first_changed(
+    id: ArrayId,
+    range: Range<u64>,
+    seen: &[(BlockNo, Version)],
+    base: &dyn Snapshot,
+    now: &dyn State,
+) -> Result<Option<BlockNo>> {
+    let mut seen = seen.iter().copied().peekable();
+    let mut from = range.start;
+    loop {
+        let mut differs = None;
+        now.blocks(id, from..range.end, &mut |block, record| {
+            if seen.next_if_eq(&(block, record.version)).is_some() {
+                return ControlFlow::Continue(());
+            }
+            differs = Some(seen.next_if(|(at, _)| *at <= block).map_or(block, |(at, _)| at));
+            ControlFlow::Break(())
+        })?;
+        let Some(block) = differs.or_else(|| seen.next().map(|(at, _)| at)) else { return Ok(None) };
+        if !now.same_block(base, id, block)? {
+            return Ok(Some(block));
+        }
+        from = block.0 + 1;
     }
 }
 
 /// The conflict of an array of which a block was changed since `base`: names the first.
-fn changed_block(name: &str, current: &Descriptor, base: Version, now: &dyn State) -> Result<Error> {
-    let first = first_changed(current.id, 0..u64::MAX, base, now)?;
+fn changed_block(name: &str, id: ArrayId, base: &dyn Snapshot, now: &dyn State) -> Result<Error> {
+    let first = changed_since(id, 0..u64::MAX, base, now)?;
     Ok(first.map_or_else(|| conflict(name, "another transaction changed its elements"), |block| changed(name, block)))
-}
-
-/// The first stored block of `range` that was changed since `base`.
-fn first_changed(id: ArrayId, range: Range<u64>, base: Version, now: &dyn State) -> Result<Option<BlockNo>> {
-    let mut first = None;
-    now.blocks(id, range, &mut |block, record| {
-        first = (record.version > base).then_some(block);
-        if first.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    })?;
-    Ok(first)
 }
 
 fn changed(name: &str, block: BlockNo) -> Error {

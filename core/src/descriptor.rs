@@ -7,12 +7,14 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::BlockSize;
 
-/// Identifies an array for ever: never given to another, and kept through a rename.
+/// Identifies an array for ever: never given to another. It is kept through a rename where the store can.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ArrayId(pub u64);
 
-/// When something was last changed: the number of the committed state that did it. `Version(0)` says *never stored*,
-/// so what is absent has a version too. Equal versions of one block mean equal bytes.
+/// Tells whether something was changed: equal versions of one thing mean that it is the same, a block's bytes for
+/// instance. Which of two is later they do not tell, but for the number of a state
+/// ([`Snapshot::version`](crate::store::Snapshot::version)), which grows; a store may take that for all of them.
+/// `Version(0)` says *not stored*, so what is absent has a version too.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Version(pub u64);
 
@@ -76,13 +78,13 @@ pub struct Descriptor {
     pub block_size: BlockSize,
     /// How its blocks are stored.
     pub codec: Codec,
-    /// The commit that last changed any block of the array (created, wrote or deleted one). It lets a refresh skip an
-    /// array that no commit touched.
+    /// Another one after each commit that changed any block of the array (created, wrote or deleted one). It lets a
+    /// refresh skip an array that no commit touched.
     pub changed: Version,
-    /// The commit that last gave the array a shape which is more than a growth of the one before: created, shrank or
-    /// reshaped it, if only for a while.
+    /// Another one after each commit that gave the array a shape which is more than a growth of the one before: created,
+    /// shrank or reshaped it, if only for a while.
     pub reshaped: Version,
-    /// The commit that last gave the array a name: created or renamed it.
+    /// Another one after each commit that gave the array a name: created or renamed it.
     pub named: Version,
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bigarray_testing::store_suite::StoreFixture;
-use bigarray_testing::{MemStore, MemStoreOptions};
+use bigarray_testing::{MemStore, MemStoreOptions, Versions};
 
 fn fixture(options: MemStoreOptions) -> StoreFixture {
     let store = MemStore::with(options);
@@ -31,6 +31,15 @@ mod extents {
 mod some_blocks_produced {
     fn make() -> super::StoreFixture {
         super::fixture(super::MemStoreOptions { produced_every: 2, ..Default::default() })
+    }
+    bigarray_testing::store_suite!(make);
+}
+
+/// As little as a store has to tell.
+mod versions_of_contents {
+    fn make() -> super::StoreFixture {
+        let options = super::MemStoreOptions { versions: super::Versions::Hashes, ..Default::default() };
+        super::fixture(options).with_versions_of_contents()
     }
     bigarray_testing::store_suite!(make);
 }

@@ -10,7 +10,7 @@ use bigarray_core::{
     ArrayId, BlockSize, Codec, Descriptor, Engine, EngineOptions, Order, Reader, Savepoint, Transaction, Version,
     Writer,
 };
-use bigarray_testing::{MemStore, MemStoreOptions, Rng, SimMemory, SimOp, SimOptions};
+use bigarray_testing::{MemStore, MemStoreOptions, Rng, SimMemory, SimOp, SimOptions, Versions};
 
 const BLOCK: usize = BlockSize::MIN.bytes();
 const MOST: usize = 6 * BLOCK;
@@ -37,6 +37,7 @@ struct Mode {
     moves: bool,
     /// Steps of a transaction at most.
     steps: usize,
+    versions: Versions,
 }
 
 const MAP: Mode = Mode {
@@ -51,6 +52,7 @@ const MAP: Mode = Mode {
     devices: false,
     moves: true,
     steps: 4,
+    versions: Versions::Numbers,
 };
 
 struct World {
@@ -64,7 +66,7 @@ struct World {
 
 impl World {
     fn new(mode: Mode, seed: u64) -> World {
-        let store = MemStore::with(MemStoreOptions { produced_every: mode.produced, ..MemStoreOptions::default() });
+        let store = MemStore::with(MemStoreOptions { produced_every: mode.produced, versions: mode.versions, ..MemStoreOptions::default() });
         let options = SimOptions {
             seed,
             delivers_faults: mode.faults,
@@ -400,6 +402,16 @@ fn compressed_blocks_show_each_state_its_own_bytes() {
         simulate(Mode { compressed: true, budget, copy: true, ..MAP }, 0..15);
     }
     simulate(Mode { compressed: true, faults: false, ..MAP }, 0..30);
+}
+
+#[test]
+fn where_versions_are_hashes_each_state_shows_its_own_bytes() {
+    let hashes = Mode { versions: Versions::Hashes, ..MAP };
+    for mode in [hashes, Mode { copy: true, ..hashes }, Mode { produced: 1, ..hashes }, Mode { faults: false, ..hashes }]
+    {
+        simulate(mode, 0..30);
+        simulate(Mode { budget: 3, steps: 16, ..mode }, 0..8);
+    }
 }
 
 #[test]

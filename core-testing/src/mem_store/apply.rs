@@ -7,8 +7,10 @@ use bigarray_core::store::{ArrayChange, BlockChange, Bytes, Change, PageSource};
 use bigarray_core::{ArrayId, BlockNo, Descriptor, PAGE, Result, Version};
 
 use super::Inner;
+use super::rehash::{kept_with, rehash};
 use super::spill::pages_at;
 use super::state::{Block, Committed, PageAt};
+use super::versions::Versions;
 
 /// A block of more segments is written whole.
 const MOST_SEGMENTS: usize = 32;
@@ -21,6 +23,7 @@ pub(super) struct Draft<'a> {
     pub(super) next_id: u64,
     pub(super) ids: Vec<ArrayId>,
     pub(super) replaced: Vec<Version>,
+    pub(super) changed: Vec<Version>,
     /// Pages written for the next state.
     pub(super) taken: Vec<u64>,
     /// Spilled pages that it takes over.
@@ -33,8 +36,8 @@ impl<'a> Draft<'a> {
     pub(super) fn new(store: &'a Inner, now: &'a Committed, next_id: u64) -> Draft<'a> {
         let mut next = now.clone();
         next.version.0 += 1;
-        let (ids, replaced, taken, used, freed) = Default::default();
-        Draft { store, now, next, next_id, ids, replaced, taken, used, freed }
+        let (ids, replaced, changed, taken, used, freed) = Default::default();
+        Draft { store, now, next, next_id, ids, replaced, changed, taken, used, freed }
     }
 
     pub(super) fn apply(&mut self, change: &Change<'_>) -> Result<()> {
@@ -57,28 +60,46 @@ impl<'a> Draft<'a> {
         self.next_id = self.next_id.max(id.0 + 1);
         self.ids.push(id);
         let Some((name, after)) = &change.after else {
+            self.changed.push(Version(0));
             self.drop_blocks(id, 0);
             self.next.attrs.remove(&id);
             self.next.blocks.remove(&id);
             return Ok(());
         };
-        let array = change.descriptor_at(self.next.version, id, current.as_ref());
-        let array = array.unwrap_or_else(|| after.clone());
+        let (versions, number) = (self.next.versions, self.next.version);
+        let array = change.descriptor_at(versions.of_commit(number), id, current.as_ref());
+        let mut array = array.unwrap_or_else(|| after.clone());
         if let Some(from) = change.dropped_from {
             self.drop_blocks(id, from);
         }
         for block in &change.blocks {
             self.lay_over(&array, block, change.bytes)?;
         }
-        let version = self.next.version;
+        if versions == Versions::Hashes {
+            self.rehash(change, &mut array)?;
+            array.named = versions.of(number, name);
+        }
+        self.changed.push(array.changed);
         let attrs = Arc::make_mut(self.next.attrs.entry(id).or_default());
         for attr in &change.attrs {
+            let version = versions.of(number, &attr.after.as_ref().map(ToString::to_string));
             attrs.insert(attr.name.clone(), (version, attr.after.clone()));
+        }
+        if versions == Versions::Hashes {
+            attrs.retain(|_, (_, value)| value.is_some());
         }
         self.assert_nothing_past_the_end(name, &array)?;
         let taken = self.next.arrays.insert(name.clone(), array);
         assert!(taken.is_none(), "one change gives two arrays the name {name:?}");
         Ok(())
+    }
+
+    /// Versions of what `change` left: of bytes alone.
+    fn rehash(&mut self, change: &ArrayChange<'_>, array: &mut Descriptor) -> Result<()> {
+        let blocks = Arc::make_mut(self.next.blocks.entry(array.id).or_default());
+        blocks.retain(|_, block| block.pages.iter().any(|page| !matches!(page, PageAt::Hole)));
+        let suspects = kept_with(change, blocks);
+        rehash(self.store, array, blocks, &suspects)
     }
 
     /// Drops the blocks from number `from` on.
@@ -104,7 +125,7 @@ impl<'a> Draft<'a> {
             };
             self.replace(&mut pages[first..last], new);
         }
-        let mut block = Block { version: self.next.version, pages };
+        let mut block = Block { version: self.next.version, digest: 0, pages };
         if block.record().segments.len() > MOST_SEGMENTS {
             self.write_whole(array, change.block, &mut block)?;
         }
@@ -179,7 +200,8 @@ fn gather(bytes: &dyn Bytes, range: std::ops::Range<usize>) -> Result<Vec<u8>> {
 
 /// Panics where `change` is not what [`Change`] says it is.
 pub(super) fn assert_contract(change: &Change<'_>, now: Version) {
-    assert!(change.base <= now, "a change of state {:?}, but the newest is {now:?}", change.base);
+    let base = change.base.version();
+    assert!(base <= now, "a change of state {base:?}, but the newest is {now:?}");
     for array in &change.arrays {
         let name = array.after.as_ref().or(array.before.as_ref()).map(|(name, _)| name);
         let Some(name) = name else { panic!("a change of an array that was neither there before nor is after") };

@@ -3,8 +3,10 @@
 mod apply;
 mod commit_lock;
 mod pages;
+mod rehash;
 mod spill;
 mod state;
+mod versions;
 
 use std::collections::BTreeSet;
 use std::ops::{ControlFlow, Range};
@@ -22,6 +24,7 @@ use self::commit_lock::Baton;
 use self::pages::Pages;
 use self::spill::{MemSpillArea, SpillAreaId, spill_area_of};
 use self::state::{Committed as StateData, PageAt};
+pub use self::versions::Versions;
 use super::MemFile;
 
 /// A [`Store`] in memory that is as unkind as the contract allows: a page that no living snapshot refers to is
@@ -46,6 +49,8 @@ pub struct MemStoreOptions {
     pub never_shrinks: bool,
     /// Pages the data file may have before a commit is [`ErrorKind::StoreFull`]; 0: no limit.
     pub capacity_pages: usize,
+    /// What versions are.
+    pub versions: Versions,
 }
 
 struct Inner {
@@ -83,7 +88,8 @@ impl MemStore {
     pub fn with(options: MemStoreOptions) -> MemStore {
         let file = Arc::new(MemFile::default());
         let (pages, over) = Default::default();
-        let ledger = Ledger { now: Arc::default(), snapshot: Weak::new(), pages, next_id: 1, areas: 0, over };
+        let now = Arc::new(StateData { versions: options.versions, ..StateData::default() });
+        let ledger = Ledger { now, snapshot: Weak::new(), pages, next_id: 1, areas: 0, over };
         let data: Arc<dyn DataFile> = file.clone();
         MemStore(Arc::new(Inner { options, file, data, ledger: Mutex::new(ledger), baton: Baton::default() }))
     }
@@ -157,7 +163,7 @@ impl Store for MemStore {
             (ledger.now.clone(), ledger.next_id)
         };
         if change.arrays.is_empty() {
-            return Ok(Committed { version: now.version, ids: Vec::new(), replaced: Vec::new() });
+            return Ok(Committed { version: now.version, ids: Vec::new(), replaced: Vec::new(), changed: Vec::new() });
         }
         apply::assert_contract(change, now.version);
         let area = spill_area_of(&self.0, change);
@@ -170,7 +176,8 @@ impl Store for MemStore {
             ledger.pages.give_back(&self.0.file, &draft.taken);
             return Err(error);
         }
-        let committed = Committed { version: draft.next.version, ids: draft.ids, replaced: draft.replaced };
+        let (ids, replaced, changed) = (draft.ids, draft.replaced, draft.changed);
+        let committed = Committed { version: draft.next.version, ids, replaced, changed };
         ledger.now = Arc::new(draft.next);
         ledger.next_id = draft.next_id;
         ledger.snapshot = Weak::new();
@@ -262,6 +269,10 @@ impl State for MemSnapshot {
 
     fn block(&self, array: ArrayId, block: BlockNo) -> Result<Option<BlockRecord>> {
         self.state.block(array, block)
+    }
+
+    fn same_block(&self, base: &dyn Snapshot, array: ArrayId, block: BlockNo) -> Result<bool> {
+        self.state.same_block(base, array, block)
     }
 
     fn blocks(

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
-use bigarray_core::store::{BlockRecord, DataFile, Origin, Segment, State};
+use bigarray_core::store::{BlockRecord, DataFile, Origin, Segment, Snapshot, State};
 use bigarray_core::{ArrayId, BlockNo, Descriptor, PAGE, Result, Version};
 use serde_json::Value;
+
+use super::versions::{Versions, digest_of};
 
 /// Where one page is.
 #[derive(Clone, Debug)]
@@ -48,6 +50,8 @@ impl PageAt {
 #[derive(Clone, Debug)]
 pub(super) struct Block {
     pub(super) version: Version,
+    /// Of its bytes; kept where versions are hashes.
+    pub(super) digest: u64,
     pub(super) pages: Vec<PageAt>,
 }
 
@@ -68,8 +72,9 @@ pub(super) type Attr = (Version, Option<Value>);
 #[derive(Clone, Default)]
 pub(super) struct Committed {
     pub(super) version: Version,
+    pub(super) versions: Versions,
     pub(super) arrays: BTreeMap<String, Descriptor>,
-    /// With the commit that last set or removed each; those that were removed have no value.
+    /// With the version of each. Those that were removed have no value, or are not there.
     pub(super) attrs: BTreeMap<ArrayId, Arc<BTreeMap<String, Attr>>>,
     pub(super) blocks: BTreeMap<ArrayId, Arc<BTreeMap<u64, Arc<Block>>>>,
 }
@@ -110,6 +115,21 @@ impl State for Committed {
 
     fn block(&self, array: ArrayId, block: BlockNo) -> Result<Option<BlockRecord>> {
         Ok(self.block_at(array, block).map(|block| block.record()))
+    }
+
+    fn same_block(&self, base: &dyn Snapshot, array: ArrayId, block: BlockNo) -> Result<bool> {
+        let version = |record: Option<BlockRecord>| record.map_or(Version(0), |record| record.version);
+        let there = self.block_at(array, block);
+        match self.versions {
+            Versions::Numbers => Ok(version(there.map(|there| there.record())) == version(base.block(array, block)?)),
+            Versions::Hashes => {
+                let Some(array) = self.arrays.values().find(|found| found.id == array) else { return Ok(false) };
+                let mut bytes = vec![0; array.block_size.bytes()];
+                let digest = there.map_or_else(|| digest_of(&bytes), |there| there.digest);
+                base.read(array.id, block, 0, &mut bytes)?;
+                Ok(digest == digest_of(&bytes))
+            }
+        }
     }
 
     fn blocks(

@@ -8,7 +8,7 @@ use bigarray_core::store::Store;
 use bigarray_core::{BlockNo, PAGE};
 
 use super::super::{Edit, Rng, page_of};
-use super::{MakeStore, photograph};
+use super::MakeStore;
 
 /// Byte by byte, whatever is committed and whichever other snapshots end.
 pub fn a_snapshot_keeps_its_bytes_under_later_commits(make: MakeStore<'_>) {
@@ -32,14 +32,14 @@ pub fn a_snapshot_keeps_its_bytes_under_later_commits(make: MakeStore<'_>) {
         }
         store.pass(&*base, &[edit]);
         if rng.one_in(2) {
-            let seen = photograph::of(&*store.now());
+            let seen = store.photograph();
             held.push((store.now(), seen));
         }
         if held.len() > 6 || (round % 5 == 0 && !held.is_empty()) {
             held.swap_remove(rng.below(held.len()));
         }
         for (snapshot, seen) in &held {
-            seen.assert_same(&photograph::of(&**snapshot), "commits later");
+            seen.assert_same(&store.photograph_of(&**snapshot), "commits later");
         }
     }
 }

@@ -12,15 +12,18 @@ use std::any::Any;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use bigarray_core::ErrorKind;
+use bigarray_core::{ArrayId, ErrorKind};
 use bigarray_core::store::{Committed, Snapshot, Store};
 
-use super::{Edit, array_of};
+use self::photograph::Photograph;
+use super::{Edit, Versions, array_of};
 
 /// An empty store to be tested, and what it needs to live.
 pub struct StoreFixture {
     store: Option<Arc<dyn Store>>,
     reopen: Option<Box<dyn Fn() -> Arc<dyn Store>>>,
+    versions: Versions,
+    keeps_ids: bool,
     _kept: Box<dyn Any>,
 }
 
@@ -28,9 +31,29 @@ pub struct StoreFixture {
 pub type MakeStore<'a> = &'a dyn Fn() -> StoreFixture;
 
 impl StoreFixture {
-    /// Tests `store`.
+    /// Tests `store`, whose versions are numbers of commits, and which keeps an array's id through every rename.
     pub fn new(store: Arc<dyn Store>) -> StoreFixture {
-        StoreFixture { store: Some(store), reopen: None, _kept: Box::new(()) }
+        let _kept = Box::new(());
+        StoreFixture { store: Some(store), reopen: None, versions: Versions::Numbers, keeps_ids: true, _kept }
+    }
+
+    /// Versions tell of what is there alone: blocks, attributes and names that were changed back may have the version that
+    /// they had, so no conflict is found there. Neighbours of a block may get another version with it, and a block of
+    /// zeros may be absent.
+    #[must_use]
+    pub fn with_versions_of_contents(self) -> StoreFixture {
+        StoreFixture { versions: Versions::Hashes, ..self }
+    }
+
+    /// An array that is renamed may get another id.
+    #[must_use]
+    pub fn renewing_ids(self) -> StoreFixture {
+        StoreFixture { keeps_ids: false, ..self }
+    }
+
+    /// Whether versions are numbers of commits, so that to change something back is a change, too.
+    fn has_numbers(&self) -> bool {
+        self.versions == Versions::Numbers
     }
 
     /// Keeps `guard`, a temporary folder say, for as long as the test runs.
@@ -72,12 +95,30 @@ impl StoreFixture {
 
     #[track_caller]
     fn refuse(&self, kind: ErrorKind, base: &dyn Snapshot, edits: &[Edit]) {
-        let before = photograph::of(&*self.now());
+        let before = self.photograph();
         match Edit::commit(&**self, base, edits) {
             Ok(committed) => panic!("a commit passed that was to be refused as {kind:?}: {committed:?}"),
             Err(error) => assert_eq!(error.kind(), kind, "{error}"),
         }
-        before.assert_same(&photograph::of(&*self.now()), "a refused commit");
+        before.assert_same(&self.photograph(), "a refused commit");
+    }
+
+    /// Sees that a renamed array has the id that it had, where the store can keep it.
+    #[track_caller]
+    fn assert_kept(&self, before: ArrayId, after: ArrayId) {
+        assert!(!self.keeps_ids || before == after, "{before:?} became {after:?} by a rename");
+    }
+
+    /// Looks at all of the newest state.
+    #[track_caller]
+    fn photograph(&self) -> Photograph {
+        self.photograph_of(&*self.now())
+    }
+
+    /// Looks at all of a state.
+    #[track_caller]
+    fn photograph_of(&self, snapshot: &dyn Snapshot) -> Photograph {
+        photograph::of(snapshot, self.versions)
     }
 
     /// Commits an array `a` of `blocks` blocks, all holes.

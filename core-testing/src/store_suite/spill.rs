@@ -114,17 +114,17 @@ fn tags(from: u64) -> Vec<Option<u64>> {
 pub fn spilled_pages_are_invisible_until_the_commit(make: MakeStore<'_>) {
     let mut store = make();
     let base = store.with_array(3);
-    let before = photograph::of(&*base);
+    let before = store.photograph_of(&*base);
     let area = store.spill_area().expect("a spill area");
     let written = write(&*area, &array(&*base), 0, 16, 100);
     assert_reads(&written, 100);
-    before.assert_same_content(&photograph::of(&*store.now()), "spilled");
+    before.assert_same_content(&store.photograph(), "spilled");
     commit(&store, &*base, Edit::of(&*base, "a"), &*area, &[Laid(1, spilled_runs(&written))]).expect("a commit");
-    before.assert_same_content(&photograph::of(&*base), "an older snapshot");
+    before.assert_same_content(&store.photograph_of(&*base), "an older snapshot");
     drop((area, written, base));
     for _ in 0..2 {
         let now = store.now();
-        photograph::of(&*now);
+        store.photograph_of(&*now);
         assert_pages(&*now, 1, &tags(100));
         assert_eq!(photograph::records(&*now, array(&*now).id).len(), 1);
         drop(now);
@@ -148,7 +148,7 @@ pub fn sources_mix_in_one_block(make: MakeStore<'_>) {
     expected[2..5].copy_from_slice(&[Some(200), Some(201), Some(202)]);
     expected[6] = None;
     expected[9..12].copy_from_slice(&[Some(300), Some(301), Some(8)]);
-    photograph::of(&*store.now());
+    store.photograph();
     assert_pages(&*store.now(), 0, &expected);
 }
 
@@ -168,7 +168,7 @@ pub fn a_part_of_what_was_written_is_committed(make: MakeStore<'_>) {
     commit(&store, &*base, edit, &*area, &[Laid(0, runs)]).expect("a commit");
     drop((area, written, base));
     let now = store.now();
-    photograph::of(&*now);
+    store.photograph_of(&*now);
     let expected: Vec<_> = (0..16).map(|page| (page % 3 > 0).then_some(100 + page)).collect();
     assert_pages(&*now, 0, &expected);
     for block in 1..60 {
@@ -182,7 +182,7 @@ pub fn dropped_without_a_commit_it_leaves_nothing(make: MakeStore<'_>) {
     let base = store.with_array(4);
     store.pass(&*base, &[Edit::of(&*base, "a").block(&*base, 3, 500)]);
     drop(base);
-    let before = photograph::of(&*store.now());
+    let before = store.photograph();
     for round in 0..3 {
         let area = store.spill_area().expect("a spill area");
         let written = write(&*area, &array(&*store.now()), 0, 16, 100 * round);
@@ -192,10 +192,10 @@ pub fn dropped_without_a_commit_it_leaves_nothing(make: MakeStore<'_>) {
         } else {
             drop((area, written))
         }
-        before.assert_same_content(&photograph::of(&*store.now()), "an abort");
+        before.assert_same_content(&store.photograph(), "an abort");
     }
     store.reopen();
-    before.assert_same_content(&photograph::of(&*store.now()), "opened again after aborts");
+    before.assert_same_content(&store.photograph(), "opened again after aborts");
 }
 
 /// Each of several has its own places, and commits them or not.
@@ -215,7 +215,7 @@ pub fn several_transactions_spill_at_once(make: MakeStore<'_>) {
     assert_reads(&written[1], 100);
     drop((areas, written));
     let now = store.now();
-    photograph::of(&*now);
+    store.photograph_of(&*now);
     for n in [0, 2, 3] {
         assert_pages(&*now, n, &tags(100 * n));
     }
@@ -230,16 +230,16 @@ pub fn a_conflict_leaves_the_spilled_pages(make: MakeStore<'_>) {
     let written = write(&*area, &array(&*base), 0, 16, 100);
     let more = write(&*area, &array(&*base), 0, 16, 200);
     store.pass(&*base, &[Edit::of(&*base, "a").page(&*base, 0, 5, 1)]);
-    let before = photograph::of(&*store.now());
+    let before = store.photograph();
     let laid = [Laid(0, spilled_runs(&written)), Laid(1, spilled_runs(&more))];
     let error = commit(&store, &*base, Edit::of(&*base, "a"), &*area, &laid).expect_err("a conflict");
     assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
-    before.assert_same_content(&photograph::of(&*store.now()), "a conflict");
+    before.assert_same_content(&store.photograph(), "a conflict");
     assert_reads(&written, 100);
     assert_reads(&more, 200);
     let now = store.now();
     commit(&store, &*now, Edit::of(&*now, "a"), &*area, &laid[..1]).expect("nothing stands against it now");
-    photograph::of(&*store.now());
+    store.photograph();
     assert_pages(&*store.now(), 0, &tags(100));
     assert_pages(&*store.now(), 1, &[None; 16]);
 }
@@ -271,7 +271,7 @@ pub fn a_slot_is_used_again_only_once_it_is_released(make: MakeStore<'_>) {
     let laid: Vec<Laid> = (0..).zip(&held).map(|(n, (_, written))| Laid(n, spilled_runs(written))).collect();
     commit(&store, &*base, Edit::of(&*base, "a"), &*area, &laid).expect("a commit");
     let now = store.now();
-    photograph::of(&*now);
+    store.photograph_of(&*now);
     for (block, (tag, written)) in (0..).zip(&held) {
         let mut expected = [None; 16];
         let first = written[0].pages.start;
@@ -306,7 +306,7 @@ pub fn several_threads_spill_at_once(make: MakeStore<'_>) {
     let laid: Vec<Laid> = (0..).zip(&written).map(|(n, written)| Laid(n, spilled_runs(written))).collect();
     commit(&store, &*base, Edit::of(&*base, "a"), &*area, &laid).expect("a commit");
     let now = store.now();
-    photograph::of(&*now);
+    store.photograph_of(&*now);
     for block in 0..64 {
         assert_pages(&*now, block, &tags(100 * block));
     }
@@ -366,7 +366,7 @@ pub fn blocks_with_a_codec_read_as_they_were_written(make: MakeStore<'_>) {
     let laid = [Laid(0, spilled_runs(&whole)), Laid(1, spilled_runs(&plain)), Laid(2, spilled_runs(&part))];
     commit(&store, &*base, Edit::of(&*base, "a"), &*area, &laid).expect("a commit");
     let now = store.now();
-    photograph::of(&*now);
+    store.photograph_of(&*now);
     for (n, pages) in [(0, 0..16), (1, 0..16), (2, 2..7)] {
         let mut read = vec![0; pages.len() * PAGE];
         now.read(array.id, BlockNo(n), pages.start as u32, &mut read).expect("reading");

@@ -62,7 +62,7 @@ fn commit(transaction: &Transaction, lock: Option<&dyn CommitLock>) -> Result<()
         slot.pin()?;
     }
     let written = slots.iter().map(|slot| written(slot, &*transaction.snapshot)).collect::<Result<Vec<_>>>()?;
-    let mut change = Change { base: transaction.base(), arrays: Vec::new(), spill_area: None };
+    let mut change = Change { base: &*transaction.snapshot, arrays: Vec::new(), spill_area: None };
     let spill_area = transaction.spill_area.begun();
     change.spill_area = spill_area.as_deref();
     let (mut indices, mut blocks) = (Vec::new(), Vec::new());
@@ -205,7 +205,7 @@ fn finish_array(
     // Dropped blocks may be too many to list: after such a commit, binding a span compares all blocks.
     if changes_blocks && slot.before.is_some() && slot.dropped_from == u64::MAX {
         let stored = std::mem::take(&mut blocks.stored);
-        engine.pool.lock().remember(id, committed.replaced[at], committed.version, stored);
+        engine.pool.lock().remember(id, committed.replaced[at], committed.changed[at], stored);
     }
     let before = slot.before.as_ref().map(|(_, before)| before.changed);
     // Written blocks may show the new state where clean blocks do too: if no other transaction committed to the array
@@ -216,7 +216,7 @@ fn finish_array(
         alone && slot.dropped_from == u64::MAX
     });
     // Else clean blocks are as the snapshot had them, whatever others committed since; those of a new array are holes.
-    let right_for = before.filter(|_| newest.is_none() || !changes_blocks).unwrap_or(committed.version);
+    let right_for = before.filter(|_| newest.is_none() || !changes_blocks).unwrap_or(committed.changed[at]);
     if let Ok(Some(pager)) = std::mem::replace(&mut slot.pager, Ok(None)) {
         let rest = match newest.map(|newest| pager.remap_committed(&blocks.touched, &blocks.zeroed, id, newest)) {
             Some(Ok(rest)) => rest,

@@ -39,8 +39,8 @@ pub(crate) fn commit(shared: &Arc<Shared>, change: &Change<'_>, lock: Option<&dy
     if !change.arrays.iter().any(|array| array.stores() || !array.depends.is_empty()) {
         let before =
             |a: &ArrayChange<'_>| a.before.as_ref().map_or((ArrayId(0), Version(0)), |(_, d)| (d.id, d.changed));
-        let (ids, replaced) = change.arrays.iter().map(before).unzip();
-        return Ok(Committed { version: shared.index.newest()?, ids, replaced });
+        let (ids, replaced): (_, Vec<_>) = change.arrays.iter().map(before).unzip();
+        return Ok(Committed { version: shared.index.newest()?, ids, changed: replaced.clone(), replaced });
     }
     // (3) A large payload is written early, outside the write transaction.
     let is_large = pages_of(change) > EARLY_PAGES;
@@ -150,6 +150,7 @@ fn try_commit(
         version,
         ids: current.iter().map(|now| now.id).collect(),
         replaced: current.iter().map(names::Current::changed).collect(),
+        changed: change.arrays.iter().zip(&current).map(|(array, now)| now.changed_by(array, version)).collect(),
     })
 }
 

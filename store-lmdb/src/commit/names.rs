@@ -23,6 +23,11 @@ impl Current {
     pub(super) fn changed(&self) -> Version {
         self.descriptor.as_ref().map_or(Version(0), |now| now.changed)
     }
+
+    /// The same once `array` is stored as `version`; 0 if it is removed.
+    pub(super) fn changed_by(&self, array: &ArrayChange<'_>, version: Version) -> Version {
+        array.descriptor_at(version, self.id, self.descriptor.as_ref()).map_or(Version(0), |after| after.changed)
+    }
 }
 
 /// Looks up the arrays of the change; gives ids to those it creates.

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use serde_json::Value;
 
-use super::{SpillArea, SpilledPages};
+use super::{Snapshot, SpillArea, SpilledPages};
 use crate::descriptor::{ArrayId, Descriptor, Version};
 use crate::error::Result;
 use crate::geometry::BlockNo;
@@ -19,12 +19,14 @@ pub struct Committed {
     /// For each [`ArrayChange`], in order: the array's `changed` in the state that the commit replaced; `Version(0)`
     /// if it was created. With it this process knows what a later refresh need not look at.
     pub replaced: Vec<Version>,
+    /// The same in the new state; `Version(0)` if it was removed.
+    pub changed: Vec<Version>,
 }
 
 /// All that one transaction changed.
 pub struct Change<'a> {
     /// The state it saw.
-    pub base: Version,
+    pub base: &'a dyn Snapshot,
     /// One entry an array that was created, written to, resized, reshaped, renamed, removed, given attributes or
     /// depended on.
     pub arrays: Vec<ArrayChange<'a>>,
@@ -100,7 +102,8 @@ pub struct BlockChange {
     /// Its version in the state the transaction saw.
     pub seen: Version,
     /// Runs of changed pages, ascending, apart. Pages between them stay as stored: zero, if the block was dropped.
-    /// None, where what was stored to the block is what was there: then it gets a new version and nothing else.
+    /// None, where what was stored to the block is what was there: then it gets a new version, if the store has one for
+    /// that, and nothing else.
     pub pages: Vec<PageRun>,
 }
 

@@ -35,7 +35,11 @@ pub trait Store: Send + Sync {
     /// transaction. After [`Io`](crate::ErrorKind::Io) from the final sync the store refuses to write until reopened.
     fn commit(&self, change: &Change<'_>, lock: Option<&dyn CommitLock>) -> Result<Committed>;
 
-    /// Waits until no other commit, of any process, can run, and holds that until the guard is dropped.
+    /// Waits until no other commit can run, of any thread or process that the store can make wait, and holds that until
+    /// the guard is dropped.
+    ///
+    /// It reaches as far as the store does: a store on a disk makes all processes of the machine wait, one that many
+    /// machines share may make no more than this process. Then a commit under the lock can still meet a conflict.
     ///
     /// # Errors
     /// [`InUse`](crate::ErrorKind::InUse): this thread holds the commit lock already, and would wait for itself.

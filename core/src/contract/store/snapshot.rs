@@ -44,7 +44,8 @@ pub struct Segment {
 /// not follow each other in the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BlockRecord {
-    /// The commit that last stored to the block, whether or not that changed its bytes.
+    /// Of the block's bytes: another one after a commit that stored to the block. Where what was stored is what was
+    /// there, it may stay.
     pub version: Version,
     /// Its pages.
     pub segments: Vec<Segment>,
@@ -94,11 +95,22 @@ pub trait State {
     /// Every attribute, in order of names.
     fn attrs(&self, array: ArrayId) -> Result<Vec<(String, Value)>>;
 
-    /// When each attribute was last set or removed, those that are there no more included, in order of names.
+    /// The version of each attribute, another one whenever it was set or removed, in order of names. Those that are there
+    /// no more are included.
     fn attr_versions(&self, array: ArrayId) -> Result<Vec<(String, Version)>>;
 
-    /// One block; `None` if it is absent: a hole that nothing was ever stored to, of version 0.
+    /// One block; `None` if it is absent: a hole of version 0, as one that nothing was ever stored to.
     fn block(&self, array: ArrayId, block: BlockNo) -> Result<Option<BlockRecord>>;
+
+    /// Whether nothing was stored to `block` between `base`, an earlier state, and this one, as far as another
+    /// transaction may see. A [check for conflicts](crate::conflict::check) asks where the versions differ.
+    ///
+    /// A store that keeps several blocks together gives all of them another version when it stores one; it compares the
+    /// bytes of this block.
+    fn same_block(&self, base: &dyn Snapshot, array: ArrayId, block: BlockNo) -> Result<bool> {
+        let version = |record: Option<BlockRecord>| record.map_or(Version(0), |record| record.version);
+        Ok(version(self.block(array, block)?) == version(base.block(array, block)?))
+    }
 
     /// Visits the stored blocks whose numbers lie in `range`, ascending, until `visit` breaks.
     fn blocks(
@@ -111,7 +123,8 @@ pub trait State {
 
 /// One committed state, alive until the last `Arc` is dropped: as long as it lives, no extent it refers to is reused.
 pub trait Snapshot: State + Send + Sync {
-    /// Number of the state: grows with each commit, by any process.
+    /// Number of the state: grows with each commit, by any process. It is the only version that grows: the others tell
+    /// no more than whether there was a change.
     fn version(&self) -> Version;
 
     /// The file its extents lie in.
