@@ -51,7 +51,7 @@ pub const HOUSES: &[House] = &[
         dir: "core-testing",
         uses: &["core"],
         floors: &[
-            &["adapter", "events", "mem_file", "rng"],
+            &["adapter", "events", "history", "mem_file", "rng"],
             &["edit", "gate", "mem_store", "sim"],
             &["memory_suite", "store_suite"],
         ],
@@ -108,7 +108,7 @@ pub const HOUSES: &[House] = &[
             &["grow"],
             &["snapshot", "transaction"],
             &["database"],
-            &["transact"],
+            &["history", "transact"],
         ],
     },
 ];

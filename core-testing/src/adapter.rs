@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
 use bigarray_core::store::{
-    BlockRecord, Change, CommitLock, Committed, DataFile, Snapshot, SpillArea, SpillSlot, SpilledPages, State, Store,
+    BlockRecord, Change, CommitLock, Committed, DataFile, History, Snapshot, SpillArea, SpillSlot, SpilledPages, State,
+    Store,
 };
 use bigarray_core::sync::Mutex;
 use bigarray_core::{ArrayId, BlockNo, Codec, Descriptor, Error, ErrorKind, PAGE, Progress, Report, Result, Version};
@@ -193,6 +194,10 @@ impl<S: Store, W: Watch> Store for Adapter<S, W> {
 
     fn check_codec(&self, codec: Codec) -> Result<()> {
         self.store.check_codec(codec)
+    }
+
+    fn history(&self) -> Option<&dyn History> {
+        self.store.history()
     }
 }
 

@@ -230,6 +230,7 @@ mod database;
 mod element;
 mod grow;
 mod handle;
+mod history;
 mod home;
 mod info;
 mod layout;
@@ -242,7 +243,10 @@ mod view;
 
 pub use array::BigArray;
 pub use array_mut::BigArrayMut;
-pub use bigarray_core::{Access, Codec, Damage, Error, ErrorKind, MemoryUse, Progress, Report, Result, Savepoint};
+pub use bigarray_core::store::Commit;
+pub use bigarray_core::{
+    Access, Codec, Damage, Error, ErrorKind, MemoryUse, Progress, Report, Result, Savepoint, Version,
+};
 pub use bigarray_store_lmdb::Durability;
 pub use blocks::{Blocks, ParBlocks};
 pub use database::Database;

@@ -14,11 +14,11 @@ mod writer;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::memory::Memory;
 use crate::pager::{Budget, MemoryUse, Policy};
 use crate::signals;
-use crate::store::{CommitLock, Snapshot, Store};
+use crate::store::{CommitLock, History, Snapshot, Store};
 use crate::sync::FaultMutex;
 use crate::verify::{Progress, Report};
 use pool::Pool;
@@ -97,6 +97,18 @@ impl Engine {
     /// A failure that keeps it from looking; damage is none.
     pub fn verify(&self, progress: &mut dyn FnMut(Progress)) -> Result<Report> {
         self.store.verify(progress)
+    }
+
+    /// The commits that the store remembers.
+    ///
+    /// # Errors
+    /// [`Unsupported`](ErrorKind::Unsupported) where it remembers none.
+    pub fn history(&self) -> Result<&dyn History> {
+        self.store.history().ok_or_else(|| {
+            let why = "no state of the past is kept here, but those that a snapshot holds; a database on object storage \
+                       keeps its history";
+            Error::new(ErrorKind::Unsupported, why)
+        })
     }
 
     /// The memory of its own that its spans have.

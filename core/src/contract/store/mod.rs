@@ -1,6 +1,7 @@
 //! What the pager and the transactions ask of storage.
 
 mod change;
+mod history;
 mod names;
 mod snapshot;
 mod spill;
@@ -11,6 +12,7 @@ use crate::descriptor::Codec;
 use crate::error::{Error, ErrorKind, Result};
 use crate::verify::{Progress, Report};
 pub use change::{ArrayChange, AttrChange, BlockChange, Bytes, Change, Committed, PageRun, PageSource};
+pub use history::{Commit, History};
 pub use names::{check_array_name, check_attr_name};
 pub use snapshot::{BlockRecord, DataFile, Origin, Segment, Snapshot, State};
 pub use spill::{SpillArea, SpillSlot, SpilledPages};
@@ -78,6 +80,11 @@ pub trait Store: Send + Sync {
     /// [`Invalid`](crate::ErrorKind::Invalid) with the name and the rule that it breaks.
     fn check_attr_name(&self, name: &str) -> Result<()> {
         check_attr_name(name)
+    }
+
+    /// What it keeps of its past; `None` if that is the states that snapshots hold.
+    fn history(&self) -> Option<&dyn History> {
+        None
     }
 
     /// Refuses a codec that this build does not have.
