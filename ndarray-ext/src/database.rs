@@ -132,15 +132,19 @@ impl OpenOptions {
     /// Naming the path and what is in the way. See [`Database::open`].
     pub fn open(self, dir: impl AsRef<Path>) -> Result<Database> {
         let dir = dir.as_ref();
-        let store = LmdbStore::open(&store_options(dir, &self))?;
-        self.on(store, dir)
+        self.on(dir, |options| Ok(LmdbStore::open(&store_options(dir, options))?))
     }
 
-    /// Pages the arrays of `store`, which `dir` names in messages.
-    pub(crate) fn on(self, store: Arc<dyn Store>, dir: &Path) -> Result<Database> {
+    /// Pages the arrays of the store that `open` opens; `dir` names it in messages.
+    pub(crate) fn on(
+        self,
+        dir: &Path,
+        open: impl FnOnce(&OpenOptions) -> Result<Arc<dyn Store>>,
+    ) -> Result<Database> {
         let copy = self.pager.map_or_else(Pager::from_env, Ok)? == Pager::Copy;
         let budget_bytes = crate::budget::resolved(self.memory_budget)?;
         let memory = UffdMemory::new(memory_options(&self))?;
+        let store = open(&self)?;
         let OpenOptions { verify, spill_under_views, .. } = self;
         let engine = Engine::new(store, memory, EngineOptions { copy, verify, budget_bytes, spill_under_views });
         let home = Home { engine: OfProcess::new(engine), dir: dir.into(), read_only: self.read_only };

@@ -78,7 +78,7 @@ mod tests {
         // Nothing of it can be mapped.
         let store = MemStore::with(MemStoreOptions { produced_every: 1, ..MemStoreOptions::default() });
         let store = Arc::new(Remembering::new(store));
-        Database::options().read_only(read_only).on(store, Path::new("remembered")).unwrap()
+        Database::options().read_only(read_only).on(Path::new("remembered"), |_| Ok(store)).unwrap()
     }
 
     #[test]

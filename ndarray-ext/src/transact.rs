@@ -9,18 +9,22 @@ use bigarray_store_lmdb::{is_index_full, is_wait_limit};
 use crate::database::Database;
 use crate::transaction::Transaction;
 
-/// Attempts before one takes the commit lock first and cannot conflict.
+/// Attempts before one takes the commit lock first.
 const OPTIMISTIC_ATTEMPTS: u32 = 4;
 
 /// Longest wait before the second attempt; doubles with each one.
 const BACK_OFF: Duration = Duration::from_millis(1);
 
+/// Doublings of that at most.
+const MOST_DOUBLINGS: u32 = 10;
+
 impl Database {
     /// Runs `change` in a transaction and commits it; on a conflict runs it again on a fresh snapshot.
     ///
     /// Conflicts are met with growing, random waits, and after a few of them with the *commit lock*: while it is held
-    /// no other transaction of any process commits, so this one gets through. `change` must therefore be fit to run
-    /// more than once.
+    /// no other transaction of any process commits, so this one gets through. Where many machines share the storage, the
+    /// lock does not reach the others, and a conflict with one of them is met like those before. `change` must therefore
+    /// be fit to run more than once.
     ///
     /// **It must not wait for another thread or process that commits to this database**, or opens it: with the commit
     /// lock, which it has from the fifth attempt on, it would wait for ever. That includes a thread that it starts and
@@ -67,10 +71,20 @@ impl Database {
         }
         self.home.check_process()?;
         let lock = self.home.engine.commit_lock()?;
-        let mut txn = self.begin()?;
-        let value = change(&mut txn)?;
-        txn.commit_in(Some(&*lock))?;
-        Ok(value)
+        let mut attempt = OPTIMISTIC_ATTEMPTS;
+        loop {
+            let mut txn = self.begin()?;
+            let value = change(&mut txn)?;
+            match txn.commit_in(Some(&*lock)) {
+                // With a commit of another machine, which the lock does not reach.
+                Err(error) if error.is_conflict() => {
+                    tracing::debug!(attempt, %error, "transaction runs again");
+                    std::thread::sleep(back_off(attempt));
+                    attempt += 1;
+                }
+                done => return done.map(|()| value),
+            }
+        }
     }
 }
 
@@ -78,12 +92,35 @@ impl Database {
 fn back_off(attempt: u32) -> Duration {
     // Every `RandomState` hashes differently.
     let random = RandomState::new().build_hasher().finish();
-    (BACK_OFF * (1 << attempt)).mul_f64(random as f64 / u64::MAX as f64)
+    (BACK_OFF * (1 << attempt.min(MOST_DOUBLINGS))).mul_f64(random as f64 / u64::MAX as f64)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use bigarray_core::ErrorKind;
+    use bigarray_testing::{Failing, MemStore, StoreOp};
+
     use super::*;
+
+    #[test]
+    fn a_conflict_with_what_the_commit_lock_does_not_reach_is_met_by_another_attempt() {
+        let store = Arc::new(Failing::new(MemStore::new()));
+        let db = Database::options().on(Path::new("shared"), |_| Ok(store.clone())).unwrap();
+        for nth in 0..OPTIMISTIC_ATTEMPTS + 3 {
+            store.fail(StoreOp::Commit, nth as usize, ErrorKind::Conflict);
+        }
+        let mut runs = 0;
+        db.transact(|txn| {
+            runs += 1;
+            txn.create::<u8, _>("a", 1).map(drop)
+        })
+        .unwrap();
+        assert_eq!((runs, store.pending()), (OPTIMISTIC_ATTEMPTS + 4, 0));
+        assert_eq!(db.snapshot().unwrap().arrays().unwrap().len(), 1);
+    }
 
     #[test]
     fn waits_grow_and_differ() {
