@@ -41,6 +41,11 @@ pub trait Watch: Send + Sync + 'static {
     /// Comes before each call; an error takes its place. `amount`: of reads and of spills the
     /// pages, else 1.
     fn before(&self, op: StoreOp, amount: usize) -> Result<()>;
+
+    /// See [`Snapshot::lookups_may_block`]: those of the store, or these.
+    fn lookups_may_block(&self) -> bool {
+        false
+    }
 }
 
 /// A store that tells a [`Watch`] of every call to it and to its snapshots.
@@ -264,6 +269,10 @@ impl<W: Watch> Snapshot for Watched<W> {
 
     fn file(&self) -> &Arc<dyn DataFile> {
         self.inner.file()
+    }
+
+    fn lookups_may_block(&self) -> bool {
+        self.inner.lookups_may_block() || self.watch.lookups_may_block()
     }
 
     fn check_records(&self, name: &str) -> Result<()> {

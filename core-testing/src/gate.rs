@@ -1,4 +1,4 @@
-//! A store whose reads are as slow as a test demands.
+//! A store whose reads, or look-ups, are as slow as a test demands.
 
 use std::time::Duration;
 
@@ -6,15 +6,17 @@ use bigarray_core::Result;
 use bigarray_core::sync::{Condvar, Mutex, MutexGuard};
 
 use super::adapter::{Adapter, StoreOp, Watch};
+use crate::role::{Role, role};
 
 /// Long enough for anything but a hang.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A store whose reads wait for each other.
+/// A store whose reads, or look-ups of blocks, wait for each other.
 pub type Gated<S> = Adapter<S, Gate>;
 
-/// Holds reads back until so many are under way at once; from then on all go through.
+/// Holds reads, or look-ups, back until so many are under way at once; from then on all go through.
 pub struct Gate {
+    held: &'static [StoreOp],
     opens_at: usize,
     state: Mutex<State>,
     changed: Condvar,
@@ -30,8 +32,15 @@ struct State {
 impl<S> Gated<S> {
     /// Wraps `store`. Its reads wait until `opens_at` of them are under way, or the gate is [opened](Gated::open).
     pub fn new(store: S, opens_at: usize) -> Gated<S> {
-        let (state, changed) = (Mutex::default(), Condvar::new());
-        Adapter::wrap(store, Gate { opens_at, state, changed })
+        Adapter::wrap(store, Gate::of(&[StoreOp::Read, StoreOp::ReadSpilled], opens_at))
+    }
+
+    /// Wraps `store`. Its look-ups of blocks [may block](bigarray_core::store::Snapshot::lookups_may_block), and do
+    /// while the gate is [held](Gated::hold). It is open.
+    pub fn of_lookups(store: S) -> Gated<S> {
+        let gated = Adapter::wrap(store, Gate::of(&[StoreOp::Blocks], usize::MAX));
+        gated.open();
+        gated
     }
 
     /// Lets all reads through, now and later.
@@ -60,6 +69,10 @@ impl<S> Gated<S> {
 }
 
 impl Gate {
+    fn of(held: &'static [StoreOp], opens_at: usize) -> Gate {
+        Gate { held, opens_at, state: Mutex::default(), changed: Condvar::new() }
+    }
+
     fn change(&self, how: impl FnOnce(&mut State)) {
         how(&mut self.state.lock());
         self.changed.notify_all();
@@ -73,7 +86,8 @@ impl Gate {
 
 impl Watch for Gate {
     fn before(&self, op: StoreOp, _: usize) -> Result<()> {
-        if matches!(op, StoreOp::Read | StoreOp::ReadSpilled) {
+        if self.held.contains(&op) {
+            assert!(role() != Role::Monitor, "{op:?} by the thread that receives faults, though it may block");
             self.change(|state| {
                 state.under_way += 1;
                 state.most = state.most.max(state.under_way);
@@ -84,5 +98,9 @@ impl Watch for Gate {
             self.change(|state| state.under_way -= 1);
         }
         Ok(())
+    }
+
+    fn lookups_may_block(&self) -> bool {
+        self.held.contains(&StoreOp::Blocks)
     }
 }

@@ -49,6 +49,7 @@ mod mem_file;
 mod mem_store;
 pub mod memory_suite;
 mod rng;
+mod role;
 mod sim;
 pub mod store_suite;
 

@@ -18,20 +18,24 @@ struct Mode {
     produced: u64,
     /// With memory for two blocks; transactions flush, and go back to savepoints.
     spills: bool,
+    /// Look-ups may block, so that they are made by jobs.
+    blocks: bool,
 }
 
-const MODES: [Mode; 4] = [
-    Mode { copy: false, faults: true, produced: 0, spills: false },
-    Mode { copy: true, faults: true, produced: 0, spills: false },
-    Mode { copy: false, faults: true, produced: 2, spills: false },
-    Mode { copy: false, faults: false, produced: 2, spills: false },
+const MODES: [Mode; 5] = [
+    Mode { copy: false, faults: true, produced: 0, spills: false, blocks: false },
+    Mode { copy: true, faults: true, produced: 0, spills: false, blocks: false },
+    Mode { copy: false, faults: true, produced: 2, spills: false, blocks: false },
+    Mode { copy: false, faults: false, produced: 2, spills: false, blocks: false },
+    Mode { copy: false, faults: true, produced: 2, spills: false, blocks: true },
 ];
 
-const SPILLING: [Mode; 4] = [
-    Mode { copy: false, faults: true, produced: 0, spills: true },
-    Mode { copy: true, faults: true, produced: 0, spills: true },
-    Mode { copy: false, faults: true, produced: 2, spills: true },
-    Mode { copy: false, faults: false, produced: 0, spills: true },
+const SPILLING: [Mode; 5] = [
+    Mode { copy: false, faults: true, produced: 0, spills: true, blocks: false },
+    Mode { copy: true, faults: true, produced: 0, spills: true, blocks: false },
+    Mode { copy: false, faults: true, produced: 2, spills: true, blocks: false },
+    Mode { copy: false, faults: false, produced: 0, spills: true, blocks: false },
+    Mode { copy: false, faults: true, produced: 1, spills: true, blocks: true },
 ];
 
 struct World {
@@ -47,7 +51,11 @@ struct World {
 
 impl World {
     fn new(mode: Mode, seed: u64) -> World {
-        let plain = MemStore::with(MemStoreOptions { produced_every: mode.produced, ..MemStoreOptions::default() });
+        let plain = MemStore::with(MemStoreOptions {
+            produced_every: mode.produced,
+            lookups_may_block: mode.blocks,
+            ..MemStoreOptions::default()
+        });
         let store = Arc::new(Failing::new(plain.clone()));
         let options = SimOptions { seed, delivers_faults: mode.faults, ..SimOptions::default() };
         let memory = SimMemory::with(plain.file(), options);

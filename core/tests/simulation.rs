@@ -38,6 +38,8 @@ struct Mode {
     /// Steps of a transaction at most.
     steps: usize,
     versions: Versions,
+    /// Look-ups may block, so that the monitor asks nothing.
+    lookups_may_block: bool,
 }
 
 const MAP: Mode = Mode {
@@ -53,6 +55,7 @@ const MAP: Mode = Mode {
     moves: true,
     steps: 4,
     versions: Versions::Numbers,
+    lookups_may_block: false,
 };
 
 struct World {
@@ -66,7 +69,9 @@ struct World {
 
 impl World {
     fn new(mode: Mode, seed: u64) -> World {
-        let store = MemStore::with(MemStoreOptions { produced_every: mode.produced, versions: mode.versions, ..MemStoreOptions::default() });
+        let Mode { produced: produced_every, versions, lookups_may_block, .. } = mode;
+        let options = MemStoreOptions { produced_every, versions, lookups_may_block, ..MemStoreOptions::default() };
+        let store = MemStore::with(options);
         let options = SimOptions {
             seed,
             delivers_faults: mode.faults,
@@ -411,6 +416,17 @@ fn where_versions_are_hashes_each_state_shows_its_own_bytes() {
     {
         simulate(mode, 0..30);
         simulate(Mode { budget: 3, steps: 16, ..mode }, 0..8);
+    }
+}
+
+#[test]
+fn where_look_ups_may_block_each_state_shows_its_own_bytes() {
+    let blocking = Mode { lookups_may_block: true, ..MAP };
+    let far = Mode { produced: 1, versions: Versions::Hashes, ..blocking };
+    for mode in [blocking, far, Mode { compressed: true, ..blocking }, Mode { kernel_faults: false, ..far }] {
+        simulate(mode, 0..20);
+        simulate(Mode { budget: 3, steps: 16, ..mode }, 0..8);
+        simulate(Mode { copy: true, budget: 5, ..mode }, 0..8);
     }
 }
 

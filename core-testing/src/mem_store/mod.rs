@@ -26,6 +26,7 @@ use self::spill::{MemSpillArea, SpillAreaId, spill_area_of};
 use self::state::{Committed as StateData, PageAt};
 pub use self::versions::Versions;
 use super::MemFile;
+use crate::role::{Role, role};
 
 /// A [`Store`] in memory that is as unkind as the contract allows: a page that no living snapshot refers to is
 /// overwritten with garbage at once and given out again first, so a reader that outstays its snapshot sees it. So is what
@@ -51,6 +52,8 @@ pub struct MemStoreOptions {
     pub capacity_pages: usize,
     /// What versions are.
     pub versions: Versions,
+    /// See [`Snapshot::lookups_may_block`]. Then a look-up by the thread that receives faults panics.
+    pub lookups_may_block: bool,
 }
 
 struct Inner {
@@ -216,6 +219,15 @@ struct MemSnapshot {
     store: Arc<Inner>,
 }
 
+impl MemSnapshot {
+    /// The state, for a look-up.
+    fn asked(&self) -> &StateData {
+        let may = role() != Role::Monitor || !self.store.options.lookups_may_block;
+        assert!(may, "a look-up that may block, by the thread that receives faults");
+        &self.state
+    }
+}
+
 impl Drop for MemSnapshot {
     fn drop(&mut self) {
         self.store.ledger().pages.snapshot_ends(&self.store.file, self.state.version);
@@ -231,7 +243,12 @@ impl Snapshot for MemSnapshot {
         &self.store.data
     }
 
+    fn lookups_may_block(&self) -> bool {
+        self.store.options.lookups_may_block
+    }
+
     fn read(&self, array: ArrayId, block: BlockNo, first_page: u32, buf: &mut [u8]) -> Result<()> {
+        assert!(role() != Role::Monitor, "a read by the thread that receives faults");
         assert!(buf.len().is_multiple_of(PAGE), "read of {} bytes, which are not whole pages", buf.len());
         let block = self.state.block_at(array, block);
         for (n, page) in buf.chunks_exact_mut(PAGE).enumerate() {
@@ -248,31 +265,31 @@ impl Snapshot for MemSnapshot {
 
 impl State for MemSnapshot {
     fn array(&self, name: &str) -> Result<Option<Descriptor>> {
-        self.state.array(name)
+        self.asked().array(name)
     }
 
     fn arrays(&self) -> Result<Vec<(String, Descriptor)>> {
-        self.state.arrays()
+        self.asked().arrays()
     }
 
     fn attr(&self, array: ArrayId, name: &str) -> Result<Option<Value>> {
-        self.state.attr(array, name)
+        self.asked().attr(array, name)
     }
 
     fn attrs(&self, array: ArrayId) -> Result<Vec<(String, Value)>> {
-        self.state.attrs(array)
+        self.asked().attrs(array)
     }
 
     fn attr_versions(&self, array: ArrayId) -> Result<Vec<(String, Version)>> {
-        self.state.attr_versions(array)
+        self.asked().attr_versions(array)
     }
 
     fn block(&self, array: ArrayId, block: BlockNo) -> Result<Option<BlockRecord>> {
-        self.state.block(array, block)
+        self.asked().block(array, block)
     }
 
     fn same_block(&self, base: &dyn Snapshot, array: ArrayId, block: BlockNo) -> Result<bool> {
-        self.state.same_block(base, array, block)
+        self.asked().same_block(base, array, block)
     }
 
     fn blocks(
@@ -281,6 +298,6 @@ impl State for MemSnapshot {
         range: Range<u64>,
         visit: &mut dyn FnMut(BlockNo, BlockRecord) -> ControlFlow<()>,
     ) -> Result<()> {
-        self.state.blocks(array, range, visit)
+        self.asked().blocks(array, range, visit)
     }
 }

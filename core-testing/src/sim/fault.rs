@@ -1,7 +1,6 @@
 //! How a fault reaches the pager, and how its thread waits. The thread that faults stands in for the monitor and for
 //! the resolvers while it waits, so that one thread is enough and a seed decides everything.
 
-use std::cell::Cell;
 use std::sync::Weak;
 use std::time::Instant;
 
@@ -11,43 +10,10 @@ use bigarray_core::memory::Job;
 use super::SimOp;
 use super::page::Outcome;
 use super::world::{Fault, Shared};
+use crate::role::{Acting, Role, role};
 
 /// One fault in this many is delivered again after it was resolved.
 const LATE: usize = 6;
-
-/// The role in which a thread acts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Role {
-    /// The program.
-    User,
-    /// Receives faults, and touches no span memory.
-    Monitor,
-    /// Runs jobs. If it faulted it would wait for itself.
-    Resolver,
-}
-
-thread_local! {
-    static ROLE: Cell<Role> = const { Cell::new(Role::User) };
-}
-
-pub(super) fn role() -> Role {
-    ROLE.get()
-}
-
-/// Another role of this thread, until dropped, by a panic too.
-struct Acting(Role);
-
-impl Acting {
-    fn as_a(role: Role) -> Acting {
-        Acting(ROLE.replace(role))
-    }
-}
-
-impl Drop for Acting {
-    fn drop(&mut self) {
-        ROLE.set(self.0);
-    }
-}
 
 /// An entry in the list of waiting threads, removed when dropped, by a panic too.
 struct Waiting<'a> {

@@ -5,7 +5,6 @@ use std::ops::Range;
 use bigarray_core::PAGE;
 
 use super::contract::refuse_unless;
-use super::fault::{Role, role};
 use super::handle::SimSpan;
 use super::page::{Access, Outcome};
 use super::world::{Fault, World};

@@ -47,6 +47,11 @@ impl Binding {
         self.array.filter(|_| !range.is_empty()).map(|array| (array, range))
     }
 
+    /// Whether to ask for what is shown may take long.
+    pub(crate) fn lookups_may_block(&self) -> bool {
+        self.array.is_some() && self.snapshot.lookups_may_block()
+    }
+
     /// What storage has for `block`, if that is visible.
     pub(crate) fn record(&self, block: u64) -> Result<Option<BlockRecord>> {
         match self.stored(&(block..block + 1)) {

@@ -130,6 +130,14 @@ pub trait Snapshot: State + Send + Sync {
     /// The file its extents lie in.
     fn file(&self) -> &Arc<dyn DataFile>;
 
+    /// Whether a look-up may wait for long, as for an answer of another machine. If not, the one thread asks that all
+    /// faults of a process wait for; otherwise a thread that may wait.
+    ///
+    /// A store whose look-ups do waits with [signals let through](crate::signals::let_through).
+    fn lookups_may_block(&self) -> bool {
+        false
+    }
+
     /// Sees that none of the records of the array of that name is missing: a block whose record is not found would be a
     /// hole. Cheap where it was seen before and nothing has changed.
     ///

@@ -95,42 +95,12 @@ impl Faults for Pager {
             }
             Presence::Loading => self.load_ahead_of_loading(&mut table, block), // the end of that load wakes
             Presence::Missing => {
-                let Some(mut load) = self.start(&mut table, block) else {
+                let Some(load) = self.start(&mut table, block) else {
                     self.withdraw(&mut table, offset); // without a binding there is no view
                     return Vec::new();
                 }; // (3)
                 drop(table);
-                let plan = match load.ask() {
-                    Ok(plan) => plan, // (4)
-                    Err(error) => {
-                        load.poison(error);
-                        return Vec::new();
-                    }
-                };
-                let bytes = self.memory_for(load.binding(), &plan);
-                let mut jobs: Vec<Job> = Vec::new();
-                let is_produced = plan.is_produced();
-                match self.budget.room_left(bytes) {
-                    Some(permit) if !self.reads(&plan) => load.run_or_poison(plan, permit),
-                    // Bytes have to be read, or blocks to be evicted: not by the thread that all other faults wait for.
-                    permit => {
-                        let mut load = load.enqueue();
-                        jobs.push(Box::new(move || {
-                            if load.dequeue() {
-                                let permit = permit.unwrap_or_else(|| load.pager.budget.make_room(bytes));
-                                load.run_or_poison(plan, permit);
-                            }
-                        }));
-                    }
-                }
-                if is_produced {
-                    jobs.extend(self.load_ahead_of(&mut self.lock(), block));
-                }
-                if bytes > 0 && self.budget.is_to_be_trimmed() {
-                    let budget = self.budget.clone();
-                    jobs.push(Box::new(move || budget.trim()));
-                }
-                jobs
+                if load.binding().lookups_may_block() { self.load_by_job(load) } else { self.load_here(load) }
             }
         }
     }
@@ -164,7 +134,73 @@ impl Faults for Pager {
     }
 }
 
+impl Pager {
+    /// Steps 4 to 6 by the monitor, as far as no thread has to wait for them.
+    fn load_here(&self, mut load: Load) -> Vec<Job> {
+        let plan = match load.ask() {
+            Ok(plan) => plan, // (4)
+            Err(error) => {
+                load.poison(error);
+                return Vec::new();
+            }
+        };
+        let bytes = self.memory_for(load.binding(), &plan);
+        let mut jobs: Vec<Job> = Vec::new();
+        let (block, is_produced) = (load.block, plan.is_produced());
+        match self.budget.room_left(bytes) {
+            Some(permit) if !self.reads(&plan) => load.run_or_poison(plan, permit),
+            // Bytes have to be read, or blocks to be evicted: not by the thread that all other faults wait for.
+            permit => {
+                let mut load = load.enqueue();
+                jobs.push(Box::new(move || {
+                    if load.dequeue() {
+                        let permit = permit.unwrap_or_else(|| load.pager.budget.make_room(bytes));
+                        load.run_or_poison(plan, permit);
+                    }
+                }));
+            }
+        }
+        if is_produced {
+            jobs.extend(self.load_ahead_of(&mut self.lock(), block));
+        }
+        if bytes > 0 && self.budget.is_to_be_trimmed() {
+            let budget = self.budget.clone();
+            jobs.push(Box::new(move || budget.trim()));
+        }
+        jobs
+    }
+
+    /// All of steps 4 to 6 by a job, since to ask may take long. Until then it is not known whether the block has to be
+    /// produced, so a reader in order has the next ones loaded in any case.
+    fn load_by_job(&self, load: Load) -> Vec<Job> {
+        let block = load.block;
+        let mut load = load.enqueue();
+        let mut jobs: Vec<Job> = vec![Box::new(move || {
+            if load.dequeue() {
+                load.ask_and_run();
+            }
+        })];
+        jobs.extend(self.load_ahead_of(&mut self.lock(), block));
+        jobs
+    }
+}
+
 impl Load {
+    /// Steps 4 to 6 by a thread that may wait.
+    fn ask_and_run(mut self) {
+        let budget = self.pager.budget.clone();
+        match self.ask() {
+            Ok(plan) => {
+                let permit = budget.make_room(self.pager.memory_for(self.binding(), &plan));
+                self.run_or_poison(plan, permit);
+            }
+            Err(error) => self.poison(error),
+        }
+        if budget.is_to_be_trimmed() {
+            budget.trim();
+        }
+    }
+
     /// Step 4. Where bytes have to be read, this load keeps one block. The rest of the run is missing again, so that other
     /// threads load it side by side.
     fn ask(&mut self) -> Result<Plan> {
@@ -225,7 +261,8 @@ impl Pager {
     pub(crate) fn start(&self, table: &mut Table, block: u64) -> Option<Load> {
         let pager = self.this.upgrade()?;
         let binding = table.shown.lend()?;
-        let alone = self.policy.copy || self.is_random();
+        // Where look-ups may block, what is stored has to be produced, which is one block each.
+        let alone = self.policy.copy || self.is_random() || binding.lookups_may_block();
         let around = if alone { block..block + 1 } else { reach(block, self.block_size) };
         let around = match &binding.spill_map {
             Some(spill_map) => spill_map.between(block, around),

@@ -23,6 +23,47 @@ use crate::sync::FaultMutexGuard;
 /// What this process knows of an array's changes between two of its versions; see [`Pager::bind`].
 type ChangesBetween<'a> = &'a dyn Fn(ArrayId, Version, Version) -> Option<Vec<u64>>;
 
+/// The installed blocks that may differ from the new snapshot, ascending.
+enum Suspects {
+    /// They are looked up one by one.
+    Few(Vec<u64>),
+    /// All between the first and the last are visited.
+    Many(Vec<u64>),
+}
+
+impl Suspects {
+    fn is_empty(&self) -> bool {
+        let (Suspects::Few(blocks) | Suspects::Many(blocks)) = self;
+        blocks.is_empty()
+    }
+
+    /// What `binding` shows of each.
+    fn shown_by(self, binding: &Binding) -> Result<Vec<(u64, Option<BlockRecord>)>> {
+        let blocks = match self {
+            Suspects::Few(blocks) => {
+                return blocks.into_iter().map(|block| Ok((block, binding.record(block)?))).collect();
+            }
+            Suspects::Many(blocks) => blocks,
+        };
+        let mut shown = Vec::with_capacity(blocks.len());
+        let (first, last) = (blocks.first().copied(), blocks.last().copied());
+        let mut blocks = blocks.into_iter().peekable();
+        if let (Some(first), Some(last)) = (first, last)
+            && let Some((array, stored)) = binding.stored(&(first..last + 1))
+        {
+            binding.snapshot.blocks(array, stored, &mut |BlockNo(block), record| {
+                while let Some(absent) = blocks.next_if(|at| *at < block) {
+                    shown.push((absent, None));
+                }
+                shown.extend(blocks.next_if_eq(&block).map(|block| (block, Some(record))));
+                ControlFlow::Continue(())
+            })?;
+        }
+        shown.extend(blocks.map(|absent| (absent, None)));
+        Ok(shown)
+    }
+}
+
 impl Pager {
     /// Shows `binding` from now on. `known` says which blocks changed between two versions of its array, if this process
     /// made all of the changes.
@@ -34,10 +75,6 @@ impl Pager {
         let mut table = self.alone();
         table.refuse_if_failed()?; // after its last release, that is
         table.raise_generation();
-        if std::mem::take(&mut table.shown.is_withdrawn) {
-            table.gaps(self.blocks()).into_iter().try_for_each(|gap| self.rebind.span.reset(self.bytes_of(&gap)))?;
-        }
-        // The blocks that may differ from the new snapshot, if not all may.
         let suspects = match table.shown.valid_for.take() {
             Some((array, version)) if binding.array == Some(array) => {
                 if version == binding.changed {
@@ -48,17 +85,26 @@ impl Pager {
             }
             _ => None,
         };
+        let suspects = match suspects {
+            Some(few) => Suspects::Few(few.into_iter().filter(|block| table.has(*block)).collect()),
+            None => Suspects::Many(table.numbers(.., |_| true)),
+        };
         let mut stale = Vec::new();
-        match suspects {
-            Some(blocks) => {
-                for block in blocks {
-                    let Some(there) = table.block(block) else { continue };
-                    if !there.is(binding.record(block)?.as_ref()) {
-                        stale.push(block);
-                    }
-                }
-            }
-            None => stale = stale_blocks(&table, &binding)?,
+        if !suspects.is_empty() {
+            // Storage is asked without the lock: the monitor takes it for a message that came late. Nothing is evicted
+            // meanwhile, so that what is installed is right or a suspect.
+            table.spills.is_pinned = true;
+            drop(table);
+            let shown = suspects.shown_by(&binding);
+            table = self.alone();
+            table.spills.is_pinned = false;
+            let is_stale = |(block, record): &(u64, Option<BlockRecord>)| {
+                table.block(*block).is_some_and(|there| !there.is(record.as_ref()))
+            };
+            stale = shown?.into_iter().filter(is_stale).map(|(block, _)| block).collect();
+        }
+        if std::mem::take(&mut table.shown.is_withdrawn) {
+            table.gaps(self.blocks()).into_iter().try_for_each(|gap| self.rebind.span.reset(self.bytes_of(&gap)))?;
         }
         // Dropped blocks are holes, whatever a span that idled has there.
         stale.extend(table.numbers(binding.visible.., |_| true));
@@ -311,29 +357,4 @@ impl Pager {
             self.install_copy(table, block, stored, is_spilled, buffer, permit)
         })
     }
-}
-
-/// The installed blocks that are not what `binding` shows: walks both side by side.
-fn stale_blocks(table: &Table, binding: &Binding) -> Result<Vec<u64>> {
-    let mut installed = table.blocks(..);
-    let (Some((first, _)), last) = (installed.next(), installed.next_back()) else { return Ok(Vec::new()) };
-    let last = last.map_or(first, |(last, _)| last);
-    let mut stale = Vec::new();
-    let mut installed = table.blocks(..).peekable();
-    let mut compare_up_to = |block: u64, record: Option<&BlockRecord>| {
-        while let Some((at, there)) = installed.next_if(|(at, _)| *at <= block) {
-            let record = record.filter(|_| at == block);
-            if !there.is(record) {
-                stale.push(at);
-            }
-        }
-    };
-    if let Some((array, stored)) = binding.stored(&(first..last + 1)) {
-        binding.snapshot.blocks(array, stored, &mut |BlockNo(block), record| {
-            compare_up_to(block, Some(&record));
-            ControlFlow::Continue(())
-        })?;
-    }
-    compare_up_to(u64::MAX, None);
-    Ok(stale)
 }
