@@ -46,6 +46,11 @@ pub trait Watch: Send + Sync + 'static {
     fn lookups_may_block(&self) -> bool {
         false
     }
+
+    /// Comes before each [`Snapshot::will_need`].
+    fn will_need(&self, array: ArrayId, blocks: &Range<u64>) {
+        let _ = (array, blocks);
+    }
 }
 
 /// A store that tells a [`Watch`] of every call to it and to its snapshots.
@@ -273,6 +278,11 @@ impl<W: Watch> Snapshot for Watched<W> {
 
     fn lookups_may_block(&self) -> bool {
         self.inner.lookups_may_block() || self.watch.lookups_may_block()
+    }
+
+    fn will_need(&self, array: ArrayId, blocks: Range<u64>) {
+        self.watch.will_need(array, &blocks);
+        self.inner.will_need(array, blocks);
     }
 
     fn check_records(&self, name: &str) -> Result<()> {

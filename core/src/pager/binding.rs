@@ -52,6 +52,13 @@ impl Binding {
         self.array.is_some() && self.snapshot.lookups_may_block()
     }
 
+    /// Tells storage that what is visible of `blocks` is about to be asked for.
+    pub(crate) fn will_need(&self, blocks: &Range<u64>) {
+        if let Some((array, stored)) = self.stored(blocks) {
+            self.snapshot.will_need(array, stored);
+        }
+    }
+
     /// What storage has for `block`, if that is visible.
     pub(crate) fn record(&self, block: u64) -> Result<Option<BlockRecord>> {
         match self.stored(&(block..block + 1)) {

@@ -138,6 +138,12 @@ pub trait Snapshot: State + Send + Sync {
         false
     }
 
+    /// The blocks `blocks` are about to be asked for: where their bytes come from another machine they may be fetched
+    /// from here on. It takes the call as a hint, and must not block.
+    fn will_need(&self, array: ArrayId, blocks: Range<u64>) {
+        let _ = (array, blocks);
+    }
+
     /// Sees that none of the records of the array of that name is missing: a block whose record is not found would be a
     /// hole. Cheap where it was seen before and nothing has changed.
     ///

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::{PAGE, page_ceil};
+use crate::memory::Residency;
 use crate::page_map::PageMap;
 use crate::pager::block::Kind;
 use crate::pager::table::Presence;
@@ -38,6 +39,7 @@ impl Pager {
     pub(crate) fn prefetch(&self, bytes: &Range<usize>, for_writing: bool) -> Result<()> {
         self.memory.check_process()?;
         let _held = signals::hold_between_waits();
+        self.tell_of_missing(self.block_size.blocks_in(bytes));
         for block in self.block_size.blocks_in(bytes) {
             self.load_and_wait(block)?;
             if for_writing {
@@ -51,6 +53,14 @@ impl Pager {
             signals::let_through(|| self.load.span.read_in(extent, &file, offset, self.is_random()))?;
         }
         Ok(())
+    }
+
+    /// Tells storage of what has to be loaded of `blocks`.
+    fn tell_of_missing(&self, blocks: Range<u64>) {
+        let table = self.lock();
+        if let Some(binding) = table.shown.binding().filter(|_| self.residency == Residency::Lazy) {
+            table.gaps(blocks).iter().for_each(|gap| binding.will_need(gap));
+        }
     }
 
     /// The pages of `bytes` that are mapped, each run with where it begins in the file.

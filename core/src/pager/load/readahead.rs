@@ -3,11 +3,16 @@
 //! block that is loading: a reader that never catches up needs no more blocks loaded.
 
 use crate::memory::Job;
+use crate::pager::load::streams::Reach;
 use crate::pager::table::{Presence, Table};
 use crate::pager::{Access, Pager};
 
 /// Loaded ahead of one reader at most, and no more than an eighth of the budget.
 const AHEAD_BYTES: usize = 16 << 20;
+
+/// Storage is told of so much ahead of a reader, which is more: what it fetches of that takes no memory of the budget,
+/// and an answer of another machine takes as long as megabytes take to arrive.
+const TOLD_BYTES: usize = 64 << 20;
 
 impl Pager {
     /// A reader waits for `block`, which has to be produced: jobs that load the blocks that it will wait for next.
@@ -17,10 +22,14 @@ impl Pager {
         if access == Access::Random || most == 0 {
             return Vec::new();
         }
+        let reach = Reach { load: most as u64, tell: (TOLD_BYTES / self.block_size.bytes()) as u64 };
         let end = table.shown.binding().map_or(0, |binding| binding.end).min(self.blocks().end);
-        let wanted = table.streams.follow(block, most as u64, access == Access::Sequential);
+        let ahead = table.streams.follow(block, reach, access == Access::Sequential);
+        if let Some(binding) = table.shown.binding() {
+            binding.will_need(&(ahead.tell.start..ahead.tell.end.min(end)));
+        }
         let mut jobs: Vec<Job> = Vec::new();
-        for next in wanted.start..wanted.end.min(end) {
+        for next in ahead.load.start..ahead.load.end.min(end) {
             if table.presence(next) == Presence::Missing
                 && let Some(load) = self.start_queued(table, next)
             {

@@ -258,6 +258,7 @@ impl Pager {
         if self.residency == Residency::Eager
             && let Some((array, stored)) = binding.stored(&self.shown(binding))
         {
+            binding.will_need(&stored);
             binding.snapshot.blocks(array, stored, &mut |_, record| {
                 blocks += usize::from(!record.is_mappable());
                 ControlFlow::Continue(())
