@@ -52,7 +52,7 @@ pub const HOUSES: &[House] = &[
         uses: &["core"],
         floors: &[
             &["adapter", "events", "history", "mem_file", "rng", "role"],
-            &["edit", "gate", "mem_store", "sim"],
+            &["edit", "gate", "hiccups", "mem_store", "sim"],
             &["memory_suite", "store_suite"],
         ],
     },

@@ -53,6 +53,14 @@ impl<S: Store> Store for Remembering<S> {
         self.store.verify(progress)
     }
 
+    fn check_array_name(&self, name: &str) -> Result<()> {
+        self.store.check_array_name(name)
+    }
+
+    fn check_attr_name(&self, name: &str) -> Result<()> {
+        self.store.check_attr_name(name)
+    }
+
     fn check_codec(&self, codec: Codec) -> Result<()> {
         self.store.check_codec(codec)
     }

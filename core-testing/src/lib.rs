@@ -6,7 +6,7 @@
 //! |---|---|
 //! | [`MemStore`] | a store in memory that scribbles over every page as soon as no snapshot refers to it |
 //! | [`SimMemory`] | a memory whose pages are values and whose faults come in an order that a seed decides |
-//! | [`Failing`], [`Counted`], [`Gated`], [`Remembering`] | adapters around any store |
+//! | [`Failing`], [`Counted`], [`Gated`], [`Hiccuping`], [`Remembering`] | adapters around any store |
 //! | [`store_suite!`](crate::store_suite!), [`memory_suite!`](crate::memory_suite!) | one test a property |
 //! | [`Edit`] | a commit without a pager |
 //! | [`EventLog`] | a subscriber of `tracing` that keeps every event |
@@ -44,6 +44,7 @@ mod adapter;
 mod edit;
 mod events;
 mod gate;
+mod hiccups;
 mod history;
 mod mem_file;
 mod mem_store;
@@ -57,6 +58,7 @@ pub use adapter::{Adapter, Counted, Counts, Failing, Failures, StoreOp, Watch};
 pub use edit::{Edit, array_of, page_of, smooth_page_of};
 pub use events::{EventLog, LoggedEvent};
 pub use gate::{Gate, Gated};
+pub use hiccups::{Hiccuping, Hiccups};
 pub use history::Remembering;
 pub use mem_file::MemFile;
 pub use mem_store::{MemStore, MemStoreOptions, Versions};

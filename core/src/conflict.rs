@@ -67,7 +67,11 @@ fn check_array(change: &ArrayChange<'_>, base: &dyn Snapshot, now: &dyn State) -
     }
     check_shape(name, before, &current)?;
     if takes_all {
-        return if current.changed == before.changed { Ok(()) } else { Err(changed_block(name, current.id, base, now)?) };
+        return if current.changed == before.changed {
+            Ok(())
+        } else {
+            Err(changed_block(name, current.id, base, now)?)
+        };
     }
     let id = current.id;
     if let Some(from) = change.dropped_from

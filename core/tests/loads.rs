@@ -75,8 +75,13 @@ fn in_threads(work: impl Fn(usize) + Sync) {
     });
 }
 
-const MAPS: EngineOptions =
-    EngineOptions { copy: false, verify: false, budget_bytes: usize::MAX, spill_under_views: true };
+const MAPS: EngineOptions = EngineOptions {
+    copy: false,
+    verify: false,
+    budget_bytes: usize::MAX,
+    spill_under_views: true,
+    patience: Duration::ZERO,
+};
 
 /// How blocks come to be read, and which.
 fn reading() -> [(EngineOptions, [usize; THREADS]); 3] {

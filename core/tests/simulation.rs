@@ -6,11 +6,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use bigarray_core::store::Store;
 use bigarray_core::{
     ArrayId, BlockSize, Codec, Descriptor, Engine, EngineOptions, Order, Reader, Savepoint, Transaction, Version,
     Writer,
 };
-use bigarray_testing::{MemStore, MemStoreOptions, Rng, SimMemory, SimOp, SimOptions, Versions};
+use bigarray_testing::{Hiccuping, MemStore, MemStoreOptions, Rng, SimMemory, SimOp, SimOptions, Versions};
 
 const BLOCK: usize = BlockSize::MIN.bytes();
 const MOST: usize = 6 * BLOCK;
@@ -40,6 +41,8 @@ struct Mode {
     versions: Versions,
     /// Look-ups may block, so that the monitor asks nothing.
     lookups_may_block: bool,
+    /// The store is unavailable to faults now and then.
+    hiccups: bool,
 }
 
 const MAP: Mode = Mode {
@@ -56,6 +59,7 @@ const MAP: Mode = Mode {
     steps: 4,
     versions: Versions::Numbers,
     lookups_may_block: false,
+    hiccups: false,
 };
 
 struct World {
@@ -89,8 +93,13 @@ impl World {
             verify: seed.is_multiple_of(5),
             budget_bytes: if mode.budget == 0 { usize::MAX } else { mode.budget * BLOCK },
             spill_under_views: !seed.is_multiple_of(7),
+            ..EngineOptions::default()
         };
-        let engine = Engine::new(Arc::new(store.clone()), Arc::new(memory.clone()), options);
+        let seen: Arc<dyn Store> = match mode.hiccups {
+            true => Arc::new(Hiccuping::new(store.clone(), seed)),
+            false => Arc::new(store.clone()),
+        };
+        let engine = Engine::new(seen, Arc::new(memory.clone()), options);
         World { engine, store, memory, mode, rng: Rng::new(seed), committed: Model::new() }
     }
 
@@ -412,7 +421,8 @@ fn compressed_blocks_show_each_state_its_own_bytes() {
 #[test]
 fn where_versions_are_hashes_each_state_shows_its_own_bytes() {
     let hashes = Mode { versions: Versions::Hashes, ..MAP };
-    for mode in [hashes, Mode { copy: true, ..hashes }, Mode { produced: 1, ..hashes }, Mode { faults: false, ..hashes }]
+    for mode in
+        [hashes, Mode { copy: true, ..hashes }, Mode { produced: 1, ..hashes }, Mode { faults: false, ..hashes }]
     {
         simulate(mode, 0..30);
         simulate(Mode { budget: 3, steps: 16, ..mode }, 0..8);
@@ -428,6 +438,23 @@ fn where_look_ups_may_block_each_state_shows_its_own_bytes() {
         simulate(Mode { budget: 3, steps: 16, ..mode }, 0..8);
         simulate(Mode { copy: true, budget: 5, ..mode }, 0..8);
     }
+}
+
+#[test]
+fn where_storage_is_unavailable_now_and_then_each_state_shows_its_own_bytes() {
+    let hiccups = Mode { hiccups: true, ..MAP };
+    let far = Mode { produced: 1, lookups_may_block: true, ..hiccups };
+    for mode in [hiccups, far, Mode { copy: true, ..hiccups }, Mode { compressed: true, ..hiccups }] {
+        simulate(mode, 0..20);
+        simulate(Mode { budget: 3, steps: 16, ..mode }, 0..8);
+    }
+    let trace = |seed| {
+        let mut world = World::new(far, seed);
+        world.run(8);
+        world.memory.trace()
+    };
+    assert_eq!(trace(3), trace(3));
+    assert!(trace(3).iter().any(|event| event.op == SimOp::Pause));
 }
 
 #[test]

@@ -68,6 +68,8 @@ impl World {
             produced_every: if setup.produced { 3 } else { 0 },
             never_shrinks: setup.seed % 2 == 1,
             capacity_pages: if setup.small_store { 120 } else { 0 },
+            lookups_may_block: setup.seed.is_multiple_of(7),
+            ..MemStoreOptions::default()
         });
         let user_mode = matches!(setup.paging, Paging::UserMode | Paging::UserModeCopy);
         let memory = SimMemory::with(
@@ -91,6 +93,7 @@ impl World {
             verify: setup.verify,
             budget_bytes: setup.budget.bytes(),
             spill_under_views: !setup.spares_views,
+            ..EngineOptions::default()
         };
         let engine = Engine::new(Arc::new(store.clone()), Arc::new(memory.clone()), options);
         let transaction = engine.begin().expect("a transaction");

@@ -136,17 +136,15 @@ impl OpenOptions {
     }
 
     /// Pages the arrays of the store that `open` opens; `dir` names it in messages.
-    pub(crate) fn on(
-        self,
-        dir: &Path,
-        open: impl FnOnce(&OpenOptions) -> Result<Arc<dyn Store>>,
-    ) -> Result<Database> {
+    pub(crate) fn on(self, dir: &Path, open: impl FnOnce(&OpenOptions) -> Result<Arc<dyn Store>>) -> Result<Database> {
         let copy = self.pager.map_or_else(Pager::from_env, Ok)? == Pager::Copy;
         let budget_bytes = crate::budget::resolved(self.memory_budget)?;
         let memory = UffdMemory::new(memory_options(&self))?;
         let store = open(&self)?;
-        let OpenOptions { verify, spill_under_views, .. } = self;
-        let engine = Engine::new(store, memory, EngineOptions { copy, verify, budget_bytes, spill_under_views });
+        let OpenOptions { verify, spill_under_views, patience, .. } = self;
+        let patience = patience.unwrap_or(EngineOptions::default().patience);
+        let options = EngineOptions { copy, verify, budget_bytes, spill_under_views, patience };
+        let engine = Engine::new(store, memory, options);
         let home = Home { engine: OfProcess::new(engine), dir: dir.into(), read_only: self.read_only };
         Ok(Database { home: Arc::new(home) })
     }

@@ -67,6 +67,7 @@ pub struct OpenOptions {
     pub(crate) verify: bool,
     pub(crate) allow_network_fs: bool,
     pub(crate) wait_timeout: Option<Duration>,
+    pub(crate) patience: Option<Duration>,
 }
 
 impl Default for OpenOptions {
@@ -83,6 +84,7 @@ impl Default for OpenOptions {
             verify: false,
             allow_network_fs: false,
             wait_timeout: None,
+            patience: None,
         }
     }
 }
@@ -225,6 +227,28 @@ impl OpenOptions {
     /// ```
     pub fn wait_timeout(mut self, limit: Duration) -> Self {
         self.wait_timeout = Some(limit);
+        self
+    }
+
+    /// How long an access to a view waits for storage beyond a network that does not answer. The access is a load or a
+    /// store, and no `Result` can be returned from it: while there is patience it is tried again, and goes on as if
+    /// nothing had been once storage answers. Past it the process ends, as after any failure of storage
+    /// ([safety](crate#safety)). The time counts from the first failure after which nothing of the array could be loaded.
+    /// Default: two minutes.
+    ///
+    /// What can return an error does not wait so: [`prefetch`](crate::BigArray::prefetch), opening an array and
+    /// [`commit`](crate::Transaction::commit) are [`Unavailable`](ErrorKind::Unavailable) when storage says so. A database
+    /// in a directory never is.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use bigarray::Database;
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// let db = Database::options().patience(Duration::from_secs(600)).open(dir.path().join("a.bigarray"))?;
+    /// # Ok::<(), bigarray::Error>(())
+    /// ```
+    pub fn patience(mut self, limit: Duration) -> Self {
+        self.patience = Some(limit);
         self
     }
 }

@@ -79,8 +79,8 @@ fn write(store: &dyn Store, name: &str, memory: &Memory, size: BlockSize, codec:
         depends: Vec::new(),
         bytes: memory,
     };
-    let base = store.snapshot()?.version();
-    store.commit(&Change { base, arrays: vec![array], spill_area: None }, None).map(drop)
+    let base = store.snapshot()?;
+    store.commit(&Change { base: &*base, arrays: vec![array], spill_area: None }, None).map(drop)
 }
 
 fn main() -> Result<()> {

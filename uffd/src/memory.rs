@@ -3,6 +3,7 @@
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bigarray_core::memory::{Memory, Residency, Span};
 use bigarray_core::{Error, ErrorKind, Result};
@@ -42,6 +43,8 @@ use crate::threads::Threads;
 /// ```
 pub struct UffdMemory {
     inner: Arc<Inner>,
+    /// Its clock.
+    began: Instant,
 }
 
 impl UffdMemory {
@@ -76,6 +79,7 @@ impl UffdMemory {
         let shared = Arc::new(Shared::new(uffd, stop));
         let threads = Threads::start(&shared, options.resolvers)?;
         Ok(Arc::new(UffdMemory {
+            began: Instant::now(),
             inner: Arc::new(Inner {
                 threads,
                 shared,
@@ -163,6 +167,14 @@ impl Memory for UffdMemory {
 
     fn check_process(&self) -> Result<()> {
         self.inner.check_process()
+    }
+
+    fn now(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    fn pause(&self, time: Duration) {
+        std::thread::sleep(time);
     }
 
     fn has_room_for_mappings(&self, n: usize) -> bool {

@@ -220,7 +220,7 @@ struct MemSnapshot {
 }
 
 impl MemSnapshot {
-    /// The state, for a look-up.
+    /// The state, for a look-up or a read.
     fn asked(&self) -> &StateData {
         let may = role() != Role::Monitor || !self.store.options.lookups_may_block;
         assert!(may, "a look-up that may block, by the thread that receives faults");
@@ -248,9 +248,8 @@ impl Snapshot for MemSnapshot {
     }
 
     fn read(&self, array: ArrayId, block: BlockNo, first_page: u32, buf: &mut [u8]) -> Result<()> {
-        assert!(role() != Role::Monitor, "a read by the thread that receives faults");
         assert!(buf.len().is_multiple_of(PAGE), "read of {} bytes, which are not whole pages", buf.len());
-        let block = self.state.block_at(array, block);
+        let block = self.asked().block_at(array, block);
         for (n, page) in buf.chunks_exact_mut(PAGE).enumerate() {
             let at = block.map_or(&PageAt::Hole, |block| {
                 let n = first_page as usize + n;

@@ -23,6 +23,7 @@ pub use self::handle::SimSpan;
 use self::span::Reserved;
 pub use self::user::Signal;
 use self::world::Shared;
+use crate::role::{Role, role};
 
 /// A [`Memory`] whose pages are values: missing, zero, mapped, copied, poisoned. [`SimSpan::load`] and
 /// [`SimSpan::store`] stand for the loads and stores of a program. Every fault of theirs goes to the pager as the
@@ -109,6 +110,8 @@ pub enum SimOp {
     Protected,
     /// A job was run; without range.
     Job,
+    /// Time passed; without range.
+    Pause,
     /// The span was given back.
     Drop,
 }
@@ -190,6 +193,11 @@ impl SimMemory {
         self.0.fail_faults(why);
     }
 
+    /// Lets time pass. Nothing else does, but for pauses.
+    pub fn pass(&self, time: Duration) {
+        self.0.world().now += time;
+    }
+
     /// How many times `op` happened.
     pub fn count(&self, op: SimOp) -> usize {
         self.0.world().trace.iter().filter(|event| event.op == op).count()
@@ -224,6 +232,17 @@ impl Memory for SimMemory {
 
     fn check_process(&self) -> Result<()> {
         Ok(())
+    }
+
+    fn now(&self) -> Duration {
+        self.0.world().now
+    }
+
+    fn pause(&self, time: Duration) {
+        refuse_unless(role() != Role::Monitor, || "a pause of the thread that receives faults".to_owned());
+        let mut world = self.0.world();
+        world.now += time;
+        world.log(0, SimOp::Pause, 0..0);
     }
 
     fn has_room_for_mappings(&self, n: usize) -> bool {

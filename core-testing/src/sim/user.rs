@@ -8,6 +8,7 @@ use super::contract::refuse_unless;
 use super::handle::SimSpan;
 use super::page::{Access, Outcome};
 use super::world::{Fault, World};
+use crate::role::{Role, role};
 
 /// Where pages are merged: one merge before this many accesses to a page, on average.
 const MERGED: usize = 3;

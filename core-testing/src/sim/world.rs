@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use bigarray_core::memory::{Faults, Job, Residency};
 use bigarray_core::store::DataFile;
@@ -40,6 +41,8 @@ pub(super) struct World {
     pub(super) failures: Vec<(SimOp, usize)>,
     pub(super) trace: Vec<SimEvent>,
     pub(super) faults_stopped: bool,
+    /// Its clock.
+    pub(super) now: Duration,
     next_base: usize,
     reserved: usize,
     next_ticket: u64,
@@ -77,6 +80,7 @@ impl Shared {
             failures: Vec::new(),
             trace: Vec::new(),
             faults_stopped: false,
+            now: Duration::ZERO,
             next_base: FIRST_BASE,
             reserved: 0,
             next_ticket: 0,

@@ -12,8 +12,8 @@ use std::any::Any;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use bigarray_core::{ArrayId, ErrorKind};
 use bigarray_core::store::{Committed, Snapshot, Store};
+use bigarray_core::{ArrayId, ErrorKind};
 
 use self::photograph::Photograph;
 use super::{Edit, Versions, array_of};

@@ -4,8 +4,8 @@
 //!
 //! One mutex guards the [`Table`]. A thread of the user never touches span memory while it holds it, and the
 //! monitor touches no span memory at all (invariant B of docs/soundness.md), so a thread that waits in a fault holds
-//! nothing that the monitor needs. Storage is asked without it (step 4), except while binding, when the span has no view and thus no
-//! fault.
+//! nothing that the monitor needs. Storage is asked without it, since that may take long, and a message that came late
+//! has the monitor take it; but for the binding of an eager span, of which no message comes.
 //!
 //! # Races
 //!
@@ -32,6 +32,7 @@ mod track;
 
 use std::ops::Range;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::geometry::{BlockNo, BlockSize};
@@ -70,6 +71,8 @@ pub(crate) struct Policy {
     pub(crate) verify: bool,
     /// Spill while views live.
     pub(crate) spill_under_views: bool,
+    /// How long a fault tries again where storage is unavailable.
+    pub(crate) patience: Duration,
 }
 
 pub(crate) struct Pager {

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::{Range, RangeBounds};
+use std::time::Duration;
 
 use crate::descriptor::Version;
 use crate::error::{Error, Result};
@@ -37,6 +38,8 @@ pub(crate) struct Table {
     pub(crate) shown: Shown,
     /// Runs being loaded, apart from `blocks`.
     pub(crate) loading: Loading,
+    /// When storage became unavailable, if no load has succeeded since.
+    unavailable_since: Option<Duration>,
     /// Readers of blocks that have to be produced.
     pub(crate) streams: Streams,
     /// Faults of installed blocks.
@@ -60,6 +63,7 @@ impl Table {
             blocks: BTreeMap::new(),
             shown: Shown::default(),
             loading: Loading::default(),
+            unavailable_since: None,
             streams: Streams::default(),
             futile_faults: FutileFaults::default(),
             spills: Spills::default(),
@@ -133,6 +137,7 @@ impl Table {
             self.blocks.get(&block).is_none_or(|there| there.kind() == Kind::Poisoned),
             "block {block} is installed already"
         );
+        self.unavailable_since = None;
         self.has_spilled |= new.has_spilled();
         let is_lazy = self.residency == Residency::Lazy;
         self.has_uncharged_zeros |= is_lazy && new.kind() == Kind::Zero && !new.is_charged();
@@ -275,6 +280,11 @@ impl Table {
 
     pub(crate) fn is_dead(&self) -> bool {
         self.is_dead
+    }
+
+    /// Storage is unavailable at the time `now`: whether that is so for less than `patience`.
+    pub(crate) fn is_patient(&mut self, now: Duration, patience: Duration) -> bool {
+        now.saturating_sub(*self.unavailable_since.get_or_insert(now)) < patience
     }
 
     /// The transaction cannot be committed any more. The first failure sticks.

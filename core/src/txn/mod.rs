@@ -13,6 +13,7 @@ mod writer;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::memory::Memory;
@@ -40,11 +41,15 @@ pub struct EngineOptions {
     pub budget_bytes: usize,
     /// Spill while views live. Otherwise only where none does.
     pub spill_under_views: bool,
+    /// How long a fault waits for storage that is [`Unavailable`](ErrorKind::Unavailable), and tries again, before the
+    /// access ends the process.
+    pub patience: Duration,
 }
 
 impl Default for EngineOptions {
     fn default() -> EngineOptions {
-        EngineOptions { copy: false, verify: false, budget_bytes: usize::MAX, spill_under_views: true }
+        let patience = Duration::from_secs(120);
+        EngineOptions { copy: false, verify: false, budget_bytes: usize::MAX, spill_under_views: true, patience }
     }
 }
 
@@ -60,8 +65,8 @@ pub struct Engine {
 impl Engine {
     /// An engine over `store` and `memory`.
     pub fn new(store: Arc<dyn Store>, memory: Arc<dyn Memory>, options: EngineOptions) -> Arc<Engine> {
-        let EngineOptions { copy, verify, budget_bytes, spill_under_views } = options;
-        let policy = Policy { copy, verify, spill_under_views };
+        let EngineOptions { copy, verify, budget_bytes, spill_under_views, patience } = options;
+        let policy = Policy { copy, verify, spill_under_views, patience };
         let budget = Budget::new(budget_bytes);
         Arc::new(Engine { store, memory, policy, budget, pool: FaultMutex::new(Pool::default()) })
     }

@@ -168,7 +168,9 @@ impl<'t> Writer<'t> {
 
     /// The same where no error can be returned: it fails the commit.
     pub fn expose_mut_deferring_error(&mut self, bytes: Range<usize>) {
+        // Where storage is only unavailable, what was written stays in memory until another time.
         if let Err(why) = self.quiescent_point()
+            && !why.is_unavailable()
             && let Ok(Some(pager)) = &self.array().pager
         {
             pager.fail_commit(&why);

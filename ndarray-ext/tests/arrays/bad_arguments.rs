@@ -155,8 +155,8 @@ fn foreign_endianness_is_refused_and_named() {
         depends: Vec::new(),
         bytes: &Nothing,
     };
-    let base = store.snapshot().unwrap().version();
-    store.commit(&Change { base, arrays: vec![created], spill_area: None }, None).unwrap();
+    let base = store.snapshot().unwrap();
+    store.commit(&Change { base: &*base, arrays: vec![created], spill_area: None }, None).unwrap();
     let error = db.array::<f64, Ix1>("foreign").unwrap_err();
     assert!(error.is_dtype_mismatch(), "{error:?}");
     assert_says(&error, &["\"foreign\"", ">f8", "<f8", "endianness"]);

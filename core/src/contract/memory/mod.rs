@@ -4,6 +4,7 @@ mod faults;
 mod span;
 
 use std::ops::Range;
+use std::time::Duration;
 
 use crate::error::Result;
 pub use faults::{Faults, Job};
@@ -32,6 +33,12 @@ pub trait Memory: Send + Sync {
     /// # Errors
     /// [`InUse`](crate::ErrorKind::InUse) in a forked child.
     fn check_process(&self) -> Result<()>;
+
+    /// The time since some moment, by which waiting for storage that does not answer ends.
+    fn now(&self) -> Duration;
+
+    /// Lets that much time pass, in a thread that may wait.
+    fn pause(&self, time: Duration);
 
     /// Whether about `n` more mappings fit under the system's limit for one process.
     fn has_room_for_mappings(&self, n: usize) -> bool;

@@ -22,7 +22,8 @@
 //! * *An operation on the whole span* (bind, release, cut, spilling at a quiescent point) waits for (4) first, see
 //!   [`Pager::alone`]; a commit pins the span, so that nothing is evicted under it: it holds the lock that spilling may
 //!   wait for.
-//! * *If (2) fails* the block is as it was before (1), and the transaction cannot commit any more.
+//! * *If (2) fails* the block is as it was before (1), and the transaction cannot commit any more; it can where storage
+//!   was only unavailable.
 //!
 //! A clean block is protected since it was copied, and equal to what it is loaded from again: that is (4) alone, where
 //! its protection was not lost.
@@ -108,7 +109,8 @@ impl Pager {
         let written = match self.eviction.span.take_out(bytes) {
             Ok(taken) => {
                 held.taken = taken;
-                held.write(is_hole).map_err(Stays::Failed) // (2)
+                // (2)
+                held.write(is_hole).map_err(|e| if e.is_unavailable() { Stays::ForNow(e) } else { Stays::Failed(e) })
             }
             Err(error) if error.is_in_use() => Err(Stays::ForNow(error)),
             Err(error) => Err(Stays::Lost(error)),

@@ -4,6 +4,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::memory::{Faults, Job, Residency};
@@ -14,6 +15,9 @@ use crate::pager::eviction::budget::BudgetPermit;
 use crate::pager::load::plan::{Plan, reach};
 use crate::pager::scratch::with_buffer;
 use crate::pager::table::{Presence, Table};
+
+/// Storage that says at once that it is unavailable is not asked more often.
+const BETWEEN_TRIES: Duration = Duration::from_millis(20);
 
 /// A run of blocks that its holder has made Loading, and what it was to show then. Dropping it is step 6, on every way
 /// out, a panic of the store included: what was not installed is missing again, and waiting threads try again.
@@ -139,8 +143,10 @@ impl Pager {
     fn load_here(&self, mut load: Load) -> Vec<Job> {
         let plan = match load.ask() {
             Ok(plan) => plan, // (4)
+            // To try again takes a pause.
+            Err(error) if error.is_unavailable() => return self.load_by_job(load),
             Err(error) => {
-                load.poison(error);
+                load.fail(error);
                 return Vec::new();
             }
         };
@@ -148,14 +154,14 @@ impl Pager {
         let mut jobs: Vec<Job> = Vec::new();
         let (block, is_produced) = (load.block, plan.is_produced());
         match self.budget.room_left(bytes) {
-            Some(permit) if !self.reads(&plan) => load.run_or_poison(plan, permit),
+            Some(permit) if !self.reads(&plan) => load.run_or_fail(plan, permit),
             // Bytes have to be read, or blocks to be evicted: not by the thread that all other faults wait for.
             permit => {
                 let mut load = load.enqueue();
                 jobs.push(Box::new(move || {
                     if load.dequeue() {
                         let permit = permit.unwrap_or_else(|| load.pager.budget.make_room(bytes));
-                        load.run_or_poison(plan, permit);
+                        load.run_or_fail(plan, permit);
                     }
                 }));
             }
@@ -192,9 +198,9 @@ impl Load {
         match self.ask() {
             Ok(plan) => {
                 let permit = budget.make_room(self.pager.memory_for(self.binding(), &plan));
-                self.run_or_poison(plan, permit);
+                self.run_or_fail(plan, permit);
             }
-            Err(error) => self.poison(error),
+            Err(error) => self.fail(error),
         }
         if budget.is_to_be_trimmed() {
             budget.trim();
@@ -228,9 +234,9 @@ impl Load {
         if self.pager.copies(&plan) { self.pager.copy(self, plan, permit) } else { self.pager.map(self, plan, permit) }
     }
 
-    fn run_or_poison(self, plan: Plan, permit: BudgetPermit) {
+    fn run_or_fail(self, plan: Plan, permit: BudgetPermit) {
         if let Err(error) = self.run(plan, permit) {
-            self.poison(error);
+            self.fail(error);
         }
     }
 
@@ -245,14 +251,25 @@ impl Load {
         }
     }
 
-    /// A failed load installs neither zeros nor old bytes. The block is poisoned. Its neighbours are missing again: their
+    /// A failed load installs neither zeros nor old bytes. Where storage is unavailable, and there is patience, the block
+    /// is missing again, so the threads that wait try again. Else it is poisoned. Its neighbours are missing again: their
     /// own faults meet the failure if it is theirs, too.
-    fn poison(self, error: Error) {
-        let mut table = self.pager.lock();
-        if table.generation() == self.generation && table.presence(self.block) == Presence::Loading {
-            let error = error.context(format_args!("array {:?}, block {}", self.binding().name, self.block));
-            self.pager.poison(&mut table, self.block, &error);
+    fn fail(self, error: Error) {
+        let Load { pager, block, .. } = &self;
+        let mut table = pager.lock();
+        if table.generation() != self.generation || table.presence(*block) != Presence::Loading {
+            return;
         }
+        let mut error = error.context(format_args!("array {:?}, block {block}", self.binding().name));
+        if error.is_unavailable() {
+            if table.is_patient(pager.memory.now(), pager.policy.patience) {
+                drop(table);
+                pager.memory.pause(BETWEEN_TRIES); // before the threads are woken, which is when `self` is dropped
+                return;
+            }
+            error = error.context(format_args!("given up after {:?}", pager.policy.patience));
+        }
+        pager.poison(&mut table, *block, &error);
     }
 }
 
