@@ -16,8 +16,8 @@ pub struct Options {
     pub endpoint: Option<String>,
     /// What requests are signed with.
     pub credentials: Credentials,
-    /// Limit of one request with its retries; past it the call fails with
-    /// [`ErrorKind::Unavailable`](bigarray_core::ErrorKind::Unavailable). By default 30 s.
+    /// Limit of one request with its retries, to which a second is added for each 256 KiB that it moves; past it the call
+    /// fails with [`ErrorKind::Unavailable`](bigarray_core::ErrorKind::Unavailable). By default 30 s.
     pub deadline: Duration,
     /// Laid over the client of the server; tests make requests fail with it.
     pub adapter: Option<Adapter>,

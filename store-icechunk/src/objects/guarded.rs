@@ -69,11 +69,33 @@ impl Guarded {
 
     /// Waits for `answer` until the deadline.
     async fn within<T>(&self, method: &str, path: &Path, answer: impl Future<Output = Result<T>>) -> Result<T> {
+        self.within_time(self.deadline, method, path, answer).await
+    }
+
+    async fn within_time<T>(
+        &self,
+        limit: Duration,
+        method: &str,
+        path: &Path,
+        answer: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
         let request = || request(method, &self.location, path);
-        match time::timeout(self.deadline, answer).await {
+        match time::timeout(limit, answer).await {
             Ok(result) => shown(result, request),
-            Err(_) => Err(late(request(), self.deadline)),
+            Err(_) => Err(late(request(), limit)),
         }
+    }
+
+    /// The head of an answer. A connection that was cut without a word is found by this alone: three tries share the
+    /// deadline.
+    async fn head_of_answer(&self, path: &Path, options: GetOptions) -> Result<GetResult> {
+        let share = self.deadline / 3;
+        for _ in 0..2 {
+            if let Ok(result) = time::timeout(share, self.client.get_opts(path, options.clone())).await {
+                return shown(result, || request("GET", &self.location, path));
+            }
+        }
+        self.within_time(share, "GET", path, self.client.get_opts(path, options)).await
     }
 
     /// The same for answers that come one by one: each has the whole of the deadline.
@@ -104,6 +126,12 @@ impl Guarded {
             (mode, _) => mode,
         }
     }
+}
+
+/// How long a request may take that moves so many bytes: the deadline, and a second for each 256 KiB. Many requests share
+/// a slow line, and one that is given up there is sent again, and again in vain.
+pub(super) fn time_for(deadline: Duration, bytes: u64) -> Duration {
+    deadline + Duration::from_millis(bytes * 1000 / (256 << 10))
 }
 
 fn late(request: String, deadline: Duration) -> Error {
@@ -143,7 +171,8 @@ impl ObjectStore for Guarded {
         count(&self.counters.puts, 1);
         count(&self.counters.bytes_put, payload.content_length() as u64);
         let options = PutOptions { mode: self.as_compared(options.mode), ..options };
-        self.within("PUT", path, self.client.put_opts(path, payload, options)).await
+        let limit = time_for(self.deadline, payload.content_length() as u64);
+        self.within_time(limit, "PUT", path, self.client.put_opts(path, payload, options)).await
     }
 
     async fn put_multipart_opts(&self, path: &Path, options: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
@@ -152,17 +181,18 @@ impl ObjectStore for Guarded {
 
     async fn get_opts(&self, path: &Path, options: GetOptions) -> Result<GetResult> {
         count(&self.counters.gets, 1);
-        let until = Instant::now() + self.deadline;
-        let mut result = self.within("GET", path, self.client.get_opts(path, options)).await?;
+        let begin = Instant::now();
+        let mut result = self.head_of_answer(path, options).await?;
+        let limit = time_for(self.deadline, result.range.end - result.range.start);
         if let GetResultPayload::Stream(pieces) = result.payload {
             // One deadline for all pieces: a server that sends a byte now and then answers late, too.
-            let (request, deadline) = (request("GET", &self.location, path), self.deadline);
+            let request = request("GET", &self.location, path);
             let counters = self.counters.clone();
             let next = move |state: Option<(BoxStream<'static, _>, String)>| {
                 let counters = counters.clone();
                 async move {
                     let (mut pieces, request) = state?;
-                    match time::timeout_at(until, pieces.next()).await {
+                    match time::timeout_at(begin + limit, pieces.next()).await {
                         Ok(piece) => {
                             let piece: Result<bytes::Bytes> = shown(piece?, || request.clone());
                             if let Ok(bytes) = &piece {
@@ -170,7 +200,7 @@ impl ObjectStore for Guarded {
                             }
                             Some((piece, Some((pieces, request))))
                         }
-                        Err(_) => Some((Err(late(request, deadline)), None)),
+                        Err(_) => Some((Err(late(request, limit)), None)),
                     }
                 }
             };

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bigarray_core::{Error, ErrorKind, Result};
 use bytes::Bytes;
@@ -13,6 +14,7 @@ use object_store::{GetOptions, ObjectStore, ObjectStoreExt};
 
 use super::backend::Backend;
 use super::failure::explain;
+use super::guarded::time_for;
 use super::runtime::Runtime;
 
 /// The objects below a prefix. A clone is another handle.
@@ -55,7 +57,8 @@ impl Objects {
     /// [`ErrorKind::Corrupt`] if the object is absent, or shorter; [`ErrorKind::Unavailable`] if trying again may help;
     /// [`ErrorKind::Io`] if the server refuses it.
     pub fn get(&self, id: &str, range: Range<u64>) -> Result<Bytes> {
-        self.runtime.run(self.getting(id, range))
+        let limit = self.limit(range.end.saturating_sub(range.start));
+        self.runtime.run_within(limit, self.getting(id, range))
     }
 
     /// The same, to be awaited on the runtime.
@@ -85,7 +88,7 @@ impl Objects {
     /// # Errors
     /// As [`get`](Objects::get).
     pub fn put(&self, id: &str, bytes: Bytes) -> Result<()> {
-        self.runtime.run(self.putting(id, bytes))
+        self.runtime.run_within(self.limit(bytes.len() as u64), self.putting(id, bytes))
     }
 
     /// The same, to be awaited on the runtime.
@@ -135,6 +138,10 @@ impl Objects {
         })
     }
 
+    fn limit(&self, bytes: u64) -> Duration {
+        time_for(self.runtime.limit(), bytes)
+    }
+
     fn chunk(&self, id: &str) -> Path {
         self.path(&format!("{CHUNKS_FILE_PATH}/{id}"))
     }
@@ -153,4 +160,4 @@ fn missing_is_corrupt(error: Error) -> Error {
 }
 
 /// For requests that have many answers, each with a deadline of its own: how many there are is not known.
-const LONG: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
+const LONG: Duration = Duration::from_secs(24 * 3600);

@@ -96,6 +96,11 @@ impl Runtime {
         });
     }
 
+    /// What [`run`](Runtime::run) waits for.
+    pub(super) fn limit(&self) -> Duration {
+        self.limit
+    }
+
     fn handle(&self) -> &tokio::runtime::Handle {
         self.inner.as_ref().expect("it is there until it is dropped").handle()
     }

@@ -14,6 +14,8 @@ pub(crate) enum Answers {
     Nothing,
     /// The head of an answer and half of the body that it announces.
     Half,
+    /// A body that takes for ever, a byte now and then.
+    Drops,
     /// This status line and body.
     With(&'static str, &'static str),
     /// Status 403, and all that it was sent, in the body.
@@ -76,6 +78,15 @@ fn serve(mut stream: TcpStream, answers: Answers, seen: &Mutex<Vec<String>>) {
                 "HTTP/1.1 206 Partial Content\r\nETag: \"a\"\r\nLast-Modified: Mon, 30 Nov 2026 07:00:00 GMT\r\n\
                  Content-Range: bytes 0-9/10\r\nContent-Length: 10\r\n\r\nhalf "
                     .to_owned()
+            }
+            Answers::Drops => {
+                let head = "HTTP/1.1 200 OK\r\nETag: \"a\"\r\nLast-Modified: Mon, 30 Nov 2026 07:00:00 GMT\r\n\
+                            Content-Length: 100000\r\n\r\n";
+                let mut bytes = head.as_bytes().iter().chain(std::iter::repeat(&b'x'));
+                while stream.write_all(&[*bytes.next().unwrap()]).is_ok() {
+                    thread::sleep(std::time::Duration::from_millis(1));
+                }
+                return;
             }
             Answers::With(status, body) => answer(status, body),
             Answers::Everything => {

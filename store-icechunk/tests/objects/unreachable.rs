@@ -59,6 +59,13 @@ fn a_server_that_stops_in_the_middle_of_a_chunk() {
 }
 
 #[test]
+fn a_server_that_sends_a_byte_now_and_then() {
+    let objects = open("s3://bucket/arrays", &impatient(&start(Answers::Drops).endpoint)).unwrap();
+    let error = number(&objects, "repo").unwrap_err();
+    assert!(error.is_unavailable() && error.to_string().contains("s3://bucket/arrays/repo"), "{error:?}");
+}
+
+#[test]
 fn a_port_with_no_server() {
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let objects = open("s3://bucket/arrays", &options(&format!("http://{free}"))).unwrap();
