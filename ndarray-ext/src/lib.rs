@@ -209,7 +209,8 @@
 //! (SIGBUS), after a message that names array, block and cause; without one where the disk fails to read what is mapped
 //! already, which the kernel finds by itself. It never sees other bytes than were stored, as far as the disk gives back
 //! what it was given: mapped pages are compared with their checksums only if [`verify`](OpenOptions::verify) says so.
-//! [`prefetch`] finds the same failures as errors.
+//! [`prefetch`] finds the same failures as errors. Storage beyond a network that does not answer is asked again for as
+//! long as [`patience`](OpenOptions::patience) says before the access ends the process.
 //!
 //! After `fork` a database is refused in the child, and touching a view of the parent's ends it (SIGSEGV).
 //!

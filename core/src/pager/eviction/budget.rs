@@ -145,9 +145,12 @@ impl Budget {
             // Without the lock: to let go of a block takes that of its table, under which this one is taken.
             let outcome =
                 victim.pager.upgrade().map_or(Outcome::Gone, |pager| pager.evict(victim.block, victim.ticket));
-            if outcome == Outcome::Busy {
+            if matches!(outcome, Outcome::Busy | Outcome::Unavailable) {
                 busy += 1;
                 self.lock().policy.put_back(victim.ticket);
+            }
+            if outcome == Outcome::Unavailable {
+                break; // the next one would take as long
             }
         }
     }

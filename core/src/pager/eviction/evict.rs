@@ -261,7 +261,10 @@ impl HeldBack<'_> {
                 table.forget(block); // (4)
                 Outcome::Freed
             }
-            Err(Stays::ForNow(error)) => self.undo(&mut table, &error),
+            Err(Stays::ForNow(error)) => {
+                let undone = self.undo(&mut table, &error);
+                if error.is_unavailable() { Outcome::Unavailable } else { undone }
+            }
             Err(Stays::Lost(error)) => {
                 // Writers wait, and can be let through neither to these bytes nor to others.
                 pager.poison(&mut table, block, &error);

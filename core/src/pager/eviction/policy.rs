@@ -41,6 +41,8 @@ pub(crate) enum Outcome {
     Gone,
     /// Not now.
     Busy,
+    /// Not now, and it took as long as storage takes to say that it is unavailable.
+    Unavailable,
 }
 
 /// Charged blocks, in the order in which they are to go.
