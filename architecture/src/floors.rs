@@ -95,7 +95,21 @@ pub const HOUSES: &[House] = &[
             &["store"],
         ],
     },
-    House { dir: "store-icechunk", uses: &["core", "process"], floors: &[&["options", "zarr"], &["objects"]] },
+    House {
+        dir: "store-icechunk",
+        uses: &["core", "process"],
+        floors: &[
+            &["options", "zarr"],
+            &["objects"],
+            &["errors"],
+            &["repository"],
+            &["compact", "snapshot"],
+            &["commit_lock", "spill"],
+            &["shared"],
+            &["commit", "history"],
+            &["store"],
+        ],
+    },
     House {
         dir: "ndarray-ext",
         uses: &["core", "process", "store-lmdb", "uffd"],

@@ -2,9 +2,21 @@
 //!
 //! Metadata and commits go through [`icechunk`]; chunk payload goes to the same bucket by [`object_store`] directly.
 
+mod commit;
+mod commit_lock;
+mod compact;
+mod errors;
+mod history;
 pub mod objects;
 mod options;
-#[allow(dead_code, unused_imports, reason = "the store itself, which uses it, is not there yet")]
+mod repository;
+mod shared;
+mod snapshot;
+mod spill;
+mod store;
+#[allow(dead_code, reason = "the chunks that a shrink drops are found by what is stored")]
 mod zarr;
 
+pub use compact::Compacted;
 pub use options::{Adapter, Credentials, Options};
+pub use store::IcechunkStore;

@@ -19,6 +19,12 @@ pub struct Options {
     /// Limit of one request with its retries, to which a second is added for each 256 KiB that it moves; past it the call
     /// fails with [`ErrorKind::Unavailable`](bigarray_core::ErrorKind::Unavailable). By default 30 s.
     pub deadline: Duration,
+    /// A snapshot may be a state that was the newest so long ago. By default none: each asks, by one request.
+    pub max_staleness: Duration,
+    /// Bytes of decoded chunks that are kept in memory. By default 256 MiB.
+    pub cache_bytes: u64,
+    /// So many objects of one commit are on their way at a time. By default 16.
+    pub depth: usize,
     /// Laid over the client of the server; tests make requests fail with it.
     pub adapter: Option<Adapter>,
 }
@@ -30,6 +36,9 @@ impl Default for Options {
             endpoint: None,
             credentials: Credentials::Environment,
             deadline: Duration::from_secs(30),
+            max_staleness: Duration::ZERO,
+            cache_bytes: 256 << 20,
+            depth: 16,
             adapter: None,
         }
     }

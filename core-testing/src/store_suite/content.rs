@@ -34,7 +34,7 @@ pub fn a_whole_block_reads_back(make: MakeStore<'_>) {
     for page in 0..16 {
         assert_page(&*now, 1, page, Some(100 + u64::from(page)));
     }
-    assert_eq!(photograph::records(&*now, id_of(&*now, "a")).len(), 1, "other blocks stay absent");
+    assert_eq!(store.stored_blocks(&*now, id_of(&*now, "a")), [1], "other blocks stay absent");
 }
 
 /// A commit of one page leaves the other pages of its block as they were.
@@ -51,7 +51,7 @@ pub fn one_page_is_laid_over_the_rest(make: MakeStore<'_>) {
     }
 }
 
-/// Pages written as zero take no space.
+/// Pages written as zero take no space, where blocks are not stored with their neighbours.
 pub fn zero_pages_become_holes(make: MakeStore<'_>) {
     let store = make();
     let base = store.with_array(1);
@@ -62,7 +62,7 @@ pub fn zero_pages_become_holes(make: MakeStore<'_>) {
     store.photograph_of(&*now);
     let record = now.block(id_of(&*now, "a"), BlockNo(0)).expect("block").expect("there");
     let first = &record.segments[0];
-    assert_eq!((first.pages.clone(), first.origin), (0..2, Origin::Hole));
+    assert!(!store.has_numbers() || (first.pages.clone(), first.origin) == (0..2, Origin::Hole), "{record:?}");
     assert_page(&*now, 0, 1, None);
     assert_page(&*now, 0, 2, Some(7));
     assert_page(&*now, 0, 3, Some(103));
@@ -189,13 +189,15 @@ pub fn blocks_visits_a_range_ascending_until_told_to_stop(make: MakeStore<'_>) {
         now.blocks(id_of(&*now, "a"), range, visit).expect("blocks");
         met
     };
-    assert_eq!(walk(0..u64::MAX, 99), stored);
-    assert_eq!(walk(2..256, 99), [2, 7, 255]);
-    assert!(walk(3..7, 99).is_empty());
-    assert!(walk(7..7, 99).is_empty());
-    assert!(walk(301..u64::MAX, 99).is_empty());
-    assert_eq!(walk(2..u64::MAX, 2), [2, 7]);
-    assert_eq!(walk(0..u64::MAX, 1), [1]);
+    let all = walk(0..u64::MAX, 999);
+    assert_eq!(store.stored_blocks(&*now, id_of(&*now, "a")), stored);
+    assert!(if store.has_numbers() { all == stored } else { stored.iter().all(|n| all.contains(n)) }, "{all:?}");
+    for range in [2..256, 3..7, 7..7, 301..u64::MAX, 2..u64::MAX] {
+        let within: Vec<u64> = all.iter().copied().filter(|n| range.contains(n)).collect();
+        assert_eq!(walk(range.clone(), 999), within);
+        assert_eq!(walk(range, 2), within[..within.len().min(2)]);
+    }
+    assert_eq!(walk(0..u64::MAX, 1), all[..1]);
 }
 
 /// An array that was shorter for a while shows zeros where it grew again, and what was written then.
@@ -208,8 +210,7 @@ pub fn what_drops_is_gone_before_what_is_written_lands(make: MakeStore<'_>) {
     store.pass(&*base, &[Edit::of(&*base, "a").drop_from(&*base, 1).page(&*base, 2, 3, 7).page(&*base, 0, 0, 8)]);
     let now = store.now();
     store.photograph_of(&*now);
-    let blocks: Vec<u64> = photograph::records(&*now, id_of(&*now, "a")).iter().map(|(n, _)| n.0).collect();
-    assert_eq!(blocks, [0, 2]);
+    assert_eq!(store.stored_blocks(&*now, id_of(&*now, "a")), [0, 2]);
     assert_page(&*now, 0, 0, Some(8));
     assert_page(&*now, 0, 1, Some(101));
     assert_page(&*now, 2, 2, None);
@@ -246,7 +247,11 @@ pub fn versions_move_only_with_the_bytes(make: MakeStore<'_>) {
     let mut is_changed_by = |committed: Committed, expected: [bool; 2]| {
         let (before, now) = (std::mem::replace(&mut last, changed()), changed());
         assert_ne!(before, now, "the array changed");
-        assert_eq!([version(0) != Version(0), version(1) != Version(0)], expected, "which blocks are there");
+        let there = [version(0) != Version(0), version(1) != Version(0)];
+        assert!(
+            there == expected || !store.has_numbers() && there[0] >= expected[0] && there[1] >= expected[1],
+            "{there:?}"
+        );
         assert_eq!(committed.changed, [now]);
         if store.has_numbers() {
             assert_eq!(now, committed.version);

@@ -13,7 +13,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use bigarray_core::store::{Committed, Snapshot, Store};
-use bigarray_core::{ArrayId, ErrorKind};
+use bigarray_core::{ArrayId, BlockNo, ErrorKind};
 
 use self::photograph::Photograph;
 use super::{Edit, Versions, array_of};
@@ -24,6 +24,7 @@ pub struct StoreFixture {
     reopen: Option<Box<dyn Fn() -> Arc<dyn Store>>>,
     versions: Versions,
     keeps_ids: bool,
+    maps: bool,
     _kept: Box<dyn Any>,
 }
 
@@ -34,12 +35,19 @@ impl StoreFixture {
     /// Tests `store`, whose versions are numbers of commits, and which keeps an array's id through every rename.
     pub fn new(store: Arc<dyn Store>) -> StoreFixture {
         let _kept = Box::new(());
-        StoreFixture { store: Some(store), reopen: None, versions: Versions::Numbers, keeps_ids: true, _kept }
+        StoreFixture {
+            store: Some(store),
+            reopen: None,
+            versions: Versions::Numbers,
+            keeps_ids: true,
+            maps: true,
+            _kept,
+        }
     }
 
     /// Versions tell of what is there alone: blocks, attributes and names that were changed back may have the version that
-    /// they had, so no conflict is found there. Neighbours of a block may get another version with it, and a block of
-    /// zeros may be absent.
+    /// they had, so no conflict is found there. Neighbours of a block may be there with it, and get another version with
+    /// it; a block of zeros may be absent.
     #[must_use]
     pub fn with_versions_of_contents(self) -> StoreFixture {
         StoreFixture { versions: Versions::Hashes, ..self }
@@ -49,6 +57,26 @@ impl StoreFixture {
     #[must_use]
     pub fn renewing_ids(self) -> StoreFixture {
         StoreFixture { keeps_ids: false, ..self }
+    }
+
+    /// Nothing that it stores can be mapped.
+    #[must_use]
+    pub fn mapping_nothing(self) -> StoreFixture {
+        StoreFixture { maps: false, ..self }
+    }
+
+    /// The numbers of those blocks of an array that are there; where neighbours of a block may be there with it, of those
+    /// that are not all zeros.
+    fn stored_blocks(&self, snapshot: &dyn Snapshot, array: ArrayId) -> Vec<u64> {
+        let size =
+            snapshot.arrays().expect("arrays").into_iter().find(|(_, a)| a.id == array).expect("there").1.block_size;
+        let is_stored = |block: BlockNo| {
+            let mut bytes = vec![0xee; size.bytes()];
+            snapshot.read(array, block, 0, &mut bytes).expect("read");
+            self.has_numbers() || bytes.iter().any(|byte| *byte != 0)
+        };
+        let records = photograph::records(snapshot, array).into_iter();
+        records.map(|(block, _)| block).filter(|block| is_stored(*block)).map(|block| block.0).collect()
     }
 
     /// Whether versions are numbers of commits, so that to change something back is a change, too.

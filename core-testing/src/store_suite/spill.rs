@@ -8,7 +8,7 @@ use bigarray_core::store::{
 use bigarray_core::{BlockNo, BlockSize, Codec, Descriptor, ErrorKind, PAGE, Result};
 
 use super::super::{Edit, Rng, array_of, page_of};
-use super::{MakeStore, StoreFixture, photograph};
+use super::{MakeStore, StoreFixture};
 
 /// The pages of those tags, one behind the other.
 fn bytes_of(tags: impl Iterator<Item = u64>) -> Vec<u8> {
@@ -126,7 +126,7 @@ pub fn spilled_pages_are_invisible_until_the_commit(make: MakeStore<'_>) {
         let now = store.now();
         store.photograph_of(&*now);
         assert_pages(&*now, 1, &tags(100));
-        assert_eq!(photograph::records(&*now, array(&*now).id).len(), 1);
+        assert_eq!(store.stored_blocks(&*now, array(&*now).id), [1]);
         drop(now);
         store.reopen();
     }
@@ -315,6 +315,9 @@ pub fn several_threads_spill_at_once(make: MakeStore<'_>) {
 /// What may be mapped is where it says, byte for byte; and so it is in the state that a commit makes.
 pub fn a_spilled_extent_is_where_it_says(make: MakeStore<'_>) {
     let store = make();
+    if !store.maps {
+        return;
+    }
     let base = store.with_array(1);
     let area = store.spill_area().expect("a spill area");
     let bytes = bytes_of(100..116);
@@ -352,12 +355,15 @@ pub fn blocks_with_a_codec_read_as_they_were_written(make: MakeStore<'_>) {
     let area = store.spill_area().expect("a spill area");
     // Bytes that shrink.
     let block: Vec<u8> = (0..BlockSize::MIN.bytes()).map(|at| (at / 1000) as u8 + 1).collect();
-    let whole: Vec<SpilledPages> = area.write_packed(&array, &block, 16).expect("room").into_iter().collect();
-    assert!(matches!(&whole[..], [all] if all.pages == (0..16)), "{whole:?}");
+    let packed: Vec<SpilledPages> = area.write_packed(&array, &block, 16).expect("room").into_iter().collect();
+    let is_packed = matches!(&packed[..], [all] if all.pages == (0..16));
+    assert!(is_packed || !store.maps, "{packed:?}");
     let plain = area.write(&array, 0, &block).expect("room");
+    let whole = if is_packed { packed } else { area.write(&array, 0, &block).expect("room") };
     let part = area.write(&array, 2, &block[2 * PAGE..7 * PAGE]).expect("room");
     let is_mapped = |run: &SpilledPages| run.slot.extent(run.pages.start).is_some();
-    assert!(!whole.iter().any(is_mapped) && plain.iter().chain(&part).all(is_mapped), "{whole:?} {plain:?} {part:?}");
+    let may_be_mapped = plain.iter().chain(&part).all(is_mapped);
+    assert!(!whole.iter().any(is_mapped) && may_be_mapped == store.maps, "{whole:?} {plain:?} {part:?}");
     for run in whole.iter().chain(&plain).chain(&part) {
         let mut read = vec![0; run.pages.len() * PAGE];
         run.slot.read(run.pages.start, &mut read).expect("reading");
@@ -374,5 +380,6 @@ pub fn blocks_with_a_codec_read_as_they_were_written(make: MakeStore<'_>) {
     }
     let origins = |n| now.block(array.id, BlockNo(n)).expect("block").expect("there").segments;
     assert!(origins(0).iter().all(|segment| segment.origin == Origin::Produced), "{:?}", origins(0));
-    assert!(origins(1).iter().all(|segment| matches!(segment.origin, Origin::Extent(_))), "{:?}", origins(1));
+    let is_mapped = origins(1).iter().all(|segment| matches!(segment.origin, Origin::Extent(_)));
+    assert_eq!(is_mapped, store.maps, "{:?}", origins(1));
 }

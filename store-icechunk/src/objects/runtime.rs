@@ -6,7 +6,7 @@ use std::mem;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
-use bigarray_core::{Error, ErrorKind, Result};
+use bigarray_core::{Error, ErrorKind, Result, signals};
 use bigarray_process::Origin;
 use nix::sys::signal::{SigSet, Signal};
 use tokio::runtime::Builder;
@@ -75,7 +75,8 @@ impl Runtime {
             // The caller has given up, if it is not there.
             let _ = answer.send(future.await);
         });
-        match answered.recv_timeout(limit) {
+        // The threads that resolve faults wait here too, each for a request of its own.
+        match signals::let_through(|| answered.recv_timeout(limit)) {
             Ok(result) => result,
             Err(RecvTimeoutError::Timeout) => {
                 task.abort();

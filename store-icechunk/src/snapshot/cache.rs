@@ -1,0 +1,49 @@
+//! Decoded chunks in memory.
+
+use bigarray_core::signals;
+use bytes::Bytes;
+use icechunk::format::ChunkId;
+use quick_cache::Weighter;
+use quick_cache::sync::{Cache, DefaultLifecycle, PlaceholderGuard};
+
+/// About what a chunk takes, for the cache to choose its size by.
+const CHUNK_BYTES: u64 = 2 << 20;
+
+/// Where a chunk lies that is not in a manifest: no other bytes are ever there.
+pub(super) type Place = (ChunkId, u64);
+
+/// The right to put a chunk into the cache, while others that want it wait.
+pub(super) type Guard<'a> = PlaceholderGuard<'a, Place, Bytes, ChunkWeight, quick_cache::DefaultHashBuilder, ByPlace>;
+type ByPlace = DefaultLifecycle<Place, Bytes>;
+
+/// Decoded chunks by their places.
+pub(crate) struct ChunkCache(Cache<Place, Bytes, ChunkWeight>);
+
+/// What a chunk weighs in the cache.
+#[derive(Clone)]
+pub(crate) struct ChunkWeight;
+
+impl Weighter<Place, Bytes> for ChunkWeight {
+    fn weight(&self, _: &Place, chunk: &Bytes) -> u64 {
+        chunk.len() as u64
+    }
+}
+
+impl ChunkCache {
+    /// Keeps up to so many bytes.
+    pub(super) fn new(bytes: u64) -> ChunkCache {
+        ChunkCache(Cache::with_weighter((bytes / CHUNK_BYTES) as usize, bytes, ChunkWeight))
+    }
+
+    /// Looks without waiting.
+    pub(super) fn get(&self, place: &Place) -> Option<Bytes> {
+        // A fault that a signal handler waits for may look here too.
+        let _held = signals::hold();
+        self.0.get(place)
+    }
+
+    /// The chunk, or the right to bring it; waits if another task has that.
+    pub(super) async fn get_or_guard(&self, place: &Place) -> Result<Bytes, Guard<'_>> {
+        self.0.get_value_or_guard_async(place).await
+    }
+}

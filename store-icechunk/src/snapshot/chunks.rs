@@ -1,0 +1,139 @@
+//! Decoded chunks: fetched once, however many ask, and kept in memory for as long as there is room.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bigarray_core::Result;
+use bytes::Bytes;
+use icechunk::format::ChunkId;
+use icechunk::format::manifest::{ChunkPayload, ChunkRef};
+
+use super::cache::{Guard, Place};
+use super::catalog::Entry;
+use super::source::Source;
+
+/// Chunks that lie in one object are fetched together up to so many bytes, which is what a commit packs into one.
+const TOGETHER_BYTES: u64 = 8 << 20;
+
+/// Chunks that are fetched together may have so many bytes between them: less than what another request costs.
+const GAP_BYTES: u64 = 256 << 10;
+
+/// A chunk that is to be read.
+#[derive(Clone)]
+pub(crate) struct Wanted {
+    pub(crate) index: Vec<u32>,
+    pub(crate) payload: ChunkPayload,
+}
+
+impl Source {
+    /// The decoded chunks `wanted`, in their order. What is not in memory is fetched, all at once.
+    ///
+    /// # Errors
+    /// [`Unsupported`](bigarray_core::ErrorKind::Unsupported) for a chunk outside of the repository,
+    /// [`Corrupt`](bigarray_core::ErrorKind::Corrupt), [`Unavailable`](bigarray_core::ErrorKind::Unavailable).
+    pub(crate) fn chunks(self: &Arc<Self>, entry: &Arc<Entry>, wanted: Vec<Wanted>) -> Result<Vec<Bytes>> {
+        let mut found: Vec<Option<Bytes>> = Vec::with_capacity(wanted.len());
+        let mut missing = Vec::new();
+        for chunk in wanted {
+            found.push(match &chunk.payload {
+                ChunkPayload::Inline(bytes) => Some(entry.decode(&chunk.index, bytes.clone(), self.url())?),
+                ChunkPayload::Ref(at) => self.cache.get(&(at.id.clone(), at.offset)),
+                _ => return Err(entry.refuse_virtual()),
+            });
+            if found.last().is_some_and(Option::is_none) {
+                missing.push(chunk);
+            }
+        }
+        if !missing.is_empty() {
+            let (source, entry) = (Arc::clone(self), Arc::clone(entry));
+            let fetched = self.repository.runtime().run(async move { source.fetch(&entry, missing).await })?;
+            let mut fetched = fetched.into_iter();
+            for chunk in found.iter_mut().filter(|chunk| chunk.is_none()) {
+                *chunk = fetched.next();
+            }
+        }
+        Ok(found.into_iter().flatten().collect())
+    }
+
+    /// Whether a chunk needs no request.
+    pub(super) fn has(&self, payload: &ChunkPayload) -> bool {
+        place_of(payload).is_none_or(|place| self.cache.get(&place).is_some())
+    }
+
+    /// Begins to fetch chunks, which a reader comes to soon.
+    pub(crate) fn fetch_ahead(self: &Arc<Self>, entry: &Arc<Entry>, wanted: Vec<Wanted>) {
+        for together in together(wanted) {
+            let (source, entry) = (Arc::clone(self), Arc::clone(entry));
+            // A reader that comes to them sees the error, if it still is one then.
+            self.repository.runtime().spawn(async move { drop(source.fetch_together(&entry, together).await) });
+        }
+    }
+
+    /// Fetches `wanted`, which are no inline chunks, in their order.
+    async fn fetch(&self, entry: &Arc<Entry>, wanted: Vec<Wanted>) -> Result<Vec<Bytes>> {
+        let order: Vec<Place> = wanted.iter().filter_map(|chunk| place_of(&chunk.payload)).collect();
+        let parts = together(wanted).into_iter().map(|part| self.fetch_together(entry, part));
+        let mut found = Vec::new();
+        for part in futures::future::join_all(parts).await {
+            found.extend(part?);
+        }
+        let of = |place: &Place| found.iter().find(|(at, _)| at == place).map(|(_, chunk)| chunk.clone());
+        Ok(order.iter().filter_map(of).collect())
+    }
+
+    /// Fetches chunks of one object by one request, those that no other task fetches already.
+    async fn fetch_together(&self, entry: &Entry, wanted: Vec<Wanted>) -> Result<Vec<(Place, Bytes)>> {
+        let mut found = Vec::new();
+        let mut missing: Vec<(Wanted, ChunkRef, Guard<'_>)> = Vec::new();
+        // In the order of offsets, so that no two tasks wait for each other.
+        for chunk in wanted {
+            let ChunkPayload::Ref(at) = chunk.payload.clone() else { continue };
+            let place = (at.id.clone(), at.offset);
+            match self.cache.get_or_guard(&place).await {
+                Ok(bytes) => found.push((place, bytes)),
+                Err(guard) => missing.push((chunk, at, guard)),
+            }
+        }
+        let Some((_, first, _)) = missing.first() else { return Ok(found) };
+        let start = first.offset;
+        let end = missing.iter().map(|(_, at, _)| at.offset + at.length).max().unwrap_or(start);
+        let bytes = self.objects.getting(&first.id.to_string(), start..end).await?;
+        for (chunk, at, guard) in missing {
+            let part = (at.offset - start) as usize..(at.offset - start + at.length) as usize;
+            let decoded = entry.decode(&chunk.index, bytes.slice(part), self.url())?;
+            // Without room for it, it is fetched again.
+            let _ = guard.insert(decoded.clone());
+            found.push(((at.id, at.offset), decoded));
+        }
+        Ok(found)
+    }
+}
+
+fn place_of(payload: &ChunkPayload) -> Option<Place> {
+    match payload {
+        ChunkPayload::Ref(at) => Some((at.id.clone(), at.offset)),
+        _ => None,
+    }
+}
+
+/// Sorts chunks into parts that one request brings each: of one object, near to each other.
+fn together(mut wanted: Vec<Wanted>) -> Vec<Vec<Wanted>> {
+    wanted.retain(|chunk| place_of(&chunk.payload).is_some());
+    wanted.sort_by_key(|chunk| place_of(&chunk.payload));
+    wanted.dedup_by(|a, b| a.payload == b.payload);
+    let mut parts: Vec<(ChunkId, Range<u64>, Vec<Wanted>)> = Vec::new();
+    for chunk in wanted {
+        let ChunkPayload::Ref(at) = &chunk.payload else { continue };
+        let (id, range) = (at.id.clone(), at.offset..at.offset + at.length);
+        match parts.last_mut() {
+            Some((of, bytes, part))
+                if *of == id && range.start <= bytes.end + GAP_BYTES && range.end - bytes.start <= TOGETHER_BYTES =>
+            {
+                bytes.end = range.end.max(bytes.end);
+                part.push(chunk);
+            }
+            _ => parts.push((id, range, vec![chunk])),
+        }
+    }
+    parts.into_iter().map(|(_, _, part)| part).collect()
+}

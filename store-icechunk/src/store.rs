@@ -1,0 +1,82 @@
+//! The store as core sees it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bigarray_core::store::{Change, CommitLock, Committed, History, Snapshot, SpillArea, Store};
+use bigarray_core::{Codec, Error, ErrorKind, Result};
+
+use crate::commit;
+use crate::compact::{self, Compacted};
+use crate::objects::{Backend, Location, Objects, Requests, Runtime};
+use crate::options::Options;
+use crate::repository::Repository;
+use crate::shared::Shared;
+use crate::snapshot::Source;
+use crate::spill::LocalSpillArea;
+
+/// An open database on object storage.
+pub struct IcechunkStore {
+    shared: Arc<Shared>,
+}
+
+impl IcechunkStore {
+    /// Opens the database at `url`, or creates it.
+    ///
+    /// # Errors
+    /// Any error that keeps it from being opened, naming the URL and never a key.
+    pub fn open(url: &str, options: &Options) -> Result<Arc<IcechunkStore>> {
+        let location = Location::parse(url)?;
+        let runtime = Arc::new(Runtime::new(&location, options.deadline)?);
+        let backend = Arc::new(Backend::new(&location, options)?);
+        let repository = Arc::new(Repository::open(&backend, &runtime)?);
+        let source = Source::new(repository, Objects::new(backend, runtime), options.cache_bytes);
+        Ok(Arc::new(IcechunkStore { shared: Arc::new(Shared::new(Arc::new(source), options.clone())) }))
+    }
+
+    /// Requests that were made until now.
+    pub fn requests(&self) -> Requests {
+        self.shared.source().repository.backend().requests()
+    }
+
+    /// Forgets the states older than `keep`, but for the newest and those with tags, and deletes what is as old and
+    /// belongs to no state. `keep` must be longer than any transaction or snapshot lives, in all processes.
+    ///
+    /// # Errors
+    /// What storage reports. What was done before is done.
+    pub fn compact(&self, keep: Duration) -> Result<Compacted> {
+        self.shared.source().check_process()?;
+        compact::compact(&self.shared.source().repository, keep)
+    }
+}
+
+impl Store for IcechunkStore {
+    fn snapshot(&self) -> Result<Arc<dyn Snapshot>> {
+        Ok(self.shared.recent()?)
+    }
+
+    fn commit(&self, change: &Change<'_>, lock: Option<&dyn CommitLock>) -> Result<Committed> {
+        commit::commit(&self.shared, change, lock)
+    }
+
+    fn commit_lock(&self) -> Result<Box<dyn CommitLock>> {
+        self.shared.source().check_process()?;
+        Ok(Box::new(self.shared.commit_lock().take()?))
+    }
+
+    fn spill_area(&self) -> Result<Arc<dyn SpillArea>> {
+        self.shared.source().check_process()?;
+        Ok(Arc::new(LocalSpillArea::new(&std::env::temp_dir())))
+    }
+
+    fn check_codec(&self, codec: Codec) -> Result<()> {
+        match codec {
+            Codec::None | Codec::Lz4 { .. } | Codec::Zstd { .. } => Ok(()),
+            _ => Err(Error::new(ErrorKind::Unsupported, format!("the codec {codec} cannot be stored as Zarr"))),
+        }
+    }
+
+    fn history(&self) -> Option<&dyn History> {
+        Some(&*self.shared)
+    }
+}
