@@ -100,6 +100,11 @@ impl Shared {
         Ok(newest)
     }
 
+    /// The newest state that was seen.
+    pub(crate) fn known(&self) -> Option<Arc<IcechunkSnapshot>> {
+        self.known.lock().snapshot.clone()
+    }
+
     /// The state of that id.
     pub(crate) fn at(&self, id: &SnapshotId) -> Result<Arc<IcechunkSnapshot>> {
         let before = self.known.lock().snapshot.clone();

@@ -57,17 +57,25 @@ pub(crate) fn commit(shared: &Shared, change: &Change<'_>, lock: Option<&dyn Com
 /// Tries the change on the newest state, until it is in one that nothing else came before.
 fn land(shared: &Shared, change: &Change<'_>, draft: &mut Draft<'_>) -> Result<Committed> {
     let mut attempts = Attempts::new();
+    // The swap tells whether that is still the newest, so to ask first would be a request more.
+    let mut known = shared.known();
     loop {
-        let Newest { log, snapshot: tip } = match shared.newest() {
-            Err(error) if error.is_unavailable() && attempts.unanswered.is_some() => {
-                attempts.unanswered(error)?;
-                continue;
-            }
-            newest => newest?,
+        let tip = match known.take() {
+            Some(known) => known,
+            None => match shared.newest() {
+                Err(error) if error.is_unavailable() && attempts.unanswered.is_some() => {
+                    attempts.unanswered(error)?;
+                    continue;
+                }
+                newest => {
+                    let Newest { log, snapshot } = newest?;
+                    if let Some((on, landed)) = attempts.find(shared, &log, &snapshot)? {
+                        return committed(change, &on, &landed);
+                    }
+                    snapshot
+                }
+            },
         };
-        if let Some((on, landed)) = attempts.find(shared, &log, &tip)? {
-            return committed(change, &on, &landed);
-        }
         if let Some(error) = attempts.refused.take() {
             return Err(error);
         }
@@ -268,5 +276,31 @@ impl Attempts {
         let longest = Duration::from_millis(5 << self.on.len().saturating_sub(1).min(10)).min(LONGEST_PAUSE);
         let pause = longest.mul_f64(fastrand::f64());
         signals::let_through(|| std::thread::sleep(pause));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn after(time: Duration) -> Version {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        Version((now + time).as_micros() as u64)
+    }
+
+    #[test]
+    fn a_commit_waits_for_the_time_of_the_state_before() {
+        let tip = after(Duration::from_millis(20));
+        wait_for_clock("memory://clocks", tip).unwrap();
+        assert!(after(Duration::ZERO) > tip);
+        wait_for_clock("memory://clocks", tip).unwrap();
+    }
+
+    #[test]
+    fn clocks_that_are_far_apart_are_both_named() {
+        let error = wait_for_clock("memory://clocks", after(Duration::from_secs(24 * 3600))).unwrap_err();
+        assert!(error.is_unavailable(), "{error}");
+        let text = error.to_string();
+        assert!(text.contains("memory://clocks") && text.matches("T").count() >= 2 && text.contains("863"), "{text}");
     }
 }

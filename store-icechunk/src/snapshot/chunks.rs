@@ -60,8 +60,8 @@ impl Source {
         place_of(payload).is_none_or(|place| self.cache.get(&place).is_some())
     }
 
-    /// Begins to fetch chunks, which a reader comes to soon.
-    pub(crate) fn fetch_ahead(self: &Arc<Self>, entry: &Arc<Entry>, wanted: Vec<Wanted>) {
+    /// Begins to fetch chunks, for which no thread waits yet.
+    pub(super) fn fetch_apart(self: &Arc<Self>, entry: &Arc<Entry>, wanted: Vec<Wanted>) {
         for together in together(wanted) {
             let (source, entry) = (Arc::clone(self), Arc::clone(entry));
             // A reader that comes to them sees the error, if it still is one then.

@@ -1,5 +1,7 @@
 //! One committed state, as core sees it.
 
+mod ahead;
+mod announced;
 mod cache;
 mod catalog;
 mod chunks;
@@ -134,6 +136,7 @@ impl Snapshot for IcechunkSnapshot {
             let text = format!("{}: there is no array of the id {} in this state", self.source.url(), array.0);
             return Err(Error::new(ErrorKind::NotFound, text));
         };
+        self.source.reads(entry, block);
         let from = entry.descriptor.block_size.start_of(block) + first_page as usize * PAGE;
         self.source.read(entry, from, buf)
     }

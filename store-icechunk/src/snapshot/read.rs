@@ -1,9 +1,8 @@
 //! Bytes of blocks, from the chunks over them.
 
-use std::ops::Range;
 use std::sync::Arc;
 
-use bigarray_core::{BlockNo, Result};
+use bigarray_core::Result;
 
 use super::catalog::Entry;
 use super::chunks::Wanted;
@@ -37,26 +36,6 @@ impl Source {
             }
         }
         Ok(())
-    }
-}
-
-impl Source {
-    /// Begins to fetch the chunks over `blocks` that are not in memory. Those whose references would have to be fetched
-    /// first are left.
-    pub(crate) fn will_need(self: &Arc<Self>, entry: &Arc<Entry>, blocks: Range<u64>) {
-        let size = entry.descriptor.block_size;
-        let bytes = size.start_of(BlockNo(blocks.start))..size.start_of(BlockNo(blocks.end));
-        let chunks = entry.chunks_over(&bytes);
-        let is_known = |index: &ChunkIndices| {
-            entry.manifest_of(&index.0).is_none_or(|at| self.manifests.get(&entry.manifests[at].id).is_some())
-        };
-        let known: Vec<ChunkIndices> = chunks.into_iter().filter(is_known).collect();
-        let Ok(references) = self.references(entry, &known) else { return };
-        let wanted = known.into_iter().zip(references).filter_map(|(index, payload)| {
-            let payload = payload.filter(|payload| !self.has(payload))?;
-            Some(Wanted { index: index.0, payload })
-        });
-        self.fetch_ahead(entry, wanted.collect());
     }
 }
 

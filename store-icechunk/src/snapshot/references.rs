@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bigarray_core::Result;
+use bigarray_core::{Result, signals};
 use icechunk::format::manifest::{ChunkPayload, Manifest};
 use icechunk::format::{ChunkIndices, IcechunkFormatErrorKind};
 
@@ -30,6 +30,12 @@ impl Source {
         found.collect()
     }
 
+    /// Whether the reference of a chunk is found without a request.
+    pub(super) fn knows(&self, entry: &Entry, index: &ChunkIndices) -> bool {
+        let _held = signals::hold();
+        entry.manifest_of(&index.0).is_none_or(|at| self.manifests.get(&entry.manifests[at].id).is_some())
+    }
+
     /// The manifests of an array whose numbers are `wanted`, by number.
     pub(crate) fn manifests(
         &self,
@@ -42,7 +48,12 @@ impl Source {
             if found.contains_key(&number) || missing.contains(&number) {
                 continue;
             }
-            match self.manifests.get(&entry.manifests[number].id) {
+            // A fault that a signal handler waits for may look here too.
+            let known = {
+                let _held = signals::hold();
+                self.manifests.get(&entry.manifests[number].id)
+            };
+            match known {
                 Some(manifest) => {
                     found.insert(number, manifest);
                 }
@@ -55,6 +66,7 @@ impl Source {
         let places = missing.iter().map(|number| &entry.manifests[*number]);
         let fetched = self.repository.manifests(&entry.name, places.map(|at| (at.id.clone(), at.bytes)).collect())?;
         for (number, manifest) in missing.into_iter().zip(fetched) {
+            let _held = signals::hold();
             self.manifests.insert(manifest.id(), Arc::clone(&manifest));
             found.insert(number, manifest);
         }

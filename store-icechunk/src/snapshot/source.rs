@@ -10,6 +10,7 @@ use icechunk::format::manifest::Manifest;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
+use super::announced::Announced;
 use super::cache::ChunkCache;
 use crate::objects::Objects;
 use crate::repository::Repository;
@@ -26,6 +27,8 @@ pub(crate) struct Source {
     pub(crate) objects: Objects,
     pub(crate) manifests: Cache<ManifestId, Arc<Manifest>, ManifestBytes>,
     pub(crate) cache: ChunkCache,
+    pub(super) announced: Announced,
+    pub(super) cache_bytes: u64,
     pub(crate) origin: Origin,
     no_file: Arc<dyn DataFile>,
 }
@@ -39,6 +42,8 @@ impl Source {
             objects,
             manifests: Cache::with_weighter(estimate, MANIFESTS_BYTES, ManifestBytes),
             cache: ChunkCache::new(cache_bytes),
+            announced: Announced::default(),
+            cache_bytes,
             origin: Origin::here(),
             no_file: Arc::new(NoFile),
         }

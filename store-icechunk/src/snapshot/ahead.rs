@@ -1,0 +1,55 @@
+//! Chunks that are fetched before they are asked for: those over a window of blocks, which moves on as blocks are read.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bigarray_core::BlockNo;
+use icechunk::format::ChunkIndices;
+
+use super::catalog::Entry;
+use super::chunks::Wanted;
+use super::source::Source;
+
+/// Bytes that are fetched ahead of a reader: thirty requests of 2 MiB at a time hide a round trip of 20 ms at 1 GB/s.
+const WINDOW_BYTES: u64 = 64 << 20;
+
+impl Source {
+    /// Begins to fetch the chunks over `blocks` that are not in memory, and goes on as they are read.
+    pub(super) fn will_need(self: &Arc<Self>, entry: &Arc<Entry>, blocks: Range<u64>) {
+        let end = blocks.end.min(entry.descriptor.block_size.blocks_for(entry.descriptor.nbytes()));
+        let first = blocks.start..end.min(blocks.start + self.window(entry));
+        if first.is_empty() {
+            return;
+        }
+        if first.end < end {
+            self.announced.push(entry.descriptor.id, first.end..end);
+        }
+        self.fetch_ahead(entry, first);
+    }
+
+    /// A block is read: those that come next are fetched.
+    pub(super) fn reads(self: &Arc<Self>, entry: &Arc<Entry>, block: BlockNo) {
+        if let Some(next) = self.announced.near(entry.descriptor.id, block, self.window(entry)) {
+            self.fetch_ahead(entry, next);
+        }
+    }
+
+    /// In blocks. No more than what leaves the cache room for what is read.
+    fn window(&self, entry: &Entry) -> u64 {
+        let bytes = WINDOW_BYTES.min(self.cache_bytes / 4);
+        (bytes / entry.descriptor.block_size.bytes() as u64).max(1)
+    }
+
+    /// Chunks whose references would have to be fetched first are left.
+    fn fetch_ahead(self: &Arc<Self>, entry: &Arc<Entry>, blocks: Range<u64>) {
+        let size = entry.descriptor.block_size;
+        let mut chunks = entry.chunks_over(&(size.start_of(BlockNo(blocks.start))..size.start_of(BlockNo(blocks.end))));
+        chunks.retain(|index| self.knows(entry, index));
+        let Ok(references) = self.references(entry, &chunks) else { return };
+        let wanted = chunks.into_iter().zip(references).filter_map(|(ChunkIndices(index), payload)| {
+            let payload = payload.filter(|payload| !self.has(payload))?;
+            Some(Wanted { index, payload })
+        });
+        self.fetch_apart(entry, wanted.collect());
+    }
+}
