@@ -107,12 +107,21 @@ impl Repository {
 
     /// Fetches manifests of an array, all at once: their ids and the bytes that each takes.
     pub(crate) fn manifests(&self, array: &str, wanted: Vec<(ManifestId, u64)>) -> Result<Vec<Arc<Manifest>>> {
+        self.runtime.run(self.fetching(array, wanted))
+    }
+
+    /// The same, to be awaited on the runtime.
+    pub(crate) fn fetching(
+        &self,
+        array: &str,
+        wanted: Vec<(ManifestId, u64)>,
+    ) -> impl Future<Output = Result<Vec<Arc<Manifest>>>> + Send + use<> {
         let (assets, url, array) = (Arc::clone(self.assets()), Arc::clone(&self.url), array.to_owned());
-        self.runtime.run(async move {
+        async move {
             let fetches = wanted.iter().map(|(id, bytes)| assets.fetch_manifest(&array, id, *bytes));
             let fetched = futures::future::join_all(fetches).await;
             fetched.into_iter().map(|manifest| manifest.at(&url, "a manifest")).collect()
-        })
+        }
     }
 
     /// A session whose commit lands if `at` is still the newest state, and only then.

@@ -40,15 +40,33 @@ impl Source {
         (bytes / entry.descriptor.block_size.bytes() as u64).max(1)
     }
 
-    /// Chunks whose references would have to be fetched first are left.
     fn fetch_ahead(self: &Arc<Self>, entry: &Arc<Entry>, blocks: Range<u64>) {
         let size = entry.descriptor.block_size;
-        let mut chunks = entry.chunks_over(&(size.start_of(BlockNo(blocks.start))..size.start_of(BlockNo(blocks.end))));
-        chunks.retain(|index| self.knows(entry, index));
-        let Ok(references) = self.references(entry, &chunks) else { return };
-        let wanted = chunks.into_iter().zip(references).filter_map(|(ChunkIndices(index), payload)| {
-            let payload = payload.filter(|payload| !self.has(payload))?;
-            Some(Wanted { index, payload })
+        let chunks = entry.chunks_over(&(size.start_of(BlockNo(blocks.start))..size.start_of(BlockNo(blocks.end))));
+        let (_, missing) = self.known_manifests(entry, chunks.iter().filter_map(|index| entry.manifest_of(&index.0)));
+        if missing.is_empty() {
+            self.fetch_stored(entry, &chunks);
+            return;
+        }
+        // Their references first. A reader that comes to them sees the error, if it still is one then.
+        let (source, entry) = (Arc::clone(self), Arc::clone(entry));
+        let fetching = self.repository.fetching(&entry.name, entry.ids_of(&missing));
+        self.repository.runtime().spawn(async move {
+            if let Ok(manifests) = fetching.await {
+                source.keep(&manifests);
+                source.fetch_stored(&entry, &chunks);
+            }
+        });
+    }
+
+    /// Begins to fetch those of `chunks` that are stored and not in memory. Waits for nothing: chunks whose references are
+    /// not in memory are left.
+    fn fetch_stored(self: &Arc<Self>, entry: &Arc<Entry>, chunks: &[ChunkIndices]) {
+        let (manifests, _) = self.known_manifests(entry, chunks.iter().filter_map(|index| entry.manifest_of(&index.0)));
+        let wanted = chunks.iter().filter_map(|index| {
+            let manifest = manifests.get(&entry.manifest_of(&index.0)?)?;
+            let payload = manifest.get_chunk_payload(&entry.node, index).ok().filter(|payload| !self.has(payload))?;
+            Some(Wanted { index: index.0.clone(), payload })
         });
         self.fetch_apart(entry, wanted.collect());
     }

@@ -168,6 +168,11 @@ impl Entry {
         Error::new(ErrorKind::Unsupported, text)
     }
 
+    /// Ids of manifests, and the bytes that they take.
+    pub(crate) fn ids_of(&self, numbers: &BTreeSet<usize>) -> Vec<(ManifestId, u64)> {
+        numbers.iter().map(|number| (self.manifests[*number].id.clone(), self.manifests[*number].bytes)).collect()
+    }
+
     /// The manifest that refers to the chunk at `index`, if any does.
     pub(crate) fn manifest_of(&self, index: &[u32]) -> Option<usize> {
         self.manifests.iter().position(|place| place.extents.contains(index))

@@ -1,6 +1,6 @@
 //! Where the bytes of chunks are: references, which manifests hold.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bigarray_core::{Result, signals};
@@ -30,46 +30,47 @@ impl Source {
         found.collect()
     }
 
-    /// Whether the reference of a chunk is found without a request.
-    pub(super) fn knows(&self, entry: &Entry, index: &ChunkIndices) -> bool {
-        let _held = signals::hold();
-        entry.manifest_of(&index.0).is_none_or(|at| self.manifests.get(&entry.manifests[at].id).is_some())
-    }
-
     /// The manifests of an array whose numbers are `wanted`, by number.
     pub(crate) fn manifests(
         &self,
         entry: &Entry,
         wanted: impl IntoIterator<Item = usize>,
     ) -> Result<BTreeMap<usize, Arc<Manifest>>> {
-        let mut found = BTreeMap::new();
-        let mut missing = Vec::new();
+        let (mut found, missing) = self.known_manifests(entry, wanted);
+        if !missing.is_empty() {
+            let fetched = self.repository.manifests(&entry.name, entry.ids_of(&missing))?;
+            self.keep(&fetched);
+            found.extend(missing.into_iter().zip(fetched));
+        }
+        Ok(found)
+    }
+
+    /// Those of the manifests `wanted` that are in memory, and the numbers of the others.
+    pub(super) fn known_manifests(
+        &self,
+        entry: &Entry,
+        wanted: impl IntoIterator<Item = usize>,
+    ) -> (BTreeMap<usize, Arc<Manifest>>, BTreeSet<usize>) {
+        // A fault that a signal handler waits for may look here too.
+        let _held = signals::hold();
+        let (mut found, mut missing) = (BTreeMap::new(), BTreeSet::new());
         for number in wanted {
             if found.contains_key(&number) || missing.contains(&number) {
                 continue;
             }
-            // A fault that a signal handler waits for may look here too.
-            let known = {
-                let _held = signals::hold();
-                self.manifests.get(&entry.manifests[number].id)
-            };
-            match known {
-                Some(manifest) => {
-                    found.insert(number, manifest);
-                }
-                None => missing.push(number),
+            match self.manifests.get(&entry.manifests[number].id) {
+                Some(manifest) => _ = found.insert(number, manifest),
+                None => _ = missing.insert(number),
             }
         }
-        if missing.is_empty() {
-            return Ok(found);
+        (found, missing)
+    }
+
+    /// Keeps manifests in memory, as long as there is room.
+    pub(super) fn keep(&self, manifests: &[Arc<Manifest>]) {
+        let _held = signals::hold();
+        for manifest in manifests {
+            self.manifests.insert(manifest.id(), Arc::clone(manifest));
         }
-        let places = missing.iter().map(|number| &entry.manifests[*number]);
-        let fetched = self.repository.manifests(&entry.name, places.map(|at| (at.id.clone(), at.bytes)).collect())?;
-        for (number, manifest) in missing.into_iter().zip(fetched) {
-            let _held = signals::hold();
-            self.manifests.insert(manifest.id(), Arc::clone(&manifest));
-            found.insert(number, manifest);
-        }
-        Ok(found)
     }
 }

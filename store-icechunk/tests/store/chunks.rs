@@ -1,7 +1,11 @@
 //! What is stored of arrays: chunks at their ends, in other shapes, small ones together, names that move.
 
+use std::thread;
+use std::time::{Duration, Instant};
+
 use bigarray_core::store::Snapshot;
 use bigarray_core::{BlockNo, BlockSize, Codec, Descriptor, Order, PAGE};
+use bigarray_store_icechunk::{IcechunkStore, Options};
 use bigarray_testing::{Edit, array_of};
 
 use crate::{assert_page, id_of, now, open, url};
@@ -135,4 +139,35 @@ fn blocks_cross_chunks_of_any_grid() {
         }
         assert_eq!(now.array("a").unwrap().unwrap().shape, array.shape);
     }
+}
+
+/// What is announced is fetched without a thread that waits, further than the window as it is read; a read of it needs no
+/// request then.
+#[test]
+fn announced_blocks_are_fetched_ahead() {
+    let url = url();
+    let store = open(&url);
+    Edit::commit(&*store, &*now(&*store), &[Edit::create("a", array_of(160))]).unwrap();
+    let base = now(&*store);
+    let filled = (0..160).fold(a(&*base), |edit, block| edit.page(&*base, block, 0, block));
+    Edit::commit(&*store, &*base, &[filled]).unwrap();
+    // The cache lets the window be two chunks.
+    let options = Options { cache_bytes: 8 << 20, ..Options::default() };
+    let reader = IcechunkStore::open(&url, &options).unwrap();
+    let snapshot = now(&*reader);
+    let before = reader.requests().gets;
+    let wait_for = |gets: u64| {
+        let began = Instant::now();
+        while reader.requests().gets < before + gets {
+            assert!(began.elapsed() < Duration::from_secs(60), "{} requests", reader.requests().gets - before);
+            thread::sleep(Duration::from_millis(1));
+        }
+    };
+    snapshot.will_need(id_of(&*snapshot, "a"), 0..160);
+    // The manifest and two chunks.
+    wait_for(3);
+    assert_page(&*snapshot, 1, 0, Some(1));
+    wait_for(4);
+    assert_page(&*snapshot, 17, 0, Some(17));
+    wait_for(5);
 }
