@@ -35,6 +35,9 @@ const CLOCKS_APART: Duration = Duration::from_secs(30);
 /// The longest wait before a commit that met another one is tried again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
+/// The longest that the edits of a session and their requests may take together.
+const LONGEST_SWAP: Duration = Duration::from_secs(3600);
+
 /// Makes `change` visible, all or nothing.
 ///
 /// # Errors
@@ -111,7 +114,8 @@ fn swap(
     };
     let properties = BTreeMap::from([(COMMIT_PROPERTY.to_owned(), Value::from(token))]);
     let backend = Arc::clone(repository.backend());
-    repository.runtime().run(async move {
+    // Each request has a deadline of its own, and what there is to write has no bound.
+    repository.runtime().run_within(shared.options().deadline.max(LONGEST_SWAP), async move {
         // A server that ignores conditions would let two commits replace one state.
         backend.require_conditions().await?;
         Ok(match apply(&mut session, edits.edits).await {

@@ -81,11 +81,16 @@ fn an_attribute_and_a_chunk_pass_in_both_orders() {
 /// Writers of blocks of their own, some in one chunk, some in one process: every commit lands, and none fails.
 #[test]
 fn commits_of_several_handles_all_land() {
-    let url = url();
-    let first = open(&url);
+    all_land(&url());
+    let dir = tempfile::tempdir().unwrap();
+    all_land(&format!("file://{}", dir.path().join("a").display()));
+}
+
+fn all_land(url: &str) {
+    let first = open(url);
     Edit::commit(&*first, &*now(&*first), &[Edit::create("a", array_of(24))]).unwrap();
     let together = Barrier::new(4);
-    let stores = [first, open(&url), open(&url)];
+    let stores = [first, open(url), open(url)];
     thread::scope(|scope| {
         for (writer, store) in [0, 0, 1, 2].into_iter().map(|n| &stores[n]).enumerate() {
             let together = &together;
@@ -99,13 +104,13 @@ fn commits_of_several_handles_all_land() {
             });
         }
     });
-    let now = now(&*open(&url));
+    let now = now(&*open(url));
     for writer in 0..4 {
         for round in 0..6 {
             assert_page(&*now, writer * 6 + round, 0, Some(100 * writer + round));
         }
     }
-    let log = open(&url).history().unwrap().log(100).unwrap();
+    let log = open(url).history().unwrap().log(100).unwrap();
     // The first state and the creation come before.
     assert_eq!(log.len(), 24 + 2, "{log:?}");
 }
@@ -127,3 +132,24 @@ fn a_commit_that_meets_others_puts_its_payload_once() {
 
 /// Puts of the first commit of a handle, which sees whether the server keeps conditions.
 const PROBE: u64 = 4;
+
+/// Whichever comes first creates it, and all of them have the same.
+#[test]
+fn several_handles_create_one_database() {
+    let dir = tempfile::tempdir().unwrap();
+    for url in [url(), format!("file://{}", dir.path().join("a").display())] {
+        let together = Barrier::new(6);
+        thread::scope(|scope| {
+            for n in 0..6_u64 {
+                let (together, url) = (&together, &url);
+                scope.spawn(move || {
+                    together.wait();
+                    let store = open(url);
+                    let edit = Edit::create(&format!("of_{n}"), array_of(1));
+                    Edit::commit(&*store, &*now(&*store), &[edit]).expect("a name of its own");
+                });
+            }
+        });
+        assert_eq!(now(&*open(&url)).arrays().unwrap().len(), 6);
+    }
+}

@@ -4,6 +4,7 @@ mod chunks;
 mod conflicts;
 mod conformance;
 mod faults;
+mod foreign;
 mod lost_answers;
 mod past;
 

@@ -1,0 +1,102 @@
+//! What other programs write to the same repository.
+
+use std::sync::Arc;
+
+use bigarray_core::{BlockSize, PAGE};
+use bigarray_store_icechunk::Options;
+use bigarray_store_icechunk::objects::{Backend, Location};
+use bigarray_testing::{Edit, array_of};
+use bytes::Bytes;
+use icechunk::Repository;
+use icechunk::format::snapshot::ArrayShape;
+use icechunk::format::{ChunkIndices, Path};
+use icechunk::session::Session;
+
+use crate::{assert_page, id_of, now, open, url};
+
+const BLOCK: usize = BlockSize::MIN.bytes();
+
+/// Another program makes changes, and commits them.
+fn with_session(url: &str, change: impl AsyncFnOnce(&mut Session)) {
+    let backend = Backend::new(&Location::parse(url).unwrap(), &Options::default()).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let repository = Repository::open(backend.storage()).execute().await.unwrap();
+        let mut session = repository.writable_session("main").await.unwrap();
+        change(&mut session).await;
+        session.commit("of another program").execute().await.unwrap();
+    });
+}
+
+/// A chunk of a mebibyte, as an array without compression has it.
+fn chunk(byte: u8) -> Bytes {
+    let mut chunk = vec![byte; 1 << 20];
+    let sum = crc32c::crc32c(&chunk);
+    chunk.extend(sum.to_le_bytes());
+    chunk.into()
+}
+
+async fn put(session: &mut Session, path: &str, index: u32, bytes: Bytes) {
+    let (path, index) = (Path::new(path).unwrap(), ChunkIndices(vec![index]));
+    let payload = session.get_chunk_writer(&path, &index).unwrap()(bytes).await.unwrap();
+    session.set_chunk_ref(path, index, Some(payload)).await.unwrap();
+}
+
+/// zarr-python leaves what was behind an array's end in its last chunk: it is no part of the array, also when that grows.
+#[test]
+fn what_is_behind_the_end_never_shows() {
+    let url = url();
+    let store = open(&url);
+    // One chunk, and half a block of another.
+    let length = 16 * BLOCK + BLOCK / 2;
+    Edit::commit(&*store, &*now(&*store), &[Edit::create("a", array_of(16)).reshape(&[length])]).unwrap();
+    let before = now(&*store);
+    with_session(&url, async |session| put(session, "/a", 1, chunk(0xab)).await);
+    let base = now(&*store);
+    let error = Edit::commit(&*store, &*before, &[Edit::of(&*before, "a").page(&*before, 16, 0, 1)]).unwrap_err();
+    assert!(error.is_conflict(), "{error}");
+    assert_bytes(&*base, 16, 0, 0xab);
+    assert_page(&*base, 16, 8, None);
+    Edit::commit(&*store, &*base, &[Edit::of(&*base, "a").reshape(&[40 * BLOCK])]).unwrap();
+    let grown = now(&*store);
+    assert_bytes(&*grown, 16, 7, 0xab);
+    for (block, page) in [(16, 8), (16, 15), (17, 0), (31, 15), (32, 0)] {
+        assert_page(&*grown, block, page, None);
+    }
+    // Nor when a page is written in the same commit.
+    with_session(&url, async |session| put(session, "/a", 2, chunk(0xcd)).await);
+    let base = now(&*store);
+    let edit = Edit::of(&*base, "a").reshape(&[60 * BLOCK]).page(&*base, 39, 15, 7);
+    Edit::commit(&*store, &*base, &[edit]).unwrap();
+    let grown = now(&*store);
+    assert_bytes(&*grown, 39, 14, 0xcd);
+    assert_page(&*grown, 39, 15, Some(7));
+    assert_page(&*grown, 40, 0, None);
+}
+
+#[track_caller]
+fn assert_bytes(snapshot: &dyn bigarray_core::store::Snapshot, block: u64, page: u32, byte: u8) {
+    let mut read = vec![0; PAGE];
+    snapshot.read(id_of(snapshot, "a"), bigarray_core::BlockNo(block), page, &mut read).unwrap();
+    assert!(read.iter().all(|read| *read == byte), "page {page} of block {block}");
+}
+
+/// An array that cannot be read is told with its reason, and does not keep the others from being used.
+#[test]
+fn an_array_that_cannot_be_read_says_why() {
+    let url = url();
+    let store = open(&url);
+    Edit::commit(&*store, &*now(&*store), &[Edit::create("a", array_of(1))]).unwrap();
+    with_session(&url, async |session| {
+        let shape = ArrayShape::new([(1, 1)]).unwrap();
+        let json = br#"{"zarr_format":3,"node_type":"array","shape":[1],"data_type":"of tomorrow"}"#;
+        session.add_array(Path::new("/b").unwrap(), shape, None, Bytes::from_static(json)).await.unwrap();
+    });
+    let now: Arc<dyn bigarray_core::store::Snapshot> = now(&*store);
+    let error = now.array("b").unwrap_err();
+    assert!(error.is_unsupported() && error.to_string().contains("of tomorrow"), "{error}");
+    assert_eq!(now.arrays().unwrap().len(), 1);
+    Edit::commit(&*store, &*now, &[Edit::of(&*now, "a").page(&*now, 0, 0, 1)]).unwrap();
+    let error = Edit::commit(&*store, &*now, &[Edit::create("b", array_of(1))]).unwrap_err();
+    assert!(error.is_unsupported(), "{error}");
+}
