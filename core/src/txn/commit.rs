@@ -1,7 +1,7 @@
 //! The life of a commit, in numbered steps. Steps 3 to 7 are the store's.
 
 use super::open_array::OpenArray;
-use super::transaction::{Slot, Transaction};
+use super::transaction::Transaction;
 use crate::conflict;
 use crate::descriptor::Version;
 use crate::error::{Error, ErrorKind, Result};
@@ -45,17 +45,7 @@ impl Transaction {
 fn commit(transaction: &Transaction, lock: Option<&dyn CommitLock>) -> Result<()> {
     // No view and no handle lives: the caller gave up the transaction that they borrow.
     let mut arrays = transaction.arrays.lock();
-    if arrays.slots.iter().any(|place| matches!(place, Slot::CheckedOut(_))) {
-        let why = "an array handle of this transaction was leaked (mem::forget), and with it what was written through \
-                   it; nothing is stored";
-        return Err(Error::new(ErrorKind::Invalid, why));
-    }
-    let mut slots: Vec<&mut OpenArray> = Vec::new();
-    for place in &mut arrays.slots {
-        if let Slot::Idle(slot) = place {
-            slots.push(slot);
-        }
-    }
+    let mut slots = arrays.all()?;
 
     // (1) what was written; from here on nothing is let go of, since that may wait for a lock that is held from (4) on
     for slot in &mut slots {
@@ -97,7 +87,7 @@ fn commit(transaction: &Transaction, lock: Option<&dyn CommitLock>) -> Result<()
     for (index, slot) in slots.iter_mut().enumerate() {
         match indices.iter().position(|&i| i == index) {
             Some(at) => finish_array(transaction, slot, &mut blocks[at], &committed, at, newest.as_deref()),
-            None => slot.abandon(&transaction.engine),
+            None => slot.abandon(),
         }
     }
     Ok(())

@@ -8,17 +8,20 @@ use serde_json::{Map, Value};
 
 use super::Engine;
 use super::reader::or_too_large;
+use super::transaction::Transaction;
 use super::untracked::UntrackedWrites;
 use super::windows::Windows;
 use crate::descriptor::{Descriptor, Version};
 use crate::error::Result;
 use crate::geometry::{BlockNo, BlockSize, Ranges};
-use crate::pager::{Binding, LazySpillArea, Pager, SpillMap};
+use crate::pager::{Binding, Pager, SpillMap};
 use crate::store::{AttrChange, Snapshot};
 
 /// One array in one transaction: what it was, what it is, and where its bytes are. There is one slot an array, hence
 /// one span (invariant G).
 pub(super) struct OpenArray {
+    engine: Arc<Engine>,
+    snapshot: Arc<dyn Snapshot>,
     /// Name and descriptor in the snapshot; `None` if the transaction created it.
     pub(super) before: Option<(String, Descriptor)>,
     /// Name and descriptor now; `None` once removed.
@@ -45,9 +48,11 @@ pub(super) struct OpenArray {
 }
 
 impl OpenArray {
-    pub(super) fn created(name: &str, descriptor: Descriptor, of: &Arc<LazySpillArea>) -> OpenArray {
+    pub(super) fn created(name: &str, descriptor: Descriptor, of: &Transaction) -> OpenArray {
         OpenArray {
-            spill_map: SpillMap::new(&descriptor, of),
+            engine: of.engine.clone(),
+            snapshot: of.snapshot.clone(),
+            spill_map: SpillMap::new(&descriptor, &of.spill_area),
             untracked: UntrackedWrites::default(),
             windows: Windows::default(),
             before: None,
@@ -62,19 +67,14 @@ impl OpenArray {
         }
     }
 
-    pub(super) fn stored(
-        name: &str,
-        descriptor: Descriptor,
-        snapshot: &dyn Snapshot,
-        of: &Arc<LazySpillArea>,
-    ) -> Result<OpenArray> {
-        let attrs = snapshot.attrs(descriptor.id)?.into_iter().collect();
+    pub(super) fn stored(name: &str, descriptor: Descriptor, of: &Transaction) -> Result<OpenArray> {
+        let attrs = of.snapshot.attrs(descriptor.id)?.into_iter().collect();
         let before = Some((name.to_owned(), descriptor.clone()));
         Ok(OpenArray { before, attrs, ..OpenArray::created(name, descriptor, of) })
     }
 
     /// Gives the slot a span if it needs one and has none.
-    pub(super) fn ensure_span(&mut self, engine: &Engine, snapshot: &Arc<dyn Snapshot>) -> Result<()> {
+    pub(super) fn ensure_span(&mut self) -> Result<()> {
         let is_empty = self.after.as_ref().is_none_or(|(_, now)| now.nbytes() == 0);
         if is_empty || matches!(self.pager, Ok(Some(_))) {
             return Ok(());
@@ -83,7 +83,7 @@ impl OpenArray {
         self.spill()?;
         let Some((name, now)) = &self.after else { return Ok(()) };
         // As large as it is now, showing what is stored, which may end before or behind that.
-        let pager = engine.acquire(now, self.binding(name, now, snapshot));
+        let pager = self.engine.acquire(now, self.binding(name, now));
         self.pager = or_too_large(pager.map(Some))?;
         Ok(())
     }
@@ -96,32 +96,27 @@ impl OpenArray {
     }
 
     /// The array's bytes, of which there are as many as `now` says: as stored, and spilled pages over that.
-    pub(super) fn binding(&self, name: &str, now: &Descriptor, snapshot: &Arc<dyn Snapshot>) -> Binding {
+    pub(super) fn binding(&self, name: &str, now: &Descriptor) -> Binding {
         let before = self.before.as_ref().map(|(_, before)| before);
         Binding {
             array: before.map(|before| before.id),
             changed: before.map_or(Version(0), |before| before.changed),
             visible: self.dropped_from,
             spill_map: Some(self.spill_map.clone()),
-            ..Binding::stored_array(name, now, snapshot)
+            ..Binding::stored_array(name, now, &self.snapshot)
         }
     }
 
     /// A span that has all of `bytes`, where the array has one, or a window over them.
-    pub(super) fn span_over(
-        &self,
-        engine: &Engine,
-        snapshot: &Arc<dyn Snapshot>,
-        bytes: &Range<usize>,
-    ) -> Result<Option<Arc<Pager>>> {
+    pub(super) fn span_over(&self, bytes: &Range<usize>) -> Result<Option<Arc<Pager>>> {
         match &self.pager {
             Ok(pager) => Ok(pager.clone()),
             Err(_) if bytes.is_empty() => Ok(None),
             Err(_) => {
                 let Some((name, now)) = &self.after else { return Ok(None) };
-                let binding = self.binding(name, now, snapshot);
+                let binding = self.binding(name, now);
                 let share = |window: &Pager| window.spill_and_keep(&self.spill_map, &self.exposed);
-                self.windows.over(engine, now, binding, bytes, &share).map(Some)
+                self.windows.over(&self.engine, now, binding, bytes, &share).map(Some)
             }
         }
     }
@@ -137,11 +132,11 @@ impl OpenArray {
     }
 
     /// To be called before `bytes` are handed out mutably.
-    pub(super) fn expose(&mut self, engine: &Engine, bytes: Range<usize>) {
+    pub(super) fn expose(&mut self, bytes: Range<usize>) {
         if let Ok(Some(pager)) = &self.pager
-            && !engine.sees_all_writes(pager, self.before.is_some())
+            && !self.engine.sees_all_writes(pager, self.before.is_some())
         {
-            self.untracked.record_exposure(&engine.budget, bytes.clone());
+            self.untracked.record_exposure(&self.engine.budget, bytes.clone());
         }
         self.windows.are_written_to();
         self.exposed.insert(bytes);
@@ -149,10 +144,10 @@ impl OpenArray {
 
     /// No view lives: what was written and the budget does not see is spilled, if there may be much of it. So is
     /// what windows have.
-    pub(super) fn quiescent_point(&mut self, engine: &Engine) -> Result<()> {
+    pub(super) fn quiescent_point(&mut self) -> Result<()> {
         let much = match &self.pager {
             Err(_) => true,
-            Ok(Some(pager)) => self.untracked.should_spill(&engine.budget, pager)?,
+            Ok(Some(pager)) => self.untracked.should_spill(&self.engine.budget, pager)?,
             Ok(None) => false,
         };
         if much { self.spill() } else { Ok(()) }
@@ -161,12 +156,8 @@ impl OpenArray {
     /// Refuses more of what cannot be committed any more and has no room in memory: what was written could not be
     /// spilled, as where the disk is full.
     pub(super) fn refuse_if_hopeless(&self) -> Result<()> {
-        match (&self.pager, &self.after) {
-            (Ok(Some(pager)), Some((name, _))) => {
-                pager.refuse_if_hopeless().map_err(|e| e.context(format_args!("array {name:?}")))
-            }
-            _ => Ok(()),
-        }
+        let (Ok(Some(pager)), Some((name, _))) = (&self.pager, &self.after) else { return Ok(()) };
+        pager.refuse_if_hopeless().map_err(|e| e.context(format_args!("array {name:?}")))
     }
 
     /// Spills what is in memory, and gives that back. No view lives.
@@ -206,7 +197,7 @@ impl OpenArray {
     }
 
     /// Lets go of the span without keeping anything that was written.
-    pub(super) fn abandon(&mut self, engine: &Engine) {
+    pub(super) fn abandon(&mut self) {
         let exposed = std::mem::take(&mut self.exposed);
         self.untracked = UntrackedWrites::default();
         self.windows.close();
@@ -216,7 +207,7 @@ impl OpenArray {
         if let Some((_, before)) = &self.before
             && pager.release_aborted(&exposed, Some((before.id, before.changed))).is_ok()
         {
-            engine.put_idle(before.id, pager);
+            self.engine.put_idle(before.id, pager);
         } else {
             pager.unbind();
         }

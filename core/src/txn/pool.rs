@@ -110,32 +110,23 @@ impl Engine {
                 Err(_) => drop(pager), // whole; a new one takes its place
             }
         }
-        let pager = self.reserve(&name, size, residency, array.block_size)?;
+        let pager = self.reserve(&name, array, residency)?;
         pager.bind(binding, &known).map_err(|e| e.context(format_args!("array {name:?}")))?;
         Ok(pager)
     }
 
     /// A new span with room to grow. Where addresses are short idle spans go first, and then there is less room.
-    pub(super) fn reserve(
-        &self,
-        name: &str,
-        size: usize,
-        residency: Residency,
-        block_size: BlockSize,
-    ) -> Result<Arc<Pager>> {
+    pub(super) fn reserve(&self, name: &str, array: &Descriptor, residency: Residency) -> Result<Arc<Pager>> {
+        let size = array.nbytes();
         let unit = BlockSize::MAX.bytes();
         let too_large =
             || Error::new(ErrorKind::TooLarge, format!("array {name:?}: {size} bytes are beyond the address space"));
         let least = size.checked_next_multiple_of(unit).ok_or_else(too_large)?;
         let mut room = size.max(ROOM_TO_GROW_BYTES);
-        let (mut is_short, mut spans_idle) = (false, true);
+        let mut is_short = false;
         loop {
             let len = size.saturating_add(room).checked_next_multiple_of(unit).unwrap_or(least).max(least);
-            match Pager::new(&self.memory, 0..len, residency, block_size, self.policy, &self.budget) {
-                Err(error) if error.is_too_large() && spans_idle => {
-                    let idle = std::mem::take(&mut self.pool.lock().idle);
-                    spans_idle = !idle.is_empty();
-                }
+            match self.reserve_at(0..len, residency, array.block_size) {
                 Err(error) if error.is_too_large() && len > least => {
                     is_short = true;
                     room = if room < unit { 0 } else { room / 2 };
@@ -152,21 +143,14 @@ impl Engine {
     }
 
     /// A new span for just `bytes` of an array. Where addresses are short idle spans go first.
-    pub(super) fn reserve_at(
-        &self,
-        bytes: Range<usize>,
-        residency: Residency,
-        block_size: BlockSize,
-    ) -> Result<Arc<Pager>> {
+    pub(super) fn reserve_at(&self, bytes: Range<usize>, how: Residency, block_size: BlockSize) -> Result<Arc<Pager>> {
         loop {
-            match Pager::new(&self.memory, bytes.clone(), residency, block_size, self.policy, &self.budget) {
-                Err(error) if error.is_too_large() => {
-                    let idle = std::mem::take(&mut self.pool.lock().idle);
-                    if idle.is_empty() {
-                        return Err(error);
-                    }
-                }
-                result => return result,
+            let reserved = Pager::new(&self.memory, bytes.clone(), how, block_size, self.policy, &self.budget);
+            let is_short = matches!(&reserved, Err(error) if error.is_too_large());
+            // Unmapping them takes a while: after the lock.
+            let idle = if is_short { std::mem::take(&mut self.pool.lock().idle) } else { VecDeque::new() };
+            if idle.is_empty() {
+                return reserved;
             }
         }
     }

@@ -119,13 +119,8 @@ impl Reader {
 
     /// Loads the blocks of a byte range, with errors as values.
     pub fn prefetch(&self, bytes: Range<usize>) -> Result<()> {
-        match self.span_over(&bytes) {
-            Ok(Some(pager)) => {
-                pager.prefetch(&bytes, false).map_err(|e| e.context(format_args!("array {:?}", self.name())))
-            }
-            Ok(None) => Ok(()),
-            Err(error) => Err(error),
-        }
+        let Some(pager) = self.span_over(&bytes)? else { return Ok(()) };
+        pager.prefetch(&bytes, false).map_err(|e| e.context(format_args!("array {:?}", self.name())))
     }
 
     /// Whether a system call that is handed bytes of the array waits for what is missing, as a load does. If not, it

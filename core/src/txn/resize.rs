@@ -28,18 +28,12 @@ impl Writer<'_> {
         let fits = shape.len() == now.shape.len()
             && shape.iter().zip(&now.shape).enumerate().all(|(axis, (new, old))| new == old || Some(axis) == grows);
         if !fits {
-            return Err(Error::new(
-                ErrorKind::ShapeMismatch,
-                format!(
-                    "array {:?} has shape {:?} and cannot become {shape:?}: {}",
-                    self.name(),
-                    now.shape,
-                    now.growth(),
-                ),
-            ));
+            let (name, has) = (self.name(), &now.shape);
+            let why = format!("array {name:?} has shape {has:?} and cannot become {shape:?}: {}", now.growth());
+            return Err(Error::new(ErrorKind::ShapeMismatch, why));
         }
         let new = self.with_shape(shape)?;
-        self.quiescent_point()?;
+        self.array_mut().quiescent_point()?;
         let (old_bytes, new_bytes) = (now.nbytes(), new.nbytes());
         if new_bytes > old_bytes {
             self.array().refuse_if_hopeless()?;
@@ -47,9 +41,8 @@ impl Writer<'_> {
         } else if new_bytes < old_bytes {
             self.shrink(old_bytes, new_bytes)?;
         }
-        let transaction = self.transaction;
         self.set_descriptor(new);
-        let spanned = self.array_mut().ensure_span(&transaction.engine, &transaction.snapshot);
+        let spanned = self.array_mut().ensure_span();
         if spanned.is_err() {
             self.set_descriptor(now); // it had no span, so nothing else was done
         }
@@ -76,8 +69,7 @@ impl Writer<'_> {
             return Err(error);
         }
         let tail = before.nbytes()..self.descriptor().nbytes();
-        let engine = self.transaction.engine.clone();
-        self.array_mut().expose(&engine, tail.clone());
+        self.array_mut().expose(tail.clone());
         Ok(tail)
     }
 
@@ -104,14 +96,11 @@ impl Writer<'_> {
         let new = self.with_shape(shape)?;
         let (old_len, new_len): (usize, usize) = (now.shape.iter().product(), shape.iter().product());
         if old_len != new_len {
-            return Err(Error::new(
-                ErrorKind::ShapeMismatch,
-                format!(
-                    "array {:?} of shape {:?} has {old_len} elements and cannot become {shape:?}, which has {new_len}",
-                    self.name(),
-                    now.shape,
-                ),
-            ));
+            let (name, has) = (self.name(), &now.shape);
+            let why = format!(
+                "array {name:?} of shape {has:?} has {old_len} elements and cannot become {shape:?}, which has {new_len}"
+            );
+            return Err(Error::new(ErrorKind::ShapeMismatch, why));
         }
         self.set_descriptor(new);
         Ok(())
@@ -153,9 +142,8 @@ impl Writer<'_> {
 
     /// The array outgrew its span, and no view lives: what was written moves to a larger one.
     fn move_to_larger_span(&self, pager: &Pager, new: &Descriptor) -> Result<Arc<Pager>> {
-        let (engine, snapshot) = (&self.transaction.engine, &self.transaction.snapshot);
-        let larger = engine.reserve(self.name(), new.nbytes(), pager.residency(), new.block_size)?;
-        let binding = self.array().binding(self.name(), new, snapshot);
+        let larger = self.transaction.engine.reserve(self.name(), new, pager.residency())?;
+        let binding = self.array().binding(self.name(), new);
         larger.bind(binding, &|_, _, _| None).map_err(|e| self.named(e))?;
         // Pinned: else pages of it that are spilled meanwhile lie below what is copied, or above.
         let copied = pager.pinned(|| pager.copy_written_to(&larger, &self.array().spill_map, &self.array().exposed));
@@ -188,13 +176,12 @@ impl Writer<'_> {
     /// Zeros the end of the last block that stays, unless it is a hole.
     fn zero_tail(&mut self, tail: Range<usize>) -> Result<()> {
         let block = self.descriptor().block_size.block_at(tail.start).0;
-        let Some(pager) = self.span_over(&tail)? else { return Ok(()) };
+        let Some(pager) = self.array().span_over(&tail)? else { return Ok(()) };
         if pager.is_untouched_hole(block).map_err(|e| self.named(e))? {
             return Ok(());
         }
         pager.prefetch(&tail, true).map_err(|e| self.named(e))?; // a failure to load is a value here, not a fault
-        let engine = self.transaction.engine.clone();
-        self.array_mut().expose(&engine, tail.clone());
+        self.array_mut().expose(tail.clone());
         pager.fill_zero(tail.clone());
         if self.array().pager.is_err() {
             // The window is about to be closed: its page counts as written, whether or not there was anything to clear.

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde_json::{Map, Value};
 
 use super::open_array::OpenArray;
-use super::transaction::{Slot, Transaction};
+use super::transaction::Transaction;
 use crate::descriptor::Descriptor;
 use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::Ranges;
@@ -68,8 +68,7 @@ impl Transaction {
     pub fn savepoint(&mut self) -> Result<Savepoint> {
         let mut arrays = self.arrays.lock();
         let mut slots = Vec::with_capacity(arrays.slots.len());
-        for place in &mut arrays.slots {
-            let Slot::Idle(slot) = place else { return Err(leaked()) };
+        for slot in arrays.all()? {
             slot.spill()?;
             slots.push(Saved::of(slot));
         }
@@ -92,31 +91,15 @@ impl Transaction {
             return Err(Error::new(ErrorKind::Invalid, why));
         };
         let mut arrays = self.arrays.lock();
-        if arrays.slots.iter().any(|place| matches!(place, Slot::CheckedOut(_))) {
-            return Err(leaked()); // before anything is given up
-        }
-        for place in &mut arrays.slots {
-            if let Slot::Idle(slot) = place {
-                slot.abandon(&self.engine);
-            }
-        }
+        arrays.all()?.into_iter().for_each(OpenArray::abandon);
         // Arrays that it used since are as the snapshot has them.
         arrays.slots.truncate(savepoint.slots.len());
-        for (place, saved) in arrays.slots.iter_mut().zip(savepoint.slots) {
-            if let Slot::Idle(slot) = place {
-                saved.restore(slot);
-            }
-        }
+        arrays.idle().zip(savepoint.slots).for_each(|(slot, saved)| saved.restore(slot));
         arrays.names = savepoint.names;
         drop(arrays);
         self.savepoints.truncate(at);
         Ok(())
     }
-}
-
-fn leaked() -> Error {
-    let why = "an array handle of this transaction was leaked (mem::forget): what was written through it is not known";
-    Error::new(ErrorKind::Invalid, why)
 }
 
 impl fmt::Debug for Savepoint {

@@ -43,6 +43,39 @@ pub(super) enum Slot {
     CheckedOut(Box<(String, Descriptor)>),
 }
 
+impl Slot {
+    /// Name and descriptor of the array now; `None` once removed.
+    fn now(&self) -> Option<&(String, Descriptor)> {
+        match self {
+            Slot::Idle(slot) => slot.after.as_ref(),
+            Slot::CheckedOut(now) => Some(now),
+        }
+    }
+}
+
+impl Arrays {
+    /// Those that no handle has.
+    pub(super) fn idle(&mut self) -> impl Iterator<Item = &mut OpenArray> {
+        self.slots.iter_mut().filter_map(|place| match place {
+            Slot::Idle(slot) => Some(&mut **slot),
+            Slot::CheckedOut(_) => None,
+        })
+    }
+
+    /// All of them, once the caller has given up what handles borrow.
+    ///
+    /// # Errors
+    /// [`Invalid`](ErrorKind::Invalid) after a handle was leaked.
+    pub(super) fn all(&mut self) -> Result<Vec<&mut OpenArray>> {
+        if self.slots.iter().any(|place| matches!(place, Slot::CheckedOut(_))) {
+            let why = "an array handle of this transaction was leaked (mem::forget): what was written through it is not \
+                       known, and cannot be stored";
+            return Err(Error::new(ErrorKind::Invalid, why));
+        }
+        Ok(self.idle().collect())
+    }
+}
+
 impl Transaction {
     pub(super) fn new(engine: Arc<Engine>, snapshot: Arc<dyn Snapshot>) -> Transaction {
         let spill_area = LazySpillArea::new(&engine.store);
@@ -59,19 +92,10 @@ impl Transaction {
         let arrays = self.arrays.lock();
         let mut all: BTreeMap<String, Descriptor> = self.snapshot.arrays()?.into_iter().collect();
         for (name, slot) in &arrays.names {
-            match slot.map(|slot| &arrays.slots[slot]) {
-                Some(Slot::Idle(slot)) => {
-                    if let Some((name, now)) = &slot.after {
-                        all.insert(name.clone(), now.clone());
-                    }
-                }
-                Some(Slot::CheckedOut(now)) => {
-                    all.insert(now.0.clone(), now.1.clone());
-                }
-                None => {
-                    all.remove(name);
-                }
-            }
+            match slot.and_then(|at| arrays.slots[at].now()) {
+                Some((name, now)) => all.insert(name.clone(), now.clone()),
+                None => all.remove(name),
+            };
         }
         Ok(all.into_iter().collect())
     }
@@ -84,7 +108,7 @@ impl Transaction {
         let mut arrays = self.arrays.lock();
         let at = self.slot(&mut arrays, name)?;
         let Slot::Idle(slot) = &mut arrays.slots[at] else { return Err(in_use(name, "removed")) };
-        slot.abandon(&self.engine);
+        slot.abandon();
         slot.after = None;
         slot.dropped_from = 0;
         slot.spill_map.truncate(0);
@@ -101,23 +125,17 @@ impl Transaction {
         self.engine.store.check_array_name(to)?;
         let mut arrays = self.arrays.lock();
         let at = self.slot(&mut arrays, from)?;
-        if matches!(arrays.slots[at], Slot::CheckedOut(_)) {
-            return Err(in_use(from, "renamed"));
-        }
+        let is_taken = self.is_taken(&arrays, to)?;
+        let Slot::Idle(slot) = &mut arrays.slots[at] else { return Err(in_use(from, "renamed")) };
+        let Some((name, _)) = &mut slot.after else { return Err(not_found(from)) };
         if from == to {
             return Ok(());
         }
-        if self.is_taken(&arrays, to)? {
-            return Err(Error::new(
-                ErrorKind::AlreadyExists,
-                format!("array {from:?} cannot be renamed to {to:?}: an array of that name exists"),
-            ));
+        if is_taken {
+            let why = format!("array {from:?} cannot be renamed to {to:?}: an array of that name exists");
+            return Err(Error::new(ErrorKind::AlreadyExists, why));
         }
-        if let Slot::Idle(slot) = &mut arrays.slots[at]
-            && let Some((name, _)) = &mut slot.after
-        {
-            to.clone_into(name);
-        }
+        to.clone_into(name);
         arrays.names.insert(from.to_owned(), None);
         arrays.names.insert(to.to_owned(), Some(at));
         Ok(())
@@ -133,25 +151,16 @@ impl Transaction {
     /// Of spilling, also earlier, if there is more in memory than may be since.
     pub(super) fn spill_closed_arrays(&self, arrays: &mut Arrays) -> Result<()> {
         if self.engine.budget.is_exceeded() {
-            for place in &arrays.slots {
-                if let Slot::Idle(slot) = place {
-                    slot.refuse_if_hopeless()?;
-                }
-            }
+            arrays.idle().try_for_each(|slot| slot.refuse_if_hopeless())?;
         }
         let most = self.engine.budget.limit_bytes() / CLOSED_PART;
-        let bytes = |place: &Slot| if let Slot::Idle(slot) = place { slot.untracked.bytes() } else { 0 };
-        let mut all = arrays.slots.iter().map(bytes).fold(0, usize::saturating_add);
-        for place in &mut arrays.slots {
+        let mut all = arrays.idle().map(|slot| slot.untracked.bytes()).fold(0, usize::saturating_add);
+        for slot in arrays.idle().filter(|slot| slot.untracked.bytes() > 0) {
             if all <= most {
                 break;
             }
-            all = all.saturating_sub(bytes(place));
-            if let Slot::Idle(slot) = place
-                && slot.untracked.bytes() > 0
-            {
-                slot.spill()?;
-            }
+            all = all.saturating_sub(slot.untracked.bytes());
+            slot.spill()?;
         }
         Ok(())
     }
@@ -176,7 +185,7 @@ impl Transaction {
             None => {
                 let Some(descriptor) = self.snapshot.array(name)? else { return Err(not_found(name)) };
                 self.engine.check_records(&*self.snapshot, name)?;
-                let slot = OpenArray::stored(name, descriptor, &*self.snapshot, &self.spill_area)?;
+                let slot = OpenArray::stored(name, descriptor, self)?;
                 let at = arrays.slots.len();
                 arrays.slots.push(Slot::Idle(Box::new(slot)));
                 arrays.names.insert(name.to_owned(), Some(at));
@@ -190,12 +199,7 @@ impl Drop for Transaction {
     fn drop(&mut self) {
         // Once for all locks below.
         let _held = signals::hold_between_waits();
-        let arrays = self.arrays.get_mut();
-        for place in &mut arrays.slots {
-            if let Slot::Idle(slot) = place {
-                slot.abandon(&self.engine);
-            }
-        }
+        self.arrays.get_mut().idle().for_each(OpenArray::abandon);
     }
 }
 
@@ -206,8 +210,6 @@ impl fmt::Debug for Transaction {
 }
 
 pub(super) fn in_use(name: &str, what: &str) -> Error {
-    Error::new(
-        ErrorKind::InUse,
-        format!("array {name:?} is open in this transaction and cannot be {what}; drop its handle first"),
-    )
+    let why = format!("array {name:?} is open in this transaction and cannot be {what}; drop its handle first");
+    Error::new(ErrorKind::InUse, why)
 }

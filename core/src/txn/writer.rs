@@ -3,7 +3,6 @@
 use std::fmt;
 use std::ops::Range;
 use std::ptr::NonNull;
-use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
@@ -12,7 +11,7 @@ use super::reader::{address_in, not_found};
 use super::transaction::{Slot, Transaction, in_use};
 use crate::descriptor::Descriptor;
 use crate::error::{Error, ErrorKind, Result};
-use crate::pager::{Access, Pager};
+use crate::pager::Access;
 use crate::signals;
 
 /// An array open in a transaction. Dropping it closes it; what was changed stays with the transaction.
@@ -35,16 +34,14 @@ impl Transaction {
         // Once for all locks below.
         let _held = signals::hold_between_waits();
         if self.is_taken(&arrays, name)? {
-            return Err(Error::new(
-                ErrorKind::AlreadyExists,
-                format!("array {name:?} exists already; open it, or remove it first"),
-            ));
+            let why = format!("array {name:?} exists already; open it, or remove it first");
+            return Err(Error::new(ErrorKind::AlreadyExists, why));
         }
         descriptor.check_size(name)?;
         self.check_codec(name, &descriptor)?;
         self.spill_closed_arrays(&mut arrays)?;
-        let mut slot = Box::new(OpenArray::created(name, descriptor.clone(), &self.spill_area));
-        slot.ensure_span(&self.engine, &self.snapshot)?;
+        let mut slot = Box::new(OpenArray::created(name, descriptor.clone(), self));
+        slot.ensure_span()?;
         let at = arrays.slots.len();
         arrays.slots.push(Slot::CheckedOut(Box::new((name.to_owned(), descriptor))));
         arrays.names.insert(name.to_owned(), Some(at));
@@ -67,7 +64,7 @@ impl Transaction {
         self.check_codec(name, &now.1)?;
         self.spill_closed_arrays(&mut arrays)?;
         let Slot::Idle(slot) = &mut arrays.slots[at] else { return Err(in_use(name, "opened again")) };
-        slot.ensure_span(&self.engine, &self.snapshot)?;
+        slot.ensure_span()?;
         match std::mem::replace(&mut arrays.slots[at], Slot::CheckedOut(Box::new(now))) {
             Slot::Idle(slot) => Ok(Writer::new(self, at, slot)),
             Slot::CheckedOut(_) => Err(in_use(name, "opened again")),
@@ -143,11 +140,7 @@ impl<'t> Writer<'t> {
     /// # Errors
     /// [`TooLarge`](crate::ErrorKind::TooLarge) where none could be had.
     pub fn address(&self, bytes: Range<usize>) -> Result<NonNull<u8>> {
-        Ok(address_in(self.span_over(&bytes)?.as_deref(), &bytes))
-    }
-
-    pub(super) fn span_over(&self, bytes: &Range<usize>) -> Result<Option<Arc<Pager>>> {
-        self.array().span_over(&self.transaction.engine, &self.transaction.snapshot, bytes)
+        Ok(address_in(self.array().span_over(&bytes)?.as_deref(), &bytes))
     }
 
     /// To be called before a byte range is handed out mutably: writes are looked for in such ranges only. Also a
@@ -160,23 +153,21 @@ impl<'t> Writer<'t> {
         // Once for all locks below.
         let _held = signals::hold_between_waits();
         self.array().refuse_if_hopeless()?;
-        self.quiescent_point()?;
-        let engine = self.transaction.engine.clone();
-        self.array_mut().expose(&engine, bytes);
+        self.array_mut().quiescent_point()?;
+        self.array_mut().expose(bytes);
         Ok(())
     }
 
     /// The same where no error can be returned: it fails the commit.
     pub fn expose_mut_deferring_error(&mut self, bytes: Range<usize>) {
         // Where storage is only unavailable, what was written stays in memory until another time.
-        if let Err(why) = self.quiescent_point()
+        if let Err(why) = self.array_mut().quiescent_point()
             && !why.is_unavailable()
             && let Ok(Some(pager)) = &self.array().pager
         {
             pager.fail_commit(&why);
         }
-        let engine = self.transaction.engine.clone();
-        self.array_mut().expose(&engine, bytes);
+        self.array_mut().expose(bytes);
     }
 
     /// Spills all that was changed, and gives the memory back.
@@ -189,21 +180,11 @@ impl<'t> Writer<'t> {
         self.array_mut().spill()
     }
 
-    /// No view lives: windows go, and what was written to the others is spilled if there may be much of it.
-    pub(super) fn quiescent_point(&mut self) -> Result<()> {
-        let engine = self.transaction.engine.clone();
-        self.array_mut().quiescent_point(&engine)
-    }
-
     /// Loads the blocks of a byte range, with errors as values. Where system calls cannot wait for faults, also makes
     /// them writable.
     pub fn prefetch(&self, bytes: Range<usize>) -> Result<()> {
-        match self.span_over(&bytes)? {
-            Some(pager) => pager
-                .prefetch(&bytes, pager.is_user_mode())
-                .map_err(|e| e.context(format_args!("array {:?}", self.name()))),
-            None => Ok(()),
-        }
+        let Some(pager) = self.array().span_over(&bytes)? else { return Ok(()) };
+        pager.prefetch(&bytes, pager.is_user_mode()).map_err(|e| e.context(format_args!("array {:?}", self.name())))
     }
 
     /// See [`Reader::waits_in_system_calls`](crate::Reader::waits_in_system_calls).
