@@ -101,18 +101,14 @@ impl Descriptor {
     /// [`TooLarge`](ErrorKind::TooLarge) naming `name`, the array's name or what is known of it.
     pub fn check_size(&self, name: &str) -> Result<()> {
         let bytes = self.shape.iter().try_fold(self.item_size, |bytes, &len| bytes.checked_mul(len.max(1)));
-        match bytes.map(isize::try_from) {
-            Some(Ok(_)) => Ok(()),
-            _ => Err(Error::new(
-                ErrorKind::TooLarge,
-                format!(
-                    "array {name:?}: shape {:?} of {}-byte elements is more than the {} bytes an array can have",
-                    self.shape,
-                    self.item_size,
-                    isize::MAX
-                ),
-            )),
+        if bytes.is_some_and(|bytes| isize::try_from(bytes).is_ok()) {
+            return Ok(());
         }
+        let (Descriptor { shape, item_size, .. }, most) = (self, isize::MAX);
+        let why = format!(
+            "array {name:?}: shape {shape:?} of {item_size}-byte elements is more than the {most} bytes an array can have"
+        );
+        Err(Error::new(ErrorKind::TooLarge, why))
     }
 
     /// The axis along which the array grows; `None` for an array of dimension 0.
@@ -154,13 +150,8 @@ impl Descriptor {
 
     /// Whether a transaction that wrote to the array may land on top of `other`: the same array, type, shape, order.
     pub fn same_layout(&self, other: &Descriptor) -> bool {
-        self.id == other.id
-            && self.dtype == other.dtype
-            && self.item_size == other.item_size
-            && self.shape == other.shape
-            && self.order == other.order
-            && self.block_size == other.block_size
-            && self.codec == other.codec
+        let Descriptor { changed, reshaped, named, .. } = *self;
+        *self == Descriptor { changed, reshaped, named, ..other.clone() }
     }
 }
 

@@ -21,6 +21,6 @@ pub use descriptor::{ArrayId, Codec, Descriptor, Order, Version};
 pub use error::{Error, ErrorKind, Result};
 pub use failure::FirstFailure;
 pub use geometry::{BlockNo, BlockSize, PAGE, page_ceil};
-pub use pager::{Access, MemoryUse};
-pub use txn::{Engine, EngineOptions, Reader, Savepoint, Transaction, Writer};
+pub use pager::{Access, EngineOptions, MemoryUse};
+pub use txn::{Engine, Reader, Savepoint, Transaction, Writer};
 pub use verify::{Damage, Progress, Report};

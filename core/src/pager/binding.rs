@@ -103,11 +103,11 @@ impl Shown {
         }
     }
 
-    /// The array has `blocks` blocks now, and those from `visible` on are holes whatever the snapshot has.
-    pub(crate) fn cut(&mut self, blocks: u64, visible: u64) {
+    /// The array has `blocks` blocks now, and those behind are holes whatever the snapshot has.
+    pub(crate) fn cut(&mut self, blocks: u64) {
         if let Some(binding) = &mut self.binding {
             binding.end = blocks;
-            binding.visible = binding.visible.min(visible);
+            binding.visible = binding.visible.min(blocks);
         }
     }
 

@@ -62,17 +62,29 @@ pub enum Access {
     Random,
 }
 
-/// How blocks become memory.
+/// How an [`Engine`](crate::Engine) pages.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Policy {
-    /// Copy every block rather than map it.
-    pub(crate) copy: bool,
-    /// Verify mapped blocks against their checksums.
-    pub(crate) verify: bool,
-    /// Spill while views live.
-    pub(crate) spill_under_views: bool,
-    /// How long a fault tries again where storage is unavailable.
-    pub(crate) patience: Duration,
+pub struct EngineOptions {
+    /// Copy every block into memory rather than map it.
+    pub copy: bool,
+    /// Verify mapped blocks against their checksums as they are mapped; copied ones always are. And see that no block
+    /// of an array is missing when it is opened.
+    pub verify: bool,
+    /// Bytes of memory of their own that all spans together may have: beyond, copied blocks are let go of, and what was
+    /// written is spilled.
+    pub budget_bytes: usize,
+    /// Spill while views live. Otherwise only where none does.
+    pub spill_under_views: bool,
+    /// How long a fault waits for storage that is [`Unavailable`](crate::ErrorKind::Unavailable), and tries again, before the
+    /// access ends the process.
+    pub patience: Duration,
+}
+
+impl Default for EngineOptions {
+    fn default() -> EngineOptions {
+        let patience = Duration::from_secs(120);
+        EngineOptions { copy: false, verify: false, budget_bytes: usize::MAX, spill_under_views: true, patience }
+    }
 }
 
 pub(crate) struct Pager {
@@ -83,11 +95,11 @@ pub(crate) struct Pager {
     rebind: RebindPart,
     track: TrackPart,
     /// The bytes of the array that the span has.
-    bytes: Range<usize>,
+    pub(crate) bytes: Range<usize>,
     memory: Arc<dyn Memory>,
-    residency: Residency,
-    block_size: BlockSize,
-    policy: Policy,
+    pub(crate) residency: Residency,
+    pub(crate) block_size: BlockSize,
+    options: EngineOptions,
     budget: Arc<Budget>,
     /// Its number in the budget.
     owner: u64,
@@ -104,7 +116,7 @@ impl Pager {
         bytes: Range<usize>,
         residency: Residency,
         block_size: BlockSize,
-        policy: Policy,
+        options: EngineOptions,
         budget: &Arc<Budget>,
     ) -> Result<Arc<Pager>> {
         let span: Arc<dyn Span> = memory.reserve(bytes.clone(), residency)?.into();
@@ -119,7 +131,7 @@ impl Pager {
             memory: memory.clone(),
             residency,
             block_size,
-            policy,
+            options,
             budget: budget.clone(),
             owner,
             table: FaultMutex::new(Table::new(residency)),
@@ -130,11 +142,6 @@ impl Pager {
         Ok(pager)
     }
 
-    /// The byte of the array that the span ends at.
-    pub(crate) fn end_bytes(&self) -> usize {
-        self.bytes.end
-    }
-
     /// Whether the span has all of `bytes`.
     pub(crate) fn has(&self, bytes: &Range<usize>) -> bool {
         self.bytes.start <= bytes.start && bytes.end <= self.bytes.end
@@ -143,14 +150,6 @@ impl Pager {
     /// The blocks that the span has addresses for.
     fn blocks(&self) -> Range<u64> {
         self.block_size.block_at(self.bytes.start).0..self.block_size.block_at(self.bytes.end).0
-    }
-
-    pub(crate) fn residency(&self) -> Residency {
-        self.residency
-    }
-
-    pub(crate) fn block_size(&self) -> BlockSize {
-        self.block_size
     }
 
     /// Whether system calls cannot wait for a fault.
@@ -178,7 +177,7 @@ impl Pager {
     }
 
     fn bytes_of(&self, blocks: &Range<u64>) -> Range<usize> {
-        let end = self.block_size.start_of(BlockNo(blocks.end)).min(self.end_bytes());
+        let end = self.block_size.start_of(BlockNo(blocks.end)).min(self.bytes.end);
         self.block_size.start_of(BlockNo(blocks.start))..end
     }
 }

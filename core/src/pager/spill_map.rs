@@ -24,10 +24,10 @@ impl LazySpillArea {
 
     fn begin(&self) -> Result<Arc<dyn SpillArea>> {
         let mut area = self.area.lock();
-        if area.is_none() {
-            *area = Some(self.store.spill_area()?);
+        match &*area {
+            Some(begun) => Ok(begun.clone()),
+            None => Ok(area.insert(self.store.spill_area()?).clone()),
         }
-        Ok(area.clone().expect("just set"))
     }
 
     /// What was begun, for the commit to take.
@@ -147,15 +147,9 @@ impl SpillMap {
             })
             .collect();
         drop(spilled);
-        for change in memory {
-            match all.entry(change.block.0) {
-                std::collections::btree_map::Entry::Vacant(vacant) => drop(vacant.insert(change)),
-                std::collections::btree_map::Entry::Occupied(mut there) => {
-                    for run in &change.pages {
-                        drop(lay(&mut there.get_mut().pages, run));
-                    }
-                }
-            }
+        for BlockChange { block, seen, pages } in memory {
+            let there = all.entry(block.0).or_insert(BlockChange { block, seen, pages: Vec::new() });
+            pages.iter().for_each(|run| drop(lay(&mut there.pages, run)));
         }
         all.into_values().collect()
     }

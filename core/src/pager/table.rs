@@ -10,7 +10,7 @@ use crate::descriptor::Version;
 use crate::error::{Error, Result};
 use crate::failure::FirstFailure;
 use crate::memory::Residency;
-use crate::pager::binding::{Binding, Shown};
+use crate::pager::binding::Shown;
 use crate::pager::block::{Block, Kind};
 use crate::pager::eviction::spills::Spills;
 use crate::pager::load::futile::FutileFaults;
@@ -29,6 +29,7 @@ pub(crate) enum Presence {
     Installed(Kind),
 }
 
+#[derive(Default)]
 pub(crate) struct Table {
     residency: Residency,
     /// Raised whenever what the span shows changes. A load that began under an older one is dropped.
@@ -57,21 +58,7 @@ pub(crate) struct Table {
 
 impl Table {
     pub(crate) fn new(residency: Residency) -> Table {
-        Table {
-            residency,
-            generation: 0,
-            blocks: BTreeMap::new(),
-            shown: Shown::default(),
-            loading: Loading::default(),
-            unavailable_since: None,
-            streams: Streams::default(),
-            futile_faults: FutileFaults::default(),
-            spills: Spills::default(),
-            failure: FirstFailure::new(),
-            has_spilled: false,
-            has_uncharged_zeros: false,
-            is_dead: false,
-        }
+        Table { residency, ..Table::default() }
     }
 }
 
@@ -221,19 +208,6 @@ impl Table {
 
 /// What the span shows, and the loads and spills under way.
 impl Table {
-    /// Shows nothing from here on, and drops the loads in flight.
-    pub(crate) fn unbind(&mut self) -> Option<Binding> {
-        self.raise_generation();
-        self.shown.unbind()
-    }
-
-    /// The array has `blocks` blocks now, and those from `visible` on are holes whatever the snapshot has. Drops the
-    /// loads in flight.
-    pub(crate) fn cut(&mut self, blocks: u64, visible: u64) {
-        self.raise_generation();
-        self.shown.cut(blocks, visible);
-    }
-
     pub(crate) fn generation(&self) -> u64 {
         self.generation
     }

@@ -94,7 +94,7 @@ fn commit(transaction: &Transaction, lock: Option<&dyn CommitLock>) -> Result<()
 }
 
 fn written(slot: &OpenArray, snapshot: &dyn Snapshot) -> Result<Written> {
-    match (&slot.after, &slot.pager) {
+    match (&slot.metadata.after, &slot.pager) {
         (Some((name, _)), Ok(Some(pager))) => {
             let written = pager.written(&slot.exposed).and_then(|w| with_ends(slot, pager, w));
             let written = written.map_err(|e| e.context(format_args!("array {name:?}")))?;
@@ -129,7 +129,7 @@ fn unseen_ends(slot: &OpenArray, block_size: BlockSize, snapshot: &dyn Snapshot)
 /// A shrink writes to the block that the array then ends in, whether or not there was anything to clear. A transaction
 /// that wrote behind the new end meanwhile must conflict, or its bytes would show when the array grows again.
 fn with_ends(slot: &OpenArray, pager: &Pager, mut written: Written) -> Result<Written> {
-    for (block, end) in slot.ends_in_blocks(pager.block_size()) {
+    for (block, end) in slot.ends_in_blocks(pager.block_size) {
         if let Err(at) = written.changes.binary_search_by_key(&block, |change| change.block) {
             written.changes.insert(at, pager.page_as_written(end)?);
         }
@@ -143,14 +143,11 @@ fn array_change<'a>(
     snapshot: &dyn Snapshot,
 ) -> Result<Option<ArrayChange<'a>>> {
     let mut dropped = Vec::new();
-    let mut dropped_from = None;
-    if let Some((name, before)) = &slot.before
-        && slot.dropped_from != u64::MAX
-    {
-        dropped_from = Some(slot.dropped_from);
+    let dropped_from = slot.metadata.dropped_from.filter(|_| slot.before.is_some());
+    if let (Some((name, before)), Some(from)) = (&slot.before, dropped_from) {
         // An array that is removed or renamed is compared as a whole.
-        let blocks = if slot.after.as_ref().is_some_and(|(after, _)| after == name) { u64::MAX } else { 0 };
-        snapshot.blocks(before.id, slot.dropped_from..blocks, &mut |BlockNo(block), record| {
+        let blocks = if slot.metadata.after.as_ref().is_some_and(|(after, _)| after == name) { u64::MAX } else { 0 };
+        snapshot.blocks(before.id, from..blocks, &mut |BlockNo(block), record| {
             dropped.push((BlockNo(block), record.version));
             std::ops::ControlFlow::Continue(())
         })?;
@@ -160,15 +157,15 @@ fn array_change<'a>(
         _ => &Nothing,
     };
     // The attributes of a removed array go with it.
-    let attrs = if slot.after.is_some() { slot.attr_changes() } else { Vec::new() };
+    let attrs = if slot.metadata.after.is_some() { slot.attr_changes() } else { Vec::new() };
     let change = ArrayChange {
         before: slot.before.clone(),
-        after: slot.after.clone(),
+        after: slot.metadata.after.clone(),
         dropped_from,
         dropped,
         blocks,
         attrs,
-        depends: slot.depends.iter().map(|range| range.start as u64..range.end as u64).collect(),
+        depends: slot.metadata.depends.iter().map(|range| range.start as u64..range.end as u64).collect(),
         bytes,
     };
     // Created and removed again leaves no trace; opened and looked at, none either.
@@ -186,14 +183,14 @@ fn finish_array(
 ) {
     let engine = &transaction.engine;
     let id = committed.ids[at];
-    if slot.after.is_none() {
+    if slot.metadata.after.is_none() {
         let spans = engine.pool.lock().forget_array(id);
         drop(spans); // after the lock
         return;
     }
     let changes_blocks = !blocks.stored.is_empty();
     // Dropped blocks may be too many to list: after such a commit, binding a span compares all blocks.
-    if changes_blocks && slot.before.is_some() && slot.dropped_from == u64::MAX {
+    if changes_blocks && slot.before.is_some() && slot.metadata.dropped_from.is_none() {
         let stored = std::mem::take(&mut blocks.stored);
         engine.pool.lock().remember(id, committed.replaced[at], committed.changed[at], stored);
     }
@@ -203,7 +200,7 @@ fn finish_array(
     // shown no more.
     let newest = newest.filter(|newest| {
         let alone = newest.version() == committed.version && before.is_none_or(|v| v == committed.replaced[at]);
-        alone && slot.dropped_from == u64::MAX
+        alone && slot.metadata.dropped_from.is_none()
     });
     // Else clean blocks are as the snapshot had them, whatever others committed since; those of a new array are holes.
     let right_for = before.filter(|_| newest.is_none() || !changes_blocks).unwrap_or(committed.changed[at]);

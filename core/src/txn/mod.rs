@@ -13,11 +13,10 @@ mod writer;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::memory::Memory;
-use crate::pager::{Budget, MemoryUse, Policy};
+use crate::pager::{Budget, EngineOptions, MemoryUse};
 use crate::signals;
 use crate::store::{CommitLock, History, Snapshot, Store};
 use crate::sync::FaultMutex;
@@ -28,36 +27,11 @@ pub use savepoint::Savepoint;
 pub use transaction::Transaction;
 pub use writer::Writer;
 
-/// How an [`Engine`] pages.
-#[derive(Clone, Copy, Debug)]
-pub struct EngineOptions {
-    /// Copy every block into memory rather than map it.
-    pub copy: bool,
-    /// Verify mapped blocks against their checksums as they are mapped; copied ones always are. And see that no block
-    /// of an array is missing when it is opened.
-    pub verify: bool,
-    /// Bytes of memory of their own that all spans together may have: beyond, copied blocks are let go of, and what was
-    /// written is spilled.
-    pub budget_bytes: usize,
-    /// Spill while views live. Otherwise only where none does.
-    pub spill_under_views: bool,
-    /// How long a fault waits for storage that is [`Unavailable`](ErrorKind::Unavailable), and tries again, before the
-    /// access ends the process.
-    pub patience: Duration,
-}
-
-impl Default for EngineOptions {
-    fn default() -> EngineOptions {
-        let patience = Duration::from_secs(120);
-        EngineOptions { copy: false, verify: false, budget_bytes: usize::MAX, spill_under_views: true, patience }
-    }
-}
-
 /// A store and a memory, and the spans that idle between transactions.
 pub struct Engine {
     store: Arc<dyn Store>,
     memory: Arc<dyn Memory>,
-    policy: Policy,
+    options: EngineOptions,
     budget: Arc<Budget>,
     pool: FaultMutex<Pool>,
 }
@@ -65,15 +39,13 @@ pub struct Engine {
 impl Engine {
     /// An engine over `store` and `memory`.
     pub fn new(store: Arc<dyn Store>, memory: Arc<dyn Memory>, options: EngineOptions) -> Arc<Engine> {
-        let EngineOptions { copy, verify, budget_bytes, spill_under_views, patience } = options;
-        let policy = Policy { copy, verify, spill_under_views, patience };
-        let budget = Budget::new(budget_bytes);
-        Arc::new(Engine { store, memory, policy, budget, pool: FaultMutex::new(Pool::default()) })
+        let budget = Budget::new(options.budget_bytes);
+        Arc::new(Engine { store, memory, options, budget, pool: FaultMutex::new(Pool::default()) })
     }
 
     /// With [`EngineOptions::verify`], sees that what is a hole in the array of that name is one.
     fn check_records(&self, snapshot: &dyn Snapshot, name: &str) -> Result<()> {
-        if self.policy.verify { snapshot.check_records(name) } else { Ok(()) }
+        if self.options.verify { snapshot.check_records(name) } else { Ok(()) }
     }
 
     /// The newest committed state.
@@ -129,6 +101,6 @@ impl Engine {
 
 impl fmt::Debug for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Engine").field("policy", &self.policy).finish_non_exhaustive()
+        f.debug_struct("Engine").field("options", &self.options).finish_non_exhaustive()
     }
 }

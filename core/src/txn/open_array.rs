@@ -10,12 +10,29 @@ use super::Engine;
 use super::reader::or_too_large;
 use super::transaction::Transaction;
 use super::untracked::UntrackedWrites;
-use super::windows::Windows;
+use super::windows::{WholeSpan, Windows};
 use crate::descriptor::{Descriptor, Version};
 use crate::error::Result;
 use crate::geometry::{BlockNo, BlockSize, Ranges};
 use crate::pager::{Binding, Pager, SpillMap};
 use crate::store::{AttrChange, Snapshot};
+
+/// What an array is in its transaction, its bytes aside. A savepoint keeps a copy.
+#[derive(Clone, Default)]
+pub(super) struct Metadata {
+    /// Name and descriptor; `None` once removed.
+    pub(super) after: Option<(String, Descriptor)>,
+    /// The least number of blocks the array had since the snapshot, if it shrank.
+    pub(super) dropped_from: Option<u64>,
+    /// Bytes at which the array ended for a while, inside a block that it had more of before.
+    pub(super) ends: Vec<usize>,
+    /// Attributes; loaded when the array is opened.
+    pub(super) attrs: Map<String, Value>,
+    /// Those of them that were set, whether or not that changed anything.
+    pub(super) attrs_set: BTreeSet<String>,
+    /// Blocks that others may not change, by their numbers.
+    pub(super) depends: Ranges,
+}
 
 /// One array in one transaction: what it was, what it is, and where its bytes are. There is one slot an array, hence
 /// one span (invariant G).
@@ -24,22 +41,11 @@ pub(super) struct OpenArray {
     snapshot: Arc<dyn Snapshot>,
     /// Name and descriptor in the snapshot; `None` if the transaction created it.
     pub(super) before: Option<(String, Descriptor)>,
-    /// Name and descriptor now; `None` once removed.
-    pub(super) after: Option<(String, Descriptor)>,
+    pub(super) metadata: Metadata,
     /// No span for an array of no bytes, one that was not opened, or one that no addresses are left for.
-    pub(super) pager: Result<Option<Arc<Pager>>>,
+    pub(super) pager: WholeSpan,
     /// Ranges that were handed out mutably: a search for writes looks there only.
     pub(super) exposed: Ranges,
-    /// The least number of blocks the array had since the snapshot; `u64::MAX` if it never shrank.
-    pub(super) dropped_from: u64,
-    /// Bytes at which the array ended for a while, inside a block that it had more of before.
-    pub(super) ends: Vec<usize>,
-    /// Attributes now; loaded when the array is opened.
-    pub(super) attrs: Map<String, Value>,
-    /// Those of them that were set, whether or not that changed anything.
-    pub(super) attrs_set: BTreeSet<String>,
-    /// Blocks that others may not change, by their numbers.
-    pub(super) depends: Ranges,
     /// Its spilled pages.
     pub(super) spill_map: Arc<SpillMap>,
     pub(super) untracked: UntrackedWrites,
@@ -56,32 +62,29 @@ impl OpenArray {
             untracked: UntrackedWrites::default(),
             windows: Windows::default(),
             before: None,
-            after: Some((name.to_owned(), descriptor)),
+            metadata: Metadata { after: Some((name.to_owned(), descriptor)), ..Metadata::default() },
             pager: Ok(None),
             exposed: Ranges::default(),
-            dropped_from: u64::MAX,
-            ends: Vec::new(),
-            attrs: Map::new(),
-            attrs_set: BTreeSet::new(),
-            depends: Ranges::default(),
         }
     }
 
     pub(super) fn stored(name: &str, descriptor: Descriptor, of: &Transaction) -> Result<OpenArray> {
         let attrs = of.snapshot.attrs(descriptor.id)?.into_iter().collect();
-        let before = Some((name.to_owned(), descriptor.clone()));
-        Ok(OpenArray { before, attrs, ..OpenArray::created(name, descriptor, of) })
+        let mut array = OpenArray::created(name, descriptor, of);
+        array.before.clone_from(&array.metadata.after);
+        array.metadata.attrs = attrs;
+        Ok(array)
     }
 
     /// Gives the slot a span if it needs one and has none.
     pub(super) fn ensure_span(&mut self) -> Result<()> {
-        let is_empty = self.after.as_ref().is_none_or(|(_, now)| now.nbytes() == 0);
+        let is_empty = self.metadata.after.as_ref().is_none_or(|(_, now)| now.nbytes() == 0);
         if is_empty || matches!(self.pager, Ok(Some(_))) {
             return Ok(());
         }
         // A span for all of the array must show what was written to windows.
         self.spill()?;
-        let Some((name, now)) = &self.after else { return Ok(()) };
+        let Some((name, now)) = &self.metadata.after else { return Ok(()) };
         // As large as it is now, showing what is stored, which may end before or behind that.
         let pager = self.engine.acquire(now, self.binding(name, now));
         self.pager = or_too_large(pager.map(Some))?;
@@ -89,7 +92,7 @@ impl OpenArray {
     }
 
     /// In place of the span that it has, which is dropped whole.
-    pub(super) fn replace_span(&mut self, new: Result<Option<Arc<Pager>>>) {
+    pub(super) fn replace_span(&mut self, new: WholeSpan) {
         if let Ok(Some(old)) = std::mem::replace(&mut self.pager, new) {
             old.unbind();
         }
@@ -101,7 +104,7 @@ impl OpenArray {
         Binding {
             array: before.map(|before| before.id),
             changed: before.map_or(Version(0), |before| before.changed),
-            visible: self.dropped_from,
+            visible: self.metadata.dropped_from.unwrap_or(u64::MAX),
             spill_map: Some(self.spill_map.clone()),
             ..Binding::stored_array(name, now, &self.snapshot)
         }
@@ -109,16 +112,10 @@ impl OpenArray {
 
     /// A span that has all of `bytes`, where the array has one, or a window over them.
     pub(super) fn span_over(&self, bytes: &Range<usize>) -> Result<Option<Arc<Pager>>> {
-        match &self.pager {
-            Ok(pager) => Ok(pager.clone()),
-            Err(_) if bytes.is_empty() => Ok(None),
-            Err(_) => {
-                let Some((name, now)) = &self.after else { return Ok(None) };
-                let binding = self.binding(name, now);
-                let share = |window: &Pager| window.spill_and_keep(&self.spill_map, &self.exposed);
-                self.windows.over(&self.engine, now, binding, bytes, &share).map(Some)
-            }
-        }
+        let Some((name, now)) = &self.metadata.after else { return Ok(None) };
+        let open = || self.engine.window(now, self.binding(name, now), bytes);
+        let share = |window: &Pager| window.spill_and_keep(&self.spill_map, &self.exposed);
+        self.windows.over(&self.pager, bytes, &open, &share)
     }
 
     /// Nothing is let go of until the transaction ends. Changes in windows are spilled.
@@ -156,13 +153,13 @@ impl OpenArray {
     /// Refuses more of what cannot be committed any more and has no room in memory: what was written could not be
     /// spilled, as where the disk is full.
     pub(super) fn refuse_if_hopeless(&self) -> Result<()> {
-        let (Ok(Some(pager)), Some((name, _))) = (&self.pager, &self.after) else { return Ok(()) };
+        let (Ok(Some(pager)), Some((name, _))) = (&self.pager, &self.metadata.after) else { return Ok(()) };
         pager.refuse_if_hopeless().map_err(|e| e.context(format_args!("array {name:?}")))
     }
 
     /// Spills what is in memory, and gives that back. No view lives.
     pub(super) fn spill(&mut self) -> Result<()> {
-        let Some((name, now)) = &self.after else { return Ok(()) };
+        let Some((name, now)) = &self.metadata.after else { return Ok(()) };
         let named = |e: crate::Error| e.context(format_args!("array {name:?}"));
         for window in self.windows.open() {
             window.spill(&self.spill_map, &self.exposed).map_err(named)?;
@@ -186,14 +183,15 @@ impl OpenArray {
 
     /// Where the array ended for a while, of what the commit does not drop anyway.
     pub(super) fn ends_in_blocks(&self, block_size: BlockSize) -> impl Iterator<Item = (BlockNo, usize)> {
-        let ends = self.ends.iter().filter(|_| self.before.is_some());
-        ends.map(move |&end| (block_size.block_at(end), end)).filter(|(block, _)| block.0 < self.dropped_from)
+        let ends = self.metadata.ends.iter().filter(|_| self.before.is_some());
+        let kept = self.metadata.dropped_from.unwrap_or(u64::MAX);
+        ends.map(move |&end| (block_size.block_at(end), end)).filter(move |(block, _)| block.0 < kept)
     }
 
     /// Attributes that were set.
     pub(super) fn attr_changes(&self) -> Vec<AttrChange> {
-        let set = self.attrs_set.iter();
-        set.map(|name| AttrChange { name: name.clone(), after: self.attrs.get(name).cloned() }).collect()
+        let set = self.metadata.attrs_set.iter();
+        set.map(|name| AttrChange { name: name.clone(), after: self.metadata.attrs.get(name).cloned() }).collect()
     }
 
     /// Lets go of the span without keeping anything that was written.

@@ -100,7 +100,7 @@ impl Engine {
         let known = |id, from, to| self.pool.lock().between(id, from, to);
         let idle = binding.array.and_then(|id| {
             self.pool.lock().take_idle(id, |pager| {
-                pager.end_bytes() >= size && pager.residency() == residency && pager.block_size() == array.block_size
+                pager.bytes.end >= size && pager.residency == residency && pager.block_size == array.block_size
             })
         });
         if let Some(pager) = idle {
@@ -145,7 +145,7 @@ impl Engine {
     /// A new span for just `bytes` of an array. Where addresses are short idle spans go first.
     pub(super) fn reserve_at(&self, bytes: Range<usize>, how: Residency, block_size: BlockSize) -> Result<Arc<Pager>> {
         loop {
-            let reserved = Pager::new(&self.memory, bytes.clone(), how, block_size, self.policy, &self.budget);
+            let reserved = Pager::new(&self.memory, bytes.clone(), how, block_size, self.options, &self.budget);
             let is_short = matches!(&reserved, Err(error) if error.is_too_large());
             // Unmapping them takes a while: after the lock.
             let idle = if is_short { std::mem::take(&mut self.pool.lock().idle) } else { VecDeque::new() };
@@ -170,7 +170,7 @@ impl Engine {
             return Ok(Residency::Eager);
         }
         // Blocks that have to be produced would all be held in memory, and spilled pages would not be compressed.
-        if self.policy.copy || self.memory.delivers_kernel_faults() || array.codec != Codec::None {
+        if self.options.copy || self.memory.delivers_kernel_faults() || array.codec != Codec::None {
             return Ok(Residency::Lazy);
         }
         // A new array of which little fits has to give way while it is filled through one view, which takes faults.

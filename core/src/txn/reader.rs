@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::Engine;
-use super::windows::Windows;
+use super::windows::{WholeSpan, Windows};
 use crate::descriptor::{Descriptor, Version};
 use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::Ranges;
@@ -35,7 +35,7 @@ pub(super) struct ReadSpan {
     descriptor: Descriptor,
     attrs: Map<String, Value>,
     /// No span for an array of no bytes, nor for one that no addresses are left for.
-    pager: Result<Option<Arc<Pager>>>,
+    pager: WholeSpan,
     engine: Arc<Engine>,
     snapshot: Arc<dyn Snapshot>,
 }
@@ -69,15 +69,9 @@ impl Reader {
 
     /// The span, if it has one, or a window over `bytes`.
     fn span_over(&self, bytes: &Range<usize>) -> Result<Option<Arc<Pager>>> {
-        let ReadSpan { name, descriptor, engine, snapshot, .. } = &*self.shared;
-        match &self.shared.pager {
-            Ok(pager) => Ok(pager.clone()),
-            Err(_) if bytes.is_empty() => Ok(None),
-            Err(_) => {
-                let binding = Binding::stored_array(name, descriptor, snapshot);
-                self.windows.over(engine, descriptor, binding, bytes, &|_| Ok(())).map(Some)
-            }
-        }
+        let ReadSpan { name, descriptor, pager, engine, snapshot, .. } = &*self.shared;
+        let open = || engine.window(descriptor, Binding::stored_array(name, descriptor, snapshot), bytes);
+        self.windows.over(pager, bytes, &open, &|_| Ok(()))
     }
 
     /// Name of the array in this state.
@@ -131,10 +125,7 @@ impl Reader {
 
     /// What accesses to expect.
     pub fn advise(&self, access: Access) {
-        if let Ok(Some(pager)) = &self.shared.pager {
-            pager.advise(access);
-        }
-        self.windows.advise(access);
+        self.windows.advise(&self.shared.pager, access);
     }
 }
 

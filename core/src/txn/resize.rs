@@ -115,14 +115,14 @@ impl Writer<'_> {
 
     fn set_descriptor(&mut self, new: Descriptor) {
         let name = self.name().to_owned();
-        self.array_mut().after = Some((name.clone(), new.clone()));
+        self.array_mut().metadata.after = Some((name.clone(), new.clone()));
         self.transaction.arrays.lock().slots[self.at] = Slot::CheckedOut(Box::new((name, new)));
     }
 
     fn grow(&mut self, new: &Descriptor) -> Result<()> {
         let new_bytes = new.nbytes();
         let Ok(Some(pager)) = &self.array().pager else { return Ok(()) };
-        if new_bytes <= pager.end_bytes() {
+        if new_bytes <= pager.bytes.end {
             pager.end_at(new.block_size.blocks_for(new_bytes));
             return Ok(());
         }
@@ -142,7 +142,7 @@ impl Writer<'_> {
 
     /// The array outgrew its span, and no view lives: what was written moves to a larger one.
     fn move_to_larger_span(&self, pager: &Pager, new: &Descriptor) -> Result<Arc<Pager>> {
-        let larger = self.transaction.engine.reserve(self.name(), new, pager.residency())?;
+        let larger = self.transaction.engine.reserve(self.name(), new, pager.residency)?;
         let binding = self.array().binding(self.name(), new);
         larger.bind(binding, &|_, _, _| None).map_err(|e| self.named(e))?;
         // Pinned: else pages of it that are spilled meanwhile lie below what is copied, or above.
@@ -160,14 +160,14 @@ impl Writer<'_> {
         let kept_end = block_size.start_of(BlockNo(blocks)).min(old_bytes);
         if new_bytes < kept_end {
             self.zero_tail(new_bytes..kept_end)?;
-            self.array_mut().ends.push(new_bytes);
+            self.array_mut().metadata.ends.push(new_bytes);
         }
-        let OpenArray { exposed, dropped_from, .. } = self.array_mut();
-        *dropped_from = blocks.min(*dropped_from);
+        let OpenArray { exposed, metadata, .. } = self.array_mut();
+        metadata.dropped_from = Some(metadata.dropped_from.map_or(blocks, |from| from.min(blocks)));
         // Not at `kept_end`: behind it lie the zeros of an earlier shrink to the middle of the same block.
         exposed.truncate(block_size.start_of(BlockNo(blocks)));
         if let Ok(Some(pager)) = &self.array().pager {
-            pager.cut(blocks, blocks).map_err(|e| self.named(e))?;
+            pager.cut(blocks).map_err(|e| self.named(e))?;
         }
         self.array().spill_map.truncate(blocks);
         Ok(())

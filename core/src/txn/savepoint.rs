@@ -1,16 +1,12 @@
 //! Savepoints: a savepoint spills what is dirty and remembers the transaction's table; a rollback returns to it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use serde_json::{Map, Value};
-
-use super::open_array::OpenArray;
+use super::open_array::{Metadata, OpenArray};
 use super::transaction::Transaction;
-use crate::descriptor::Descriptor;
 use crate::error::{Error, ErrorKind, Result};
-use crate::geometry::Ranges;
 use crate::pager::SpilledBlock;
 
 /// No two savepoints of a process have the same number.
@@ -25,37 +21,8 @@ pub struct Savepoint {
 
 /// What an array was.
 struct Saved {
-    after: Option<(String, Descriptor)>,
-    dropped_from: u64,
-    ends: Vec<usize>,
-    attrs: Map<String, Value>,
-    attrs_set: BTreeSet<String>,
-    depends: Ranges,
+    metadata: Metadata,
     spill_map: BTreeMap<u64, SpilledBlock>,
-}
-
-impl Saved {
-    fn of(slot: &OpenArray) -> Saved {
-        Saved {
-            after: slot.after.clone(),
-            dropped_from: slot.dropped_from,
-            ends: slot.ends.clone(),
-            attrs: slot.attrs.clone(),
-            attrs_set: slot.attrs_set.clone(),
-            depends: slot.depends.clone(),
-            spill_map: slot.spill_map.saved(),
-        }
-    }
-
-    fn restore(self, slot: &mut OpenArray) {
-        slot.after = self.after;
-        slot.dropped_from = self.dropped_from;
-        slot.ends = self.ends;
-        slot.attrs = self.attrs;
-        slot.attrs_set = self.attrs_set;
-        slot.depends = self.depends;
-        slot.spill_map.restore(self.spill_map);
-    }
 }
 
 impl Transaction {
@@ -70,7 +37,7 @@ impl Transaction {
         let mut slots = Vec::with_capacity(arrays.slots.len());
         for slot in arrays.all()? {
             slot.spill()?;
-            slots.push(Saved::of(slot));
+            slots.push(Saved { metadata: slot.metadata.clone(), spill_map: slot.spill_map.saved() });
         }
         let names = arrays.names.clone();
         drop(arrays);
@@ -94,7 +61,10 @@ impl Transaction {
         arrays.all()?.into_iter().for_each(OpenArray::abandon);
         // Arrays that it used since are as the snapshot has them.
         arrays.slots.truncate(savepoint.slots.len());
-        arrays.idle().zip(savepoint.slots).for_each(|(slot, saved)| saved.restore(slot));
+        for (slot, saved) in arrays.idle().zip(savepoint.slots) {
+            slot.metadata = saved.metadata;
+            slot.spill_map.restore(saved.spill_map);
+        }
         arrays.names = savepoint.names;
         drop(arrays);
         self.savepoints.truncate(at);

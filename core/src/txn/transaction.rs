@@ -47,7 +47,7 @@ impl Slot {
     /// Name and descriptor of the array now; `None` once removed.
     fn now(&self) -> Option<&(String, Descriptor)> {
         match self {
-            Slot::Idle(slot) => slot.after.as_ref(),
+            Slot::Idle(slot) => slot.metadata.after.as_ref(),
             Slot::CheckedOut(now) => Some(now),
         }
     }
@@ -109,8 +109,8 @@ impl Transaction {
         let at = self.slot(&mut arrays, name)?;
         let Slot::Idle(slot) = &mut arrays.slots[at] else { return Err(in_use(name, "removed")) };
         slot.abandon();
-        slot.after = None;
-        slot.dropped_from = 0;
+        slot.metadata.after = None;
+        slot.metadata.dropped_from = Some(0);
         slot.spill_map.truncate(0);
         arrays.names.insert(name.to_owned(), None);
         Ok(())
@@ -127,7 +127,7 @@ impl Transaction {
         let at = self.slot(&mut arrays, from)?;
         let is_taken = self.is_taken(&arrays, to)?;
         let Slot::Idle(slot) = &mut arrays.slots[at] else { return Err(in_use(from, "renamed")) };
-        let Some((name, _)) = &mut slot.after else { return Err(not_found(from)) };
+        let Some((name, _)) = &mut slot.metadata.after else { return Err(not_found(from)) };
         if from == to {
             return Ok(());
         }

@@ -79,7 +79,7 @@ impl Engine {
     /// Whether the budget learns of every write to `pager` by a fault, and may act on it while views live.
     /// `is_stored`: of an array that has stored blocks.
     pub(super) fn sees_all_writes(&self, pager: &Pager, is_stored: bool) -> bool {
-        let by_faults = self.policy.spill_under_views && (self.policy.copy || !is_stored);
-        self.budget.limit_bytes() == usize::MAX || pager.residency() == Residency::Lazy && by_faults
+        let by_faults = self.options.spill_under_views && (self.options.copy || !is_stored);
+        self.budget.limit_bytes() == usize::MAX || pager.residency == Residency::Lazy && by_faults
     }
 }

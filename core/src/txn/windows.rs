@@ -10,6 +10,9 @@ use crate::geometry::BlockSize;
 use crate::pager::{Access, Binding, Pager};
 use crate::sync::Mutex;
 
+/// The span of a whole array: none for one of no bytes, or that is not open; an error where no addresses are left for it.
+pub(super) type WholeSpan = Result<Option<Arc<Pager>>>;
+
 /// The windows of one handle. They live as long as it does, or until they are closed.
 #[derive(Default)]
 pub(super) struct Windows(Mutex<WindowList>);
@@ -24,33 +27,40 @@ struct WindowList {
 }
 
 impl Windows {
-    /// A window that has all of `bytes`: one that is open, or a new one. `share` spills what was written to a window,
-    /// so that others show it; no thread may be writing.
+    /// A span that has all of `bytes`: `whole`, or a window where there is no such span, which is open or made by `open`.
+    /// `share` spills what was written to a window, so that others show it; no thread may be writing.
     pub(super) fn over(
         &self,
-        engine: &Engine,
-        array: &Descriptor,
-        binding: Binding,
+        whole: &WholeSpan,
         bytes: &Range<usize>,
+        open: &dyn Fn() -> Result<Arc<Pager>>,
         share: &dyn Fn(&Pager) -> Result<()>,
-    ) -> Result<Arc<Pager>> {
+    ) -> Result<Option<Arc<Pager>>> {
+        match whole {
+            Ok(span) => return Ok(span.clone()),
+            Err(_) if bytes.is_empty() => return Ok(None),
+            Err(_) => {}
+        }
         let mut windows = self.0.lock();
         if let Some(window) = windows.open.iter().find(|window| window.has(bytes)) {
-            return Ok(window.clone());
+            return Ok(Some(window.clone()));
         }
         // The first window since something was handed out mutably is about to be written to itself.
         if windows.is_written_to && !windows.open.is_empty() {
             windows.open.iter().try_for_each(|window| share(window))?;
             windows.is_written_to = false;
         }
-        let window = engine.window(array, binding, bytes)?;
+        let window = open()?;
         window.advise(windows.access);
         windows.open.push(window.clone());
-        Ok(window)
+        Ok(Some(window))
     }
 
-    /// What accesses to expect from now on.
-    pub(super) fn advise(&self, access: Access) {
+    /// What accesses to expect from now on, in `whole` as well.
+    pub(super) fn advise(&self, whole: &WholeSpan, access: Access) {
+        if let Ok(Some(span)) = whole {
+            span.advise(access);
+        }
         let mut windows = self.0.lock();
         windows.access = access;
         windows.open.iter().for_each(|window| window.advise(access));
@@ -82,7 +92,7 @@ impl Drop for Windows {
 
 impl Engine {
     /// A span over the blocks of `bytes` that shows `binding`.
-    fn window(&self, array: &Descriptor, binding: Binding, bytes: &Range<usize>) -> Result<Arc<Pager>> {
+    pub(super) fn window(&self, array: &Descriptor, binding: Binding, bytes: &Range<usize>) -> Result<Arc<Pager>> {
         let unit = BlockSize::MAX.bytes();
         let start = bytes.start / unit * unit;
         let end = bytes.end.checked_next_multiple_of(unit).unwrap_or(usize::MAX / unit * unit);

@@ -60,7 +60,7 @@ impl Transaction {
         let _held = signals::hold_between_waits();
         let at = self.slot(&mut arrays, name)?;
         let Slot::Idle(slot) = &mut arrays.slots[at] else { return Err(in_use(name, "opened again")) };
-        let Some(now) = slot.after.clone() else { return Err(not_found(name)) };
+        let Some(now) = slot.metadata.after.clone() else { return Err(not_found(name)) };
         self.check_codec(name, &now.1)?;
         self.spill_closed_arrays(&mut arrays)?;
         let Slot::Idle(slot) = &mut arrays.slots[at] else { return Err(in_use(name, "opened again")) };
@@ -86,7 +86,7 @@ impl<'t> Writer<'t> {
     }
 
     fn now(&self) -> &(String, Descriptor) {
-        self.array().after.as_ref().expect("an open array cannot be removed")
+        self.array().metadata.after.as_ref().expect("an open array cannot be removed")
     }
 
     /// Name of the array.
@@ -101,7 +101,7 @@ impl<'t> Writer<'t> {
 
     /// Its attributes now.
     pub fn attrs(&self) -> &Map<String, Value> {
-        &self.array().attrs
+        &self.array().metadata.attrs
     }
 
     /// Sets an attribute.
@@ -112,8 +112,8 @@ impl<'t> Writer<'t> {
         let named = |error: Error| error.context(format_args!("array {:?}", self.name()));
         self.transaction.engine.store.check_attr_name(name).map_err(named)?;
         let slot = self.array_mut();
-        slot.attrs.insert(name.to_owned(), value);
-        slot.attrs_set.insert(name.to_owned());
+        slot.metadata.attrs.insert(name.to_owned(), value);
+        slot.metadata.attrs_set.insert(name.to_owned());
         Ok(())
     }
 
@@ -122,7 +122,7 @@ impl<'t> Writer<'t> {
     /// on.
     pub fn depend_on(&mut self, bytes: Range<usize>) {
         let blocks = self.descriptor().block_size.blocks_in(&bytes);
-        self.array_mut().depends.insert(blocks.start as usize..blocks.end as usize);
+        self.array_mut().metadata.depends.insert(blocks.start as usize..blocks.end as usize);
     }
 
     /// Address of its first byte, with all its bytes behind; dangling if it has none. Stands until the next call that
@@ -194,10 +194,7 @@ impl<'t> Writer<'t> {
 
     /// What accesses to expect.
     pub fn advise(&self, access: Access) {
-        if let Ok(Some(pager)) = &self.array().pager {
-            pager.advise(access);
-        }
-        self.array().windows.advise(access);
+        self.array().windows.advise(&self.array().pager, access);
     }
 }
 

@@ -45,9 +45,10 @@ pub trait Memory: Send + Sync {
 }
 
 /// What an address of a span holds before anything was installed there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Residency {
     /// Nothing: the first access waits for [`Faults::missing`].
+    #[default]
     Lazy,
     /// Zeros. No fault is ever delivered.
     Eager,

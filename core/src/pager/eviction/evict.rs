@@ -86,7 +86,7 @@ impl Pager {
     /// memory stays bounded.
     fn may_spill(&self, table: &mut Table) -> bool {
         let is_admitted = table.spills.admits();
-        self.residency == Residency::Lazy && self.policy.spill_under_views && is_admitted
+        self.residency == Residency::Lazy && self.options.spill_under_views && is_admitted
     }
 
     fn spill_block(&self, mut table: FaultMutexGuard<'_, Table>, block: u64) -> Outcome {

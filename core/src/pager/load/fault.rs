@@ -262,12 +262,12 @@ impl Load {
         }
         let mut error = error.context(format_args!("array {:?}, block {block}", self.binding().name));
         if error.is_unavailable() {
-            if table.is_patient(pager.memory.now(), pager.policy.patience) {
+            if table.is_patient(pager.memory.now(), pager.options.patience) {
                 drop(table);
                 pager.memory.pause(BETWEEN_TRIES); // before the threads are woken, which is when `self` is dropped
                 return;
             }
-            error = error.context(format_args!("given up after {:?}", pager.policy.patience));
+            error = error.context(format_args!("given up after {:?}", pager.options.patience));
         }
         pager.poison(&mut table, *block, &error);
     }
@@ -279,7 +279,7 @@ impl Pager {
         let pager = self.this.upgrade()?;
         let binding = table.shown.lend()?;
         // Where look-ups may block, what is stored has to be produced, which is one block each.
-        let alone = self.policy.copy || self.is_random() || binding.lookups_may_block();
+        let alone = self.options.copy || self.is_random() || binding.lookups_may_block();
         let around = if alone { block..block + 1 } else { reach(block, self.block_size) };
         let around = match &binding.spill_map {
             Some(spill_map) => spill_map.between(block, around),
@@ -332,12 +332,12 @@ impl Pager {
 
     /// Whether bytes have to be read before what was planned can be seen.
     fn reads(&self, plan: &Plan) -> bool {
-        self.policy.verify || self.copies(plan)
+        self.options.verify || self.copies(plan)
     }
 
     /// Whether what was planned is to be copied: as the user chose, as storage demands, or for want of mappings.
     fn copies(&self, plan: &Plan) -> bool {
-        self.policy.copy && self.residency == Residency::Lazy
+        self.options.copy && self.residency == Residency::Lazy
             || plan.is_produced()
             || !self.memory.has_room_for_mappings(2 * plan.page_map(self.block_size).pieces().len() + 2)
     }

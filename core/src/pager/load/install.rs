@@ -18,7 +18,7 @@ use crate::store::{BlockRecord, Origin};
 impl Pager {
     /// Reads what is about to be mapped against its checksums, if the user asked for it.
     pub(crate) fn verify(&self, binding: &Binding, plan: &Plan) -> Result<()> {
-        if !self.policy.verify {
+        if !self.options.verify {
             return Ok(());
         }
         let stored = (plan.first..).zip(&plan.records).filter(|(_, record)| record.is_some());

@@ -19,9 +19,9 @@ const MOST: u32 = 1 << 16;
 impl Pager {
     /// A thread waits for `block`, which is in memory. Whether that is not so any more, and it is to be loaded.
     pub(crate) fn is_to_be_loaded_again(&self, table: &mut Table, block: u64) -> bool {
-        let is_clean = table.presence(block) == Presence::Installed(Kind::Clean);
         self.count_futile_fault(table, block).is_multiple_of(LOAD_AGAIN)
-            && is_clean
+            // Looked at after that: it may have been poisoned just now, and poison stays.
+            && table.presence(block) == Presence::Installed(Kind::Clean)
             && self.evict_clean(table, block).is_ok()
     }
 

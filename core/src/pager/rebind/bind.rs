@@ -170,7 +170,8 @@ impl Pager {
     /// wait for a commit, but a commit releases its spans afterwards.
     fn take_binding(&self) -> (FaultMutexGuard<'_, Table>, Option<Binding>) {
         let mut table = self.alone();
-        let binding = table.unbind();
+        table.raise_generation();
+        let binding = table.shown.unbind();
         // Loads that begin now find nothing to load, and queued ones have nothing to give back.
         (self.wait_while(table, |table| table.shown.has_lent()), binding)
     }
@@ -181,11 +182,11 @@ impl Pager {
         self.release(&written, exposed, valid_for)
     }
 
-    /// The array ends at `blocks` blocks now; `visible` is the least number that it had since the snapshot. Blocks
-    /// past the end are gone, whatever was written to them.
-    pub(crate) fn cut(&self, blocks: u64, visible: u64) -> Result<()> {
+    /// The array ends at `blocks` blocks now. Blocks past the end are gone, whatever was written to them.
+    pub(crate) fn cut(&self, blocks: u64) -> Result<()> {
         let mut table = self.alone();
-        table.cut(blocks, visible);
+        table.raise_generation();
+        table.shown.cut(blocks);
         let cut = self.forget_beyond(&mut table, blocks);
         if let Err(error) = &cut {
             // Some blocks may be gone, so what is left is no state of the array.
@@ -200,7 +201,7 @@ impl Pager {
         self.forget(table, &beyond)?;
         if self.residency == Residency::Eager {
             // Zero memory has no entry there, and may have been written to.
-            let end = self.end_bytes();
+            let end = self.bytes.end;
             let start = self.block_size.start_of(BlockNo(blocks)).clamp(self.bytes.start, end);
             if start < end {
                 self.rebind.span.reset(start..end)?;
@@ -332,7 +333,7 @@ impl Pager {
     ) -> Result<()> {
         let stored = binding.record(block)?;
         Plan::of_one(block, stored.clone()).check(self.block_size)?;
-        let there = binding.spill_map.as_ref().and_then(|map| map.block(block)).filter(|_| !self.policy.verify);
+        let there = binding.spill_map.as_ref().and_then(|map| map.block(block)).filter(|_| !self.options.verify);
         let shown = there.and_then(|there| there.over(block, stored.as_ref(), self.block_size));
         match shown {
             Some(shown) if self.memory.has_room_for_mappings(2 * shown.segments.len()) => {

@@ -36,7 +36,7 @@ impl Pager {
         array: ArrayId,
         committed: &dyn Snapshot,
     ) -> Result<Vec<u64>> {
-        if self.residency == Residency::Eager || self.policy.copy || touched.len() > MOST_BLOCKS {
+        if self.residency == Residency::Eager || self.options.copy || touched.len() > MOST_BLOCKS {
             return Ok(touched.to_vec());
         }
         let mut rest = Vec::new();

@@ -121,6 +121,8 @@ impl Pager {
         changes: &mut Changes,
         stored_to: impl Fn(Range<usize>) -> Result<bool>,
     ) -> Result<Vec<u64>> {
+        // A block of an array that no other transaction has tells nothing if it was stored to and is as it was.
+        let is_committed = self.lock().shown.binding().is_some_and(|binding| binding.array.is_some());
         let mut zeroed = Vec::new();
         for run in std::mem::take(&mut changes.zeros) {
             for block in self.block_size.blocks_in(&run) {
@@ -130,7 +132,7 @@ impl Pager {
                 let whole = self.bytes_of(&(block..block + 1));
                 let part = run.start.max(whole.start)..run.end.min(whole.end);
                 if let Err(at) = changes.list.binary_search_by_key(&block, |change| change.block.0)
-                    && self.is_of_stored_array()
+                    && is_committed
                     && stored_to(part)?
                 {
                     changes.list.insert(at, unchanged(block));
@@ -138,12 +140,6 @@ impl Pager {
             }
         }
         Ok(zeroed)
-    }
-
-    /// Whether others may have the array as well: a block of another one that was stored to and is as it was tells
-    /// nothing.
-    fn is_of_stored_array(&self) -> bool {
-        self.lock().shown.binding().is_some_and(|binding| binding.array.is_some())
     }
 
     /// The page at byte `at` as a change, whether it was written to or not.
@@ -213,7 +209,7 @@ impl Pager {
         let table = self.lock();
         let mut list: Vec<Candidate> = Vec::new();
         for range in exposed.iter() {
-            let pages = range.start / PAGE * PAGE..range.end.next_multiple_of(PAGE).min(self.end_bytes());
+            let pages = range.start / PAGE * PAGE..range.end.next_multiple_of(PAGE).min(self.bytes.end);
             let mut push = |bytes: Range<usize>, means: Means| {
                 let bytes = bytes.start.max(pages.start)..bytes.end.min(pages.end);
                 match list.last_mut() {
@@ -333,12 +329,10 @@ impl Pager {
     /// What the span shows, whether `block` is stored there, and whether it was surely stored to.
     fn base_of(&self, block: u64) -> Result<(Binding, bool, bool)> {
         let table = self.lock();
+        let Some(binding) = table.shown.binding().cloned() else {
+            return Err(Error::new(ErrorKind::Invalid, "the array is not open any more"));
+        };
         let there = table.block(block);
-        let (stored, stored_to) =
-            there.map_or((false, false), |there| (there.record().is_some(), there.is_stored_to()));
-        let binding = table.shown.binding().cloned();
-        binding
-            .map(|binding| (binding, stored, stored_to))
-            .ok_or_else(|| Error::new(ErrorKind::Invalid, "the array is not open any more"))
+        Ok((binding, there.and_then(Block::record).is_some(), there.is_some_and(Block::is_stored_to)))
     }
 }
