@@ -34,12 +34,10 @@ impl<'t, T: Element, D: Dimension> BigArrayMut<'t, T, D> {
         let fits = array.ndim() == self.ndim()
             && array.shape().iter().zip(self.shape()).enumerate().all(|(a, (new, old))| a == axis.0 || new == old);
         if !fits {
+            let (name, has, new, axis) = (self.name(), self.shape(), array.shape(), axis.0);
             let why = format!(
-                "array {:?} has shape {:?}: one of shape {:?} cannot be appended along axis {}, the others differ",
-                self.name(),
-                self.shape(),
-                array.shape(),
-                axis.0
+                "array {name:?} has shape {has:?}: one of shape {new:?} cannot be appended along axis {axis}, the others \
+                 differ"
             );
             return Err(Error::new(ErrorKind::ShapeMismatch, why));
         }
@@ -74,12 +72,8 @@ impl<'t, T: Element, D: Dimension> BigArrayMut<'t, T, D> {
     pub fn push(&mut self, axis: Axis, row: ArrayView<'_, T, D::Smaller>) -> Result<()> {
         self.check_growth_axis(axis)?;
         if row.ndim() + 1 != self.ndim() {
-            let why = format!(
-                "array {:?} has shape {:?}: one of shape {:?} is not a row of it",
-                self.name(),
-                self.shape(),
-                row.shape()
-            );
+            let (name, has, row) = (self.name(), self.shape(), row.shape());
+            let why = format!("array {name:?} has shape {has:?}: one of shape {row:?} is not a row of it");
             return Err(Error::new(ErrorKind::ShapeMismatch, why));
         }
         let row = row.insert_axis(axis).into_dimensionality::<D>();
@@ -122,13 +116,8 @@ impl<'t, T: Element, D: Dimension> BigArrayMut<'t, T, D> {
         if array.growth_axis() == Some(axis.0) {
             return Ok(());
         }
-        let why = format!(
-            "array {:?} of shape {:?} does not grow along axis {}: {}",
-            self.name(),
-            self.shape(),
-            axis.0,
-            array.growth()
-        );
+        let (name, has, axis, growth) = (self.name(), self.shape(), axis.0, array.growth());
+        let why = format!("array {name:?} of shape {has:?} does not grow along axis {axis}: {growth}");
         Err(Error::new(ErrorKind::ShapeMismatch, why))
     }
 }
