@@ -75,8 +75,8 @@ pub struct EngineOptions {
     pub budget_bytes: usize,
     /// Spill while views live. Otherwise only where none does.
     pub spill_under_views: bool,
-    /// How long a fault waits for storage that is [`Unavailable`](crate::ErrorKind::Unavailable), and tries again, before the
-    /// access ends the process.
+    /// How long a fault waits for storage that is [`Unavailable`](crate::ErrorKind::Unavailable), and tries again, before
+    /// the access ends the process.
     pub patience: Duration,
 }
 

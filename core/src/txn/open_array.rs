@@ -8,7 +8,6 @@ use serde_json::{Map, Value};
 
 use super::Engine;
 use super::reader::or_too_large;
-use super::transaction::Transaction;
 use super::untracked::UntrackedWrites;
 use super::windows::{WholeSpan, Windows};
 use crate::descriptor::{Descriptor, Version};
@@ -37,8 +36,8 @@ pub(super) struct Metadata {
 /// One array in one transaction: what it was, what it is, and where its bytes are. There is one slot an array, hence
 /// one span (invariant G).
 pub(super) struct OpenArray {
-    engine: Arc<Engine>,
-    snapshot: Arc<dyn Snapshot>,
+    pub(super) engine: Arc<Engine>,
+    pub(super) snapshot: Arc<dyn Snapshot>,
     /// Name and descriptor in the snapshot; `None` if the transaction created it.
     pub(super) before: Option<(String, Descriptor)>,
     pub(super) metadata: Metadata,
@@ -54,28 +53,6 @@ pub(super) struct OpenArray {
 }
 
 impl OpenArray {
-    pub(super) fn created(name: &str, descriptor: Descriptor, of: &Transaction) -> OpenArray {
-        OpenArray {
-            engine: of.engine.clone(),
-            snapshot: of.snapshot.clone(),
-            spill_map: SpillMap::new(&descriptor, &of.spill_area),
-            untracked: UntrackedWrites::default(),
-            windows: Windows::default(),
-            before: None,
-            metadata: Metadata { after: Some((name.to_owned(), descriptor)), ..Metadata::default() },
-            pager: Ok(None),
-            exposed: Ranges::default(),
-        }
-    }
-
-    pub(super) fn stored(name: &str, descriptor: Descriptor, of: &Transaction) -> Result<OpenArray> {
-        let attrs = of.snapshot.attrs(descriptor.id)?.into_iter().collect();
-        let mut array = OpenArray::created(name, descriptor, of);
-        array.before.clone_from(&array.metadata.after);
-        array.metadata.attrs = attrs;
-        Ok(array)
-    }
-
     /// Gives the slot a span if it needs one and has none.
     pub(super) fn ensure_span(&mut self) -> Result<()> {
         let is_empty = self.metadata.after.as_ref().is_none_or(|(_, now)| now.nbytes() == 0);

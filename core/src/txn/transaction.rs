@@ -5,11 +5,14 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::Engine;
-use super::open_array::OpenArray;
+use super::open_array::{Metadata, OpenArray};
 use super::reader::not_found;
+use super::untracked::UntrackedWrites;
+use super::windows::Windows;
 use crate::descriptor::{Descriptor, Version};
 use crate::error::{Error, ErrorKind, Result};
-use crate::pager::LazySpillArea;
+use crate::geometry::Ranges;
+use crate::pager::{LazySpillArea, SpillMap};
 use crate::signals;
 use crate::store::Snapshot;
 use crate::sync::Mutex;
@@ -177,6 +180,21 @@ impl Transaction {
         })
     }
 
+    /// The slot of an array that this transaction creates.
+    pub(super) fn created(&self, name: &str, descriptor: Descriptor) -> OpenArray {
+        OpenArray {
+            engine: self.engine.clone(),
+            snapshot: self.snapshot.clone(),
+            spill_map: SpillMap::new(&descriptor, &self.spill_area),
+            untracked: UntrackedWrites::default(),
+            windows: Windows::default(),
+            before: None,
+            metadata: Metadata { after: Some((name.to_owned(), descriptor)), ..Metadata::default() },
+            pager: Ok(None),
+            exposed: Ranges::default(),
+        }
+    }
+
     /// The slot that has `name` now.
     pub(super) fn slot(&self, arrays: &mut Arrays, name: &str) -> Result<usize> {
         match arrays.names.get(name) {
@@ -185,7 +203,10 @@ impl Transaction {
             None => {
                 let Some(descriptor) = self.snapshot.array(name)? else { return Err(not_found(name)) };
                 self.engine.check_records(&*self.snapshot, name)?;
-                let slot = OpenArray::stored(name, descriptor, self)?;
+                let attrs = self.snapshot.attrs(descriptor.id)?.into_iter().collect();
+                let mut slot = self.created(name, descriptor);
+                slot.before.clone_from(&slot.metadata.after);
+                slot.metadata.attrs = attrs;
                 let at = arrays.slots.len();
                 arrays.slots.push(Slot::Idle(Box::new(slot)));
                 arrays.names.insert(name.to_owned(), Some(at));

@@ -40,7 +40,7 @@ impl Transaction {
         descriptor.check_size(name)?;
         self.check_codec(name, &descriptor)?;
         self.spill_closed_arrays(&mut arrays)?;
-        let mut slot = Box::new(OpenArray::created(name, descriptor.clone(), self));
+        let mut slot = Box::new(self.created(name, descriptor.clone()));
         slot.ensure_span()?;
         let at = arrays.slots.len();
         arrays.slots.push(Slot::CheckedOut(Box::new((name.to_owned(), descriptor))));
