@@ -78,14 +78,6 @@ impl SimSpan {
         self.load(range)
     }
 
-    /// A thread that waits for the page of byte `offset`, whether it is there or not, until it is woken.
-    ///
-    /// # Panics
-    /// As [`load`](SimSpan::load).
-    pub fn repeat_fault(&self, offset: usize) {
-        self.shared.fault(Fault { base: self.base, offset, what: Outcome::Missing });
-    }
-
     /// Whether an access to that byte would go through without a fault.
     pub fn is_present(&self, offset: usize) -> bool {
         self.world().spans[&self.base].table.probe(offset / PAGE, false) == Outcome::Done
