@@ -14,7 +14,6 @@ mod shared;
 mod snapshot;
 mod spill;
 mod store;
-#[allow(dead_code, reason = "the chunks that a shrink drops are found by what is stored")]
 mod zarr;
 
 pub use compact::Compacted;

@@ -98,16 +98,8 @@ impl Grid {
         Grid::new(shape, &turned(order, chunk), order, item_size)
     }
 
-    /// The same chunks over an array of another length of the growth axis.
-    ///
-    /// # Errors
-    /// As of [`new`](Grid::new).
-    pub(crate) fn resized(&self, shape: &[usize]) -> Result<Grid> {
-        Grid::new(shape, &self.chunk_shape(), self.order, self.item_size)
-    }
-
-    /// The same chunks, each with the same bytes, over an array of `shape` with as many elements: the chunk `nth(n)` of
-    /// one is the chunk `nth(n)` of the other. `None` where chunks would have to be cut anew.
+    /// The same chunks, each with the same bytes, over an array of `shape` with as many elements: the `n`-th chunk along the
+    /// growth axis stays the `n`-th, and there are no others. `None` where chunks would have to be cut anew.
     ///
     /// # Errors
     /// As of [`new`](Grid::new).
@@ -168,34 +160,6 @@ impl Grid {
             first.zip(&self.chunk).zip(&self.shape).map(|((at, len), end)| at..(at + len).min(*end)).collect();
         let is_there = span.iter().all(|range| !range.is_empty());
         is_there.then_some(span).into_iter().flat_map(|span| self.pieces(span, 0..usize::MAX))
-    }
-
-    /// The chunk that is cut by the end of the growth axis, as the piece of it that is in the array. What it holds behind
-    /// that has to be zero before the array grows over it. `None` where growth begins with a new chunk.
-    pub(crate) fn cut_chunk(&self) -> Option<Piece> {
-        let is_cut = self.counts_chunks() && self.shape.first()? % self.chunk.first()? != 0;
-        let last = u32::try_from(self.shape.first()? / self.chunk.first()?).ok()?;
-        is_cut.then(|| self.pieces_of(&self.nth(last)).next()).flatten()
-    }
-
-    /// The chunks that the array loses when it becomes `smaller`, which differs in the length of the growth axis.
-    pub(crate) fn dropped_by(&self, smaller: &Grid) -> impl Iterator<Item = Vec<u32>> {
-        let mut chunks: Vec<Range<usize>> =
-            self.shape.iter().zip(&self.chunk).map(|(len, chunk)| 0..len.div_ceil(*chunk)).collect();
-        if let (Some(growth), Some(len), Some(chunk)) =
-            (chunks.first_mut(), smaller.shape.first(), smaller.chunk.first())
-        {
-            growth.start = len.div_ceil(*chunk);
-        }
-        let is_array = !chunks.is_empty();
-        walk(chunks).filter(move |_| is_array).map(|index| self.index(&index))
-    }
-
-    /// The `n`-th chunk along the growth axis, with index 0 on the others: all chunks, if the growth axis is the only
-    /// one that is cut.
-    pub(crate) fn nth(&self, n: u32) -> Vec<u32> {
-        let index = (0..self.shape.len()).map(|axis| if axis == 0 { n } else { 0 });
-        turned(self.order, index.collect())
     }
 
     /// Whether the growth axis is the only one that is cut.

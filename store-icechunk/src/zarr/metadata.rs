@@ -210,7 +210,7 @@ impl Metadata {
     }
 
     /// With another shape of as many elements, of the array named `array`, and whether each chunk holds what it held:
-    /// then the `n`-th chunk stays the `n`-th ([`Grid::nth`]). Otherwise all have to be stored anew.
+    /// then the `n`-th chunk stays the `n`-th ([`Grid::reshaped`]). Otherwise all have to be stored anew.
     ///
     /// # Errors
     /// [`TooLarge`](ErrorKind::TooLarge): more chunks than can be numbered.

@@ -43,19 +43,6 @@ pub(crate) fn check_attr_name(name: &str) -> Result<()> {
     Err(Error::new(ErrorKind::Invalid, format!("no attribute can be named {name:?}: bigarray keeps its own there")))
 }
 
-/// Refuses a name beside that of `other`: one of the two would be an array below an array, which Zarr does not have.
-///
-/// # Errors
-/// [`ErrorKind::Invalid`] with both names.
-pub(crate) fn check_beside(name: &str, other: &str) -> Result<()> {
-    let is_below = |a: &str, b: &str| a.strip_prefix(b).is_some_and(|rest| rest.starts_with('/'));
-    if !is_below(name, other) && !is_below(other, name) {
-        return Ok(());
-    }
-    let text = format!("no array can be named {name:?} beside the array {other:?}: Zarr has no arrays below an array");
-    Err(Error::new(ErrorKind::Invalid, text))
-}
-
 /// The path of the array's node.
 pub(crate) fn path_of(name: &str) -> String {
     format!("/{name}")
@@ -102,17 +89,6 @@ mod tests {
         }
         check_array_name(&"a".repeat(255)).unwrap();
         assert_eq!(name_of("/"), None);
-    }
-
-    #[test]
-    fn an_array_below_an_array_is_refused() {
-        for (name, other) in [("a/b", "a"), ("a", "a/b"), ("a/b/c", "a")] {
-            let error = check_beside(name, other).unwrap_err();
-            assert!(error.is_invalid() && error.to_string().contains(&format!("{other:?}")), "{error}");
-        }
-        for (name, other) in [("a", "b"), ("ab", "a"), ("a/b", "a/c"), ("a", "a")] {
-            check_beside(name, other).unwrap();
-        }
     }
 
     #[test]
