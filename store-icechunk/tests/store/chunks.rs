@@ -152,7 +152,7 @@ fn announced_blocks_are_fetched_ahead() {
     let filled = (0..160).fold(a(&*base), |edit, block| edit.page(&*base, block, 0, block));
     Edit::commit(&*store, &*base, &[filled]).unwrap();
     // The cache lets the window be two chunks.
-    let options = Options { cache_bytes: 8 << 20, ..Options::default() };
+    let options = Options { cache_bytes: 8 << 20, ..crate::options() };
     let reader = IcechunkStore::open(&url, &options).unwrap();
     let snapshot = now(&*reader);
     let before = reader.requests().gets;

@@ -1,15 +1,15 @@
-//! The conformance suite of stores, in memory and in a directory.
+//! The conformance suite of stores, on objects and in a directory.
 
-use bigarray_store_icechunk::{IcechunkStore, Options};
+use bigarray_store_icechunk::IcechunkStore;
 use bigarray_testing::store_suite::StoreFixture;
 
 fn fixture(url: String) -> StoreFixture {
-    let open = move || IcechunkStore::open(&url, &Options::default()).expect("a database") as _;
+    let open = move || IcechunkStore::open(&url, &crate::options()).expect("a database") as _;
     let fixture = StoreFixture::new(open()).reopening(open);
     fixture.with_versions_of_contents().renewing_ids().mapping_nothing()
 }
 
-mod in_memory {
+mod on_objects {
     use super::*;
 
     fn make() -> StoreFixture {

@@ -39,7 +39,7 @@ struct Faulty {
 pub(crate) fn options(decide: impl FnMut(&str, &str) -> Answer + Send + 'static) -> Options {
     let decide: Arc<Mutex<Box<Decide>>> = Arc::new(Mutex::new(Box::new(decide)));
     let adapter = Adapter::new(move |store| Arc::new(Faulty { store, decide: Arc::clone(&decide) }));
-    Options { adapter: Some(adapter), ..Options::default() }
+    Options { adapter: Some(adapter), ..crate::options() }
 }
 
 impl Faulty {

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use bigarray_core::{BlockSize, PAGE};
-use bigarray_store_icechunk::Options;
 use bigarray_store_icechunk::objects::{Backend, Location};
 use bigarray_testing::{Edit, array_of};
 use bytes::Bytes;
@@ -18,7 +17,7 @@ const BLOCK: usize = BlockSize::MIN.bytes();
 
 /// Another program makes changes, and commits them.
 fn with_session(url: &str, change: impl AsyncFnOnce(&mut Session)) {
-    let backend = Backend::new(&Location::parse(url).unwrap(), &Options::default()).unwrap();
+    let backend = Backend::new(&Location::parse(url).unwrap(), &crate::options()).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let repository = Repository::open(backend.storage()).execute().await.unwrap();

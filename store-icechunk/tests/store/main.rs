@@ -1,4 +1,7 @@
 //! The store itself: the conformance suite, conflicts of several handles, answers that are lost.
+//!
+//! In memory; on a server of S3's protocol where `BIGARRAY_TEST_S3` is its URL. Its keys are in `AWS_ACCESS_KEY_ID` and
+//! `AWS_SECRET_ACCESS_KEY`, and it has a bucket `bigarray`.
 
 mod chunks;
 mod conflicts;
@@ -10,6 +13,7 @@ mod past;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use bigarray_core::store::{Snapshot, Store};
 use bigarray_core::{ArrayId, BlockNo, PAGE};
@@ -19,12 +23,29 @@ use bigarray_testing::page_of;
 /// The address of a database that no other test has.
 fn url() -> String {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
-    format!("memory://store-{}", NUMBER.fetch_add(1, Ordering::Relaxed))
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    match server() {
+        None => format!("memory://store-{number}"),
+        Some(_) => {
+            let time = SystemTime::now().duration_since(UNIX_EPOCH).expect("a time").as_nanos();
+            format!("s3://bigarray/store-{time}-{number}")
+        }
+    }
+}
+
+/// The URL of a server that the tests run on.
+fn server() -> Option<String> {
+    std::env::var("BIGARRAY_TEST_S3").ok()
+}
+
+/// Options that reach it.
+fn options() -> Options {
+    Options { endpoint: server(), ..Options::default() }
 }
 
 /// A handle that shares nothing with others but the objects, as one of another process.
 fn open(url: &str) -> Arc<IcechunkStore> {
-    IcechunkStore::open(url, &Options::default()).expect("a database")
+    IcechunkStore::open(url, &options()).expect("a database")
 }
 
 fn now(store: &dyn Store) -> Arc<dyn Snapshot> {
