@@ -112,7 +112,7 @@ pub const HOUSES: &[House] = &[
     },
     House {
         dir: "ndarray-ext",
-        uses: &["core", "process", "store-lmdb", "uffd"],
+        uses: &["core", "process", "store-icechunk", "store-lmdb", "uffd"],
         floors: &[
             &["element", "info", "process"],
             &["home", "layout", "options"],
@@ -122,7 +122,7 @@ pub const HOUSES: &[House] = &[
             &["grow"],
             &["snapshot", "transaction"],
             &["database"],
-            &["history", "transact"],
+            &["history", "remote", "transact"],
         ],
     },
 ];

@@ -1,7 +1,9 @@
 //! States of the past.
 
+use std::time::Duration;
+
 use bigarray_core::Result;
-use bigarray_core::store::{Commit, History};
+use bigarray_core::store::{Commit, Compacted, History};
 
 use crate::database::Database;
 use crate::snapshot::Snapshot;
@@ -55,6 +57,21 @@ impl Database {
         let history = self.history()?;
         self.home.check_writable(format_args!("tag {name:?}"))?;
         history.tag(name)
+    }
+
+    /// Forgets the states older than `keep`, but for the newest and those with tags, and deletes what is as old and
+    /// belongs to no state, chunks of aborted commits among it.
+    ///
+    /// **`keep` must be longer than any transaction or snapshot lives, in all processes**: a state that is forgotten cannot
+    /// be read any more. Others read and commit meanwhile.
+    ///
+    /// # Errors
+    /// As [`begin`](Database::begin); [`Invalid`](crate::ErrorKind::Invalid) where the database is open for reading only.
+    /// What was done before is done.
+    pub fn compact(&self, keep: Duration) -> Result<Compacted> {
+        let history = self.history()?;
+        self.home.check_writable(format_args!("be compacted"))?;
+        history.compact(keep)
     }
 
     fn history(&self) -> Result<&dyn History> {

@@ -237,6 +237,8 @@ mod info;
 mod layout;
 mod options;
 mod process;
+#[cfg(feature = "icechunk")]
+mod remote;
 mod snapshot;
 mod transact;
 mod transaction;
@@ -244,10 +246,12 @@ mod view;
 
 pub use array::BigArray;
 pub use array_mut::BigArrayMut;
-pub use bigarray_core::store::Commit;
+pub use bigarray_core::store::{Commit, Compacted};
 pub use bigarray_core::{
     Access, Codec, Damage, Error, ErrorKind, MemoryUse, Progress, Report, Result, Savepoint, Version,
 };
+#[cfg(feature = "icechunk")]
+pub use bigarray_store_icechunk::Credentials;
 pub use bigarray_store_lmdb::Durability;
 pub use blocks::{Blocks, ParBlocks};
 pub use database::Database;

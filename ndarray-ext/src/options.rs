@@ -68,6 +68,8 @@ pub struct OpenOptions {
     pub(crate) allow_network_fs: bool,
     pub(crate) wait_timeout: Option<Duration>,
     pub(crate) patience: Option<Duration>,
+    #[cfg(feature = "icechunk")]
+    pub(crate) remote: bigarray_store_icechunk::Options,
 }
 
 impl Default for OpenOptions {
@@ -85,6 +87,8 @@ impl Default for OpenOptions {
             allow_network_fs: false,
             wait_timeout: None,
             patience: None,
+            #[cfg(feature = "icechunk")]
+            remote: bigarray_store_icechunk::Options::default(),
         }
     }
 }

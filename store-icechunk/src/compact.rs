@@ -5,6 +5,7 @@ use std::num::{NonZeroU16, NonZeroUsize};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bigarray_core::store::Compacted;
 use bigarray_core::{Error, ErrorKind, Result};
 use chrono::{DateTime, Utc};
 use futures::{StreamExt, TryStreamExt, future, stream};
@@ -26,18 +27,6 @@ const MANIFEST_MEMORY: NonZeroUsize = NonZeroUsize::new(256 << 20).unwrap();
 
 /// The longest that it may take: it reads every manifest of every state.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
-
-/// What compacting gave back.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Compacted {
-    /// States that are in the log no more.
-    pub states: u64,
-    /// Objects that are deleted: chunks, metadata, copies of the log.
-    pub objects: u64,
-    /// Bytes that they had.
-    pub bytes: u64,
-}
 
 /// Forgets the states older than `keep`, but for the newest and those with tags; deletes what is as old and belongs to
 /// no state.

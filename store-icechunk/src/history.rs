@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use bigarray_core::store::{Commit, History, Snapshot};
+use bigarray_core::store::{Commit, Compacted, History, Snapshot};
 use bigarray_core::{Error, ErrorKind, Result, Version};
 use icechunk::format::snapshot::SnapshotInfo;
 use icechunk::format::{IcechunkFormatErrorKind, SnapshotId};
 use icechunk::refs::RefErrorKind;
 use icechunk::repository::RepositoryErrorKind;
 
+use crate::compact;
 use crate::errors::Located;
 use crate::shared::{Newest, Shared};
 
@@ -76,6 +77,11 @@ impl History for Shared {
                 }
             }
         })
+    }
+
+    fn compact(&self, keep: Duration) -> Result<Compacted> {
+        self.source().check_process()?;
+        compact::compact(&self.source().repository, keep)
     }
 }
 

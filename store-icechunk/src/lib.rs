@@ -16,6 +16,5 @@ mod spill;
 mod store;
 mod zarr;
 
-pub use compact::Compacted;
 pub use options::{Adapter, Credentials, Options};
 pub use store::IcechunkStore;

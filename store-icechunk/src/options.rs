@@ -9,6 +9,8 @@ use object_store::ObjectStore;
 /// Options for reaching object storage. `Debug` shows no key.
 #[derive(Clone, Debug)]
 pub struct Options {
+    /// Creates the database if there is none. By default yes.
+    pub create: bool,
     /// The region of an S3 bucket; by default `AWS_REGION` or `AWS_DEFAULT_REGION`, else `us-east-1`.
     pub region: Option<String>,
     /// The URL of a server that is not the provider's own, as `http://127.0.0.1:9000`; by default what the environment
@@ -32,6 +34,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Options {
         Options {
+            create: true,
             region: None,
             endpoint: None,
             credentials: Credentials::Environment,

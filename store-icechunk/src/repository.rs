@@ -51,14 +51,15 @@ pub(crate) struct Tip {
 }
 
 impl Repository {
-    /// Opens the repository that `backend` leads to, or creates it.
+    /// Opens the repository that `backend` leads to, or, if `create` says so, creates it.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`] for a place that holds something else, and what storage says.
-    pub(crate) fn open(backend: &Arc<Backend>, runtime: &Arc<Runtime>) -> Result<Repository> {
+    /// [`ErrorKind::Invalid`] for a place that holds something else, [`ErrorKind::NotFound`] if there is none and none is
+    /// to be created, and what storage says.
+    pub(crate) fn open(backend: &Arc<Backend>, runtime: &Arc<Runtime>, create: bool) -> Result<Repository> {
         let url: Arc<str> = backend.location().to_string().into();
         let (through, at) = (Arc::clone(backend), Arc::clone(&url));
-        let icechunk = runtime.run(async move { open_or_create(&through, &at).await })?;
+        let icechunk = runtime.run(async move { open_or_create(&through, &at, create).await })?;
         let settings = icechunk.storage_settings().clone();
         let containers = icechunk.config().virtual_chunk_containers().cloned();
         let virtual_chunks = Arc::new(VirtualChunkResolver::new(containers, HashMap::new(), settings));
@@ -153,7 +154,7 @@ impl Repository {
     }
 }
 
-async fn open_or_create(backend: &Backend, url: &str) -> Result<icechunk::Repository> {
+async fn open_or_create(backend: &Backend, url: &str, create: bool) -> Result<icechunk::Repository> {
     let storage = backend.storage();
     let mut tries = 0;
     loop {
@@ -163,6 +164,12 @@ async fn open_or_create(backend: &Backend, url: &str) -> Result<icechunk::Reposi
             Ok(repository) => return repository.reopen(Some(settings(split())), None).await.at(url, "its settings"),
             Err(error) if !matches!(error.kind, RepositoryErrorKind::RepositoryDoesntExist) => {
                 return Err(error).at(url, "opening the repository");
+            }
+            Err(_) if !create => {
+                return Err(Error::new(
+                    ErrorKind::NotFound,
+                    format!("{url}: there is no database, and none is to be created"),
+                ));
             }
             Err(_) => {}
         }

@@ -1,13 +1,11 @@
 //! The store as core sees it.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bigarray_core::store::{Change, CommitLock, Committed, History, Snapshot, SpillArea, Store};
 use bigarray_core::{Codec, Error, ErrorKind, Result};
 
 use crate::commit;
-use crate::compact::{self, Compacted};
 use crate::objects::{Backend, Location, Objects, Requests, Runtime};
 use crate::options::Options;
 use crate::repository::Repository;
@@ -29,7 +27,7 @@ impl IcechunkStore {
         let location = Location::parse(url)?;
         let runtime = Arc::new(Runtime::new(&location, options.deadline)?);
         let backend = Arc::new(Backend::new(&location, options)?);
-        let repository = Arc::new(Repository::open(&backend, &runtime)?);
+        let repository = Arc::new(Repository::open(&backend, &runtime, options.create)?);
         let source = Source::new(repository, Objects::new(backend, runtime), options.cache_bytes);
         Ok(Arc::new(IcechunkStore { shared: Arc::new(Shared::new(Arc::new(source), options.clone())) }))
     }
@@ -37,16 +35,6 @@ impl IcechunkStore {
     /// Requests that were made until now.
     pub fn requests(&self) -> Requests {
         self.shared.source().repository.backend().requests()
-    }
-
-    /// Forgets the states older than `keep`, but for the newest and those with tags, and deletes what is as old and
-    /// belongs to no state. `keep` must be longer than any transaction or snapshot lives, in all processes.
-    ///
-    /// # Errors
-    /// What storage reports. What was done before is done.
-    pub fn compact(&self, keep: Duration) -> Result<Compacted> {
-        self.shared.source().check_process()?;
-        compact::compact(&self.shared.source().repository, keep)
     }
 }
 

@@ -17,6 +17,7 @@ pub(crate) mod random;
 
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bigarray::{ArrayOptions, Database, OpenOptions};
 use bigarray_store_lmdb::LmdbStore;
@@ -32,10 +33,12 @@ pub(crate) fn small_blocks() -> ArrayOptions {
     ArrayOptions::new().block_size(BLOCK)
 }
 
-/// A database in a directory of its own; checked, every stored byte included, when the test is over.
+/// A database of its own. Where the environment variable `BIGARRAY_TEST_URL` says nothing, it is in a directory, and
+/// checked, every stored byte included, when the test is over. Else it is at a prefix below that URL.
 pub(crate) struct TestDb {
     db: Option<Database>,
     path: PathBuf,
+    url: Option<String>,
     // Last: removed when nothing is open any more.
     _dir: tempfile::TempDir,
 }
@@ -48,10 +51,15 @@ impl TestDb {
     pub(crate) fn with(options: OpenOptions) -> TestDb {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.bigarray");
-        TestDb { db: Some(options.open(&path).unwrap()), path, _dir: dir }
+        let url = std::env::var("BIGARRAY_TEST_URL").ok().map(|base| unused_url(&base));
+        let mut db = TestDb { db: None, path, url, _dir: dir };
+        db.reopen_with(&options);
+        db
     }
 
+    /// Its directory.
     pub(crate) fn path(&self) -> &Path {
+        assert!(self.url.is_none(), "this test is about a directory");
         &self.path
     }
 
@@ -68,7 +76,10 @@ impl TestDb {
     /// The same, opened so.
     pub(crate) fn reopen_with(&mut self, options: &OpenOptions) {
         self.close();
-        self.db = Some(options.clone().open(&self.path).unwrap());
+        self.db = Some(match &self.url {
+            Some(url) => open_url(options, url),
+            None => options.clone().open(&self.path).unwrap(),
+        });
     }
 }
 
@@ -85,9 +96,28 @@ impl Drop for TestDb {
         if !std::thread::panicking() {
             // It may be open in a way in which the check cannot join it.
             self.close();
-            check(&self.path);
+            if self.url.is_none() {
+                check(&self.path);
+            }
         }
     }
+}
+
+/// A URL below `base` that no other test has: of a name in memory, or of a folder.
+fn unused_url(base: &str) -> String {
+    static NUMBER: AtomicUsize = AtomicUsize::new(0);
+    let name = format!("{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+    if base.starts_with("memory:") { format!("{base}-{name}") } else { format!("{base}/{name}") }
+}
+
+#[cfg(feature = "icechunk")]
+fn open_url(options: &OpenOptions, url: &str) -> Database {
+    options.clone().open_url(url).unwrap()
+}
+
+#[cfg(not(feature = "icechunk"))]
+fn open_url(_: &OpenOptions, url: &str) -> Database {
+    panic!("{url}: build with the feature icechunk")
 }
 
 /// Every record, reference and stored byte of the database is as it should be.

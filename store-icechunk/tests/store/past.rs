@@ -53,7 +53,7 @@ fn compacting_keeps_what_is_newest_and_what_has_a_tag() {
         }
     }
     let old = store.history().unwrap().log(3).unwrap()[2].id.clone();
-    let compacted = store.compact(Duration::ZERO).unwrap();
+    let compacted = store.history().unwrap().compact(Duration::ZERO).unwrap();
     assert!(compacted.states >= 17 && compacted.objects >= 17 * 3, "{compacted:?}");
     let history = store.history().unwrap();
     assert!(history.at(&old).err().unwrap().is_not_found());

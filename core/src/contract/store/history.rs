@@ -1,11 +1,11 @@
 //! What a store keeps of its past.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::Snapshot;
 use crate::descriptor::Version;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 
 /// A commit that is remembered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +18,17 @@ pub struct Commit {
     pub time: SystemTime,
     /// What was said of it; may be empty.
     pub message: String,
+}
+
+/// What [`History::compact`] gave back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Compacted {
+    /// States that are in the log no more.
+    pub states: u64,
+    /// Objects that are deleted: chunks, metadata, copies of the log.
+    pub objects: u64,
+    /// Bytes that they had.
+    pub bytes: u64,
 }
 
 /// Commits that a store remembers, and names for them.
@@ -47,4 +58,14 @@ pub trait History {
     /// [`Invalid`](crate::ErrorKind::Invalid) for a name that no tag can have, and where the store is open for reading
     /// only.
     fn tag(&self, name: &str) -> Result<()>;
+
+    /// Forgets the states older than `keep`, but for the newest and those with tags, and deletes what is as old and
+    /// belongs to no state. `keep` must be longer than any transaction or snapshot lives, in all processes.
+    ///
+    /// # Errors
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) for a store that keeps all it has; what storage reports. What was
+    /// done before is done.
+    fn compact(&self, keep: Duration) -> Result<Compacted> {
+        Err(Error::new(ErrorKind::Unsupported, format!("this store forgets nothing that is older than {keep:?}")))
+    }
 }

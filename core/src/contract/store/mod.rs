@@ -12,7 +12,7 @@ use crate::descriptor::Codec;
 use crate::error::{Error, ErrorKind, Result};
 use crate::verify::{Progress, Report};
 pub use change::{ArrayChange, AttrChange, BlockChange, Bytes, Change, Committed, PageRun, PageSource};
-pub use history::{Commit, History};
+pub use history::{Commit, Compacted, History};
 pub use names::{check_array_name, check_attr_name};
 pub use snapshot::{BlockRecord, DataFile, Origin, Segment, Snapshot, State};
 pub use spill::{SpillArea, SpillSlot, SpilledPages};
