@@ -35,6 +35,10 @@ icechunk:
 interchange:
     bash .ci/run interchange
 
+# The same store on a real S3 server: Ceph's gateway from Debian's packages, started and stopped here.
+cluster:
+    bash .ci/run cluster
+
 # The product's tests in every other pager mode.
 modes:
     bash .ci/run modes

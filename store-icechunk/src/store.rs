@@ -1,5 +1,6 @@
 //! The store as core sees it.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use bigarray_core::store::{Change, CommitLock, Committed, History, Snapshot, SpillArea, Store};
@@ -12,6 +13,9 @@ use crate::repository::Repository;
 use crate::shared::Shared;
 use crate::snapshot::Source;
 use crate::spill::LocalSpillArea;
+
+/// Levels that an array can be created with.
+const ZSTD_LEVELS: RangeInclusive<i32> = 1..=22;
 
 /// An open database on object storage.
 pub struct IcechunkStore {
@@ -59,6 +63,11 @@ impl Store for IcechunkStore {
 
     fn check_codec(&self, codec: Codec) -> Result<()> {
         match codec {
+            Codec::Zstd { level, .. } if !ZSTD_LEVELS.contains(&level) => {
+                let text =
+                    format!("Zstandard has levels {} to {}, not {level}", ZSTD_LEVELS.start(), ZSTD_LEVELS.end());
+                Err(Error::new(ErrorKind::Invalid, text))
+            }
             Codec::None | Codec::Lz4 { .. } | Codec::Zstd { .. } => Ok(()),
             _ => Err(Error::new(ErrorKind::Unsupported, format!("the codec {codec} cannot be stored as Zarr"))),
         }
