@@ -10,6 +10,7 @@ mod faults;
 mod foreign;
 mod lost_answers;
 mod past;
+mod requests;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

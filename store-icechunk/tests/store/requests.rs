@@ -1,0 +1,45 @@
+//! How many requests the steps of a program take: over a network each of them is a wait.
+
+use bigarray_core::BlockSize;
+use bigarray_testing::{Edit, array_of};
+
+use crate::{assert_page, now, open, url};
+
+/// All that a handle asked its server for.
+fn requests(store: &bigarray_store_icechunk::IcechunkStore) -> u64 {
+    let counted = store.requests();
+    counted.gets + counted.puts + counted.others
+}
+
+#[test]
+fn a_new_handle_reads_its_first_page_in_few_requests() {
+    let url = url();
+    let store = open(&url);
+    Edit::commit(&*store, &*now(&*store), &[Edit::create("a", array_of(64))]).unwrap();
+    let base = now(&*store);
+    Edit::commit(&*store, &*base, &[Edit::of(&*base, "a").block(&*base, 40, 4000)]).unwrap();
+    let reader = open(&url);
+    let opened = requests(&reader);
+    let snapshot = now(&*reader);
+    let asked = requests(&reader);
+    assert_page(&*snapshot, 40, 0, Some(4000));
+    let counted = (opened, asked - opened, requests(&reader) - asked);
+    assert!(counted.0 <= 3 && counted.1 <= 2 && counted.2 <= 2, "opening, snapshot, page: {counted:?}");
+}
+
+#[test]
+fn a_commit_of_a_block_takes_few_requests_also_in_an_array_of_many_blocks() {
+    let store = open(&url());
+    for (name, blocks) in [("small", 4), ("large", 1 << 20)] {
+        let mut array = array_of(1);
+        array.shape = vec![blocks * BlockSize::MIN.bytes()];
+        Edit::commit(&*store, &*now(&*store), &[Edit::create(name, array)]).unwrap();
+        for block in 0..3 {
+            let base = now(&*store);
+            let before = requests(&store);
+            Edit::commit(&*store, &*base, &[Edit::of(&*base, name).block(&*base, block, 7)]).unwrap();
+            let counted = requests(&store) - before;
+            assert!(counted <= 11, "{counted} requests for a commit of one block of {name:?}");
+        }
+    }
+}
