@@ -46,7 +46,8 @@
 //!
 //! **A store counts as a change, whatever was stored.** Storing the value that was there is a change. Changing
 //! something and changing it back is a change, too: a block that is all zeros again, an attribute with its old value,
-//! an array with its old length or name. Reading is none.
+//! an array with its old length or name. Reading is none. (A database on object storage need not count a store of the
+//! bytes that were there.)
 //!
 //! | a transaction that | conflicts if another one has since |
 //! |---|---|

@@ -9,9 +9,8 @@ use bigarray_store_icechunk::{Credentials, IcechunkStore, Options};
 use crate::database::Database;
 use crate::options::OpenOptions;
 
-/// Databases on object storage, which many machines share. See
-/// [docs/cluster.md](https://docs.rs/bigarray) of the repository for what servers must do, what is guaranteed, and what it
-/// costs.
+/// Databases on object storage, which many machines share. `docs/cluster.md` of the repository says what servers must do,
+/// what is guaranteed, and what it costs.
 impl Database {
     /// Opens the database at `url`; creates it if there is nothing:
     ///
