@@ -114,7 +114,7 @@ impl Condvar {
     }
 }
 
-/// A mutex that resolving a fault takes too: while a thread has it, its [signals](crate::signals) wait.
+/// A mutex that resolving a fault takes too: while a thread has it, its [signals] wait.
 #[derive(Debug, Default)]
 pub struct FaultMutex<T>(Mutex<T>);
 

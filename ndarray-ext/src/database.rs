@@ -110,7 +110,9 @@ impl Database {
     /// ```
     ///
     /// # Errors
-    /// Any error that keeps it from looking, as in [`begin`](Database::begin). Damage is no error but part of the report.
+    /// Any error that keeps it from looking, as in [`begin`](Database::begin);
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) for a database on object storage. Damage is no error but part of the
+    /// report.
     pub fn verify(&self, mut progress: impl FnMut(Progress)) -> Result<Report> {
         self.home.check_process()?;
         self.home.engine.verify(&mut progress)
