@@ -45,8 +45,9 @@ impl Protect for UffdSpan {
             return Ok(());
         }
         let let_through = self.uffd().and_then(|uffd| write_protect::let_through(uffd, &self.range.addresses(&range)));
-        let what = format_args!("letting writes through to {} bytes (UFFDIO_WRITEPROTECT)", range.len());
-        let_through.map_err(|errno| os_error(what, errno))
+        let_through.map_err(|errno| {
+            os_error(format_args!("letting writes through to {} bytes (UFFDIO_WRITEPROTECT)", range.len()), errno)
+        })
     }
 
     fn write_protect(&self, range: Range<usize>) -> Result<()> {
@@ -62,8 +63,9 @@ impl Protect for UffdSpan {
 
     fn unprotect_zero(&self, range: Range<usize>) -> Result<()> {
         let Some((uffd, addresses)) = self.held(&range)? else { return Ok(()) };
-        let what = format_args!("taking the write protection off {} bytes (UFFDIO_UNREGISTER)", range.len());
-        write_protect::unprotect_and_unregister(uffd, &addresses).map_err(|errno| os_error(what, errno))
+        write_protect::unprotect_and_unregister(uffd, &addresses).map_err(|errno| {
+            os_error(format_args!("taking the write protection off {} bytes (UFFDIO_UNREGISTER)", range.len()), errno)
+        })
     }
 
     fn evict(&self, range: Range<usize>) -> Result<()> {

@@ -190,8 +190,7 @@ impl Pager {
         let cut = self.forget_beyond(&mut table, blocks);
         if let Err(error) = &cut {
             // Some blocks may be gone, so what is left is no state of the array.
-            let why = format_args!("the array could not be cut to {blocks} blocks");
-            table.fail_with(&error.clone().context(why));
+            table.fail_with(&error.clone().context(format_args!("the array could not be cut to {blocks} blocks")));
         }
         cut
     }
