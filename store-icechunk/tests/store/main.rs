@@ -10,6 +10,9 @@ mod faults;
 mod foreign;
 mod lost_answers;
 mod past;
+mod proxied;
+#[path = "../support/proxy.rs"]
+mod proxy;
 mod requests;
 
 use std::sync::Arc;
