@@ -147,9 +147,18 @@ impl Entry {
         self.metadata.grid().pieces_of(&index.0).next().map_or(0..0, |piece| piece.array)
     }
 
-    /// The chunks over `bytes` of the array, in the order of their bytes.
+    /// Whether each chunk is one run of bytes. If not, [`bytes_of_chunk`](Entry::bytes_of_chunk) are those of its first run.
+    pub(crate) fn is_linear(&self) -> bool {
+        self.metadata.grid().is_linear()
+    }
+
+    /// The chunks over `bytes` of the array, each once; in the order of their bytes, if each is one run.
     pub(crate) fn chunks_over(&self, bytes: &Range<usize>) -> Vec<ChunkIndices> {
-        self.metadata.grid().chunks_over(bytes.clone()).map(|piece| ChunkIndices(piece.index)).collect()
+        let pieces = self.metadata.grid().chunks_over(bytes.clone());
+        let mut chunks: Vec<_> = pieces.map(|piece| ChunkIndices(piece.index)).collect();
+        // The pieces of a chunk follow each other.
+        chunks.dedup();
+        chunks
     }
 
     /// The bytes of the chunk that `stored` are.

@@ -47,8 +47,8 @@ impl Source {
         if range.start >= end {
             return Ok(());
         }
-        if entry.metadata.fill().is_some() {
-            // Every block is something else than zeros.
+        if entry.metadata.fill().is_some() || !entry.is_linear() {
+            // Every block is something else than zeros, or has parts of chunks that lie over other blocks, too.
             for block in range.start..end {
                 if let Some(record) = self.block(entry, BlockNo(block))?
                     && visit(BlockNo(block), record).is_break()
@@ -159,6 +159,11 @@ impl<'a> Record<'a> {
     fn add(&mut self, of_chunk: &Range<usize>, payload: &ChunkPayload) {
         // Where the array ends in the chunk, bytes behind that show as the array grows.
         (of_chunk, payload).hash(&mut self.hasher);
+        if !self.entry.is_linear() {
+            // Runs of the chunk are all over the block.
+            self.stored = vec![0..self.entry.descriptor.block_size.pages()];
+            return;
+        }
         let first = of_chunk.start.max(self.bytes.start) - self.bytes.start;
         let end = of_chunk.end.min(self.bytes.end) - self.bytes.start;
         let pages = (first / PAGE) as u32..end.div_ceil(PAGE) as u32;

@@ -1,8 +1,10 @@
 //! What other programs write to the same repository.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use bigarray_core::{BlockSize, PAGE};
+use bigarray_core::store::Origin;
+use bigarray_core::{BlockNo, BlockSize, PAGE};
 use bigarray_store_icechunk::objects::{Backend, Location};
 use bigarray_testing::{Edit, array_of};
 use bytes::Bytes;
@@ -78,6 +80,53 @@ fn assert_bytes(snapshot: &dyn bigarray_core::store::Snapshot, block: u64, page:
     let mut read = vec![0; PAGE];
     snapshot.read(id_of(snapshot, "a"), bigarray_core::BlockNo(block), page, &mut read).unwrap();
     assert!(read.iter().all(|read| *read == byte), "page {page} of block {block}");
+}
+
+/// A chunk of a tiled array lies over several blocks, and a block under several chunks, each with many runs.
+#[test]
+fn tiled_arrays_are_read_right_and_never_as_holes() {
+    let url = url();
+    let store = open(&url);
+    Edit::commit(&*store, &*now(&*store), &[Edit::create("a", array_of(1))]).unwrap();
+    with_session(&url, async |session| {
+        let shape = ArrayShape::new([(2048, 2), (2048, 2)]).unwrap();
+        let json = br#"{"zarr_format":3,"node_type":"array","shape":[2048,2048],"data_type":"uint8","fill_value":0,
+            "chunk_grid":{"name":"regular","configuration":{"chunk_shape":[1024,1024]}},
+            "chunk_key_encoding":{"name":"default"},"codecs":[{"name":"bytes"}]}"#;
+        let path = Path::new("/tiles").unwrap();
+        session.add_array(path.clone(), shape, None, Bytes::from_static(json)).await.unwrap();
+        for (row, column) in [(0, 1), (1, 0), (1, 1)] {
+            let index = ChunkIndices(vec![row, column]);
+            let bytes = Bytes::from(vec![(1 + 2 * row + column) as u8; 1 << 20]);
+            let payload = session.get_chunk_writer(&path, &index).unwrap()(bytes).await.unwrap();
+            session.set_chunk_ref(path.clone(), index, Some(payload)).await.unwrap();
+        }
+    });
+    let now = now(&*store);
+    let array = now.array("tiles").unwrap().unwrap();
+    let mut visited = Vec::new();
+    now.blocks(array.id, 0..u64::MAX, &mut |block, record| {
+        visited.push((block, record));
+        ControlFlow::Continue(())
+    })
+    .unwrap();
+    assert!(visited.windows(2).all(|two| two[0].0 < two[1].0), "{visited:?}");
+    for block in 0..array.block_size.blocks_for(array.nbytes()) {
+        let block = BlockNo(block);
+        let record = now.block(array.id, block).unwrap();
+        assert_eq!(record.as_ref(), visited.iter().find(|(at, _)| *at == block).map(|(_, record)| record));
+        let mut bytes = vec![0xee; array.block_size.bytes()];
+        now.read(array.id, block, 0, &mut bytes).unwrap();
+        for (at, byte) in (array.block_size.start_of(block)..).zip(&bytes).take_while(|(at, _)| *at < array.nbytes()) {
+            let tile = (at / 2048 / 1024, at % 2048 / 1024);
+            let expected = if tile == (0, 0) { 0 } else { 1 + 2 * tile.0 + tile.1 };
+            assert_eq!(usize::from(*byte), expected, "byte {at}");
+        }
+        for segment in record.iter().flat_map(|record| &record.segments).filter(|s| s.origin == Origin::Hole) {
+            let hole = segment.pages.start as usize * PAGE..segment.pages.end as usize * PAGE;
+            assert!(bytes[hole].iter().all(|byte| *byte == 0), "{block:?}: {segment:?} is no hole");
+        }
+    }
 }
 
 /// An array that cannot be read is told with its reason, and does not keep the others from being used.
