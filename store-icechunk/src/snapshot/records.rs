@@ -161,7 +161,9 @@ impl<'a> Record<'a> {
         (of_chunk, payload).hash(&mut self.hasher);
         if !self.entry.is_linear() {
             // Runs of the chunk are all over the block.
-            self.stored = vec![0..self.entry.descriptor.block_size.pages()];
+            if self.stored.is_empty() {
+                self.stored.push(0..self.entry.descriptor.block_size.pages());
+            }
             return;
         }
         let first = of_chunk.start.max(self.bytes.start) - self.bytes.start;
