@@ -104,7 +104,7 @@ pub const HOUSES: &[House] = &[
             &["errors"],
             &["repository"],
             &["compact", "snapshot"],
-            &["commit_lock", "spill"],
+            &["spill"],
             &["shared"],
             &["commit", "history"],
             &["store"],

@@ -3,7 +3,6 @@
 //! Metadata and commits go through [`icechunk`]; chunk payload goes to the same bucket by [`object_store`] directly.
 
 mod commit;
-mod commit_lock;
 mod compact;
 mod errors;
 mod history;

@@ -5,12 +5,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use bigarray_core::Result;
-use bigarray_core::store::Snapshot;
+use bigarray_core::store::{LocalCommitLock, Snapshot};
 use bigarray_core::sync::Mutex;
 use icechunk::format::SnapshotId;
 use icechunk::format::repo_info::RepoInfo;
 
-use crate::commit_lock::LocalCommitLock;
 use crate::options::Options;
 use crate::snapshot::{IcechunkSnapshot, Source};
 

@@ -1,7 +1,6 @@
 //! A complete [`Store`] in memory.
 
 mod apply;
-mod commit_lock;
 mod pages;
 mod rehash;
 mod spill;
@@ -12,7 +11,9 @@ use std::collections::BTreeSet;
 use std::ops::{ControlFlow, Range};
 use std::sync::{Arc, Weak};
 
-use bigarray_core::store::{BlockRecord, Change, CommitLock, Committed, DataFile, Snapshot, SpillArea, State, Store};
+use bigarray_core::store::{
+    BlockRecord, Change, CommitLock, Committed, DataFile, LocalCommitLock, Snapshot, SpillArea, State, Store,
+};
 use bigarray_core::sync::{Mutex, MutexGuard};
 use bigarray_core::{
     ArrayId, BlockNo, Codec, Descriptor, Error, ErrorKind, PAGE, Progress, Report, Result, Version, conflict,
@@ -20,7 +21,6 @@ use bigarray_core::{
 use serde_json::Value;
 
 use self::apply::Draft;
-use self::commit_lock::Baton;
 use self::pages::Pages;
 use self::spill::{MemSpillArea, SpillAreaId, spill_area_of};
 use self::state::{Committed as StateData, PageAt};
@@ -62,7 +62,7 @@ struct Inner {
     /// The same, as snapshots give it out.
     data: Arc<dyn DataFile>,
     ledger: Mutex<Ledger>,
-    baton: Baton,
+    commit_lock: LocalCommitLock,
 }
 
 struct Ledger {
@@ -94,7 +94,13 @@ impl MemStore {
         let now = Arc::new(StateData { versions: options.versions, ..StateData::default() });
         let ledger = Ledger { now, snapshot: Weak::new(), pages, next_id: 1, areas: 0, over };
         let data: Arc<dyn DataFile> = file.clone();
-        MemStore(Arc::new(Inner { options, file, data, ledger: Mutex::new(ledger), baton: Baton::default() }))
+        MemStore(Arc::new(Inner {
+            options,
+            file,
+            data,
+            ledger: Mutex::new(ledger),
+            commit_lock: LocalCommitLock::default(),
+        }))
     }
 
     /// The file its extents lie in: a [`SimMemory`](super::SimMemory) is to be made with it.
@@ -159,7 +165,7 @@ impl Store for MemStore {
     }
 
     fn commit(&self, change: &Change<'_>, lock: Option<&dyn CommitLock>) -> Result<Committed> {
-        let _lock = self.0.baton.enter(lock)?;
+        let _lock = self.0.commit_lock.enter(lock)?;
         // The commit lock is ours, so the state stays what it is until this returns.
         let (now, next_id) = {
             let ledger = self.0.ledger();
@@ -193,7 +199,7 @@ impl Store for MemStore {
     }
 
     fn commit_lock(&self) -> Result<Box<dyn CommitLock>> {
-        Ok(Box::new(self.0.baton.take()?))
+        Ok(Box::new(self.0.commit_lock.take()?))
     }
 
     fn spill_area(&self) -> Result<Arc<dyn SpillArea>> {

@@ -1,6 +1,7 @@
 //! What the pager and the transactions ask of storage.
 
 mod change;
+mod commit_lock;
 mod history;
 mod names;
 mod snapshot;
@@ -12,6 +13,7 @@ use crate::descriptor::Codec;
 use crate::error::{Error, ErrorKind, Result};
 use crate::verify::{Progress, Report};
 pub use change::{ArrayChange, AttrChange, BlockChange, Bytes, Change, Committed, PageRun, PageSource};
+pub use commit_lock::{CommitLock, LocalCommitLock, LocalCommitLockGuard};
 pub use history::{Commit, Compacted, History};
 pub use names::{check_array_name, check_attr_name};
 pub use snapshot::{BlockRecord, DataFile, Origin, Segment, Snapshot, State};
@@ -97,10 +99,4 @@ pub trait Store: Send + Sync {
             _ => Err(Error::new(ErrorKind::Unsupported, format!("this store does not have the codec {codec}"))),
         }
     }
-}
-
-/// The right to commit next; see [`Store::commit_lock`]. Belongs to the thread that took it.
-pub trait CommitLock {
-    /// The concrete guard, for its store to recognise.
-    fn as_any(&self) -> &dyn std::any::Any;
 }
