@@ -178,13 +178,3 @@ fn a_file_without_a_room_and_a_room_without_a_file_are_told() {
     ]);
     assert_eq!(HOUSE.unknown(&graph), ["lower.rs is in no room", "the room \"attic\" is empty"]);
 }
-
-#[test]
-fn an_item_of_another_crate_may_have_the_name_of_that_crate() {
-    let files = [
-        ("lib.rs", "mod a; mod b;"),
-        ("a.rs", "use made_up::made_up; #[made_up] pub struct A;"),
-        ("b.rs", "use crate::a::made_up;"),
-    ];
-    assert!(imports(&graph(&files), "a.rs").is_empty());
-}

@@ -96,10 +96,9 @@ impl<S: Store> History for Remembering<S> {
         let mut past = self.past.lock();
         let newest = past.states.last().map(|state| commit_of(&**state).id);
         let Some(id) = newest else { return Err(Error::new(ErrorKind::NotFound, "there is no commit yet")) };
-        if past.tags.contains_key(name) {
-            return Err(Error::new(ErrorKind::AlreadyExists, format!("there is a tag {name:?} already")));
+        if *past.tags.entry(name.to_owned()).or_insert_with(|| id.clone()) != id {
+            return Err(Error::new(ErrorKind::AlreadyExists, format!("another commit has the tag {name:?}")));
         }
-        past.tags.insert(name.to_owned(), id);
         Ok(())
     }
 }

@@ -75,7 +75,8 @@ fn check_array(change: &ArrayChange<'_>, base: &dyn Snapshot, now: &dyn State) -
     }
     let id = current.id;
     if let Some(from) = change.dropped_from
-        && let Some(block) = first_changed(id, from..u64::MAX, &change.dropped, base, now)?
+        && let Some(block) =
+            first_changed(id, from..u64::MAX, &change.dropped, now, &|block| now.same_block(base, id, block))?
     {
         return Err(changed(name, block));
     }
@@ -135,8 +136,11 @@ fn check_depends(
     if current.changed == before.changed {
         return Ok(());
     }
+    let id = current.id;
     for range in &change.depends {
-        if let Some(BlockNo(block)) = changed_since(current.id, range.clone(), base, now)? {
+        if let Some(BlockNo(block)) =
+            changed_since(id, range.clone(), base, now, &|block| now.same_block(base, id, block))?
+        {
             let why = format!("another transaction changed its block {block}, which this one depends on,");
             return Err(conflict(name, &why));
         }
@@ -144,8 +148,14 @@ fn check_depends(
     Ok(())
 }
 
-/// The first block of `range` that was changed since `base`.
-fn changed_since(id: ArrayId, range: Range<u64>, base: &dyn Snapshot, now: &dyn State) -> Result<Option<BlockNo>> {
+/// The first block of `range` that was changed since `base`. Where versions differ `is_same` decides.
+fn changed_since(
+    id: ArrayId,
+    range: Range<u64>,
+    base: &dyn Snapshot,
+    now: &dyn State,
+    is_same: &dyn Fn(BlockNo) -> Result<bool>,
+) -> Result<Option<BlockNo>> {
     let mut from = range.start;
     while from < range.end {
         let mut seen = Vec::new();
@@ -157,7 +167,7 @@ fn changed_since(id: ArrayId, range: Range<u64>, base: &dyn Snapshot, now: &dyn 
             Some((last, _)) if seen.len() == COMPARED_AT_ONCE => last.0 + 1,
             _ => range.end,
         };
-        if let Some(block) = first_changed(id, from..end, &seen, base, now)? {
+        if let Some(block) = first_changed(id, from..end, &seen, now, is_same)? {
             return Ok(Some(block));
         }
         from = end;
@@ -171,8 +181,8 @@ fn first_changed(
     id: ArrayId,
     range: Range<u64>,
     seen: &[(BlockNo, Version)],
-    base: &dyn Snapshot,
     now: &dyn State,
+    is_same: &dyn Fn(BlockNo) -> Result<bool>,
 ) -> Result<Option<BlockNo>> {
     let mut seen = seen.iter().copied().peekable();
     let mut from = range.start;
@@ -186,16 +196,17 @@ fn first_changed(
             ControlFlow::Break(())
         })?;
         let Some(block) = differs.or_else(|| seen.next().map(|(at, _)| at)) else { return Ok(None) };
-        if !now.same_block(base, id, block)? {
+        if !is_same(block)? {
             return Ok(Some(block));
         }
         from = block.0 + 1;
     }
 }
 
-/// The conflict of an array of which a block was changed since `base`: names the first.
+/// The conflict of an array that was changed since `base`: names the first block whose version differs. Whether its bytes
+/// do is not asked: that may take requests, and the conflict is certain.
 fn changed_block(name: &str, id: ArrayId, base: &dyn Snapshot, now: &dyn State) -> Result<Error> {
-    let first = changed_since(id, 0..u64::MAX, base, now)?;
+    let first = changed_since(id, 0..u64::MAX, base, now, &|_| Ok(false))?;
     Ok(first.map_or_else(|| conflict(name, "another transaction changed its elements"), |block| changed(name, block)))
 }
 

@@ -113,7 +113,9 @@ impl BlockRecord {
     /// The record of a block of `pages`, of which `stored` (ascending, disjoint) are stored. The other pages are a hole.
     /// Neighbours that continue each other become one segment.
     pub fn new(version: Version, pages: u32, stored: impl IntoIterator<Item = Segment>) -> BlockRecord {
-        let mut map = PageMap::default();
+        let stored = stored.into_iter();
+        // As a rule there is one segment, of all pages.
+        let mut map = PageMap(Vec::with_capacity(stored.size_hint().0));
         let mut push = |pages, origin| map.push(Piece { bytes: page_range(0, &pages), origin });
         let mut at = 0;
         for Segment { pages, origin } in stored {

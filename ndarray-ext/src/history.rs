@@ -50,9 +50,9 @@ impl Database {
     /// Gives the newest commit a tag: its state is kept under that name.
     ///
     /// # Errors
-    /// [`AlreadyExists`](crate::ErrorKind::AlreadyExists) if another commit has that tag,
-    /// [`Invalid`](crate::ErrorKind::Invalid) where the database is open for reading only. As
-    /// [`begin`](Database::begin).
+    /// [`AlreadyExists`](crate::ErrorKind::AlreadyExists) if another commit has that tag, or had it,
+    /// [`Invalid`](crate::ErrorKind::Invalid) for a name that is empty or has a slash, and where the database is open for
+    /// reading only. As [`begin`](Database::begin).
     pub fn tag(&self, name: &str) -> Result<()> {
         let history = self.history()?;
         self.home.check_writable(format_args!("tag {name:?}"))?;

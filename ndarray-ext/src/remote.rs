@@ -49,7 +49,8 @@ impl Database {
 impl OpenOptions {
     /// Opens the database at `url`. Of the options for directories [`map_size`](Self::map_size),
     /// [`durability`](Self::durability) (which is always [`Full`](crate::Durability::Full)),
-    /// [`allow_network_fs`](Self::allow_network_fs) and [`pager`](Self::pager) (blocks are copied) say nothing here.
+    /// [`allow_network_fs`](Self::allow_network_fs), [`pager`](Self::pager) (blocks are copied) and
+    /// [`wait_timeout`](Self::wait_timeout) (a wait for the commit lock has no limit, and is not reported) say nothing here.
     ///
     /// # Errors
     /// As [`Database::open_url`].
@@ -78,7 +79,8 @@ impl OpenOptions {
     }
 
     /// How long one request may take, its retries included, before it is
-    /// [`Unavailable`](crate::ErrorKind::Unavailable). Default: 30 seconds. What a touched page waits for is
+    /// [`Unavailable`](crate::ErrorKind::Unavailable); one second more for each 256 KiB that it moves. At most a day.
+    /// Default: 30 seconds. What a touched page waits for is
     /// [`patience`](Self::patience).
     pub fn deadline(mut self, limit: Duration) -> Self {
         self.remote.deadline = limit;

@@ -22,16 +22,16 @@ impl Database {
     /// Runs `change` in a transaction and commits it; on a conflict runs it again on a fresh snapshot.
     ///
     /// Conflicts are met with growing, random waits, and after a few of them with the *commit lock*: while it is held
-    /// no other transaction of any process commits, so this one gets through. Where many machines share the storage, the
-    /// lock does not reach the others, and a conflict with one of them is met like those before. `change` must therefore
-    /// be fit to run more than once.
+    /// no other transaction of any process commits, so this one gets through. Of a database on object storage it reaches
+    /// the clones of one opening only: conflicts with others are met like those before. `change` must therefore be fit to
+    /// run more than once.
     ///
     /// **It must not wait for another thread or process that commits to this database**, or opens it: with the commit
     /// lock, which it has from the fifth attempt on, it would wait for ever. That includes a thread that it starts and
     /// joins, and jobs of rayon, in which any thread of the pool may be waiting for any other. What threads compute
     /// together is fine: let them return it, and commit it here. A thread that waits for the commit lock says so by a
     /// warning event after a second, naming the thread that holds it;
-    /// [`wait_timeout`](crate::OpenOptions::wait_timeout) ends such a wait.
+    /// [`wait_timeout`](crate::OpenOptions::wait_timeout) ends such a wait. Neither is so on object storage.
     ///
     /// ```
     /// # use bigarray::{Database, ndarray::Ix1};

@@ -34,14 +34,16 @@ const LONGEST: Duration = Duration::from_secs(24 * 3600);
 /// # Errors
 /// What storage reports. What was done before is done.
 pub(crate) fn compact(repository: &Arc<Repository>, keep: Duration) -> Result<Compacted> {
-    let keep = chrono::Duration::from_std(keep)
-        .map_err(|_| Error::new(ErrorKind::Invalid, format!("{keep:?} is longer than there are times")))?;
-    let before = Utc::now() - keep;
+    let before = chrono::Duration::from_std(keep).ok().and_then(|keep| Utc::now().checked_sub_signed(keep));
+    let before =
+        before.ok_or_else(|| Error::new(ErrorKind::Invalid, format!("{keep:?} is longer than there are times")))?;
     let at_work = Arc::clone(repository);
     repository.runtime().run_within(LONGEST, async move { run(&at_work, before).await })
 }
 
 async fn run(repository: &Repository, before: DateTime<Utc>) -> Result<Compacted> {
+    // A server that ignores conditions would let the shorter log replace a commit that came in between.
+    repository.backend().require_conditions().await?;
     let (assets, config, url) = (repository.assets(), repository.icechunk().config(), repository.url());
     let retries = Some(config.repo_update_retries());
     let updates = config.num_updates_per_repo_info_file();

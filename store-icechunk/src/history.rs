@@ -62,6 +62,7 @@ impl History for Shared {
         repository.runtime().run({
             let repository = Arc::clone(&repository);
             async move {
+                repository.backend().require_conditions().await?;
                 match repository.icechunk().create_tag(&named, &id).await {
                     Err(error)
                         if matches!(

@@ -2,6 +2,7 @@
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bigarray_core::store::{Change, CommitLock, Committed, History, Snapshot, SpillArea, Store};
 use bigarray_core::{Codec, Error, ErrorKind, Result};
@@ -13,9 +14,13 @@ use crate::repository::Repository;
 use crate::shared::Shared;
 use crate::snapshot::Source;
 use crate::spill::LocalSpillArea;
+use crate::zarr;
 
 /// Levels that an array can be created with.
 const ZSTD_LEVELS: RangeInclusive<i32> = 1..=22;
+
+/// A longer [`Options::deadline`] is this one.
+const LONGEST_DEADLINE: Duration = Duration::from_secs(24 * 3600);
 
 /// An open database on object storage.
 pub struct IcechunkStore {
@@ -29,6 +34,8 @@ impl IcechunkStore {
     /// Any error that keeps it from being opened, naming the URL and never a key.
     pub fn open(url: &str, options: &Options) -> Result<Arc<IcechunkStore>> {
         let location = Location::parse(url)?;
+        // Times are added to it. No request of any use takes as long.
+        let options = &Options { deadline: options.deadline.min(LONGEST_DEADLINE), ..options.clone() };
         let runtime = Arc::new(Runtime::new(&location, options.deadline)?);
         let backend = Arc::new(Backend::new(&location, options)?);
         let repository = Arc::new(Repository::open(&backend, &runtime, options.create)?);
@@ -59,6 +66,14 @@ impl Store for IcechunkStore {
     fn spill_area(&self) -> Result<Arc<dyn SpillArea>> {
         self.shared.source().check_process()?;
         Ok(Arc::new(LocalSpillArea::new(&std::env::temp_dir())))
+    }
+
+    fn check_array_name(&self, name: &str) -> Result<()> {
+        zarr::check_array_name(name)
+    }
+
+    fn check_attr_name(&self, name: &str) -> Result<()> {
+        zarr::check_attr_name(name)
     }
 
     fn check_codec(&self, codec: Codec) -> Result<()> {

@@ -9,7 +9,14 @@ set -euo pipefail
 command=$1 dir=$2
 
 if [ "$command" = stop ]; then
-  for pid in "$dir"/*.pid; do kill "$(cat "$pid")" 2> /dev/null || true; done
+  for file in "$dir"/*.pid; do
+    pid=$(cat "$file" 2> /dev/null) || continue
+    kill "$pid" 2> /dev/null || true
+    for _ in $(seq 100); do
+      kill -0 "$pid" 2> /dev/null || break
+      sleep 0.1
+    done
+  done
   exit 0
 fi
 
@@ -18,6 +25,8 @@ if ! { command -v radosgw && command -v ceph-mon && command -v ceph-osd; } > /de
   apt-get update && apt-get install -y --no-install-recommends radosgw ceph-mon ceph-osd
 fi
 rm -rf "$dir"
+# What is started by then is stopped again.
+trap '"$0" stop "$dir"' ERR
 mkdir -p "$dir"/{mon,osd,gateway}
 conf=$dir/ceph.conf monitor=127.0.0.1:$((port + 1))
 {
@@ -75,6 +84,7 @@ for _ in $(seq 300); do
   curl -s -o /dev/null "$url" && break
   sleep 0.2
 done
+curl -s -o /dev/null "$url"
 timeout 60 radosgw-admin -c "$conf" user create --uid test --display-name test --access-key test --secret testtest > /dev/null
 # A bucket is made by a signed request, which the gateway takes only with the hash of its (empty) body.
 curl -sf -X PUT -H "x-amz-content-sha256: $(printf '' | sha256sum | cut -d ' ' -f 1)" \

@@ -39,7 +39,7 @@ pub(crate) struct Table {
     pub(crate) shown: Shown,
     /// Runs being loaded, apart from `blocks`.
     pub(crate) loading: Loading,
-    /// When storage became unavailable, if no load has succeeded since.
+    /// When storage became unavailable, if no load of this binding has succeeded since.
     unavailable_since: Option<Duration>,
     /// Readers of blocks that have to be produced.
     pub(crate) streams: Streams,
@@ -216,6 +216,7 @@ impl Table {
     pub(crate) fn raise_generation(&mut self) {
         self.generation += 1;
         self.futile_faults = FutileFaults::default();
+        self.unavailable_since = None;
         self.loading.clear();
     }
 

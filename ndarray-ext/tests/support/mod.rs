@@ -63,6 +63,19 @@ impl TestDb {
         &self.path
     }
 
+    /// Another opening of it.
+    pub(crate) fn another(&self, options: &OpenOptions) -> Database {
+        match &self.url {
+            Some(url) => open_url(options, url),
+            None => options.clone().open(&self.path).unwrap(),
+        }
+    }
+
+    /// Its name in messages.
+    pub(crate) fn name(&self) -> &str {
+        self.url.as_deref().unwrap_or("a.bigarray")
+    }
+
     /// Closes the database, until [`reopen`](TestDb::reopen).
     pub(crate) fn close(&mut self) {
         self.db = None;
@@ -76,10 +89,7 @@ impl TestDb {
     /// The same, opened so.
     pub(crate) fn reopen_with(&mut self, options: &OpenOptions) {
         self.close();
-        self.db = Some(match &self.url {
-            Some(url) => open_url(options, url),
-            None => options.clone().open(&self.path).unwrap(),
-        });
+        self.db = Some(self.another(options));
     }
 }
 

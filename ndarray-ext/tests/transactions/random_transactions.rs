@@ -146,7 +146,7 @@ fn shows(arrays: &[(BigArray<u32, Ix2>, Vec<u32>)], what: &str) {
 
 fn run(seed: u64) {
     let db = TestDb::new();
-    let other = Database::open(db.path()).unwrap();
+    let other = db.another(&Database::options());
     let mut random = Random::new(seed);
     let mut model = Model::new();
     let mut kept = Vec::new();

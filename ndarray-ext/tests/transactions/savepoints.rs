@@ -83,7 +83,7 @@ fn savepoints_are_invisible_to_other_transactions() {
         assert!(s.array::<u8, Ix1>("A").unwrap().view().iter().all(|&x| x == 1));
     };
     elsewhere(&db);
-    elsewhere(&Database::open(db.path()).unwrap());
+    elsewhere(&db.another(&Database::options()));
     t.array::<u8, Ix1>("A").unwrap().view_mut().fill(3);
     t.rollback(savepoint).unwrap();
     elsewhere(&db);

@@ -212,7 +212,7 @@ fn document(stored: &Stored) -> Result<Document> {
     let metadata = &stored.metadata;
     let of_array = |error: Error| error.context(format_args!("array {:?}", stored.name));
     let axes = metadata.shape().into_iter().zip(metadata.grid().counts());
-    let too_many = || of_array(Error::new(ErrorKind::TooLarge, "an axis has 2³² chunks"));
+    let too_many = || of_array(Error::new(ErrorKind::TooLarge, "an axis has 2³² chunks or more"));
     let axes = axes.map(|(len, chunks)| Ok((len as u64, u32::try_from(chunks).map_err(|_| too_many())?)));
     let shape = ArrayShape::new(axes.collect::<Result<Vec<_>>>()?).ok_or_else(too_many)?;
     let names = metadata.dimension_names();

@@ -30,7 +30,7 @@ pub(super) fn connect(location: &Location, options: &Options) -> Result<Arc<dyn 
         Provider::S3 { bucket } => s3(bucket, location, options)?,
         Provider::Google { bucket } => google(bucket, location, options)?,
         Provider::Azure { container } => azure(container, location, options)?,
-        Provider::Directory { path } => Arc::new(Directory::open(path)?),
+        Provider::Directory { path } => Arc::new(Directory::open(path, options.create)?),
         Provider::Memory { name } => {
             let mut memories = MEMORIES.get().lock();
             memories.entry(name.clone()).or_default().clone()

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
-use bigarray_core::{Error as CoreError, Result as CoreResult};
+use bigarray_core::{Error as CoreError, ErrorKind, Result as CoreResult};
 use futures::stream::BoxStream;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
@@ -28,10 +28,18 @@ pub(super) struct Directory {
 }
 
 impl Directory {
-    /// Takes `root`, and creates it if it is absent.
-    pub(super) fn open(root: &StdPath) -> CoreResult<Directory> {
-        let failed = |e| CoreError::io(format_args!("creating file://{}", root.display()), e);
-        create(root).map_err(failed)?;
+    /// Takes `root`, and creates it if it is absent and `creates`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] if it is absent and stays so.
+    pub(super) fn open(root: &StdPath, creates: bool) -> CoreResult<Directory> {
+        let failed = |e| CoreError::io(format_args!("opening file://{}", root.display()), e);
+        if creates {
+            create(root).map_err(failed)?;
+        } else if !root.try_exists().map_err(failed)? {
+            let text = format!("file://{}: there is no directory, and none is to be created", root.display());
+            return Err(CoreError::new(ErrorKind::NotFound, text));
+        }
         let root: Arc<StdPath> = fs::canonicalize(root).map_err(failed)?.into();
         let files = LocalFileSystem::new_with_prefix(&root).map_err(|e| failed(io::Error::other(e)))?;
         Ok(Directory { files: files.with_fsync(true), root })

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use bigarray_core::Result;
+use bigarray_core::{Error, Result};
 use bytes::Bytes;
 use icechunk::format::ChunkId;
 use icechunk::format::manifest::{ChunkPayload, ChunkRef};
@@ -100,7 +100,8 @@ impl Source {
         let bytes = self.objects.getting(&first.id.to_string(), start..end).await?;
         for (chunk, at, guard) in missing {
             let part = (at.offset - start) as usize..(at.offset - start + at.length) as usize;
-            let decoded = entry.decode(&chunk.index, bytes.slice(part), self.url())?;
+            let of_object = |error: Error| error.context(format_args!("object chunks/{}", at.id));
+            let decoded = entry.decode(&chunk.index, bytes.slice(part), self.url()).map_err(of_object)?;
             // Without room for it, it is fetched again.
             let _ = guard.insert(decoded.clone());
             found.push(((at.id, at.offset), decoded));

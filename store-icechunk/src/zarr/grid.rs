@@ -41,7 +41,7 @@ impl Grid {
     ///
     /// # Errors
     /// [`Unsupported`](ErrorKind::Unsupported): not a grid of that shape. [`TooLarge`](ErrorKind::TooLarge): the array or a
-    /// chunk is more than `isize::MAX` bytes, or an axis has more than 2³² chunks, the most that Icechunk can number.
+    /// chunk is more than `isize::MAX` bytes, or an axis has 2³² chunks or more: Icechunk counts them in 32 bits.
     pub(crate) fn new(shape: &[usize], chunk_shape: &[usize], order: Order, item_size: usize) -> Result<Grid> {
         if chunk_shape.len() != shape.len() || chunk_shape.contains(&0) {
             let text = format!("chunks of shape {chunk_shape:?} do not tile an array of shape {shape:?}");
@@ -58,9 +58,9 @@ impl Grid {
         let grid =
             Grid { order, item_size, shape: turned(order, shape.to_vec()), chunk: turned(order, chunk_shape.to_vec()) };
         // Indices are 32-bit numbers.
-        if let Some(axis) = grid.counts().iter().position(|&count| count > 1 << 32) {
+        if let Some(axis) = grid.counts().iter().position(|&count| count > u64::from(u32::MAX)) {
             let text = format!(
-                "an array of shape {shape:?} in chunks of shape {chunk_shape:?} has {} chunks along axis {axis}, and 2³² are the most",
+                "an array of shape {shape:?} in chunks of shape {chunk_shape:?} has {} chunks along axis {axis}, and 2³² − 1 are the most",
                 grid.counts()[axis]
             );
             return Err(Error::new(ErrorKind::TooLarge, text));

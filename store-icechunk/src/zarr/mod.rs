@@ -16,4 +16,4 @@ pub(crate) use grid::Grid;
 #[cfg(test)]
 pub(crate) use grid::Piece;
 pub(crate) use metadata::Metadata;
-pub(crate) use names::{check_array_name, name_of, path_of};
+pub(crate) use names::{check_array_name, check_attr_name, name_of, path_of};

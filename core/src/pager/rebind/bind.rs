@@ -258,7 +258,10 @@ impl Pager {
         if self.residency == Residency::Eager
             && let Some((array, stored)) = binding.stored(&self.shown(binding))
         {
-            binding.will_need(&stored);
+            // Else the span shows it already.
+            if self.lock().shown.valid_for != Some((array, binding.changed)) {
+                binding.will_need(&stored);
+            }
             binding.snapshot.blocks(array, stored, &mut |_, record| {
                 blocks += usize::from(!record.is_mappable());
                 ControlFlow::Continue(())

@@ -36,7 +36,9 @@ impl Pager {
         array: ArrayId,
         committed: &dyn Snapshot,
     ) -> Result<Vec<u64>> {
-        if self.residency == Residency::Eager || self.options.copy || touched.len() > MOST_BLOCKS {
+        // Where look-ups may block nothing can be mapped, and a commit that has landed waits for no network.
+        let is_in_vain = self.residency == Residency::Eager || self.options.copy || committed.lookups_may_block();
+        if is_in_vain || touched.len() > MOST_BLOCKS {
             return Ok(touched.to_vec());
         }
         let mut rest = Vec::new();
