@@ -101,7 +101,7 @@ pub const HOUSES: &[House] = &[
         floors: &[
             &["options", "zarr"],
             &["objects"],
-            &["errors"],
+            &["clock", "errors"],
             &["repository"],
             &["compact", "snapshot"],
             &["spill"],

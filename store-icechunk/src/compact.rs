@@ -13,7 +13,7 @@ use icechunk::asset_manager::AssetManager;
 use icechunk::ops::GCError;
 use icechunk::ops::gc::{ExpiredRefAction, GCConfig, expire, garbage_collect};
 
-use crate::errors::{Kind, Located};
+use crate::errors::Located;
 use crate::repository::Repository;
 
 /// The folder of the copies of the log.
@@ -49,7 +49,7 @@ async fn run(repository: &Repository, before: DateTime<Utc>) -> Result<Compacted
     let updates = config.num_updates_per_repo_info_file();
     let ignore = ExpiredRefAction::Ignore;
     let expired = expire(Arc::clone(assets), before, ignore, ignore, retries, updates).await;
-    let expired = expired.map_err(|error| told(url, &error))?;
+    let expired = expired.or_else(|error| told(url, error))?;
     let what = GCConfig::clean_all(
         before,
         before,
@@ -64,7 +64,7 @@ async fn run(repository: &Repository, before: DateTime<Utc>) -> Result<Compacted
         false,
     );
     let collected = garbage_collect(Arc::clone(assets), &what, retries, updates).await;
-    let collected = collected.map_err(|error| told(url, &error))?;
+    let collected = collected.or_else(|error| told(url, error))?;
     let copies = delete_copies(assets, before, url).await?;
     Ok(Compacted {
         states: expired.released_snapshots.len() as u64,
@@ -90,12 +90,11 @@ async fn delete_copies(assets: &AssetManager, before: DateTime<Utc>, url: &str) 
     Ok((deleted.deleted_objects, deleted.deleted_bytes))
 }
 
-fn told(url: &str, error: &GCError) -> Error {
-    let (kind, text) = match error {
-        GCError::Repository(error) => (error.kind.kind(), error.kind.to_string()),
-        GCError::StorageError(error) => (error.kind.kind(), error.kind.to_string()),
-        GCError::FormatError(error) => (error.kind.kind(), error.kind.to_string()),
-        error => (ErrorKind::Unavailable, error.to_string()),
-    };
-    Error::new(kind, format!("{url}: compacting: {text}"))
+fn told<T>(url: &str, error: GCError) -> Result<T> {
+    match error {
+        GCError::Repository(error) => Err(error).at(url, "compacting"),
+        GCError::StorageError(error) => Err(error).at(url, "compacting"),
+        GCError::FormatError(error) => Err(error).at(url, "compacting"),
+        error => Err(Error::new(ErrorKind::Unavailable, format!("{url}: compacting: {error}"))),
+    }
 }

@@ -58,7 +58,11 @@ impl Kind for StorageErrorKind {
 
 impl Kind for IcechunkFormatErrorKind {
     fn kind(&self) -> ErrorKind {
-        ErrorKind::Corrupt
+        match self {
+            // The clock of this machine is behind.
+            IcechunkFormatErrorKind::InvalidUpdateTimestamp { .. } => ErrorKind::Unavailable,
+            _ => ErrorKind::Corrupt,
+        }
     }
 }
 

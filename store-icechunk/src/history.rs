@@ -10,6 +10,7 @@ use icechunk::format::{IcechunkFormatErrorKind, SnapshotId};
 use icechunk::refs::RefErrorKind;
 use icechunk::repository::RepositoryErrorKind;
 
+use crate::clock::{LaterEntry, wait_for_clock};
 use crate::compact;
 use crate::errors::Located;
 use crate::shared::{Newest, Shared};
@@ -58,32 +59,36 @@ impl History for Shared {
         if log.resolve_tag(name).is_ok_and(|tagged| tagged == id) {
             return Ok(());
         }
-        let (named, url) = (name.to_owned(), Arc::clone(repository.url()));
-        repository.runtime().run({
-            let repository = Arc::clone(&repository);
-            async move {
-                repository.backend().require_conditions().await?;
-                match repository.icechunk().create_tag(&named, &id).await {
-                    Err(error)
-                        if matches!(
-                            error.kind,
-                            RepositoryErrorKind::Ref(RefErrorKind::TagAlreadyExists(_))
-                                | RepositoryErrorKind::FormatError(IcechunkFormatErrorKind::TagAlreadyExists { .. })
-                        ) =>
-                    {
-                        let text = format!("{url}: another commit has the tag {named:?}, or had it");
-                        Err(Error::new(ErrorKind::AlreadyExists, text))
-                    }
-                    tagged => tagged.at(&url, format_args!("the tag {named:?}")),
+        loop {
+            let (named, tagged, through) = (name.to_owned(), id.clone(), Arc::clone(&repository));
+            let outcome = repository.runtime().run(async move {
+                through.backend().require_conditions().await?;
+                Ok(through.icechunk().create_tag(&named, &tagged).await)
+            })?;
+            let later_entry = outcome.as_ref().err().and_then(|error| error.kind.later_entry());
+            match (outcome, later_entry) {
+                (Err(_), Some(time)) => wait_for_clock(repository.url(), time)?,
+                (Err(error), None) if is_taken(&error.kind) => {
+                    let text = format!("{}: another commit has the tag {name:?}, or had it", repository.url());
+                    return Err(Error::new(ErrorKind::AlreadyExists, text));
                 }
+                (tagged, _) => return tagged.at(repository.url(), format_args!("the tag {name:?}")),
             }
-        })
+        }
     }
 
     fn compact(&self, keep: Duration) -> Result<Compacted> {
         self.source().check_process()?;
         compact::compact(&self.source().repository, keep)
     }
+}
+
+fn is_taken(kind: &RepositoryErrorKind) -> bool {
+    matches!(
+        kind,
+        RepositoryErrorKind::Ref(RefErrorKind::TagAlreadyExists(_))
+            | RepositoryErrorKind::FormatError(IcechunkFormatErrorKind::TagAlreadyExists { .. })
+    )
 }
 
 fn commit_of(info: &SnapshotInfo) -> Commit {

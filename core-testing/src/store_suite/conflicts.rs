@@ -4,9 +4,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bigarray_core::store::{Bytes, Change, Snapshot};
-use bigarray_core::{ArrayId, BlockSize, Error, ErrorKind, Result};
+use bigarray_core::{ArrayId, BlockNo, BlockSize, Error, ErrorKind, PAGE, Result};
 
-use super::super::{Edit, array_of};
+use super::super::{Edit, array_of, page_of};
 use super::{MakeStore, StoreFixture};
 
 const BLOCK: usize = BlockSize::MIN.bytes();
@@ -327,11 +327,16 @@ pub fn a_change_of_what_is_depended_on_conflicts(make: MakeStore<'_>) {
 pub fn an_attribute_leaves_the_resize_of_another_alone(make: MakeStore<'_>) {
     let store = make();
     let base = begun(&store);
-    store.pass(&*base, &[a(&*base).reshape(&[5 * BLOCK])]);
+    store.pass(&*base, &[a(&*base).reshape(&[40 * BLOCK]).block(&*base, 4, 7).block(&*base, 39, 8)]);
     store.pass(&*base, &[a(&*base).attr("unit", Some("K".into()))]);
     let now = store.now();
     let array = now.array("a").expect("array").expect("there");
-    assert_eq!(array.shape, [5 * BLOCK]);
+    assert_eq!(array.shape, [40 * BLOCK]);
+    for (block, tag) in [(4, 7), (39, 8)] {
+        let mut page = vec![0; PAGE];
+        now.read(array.id, BlockNo(block), 0, &mut page).expect("reading");
+        assert!(page == page_of(tag), "what was appended to block {block} is gone");
+    }
     assert_eq!(now.attr(array.id, "unit").expect("attr"), Some("K".into()));
 }
 

@@ -114,6 +114,24 @@ pub fn names_can_be_exchanged_in_one_commit(make: MakeStore<'_>) {
     assert!(store.stored_blocks(&*now, named(&*now, "b").id).is_empty());
 }
 
+/// An array takes the name that another one gives up for a third, whichever of them is named first.
+pub fn names_move_on_in_one_commit(make: MakeStore<'_>) {
+    for is_reversed in [false, true] {
+        let store = make();
+        let base = store.now();
+        store.pass(&*base, &[Edit::create("a", array_of(1)), Edit::create("b", array_of(2))]);
+        let base = store.now();
+        let mut edits = [Edit::of(&*base, "a").rename("b"), Edit::of(&*base, "b").rename("c")];
+        if is_reversed {
+            edits.reverse();
+        }
+        store.pass(&*base, &edits);
+        let now = store.now();
+        assert_eq!((named(&*now, "b").shape, named(&*now, "c").shape), (array_of(1).shape, array_of(2).shape));
+        assert_eq!(now.arrays().expect("arrays").len(), 2);
+    }
+}
+
 /// A removed array leaves nothing to the one that takes its name in the same commit.
 pub fn a_name_can_be_removed_and_created_in_one_commit(make: MakeStore<'_>) {
     let store = make();

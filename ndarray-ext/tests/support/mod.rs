@@ -71,6 +71,11 @@ impl TestDb {
         }
     }
 
+    /// Whether it is on object storage.
+    pub(crate) fn is_at_url(&self) -> bool {
+        self.url.is_some()
+    }
+
     /// Its name in messages.
     pub(crate) fn name(&self) -> &str {
         self.url.as_deref().unwrap_or("a.bigarray")

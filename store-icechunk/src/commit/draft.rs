@@ -78,6 +78,7 @@ impl<'a> Draft<'a> {
                 is_whole
                     && before.same_layout(after)
                     && parent_of(name).is_none_or(|group| tip.catalog.has_group(group))
+                    && !tip.catalog.has_group(name)
             }
             _ => false,
         });
@@ -158,7 +159,8 @@ fn moves(plans: Vec<Plan>) -> Result<Edits> {
             edits.push(Edit::Move(entry.path.clone(), aside.clone()));
             rest.push(Edit::Move(aside, to));
         } else {
-            rest.push(Edit::Move(entry.path.clone(), to));
+            // Before those from aside: its own name may be one that another takes.
+            edits.push(Edit::Move(entry.path.clone(), to));
         }
     }
     edits.extend(rest);
@@ -176,7 +178,7 @@ impl Groups<'_> {
     /// Sees that an array can have that name, and that every group above it will be there.
     fn need(&mut self, name: &str, change: &Change<'_>) -> Result<()> {
         if self.tip.catalog.has_group(name) {
-            let text = format!("array {name:?}: a group has that name, with arrays below it");
+            let text = format!("array {name:?}: a group has that name, which arrays are below, or were");
             return Err(Error::new(ErrorKind::AlreadyExists, text));
         }
         let mut above = parent_of(name).unwrap_or_default();

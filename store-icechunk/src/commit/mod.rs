@@ -9,7 +9,7 @@ mod put;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use bigarray_core::store::{ArrayChange, Change, CommitLock, Committed, Snapshot};
 use bigarray_core::{ArrayId, Error, ErrorKind, Result, Version, conflict, signals};
@@ -21,6 +21,7 @@ use serde_json::Value;
 use self::draft::{Draft, Edits};
 use self::land::apply;
 use self::put::Uploads;
+use crate::clock::{LaterEntry, wait_for_clock};
 use crate::errors::Located;
 use crate::shared::{Newest, Shared};
 use crate::snapshot::IcechunkSnapshot;
@@ -28,9 +29,6 @@ use crate::snapshot::IcechunkSnapshot;
 /// The property of a snapshot of Icechunk that says which commit made it. A commit whose answer was lost is recognised
 /// by it.
 const COMMIT_PROPERTY: &str = "bigarray_commit";
-
-/// The longest wait until this machine's clock has passed the time of the state that a commit goes on.
-const CLOCKS_APART: Duration = Duration::from_secs(30);
 
 /// The longest wait before a commit that met another one is tried again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -66,7 +64,8 @@ fn land(shared: &Shared, change: &Change<'_>, draft: &mut Draft<'_>) -> Result<C
         let tip = match known.take() {
             Some(known) => known,
             None => match shared.newest() {
-                Err(error) if error.is_unavailable() && attempts.unanswered.is_some() => {
+                // *Conflict* may mean that the swap landed, too, and its answer was lost.
+                Err(error) if error.is_unavailable() && !attempts.on.is_empty() => {
                     attempts.unanswered(error)?;
                     continue;
                 }
@@ -91,7 +90,8 @@ fn land(shared: &Shared, change: &Change<'_>, draft: &mut Draft<'_>) -> Result<C
         attempts.begin(&tip);
         match swap(shared, &tip, edits, &attempts.token) {
             Ok(Ok(id)) => {
-                let landed = shared.landed(&id)?;
+                let stored = |error: Error| error.context(format_args!("the commit is stored, as {id}"));
+                let landed = shared.landed(&id).map_err(stored)?;
                 return committed(change, &tip, &landed);
             }
             Ok(Err(error)) => attempts.failed(error, shared.source().url())?,
@@ -139,35 +139,6 @@ fn committed(change: &Change<'_>, on: &IcechunkSnapshot, landed: &IcechunkSnapsh
         told.changed.push(after.map_or(Version(0), |array| array.changed));
     }
     Ok(told)
-}
-
-/// Waits until the clock of this machine has passed the time of the state that is to be replaced: Icechunk refuses a
-/// state that is not later than the one before.
-fn wait_for_clock(url: &str, tip: Version) -> Result<()> {
-    let began = Instant::now();
-    loop {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let behind = Duration::from_micros(tip.0).saturating_sub(now);
-        if behind.is_zero() && Duration::from_micros(tip.0) != now {
-            return Ok(());
-        }
-        if began.elapsed() + behind > CLOCKS_APART {
-            let text = format!(
-                "{url}: the newest state is of {}, and the clock of this machine says {}: a commit would have to wait \
-                 {} s; set the clocks of all machines by NTP",
-                time(Duration::from_micros(tip.0)),
-                time(now),
-                behind.as_secs()
-            );
-            return Err(Error::new(ErrorKind::Unavailable, text));
-        }
-        signals::let_through(|| std::thread::sleep(behind + Duration::from_micros(50)));
-    }
-}
-
-fn time(since_epoch: Duration) -> String {
-    let time = i64::try_from(since_epoch.as_micros()).ok().and_then(chrono::DateTime::from_timestamp_micros);
-    time.map_or_else(|| format!("{since_epoch:?} after 1970"), |time| time.to_rfc3339())
 }
 
 /// What one commit tried.
@@ -219,6 +190,9 @@ impl Attempts {
 
     /// The swap failed. Returns where it may be tried again.
     fn failed(&mut self, error: SessionError, url: &str) -> Result<()> {
+        if let Some(time) = error.kind.later_entry() {
+            return wait_for_clock(url, time);
+        }
         match error.kind {
             SessionErrorKind::Conflict { .. } => {
                 self.pause();
@@ -280,31 +254,5 @@ impl Attempts {
         let longest = Duration::from_millis(5 << self.on.len().saturating_sub(1).min(10)).min(LONGEST_PAUSE);
         let pause = longest.mul_f64(fastrand::f64());
         signals::let_through(|| std::thread::sleep(pause));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn after(time: Duration) -> Version {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
-        Version((now + time).as_micros() as u64)
-    }
-
-    #[test]
-    fn a_commit_waits_for_the_time_of_the_state_before() {
-        let tip = after(Duration::from_millis(20));
-        wait_for_clock("memory://clocks", tip).unwrap();
-        assert!(after(Duration::ZERO) > tip);
-        wait_for_clock("memory://clocks", tip).unwrap();
-    }
-
-    #[test]
-    fn clocks_that_are_far_apart_are_both_named() {
-        let error = wait_for_clock("memory://clocks", after(Duration::from_secs(24 * 3600))).unwrap_err();
-        assert!(error.is_unavailable(), "{error}");
-        let text = error.to_string();
-        assert!(text.contains("memory://clocks") && text.matches("T").count() >= 2 && text.contains("863"), "{text}");
     }
 }

@@ -167,7 +167,8 @@ fn chunks(
     keeps_chunks: bool,
 ) -> Result<Box<Stored>> {
     let Some((_, after)) = &change.after else { return Ok(stored) };
-    let end = after.nbytes();
+    // Not the end of `after`: where only attributes are set, the array may have grown since.
+    let end = stored.metadata.grid().bytes();
     let mut touched = touched(change, after, stored.metadata.grid());
     let Some(before) = stored.before.clone() else {
         let new = |(index, bytes)| Chunk { index, bytes, base: Base::Empty, is_for_its_end: false };

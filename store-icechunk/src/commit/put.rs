@@ -105,6 +105,6 @@ impl Uploads {
 }
 
 fn wait(running: &Receiver<Result<()>>) -> Result<()> {
-    let late = || Err(Error::new(ErrorKind::Unavailable, "a chunk could not be put in time; nothing is stored"));
+    let late = || Err(Error::new(ErrorKind::Unavailable, "the put of a chunk was given up; nothing is stored"));
     signals::let_through(|| running.recv()).unwrap_or_else(|_| late())
 }

@@ -13,7 +13,6 @@ use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::memory::InMemory;
 use object_store::{BackoffConfig, ClientConfigKey, ObjectStore, RetryConfig, StaticCredentialProvider};
 
-use super::failure::explain;
 use super::local::Directory;
 use super::location::{Location, Provider};
 use crate::options::{Credentials, Options};
@@ -83,8 +82,10 @@ fn google(bucket: &str, location: &Location, options: &Options) -> Result<Arc<dy
     for (key, value) in limits(options, options.endpoint.as_deref()) {
         builder = builder.with_config(GoogleConfigKey::Client(key), value);
     }
-    let is_anonymous = is_anonymous(location, options)?;
-    built(location, builder.with_skip_signature(is_anonymous).build())
+    if is_anonymous(location, options)? {
+        builder = builder.with_skip_signature(true);
+    }
+    built(location, builder.build())
 }
 
 fn azure(container: &str, location: &Location, options: &Options) -> Result<Arc<dyn ObjectStore>> {
@@ -96,8 +97,10 @@ fn azure(container: &str, location: &Location, options: &Options) -> Result<Arc<
     for (key, value) in limits(options, options.endpoint.as_deref()) {
         builder = builder.with_config(AzureConfigKey::Client(key), value);
     }
-    let is_anonymous = is_anonymous(location, options)?;
-    built(location, builder.with_skip_signature(is_anonymous).build())
+    if is_anonymous(location, options)? {
+        builder = builder.with_skip_signature(true);
+    }
+    built(location, builder.build())
 }
 
 /// Whether requests are not signed, where keys are taken from the environment only.
@@ -149,9 +152,21 @@ fn retries(options: &Options) -> RetryConfig {
     RetryConfig { backoff, max_retries: 4, retry_timeout: options.deadline }
 }
 
+/// Shows nothing of a builder's error: a key of the environment that it could not read may be in it.
 fn built<S: ObjectStore>(location: &Location, built: object_store::Result<S>) -> Result<Arc<dyn ObjectStore>> {
+    let variables = match location.provider {
+        Provider::Google { .. } => "GOOGLE_",
+        Provider::Azure { .. } => "AZURE_",
+        _ => "AWS_",
+    };
     match built {
         Ok(client) => Ok(Arc::new(client)),
-        Err(error) => Err(Error::new(ErrorKind::Invalid, explain(location, &error).to_string())),
+        Err(_) => {
+            let text = format!(
+                "{location}: the settings of its client cannot be used: look at the options region, endpoint and \
+                 credentials, and at the environment variables that begin with {variables}"
+            );
+            Err(Error::new(ErrorKind::Invalid, text))
+        }
     }
 }

@@ -95,7 +95,10 @@ impl Guarded {
                 return shown(result, || request("GET", &self.location, path));
             }
         }
-        self.within_time(share, "GET", path, self.client.get_opts(path, options)).await
+        match time::timeout(share, self.client.get_opts(path, options)).await {
+            Ok(result) => shown(result, || request("GET", &self.location, path)),
+            Err(_) => Err(late(request("GET", &self.location, path), self.deadline)),
+        }
     }
 
     /// The same for answers that come one by one: each has the whole of the deadline.

@@ -65,12 +65,10 @@ impl Directory {
             let source = format!("it has the ETag {:?} now, not {:?}", now.e_tag, seen.e_tag).into();
             return Err(Error::Precondition { path: path.to_string(), source });
         }
-        blocking(move || {
-            let _lock = lock;
-            write_over(&file, &payload)
-        })
-        .await?;
+        // Still locked, so that the ETag is that of these bytes and not of what another process put after them.
+        let lock = blocking(move || write_over(&file, &payload).map(|()| lock)).await?;
         let e_tag = self.files.head(path).await?.e_tag;
+        drop(lock);
         Ok(PutResult { e_tag, version: None, extensions: Default::default() })
     }
 }
@@ -159,5 +157,53 @@ impl ObjectStore for Directory {
 
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
         self.files.copy_opts(from, to, options).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Icechunk goes on from the ETag that its own replacement gave it, without reading the object again.
+    #[test]
+    fn the_etag_of_a_replacement_is_that_of_its_own_bytes() {
+        const WRITERS: u64 = 8;
+        const TIMES: u64 = 30;
+        let dir = tempfile::tempdir().unwrap();
+        let directory = Arc::new(Directory::open(dir.path(), true).unwrap());
+        let path = Path::from("count");
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build().unwrap();
+        runtime.block_on(async {
+            directory.put(&path, PutPayload::from_static(b"0")).await.unwrap();
+            let writers = (0..WRITERS).map(|_| {
+                let (directory, path) = (Arc::clone(&directory), path.clone());
+                tokio::spawn(async move {
+                    let mut known: Option<(u64, UpdateVersion)> = None;
+                    let mut done = 0;
+                    while done < TIMES {
+                        let (count, seen) = match known.take() {
+                            Some(known) => known,
+                            None => read(&directory, &path).await,
+                        };
+                        let next = PutPayload::from((count + 1).to_string().into_bytes());
+                        if let Ok(put) = directory.replace(&path, next, seen).await {
+                            done += 1;
+                            known = Some((count + 1, UpdateVersion { e_tag: put.e_tag, version: None }));
+                        }
+                    }
+                })
+            });
+            for writer in writers.collect::<Vec<_>>() {
+                writer.await.unwrap();
+            }
+            assert_eq!(read(&directory, &path).await.0, WRITERS * TIMES);
+        });
+    }
+
+    async fn read(directory: &Directory, path: &Path) -> (u64, UpdateVersion) {
+        let got = directory.get(path).await.unwrap();
+        let seen = UpdateVersion { e_tag: got.meta.e_tag.clone(), version: None };
+        let bytes = got.bytes().await.unwrap();
+        (std::str::from_utf8(&bytes).unwrap().parse().unwrap(), seen)
     }
 }

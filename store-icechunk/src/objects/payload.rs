@@ -13,7 +13,7 @@ use object_store::path::Path;
 use object_store::{GetOptions, ObjectStore, ObjectStoreExt};
 
 use super::backend::Backend;
-use super::failure::explain;
+use super::failure::{explain, shown};
 use super::guarded::time_for;
 use super::runtime::Runtime;
 
@@ -70,7 +70,9 @@ impl Objects {
             }
             let options = GetOptions { range: Some(range.clone().into()), ..GetOptions::default() };
             let got = async { backend.client().get_opts(&path, options).await?.bytes().await };
-            let bytes = got.await.map_err(|error| missing_is_corrupt(explain(&what, &error)))?;
+            // Of a file the bytes come without a request, whose errors are in order already.
+            let got = shown(got.await, || format!("GET {}/{path}", backend.location()));
+            let bytes = got.map_err(|error| missing_is_corrupt(explain(&what, &error)))?;
             if bytes.len() as u64 != range.end - range.start {
                 let text = format!(
                     "{what}: {}/{CHUNKS_FILE_PATH} has {} of the bytes {range:?}",
@@ -138,7 +140,8 @@ impl Objects {
         })
     }
 
-    fn limit(&self, bytes: u64) -> Duration {
+    /// How long it may take to move so many bytes.
+    pub fn limit(&self, bytes: u64) -> Duration {
         time_for(self.runtime.limit(), bytes)
     }
 

@@ -3,8 +3,8 @@
 use bigarray_core::signals;
 use bytes::Bytes;
 use icechunk::format::ChunkId;
-use quick_cache::Weighter;
 use quick_cache::sync::{Cache, DefaultLifecycle, PlaceholderGuard};
+use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 
 /// About what a chunk takes, for the cache to choose its size by.
 const CHUNK_BYTES: u64 = 2 << 20;
@@ -13,7 +13,7 @@ const CHUNK_BYTES: u64 = 2 << 20;
 pub(super) type Place = (ChunkId, u64);
 
 /// The right to put a chunk into the cache, while others that want it wait.
-pub(super) type Guard<'a> = PlaceholderGuard<'a, Place, Bytes, ChunkWeight, quick_cache::DefaultHashBuilder, ByPlace>;
+pub(super) type Guard<'a> = PlaceholderGuard<'a, Place, Bytes, ChunkWeight, DefaultHashBuilder, ByPlace>;
 type ByPlace = DefaultLifecycle<Place, Bytes>;
 
 /// Decoded chunks by their places.
@@ -32,7 +32,11 @@ impl Weighter<Place, Bytes> for ChunkWeight {
 impl ChunkCache {
     /// Keeps up to so many bytes.
     pub(super) fn new(bytes: u64) -> ChunkCache {
-        ChunkCache(Cache::with_weighter((bytes / CHUNK_BYTES) as usize, bytes, ChunkWeight))
+        let chunks = (bytes / CHUNK_BYTES).max(1) as usize;
+        // One part: of several, each would refuse a chunk that is larger than its share.
+        let options = OptionsBuilder::new().estimated_items_capacity(chunks).weight_capacity(bytes).shards(1).build();
+        let options = options.expect("capacities are given");
+        ChunkCache(Cache::with_options(options, ChunkWeight, DefaultHashBuilder::default(), ByPlace::default()))
     }
 
     /// Looks without waiting.

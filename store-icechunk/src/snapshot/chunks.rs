@@ -46,7 +46,11 @@ impl Source {
         }
         if !missing.is_empty() {
             let (source, entry) = (Arc::clone(self), Arc::clone(entry));
-            let fetched = self.repository.runtime().run(async move { source.fetch(&entry, missing).await })?;
+            let bytes =
+                missing.iter().map(|chunk| if let ChunkPayload::Ref(at) = &chunk.payload { at.length } else { 0 });
+            let limit = self.objects.limit(bytes.sum());
+            let fetched =
+                self.repository.runtime().run_within(limit, async move { source.fetch(&entry, missing).await })?;
             let mut fetched = fetched.into_iter();
             for chunk in found.iter_mut().filter(|chunk| chunk.is_none()) {
                 *chunk = fetched.next();
@@ -101,7 +105,10 @@ impl Source {
         for (chunk, at, guard) in missing {
             let part = (at.offset - start) as usize..(at.offset - start + at.length) as usize;
             let of_object = |error: Error| error.context(format_args!("object chunks/{}", at.id));
-            let decoded = entry.decode(&chunk.index, bytes.slice(part), self.url()).map_err(of_object)?;
+            // A slice would keep all that came with it in memory.
+            let is_alone = part.len() == bytes.len();
+            let stored = if is_alone { bytes.clone() } else { Bytes::copy_from_slice(&bytes[part]) };
+            let decoded = entry.decode(&chunk.index, stored, self.url()).map_err(of_object)?;
             // Without room for it, it is fetched again.
             let _ = guard.insert(decoded.clone());
             found.push(((at.id, at.offset), decoded));

@@ -92,7 +92,8 @@ impl Grid {
             }
             let rows = rows_per_chunk(row_bytes, block_size.bytes());
             // The slowest axis grows. The others do not: they are cut into equal parts, as the last one is stored whole, too.
-            chunk[axis] = if axis == 0 { rows } else { lengths[axis].div_ceil(lengths[axis].div_ceil(rows)) };
+            let length = lengths[axis].max(1);
+            chunk[axis] = if axis == 0 { rows } else { length.div_ceil(length.div_ceil(rows)) };
             break;
         }
         Grid::new(shape, &turned(order, chunk), order, item_size)
@@ -127,6 +128,11 @@ impl Grid {
         turned(self.order, self.chunk.clone())
     }
 
+    /// Bytes of the array.
+    pub(crate) fn bytes(&self) -> usize {
+        self.shape.iter().product::<usize>() * self.item_size
+    }
+
     /// Bytes of a decoded chunk.
     pub(crate) fn chunk_bytes(&self) -> usize {
         self.chunk.iter().product::<usize>() * self.item_size
@@ -146,8 +152,7 @@ impl Grid {
     /// The pieces of chunks that make up `bytes` of the array; bytes beyond its end have none. The pieces of a chunk follow
     /// each other, and if the grid is linear, all are in the order of the array.
     pub(crate) fn chunks_over(&self, bytes: Range<usize>) -> impl Iterator<Item = Piece> {
-        let nbytes = self.shape.iter().product::<usize>() * self.item_size;
-        let bytes = bytes.start..bytes.end.min(nbytes);
+        let bytes = bytes.start..bytes.end.min(self.bytes());
         let span = if bytes.is_empty() { None } else { Some(self.bounds(&bytes)) };
         span.into_iter().flat_map(move |span| self.pieces(span, bytes.clone()))
     }

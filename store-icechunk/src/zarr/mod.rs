@@ -12,8 +12,6 @@ mod tests;
 
 #[cfg(test)]
 pub(crate) use codec::Chain;
-pub(crate) use grid::Grid;
-#[cfg(test)]
-pub(crate) use grid::Piece;
+pub(crate) use grid::{Grid, Piece};
 pub(crate) use metadata::Metadata;
 pub(crate) use names::{check_array_name, check_attr_name, name_of, path_of};

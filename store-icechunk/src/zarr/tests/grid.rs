@@ -210,11 +210,17 @@ fn a_byte_of_an_array_of_terabytes_is_found_at_once() {
 #[test]
 fn more_chunks_than_32_bits_can_number_are_too_large() {
     let error = Grid::new(&[1 << 32], &[1], Order::RowMajor, 1).unwrap_err();
-    assert!(error.is_too_large() && error.to_string().contains("4294967297 chunks along axis 0"), "{error}");
+    assert!(error.is_too_large() && error.to_string().contains("4294967296 chunks along axis 0"), "{error}");
     let last = Grid::new(&[(1 << 32) - 1], &[1], Order::RowMajor, 1).unwrap();
     assert_eq!(last.chunks_over((1 << 32) - 2..1 << 32).next().unwrap().index, [u32::MAX - 1]);
     assert!(Grid::new(&[1 << 40, 1 << 40], &[1 << 20, 1 << 20], Order::RowMajor, 1).unwrap_err().is_too_large());
     assert!(Grid::new(&[1], &[usize::MAX], Order::RowMajor, 2).unwrap_err().is_too_large());
     assert!(Grid::new(&[1, 2], &[1], Order::RowMajor, 1).unwrap_err().is_unsupported());
     assert!(Grid::new(&[1], &[0], Order::RowMajor, 1).unwrap_err().is_unsupported());
+}
+
+#[test]
+fn an_axis_of_no_length_has_a_grid_also_with_elements_larger_than_a_chunk() {
+    let grid = Grid::for_new_array(&[10, 0], Order::RowMajor, 9 << 20, BlockSize::MAX).unwrap();
+    assert_eq!((grid.bytes(), grid.chunks_over(0..usize::MAX).count()), (0, 0));
 }
