@@ -103,5 +103,5 @@ impl OpenOptions {
 }
 
 fn store_options(options: &OpenOptions) -> Options {
-    Options { create: options.create && !options.read_only, ..options.remote.clone() }
+    Options { create: options.create, read_only: options.read_only, ..options.remote.clone() }
 }

@@ -49,6 +49,7 @@ impl History for Shared {
     }
 
     fn tag(&self, name: &str) -> Result<()> {
+        self.check_writable()?;
         if name.is_empty() || name.contains('/') {
             let text = format!("no tag can be named {name:?}: it is empty or contains a slash");
             return Err(Error::new(ErrorKind::Invalid, text));
@@ -79,6 +80,7 @@ impl History for Shared {
 
     fn compact(&self, keep: Duration) -> Result<Compacted> {
         self.source().check_process()?;
+        self.check_writable()?;
         compact::compact(&self.source().repository, keep)
     }
 }

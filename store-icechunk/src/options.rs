@@ -11,6 +11,8 @@ use object_store::ObjectStore;
 pub struct Options {
     /// Creates the database if there is none. By default yes.
     pub create: bool,
+    /// Refuses to change anything, and creates nothing. By default no.
+    pub read_only: bool,
     /// The region of an S3 bucket; by default `AWS_REGION` or `AWS_DEFAULT_REGION`, else `us-east-1`.
     pub region: Option<String>,
     /// The URL of a server that is not the provider's own, as `http://127.0.0.1:9000`; by default what the environment
@@ -35,6 +37,7 @@ impl Default for Options {
     fn default() -> Options {
         Options {
             create: true,
+            read_only: false,
             region: None,
             endpoint: None,
             credentials: Credentials::Environment,

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use bigarray_core::Result;
 use bigarray_core::store::{LocalCommitLock, Snapshot};
 use bigarray_core::sync::Mutex;
+use bigarray_core::{Error, ErrorKind, Result};
 use icechunk::format::SnapshotId;
 use icechunk::format::repo_info::RepoInfo;
 
@@ -62,6 +62,18 @@ impl Shared {
 
     pub(crate) fn commit_lock(&self) -> &LocalCommitLock {
         &self.commit_lock
+    }
+
+    /// Refuses where the database is open for reading only.
+    ///
+    /// # Errors
+    /// [`Invalid`](bigarray_core::ErrorKind::Invalid).
+    pub(crate) fn check_writable(&self) -> Result<()> {
+        if !self.options.read_only {
+            return Ok(());
+        }
+        let text = format!("database {} is open for reading only: nothing of it can be changed", self.source.url());
+        Err(Error::new(ErrorKind::Invalid, text))
     }
 
     /// A state that was the newest at most `Options::max_staleness` ago.

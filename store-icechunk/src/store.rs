@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bigarray_core::store::{Change, CommitLock, Committed, History, Snapshot, SpillArea, Store};
+use bigarray_core::store::{ArrayChange, Change, CommitLock, Committed, History, Snapshot, SpillArea, Store};
 use bigarray_core::{Codec, Error, ErrorKind, Result};
 
 use crate::commit;
@@ -35,7 +35,8 @@ impl IcechunkStore {
     pub fn open(url: &str, options: &Options) -> Result<Arc<IcechunkStore>> {
         let location = Location::parse(url)?;
         // Times are added to it. No request of any use takes as long.
-        let options = &Options { deadline: options.deadline.min(LONGEST_DEADLINE), ..options.clone() };
+        let (deadline, create) = (options.deadline.min(LONGEST_DEADLINE), options.create && !options.read_only);
+        let options = &Options { deadline, create, ..options.clone() };
         let runtime = Arc::new(Runtime::new(&location, options.deadline)?);
         let backend = Arc::new(Backend::new(&location, options)?);
         let repository = Arc::new(Repository::open(&backend, &runtime, options.create)?);
@@ -55,6 +56,9 @@ impl Store for IcechunkStore {
     }
 
     fn commit(&self, change: &Change<'_>, lock: Option<&dyn CommitLock>) -> Result<Committed> {
+        if change.arrays.iter().any(ArrayChange::stores) {
+            self.shared.check_writable()?;
+        }
         commit::commit(&self.shared, change, lock)
     }
 
@@ -65,6 +69,7 @@ impl Store for IcechunkStore {
 
     fn spill_area(&self) -> Result<Arc<dyn SpillArea>> {
         self.shared.source().check_process()?;
+        self.shared.check_writable()?;
         Ok(Arc::new(LocalSpillArea::new(&std::env::temp_dir())))
     }
 
