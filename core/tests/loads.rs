@@ -99,7 +99,9 @@ fn faults_in_blocks_that_must_be_read_load_them_side_by_side() {
     for (options, blocks) in reading() {
         let world = World::new(1, THREADS, options, true);
         let reader = world.reader(0);
-        in_threads(|thread| world.check(&reader, blocks[thread], blocks[thread] as u64));
+        world.memory.with_resolvers(THREADS, || {
+            in_threads(|thread| world.check(&reader, blocks[thread], blocks[thread] as u64));
+        });
         assert_eq!(world.store.most_reads(), THREADS, "{options:?}");
     }
 }

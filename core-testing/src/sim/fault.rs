@@ -1,5 +1,5 @@
-//! How a fault reaches the pager, and how its thread waits. The thread that faults stands in for the monitor and for
-//! the resolvers while it waits, so that one thread is enough and a seed decides everything.
+//! How a fault reaches the pager, and how its thread waits. The thread that faults stands in for the monitor and, where
+//! the test starts none, for the resolvers while it waits, so that one thread is enough and a seed decides everything.
 
 use std::sync::Weak;
 use std::time::Instant;
@@ -37,11 +37,12 @@ impl Shared {
         let ticket = world.wait_for(fault.clone());
         let stale = if world.rng.one_in(LATE) { world.late.pop() } else { None };
         let (runs_now, comes_late) = (world.rng.one_in(2), world.rng.one_in(LATE));
+        let stands_in = !world.has_resolvers;
         drop(world);
         let _waiting = Waiting { shared: self, ticket };
         for fault in stale.iter().chain([&fault]) {
             let mut jobs = self.deliver(fault).into_iter();
-            let first = if runs_now { jobs.next() } else { None };
+            let first = if runs_now && stands_in { jobs.next() } else { None };
             // Queued before the first one runs, which may take long: other threads can run them meanwhile.
             self.world().jobs.extend(jobs);
             self.moved.notify_all();
@@ -49,17 +50,17 @@ impl Shared {
                 self.run(job);
             }
         }
-        self.wait(ticket, &fault);
+        self.wait(ticket, &fault, stands_in);
         if comes_late {
             self.world().late.push(fault);
         }
-        while !self.options.leaves_jobs && self.run_a_job() {}
+        while stands_in && !self.options.leaves_jobs && self.run_a_job() {}
     }
 
-    fn wait(&self, ticket: u64, fault: &Fault) {
+    fn wait(&self, ticket: u64, fault: &Fault, stands_in: bool) {
         loop {
             while !self.world().take_woken(ticket) {
-                if !self.run_a_job() {
+                if !stands_in || !self.run_a_job() {
                     break;
                 }
             }
@@ -73,7 +74,7 @@ impl Shared {
                 if world.take_woken(ticket) {
                     return;
                 }
-                if !world.jobs.is_empty() {
+                if stands_in && !world.jobs.is_empty() {
                     break;
                 }
                 let Some(left) = self.options.patience.checked_sub(since.elapsed()).filter(|left| !left.is_zero())

@@ -4,6 +4,7 @@ mod contract;
 mod fault;
 mod handle;
 mod page;
+mod resolvers;
 mod span;
 mod taken;
 mod user;

@@ -41,6 +41,8 @@ pub(super) struct World {
     pub(super) failures: Vec<(SimOp, usize)>,
     pub(super) trace: Vec<SimEvent>,
     pub(super) faults_stopped: bool,
+    /// Jobs are run by threads of their own.
+    pub(super) has_resolvers: bool,
     /// Its clock.
     pub(super) now: Duration,
     next_base: usize,
@@ -80,6 +82,7 @@ impl Shared {
             failures: Vec::new(),
             trace: Vec::new(),
             faults_stopped: false,
+            has_resolvers: false,
             now: Duration::ZERO,
             next_base: FIRST_BASE,
             reserved: 0,
