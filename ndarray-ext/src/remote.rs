@@ -49,8 +49,9 @@ impl Database {
 impl OpenOptions {
     /// Opens the database at `url`. Of the options for directories [`map_size`](Self::map_size),
     /// [`durability`](Self::durability) (which is always [`Full`](crate::Durability::Full)),
-    /// [`allow_network_fs`](Self::allow_network_fs), [`pager`](Self::pager) (blocks are copied) and
-    /// [`wait_timeout`](Self::wait_timeout) (a wait for the commit lock has no limit, and is not reported) say nothing here.
+    /// [`allow_network_fs`](Self::allow_network_fs) and [`pager`](Self::pager) (blocks are copied) say nothing here.
+    /// [`wait_timeout`](Self::wait_timeout) is for waits of the threads of this process for each other: other machines
+    /// are not waited for.
     ///
     /// # Errors
     /// As [`Database::open_url`].
@@ -103,5 +104,6 @@ impl OpenOptions {
 }
 
 fn store_options(options: &OpenOptions) -> Options {
-    Options { create: options.create, read_only: options.read_only, ..options.remote.clone() }
+    let OpenOptions { create, read_only, wait_timeout, .. } = *options;
+    Options { create, read_only, wait_timeout, ..options.remote.clone() }
 }

@@ -4,7 +4,8 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Duration;
 
 use bigarray_core::Result;
-use bigarray_store_lmdb::{is_index_full, is_wait_limit};
+use bigarray_core::store::waiting::is_wait_limit;
+use bigarray_store_lmdb::is_index_full;
 
 use crate::database::Database;
 use crate::transaction::Transaction;
@@ -31,7 +32,7 @@ impl Database {
     /// joins, and jobs of rayon, in which any thread of the pool may be waiting for any other. What threads compute
     /// together is fine: let them return it, and commit it here. A thread that waits for the commit lock says so by a
     /// warning event after a second, naming the thread that holds it;
-    /// [`wait_timeout`](crate::OpenOptions::wait_timeout) ends such a wait. Neither is so on object storage.
+    /// [`wait_timeout`](crate::OpenOptions::wait_timeout) ends such a wait.
     ///
     /// ```
     /// # use bigarray::{Database, ndarray::Ix1};

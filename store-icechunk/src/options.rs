@@ -23,6 +23,9 @@ pub struct Options {
     /// Limit of one request with its retries, to which a second is added for each 256 KiB that it moves; past it the call
     /// fails with [`ErrorKind::Unavailable`](bigarray_core::ErrorKind::Unavailable). By default 30 s.
     pub deadline: Duration,
+    /// Limit of a wait for the commit lock, past which the call fails with
+    /// [`ErrorKind::InUse`](bigarray_core::ErrorKind::InUse). By default none.
+    pub wait_timeout: Option<Duration>,
     /// A snapshot may be a state that was the newest so long ago. By default none: each asks, by one request.
     pub max_staleness: Duration,
     /// Bytes of decoded chunks that are kept in memory. By default 256 MiB.
@@ -42,6 +45,7 @@ impl Default for Options {
             endpoint: None,
             credentials: Credentials::Environment,
             deadline: Duration::from_secs(30),
+            wait_timeout: None,
             max_staleness: Duration::ZERO,
             cache_bytes: 256 << 20,
             depth: 16,

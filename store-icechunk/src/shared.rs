@@ -48,8 +48,8 @@ struct Answer {
 
 impl Shared {
     pub(crate) fn new(source: Arc<Source>, options: Options) -> Shared {
-        let (known, asked) = (Mutex::default(), AtomicU64::new(0));
-        Shared { source, options, commit_lock: LocalCommitLock::default(), known, asked }
+        let commit_lock = LocalCommitLock::new(source.url(), options.wait_timeout);
+        Shared { source, options, commit_lock, known: Mutex::default(), asked: AtomicU64::new(0) }
     }
 
     pub(crate) fn source(&self) -> &Arc<Source> {

@@ -53,6 +53,5 @@ mod store;
 
 pub use check::CheckReport;
 pub use index::{is_index_full, lmdb_version};
-pub use locks::waiting::is_wait_limit;
 pub use options::{Durability, Options};
 pub use store::LmdbStore;

@@ -99,7 +99,7 @@ impl MemStore {
             file,
             data,
             ledger: Mutex::new(ledger),
-            commit_lock: LocalCommitLock::default(),
+            commit_lock: LocalCommitLock::new("the store in memory", None),
         }))
     }
 

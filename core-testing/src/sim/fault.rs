@@ -7,9 +7,9 @@ use std::time::Instant;
 use bigarray_core::PAGE;
 use bigarray_core::memory::Job;
 
-use super::SimOp;
 use super::page::Outcome;
 use super::world::{Fault, Shared};
+use super::{SimOp, SimSpan};
 use crate::role::{Acting, Role, role};
 
 /// One fault in this many is delivered again after it was resolved.
@@ -24,6 +24,16 @@ struct Waiting<'a> {
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.shared.world().waiters.retain(|waiter| waiter.ticket != self.ticket);
+    }
+}
+
+impl SimSpan {
+    /// A fault at byte `at` that comes late: the pager is told of it whether or not the page is there. Returns at once.
+    pub fn late_fault(&self, at: usize) {
+        let fault = Fault { base: self.base, offset: at / PAGE * PAGE, what: Outcome::Missing };
+        let jobs = self.shared.deliver(&fault);
+        self.shared.world().jobs.extend(jobs);
+        self.shared.moved.notify_all();
     }
 }
 

@@ -45,21 +45,21 @@ impl Transaction {
 fn commit(transaction: &Transaction, lock: Option<&dyn CommitLock>) -> Result<()> {
     // No view and no handle lives: the caller gave up the transaction that they borrow.
     let mut arrays = transaction.arrays.lock();
-    let mut slots = arrays.all()?;
+    let mut opened = arrays.all()?;
 
     // (1) what was written; from here on nothing is let go of, since that may wait for a lock that is held from (4) on
-    for slot in &mut slots {
-        slot.pin()?;
+    for array in &mut opened {
+        array.pin()?;
     }
-    let written = slots.iter().map(|slot| written(slot, &*transaction.snapshot)).collect::<Result<Vec<_>>>()?;
+    let written = opened.iter().map(|array| written(array, &*transaction.snapshot)).collect::<Result<Vec<_>>>()?;
     let mut change = Change { base: &*transaction.snapshot, arrays: Vec::new(), spill_area: None };
     let spill_area = transaction.spill_area.begun();
     change.spill_area = spill_area.as_deref();
     let (mut indices, mut blocks) = (Vec::new(), Vec::new());
-    for (index, (slot, Written { changes, touched, zeroed })) in slots.iter().zip(written).enumerate() {
+    for (index, (array, Written { changes, touched, zeroed })) in opened.iter().zip(written).enumerate() {
         let stored = changes.iter().map(|change| change.block.0).collect();
-        if let Some(array) = array_change(slot, changes, &*transaction.snapshot)? {
-            change.arrays.push(array);
+        if let Some(changed) = array_change(array, changes, &*transaction.snapshot)? {
+            change.arrays.push(changed);
             indices.push(index);
             blocks.push(Blocks { stored, touched, zeroed });
         }
@@ -84,26 +84,26 @@ fn commit(transaction: &Transaction, lock: Option<&dyn CommitLock>) -> Result<()
     drop(change);
     // What is committed is committed, whether or not it can be looked at.
     let newest = transaction.engine.snapshot().ok();
-    for (index, slot) in slots.iter_mut().enumerate() {
+    for (index, array) in opened.iter_mut().enumerate() {
         match indices.iter().position(|&i| i == index) {
-            Some(at) => finish_array(transaction, slot, &mut blocks[at], &committed, at, newest.as_deref()),
-            None => slot.abandon(),
+            Some(at) => finish_array(transaction, array, &mut blocks[at], &committed, at, newest.as_deref()),
+            None => array.abandon(),
         }
     }
     Ok(())
 }
 
-fn written(slot: &OpenArray, snapshot: &dyn Snapshot) -> Result<Written> {
-    match (&slot.metadata.after, &slot.pager) {
+fn written(array: &OpenArray, snapshot: &dyn Snapshot) -> Result<Written> {
+    match (&array.metadata.after, &array.pager) {
         (Some((name, _)), Ok(Some(pager))) => {
-            let written = pager.written(&slot.exposed).and_then(|w| with_ends(slot, pager, w));
+            let written = pager.written(&array.exposed).and_then(|w| with_ends(array, pager, w));
             let written = written.map_err(|e| e.context(format_args!("array {name:?}")))?;
-            Ok(Written { changes: slot.spill_map.with(written.changes), ..written })
+            Ok(Written { changes: array.spill_map.with(written.changes), ..written })
         }
         (Some((_, now)), _) => {
-            let mut changes = unseen_ends(slot, now.block_size, snapshot)?;
-            changes.retain(|change| !slot.spill_map.has(change.block.0));
-            Ok(Written { changes: slot.spill_map.with(changes), ..Written::default() })
+            let mut changes = unseen_ends(array, now.block_size, snapshot)?;
+            changes.retain(|change| !array.spill_map.has(change.block.0));
+            Ok(Written { changes: array.spill_map.with(changes), ..Written::default() })
         }
         (None, _) => Ok(Written::default()),
     }
@@ -111,9 +111,9 @@ fn written(slot: &OpenArray, snapshot: &dyn Snapshot) -> Result<Written> {
 
 /// The same as [`with_ends`] for an array without a span. Where it ended in a block that was no hole, a page of that is
 /// spilled.
-fn unseen_ends(slot: &OpenArray, block_size: BlockSize, snapshot: &dyn Snapshot) -> Result<Vec<BlockChange>> {
-    let Some((_, before)) = &slot.before else { return Ok(Vec::new()) };
-    let mut changes = slot
+fn unseen_ends(array: &OpenArray, block_size: BlockSize, snapshot: &dyn Snapshot) -> Result<Vec<BlockChange>> {
+    let Some((_, before)) = &array.before else { return Ok(Vec::new()) };
+    let mut changes = array
         .ends_in_blocks(block_size)
         .map(|(block, end)| {
             let page = ((end - block_size.start_of(block)) / PAGE) as u32;
@@ -128,8 +128,8 @@ fn unseen_ends(slot: &OpenArray, block_size: BlockSize, snapshot: &dyn Snapshot)
 
 /// A shrink writes to the block that the array then ends in, whether or not there was anything to clear. A transaction
 /// that wrote behind the new end meanwhile must conflict, or its bytes would show when the array grows again.
-fn with_ends(slot: &OpenArray, pager: &Pager, mut written: Written) -> Result<Written> {
-    for (block, end) in slot.ends_in_blocks(pager.block_size) {
+fn with_ends(array: &OpenArray, pager: &Pager, mut written: Written) -> Result<Written> {
+    for (block, end) in array.ends_in_blocks(pager.block_size) {
         if let Err(at) = written.changes.binary_search_by_key(&block, |change| change.block) {
             written.changes.insert(at, pager.page_as_written(end)?);
         }
@@ -138,34 +138,34 @@ fn with_ends(slot: &OpenArray, pager: &Pager, mut written: Written) -> Result<Wr
 }
 
 fn array_change<'a>(
-    slot: &'a OpenArray,
+    array: &'a OpenArray,
     blocks: Vec<BlockChange>,
     snapshot: &dyn Snapshot,
 ) -> Result<Option<ArrayChange<'a>>> {
     let mut dropped = Vec::new();
-    let dropped_from = slot.metadata.dropped_from.filter(|_| slot.before.is_some());
-    if let (Some((name, before)), Some(from)) = (&slot.before, dropped_from) {
+    let dropped_from = array.metadata.dropped_from.filter(|_| array.before.is_some());
+    if let (Some((name, before)), Some(from)) = (&array.before, dropped_from) {
         // An array that is removed or renamed is compared as a whole.
-        let blocks = if slot.metadata.after.as_ref().is_some_and(|(after, _)| after == name) { u64::MAX } else { 0 };
+        let blocks = if array.metadata.after.as_ref().is_some_and(|(after, _)| after == name) { u64::MAX } else { 0 };
         snapshot.blocks(before.id, from..blocks, &mut |BlockNo(block), record| {
             dropped.push((BlockNo(block), record.version));
             std::ops::ControlFlow::Continue(())
         })?;
     }
-    let bytes: &dyn Bytes = match &slot.pager {
+    let bytes: &dyn Bytes = match &array.pager {
         Ok(Some(pager)) => &**pager,
         _ => &Nothing,
     };
     // The attributes of a removed array go with it.
-    let attrs = if slot.metadata.after.is_some() { slot.attr_changes() } else { Vec::new() };
+    let attrs = if array.metadata.after.is_some() { array.attr_changes() } else { Vec::new() };
     let change = ArrayChange {
-        before: slot.before.clone(),
-        after: slot.metadata.after.clone(),
+        before: array.before.clone(),
+        after: array.metadata.after.clone(),
         dropped_from,
         dropped,
         blocks,
         attrs,
-        depends: slot.metadata.depends.iter().map(|range| range.start as u64..range.end as u64).collect(),
+        depends: array.metadata.depends.iter().map(|range| range.start as u64..range.end as u64).collect(),
         bytes,
     };
     // Created and removed again leaves no trace; opened and looked at, none either.
@@ -175,7 +175,7 @@ fn array_change<'a>(
 
 fn finish_array(
     transaction: &Transaction,
-    slot: &mut OpenArray,
+    array: &mut OpenArray,
     blocks: &mut Blocks,
     committed: &Committed,
     at: usize,
@@ -183,33 +183,33 @@ fn finish_array(
 ) {
     let engine = &transaction.engine;
     let id = committed.ids[at];
-    if slot.metadata.after.is_none() {
+    if array.metadata.after.is_none() {
         let spans = engine.pool.lock().forget_array(id);
         drop(spans); // after the lock
         return;
     }
     let changes_blocks = !blocks.stored.is_empty();
     // Dropped blocks may be too many to list: after such a commit, binding a span compares all blocks.
-    if changes_blocks && slot.before.is_some() && slot.metadata.dropped_from.is_none() {
+    if changes_blocks && array.before.is_some() && array.metadata.dropped_from.is_none() {
         let stored = std::mem::take(&mut blocks.stored);
         engine.pool.lock().remember(id, committed.replaced[at], committed.changed[at], stored);
     }
-    let before = slot.before.as_ref().map(|(_, before)| before.changed);
+    let before = array.before.as_ref().map(|(_, before)| before.changed);
     // Written blocks may show the new state where clean blocks do too: if no other transaction committed to the array
     // between this transaction's snapshot and the newest one. Blocks that were dropped, or of an array that shrank, are
     // shown no more.
     let newest = newest.filter(|newest| {
         let alone = newest.version() == committed.version && before.is_none_or(|v| v == committed.replaced[at]);
-        alone && slot.metadata.dropped_from.is_none()
+        alone && array.metadata.dropped_from.is_none()
     });
     // Else clean blocks are as the snapshot had them, whatever others committed since; those of a new array are holes.
     let right_for = before.filter(|_| newest.is_none() || !changes_blocks).unwrap_or(committed.changed[at]);
-    if let Ok(Some(pager)) = std::mem::replace(&mut slot.pager, Ok(None)) {
+    if let Ok(Some(pager)) = std::mem::replace(&mut array.pager, Ok(None)) {
         let rest = match newest.map(|newest| pager.remap_committed(&blocks.touched, &blocks.zeroed, id, newest)) {
             Some(Ok(rest)) => rest,
             _ => std::mem::take(&mut blocks.touched),
         };
-        if pager.release(&rest, &slot.exposed, Some((id, right_for))).is_ok() {
+        if pager.release(&rest, &array.exposed, Some((id, right_for))).is_ok() {
             engine.put_idle(id, pager);
         }
     }

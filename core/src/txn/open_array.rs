@@ -33,7 +33,7 @@ pub(super) struct Metadata {
     pub(super) depends: Ranges,
 }
 
-/// One array in one transaction: what it was, what it is, and where its bytes are. There is one slot an array, hence
+/// One array in one transaction: what it was, what it is, and where its bytes are. There is one of it for each array, hence
 /// one span (invariant G).
 pub(super) struct OpenArray {
     pub(super) engine: Arc<Engine>,
@@ -53,7 +53,7 @@ pub(super) struct OpenArray {
 }
 
 impl OpenArray {
-    /// Gives the slot a span if it needs one and has none.
+    /// Gives the array a span if it needs one and has none.
     pub(super) fn ensure_span(&mut self) -> Result<()> {
         let is_empty = self.metadata.after.as_ref().is_none_or(|(_, now)| now.nbytes() == 0);
         if is_empty || matches!(self.pager, Ok(Some(_))) {

@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::open_array::OpenArray;
-use super::transaction::Slot;
+use super::transaction::Place;
 use super::writer::Writer;
 use crate::descriptor::Descriptor;
 use crate::error::{Error, ErrorKind, Result};
@@ -116,7 +116,7 @@ impl Writer<'_> {
     fn set_descriptor(&mut self, new: Descriptor) {
         let name = self.name().to_owned();
         self.array_mut().metadata.after = Some((name.clone(), new.clone()));
-        self.transaction.arrays.lock().slots[self.at] = Slot::CheckedOut(Box::new((name, new)));
+        self.transaction.arrays.lock().places[self.at] = Place::CheckedOut(Box::new((name, new)));
     }
 
     fn grow(&mut self, new: &Descriptor) -> Result<()> {
@@ -127,13 +127,13 @@ impl Writer<'_> {
             return Ok(());
         }
         let larger = self.move_to_larger_span(pager, new);
-        let slot = self.array_mut();
+        let array = self.array_mut();
         match larger {
-            Ok(larger) => slot.replace_span(Ok(Some(larger))),
+            Ok(larger) => array.replace_span(Ok(Some(larger))),
             // The array goes on without a span, as one beyond the address space.
             Err(error) if error.is_too_large() => {
-                slot.spill()?;
-                slot.replace_span(Err(error));
+                array.spill()?;
+                array.replace_span(Err(error));
             }
             Err(error) => return Err(error),
         }

@@ -16,7 +16,7 @@ static NEXT: AtomicU64 = AtomicU64::new(1);
 pub struct Savepoint {
     number: u64,
     names: BTreeMap<String, Option<usize>>,
-    slots: Vec<Saved>,
+    arrays: Vec<Saved>,
 }
 
 /// What an array was.
@@ -34,16 +34,16 @@ impl Transaction {
     /// [`Invalid`](ErrorKind::Invalid) after an array handle was leaked. The transaction is as it was.
     pub fn savepoint(&mut self) -> Result<Savepoint> {
         let mut arrays = self.arrays.lock();
-        let mut slots = Vec::with_capacity(arrays.slots.len());
-        for slot in arrays.all()? {
-            slot.spill()?;
-            slots.push(Saved { metadata: slot.metadata.clone(), spill_map: slot.spill_map.saved() });
+        let mut saved = Vec::with_capacity(arrays.places.len());
+        for array in arrays.all()? {
+            array.spill()?;
+            saved.push(Saved { metadata: array.metadata.clone(), spill_map: array.spill_map.saved() });
         }
         let names = arrays.names.clone();
         drop(arrays);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         self.savepoints.push(number);
-        Ok(Savepoint { number, names, slots })
+        Ok(Savepoint { number, names, arrays: saved })
     }
 
     /// Goes back to `savepoint`: bytes, shapes, attributes, and what was created, removed and renamed since. Later
@@ -60,10 +60,10 @@ impl Transaction {
         let mut arrays = self.arrays.lock();
         arrays.all()?.into_iter().for_each(OpenArray::abandon);
         // Arrays that it used since are as the snapshot has them.
-        arrays.slots.truncate(savepoint.slots.len());
-        for (slot, saved) in arrays.idle().zip(savepoint.slots) {
-            slot.metadata = saved.metadata;
-            slot.spill_map.restore(saved.spill_map);
+        arrays.places.truncate(savepoint.arrays.len());
+        for (array, saved) in arrays.idle().zip(savepoint.arrays) {
+            array.metadata = saved.metadata;
+            array.spill_map.restore(saved.spill_map);
         }
         arrays.names = savepoint.names;
         drop(arrays);
@@ -74,6 +74,6 @@ impl Transaction {
 
 impl fmt::Debug for Savepoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Savepoint").field("number", &self.number).field("arrays", &self.slots.len()).finish()
+        f.debug_struct("Savepoint").field("number", &self.number).field("arrays", &self.arrays.len()).finish()
     }
 }

@@ -1,4 +1,4 @@
-//! A transaction: the names of its arrays and their slots. An array has one slot, so no two spans show its changes.
+//! A transaction: the arrays that it knows, each in a place of its own, so that no two spans show the changes of one.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -34,24 +34,25 @@ pub struct Transaction {
 /// The arrays a transaction has had to do with.
 #[derive(Default)]
 pub(super) struct Arrays {
-    /// The slot that has a name now; `None` if none has it any more. A name without entry is as the snapshot has it.
+    /// The place of the array that has a name now; `None` if none has it any more. A name without entry is as the
+    /// snapshot has it.
     pub(super) names: BTreeMap<String, Option<usize>>,
-    pub(super) slots: Vec<Slot>,
+    pub(super) places: Vec<Place>,
 }
 
-/// A slot at home, or in the hands of a [`Writer`].
-pub(super) enum Slot {
+/// An array at home, or in the hands of a [`Writer`].
+pub(super) enum Place {
     Idle(Box<OpenArray>),
     /// Name and descriptor, kept up to date.
     CheckedOut(Box<(String, Descriptor)>),
 }
 
-impl Slot {
+impl Place {
     /// Name and descriptor of the array now; `None` once removed.
     fn now(&self) -> Option<&(String, Descriptor)> {
         match self {
-            Slot::Idle(slot) => slot.metadata.after.as_ref(),
-            Slot::CheckedOut(now) => Some(now),
+            Place::Idle(array) => array.metadata.after.as_ref(),
+            Place::CheckedOut(now) => Some(now),
         }
     }
 }
@@ -59,9 +60,9 @@ impl Slot {
 impl Arrays {
     /// Those that no handle has.
     pub(super) fn idle(&mut self) -> impl Iterator<Item = &mut OpenArray> {
-        self.slots.iter_mut().filter_map(|place| match place {
-            Slot::Idle(slot) => Some(&mut **slot),
-            Slot::CheckedOut(_) => None,
+        self.places.iter_mut().filter_map(|place| match place {
+            Place::Idle(array) => Some(&mut **array),
+            Place::CheckedOut(_) => None,
         })
     }
 
@@ -70,7 +71,7 @@ impl Arrays {
     /// # Errors
     /// [`Invalid`](ErrorKind::Invalid) after a handle was leaked.
     pub(super) fn all(&mut self) -> Result<Vec<&mut OpenArray>> {
-        if self.slots.iter().any(|place| matches!(place, Slot::CheckedOut(_))) {
+        if self.places.iter().any(|place| matches!(place, Place::CheckedOut(_))) {
             let why = "an array handle of this transaction was leaked (mem::forget): what was written through it is not \
                        known, and cannot be stored";
             return Err(Error::new(ErrorKind::Invalid, why));
@@ -94,8 +95,8 @@ impl Transaction {
     pub fn arrays(&self) -> Result<Vec<(String, Descriptor)>> {
         let arrays = self.arrays.lock();
         let mut all: BTreeMap<String, Descriptor> = self.snapshot.arrays()?.into_iter().collect();
-        for (name, slot) in &arrays.names {
-            match slot.and_then(|at| arrays.slots[at].now()) {
+        for (name, at) in &arrays.names {
+            match at.and_then(|at| arrays.places[at].now()) {
                 Some((name, now)) => all.insert(name.clone(), now.clone()),
                 None => all.remove(name),
             };
@@ -109,12 +110,12 @@ impl Transaction {
     /// [`NotFound`](ErrorKind::NotFound), [`InUse`](ErrorKind::InUse) while it is open.
     pub fn remove(&self, name: &str) -> Result<()> {
         let mut arrays = self.arrays.lock();
-        let at = self.slot(&mut arrays, name)?;
-        let Slot::Idle(slot) = &mut arrays.slots[at] else { return Err(in_use(name, "removed")) };
-        slot.abandon();
-        slot.metadata.after = None;
-        slot.metadata.dropped_from = Some(0);
-        slot.spill_map.truncate(0);
+        let at = self.place_of(&mut arrays, name)?;
+        let Place::Idle(array) = &mut arrays.places[at] else { return Err(in_use(name, "removed")) };
+        array.abandon();
+        array.metadata.after = None;
+        array.metadata.dropped_from = Some(0);
+        array.spill_map.truncate(0);
         arrays.names.insert(name.to_owned(), None);
         Ok(())
     }
@@ -127,10 +128,10 @@ impl Transaction {
     pub fn rename(&self, from: &str, to: &str) -> Result<()> {
         self.engine.store.check_array_name(to)?;
         let mut arrays = self.arrays.lock();
-        let at = self.slot(&mut arrays, from)?;
+        let at = self.place_of(&mut arrays, from)?;
         let is_taken = self.is_taken(&arrays, to)?;
-        let Slot::Idle(slot) = &mut arrays.slots[at] else { return Err(in_use(from, "renamed")) };
-        let Some((name, _)) = &mut slot.metadata.after else { return Err(not_found(from)) };
+        let Place::Idle(array) = &mut arrays.places[at] else { return Err(in_use(from, "renamed")) };
+        let Some((name, _)) = &mut array.metadata.after else { return Err(not_found(from)) };
         if from == to {
             return Ok(());
         }
@@ -154,16 +155,16 @@ impl Transaction {
     /// Of spilling, also earlier, if there is more in memory than may be since.
     pub(super) fn spill_closed_arrays(&self, arrays: &mut Arrays) -> Result<()> {
         if self.engine.budget.is_exceeded() {
-            arrays.idle().try_for_each(|slot| slot.refuse_if_hopeless())?;
+            arrays.idle().try_for_each(|array| array.refuse_if_hopeless())?;
         }
         let most = self.engine.budget.limit_bytes() / CLOSED_PART;
-        let mut all = arrays.idle().map(|slot| slot.untracked.bytes()).fold(0, usize::saturating_add);
-        for slot in arrays.idle().filter(|slot| slot.untracked.bytes() > 0) {
+        let mut all = arrays.idle().map(|array| array.untracked.bytes()).fold(0, usize::saturating_add);
+        for array in arrays.idle().filter(|array| array.untracked.bytes() > 0) {
             if all <= most {
                 break;
             }
-            all = all.saturating_sub(slot.untracked.bytes());
-            slot.spill()?;
+            all = all.saturating_sub(array.untracked.bytes());
+            array.spill()?;
         }
         Ok(())
     }
@@ -175,12 +176,12 @@ impl Transaction {
 
     pub(super) fn is_taken(&self, arrays: &Arrays, name: &str) -> Result<bool> {
         Ok(match arrays.names.get(name) {
-            Some(slot) => slot.is_some(),
+            Some(at) => at.is_some(),
             None => self.snapshot.array(name)?.is_some(),
         })
     }
 
-    /// The slot of an array that this transaction creates.
+    /// An array that this transaction creates.
     pub(super) fn created(&self, name: &str, descriptor: Descriptor) -> OpenArray {
         OpenArray {
             engine: self.engine.clone(),
@@ -195,8 +196,8 @@ impl Transaction {
         }
     }
 
-    /// The slot that has `name` now.
-    pub(super) fn slot(&self, arrays: &mut Arrays, name: &str) -> Result<usize> {
+    /// The place of the array that has `name` now.
+    pub(super) fn place_of(&self, arrays: &mut Arrays, name: &str) -> Result<usize> {
         match arrays.names.get(name) {
             Some(Some(at)) => Ok(*at),
             Some(None) => Err(not_found(name)),
@@ -204,11 +205,11 @@ impl Transaction {
                 let Some(descriptor) = self.snapshot.array(name)? else { return Err(not_found(name)) };
                 self.engine.check_records(&*self.snapshot, name)?;
                 let attrs = self.snapshot.attrs(descriptor.id)?.into_iter().collect();
-                let mut slot = self.created(name, descriptor);
-                slot.before.clone_from(&slot.metadata.after);
-                slot.metadata.attrs = attrs;
-                let at = arrays.slots.len();
-                arrays.slots.push(Slot::Idle(Box::new(slot)));
+                let mut array = self.created(name, descriptor);
+                array.before.clone_from(&array.metadata.after);
+                array.metadata.attrs = attrs;
+                let at = arrays.places.len();
+                arrays.places.push(Place::Idle(Box::new(array)));
                 arrays.names.insert(name.to_owned(), Some(at));
                 Ok(at)
             }

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::open_array::OpenArray;
 use super::reader::{address_in, not_found};
-use super::transaction::{Slot, Transaction, in_use};
+use super::transaction::{Place, Transaction, in_use};
 use crate::descriptor::Descriptor;
 use crate::error::{Error, ErrorKind, Result};
 use crate::pager::Access;
@@ -19,7 +19,7 @@ pub struct Writer<'t> {
     pub(super) transaction: &'t Transaction,
     pub(super) at: usize,
     /// `None` only while being dropped.
-    slot: Option<Box<OpenArray>>,
+    array: Option<Box<OpenArray>>,
 }
 
 impl Transaction {
@@ -40,13 +40,13 @@ impl Transaction {
         descriptor.check_size(name)?;
         self.check_codec(name, &descriptor)?;
         self.spill_closed_arrays(&mut arrays)?;
-        let mut slot = Box::new(self.created(name, descriptor.clone()));
-        slot.ensure_span()?;
-        let at = arrays.slots.len();
-        arrays.slots.push(Slot::CheckedOut(Box::new((name.to_owned(), descriptor))));
+        let mut array = Box::new(self.created(name, descriptor.clone()));
+        array.ensure_span()?;
+        let at = arrays.places.len();
+        arrays.places.push(Place::CheckedOut(Box::new((name.to_owned(), descriptor))));
         arrays.names.insert(name.to_owned(), Some(at));
         drop(arrays);
-        Ok(Writer::new(self, at, slot))
+        Ok(Writer::new(self, at, array))
     }
 
     /// Opens an array. Several may be open, each once.
@@ -58,31 +58,31 @@ impl Transaction {
         let mut arrays = self.arrays.lock();
         // Once for all locks below.
         let _held = signals::hold_between_waits();
-        let at = self.slot(&mut arrays, name)?;
-        let Slot::Idle(slot) = &mut arrays.slots[at] else { return Err(in_use(name, "opened again")) };
-        let Some(now) = slot.metadata.after.clone() else { return Err(not_found(name)) };
+        let at = self.place_of(&mut arrays, name)?;
+        let Place::Idle(array) = &mut arrays.places[at] else { return Err(in_use(name, "opened again")) };
+        let Some(now) = array.metadata.after.clone() else { return Err(not_found(name)) };
         self.check_codec(name, &now.1)?;
         self.spill_closed_arrays(&mut arrays)?;
-        let Slot::Idle(slot) = &mut arrays.slots[at] else { return Err(in_use(name, "opened again")) };
-        slot.ensure_span()?;
-        match std::mem::replace(&mut arrays.slots[at], Slot::CheckedOut(Box::new(now))) {
-            Slot::Idle(slot) => Ok(Writer::new(self, at, slot)),
-            Slot::CheckedOut(_) => Err(in_use(name, "opened again")),
+        let Place::Idle(array) = &mut arrays.places[at] else { return Err(in_use(name, "opened again")) };
+        array.ensure_span()?;
+        match std::mem::replace(&mut arrays.places[at], Place::CheckedOut(Box::new(now))) {
+            Place::Idle(array) => Ok(Writer::new(self, at, array)),
+            Place::CheckedOut(_) => Err(in_use(name, "opened again")),
         }
     }
 }
 
 impl<'t> Writer<'t> {
-    fn new(transaction: &'t Transaction, at: usize, slot: Box<OpenArray>) -> Writer<'t> {
-        Writer { transaction, at, slot: Some(slot) }
+    fn new(transaction: &'t Transaction, at: usize, array: Box<OpenArray>) -> Writer<'t> {
+        Writer { transaction, at, array: Some(array) }
     }
 
     pub(super) fn array(&self) -> &OpenArray {
-        self.slot.as_ref().expect("a writer has its slot until it is dropped")
+        self.array.as_ref().expect("a writer has its array until it is dropped")
     }
 
     pub(super) fn array_mut(&mut self) -> &mut OpenArray {
-        self.slot.as_mut().expect("a writer has its slot until it is dropped")
+        self.array.as_mut().expect("a writer has its array until it is dropped")
     }
 
     fn now(&self) -> &(String, Descriptor) {
@@ -111,9 +111,9 @@ impl<'t> Writer<'t> {
     pub fn set_attr(&mut self, name: &str, value: Value) -> Result<()> {
         let named = |error: Error| error.context(format_args!("array {:?}", self.name()));
         self.transaction.engine.store.check_attr_name(name).map_err(named)?;
-        let slot = self.array_mut();
-        slot.metadata.attrs.insert(name.to_owned(), value);
-        slot.metadata.attrs_set.insert(name.to_owned());
+        let array = self.array_mut();
+        array.metadata.attrs.insert(name.to_owned(), value);
+        array.metadata.attrs_set.insert(name.to_owned());
         Ok(())
     }
 
@@ -200,8 +200,8 @@ impl<'t> Writer<'t> {
 
 impl Drop for Writer<'_> {
     fn drop(&mut self) {
-        if let Some(slot) = self.slot.take() {
-            self.transaction.arrays.lock().slots[self.at] = Slot::Idle(slot);
+        if let Some(array) = self.array.take() {
+            self.transaction.arrays.lock().places[self.at] = Place::Idle(array);
         }
     }
 }

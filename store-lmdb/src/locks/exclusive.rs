@@ -12,13 +12,14 @@ use std::thread::{self, Thread};
 use std::time::Duration;
 
 use bigarray_core::store::CommitLock;
+use bigarray_core::store::waiting::{PROCESS, Patience, THREAD, Waiting, named};
 use bigarray_core::sync::{Condvar, Mutex, MutexGuard};
 use bigarray_core::{Error, ErrorKind, Result, signals};
 use bigarray_process::{Origin, Unshared};
 
 use super::byte_locks::Lock;
 use super::holders::holders;
-use super::waiting::{Limit, POLL, PROCESS, Patience, THREAD, Waiting, spawn_waiter};
+use super::waiting::{Limit, POLL, spawn_waiter, wait_failed, waiting};
 
 /// The longest time for which a waiting thread holds signals back.
 const SIGNALS: Duration = Duration::from_millis(50);
@@ -95,7 +96,7 @@ impl Exclusive {
         // A resolver may take this lock too, and a signal handler may fault: so no handler may interrupt a thread that has
         // `state` locked.
         let _held = signals::hold_between_waits();
-        self.take_here(&Waiting::new(&self.dir, self.what, limit))
+        self.take_here(&waiting(&self.dir, self.what, limit))
     }
 
     fn take_here(self: &Arc<Self>, waiting: &Waiting) -> Result<Held> {
@@ -121,8 +122,8 @@ impl Exclusive {
         let mut patience = Patience::new(waiting, THREAD);
         while let Some(holder) = &state.holder {
             if holder.id() == me {
-                let (dir, what) = (waiting.dir.display(), waiting.what);
-                let text = format!("{dir}: this thread holds {what} for another transaction; commit that one first");
+                let Waiting { place, what, .. } = waiting;
+                let text = format!("{place}: this thread holds {what} for another transaction; commit that one first");
                 return Err(Error::new(ErrorKind::InUse, text));
             }
             if patience.left().is_zero() {
@@ -141,7 +142,7 @@ impl Exclusive {
 
     /// Takes the lock of the file. This thread is the holder.
     fn lock_file<'s>(self: &'s Arc<Self>, mut state: MutexGuard<'s, ExclusiveState>, waiting: &Waiting) -> Result<()> {
-        let try_lock = || self.lock.take(&self.file).map_err(|e| waiting.failed(e));
+        let try_lock = || self.lock.take(&self.file).map_err(|e| wait_failed(waiting, e));
         if !state.is_waited_for {
             state.is_locked = try_lock()?;
         }
@@ -149,7 +150,7 @@ impl Exclusive {
         let mut has_thread = true;
         while !state.is_locked {
             if let Some(e) = state.failure.take() {
-                return Err(waiting.failed(e));
+                return Err(wait_failed(waiting, e));
             }
             if !state.is_waited_for && has_thread {
                 let asking = Arc::clone(self);
@@ -245,13 +246,5 @@ impl Drop for Held {
         if is_awaited {
             self.of.free.notify_one();
         }
-    }
-}
-
-fn named(thread: &Thread) -> String {
-    let id = thread.id();
-    match thread.name() {
-        Some(name) => format!("the thread {name:?} ({id:?}) of this process, which must not wait for this one"),
-        None => format!("the thread {id:?} of this process, which must not wait for this one"),
     }
 }

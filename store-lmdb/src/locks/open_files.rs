@@ -14,7 +14,7 @@ use super::byte_locks::{self, LIVE, LOCKLESS, Lock, LockTable, OPENING};
 use super::files::{DATA, Directory, FileId, INDEX, LOCK_TABLE, failed};
 use super::lock_table::{self, TableMap};
 use super::overlayfs;
-use super::waiting::{Waiting, wait};
+use super::waiting::{wait, waiting};
 use crate::options::Options;
 
 /// For messages: "waiting for …".
@@ -204,7 +204,7 @@ fn try_open_data(dir: &Directory, options: &Options) -> Result<Option<Locked>> {
         opened => (opened, !reads_lower),
     };
     let data = Arc::new(data.map_err(|e| of("opening it", e))?);
-    wait(&data, opening(exclusive), &Waiting::new(&dir.path, OPENED, options.wait_timeout))?;
+    wait(&data, opening(exclusive), &waiting(&dir.path, OPENED, options.wait_timeout))?;
     if !reads_lower {
         return Ok(Some(Locked { data, exclusive, has_table: true }));
     }

@@ -17,7 +17,7 @@ use super::files::{Directory, INDEX, LOCK_TABLE, failed};
 use super::holders::holders;
 use super::open_files::{OpenFiles, read_without_table};
 use super::reservation::Reservation;
-use super::waiting::{Limit, Waiting, wait, wait_for_table};
+use super::waiting::{Limit, wait, wait_for_table, waiting};
 use crate::options::Options;
 
 /// A process that is killed loses all its locks within this time of the first.
@@ -98,7 +98,7 @@ impl OpenLocks {
     /// [`ErrorKind::InUse`] past the limit.
     pub(crate) fn wait_for_table(&self) -> Result<()> {
         let Some(table) = &self.files.table else { return Ok(()) };
-        wait_for_table(table, &Waiting::new(&self.files.dir.path, "the lock table of LMDB", self.limit.get()))
+        wait_for_table(table, &waiting(&self.files.dir.path, "the lock table of LMDB", self.limit.get()))
     }
 
     /// Makes this process a client, with a number under which no reader is `in_use`. `None` without a lock table. LMDB is
@@ -131,7 +131,7 @@ impl OpenLocks {
     pub(crate) fn begin_closing(&self) -> Result<()> {
         /// For messages: "waiting for …".
         const CLOSED: &str = "the right to close the database, which is being opened or closed by another process";
-        let waiting = Waiting::new(&self.files.dir.path, CLOSED, self.limit.get());
+        let waiting = waiting(&self.files.dir.path, CLOSED, self.limit.get());
         wait(&self.files.data, self.files.opening(), &waiting)
     }
 

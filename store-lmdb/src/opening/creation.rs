@@ -25,7 +25,7 @@ use crate::alloc::{CHUNK, HEADER};
 use crate::index::{Env, Index, ReadTxn, lmdb_error};
 use crate::locks::byte_locks::Lock;
 use crate::locks::files::{DATA, Directory, INDEX, LOCK_TABLE, UNSYNCED, failed};
-use crate::locks::waiting::{Waiting, wait};
+use crate::locks::waiting::{wait, waiting};
 use crate::options::Options;
 use crate::record::{DatabaseId, encode_header};
 
@@ -50,7 +50,7 @@ pub(crate) fn complete(dir: &Directory, options: &Options) -> Result<()> {
     let path = dir.path.display();
     let again = Unshared::open(|| dir.open_again()).map_err(|e| failed(&dir.path, "opening the directory", e))?;
     let again = Arc::new(again);
-    wait(&again, Lock::Directory, &Waiting::new(&dir.path, "the right to create the database", options.wait_timeout))?;
+    wait(&again, Lock::Directory, &waiting(&dir.path, "the right to create the database", options.wait_timeout))?;
     let _locked = Locked(&again);
     // Another process may have created it meanwhile.
     if is_whole(dir)? {

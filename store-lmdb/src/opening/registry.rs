@@ -5,12 +5,13 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bigarray_core::Result;
+use bigarray_core::store::waiting::{PROCESS, Patience};
 use bigarray_core::sync::{Condvar, Mutex, MutexGuard};
 use bigarray_process::PerProcess;
 
 use crate::locks::Reservation;
 use crate::locks::files::{Directory, FileId};
-use crate::locks::waiting::{PROCESS, Patience, Waiting};
+use crate::locks::waiting::waiting;
 use crate::shared::Shared;
 
 #[derive(Default)]
@@ -35,7 +36,7 @@ pub(crate) enum Found {
 /// Looks for a directory. Waits up to `limit` while another thread opens or closes it.
 pub(crate) fn find(dir: &Directory, limit: Option<Duration>) -> Result<Found> {
     let id = dir.id()?;
-    let waiting = Waiting::new(&dir.path, "the right to open the database", limit);
+    let waiting = waiting(&dir.path, "the right to open the database", limit);
     let mut patience = Patience::new(&waiting, PROCESS);
     let mut open = lock();
     while let Some(known) = open.get(&id) {

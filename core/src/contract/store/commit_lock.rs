@@ -2,8 +2,10 @@
 
 use std::any::Any;
 use std::sync::Arc;
-use std::thread::{self, ThreadId};
+use std::thread::{self, Thread};
+use std::time::Duration;
 
+use super::waiting::{Patience, THREAD, Waiting, named};
 use crate::error::{Error, ErrorKind, Result};
 use crate::signals;
 use crate::sync::{Condvar, Mutex};
@@ -15,29 +17,50 @@ pub trait CommitLock {
 }
 
 /// The commit lock of one store in this process. Commits of others it does not keep away.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct LocalCommitLock(Arc<Holder>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Holder {
-    thread: Mutex<Option<ThreadId>>,
+    thread: Mutex<Option<Thread>>,
     free: Condvar,
+    waiting: Waiting,
 }
 
 impl LocalCommitLock {
-    /// Waits for it.
+    /// That of the store at `place`. A wait for it ends past `limit`.
+    pub fn new(place: impl Into<String>, limit: Option<Duration>) -> LocalCommitLock {
+        let waiting = Waiting { place: place.into(), what: "the commit lock", limit };
+        LocalCommitLock(Arc::new(Holder { thread: Mutex::default(), free: Condvar::new(), waiting }))
+    }
+
+    /// Waits for it. A wait that lasts is reported by a warning event.
     ///
     /// # Errors
-    /// [`ErrorKind::InUse`]: this thread holds it already.
+    /// [`ErrorKind::InUse`]: this thread holds it already, or the wait reached its limit.
     pub fn take(&self) -> Result<LocalCommitLockGuard> {
-        let me = thread::current().id();
-        let mut holder = self.0.thread.lock();
-        if *holder == Some(me) {
-            let message = "this thread holds the commit lock for another transaction: it would wait for itself";
-            return Err(Error::new(ErrorKind::InUse, message));
+        let Holder { thread, free, waiting } = &*self.0;
+        let me = thread::current();
+        let mut patience = Patience::new(waiting, THREAD);
+        let mut holder = thread.lock();
+        while let Some(other) = &*holder {
+            if other.id() == me.id() {
+                let Waiting { place, what, .. } = waiting;
+                let text = format!("{place}: this thread holds {what} for another transaction; commit that one first");
+                return Err(Error::new(ErrorKind::InUse, text));
+            }
+            let left = patience.left();
+            if left.is_zero() {
+                let other = other.clone();
+                drop(holder);
+                patience.report(|| named(&other))?;
+                holder = thread.lock();
+            } else {
+                holder = signals::let_through(|| free.wait_timeout(holder, left));
+            }
         }
-        holder = signals::let_through(|| self.0.free.wait_while(holder, |holder| holder.is_some()));
         *holder = Some(me);
+        drop(holder);
         Ok(LocalCommitLockGuard(self.clone()))
     }
 

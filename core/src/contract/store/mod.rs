@@ -6,6 +6,7 @@ mod history;
 mod names;
 mod snapshot;
 mod spill;
+pub mod waiting;
 
 use std::sync::Arc;
 
