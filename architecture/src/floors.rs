@@ -101,7 +101,7 @@ pub const HOUSES: &[House] = &[
         floors: &[
             &["options", "zarr"],
             &["objects"],
-            &["clock", "errors"],
+            &["clock", "disk_cache", "errors"],
             &["repository"],
             &["compact", "snapshot"],
             &["spill"],

@@ -1,10 +1,10 @@
 //! Databases on object storage: the feature `icechunk`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bigarray_core::Result;
-use bigarray_store_icechunk::{Credentials, IcechunkStore, Options};
+use bigarray_store_icechunk::{Credentials, DiskCache, IcechunkStore, Options};
 
 use crate::database::Database;
 use crate::options::OpenOptions;
@@ -99,6 +99,26 @@ impl OpenOptions {
     /// 256 MiB.
     pub fn chunk_cache(mut self, bytes: u64) -> Self {
         self.remote.cache_bytes = bytes;
+        self
+    }
+
+    /// Keeps decoded chunks in `directory` too, on a disk of this machine: a chunk is fetched once for all processes of
+    /// this user that name the same directory. Its files have `bytes` at most; those that were used the longest ago are
+    /// removed first. Each has a checksum: one that is damaged is fetched again, and where the disk is full or fails,
+    /// chunks are fetched as without it. Default: no such directory.
+    ///
+    /// The directory is made if it is absent. One that another user can write to is
+    /// [`Invalid`](crate::ErrorKind::Invalid) when the database is opened.
+    ///
+    /// ```
+    /// # use bigarray::Database;
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// let directory = dir.path().join("chunks"); // "/var/cache/climate", say
+    /// let db = Database::options().disk_cache(directory, 100 << 30).open_url("memory://climate-cached")?;
+    /// # Ok::<(), bigarray::Error>(())
+    /// ```
+    pub fn disk_cache(mut self, directory: impl Into<PathBuf>, bytes: u64) -> Self {
+        self.remote.disk_cache = Some(DiskCache { directory: directory.into(), bytes });
         self
     }
 }

@@ -5,6 +5,7 @@
 mod clock;
 mod commit;
 mod compact;
+mod disk_cache;
 mod errors;
 mod history;
 pub mod objects;
@@ -16,5 +17,5 @@ mod spill;
 mod store;
 mod zarr;
 
-pub use options::{Adapter, Credentials, Options};
+pub use options::{Adapter, Credentials, DiskCache, Options};
 pub use store::IcechunkStore;

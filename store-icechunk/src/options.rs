@@ -1,6 +1,7 @@
 //! Options for reaching object storage.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,6 +31,8 @@ pub struct Options {
     pub max_staleness: Duration,
     /// Bytes of decoded chunks that are kept in memory. By default 256 MiB.
     pub cache_bytes: u64,
+    /// Where decoded chunks are kept on a disk of this machine. By default nowhere.
+    pub disk_cache: Option<DiskCache>,
     /// So many objects of one commit are on their way at a time. By default 16.
     pub depth: usize,
     /// Laid over the client of the server; tests make requests fail with it.
@@ -48,10 +51,20 @@ impl Default for Options {
             wait_timeout: None,
             max_staleness: Duration::ZERO,
             cache_bytes: 256 << 20,
+            disk_cache: None,
             depth: 16,
             adapter: None,
         }
     }
+}
+
+/// A directory for decoded chunks, which the processes of one user share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiskCache {
+    /// It is made if it is absent. No other user may be able to write to it.
+    pub directory: PathBuf,
+    /// Its files have so many bytes at most; those that were used the longest ago are removed first.
+    pub bytes: u64,
 }
 
 /// What requests are signed with. `Debug` shows no key.

@@ -8,6 +8,7 @@ use bigarray_core::store::{ArrayChange, Change, CommitLock, Committed, History, 
 use bigarray_core::{Codec, Error, ErrorKind, Result};
 
 use crate::commit;
+use crate::disk_cache::ChunkFiles;
 use crate::objects::{Backend, Location, Objects, Requests, Runtime};
 use crate::options::Options;
 use crate::repository::Repository;
@@ -37,10 +38,11 @@ impl IcechunkStore {
         // Times are added to it. No request of any use takes as long.
         let (deadline, create) = (options.deadline.min(LONGEST_DEADLINE), options.create && !options.read_only);
         let options = &Options { deadline, create, ..options.clone() };
+        let disk = options.disk_cache.as_ref().map(ChunkFiles::open).transpose()?;
         let runtime = Arc::new(Runtime::new(&location, options.deadline)?);
         let backend = Arc::new(Backend::new(&location, options)?);
         let repository = Arc::new(Repository::open(&backend, &runtime, options.create)?);
-        let source = Source::new(repository, Objects::new(backend, runtime), options.cache_bytes);
+        let source = Source::new(repository, Objects::new(backend, runtime), options.cache_bytes, disk);
         Ok(Arc::new(IcechunkStore { shared: Arc::new(Shared::new(Arc::new(source), options.clone())) }))
     }
 

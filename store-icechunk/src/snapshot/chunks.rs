@@ -1,4 +1,4 @@
-//! Decoded chunks: fetched once, however many ask, and kept in memory for as long as there is room.
+//! Decoded chunks: fetched once, however many ask, and kept in memory, and on disk, for as long as there is room.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -11,12 +11,16 @@ use icechunk::format::manifest::{ChunkPayload, ChunkRef};
 use super::cache::{Guard, Place};
 use super::catalog::Entry;
 use super::source::Source;
+use crate::disk_cache::Key;
 
 /// Chunks that lie in one object are fetched together up to so many bytes, which is what a commit packs into one.
 const TOGETHER_BYTES: u64 = 8 << 20;
 
 /// Chunks that are fetched together may have so many bytes between them: less than what another request costs.
 const GAP_BYTES: u64 = 256 << 10;
+
+/// A chunk that no other task brings.
+type Missing<'a> = (Wanted, ChunkRef, Guard<'a>);
 
 /// A chunk that is to be read.
 #[derive(Clone)]
@@ -88,7 +92,7 @@ impl Source {
     /// Fetches chunks of one object by one request, those that no other task fetches already.
     async fn fetch_together(&self, entry: &Entry, wanted: Vec<Wanted>) -> Result<Vec<(Place, Bytes)>> {
         let mut found = Vec::new();
-        let mut missing: Vec<(Wanted, ChunkRef, Guard<'_>)> = Vec::new();
+        let mut missing: Vec<Missing<'_>> = Vec::new();
         // In the order of offsets, so that no two tasks wait for each other.
         for chunk in wanted {
             let ChunkPayload::Ref(at) = chunk.payload.clone() else { continue };
@@ -98,10 +102,12 @@ impl Source {
                 Err(guard) => missing.push((chunk, at, guard)),
             }
         }
+        let missing = self.from_disk(entry, missing, &mut found).await;
         let Some((_, first, _)) = missing.first() else { return Ok(found) };
         let start = first.offset;
         let end = missing.iter().map(|(_, at, _)| at.offset + at.length).max().unwrap_or(start);
         let bytes = self.objects.getting(&first.id.to_string(), start..end).await?;
+        let mut new = Vec::new();
         for (chunk, at, guard) in missing {
             let part = (at.offset - start) as usize..(at.offset - start + at.length) as usize;
             let of_object = |error: Error| error.context(format_args!("object chunks/{}", at.id));
@@ -109,11 +115,46 @@ impl Source {
             let is_alone = part.len() == bytes.len();
             let stored = if is_alone { bytes.clone() } else { Bytes::copy_from_slice(&bytes[part]) };
             let decoded = entry.decode(&chunk.index, stored, self.url()).map_err(of_object)?;
+            if self.disk.is_some() {
+                new.push((self.key(entry, &at), decoded.clone()));
+            }
             // Without room for it, it is fetched again.
             let _ = guard.insert(decoded.clone());
             found.push(((at.id, at.offset), decoded));
         }
+        if let Some(disk) = &self.disk {
+            disk.keep(new);
+        }
         Ok(found)
+    }
+
+    /// Adds to `found` those of `missing` that are on disk, and gives the others.
+    async fn from_disk<'a>(
+        &self,
+        entry: &Entry,
+        missing: Vec<Missing<'a>>,
+        found: &mut Vec<(Place, Bytes)>,
+    ) -> Vec<Missing<'a>> {
+        let Some(disk) = self.disk.as_ref().filter(|_| !missing.is_empty()) else { return missing };
+        let bytes = entry.metadata.grid().chunk_bytes();
+        let on_disk = disk.get(missing.iter().map(|(_, at, _)| (self.key(entry, at), bytes)).collect()).await;
+        let mut others = Vec::new();
+        for ((chunk, at, guard), decoded) in missing.into_iter().zip(on_disk) {
+            match decoded {
+                Some(decoded) => {
+                    let _ = guard.insert(decoded.clone());
+                    found.push(((at.id, at.offset), decoded));
+                }
+                None => others.push((chunk, at, guard)),
+            }
+        }
+        others
+    }
+
+    /// Which chunk it is, among those of all databases.
+    fn key(&self, entry: &Entry, at: &ChunkRef) -> Key {
+        let how = format!("{:?}", entry.metadata.chain());
+        Key::new(self.url(), &at.id.to_string(), at.offset, at.length, &how)
     }
 }
 

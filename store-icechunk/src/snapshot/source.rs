@@ -12,6 +12,7 @@ use quick_cache::sync::Cache;
 
 use super::announced::Announced;
 use super::cache::ChunkCache;
+use crate::disk_cache::ChunkFiles;
 use crate::objects::Objects;
 use crate::repository::Repository;
 
@@ -27,6 +28,7 @@ pub(crate) struct Source {
     pub(crate) objects: Objects,
     pub(crate) manifests: Cache<ManifestId, Arc<Manifest>, ManifestBytes>,
     pub(crate) cache: ChunkCache,
+    pub(super) disk: Option<Arc<ChunkFiles>>,
     pub(super) announced: Announced,
     pub(super) cache_bytes: u64,
     pub(crate) origin: Origin,
@@ -34,14 +36,20 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    /// That of an open repository. Up to `cache_bytes` of decoded chunks are kept.
-    pub(crate) fn new(repository: Arc<Repository>, objects: Objects, cache_bytes: u64) -> Source {
+    /// That of an open repository. Up to `cache_bytes` of decoded chunks are kept in memory, others on `disk`.
+    pub(crate) fn new(
+        repository: Arc<Repository>,
+        objects: Objects,
+        cache_bytes: u64,
+        disk: Option<Arc<ChunkFiles>>,
+    ) -> Source {
         let estimate = (MANIFESTS_BYTES / MANIFEST_BYTES) as usize;
         Source {
             repository,
             objects,
             manifests: Cache::with_weighter(estimate, MANIFESTS_BYTES, ManifestBytes),
             cache: ChunkCache::new(cache_bytes),
+            disk,
             announced: Announced::default(),
             cache_bytes,
             origin: Origin::here(),

@@ -6,6 +6,7 @@
 mod chunks;
 mod conflicts;
 mod conformance;
+mod disk_cache;
 mod faults;
 mod foreign;
 mod lost_answers;

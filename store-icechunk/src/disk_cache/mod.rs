@@ -1,0 +1,144 @@
+//! Decoded chunks in files of this machine, shared by the processes of one user.
+//!
+//! | module | subject |
+//! |---|---|
+//! | `directory` | whose files are trusted |
+//! | `file` | what a file has: a chunk, and behind it a seal that says which one it is |
+//! | `room` | the limit of all files together, and which are evicted |
+//!
+//! A chunk never changes, so a file is right or it is not: there is nothing to bring up to date. Files are put in place by
+//! a rename and taken away by an unlink, and never written to in between: what is open stays as it is. Nothing is synced,
+//! for the checksum tells what a power loss left. No failure of the disk is one of a read, which fetches the chunk then.
+
+mod directory;
+mod file;
+mod room;
+
+use std::fs::{self, File};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bigarray_core::Result;
+use bytes::Bytes;
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+
+use self::room::Room;
+use crate::options::DiskCache;
+
+/// What the name of each chunk's file ends in.
+const SUFFIX: &str = ".chunk";
+
+/// Chunks that are on their way to the disk have so many MiB at most. A disk that is slower than the network keeps fewer of
+/// them, and no reader waits for it.
+const PENDING_MIB: u32 = 256;
+
+/// What some chunks on their way count at least. Each has a thread, which may wait for another process: 64 of them leave
+/// others of the runtime's 512 for reads.
+const LEAST_MIB: u32 = 4;
+
+/// The time of the last use is as exact as this.
+const USE_STEP: Duration = Duration::from_secs(60);
+
+/// The files of a directory.
+pub(crate) struct ChunkFiles {
+    directory: PathBuf,
+    room: Room,
+    pending: Arc<Semaphore>,
+}
+
+/// Which chunk a file has: what tells its bytes from those of all others.
+#[derive(Clone)]
+pub(crate) struct Key(String);
+
+impl Key {
+    /// The chunk that is decoded as `how` says from `length` bytes at `offset` of the object `id` of the database at `url`.
+    pub(crate) fn new(url: &str, id: &str, offset: u64, length: u64, how: &str) -> Key {
+        Key(format!("{url}\n{id}\n{offset}+{length}\n{how}"))
+    }
+
+    /// Two keys may have one name. What is in the file says which it is.
+    fn file_name(&self) -> String {
+        let mut hasher = DefaultHasher::new();
+        self.0.hash(&mut hasher);
+        format!("{:016x}{SUFFIX}", hasher.finish())
+    }
+}
+
+impl ChunkFiles {
+    /// Takes the directory, and makes it if it is absent.
+    ///
+    /// # Errors
+    /// [`Invalid`](bigarray_core::ErrorKind::Invalid) for one that others may write to; what keeps it from being made.
+    pub(crate) fn open(options: &DiskCache) -> Result<Arc<ChunkFiles>> {
+        let directory = directory::take(&options.directory)?;
+        let room = Room::new(&directory, options.bytes);
+        Ok(Arc::new(ChunkFiles { directory, room, pending: Arc::new(Semaphore::new(PENDING_MIB as usize)) }))
+    }
+
+    /// Those of the chunks `wanted` that are there, each with the bytes that it must have. To be awaited on a runtime.
+    pub(crate) async fn get(self: &Arc<Self>, wanted: Vec<(Key, usize)>) -> Vec<Option<Bytes>> {
+        let (files, count) = (Arc::clone(self), wanted.len());
+        let read = spawn_blocking(move || wanted.iter().map(|(key, bytes)| files.read(key, *bytes)).collect());
+        // Without an answer the runtime ends, or the read panicked: they are fetched.
+        read.await.unwrap_or_else(|_| vec![None; count])
+    }
+
+    /// Begins to keep chunks, for which no thread waits. To be called on a runtime.
+    pub(crate) fn keep(self: &Arc<Self>, chunks: Vec<(Key, Bytes)>) {
+        let bytes: usize = chunks.iter().map(|(_, chunk)| chunk.len()).sum();
+        let mib = u32::try_from(bytes >> 20).unwrap_or(u32::MAX).clamp(LEAST_MIB, PENDING_MIB);
+        let Ok(permit) = Arc::clone(&self.pending).try_acquire_many_owned(mib) else { return };
+        let files = Arc::clone(self);
+        spawn_blocking(move || {
+            for (key, chunk) in chunks {
+                // On a full disk, or one that fails, it is not kept.
+                let _ = files.write(&key, &chunk);
+            }
+            drop(permit);
+        });
+    }
+
+    /// The chunk, if it is there and whole. A file that is anything else is removed.
+    fn read(&self, key: &Key, bytes: usize) -> Option<Bytes> {
+        let path = self.directory.join(key.file_name());
+        let file = File::open(&path).ok()?;
+        match file::read(&file, &key.0, bytes) {
+            Ok(Some(chunk)) => {
+                used(&file);
+                Some(chunk.into())
+            }
+            Ok(None) | Err(_) => {
+                let _ = fs::remove_file(&path);
+                None
+            }
+        }
+    }
+
+    fn write(&self, key: &Key, chunk: &[u8]) -> io::Result<()> {
+        let path = self.directory.join(key.file_name());
+        if path.try_exists()? {
+            // Another process brought it meanwhile.
+            return Ok(());
+        }
+        let seal = file::seal(&key.0, chunk);
+        let Some(mut new) = self.room.new_file((chunk.len() + seal.len()) as u64)? else { return Ok(()) };
+        new.write_all(chunk)?;
+        new.write_all(&seal)?;
+        new.persist(path)?;
+        Ok(())
+    }
+}
+
+/// Marks the file as used now, which is what it is evicted by.
+fn used(file: &File) {
+    let now = SystemTime::now();
+    let Ok(last) = file.metadata().and_then(|metadata| metadata.modified()) else { return };
+    // A time to come is of a clock that was set back.
+    if now.duration_since(last).map_or(true, |age| age >= USE_STEP) {
+        let _ = file.set_modified(now);
+    }
+}
