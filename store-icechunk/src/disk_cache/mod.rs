@@ -128,8 +128,7 @@ impl ChunkFiles {
         let Some(mut new) = self.room.new_file((chunk.len() + seal.len()) as u64)? else { return Ok(()) };
         new.write_all(chunk)?;
         new.write_all(&seal)?;
-        new.persist(path)?;
-        Ok(())
+        self.room.put(new, &path)
     }
 }
 

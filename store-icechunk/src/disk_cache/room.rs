@@ -37,7 +37,7 @@ impl Room {
         Room { directory: directory.to_owned(), limit }
     }
 
-    /// An empty file that may take so many bytes, without a name that lasts. Others are evicted for it. `None` if that
+    /// An empty file that may take so many bytes, to be [put](Room::put) in its place. Others are evicted for it. `None` if that
     /// does not help.
     ///
     /// # Errors
@@ -60,6 +60,17 @@ impl Room {
         // An eviction meanwhile counts all of it.
         new.as_file().set_len(bytes)?;
         Ok(Some(new))
+    }
+
+    /// Gives a file its name. Locked, since an eviction that lists the directory meanwhile could meet it by neither name,
+    /// and count too little.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub(super) fn put(&self, new: NamedTempFile, path: &Path) -> io::Result<()> {
+        let _usage = Usage::lock(&self.directory)?;
+        new.persist(path)?;
+        Ok(())
     }
 }
 

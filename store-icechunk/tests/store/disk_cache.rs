@@ -10,7 +10,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use bigarray_core::store::{Snapshot, State, Store};
 use bigarray_core::{BlockNo, PAGE};
 use bigarray_store_icechunk::{DiskCache, IcechunkStore, Options};
 use bigarray_testing::{Edit, array_of};
