@@ -102,7 +102,7 @@ impl Source {
                 Err(guard) => missing.push((chunk, at, guard)),
             }
         }
-        let missing = self.from_disk(entry, missing, &mut found).await;
+        let missing = self.take_from_disk(entry, missing, &mut found).await;
         let Some((_, first, _)) = missing.first() else { return Ok(found) };
         let start = first.offset;
         let end = missing.iter().map(|(_, at, _)| at.offset + at.length).max().unwrap_or(start);
@@ -129,7 +129,7 @@ impl Source {
     }
 
     /// Adds to `found` those of `missing` that are on disk, and gives the others.
-    async fn from_disk<'a>(
+    async fn take_from_disk<'a>(
         &self,
         entry: &Entry,
         missing: Vec<Missing<'a>>,
