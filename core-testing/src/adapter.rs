@@ -315,6 +315,11 @@ impl<W: Watch> State for Watched<W> {
         self.inner.arrays()
     }
 
+    fn unreadable(&self) -> Result<Vec<(String, Error)>> {
+        self.watch.before(StoreOp::Metadata, 1)?;
+        self.inner.unreadable()
+    }
+
     fn attr(&self, array: ArrayId, name: &str) -> Result<Option<Value>> {
         self.watch.before(StoreOp::Metadata, 1)?;
         self.inner.attr(array, name)

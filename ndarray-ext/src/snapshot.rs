@@ -3,8 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use bigarray_core::Result;
-use bigarray_core::store;
+use bigarray_core::{Error, Result, store};
 use ndarray::Dimension;
 
 use crate::array::BigArray;
@@ -46,6 +45,16 @@ impl Snapshot {
     pub fn arrays(&self) -> Result<Vec<ArrayInfo>> {
         self.home.check_process()?;
         Ok(self.state.arrays()?.iter().map(|(name, descriptor)| ArrayInfo::new(name, descriptor)).collect())
+    }
+
+    /// Arrays that other programs stored and that cannot be opened here, in order of names, each with the error that
+    /// opening it is, which says why. [`arrays`](Snapshot::arrays) leaves them out. None in a directory.
+    ///
+    /// # Errors
+    /// What storage reports.
+    pub fn unreadable(&self) -> Result<Vec<(String, Error)>> {
+        self.home.check_process()?;
+        self.state.unreadable()
     }
 }
 

@@ -106,8 +106,13 @@ impl Catalog {
         self.arrays.values()
     }
 
+    /// Every array that cannot be read, in order of names, and why.
+    pub(crate) fn unreadable(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.unreadable.iter().map(|(name, reason)| (name.as_str(), reason.as_str()))
+    }
+
     /// Why the array of that name cannot be read.
-    pub(crate) fn unreadable(&self, name: &str) -> Option<&str> {
+    pub(crate) fn why_unreadable(&self, name: &str) -> Option<&str> {
         self.unreadable.get(name).map(String::as_str)
     }
 

@@ -52,6 +52,10 @@ impl IcechunkSnapshot {
         self.source.check_process()?;
         Ok(self.catalog.of_id(array))
     }
+
+    fn unreadable_error(&self, name: &str, reason: &str) -> Error {
+        Error::new(ErrorKind::Unsupported, format!("array {name:?} of {}: {reason}", self.source.url()))
+    }
 }
 
 impl State for IcechunkSnapshot {
@@ -60,9 +64,8 @@ impl State for IcechunkSnapshot {
         if let Some(entry) = self.catalog.array(name) {
             return Ok(Some(entry.descriptor.clone()));
         }
-        if let Some(reason) = self.catalog.unreadable(name) {
-            let text = format!("array {name:?} of {}: {reason}", self.source.url());
-            return Err(Error::new(ErrorKind::Unsupported, text));
+        if let Some(reason) = self.catalog.why_unreadable(name) {
+            return Err(self.unreadable_error(name, reason));
         }
         zarr::check_array_name(name)?;
         Ok(None)
@@ -71,6 +74,12 @@ impl State for IcechunkSnapshot {
     fn arrays(&self) -> Result<Vec<(String, Descriptor)>> {
         self.source.check_process()?;
         Ok(self.catalog.arrays().map(|entry| (entry.name.clone(), entry.descriptor.clone())).collect())
+    }
+
+    fn unreadable(&self) -> Result<Vec<(String, Error)>> {
+        self.source.check_process()?;
+        let unreadable = self.catalog.unreadable();
+        Ok(unreadable.map(|(name, reason)| (name.to_owned(), self.unreadable_error(name, reason))).collect())
     }
 
     fn attr(&self, array: ArrayId, name: &str) -> Result<Option<Value>> {

@@ -144,6 +144,8 @@ fn an_array_that_cannot_be_read_says_why() {
     let error = now.array("b").unwrap_err();
     assert!(error.is_unsupported() && error.to_string().contains("of tomorrow"), "{error}");
     assert_eq!(now.arrays().unwrap().len(), 1);
+    let listed: Vec<_> = now.unreadable().unwrap().iter().map(|(name, why)| (name.clone(), why.to_string())).collect();
+    assert_eq!(listed, [("b".to_owned(), error.to_string())]);
     Edit::commit(&*store, &*now, &[Edit::of(&*now, "a").page(&*now, 0, 0, 1)]).unwrap();
     let error = Edit::commit(&*store, &*now, &[Edit::create("b", array_of(1))]).unwrap_err();
     assert!(error.is_unsupported(), "{error}");

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::descriptor::{ArrayId, Descriptor, Version};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::geometry::BlockNo;
 
 /// Where the bytes of a run of pages come from.
@@ -88,6 +88,12 @@ pub trait State {
 
     /// Every array, in order of names.
     fn arrays(&self) -> Result<Vec<(String, Descriptor)>>;
+
+    /// Arrays that are there and cannot be read, in order of names, each with the error that a look-up of it is. A store
+    /// that other programs write to may have some.
+    fn unreadable(&self) -> Result<Vec<(String, Error)>> {
+        Ok(Vec::new())
+    }
 
     /// The attribute of that name.
     fn attr(&self, array: ArrayId, name: &str) -> Result<Option<Value>>;
