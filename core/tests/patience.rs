@@ -77,6 +77,21 @@ fn patience_begins_anew_when_a_load_succeeds() {
     }
 }
 
+/// As where the process was stopped meanwhile, or the thread that waited is gone.
+#[test]
+fn patience_begins_anew_where_nothing_was_tried_for_long() {
+    let world = world();
+    let reader = world.reader();
+    let view = world.memory.span_at(reader.base().unwrap());
+    is_unavailable(&world, StoreOp::Read, 1);
+    view.late_fault(0);
+    world.memory.run_jobs();
+    assert_eq!((world.failing.pending(), world.memory.count(SimOp::Pause)), (0, 1));
+    world.memory.pass(2 * PATIENCE);
+    is_unavailable(&world, StoreOp::Read, 1);
+    assert_eq!(byte(&world, &reader, 1), Ok(2));
+}
+
 #[test]
 fn prefetch_and_commits_say_at_once_that_storage_is_unavailable() {
     let world = world();

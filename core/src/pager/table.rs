@@ -29,6 +29,16 @@ pub(crate) enum Presence {
     Installed(Kind),
 }
 
+/// A thread that waits for storage tries again sooner than this after each failure.
+const GAP: Duration = Duration::from_secs(1);
+
+/// Storage that does not answer: the first and the last failure.
+#[derive(Clone, Copy)]
+struct Unavailable {
+    since: Duration,
+    last: Duration,
+}
+
 #[derive(Default)]
 pub(crate) struct Table {
     residency: Residency,
@@ -39,8 +49,8 @@ pub(crate) struct Table {
     pub(crate) shown: Shown,
     /// Runs being loaded, apart from `blocks`.
     pub(crate) loading: Loading,
-    /// When storage became unavailable, if no load of this binding has succeeded since.
-    unavailable_since: Option<Duration>,
+    /// If no load of this binding has succeeded since storage was unavailable.
+    unavailable: Option<Unavailable>,
     /// Readers of blocks that have to be produced.
     pub(crate) streams: Streams,
     /// Faults of installed blocks.
@@ -124,7 +134,7 @@ impl Table {
             self.blocks.get(&block).is_none_or(|there| there.kind() == Kind::Poisoned),
             "block {block} is installed already"
         );
-        self.unavailable_since = None;
+        self.unavailable = None;
         self.has_spilled |= new.has_spilled();
         let is_lazy = self.residency == Residency::Lazy;
         self.has_uncharged_zeros |= is_lazy && new.kind() == Kind::Zero && !new.is_charged();
@@ -216,7 +226,7 @@ impl Table {
     pub(crate) fn raise_generation(&mut self) {
         self.generation += 1;
         self.futile_faults = FutileFaults::default();
-        self.unavailable_since = None;
+        self.unavailable = None;
         self.loading.clear();
     }
 
@@ -257,9 +267,13 @@ impl Table {
         self.is_dead
     }
 
-    /// Storage is unavailable at the time `now`: whether that is so for less than `patience`.
-    pub(crate) fn is_patient(&mut self, now: Duration, patience: Duration) -> bool {
-        now.saturating_sub(*self.unavailable_since.get_or_insert(now)) < patience
+    /// Storage was unavailable to a load that lasted for `load`: whether that is so for less than `patience`. A time in
+    /// which no thread tried, as while the process was stopped, is not known to be part of it.
+    pub(crate) fn is_patient(&mut self, load: Range<Duration>, patience: Duration) -> bool {
+        let before = self.unavailable.filter(|unavailable| load.start < unavailable.last + GAP);
+        let since = before.map_or(load.end, |unavailable| unavailable.since);
+        self.unavailable = Some(Unavailable { since, last: load.end });
+        load.end.saturating_sub(since) < patience
     }
 
     /// The transaction cannot be committed any more. The first failure sticks.

@@ -29,6 +29,8 @@ pub(crate) struct Load {
     /// The one of them that a thread waits for.
     block: u64,
     generation: u64,
+    /// When a thread needed it.
+    began: Duration,
     /// What it shows, lent by the table; `None` while it is queued.
     binding: Option<Binding>,
 }
@@ -262,7 +264,7 @@ impl Load {
         }
         let mut error = error.context(format_args!("array {:?}, block {block}", self.binding().name));
         if error.is_unavailable() {
-            if table.is_patient(pager.memory.now(), pager.options.patience) {
+            if table.is_patient(self.began..pager.memory.now(), pager.options.patience) {
                 drop(table);
                 pager.memory.pause(BETWEEN_TRIES); // before the threads are woken, which is when `self` is dropped
                 return;
@@ -288,7 +290,8 @@ impl Pager {
         let own = self.blocks();
         let around = around.start.max(own.start)..around.end.min(own.end);
         let (number, run) = table.start(block, around);
-        Some(Load { pager, number, run, block, generation: table.generation(), binding: Some(binding) })
+        let (generation, began) = (table.generation(), self.memory.now());
+        Some(Load { pager, number, run, block, generation, began, binding: Some(binding) })
     }
 
     /// The same for `block` alone, queued.
@@ -297,14 +300,16 @@ impl Pager {
         let pager = self.this.upgrade()?;
         let (number, run) = table.start(block, block..block + 1);
         table.loading.enqueue(number);
-        Some(Load { pager, number, run, block, generation: table.generation(), binding: None })
+        let (generation, began) = (table.generation(), self.memory.now());
+        Some(Load { pager, number, run, block, generation, began, binding: None })
     }
 
     /// The load of `block`, which is loading, if that is queued.
     pub(crate) fn steal(&self, table: &mut Table, block: u64) -> Option<Load> {
         let pager = self.this.upgrade()?;
         let (number, run) = table.loading.steal(block)?;
-        Some(Load { pager, number, run, block, generation: table.generation(), binding: table.shown.lend() })
+        let (generation, began) = (table.generation(), self.memory.now());
+        Some(Load { pager, number, run, block, generation, began, binding: table.shown.lend() })
     }
 
     /// Steps 4 to 6 for a thread that wants errors as values.
