@@ -67,6 +67,10 @@ system-lmdb:
 compare:
     bash .ci/run compare
 
+# Object storage measured against plain requests to the same server, as `just remote --url s3://bucket/prefix`.
+remote *args:
+    cargo run --release -p bigarray-benches --features icechunk --bin remote -- {{args}}
+
 # The files of a crate by floors, what each imports, and circles; of every crate without a name.
 architecture *crates:
     cargo run -q -p bigarray-architecture -- {{crates}}

@@ -51,7 +51,7 @@ pub const HOUSES: &[House] = &[
         dir: "core-testing",
         uses: &["core"],
         floors: &[
-            &["adapter", "events", "history", "mem_file", "rng", "role"],
+            &["adapter", "events", "history", "mem_file", "proxy", "rng", "role"],
             &["edit", "gate", "hiccups", "mem_store", "sim"],
             &["memory_suite", "store_suite"],
         ],

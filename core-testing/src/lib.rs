@@ -9,6 +9,7 @@
 //! | [`Failing`], [`Counted`], [`Gated`], [`Hiccuping`], [`Remembering`] | adapters around any store |
 //! | [`store_suite!`](crate::store_suite!), [`memory_suite!`](crate::memory_suite!) | one test a property |
 //! | [`Edit`] | a commit without a pager |
+//! | [`Proxy`] | a server that answers late, wrongly or not at all |
 //! | [`EventLog`] | a subscriber of `tracing` that keeps every event |
 //!
 //! # Examples
@@ -49,6 +50,7 @@ mod history;
 mod mem_file;
 mod mem_store;
 pub mod memory_suite;
+mod proxy;
 mod rng;
 mod role;
 mod sim;
@@ -62,5 +64,6 @@ pub use hiccups::{Hiccuping, Hiccups};
 pub use history::Remembering;
 pub use mem_file::MemFile;
 pub use mem_store::{MemStore, MemStoreOptions, Versions};
+pub use proxy::{Fate, Proxy};
 pub use rng::Rng;
 pub use sim::{Signal, SimEvent, SimMemory, SimOp, SimOptions, SimSpan};

@@ -40,22 +40,22 @@ impl Source {
         (bytes / entry.descriptor.block_size.bytes() as u64).max(1)
     }
 
+    /// Begins to fetch the chunks over `blocks` that are not in memory. Which these are is found out by the runtime's
+    /// threads: of tiled arrays it may be many thousands, and the monitor is here, with the lock of a block table.
     fn fetch_ahead(self: &Arc<Self>, entry: &Arc<Entry>, blocks: Range<u64>) {
-        let size = entry.descriptor.block_size;
-        let chunks = entry.chunks_over(&(size.start_of(BlockNo(blocks.start))..size.start_of(BlockNo(blocks.end))));
-        let (_, missing) = self.known_manifests(entry, chunks.iter().filter_map(|index| entry.manifest_of(&index.0)));
-        if missing.is_empty() {
-            self.fetch_stored(entry, &chunks);
-            return;
-        }
-        // Their references first. A reader that comes to them sees the error, if it still is one then.
         let (source, entry) = (Arc::clone(self), Arc::clone(entry));
-        let fetching = self.repository.fetching(&entry.name, entry.ids_of(&missing));
         self.repository.runtime().spawn(async move {
-            if let Ok(manifests) = fetching.await {
-                source.keep(&manifests);
-                source.fetch_stored(&entry, &chunks);
+            let size = entry.descriptor.block_size;
+            let bytes = size.start_of(BlockNo(blocks.start))..size.start_of(BlockNo(blocks.end));
+            let chunks = entry.chunks_over(&bytes);
+            let (_, missing) =
+                source.known_manifests(&entry, chunks.iter().filter_map(|index| entry.manifest_of(&index.0)));
+            if !missing.is_empty() {
+                // Their references first. A reader that comes to them sees the error, if it still is one then.
+                let Ok(fetched) = source.repository.fetching(&entry.name, entry.ids_of(&missing)).await else { return };
+                source.keep(&fetched);
             }
+            source.fetch_stored(&entry, &chunks);
         });
     }
 

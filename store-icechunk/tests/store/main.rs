@@ -12,8 +12,6 @@ mod foreign;
 mod lost_answers;
 mod past;
 mod proxied;
-#[path = "../support/proxy.rs"]
-mod proxy;
 mod requests;
 
 use std::sync::Arc;

@@ -7,9 +7,8 @@ use std::time::Duration;
 
 use bigarray_core::store::Store;
 use bigarray_store_icechunk::{IcechunkStore, Options};
-use bigarray_testing::{Edit, array_of};
+use bigarray_testing::{Edit, Fate, Proxy, array_of};
 
-use crate::proxy::{Fate, Proxy};
 use crate::{assert_page, id_of, now, open, server, url};
 
 /// A proxy before the server, and a database of one array that is reached directly.

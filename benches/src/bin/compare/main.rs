@@ -10,27 +10,22 @@ mod chart;
 mod child;
 mod committing;
 mod copying;
-mod machine;
+mod document;
 mod reading;
-mod rounds;
-mod row;
 mod scaling;
 mod stored;
-mod table;
 mod writing;
 
-use std::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
+use bigarray_benches::{Outcome, machine, rounds, row, table};
 use clap::Parser;
 
 use machine::Machine;
 use row::Row;
 use stored::Place;
-
-type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
 /// Measures bigarray against memmap2, plain files and Vec, in turn, and reports medians of paired ratios.
 #[derive(Parser)]
@@ -106,7 +101,7 @@ fn run(arguments: &Arguments) -> Outcome<()> {
     println!("{}", table::terminal(&rows, &machine));
     if arguments.only.is_none() {
         std::fs::create_dir_all(&arguments.out)?;
-        std::fs::write(arguments.out.join("comparison.md"), table::markdown(&rows, &machine, arguments.quick))?;
+        std::fs::write(arguments.out.join("comparison.md"), document::markdown(&rows, &machine, arguments.quick))?;
         chart::draw(&arguments.out.join("comparison.svg"), &rows)?;
         eprintln!("written: comparison.md and comparison.svg in {}", arguments.out.display());
     }

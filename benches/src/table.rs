@@ -1,19 +1,16 @@
-//! The table: for the terminal, and as a document.
+//! A table of cases: for the terminal, and in Markdown.
 
 use std::fmt::Write;
 
 use crate::machine::Machine;
 use crate::row::{Bound, Row, Unit};
 
-/// How the comparison is run, as a user types it.
-const COMMAND: &str = "cargo run --release -p bigarray-benches --bin compare";
-
 const HEADINGS: [&str; 7] = ["case", "against", "ours", "baseline", "figure", "target", "met"];
 /// Columns of numbers, set to the right.
 const NUMBERS: [bool; 7] = [false, false, true, true, true, true, false];
 
 /// Aligned columns under the machine's description, for a terminal.
-pub(crate) fn terminal(rows: &[Row], machine: &Machine) -> String {
+pub fn terminal(rows: &[Row], machine: &Machine) -> String {
     let lines: Vec<[String; 7]> = std::iter::once(HEADINGS.map(str::to_owned)).chain(rows.iter().map(cells)).collect();
     let widths: [usize; 7] =
         std::array::from_fn(|n| lines.iter().map(|line| line[n].chars().count()).max().unwrap_or(0));
@@ -29,34 +26,25 @@ pub(crate) fn terminal(rows: &[Row], machine: &Machine) -> String {
     text
 }
 
-/// The document: how it was made, on what, the picture `comparison.svg` beside it, and the table.
-pub(crate) fn markdown(rows: &[Row], machine: &Machine, quick: bool) -> String {
-    let (arguments, remark) = match quick {
-        true => (" -- --quick", " Small arrays and few rounds: a first look, not figures to quote."),
-        false => ("", ""),
-    };
-    let mut text = format!(
-        "# Comparison\n\n\
-         What bigarray costs beside what a user would pick instead. Made by\n\n\
-         ```sh\n{COMMAND}{arguments}\n```\n\n\
-         {}{remark}\n\n\
-         ![Times of bigarray as ratios to the baselines' times](comparison.svg)\n\n\
-         Where there is a baseline, both sides run in turn and the figure is time ours / time baseline: less than 1 \
-         is faster. (Where the target is a ≥, more is better.) A figure is the median of all rounds, with the least \
-         and the greatest in parentheses; it is held against its target before it is rounded. {}\n\n",
-        machine.paragraph(),
-        summary(rows),
-    );
-    let _ = writeln!(text, "| {} |", HEADINGS.join(" | "));
-    let _ = writeln!(text, "|{}|", NUMBERS.map(|number| if number { "---:" } else { "---" }).join("|"));
+/// The same as lines of Markdown.
+pub fn markdown(rows: &[Row]) -> String {
+    let rule = NUMBERS.map(|number| if number { "---:" } else { "---" }).join("|");
+    let mut text = format!("| {} |\n|{rule}|\n", HEADINGS.join(" | "));
     for row in rows {
         let _ = writeln!(text, "| {} |", cells(row).map(|cell| cell.replace('|', "\\|")).join(" | "));
     }
     text
 }
 
+/// How many targets are met, in a sentence.
+pub fn summary(rows: &[Row]) -> String {
+    let with_target: Vec<&Row> = rows.iter().filter(|row| !matches!(row.target, Bound::Any)).collect();
+    let met = with_target.iter().filter(|row| row.target.is_met(row.figure.median)).count();
+    format!("{met} of {} targets are met.", with_target.len())
+}
+
 /// What a figure is to be, as a reader sees it.
-pub(crate) fn target(row: &Row) -> String {
+pub fn target(row: &Row) -> String {
     let (sign, limit) = match row.target {
         Bound::Most(limit) => ("≤", limit),
         Bound::Least(limit) => ("≥", limit),
@@ -66,7 +54,7 @@ pub(crate) fn target(row: &Row) -> String {
 }
 
 /// Three significant digits, two below 1: more is noise. No exponent.
-pub(crate) fn number(value: f64) -> String {
+pub fn number(value: f64) -> String {
     let exponent = if value == 0.0 { 2.0 } else { value.abs().log10().floor() };
     let decimals = if exponent < 0.0 { 1.0 - exponent } else { 2.0 - exponent };
     format!("{value:.*}", decimals.clamp(0.0, 9.0) as usize)
@@ -102,6 +90,10 @@ fn suffix(unit: Unit) -> &'static str {
         Unit::MillisPerGib => " ms/GiB",
         Unit::Pages => " pages",
         Unit::Percent => " %",
+        Unit::RoundTrips => " round trips",
+        Unit::Requests => " requests",
+        Unit::Commits => " commits",
+        Unit::Megabytes => " MB",
     }
 }
 
@@ -114,12 +106,6 @@ fn duration(seconds: f64) -> String {
         _ => (seconds, "s"),
     };
     format!("{} {unit}", number(value))
-}
-
-fn summary(rows: &[Row]) -> String {
-    let with_target: Vec<&Row> = rows.iter().filter(|row| !matches!(row.target, Bound::Any)).collect();
-    let met = with_target.iter().filter(|row| row.target.is_met(row.figure.median)).count();
-    format!("{met} of {} targets are met.", with_target.len())
 }
 
 #[cfg(test)]
@@ -184,13 +170,7 @@ speed-up by two threads      memmap2's        –         –       0.98 (0.92�
     }
 
     #[test]
-    fn the_document_holds_command_machine_picture_and_every_row() {
-        let text = markdown(&rows(), &machine(), false);
-        let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines[0], "# Comparison");
-        assert!(lines.contains(&COMMAND));
-        assert!(lines.contains(&machine().paragraph().as_str()));
-        assert!(text.contains("](comparison.svg)\n"));
+    fn the_markdown_table_has_every_row() {
         let table = [
             "| case | against | ours | baseline | figure | target | met |",
             "|---|---|---:|---:|---:|---:|---|",
@@ -198,15 +178,7 @@ speed-up by two threads      memmap2's        –         –       0.98 (0.92�
             "| pages a commit, \\|x\\| changed | – | – | – | 17.0 pages (9.00–121) | ≤ 16 pages | ✗ |",
             "| speed-up by two threads | memmap2's | – | – | 0.98 (0.92–1.00) | ≥ 0.9 | ✓ |",
         ];
-        assert_eq!(lines[lines.len() - 5..], table);
-        assert!(text.contains(" 2 of 3 targets are met.\n"));
-    }
-
-    #[test]
-    fn a_quick_run_says_so() {
-        let text = markdown(&rows(), &machine(), true);
-        assert!(text.contains("--bin compare -- --quick\n") && text.contains("not figures to quote"));
-        assert!(!markdown(&rows(), &machine(), false).contains("quick"));
+        assert_eq!(markdown(&rows()).lines().collect::<Vec<_>>(), table);
     }
 
     #[test]
@@ -226,17 +198,5 @@ speed-up by two threads      memmap2's        –         –       0.98 (0.92�
         let [mut row, ..] = rows();
         row.figure.median = 1.1001;
         assert_eq!(cells(&row)[4..], ["1.10 (0.97–1.20)", "≤ 1.1", "✗"]);
-    }
-
-    /// Both are written by hand from one run.
-    #[test]
-    fn the_readme_shows_the_table_of_the_document() {
-        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        let table = |name: &str| -> Vec<String> {
-            let text = std::fs::read_to_string(root.join(name)).expect("a document of the project");
-            let start = text.find("| case |").expect("the table of the comparison");
-            text[start..].lines().take_while(|line| line.starts_with('|')).map(str::to_owned).collect()
-        };
-        assert_eq!(table("README.md"), table("docs/comparison.md"));
     }
 }

@@ -1,15 +1,17 @@
 //! A proxy before an HTTP server that does to each request what the test says: passes it on late, answers in the server's
-//! place, cuts the answer, loses it.
+//! place, cuts the answer, loses it. It counts requests, and how many of them a client waited for one after the other.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
+
+use bigarray_core::sync::Mutex;
 
 /// What becomes of one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fate {
+pub enum Fate {
     /// Passed on, as its answer is.
     Pass,
     /// Answered 500 in the server's place.
@@ -32,18 +34,20 @@ struct Shared {
     delay: Duration,
     decide: Mutex<Box<Decide>>,
     requests: AtomicUsize,
+    /// When a request that was passed on came, and when its answer arrives.
+    served: Mutex<Vec<(Instant, Instant)>>,
     is_over: AtomicBool,
 }
 
 /// The proxy; its threads end when it is dropped and its connections are closed.
-pub(crate) struct Proxy {
+pub struct Proxy {
     shared: Arc<Shared>,
     address: SocketAddr,
 }
 
 impl Proxy {
     /// Before `server` (`HOST:PORT`). A round trip takes `round_trip` longer.
-    pub(crate) fn before(server: &str, round_trip: Duration) -> Proxy {
+    pub fn before(server: &str, round_trip: Duration) -> Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
@@ -51,6 +55,7 @@ impl Proxy {
             delay: round_trip / 2,
             decide: Mutex::new(Box::new(|_| Fate::Pass)),
             requests: AtomicUsize::new(0),
+            served: Mutex::default(),
             is_over: AtomicBool::new(false),
         });
         let of_thread = shared.clone();
@@ -68,18 +73,35 @@ impl Proxy {
     }
 
     /// Where it listens: `http://HOST:PORT`.
-    pub(crate) fn url(&self) -> String {
+    pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
     /// From now on `decide` is asked for the fate of each request, by its first line (`PUT /bucket/key HTTP/1.1`).
-    pub(crate) fn on_request(&self, decide: impl FnMut(&str) -> Fate + Send + 'static) {
-        *self.shared.decide.lock().unwrap() = Box::new(decide);
+    pub fn on_request(&self, decide: impl FnMut(&str) -> Fate + Send + 'static) {
+        *self.shared.decide.lock() = Box::new(decide);
     }
 
     /// How many requests came, so far.
-    pub(crate) fn requests(&self) -> usize {
+    pub fn requests(&self) -> usize {
         self.shared.requests.load(Ordering::Relaxed)
+    }
+
+    /// The longest row of requests since `begin` each of which came after the answer to the one before had arrived: how
+    /// many round trips a client waited for that sends what it can at once. Where answers are not late, requests that are
+    /// sent at once may seem to follow each other.
+    pub fn round_trips_since(&self, begin: Instant) -> usize {
+        let mut served: Vec<_> = self.shared.served.lock().iter().filter(|(came, _)| *came >= begin).copied().collect();
+        served.sort_by_key(|(_, arrived)| *arrived);
+        let mut last = begin;
+        served.retain(|(came, arrived)| {
+            let follows = *came >= last;
+            if follows {
+                last = *arrived;
+            }
+            follows
+        });
+        served.len()
     }
 }
 
@@ -100,7 +122,7 @@ fn serve(shared: &Arc<Shared>, client: &TcpStream) -> io::Result<()> {
     let (mut requests, mut answers) = (BufReader::new(client.try_clone()?), BufReader::new(server.try_clone()?));
     while let Some(request) = Message::read(&mut requests)? {
         shared.requests.fetch_add(1, Ordering::Relaxed);
-        let fate = shared.decide.lock().unwrap()(request.first_line());
+        let fate = shared.decide.lock()(request.first_line());
         match fate {
             Fate::Drop => break,
             Fate::Hang => {
@@ -116,6 +138,7 @@ fn serve(shared: &Arc<Shared>, client: &TcpStream) -> io::Result<()> {
             }
             Fate::Pass | Fate::CutAnswer(_) | Fate::LoseAnswer => {}
         }
+        let came = Instant::now();
         let is_head = request.first_line().starts_with("HEAD ");
         late_server.send(request.into_bytes());
         let Some(answer) = Message::read_answer(&mut answers, is_head)? else { break };
@@ -127,7 +150,10 @@ fn serve(shared: &Arc<Shared>, client: &TcpStream) -> io::Result<()> {
                 late_client.send(answer);
                 break;
             }
-            _ => late_client.send(answer.into_bytes()),
+            _ => {
+                shared.served.lock().push((came, Instant::now() + shared.delay));
+                late_client.send(answer.into_bytes());
+            }
         }
     }
     // What was sent arrives first.

@@ -7,11 +7,11 @@ use crate::Outcome;
 use crate::row::{Bound, Row, Spread, Unit};
 
 /// Seconds of both sides, round by round.
-pub(crate) struct Rounds(Vec<(f64, f64)>);
+pub struct Rounds(Vec<(f64, f64)>);
 
 impl Rounds {
     /// `ours` and `theirs` in turn, `n` times after one round that is not counted. Each gives the seconds it took.
-    pub(crate) fn run(
+    pub fn run(
         n: usize,
         mut ours: impl FnMut() -> Outcome<f64>,
         mut theirs: impl FnMut() -> Outcome<f64>,
@@ -25,7 +25,7 @@ impl Rounds {
     }
 
     /// Time ours / time theirs, of each round.
-    pub(crate) fn ratios(&self) -> impl Iterator<Item = f64> {
+    pub fn ratios(&self) -> impl Iterator<Item = f64> {
         self.0.iter().map(|(ours, theirs)| ours / theirs)
     }
 
@@ -35,20 +35,26 @@ impl Rounds {
         Some((ours, theirs))
     }
 
-    /// The ratio as a line of the comparison.
-    pub(crate) fn row(&self, case: &'static str, baseline: &'static str, at_most: f64) -> Row {
+    /// The ratio of times as a line of a table.
+    pub fn row(&self, case: &'static str, baseline: &'static str, at_most: f64) -> Row {
         let figure = Spread::of(self.ratios());
         Row { case, baseline, unit: Unit::Ratio, target: Bound::Most(at_most), figure, seconds: self.seconds() }
+    }
+
+    /// The same as a ratio of speeds.
+    pub fn speed(&self, case: &'static str, baseline: &'static str, at_least: f64) -> Row {
+        let figure = Spread::of(self.ratios().map(|ratio| 1.0 / ratio));
+        Row { case, baseline, unit: Unit::Ratio, target: Bound::Least(at_least), figure, seconds: self.seconds() }
     }
 }
 
 /// A line whose figure stands for itself.
-pub(crate) fn alone(case: &'static str, unit: Unit, target: Bound, figures: impl IntoIterator<Item = f64>) -> Row {
+pub fn alone(case: &'static str, unit: Unit, target: Bound, figures: impl IntoIterator<Item = f64>) -> Row {
     Row { case, baseline: "", unit, target, figure: Spread::of(figures), seconds: None }
 }
 
 /// What `f` gives, and the seconds it took.
-pub(crate) fn timed<R>(f: impl FnOnce() -> R) -> (R, f64) {
+pub fn timed<R>(f: impl FnOnce() -> R) -> (R, f64) {
     let start = Instant::now();
     let result = f();
     (result, start.elapsed().as_secs_f64())

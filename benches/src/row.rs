@@ -1,25 +1,25 @@
-//! What a case comes to: one line of the comparison.
+//! What a case comes to: one line of a table.
 
-/// One line of the comparison.
+/// One line of a table.
 #[derive(Clone, Debug)]
-pub(crate) struct Row {
+pub struct Row {
     /// What is measured, as the table says it.
-    pub(crate) case: &'static str,
+    pub case: &'static str,
     /// What it is measured against; empty where the figure stands for itself.
-    pub(crate) baseline: &'static str,
+    pub baseline: &'static str,
     /// What the figure counts.
-    pub(crate) unit: Unit,
+    pub unit: Unit,
     /// What the figure is to be.
-    pub(crate) target: Bound,
+    pub target: Bound,
     /// The figure.
-    pub(crate) figure: Spread,
+    pub figure: Spread,
     /// Medians of the two sides in seconds, where there are two: ours first.
-    pub(crate) seconds: Option<(f64, f64)>,
+    pub seconds: Option<(f64, f64)>,
 }
 
 /// A limit that counts as reached.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Bound {
+pub enum Bound {
     /// At most this.
     Most(f64),
     /// At least this.
@@ -30,7 +30,7 @@ pub(crate) enum Bound {
 
 impl Bound {
     /// Whether `figure` reaches it.
-    pub(crate) fn is_met(&self, figure: f64) -> bool {
+    pub fn is_met(&self, figure: f64) -> bool {
         match *self {
             Bound::Most(limit) => figure <= limit,
             Bound::Least(limit) => figure >= limit,
@@ -41,18 +41,18 @@ impl Bound {
 
 /// A figure over all rounds.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Spread {
+pub struct Spread {
     /// The least of all rounds.
-    pub(crate) low: f64,
+    pub low: f64,
     /// The one in the middle: what is quoted.
-    pub(crate) median: f64,
+    pub median: f64,
     /// The greatest.
-    pub(crate) high: f64,
+    pub high: f64,
 }
 
 impl Spread {
     /// Of at least one figure.
-    pub(crate) fn of(figures: impl IntoIterator<Item = f64>) -> Spread {
+    pub fn of(figures: impl IntoIterator<Item = f64>) -> Spread {
         let mut figures: Vec<f64> = figures.into_iter().collect();
         figures.sort_by(f64::total_cmp);
         assert!(!figures.is_empty(), "a case without a round");
@@ -62,7 +62,7 @@ impl Spread {
 
 /// What a figure counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Unit {
+pub enum Unit {
     /// Time ours / time of the baseline.
     Ratio,
     /// Microseconds.
@@ -73,4 +73,12 @@ pub(crate) enum Unit {
     Pages,
     /// Hundredths.
     Percent,
+    /// Requests that follow each other.
+    RoundTrips,
+    /// Requests.
+    Requests,
+    /// Transactions.
+    Commits,
+    /// 10⁶ bytes.
+    Megabytes,
 }

@@ -7,28 +7,28 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// What the figures depend on besides the code. No host name, no path.
 #[derive(Clone, Debug)]
-pub(crate) struct Machine {
+pub struct Machine {
     /// The kernel's version: its release without what a distributor or a host appended.
-    pub(crate) kernel: String,
+    pub kernel: String,
     /// The processor's model, or its architecture where the kernel names no model.
-    pub(crate) cpu: String,
+    pub cpu: String,
     /// Cores this process may use.
-    pub(crate) cores: usize,
+    pub cores: usize,
     /// The size of RAM with its unit.
-    pub(crate) ram: String,
+    pub ram: String,
     /// The type of the file system that is measured.
-    pub(crate) file_system: String,
+    pub file_system: String,
     /// The kernel's name of the disk under it, where it lies on one.
-    pub(crate) device: Option<String>,
+    pub device: Option<String>,
     /// When huge pages are used: `always`, `madvise` or `never`.
-    pub(crate) huge_pages: String,
+    pub huge_pages: String,
     /// The day, in UTC, as 2026-01-31.
-    pub(crate) date: String,
+    pub date: String,
 }
 
 impl Machine {
     /// This machine, with the file system that `dir` is on. Facts that cannot be found out are called unknown.
-    pub(crate) fn of(dir: &Path) -> Machine {
+    pub fn of(dir: &Path) -> Machine {
         let mount = mount_of(dir);
         Machine {
             kernel: read("/proc/sys/kernel/osrelease").map_or_else(unknown, |release| version(&release)),
@@ -47,7 +47,7 @@ impl Machine {
     }
 
     /// One paragraph, plain enough for a terminal and for Markdown.
-    pub(crate) fn paragraph(&self) -> String {
+    pub fn paragraph(&self) -> String {
         let Machine { kernel, cpu, cores, ram, file_system, huge_pages, date, .. } = self;
         let cores = if *cores == 1 { "1 core".to_owned() } else { format!("{cores} cores") };
         let disk = self.device.as_ref().map_or_else(String::new, |device| format!(" on {device}"));
