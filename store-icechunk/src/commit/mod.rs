@@ -46,8 +46,12 @@ pub(crate) fn commit(shared: &Shared, change: &Change<'_>, lock: Option<&dyn Com
     let uploads = Uploads::new(&source.objects, shared.options().depth);
     let mut draft = Draft::new(change, uploads);
     if change.arrays.iter().any(ArrayChange::stores) {
-        // Other threads may commit while this one puts its payload.
-        let tip = shared.newest()?.snapshot;
+        // Other threads may commit while this one puts its payload. The transaction has just asked for the newest state,
+        // so to ask again would be a request more.
+        let tip = match shared.known() {
+            Some(known) => known,
+            None => shared.newest()?.snapshot,
+        };
         conflict::check(change, &*tip)?;
         draft.bring_to(&tip)?;
     }
