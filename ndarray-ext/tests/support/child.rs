@@ -92,6 +92,11 @@ impl Child {
         Child { process, stdin, lines }
     }
 
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// What the child says next.
     pub(crate) fn hear(&mut self) -> String {
         match self.lines.recv_timeout(PATIENCE) {

@@ -1,4 +1,4 @@
-//! The store itself: the conformance suite, conflicts of several handles, answers that are lost.
+//! The store itself: the conformance suite, conflicts of several handles, lost answers, damaged chunks.
 //!
 //! In memory; on a server of S3's protocol where `BIGARRAY_TEST_S3` is its URL. Its keys are in `AWS_ACCESS_KEY_ID` and
 //! `AWS_SECRET_ACCESS_KEY`, and it has a bucket `bigarray`.
@@ -6,6 +6,7 @@
 mod chunks;
 mod conflicts;
 mod conformance;
+mod damaged;
 mod disk_cache;
 mod faults;
 mod foreign;
