@@ -9,8 +9,7 @@
 //! ```
 
 use std::fs::File;
-use std::io;
-use std::os::unix::fs::FileExt;
+use std::io::{self, Read};
 
 use super::directory::is_own;
 
@@ -40,10 +39,12 @@ pub(super) fn read(file: &File, key: &str, chunk_bytes: usize) -> io::Result<Opt
     if !metadata.is_file() || !is_own(&metadata) || metadata.len() != whole as u64 {
         return Ok(None);
     }
-    let mut bytes = vec![0; whole];
-    file.read_exact_at(&mut bytes, 0)?;
-    let is_right =
-        bytes[chunk_bytes..summed] == expected && bytes[summed..] == crc32c::crc32c(&bytes[..summed]).to_le_bytes();
+    // Not zeroed first, which is a tenth of the work.
+    let mut bytes = Vec::with_capacity(whole);
+    file.take(whole as u64).read_to_end(&mut bytes)?;
+    let is_right = bytes.len() == whole
+        && bytes[chunk_bytes..summed] == expected
+        && bytes[summed..] == crc32c::crc32c(&bytes[..summed]).to_le_bytes();
     bytes.truncate(chunk_bytes);
     Ok(is_right.then_some(bytes))
 }
