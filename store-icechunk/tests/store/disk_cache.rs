@@ -6,13 +6,13 @@ use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use bigarray_core::{BlockNo, PAGE};
 use bigarray_store_icechunk::{DiskCache, IcechunkStore, Options};
-use bigarray_testing::{Edit, array_of};
+use bigarray_testing::{Edit, Rng, array_of};
 use nix::mount::{MsFlags, mount, umount};
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::geteuid;
@@ -373,4 +373,55 @@ fn what_another_machine_commits_is_seen() {
     }
     assert_page(&*before, BLOCKS, 0, Some(1));
     wait_for(dir.path(), 4);
+}
+
+/// Files are torn, flipped, exchanged and removed all the time, under three readers and evictions.
+#[test]
+fn nothing_wrong_is_ever_read_while_files_are_damaged() {
+    const CHUNKS: u64 = 12;
+    const ROUNDS: usize = 8;
+    let (url, dir) = (filled(CHUNKS), tempfile::tempdir().unwrap());
+    let (reading, damaged) = (AtomicUsize::new(3), AtomicUsize::new(0));
+    thread::scope(|scope| {
+        for reader in 0..3 {
+            let options = Options { cache_bytes: 0, ..options(dir.path(), 9 * FILE_BYTES) };
+            let store = IcechunkStore::open(&url, &options).unwrap();
+            let (reading, mut rng) = (&reading, Rng::new(reader));
+            scope.spawn(move || {
+                let _counted = CountDown(reading);
+                for _ in 0..ROUNDS * CHUNKS as usize {
+                    fetched(&store, [rng.below(CHUNKS as usize) as u64]);
+                }
+            });
+        }
+        let mut rng = Rng::new(77);
+        while reading.load(Ordering::Relaxed) > 0 {
+            let files = files(dir.path());
+            if files.is_empty() {
+                thread::yield_now();
+                continue;
+            }
+            let (one, other) = (&files[rng.below(files.len())], &files[rng.below(files.len())]);
+            // It may be gone by now.
+            let file = File::options().write(true).open(one);
+            let is_done = match rng.below(4) {
+                0 => file.and_then(|file| file.set_len(rng.below(FILE_BYTES as usize) as u64)),
+                1 => file.and_then(|file| file.write_all_at(b"!", rng.below(PAGE) as u64)),
+                2 => fs::rename(one, other),
+                _ => fs::remove_file(one),
+            };
+            damaged.fetch_add(usize::from(is_done.is_ok()), Ordering::Relaxed);
+            thread::sleep(Duration::from_micros(300));
+        }
+    });
+    assert!(damaged.load(Ordering::Relaxed) > 0, "there was nothing to damage");
+}
+
+/// Counts down when it is dropped, by a panic, too.
+struct CountDown<'a>(&'a AtomicUsize);
+
+impl Drop for CountDown<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
