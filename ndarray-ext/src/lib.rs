@@ -269,3 +269,8 @@ pub use {bytemuck, ndarray, serde_json};
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;
+
+/// The examples of the page about object storage, compiled.
+#[cfg(all(doctest, feature = "icechunk"))]
+#[doc = include_str!("../../docs/cluster.md")]
+struct Cluster;

@@ -30,7 +30,10 @@ impl Database {
     /// use bigarray::{Database, ndarray::Ix2};
     ///
     /// let db = Database::open_url("memory://climate")?;
-    /// db.transact(|txn| txn.create::<f64, _>("sst", (60, 12))?.view_mut().fill(20.5))?;
+    /// db.transact(|txn| {
+    ///     txn.create::<f64, _>("sst", (60, 12))?.view_mut().fill(20.5);
+    ///     Ok(())
+    /// })?;
     /// assert_eq!(db.array::<f64, Ix2>("sst")?.view()[[59, 11]], 20.5);
     /// # Ok::<(), bigarray::Error>(())
     /// ```
