@@ -111,13 +111,17 @@ fn a_commit_over_a_link_that_goes_down_lands_once_or_not_at_all() {
         machine.cut();
         let came_before = machine.process.heard().pop();
         amid += u32::from(came_before.is_none());
-        // By loopback.
+        // By loopback. What is committed meanwhile, in the same chunk, comes before that commit, or after it.
         let meanwhile = data::read(&server)[0];
         assert!(meanwhile == last || meanwhile == value, "{meanwhile}");
+        data::write(&server, 1, value).unwrap();
+        commits += 1;
         sleep(Duration::from_millis(down));
         machine.mend();
         let answer = came_before.unwrap_or_else(|| machine.process.hear());
-        let now = data::read(&server)[0];
+        let state = data::read(&server);
+        let now = state[0];
+        assert_eq!(state[1], value);
         println!("cut at {part} of {usual:?}: {answer}");
         if answer == "landed" || answer.contains("the commit is stored") {
             assert_eq!(now, value, "{answer}");
