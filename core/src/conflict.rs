@@ -130,7 +130,8 @@ fn check_depends(
     now: &dyn State,
 ) -> Result<()> {
     let Some((_, before)) = change.before.as_ref().filter(|_| !change.depends.is_empty()) else { return Ok(()) };
-    if current.reshaped != before.reshaped {
+    // Other programs change a shape and no token.
+    if current.reshaped != before.reshaped || !current.grew_from(before) {
         return Err(conflict(name, "another transaction shrank or reshaped it, and this one depends on its rows,"));
     }
     if current.changed == before.changed {

@@ -153,7 +153,12 @@ struct Record<'a> {
 impl<'a> Record<'a> {
     fn new(entry: &'a Entry, block: BlockNo) -> Record<'a> {
         let bytes = entry.descriptor.block_size.range_of(block);
-        Record { entry, block, bytes, hasher: DefaultHasher::new(), stored: Vec::new() }
+        let mut hasher = DefaultHasher::new();
+        // Else the bytes that chunks have of the array say where all of its values are.
+        if entry.metadata.fill().is_some() || !entry.is_linear() {
+            entry.descriptor.shape.hash(&mut hasher);
+        }
+        Record { entry, block, bytes, hasher, stored: Vec::new() }
     }
 
     fn add(&mut self, of_chunk: &Range<usize>, payload: &ChunkPayload) {

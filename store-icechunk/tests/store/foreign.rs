@@ -129,6 +129,102 @@ fn tiled_arrays_are_read_right_and_never_as_holes() {
     }
 }
 
+/// An array of bytes as another program describes it.
+fn document(shape: &[u64], chunk: &[u64], fill: u8) -> Bytes {
+    let json = format!(
+        r#"{{"zarr_format":3,"node_type":"array","shape":{shape:?},"data_type":"uint8","fill_value":{fill},
+        "chunk_grid":{{"name":"regular","configuration":{{"chunk_shape":{chunk:?}}}}},
+        "chunk_key_encoding":{{"name":"default"}},"codecs":[{{"name":"bytes"}}]}}"#
+    );
+    json.into_bytes().into()
+}
+
+fn shape_of(shape: &[u64], chunk: &[u64]) -> ArrayShape {
+    let chunks = |(len, chunk): (&u64, &u64)| (*len, u32::try_from(len.div_ceil(*chunk)).unwrap());
+    ArrayShape::new(shape.iter().zip(chunk).map(chunks)).unwrap()
+}
+
+/// zarr-python's `resize` leaves the chunks that stay as they are, and what they show is elsewhere, or new, all the same.
+/// Spans that idle and conflicts go by versions alone.
+#[test]
+fn another_shape_is_a_change_though_no_chunk_is_another() {
+    // Chunk, shape, another shape, fill value, and how many chunks of the first row of chunks are stored.
+    type Lengths = &'static [u64];
+    let cases: [(Lengths, Lengths, Lengths, u8, u32); 6] = [
+        // An end within a chunk.
+        (&[100], &[100], &[50], 0, 1),
+        (&[100], &[50], &[100], 0, 1),
+        // Rows of another length, in chunks that stay runs, and in tiles.
+        (&[1, 10], &[4, 10], &[4, 20], 0, 1),
+        (&[30, 4], &[30, 8], &[30, 16], 0, 2),
+        (&[30, 4], &[20, 8], &[30, 8], 0, 2),
+        // Values that are stored nowhere.
+        (&[1000], &[100], &[150], 7, 0),
+    ];
+    let url = url();
+    let store = open(&url);
+    Edit::commit(&*store, &*now(&*store), &[Edit::create("a", array_of(1))]).unwrap();
+    for (number, (chunk, shape, other, fill, stored)) in cases.into_iter().enumerate() {
+        let name = format!("case_{number}");
+        let path = Path::new(&format!("/{name}")).unwrap();
+        with_session(&url, async |session| {
+            let document = document(shape, chunk, fill);
+            session.add_array(path.clone(), shape_of(shape, chunk), None, document).await.unwrap();
+            for at in 0..stored {
+                let mut index = vec![0; chunk.len()];
+                *index.last_mut().unwrap() = at;
+                let bytes = Bytes::from(vec![1 + at as u8; chunk.iter().product::<u64>() as usize]);
+                let payload = session.get_chunk_writer(&path, &ChunkIndices(index.clone())).unwrap()(bytes).await;
+                session.set_chunk_ref(path.clone(), ChunkIndices(index), Some(payload.unwrap())).await.unwrap();
+            }
+            // The row of chunks below, so that rows of another length move it.
+            if shape.len() == 2 && chunk[0] == 1 {
+                let index = ChunkIndices(vec![1, 0]);
+                let payload = session.get_chunk_writer(&path, &index).unwrap()(Bytes::from(vec![9; 10])).await;
+                session.set_chunk_ref(path.clone(), index, Some(payload.unwrap())).await.unwrap();
+            }
+        });
+        let before = now(&*store);
+        with_session(&url, async |session| {
+            session.update_array(&path, shape_of(other, chunk), None, document(other, chunk, fill)).await.unwrap();
+        });
+        let after = now(&*store);
+        let seen = |snapshot: &dyn bigarray_core::store::Snapshot| {
+            let array = snapshot.array(&name).unwrap().unwrap();
+            let mut bytes = vec![0xee; PAGE];
+            snapshot.read(array.id, BlockNo(0), 0, &mut bytes).unwrap();
+            let version = snapshot.block(array.id, BlockNo(0)).unwrap().map(|record| record.version);
+            (array.changed, version, bytes)
+        };
+        let (before, after) = (seen(&*before), seen(&*after));
+        assert_ne!(before.2, after.2, "{name}: the case shows nothing");
+        assert_ne!(before.1, after.1, "{name}: the block's version");
+        assert_ne!(before.0, after.0, "{name}: the array's version");
+    }
+}
+
+/// A shrink by another program renews no token, and its rows may have been zeros: then no block is another.
+#[test]
+fn what_another_program_cut_off_cannot_be_depended_on() {
+    let url = url();
+    let store = open(&url);
+    Edit::commit(&*store, &*now(&*store), &[Edit::create("a", array_of(1))]).unwrap();
+    let (chunk, path) = ([1 << 16], Path::new("/b").unwrap());
+    with_session(&url, async |session| {
+        let shape = [4 << 16];
+        session.add_array(path.clone(), shape_of(&shape, &chunk), None, document(&shape, &chunk, 0)).await.unwrap();
+    });
+    let base = now(&*store);
+    with_session(&url, async |session| {
+        let shape = [1 << 16];
+        session.update_array(&path, shape_of(&shape, &chunk), None, document(&shape, &chunk, 0)).await.unwrap();
+    });
+    // A commit that stores nothing goes by the newest state that is known.
+    assert_eq!(now(&*store).array("b").unwrap().unwrap().shape, [1 << 16]);
+    let error = Edit::commit(&*store, &*base, &[Edit::of(&*base, "b").depend(2..3)]).unwrap_err();
+    assert!(error.is_conflict(), "{error}");
+}
+
 /// An array that cannot be read is told with its reason, and does not keep the others from being used.
 #[test]
 fn an_array_that_cannot_be_read_says_why() {
