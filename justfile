@@ -31,7 +31,7 @@ test:
 icechunk:
     bash .ci/run icechunk
 
-# zarr-python opens what is written, and the other way round (Python 3.12 or later).
+# Python's icechunk, zarr and xarray open what is written, and the other way round (Python 3.12 or later).
 interchange:
     bash .ci/run interchange
 

@@ -119,7 +119,7 @@ impl Drop for TestDb {
 }
 
 /// A URL below `base` that no other test has: of a name in memory, or of a folder.
-fn unused_url(base: &str) -> String {
+pub(crate) fn unused_url(base: &str) -> String {
     static NUMBER: AtomicUsize = AtomicUsize::new(0);
     let name = format!("{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
     if base.starts_with("memory:") { format!("{base}-{name}") } else { format!("{base}/{name}") }
