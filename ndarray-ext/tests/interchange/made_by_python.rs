@@ -170,6 +170,9 @@ fn arrays_that_python_makes_are_read_and_written_or_refused_with_the_reason() {
     says(&error, &["xarray/filled", "its fill value is \"NaN\""]);
 
     // What cannot even be read, and keeps nothing else from being used.
+    let listed = db.snapshot().unwrap().unreadable().unwrap();
+    let listed: Vec<&str> = listed.iter().map(|(name, _)| &**name).collect();
+    assert_eq!(listed, ["unreadable/gzip", "unreadable/shards", "unreadable/strings", "unreadable/uneven"]);
     for (name, reason) in
         [("strings", "string"), ("gzip", "gzip"), ("shards", "sharding_indexed"), ("uneven", "chunk grid")]
     {
