@@ -118,7 +118,7 @@ pub const HOUSES: &[House] = &[
             &["home", "layout", "options"],
             &["blocks", "budget", "view"],
             &["handle"],
-            &["array", "array_mut"],
+            &["aliases", "array", "array_mut"],
             &["grow"],
             &["snapshot", "transaction"],
             &["database"],

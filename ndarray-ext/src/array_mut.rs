@@ -221,6 +221,27 @@ impl<'t, T: Element, D: Dimension> BigArrayMut<'t, T, D> {
     pub fn set_attr(&mut self, key: &str, value: serde_json::Value) -> Result<()> {
         crate::view::here_mut(&mut self.source)?.set_attr(key, value)
     }
+
+    /// Removes an attribute, and returns what it was; `None` if there is none of that name, which changes nothing.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let db = bigarray::Database::open(dir.path().join("a.bigarray"))?;
+    /// let txn = db.begin()?;
+    /// let mut sst = txn.create::<f32, _>("sst", 12)?;
+    /// sst.set_attr("unit", "K".into())?;
+    /// assert_eq!(sst.remove_attr("unit")?, Some("K".into()));
+    /// assert!(sst.attrs().is_empty());
+    /// # Ok::<(), bigarray::Error>(())
+    /// ```
+    ///
+    /// Conflicts as [`set_attr`](BigArrayMut::set_attr) does.
+    ///
+    /// # Errors
+    /// [`InUse`](crate::ErrorKind::InUse) in a process forked from the one that opened the array.
+    pub fn remove_attr(&mut self, key: &str) -> Result<Option<serde_json::Value>> {
+        Ok(crate::view::here_mut(&mut self.source)?.remove_attr(key))
+    }
 }
 
 impl<T, D: Dimension> fmt::Debug for BigArrayMut<'_, T, D> {

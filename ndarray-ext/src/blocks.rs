@@ -25,6 +25,7 @@ use rayon::iter::{IndexedParallelIterator, IntoParallelIterator, ParallelIterato
 /// # Ok::<(), bigarray::Error>(())
 /// ```
 #[derive(Clone, Debug)]
+#[must_use = "ranges are handed out when they are iterated over"]
 pub struct Blocks {
     rows: usize,
     row_bytes: usize,

@@ -50,6 +50,29 @@ macro_rules! reading {
             &self.source.descriptor().shape
         }
 
+        /// Length of each axis, as ndarray's `dim` gives it: a number, a tuple, or for `IxDyn` an array of numbers.
+        ///
+        /// ```
+        /// # let dir = tempfile::tempdir().unwrap();
+        /// # let db = bigarray::Database::open(dir.path().join("a.bigarray"))?;
+        /// # db.transact(|txn| txn.create::<f32, _>("grid", (40, 30)).map(drop))?;
+        /// let grid = db.array::<f32, bigarray::ndarray::Ix2>("grid")?;
+        /// let (rows, columns) = grid.dim();
+        /// assert_eq!((rows, columns), (40, 30));
+        /// # Ok::<(), bigarray::Error>(())
+        /// ```
+        pub fn dim(&self) -> D::Pattern {
+            self.layout().dim().into_pattern()
+        }
+
+        /// Length of `axis`.
+        ///
+        /// # Panics
+        /// If there is no such axis.
+        pub fn len_of(&self, axis: ndarray::Axis) -> usize {
+            self.shape()[axis.index()]
+        }
+
         /// How many axes there are.
         pub fn ndim(&self) -> usize {
             self.shape().len()

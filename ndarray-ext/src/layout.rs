@@ -76,6 +76,11 @@ impl<'a, D: Dimension> Layout<'a, D> {
         Layout { name, array, dimension: PhantomData }
     }
 
+    /// The shape.
+    pub(crate) fn dim(&self) -> D {
+        self.with_rows(self.array.rows())
+    }
+
     /// The shape with `rows` in place of the length of the growth axis.
     fn with_rows(&self, rows: usize) -> D {
         let mut dim = D::zeros(self.array.shape.len());
@@ -88,7 +93,7 @@ impl<'a, D: Dimension> Layout<'a, D> {
 
     /// The whole array.
     pub(crate) fn whole(&self) -> Window<D> {
-        Window { bytes: 0..self.array.nbytes(), dim: self.with_rows(self.array.rows()), order: self.array.order }
+        Window { bytes: 0..self.array.nbytes(), dim: self.dim(), order: self.array.order }
     }
 
     /// The rows `range`.

@@ -224,6 +224,7 @@
 //!
 //! [`prefetch`]: BigArray::prefetch
 
+mod aliases;
 mod array;
 mod array_mut;
 mod blocks;
@@ -245,6 +246,10 @@ mod transact;
 mod transaction;
 mod view;
 
+pub use aliases::{
+    BigArray1, BigArray2, BigArray3, BigArray4, BigArray5, BigArray6, BigArrayD, BigArrayMut1, BigArrayMut2,
+    BigArrayMut3, BigArrayMut4, BigArrayMut5, BigArrayMut6, BigArrayMutD,
+};
 pub use array::BigArray;
 pub use array_mut::BigArrayMut;
 pub use bigarray_core::store::{Commit, Compacted};
@@ -259,11 +264,13 @@ pub use database::Database;
 pub use element::Element;
 #[doc(hidden)]
 pub use element::{Field, describe_field};
+#[cfg(feature = "half")]
+pub use half;
 pub use info::ArrayInfo;
 pub use options::{ArrayOptions, OpenOptions, Pager};
 pub use snapshot::Snapshot;
 pub use transaction::Transaction;
-pub use {bytemuck, ndarray, serde_json};
+pub use {bytemuck, ndarray, num_complex, serde_json};
 
 /// The README's example, compiled.
 #[cfg(doctest)]

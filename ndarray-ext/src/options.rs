@@ -55,6 +55,7 @@ impl FromStr for Pager {
 /// # Ok::<(), bigarray::Error>(())
 /// ```
 #[derive(Clone, Debug)]
+#[must_use = "options open nothing by themselves"]
 pub struct OpenOptions {
     pub(crate) read_only: bool,
     pub(crate) create: bool,
@@ -259,6 +260,7 @@ impl OpenOptions {
 
 /// What [`Transaction::create_with`](crate::Transaction::create_with) makes, the shape aside.
 #[derive(Clone, Debug)]
+#[must_use = "options create nothing by themselves"]
 pub struct ArrayOptions {
     order: Order,
     block_bytes: usize,

@@ -3,8 +3,8 @@
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Duration;
 
-use bigarray_core::Result;
 use bigarray_core::store::waiting::is_wait_limit;
+use bigarray_core::{Error, Result};
 use bigarray_store_lmdb::is_index_full;
 
 use crate::database::Database;
@@ -51,7 +51,50 @@ impl Database {
     /// # Errors
     /// What `change` returns, which aborts the transaction, and what [`commit`](Transaction::commit) reports other than
     /// a conflict, [`InUse`](crate::ErrorKind::InUse) past [`wait_timeout`](crate::OpenOptions::wait_timeout) among it.
-    pub fn transact<R>(&self, mut change: impl FnMut(&mut Transaction) -> Result<R>) -> Result<R> {
+    pub fn transact<R>(&self, change: impl FnMut(&mut Transaction) -> Result<R>) -> Result<R> {
+        self.try_transact(change)
+    }
+
+    /// The same for a closure with an error type of its own, which bigarray's converts to. What it returns as an error
+    /// aborts the transaction and comes back as it is.
+    ///
+    /// ```
+    /// # use bigarray::{Database, ndarray::Ix1};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let db = Database::open(dir.path().join("a.bigarray"))?;
+    /// # db.transact(|txn| { txn.create::<i64, _>("accounts", 2)?.view_mut().fill(100); Ok(()) })?;
+    /// #[derive(Debug)]
+    /// enum Failure {
+    ///     TooLittle(i64),
+    ///     Storage(bigarray::Error),
+    /// }
+    ///
+    /// impl From<bigarray::Error> for Failure {
+    ///     fn from(error: bigarray::Error) -> Failure {
+    ///         Failure::Storage(error)
+    ///     }
+    /// }
+    ///
+    /// let paid = db.try_transact(|txn| {
+    ///     let mut accounts = txn.array::<i64, Ix1>("accounts")?;
+    ///     let mut view = accounts.view_mut();
+    ///     if view[0] < 500 {
+    ///         return Err(Failure::TooLittle(view[0]));
+    ///     }
+    ///     view[0] -= 500;
+    ///     view[1] += 500;
+    ///     Ok(())
+    /// });
+    /// assert!(matches!(paid, Err(Failure::TooLittle(100))));
+    /// # Ok::<(), bigarray::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`transact`](Database::transact), converted.
+    pub fn try_transact<R, E: From<Error>>(
+        &self,
+        mut change: impl FnMut(&mut Transaction) -> std::result::Result<R, E>,
+    ) -> std::result::Result<R, E> {
         let mut index_may_grow = true;
         for attempt in 0..OPTIMISTIC_ATTEMPTS {
             let mut txn = self.begin()?;
@@ -67,7 +110,7 @@ impl Database {
                     tracing::debug!(attempt, %error, "transaction runs again");
                     std::thread::sleep(back_off(attempt));
                 }
-                done => return done.map(|()| value),
+                done => return Ok(done.map(|()| value)?),
             }
         }
         self.home.check_process()?;
@@ -83,7 +126,7 @@ impl Database {
                     std::thread::sleep(back_off(attempt));
                     attempt += 1;
                 }
-                done => return done.map(|()| value),
+                done => return Ok(done.map(|()| value)?),
             }
         }
     }

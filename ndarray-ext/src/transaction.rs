@@ -34,6 +34,7 @@ use crate::process::OfProcess;
 ///     txn.create::<f64, _>("A", 10).unwrap()
 /// };
 /// ```
+#[must_use = "a transaction that is dropped is aborted"]
 pub struct Transaction {
     home: Arc<Home>,
     inner: OfProcess<bigarray_core::Transaction>,
@@ -103,6 +104,48 @@ impl Transaction {
     pub fn array<T: Element, D: Dimension>(&self, name: &str) -> Result<BigArrayMut<'_, T, D>> {
         self.home.check_process()?;
         BigArrayMut::new(self.inner.open(name)?)
+    }
+
+    /// Opens the array `name`, or creates it with `shape` if there is none. An array that is there keeps its shape, which
+    /// may have grown.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let db = bigarray::Database::open(dir.path().join("a.bigarray"))?;
+    /// use bigarray::ndarray::{Axis, aview1};
+    ///
+    /// for _ in 0..2 {
+    ///     db.transact(|txn| txn.open_or_create::<u64, _>("log", 0)?.append(Axis(0), aview1(&[1, 2, 3])))?;
+    /// }
+    /// # assert_eq!(db.array::<u64, bigarray::ndarray::Ix1>("log")?.len(), 6);
+    /// # Ok::<(), bigarray::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`array`](Transaction::array) for one that is there, but for *not found*; as [`create`](Transaction::create)
+    /// for one that is not.
+    pub fn open_or_create<T: Element, Sh: IntoDimension>(
+        &self,
+        name: &str,
+        shape: Sh,
+    ) -> Result<BigArrayMut<'_, T, Sh::Dim>> {
+        self.open_or_create_with(name, shape, &ArrayOptions::new())
+    }
+
+    /// The same; one that is created has these options.
+    ///
+    /// # Errors
+    /// As [`open_or_create`](Transaction::open_or_create), and as [`create_with`](Transaction::create_with).
+    pub fn open_or_create_with<T: Element, Sh: IntoDimension>(
+        &self,
+        name: &str,
+        shape: Sh,
+        options: &ArrayOptions,
+    ) -> Result<BigArrayMut<'_, T, Sh::Dim>> {
+        match self.array(name) {
+            Err(error) if error.is_not_found() => self.create_with(name, shape, options),
+            opened => opened,
+        }
     }
 
     /// Removes an array.

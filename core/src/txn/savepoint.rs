@@ -13,6 +13,7 @@ use crate::pager::SpilledBlock;
 static NEXT: AtomicU64 = AtomicU64::new(1);
 
 /// A state of a transaction that it can go back to. See [`Transaction::savepoint`].
+#[must_use = "a savepoint that is dropped is released"]
 pub struct Savepoint {
     number: u64,
     names: BTreeMap<String, Option<usize>>,

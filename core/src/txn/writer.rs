@@ -117,6 +117,16 @@ impl<'t> Writer<'t> {
         Ok(())
     }
 
+    /// Removes an attribute, and returns what it was.
+    pub fn remove_attr(&mut self, name: &str) -> Option<Value> {
+        let metadata = &mut self.array_mut().metadata;
+        let removed = metadata.attrs.remove(name);
+        if removed.is_some() {
+            metadata.attrs_set.insert(name.to_owned());
+        }
+        removed
+    }
+
     /// The commit is to conflict if another transaction changed any of the blocks that `bytes` lie in since the
     /// snapshot, or shrank, reshaped, renamed or removed the array. What this transaction created has nothing to depend
     /// on.

@@ -102,3 +102,31 @@ fn keys_that_cannot_be_stored_are_refused() {
     });
     assert!(db.array::<u8, Ix1>("A").unwrap().attrs().contains_key(&"k".repeat(255)));
 }
+
+#[test]
+fn a_removed_attribute_is_gone_and_its_removal_conflicts_with_another_value() {
+    let db = TestDb::new();
+    db.commit(|t| {
+        let mut a = store(t, "A", &array![1u8]);
+        a.set_attr("x", json!(1)).unwrap();
+        a.set_attr("y", json!(2)).unwrap();
+    });
+    let (removing, setting) = (db.begin().unwrap(), db.begin().unwrap());
+    let mut a = removing.array::<u8, Ix1>("A").unwrap();
+    assert_eq!(a.remove_attr("x").unwrap(), Some(json!(1)));
+    assert_eq!((a.remove_attr("x").unwrap(), a.remove_attr("never").unwrap()), (None, None));
+    assert_eq!(a.attrs().len(), 1);
+    drop(a);
+    setting.array::<u8, Ix1>("A").unwrap().set_attr("x", json!(7)).unwrap();
+    removing.commit().unwrap();
+    assert!(setting.commit().unwrap_err().is_conflict());
+    let a = db.array::<u8, Ix1>("A").unwrap();
+    assert_eq!(a.attrs().iter().collect::<Vec<_>>(), [(&"y".to_owned(), &json!(2))]);
+    // Set and removed in one transaction, it was never there.
+    db.commit(|t| {
+        let mut a = t.array::<u8, Ix1>("A").unwrap();
+        a.set_attr("z", json!(3)).unwrap();
+        assert_eq!(a.remove_attr("z").unwrap(), Some(json!(3)));
+    });
+    assert_eq!(db.array::<u8, Ix1>("A").unwrap().attrs().len(), 1);
+}

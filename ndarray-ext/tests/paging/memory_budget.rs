@@ -403,7 +403,7 @@ fn a_disk_that_is_full_while_spilling_fails_the_transaction_alone() {
             }
             drop(b);
             if step == "savepoint" {
-                txn.savepoint()?;
+                let _ = txn.savepoint()?;
             }
             txn.commit()
         };

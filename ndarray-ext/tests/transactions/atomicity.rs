@@ -177,3 +177,53 @@ fn transact_runs_again_after_a_conflict_and_always_gets_through() {
     // The commit lock is given back.
     db.commit(|t| t.array::<u64, Ix1>("A").unwrap().view_mut()[0] = 0);
 }
+
+#[test]
+fn open_or_create_creates_once_and_opens_only_what_is_of_the_same_type() {
+    let db = TestDb::new();
+    for length in [3, 5] {
+        db.transact(|txn| txn.open_or_create::<u16, _>("log", length).map(drop)).unwrap();
+    }
+    assert_eq!(db.array::<u16, Ix1>("log").unwrap().dim(), 3);
+    let txn = db.begin().unwrap();
+    assert!(txn.open_or_create::<u32, _>("log", 3).unwrap_err().is_dtype_mismatch());
+    assert!(txn.open_or_create::<u16, _>("log", (3, 1)).unwrap_err().is_shape_mismatch());
+    let _open = txn.open_or_create::<u16, _>("log", 3).unwrap();
+    assert!(txn.open_or_create::<u16, _>("log", 3).unwrap_err().is_in_use());
+}
+
+#[test]
+fn a_closure_with_an_error_type_of_its_own_aborts_by_it_and_runs_again_after_a_conflict() {
+    #[derive(Debug)]
+    enum Failure {
+        Refused(u64),
+        Storage(bigarray::Error),
+    }
+    impl From<bigarray::Error> for Failure {
+        fn from(error: bigarray::Error) -> Failure {
+            Failure::Storage(error)
+        }
+    }
+    let db = TestDb::new();
+    db.transact(|txn| txn.create::<u64, _>("counter", 1).map(drop)).unwrap();
+    let add = |db: &TestDb| {
+        db.transact(|txn| {
+            txn.array::<u64, Ix1>("counter")?.view_mut()[0] += 1;
+            Ok(())
+        })
+    };
+    let mut runs = 0;
+    let refused = db.try_transact(|txn| {
+        runs += 1;
+        if runs == 1 {
+            add(&db)?;
+        }
+        let mut counter = txn.array::<u64, Ix1>("counter")?;
+        counter.view_mut()[0] += 10;
+        if runs == 2 { Err(Failure::Refused(counter.view()[0])) } else { Ok(()) }
+    });
+    assert!(matches!(refused, Err(Failure::Refused(11))), "{refused:?}");
+    assert_eq!((runs, db.array::<u64, Ix1>("counter").unwrap().view()[0]), (2, 1));
+    let missing = db.try_transact(|txn| Ok::<_, Failure>(txn.array::<u64, Ix1>("none")?.len()));
+    assert!(matches!(&missing, Err(Failure::Storage(error)) if error.is_not_found()), "{missing:?}");
+}
