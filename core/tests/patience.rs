@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use bigarray_core::sync::Mutex;
 use bigarray_core::{Engine, EngineOptions, Error, ErrorKind, Reader, Result};
-use bigarray_testing::{Adapter, Signal, SimOp, SimOptions, StoreOp, Watch};
+use bigarray_testing::{Adapter, Signal, SimMemory, SimOp, SimOptions, StoreOp, Watch};
 
 use support::{BLOCK, World};
 
@@ -90,6 +91,42 @@ fn patience_begins_anew_where_nothing_was_tried_for_long() {
     world.memory.pass(2 * PATIENCE);
     is_unavailable(&world, StoreOp::Read, 1);
     assert_eq!(byte(&world, &reader, 1), Ok(2));
+}
+
+/// Reads are unavailable, and each takes this long.
+struct SlowOutage {
+    memory: SimMemory,
+    lasts: Arc<Mutex<Vec<Duration>>>,
+}
+
+impl Watch for SlowOutage {
+    fn before(&self, op: StoreOp, _: usize) -> Result<()> {
+        if op != StoreOp::Read {
+            return Ok(());
+        }
+        let Some(lasts) = self.lasts.lock().pop() else { return Ok(()) };
+        self.memory.pass(lasts);
+        Err(Error::new(ErrorKind::Unavailable, "simulated outage"))
+    }
+}
+
+#[test]
+fn a_load_in_which_the_process_was_stopped_uses_up_half_of_the_patience() {
+    for (stops, end) in [(1, Ok(1)), (2, Err(Signal::Bus))] {
+        let world = world();
+        let mut lasts = vec![Duration::from_millis(1); 3];
+        lasts.extend(vec![100 * PATIENCE; stops]);
+        // The last one is the first to be met.
+        lasts.push(Duration::from_millis(1));
+        let outage = SlowOutage { memory: world.memory.clone(), lasts: Arc::default() };
+        let of_outage = outage.lasts.clone();
+        let store = Arc::new(Adapter::wrap(world.store.clone(), outage));
+        let options = EngineOptions { copy: true, patience: PATIENCE, ..EngineOptions::default() };
+        let engine = Engine::new(store, Arc::new(world.memory.clone()), options);
+        let reader = engine.reader(&engine.snapshot().unwrap(), "a").unwrap();
+        *of_outage.lock() = lasts;
+        assert_eq!(byte(&world, &reader, 0), end);
+    }
 }
 
 #[test]

@@ -239,7 +239,8 @@ impl OpenOptions {
     /// store, and no `Result` can be returned from it: while there is patience it is tried again, and goes on as if
     /// nothing had been once storage answers. Past it the process ends, as after any failure of storage
     /// ([safety](crate#safety)). The time counts from the first failure after which nothing of the array could be loaded.
-    /// Default: two minutes.
+    /// One attempt counts for half of it at most, since the process itself may have been stopped meanwhile. Default: two
+    /// minutes.
     ///
     /// What can return an error does not wait so: [`prefetch`](crate::BigArray::prefetch), opening an array and
     /// [`commit`](crate::Transaction::commit) are [`Unavailable`](ErrorKind::Unavailable) when storage says so. A database

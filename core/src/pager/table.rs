@@ -32,10 +32,12 @@ pub(crate) enum Presence {
 /// A thread that waits for storage tries again sooner than this after each failure.
 const GAP: Duration = Duration::from_secs(1);
 
-/// Storage that does not answer: the first and the last failure.
+/// Storage that does not answer.
 #[derive(Clone, Copy)]
 struct Unavailable {
-    since: Duration,
+    /// The time that counts since the first failure.
+    waited: Duration,
+    /// When the last failure was.
     last: Duration,
 }
 
@@ -267,13 +269,17 @@ impl Table {
         self.is_dead
     }
 
-    /// Storage was unavailable to a load that lasted for `load`: whether that is so for less than `patience`. A time in
-    /// which no thread tried, as while the process was stopped, is not known to be part of it.
+    /// Storage was unavailable to a load that lasted for `load`: whether that is so for less than `patience`.
+    ///
+    /// The process may have been stopped for long, between two loads or in the middle of one, so a time in which no
+    /// thread tried does not count, and one load uses up half of the patience at most.
     pub(crate) fn is_patient(&mut self, load: Range<Duration>, patience: Duration) -> bool {
         let before = self.unavailable.filter(|unavailable| load.start < unavailable.last + GAP);
-        let since = before.map_or(load.end, |unavailable| unavailable.since);
-        self.unavailable = Some(Unavailable { since, last: load.end });
-        load.end.saturating_sub(since) < patience
+        let waited = before.map_or(Duration::ZERO, |unavailable| {
+            unavailable.waited + load.end.saturating_sub(unavailable.last).min(patience / 2)
+        });
+        self.unavailable = Some(Unavailable { waited, last: load.end });
+        waited < patience
     }
 
     /// The transaction cannot be committed any more. The first failure sticks.

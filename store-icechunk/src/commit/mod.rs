@@ -47,8 +47,9 @@ pub(crate) fn commit(shared: &Shared, change: &Change<'_>, lock: Option<&dyn Com
     let mut draft = Draft::new(change, uploads);
     if change.arrays.iter().any(ArrayChange::stores) {
         // Other threads may commit while this one puts its payload. The transaction has just asked for the newest state,
-        // so to ask again would be a request more.
-        let tip = match shared.known() {
+        // so to ask again would be a request more, unless it took an older one for the newest.
+        let is_recent = shared.options().max_staleness.is_zero();
+        let tip = match shared.known().filter(|_| is_recent) {
             Some(known) => known,
             None => shared.newest()?.snapshot,
         };
