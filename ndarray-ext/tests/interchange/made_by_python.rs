@@ -78,6 +78,54 @@ fn what_xarray_appends_and_overwrites_is_read_and_appended_to() {
     assert_eq!(in_python(&mut python, "copy/temperature"), copy.view().mapv(f64::from).into_raw_vec_and_offset().0);
 }
 
+#[test]
+fn the_lines_that_the_page_for_users_shows_run() {
+    let Some(mut python) = Python::start() else { return };
+    let db = python.database();
+    db.transact(|txn| {
+        txn.create::<f64, _>("sst", (60, 12))?.view_mut().fill(20.5);
+        Ok(())
+    })
+    .unwrap();
+    python.runs("documented");
+    let sst = db.array::<f64, Ix2>("sst").unwrap();
+    assert_eq!(sst.shape(), [61, 12]);
+    assert!(sst.view().rows().into_iter().take(60).all(|row| row.iter().all(|x| *x == 20.5)));
+    assert!(sst.view().row(60).iter().all(|x| *x == 21.5));
+}
+
+/// bigarray's own attribute among them: the elements are there all the same, and what stores to them meets a conflict.
+#[test]
+fn an_array_whose_attributes_python_replaced_is_read_and_written_to() {
+    let Some(mut python) = Python::start() else { return };
+    let db = python.database();
+    let order = ArrayOptions::new().order(Order::ColumnMajor).codec(Codec::Zstd { level: 3, shuffle: true });
+    let values = Array2::from_shape_fn((300, 1001), |(i, j)| (i * 1001 + j) as f64);
+    db.transact(|txn| {
+        txn.create_with::<f64, _>("a", values.raw_dim(), &order.clone().block_size(64 << 10))?
+            .view_mut()
+            .assign(&values);
+        Ok(())
+    })
+    .unwrap();
+    let txn = db.begin().unwrap();
+    txn.array::<f64, Ix2>("a").unwrap().view_mut()[[0, 0]] = 1.0;
+    python.runs("replace_attributes a");
+    assert!(txn.commit().unwrap_err().is_conflict());
+    let a = db.array::<f64, Ix2>("a").unwrap();
+    assert_eq!(a.view(), values);
+    assert_eq!(a.attrs().iter().collect::<Vec<_>>(), [(&"only".to_owned(), &json!("this"))]);
+    assert_ne!(a.info().block_size, 64 << 10);
+    db.transact(|txn| {
+        txn.array::<f64, Ix2>("a")?.view_mut()[[0, 0]] = 1.0;
+        Ok(())
+    })
+    .unwrap();
+    let mut expected: Vec<f64> = values.iter().copied().collect();
+    expected[0] = 1.0;
+    assert_eq!(in_python(&mut python, "a"), expected);
+}
+
 /// The values of an array as Python sees them.
 fn in_python(python: &mut Python, name: &str) -> Vec<f64> {
     let values: Vec<Value> = from_str(&python.runs(&format!("values {name}"))).unwrap();

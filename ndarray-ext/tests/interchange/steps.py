@@ -9,6 +9,8 @@ import contextlib
 import datetime
 import json
 import os
+import pathlib
+import re
 import sys
 import warnings
 
@@ -251,6 +253,23 @@ def check_air():
     expected.wind[:, 9:] = 6
     xr.testing.assert_equal(dataset, expected)
     assert dataset.temperature.attrs["units"] == "K"
+
+
+@step
+def documented():
+    """Runs what the user's page shows, but for where the database is."""
+    page = pathlib.Path(__file__).parents[3] / "docs/cluster.md"
+    where, what = re.findall("^```python\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE)
+    compile(where, page, "exec")
+    shown = {"storage": storage()}
+    exec(what, shown)
+    assert shown["sst"].shape == (60, 12) and shown["dataset"].sst.shape == (60, 12)
+
+
+@step
+def replace_attributes(name):
+    with changing() as here:
+        here[name].attrs.put({"only": "this"})
 
 
 @step

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bigarray_core::store::Origin;
 use bigarray_core::{BlockNo, BlockSize, PAGE};
 use bigarray_store_icechunk::objects::{Backend, Location};
-use bigarray_testing::{Edit, array_of};
+use bigarray_testing::{Edit, array_of, page_of};
 use bytes::Bytes;
 use icechunk::Repository;
 use icechunk::format::snapshot::ArrayShape;
@@ -223,6 +223,64 @@ fn what_another_program_cut_off_cannot_be_depended_on() {
     assert_eq!(now(&*store).array("b").unwrap().unwrap().shape, [1 << 16]);
     let error = Edit::commit(&*store, &*base, &[Edit::of(&*base, "b").depend(2..3)]).unwrap_err();
     assert!(error.is_conflict(), "{error}");
+}
+
+/// An array `b` of four chunks of a block each, cut to one and a half by its shape alone, as implementations of Zarr do.
+fn cut_by_its_shape(url: &str) {
+    let (chunk, path) = ([BLOCK as u64], Path::new("/b").unwrap());
+    let length = |length: usize| ([length as u64], shape_of(&[length as u64], &chunk));
+    with_session(url, async |session| {
+        let (shape, counts) = length(4 * BLOCK);
+        session.add_array(path.clone(), counts, None, document(&shape, &chunk, 0)).await.unwrap();
+        for at in 0..4 {
+            put(session, "/b", at, vec![1 + at as u8; BLOCK].into()).await;
+        }
+    });
+    with_session(url, async |session| {
+        let (shape, counts) = length(BLOCK + BLOCK / 2);
+        session.update_array(&path, counts, None, document(&shape, &chunk, 0)).await.unwrap();
+    });
+}
+
+/// The first byte of each half of a block.
+fn halves(snapshot: &dyn bigarray_core::store::Snapshot, name: &str) -> Vec<u8> {
+    let array = snapshot.array(name).unwrap().unwrap();
+    let blocks = array.block_size.blocks_for(array.nbytes());
+    let half = |block, page| {
+        let mut read = vec![0xee; PAGE];
+        snapshot.read(array.id, BlockNo(block), page, &mut read).unwrap();
+        read[0]
+    };
+    (0..blocks).flat_map(|block| [half(block, 0), half(block, 8)]).collect()
+}
+
+/// Icechunk drops chunks that another program left behind the end, with the commit that sets the shape. Nothing else of the
+/// array is lost for them, and they do not come back as it grows.
+#[test]
+fn chunks_that_another_program_left_behind_the_end_are_gone() {
+    let url = url();
+    let store = open(&url);
+    Edit::commit(&*store, &*now(&*store), &[Edit::create("a", array_of(1))]).unwrap();
+    cut_by_its_shape(&url);
+    let base = now(&*store);
+    assert_eq!(halves(&*base, "b"), [1, 1, 2, 0]);
+    let mut visited = Vec::new();
+    base.blocks(id_of(&*base, "b"), 0..u64::MAX, &mut |block, _| {
+        visited.push(block.0);
+        ControlFlow::Continue(())
+    })
+    .unwrap();
+    assert_eq!(visited, [0, 1]);
+    // With something else in the same transaction, a renamed array is a new one with the same chunks.
+    let edits = [Edit::of(&*base, "b").rename("c"), Edit::of(&*base, "a").attr("unit", Some("K".into()))];
+    Edit::commit(&*store, &*base, &edits).unwrap();
+    assert_eq!(halves(&*now(&*store), "c"), [1, 1, 2, 0]);
+
+    cut_by_its_shape(&url);
+    let base = now(&*store);
+    let edit = Edit::of(&*base, "b").reshape(&[6 * BLOCK]).page(&*base, 3, 8, 7);
+    Edit::commit(&*store, &*base, &[edit]).unwrap();
+    assert_eq!(halves(&*now(&*store), "b"), [1, 1, 2, 0, 0, 0, 0, page_of(7)[0], 0, 0, 0, 0]);
 }
 
 /// An array that cannot be read is told with its reason, and does not keep the others from being used.
