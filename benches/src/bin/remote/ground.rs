@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::net::ToSocketAddrs;
+use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -15,7 +16,10 @@ use bigarray_testing::Proxy;
 use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore};
+use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
+
+use crate::Arguments;
 
 /// Bytes of a MiB.
 pub(crate) const MIB: usize = 1 << 20;
@@ -31,6 +35,8 @@ pub(crate) struct Ground {
     url: String,
     /// The server, where a proxy can stand before it.
     server: Option<String>,
+    /// On a disk of this machine.
+    dir: TempDir,
     quick: bool,
     rounds: Option<usize>,
     commits: Option<usize>,
@@ -39,7 +45,8 @@ pub(crate) struct Ground {
 }
 
 impl Ground {
-    pub(crate) fn new(url: &str, quick: bool, rounds: Option<usize>, commits: Option<usize>) -> Outcome<Ground> {
+    pub(crate) fn new(arguments: &Arguments) -> Outcome<Ground> {
+        let Arguments { url, quick, rounds, commits, .. } = arguments;
         Location::parse(url)?;
         // Other runs left nothing there.
         let time = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
@@ -49,7 +56,8 @@ impl Ground {
             _ => None,
         };
         let runtime = Arc::new(Builder::new_multi_thread().worker_threads(THREADS).enable_all().build()?);
-        Ok(Ground { url, server, quick, rounds, commits, runtime, next: Cell::new(0) })
+        let dir = tempfile::Builder::new().prefix("remote-").tempdir_in(&arguments.place)?;
+        Ok(Ground { url, server, dir, quick: *quick, rounds: *rounds, commits: *commits, runtime, next: Cell::new(0) })
     }
 
     /// `full`, or `quick` where that was asked for.
@@ -67,6 +75,12 @@ impl Ground {
         self.commits.unwrap_or(self.pick(5000, 200))
     }
 
+    /// A path on a disk of this machine that nothing is at.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.next.set(self.next.get() + 1);
+        self.dir.path().join(format!("{}-{name}", self.next.get()))
+    }
+
     /// What plain requests run on.
     pub(crate) fn runtime(&self) -> &Arc<Runtime> {
         &self.runtime
@@ -82,11 +96,7 @@ impl Ground {
     /// A database with the array "a" of `len` numbers, written by one commit.
     pub(crate) fn filled(&self, len: usize, options: &ArrayOptions) -> Outcome<Place> {
         let place = self.place()?;
-        place.open()?.transact(|txn| {
-            let mut array = txn.create_with::<f64, _>("a", len, options)?;
-            array.view_mut().iter_mut().enumerate().for_each(|(n, x)| *x = number(n));
-            Ok(())
-        })?;
+        fill(&place.open()?, len, options)?;
         Ok(place)
     }
 
@@ -111,6 +121,23 @@ pub(crate) fn number(n: usize) -> f64 {
     (n % 1009) as f64 + 1.0
 }
 
+/// Makes the array "a" of `len` numbers.
+pub(crate) fn fill(db: &Database, len: usize, options: &ArrayOptions) -> Outcome<()> {
+    Ok(db.transact(|txn| {
+        let mut array = txn.create_with::<f64, _>("a", len, options)?;
+        array.view_mut().iter_mut().enumerate().for_each(|(n, x)| *x = number(n));
+        Ok(())
+    })?)
+}
+
+/// Seconds that it takes to add up all numbers of the array "a".
+pub(crate) fn scan(db: &Database) -> Outcome<f64> {
+    let array = db.array::<f64, Ix1>("a")?;
+    let (sum, seconds) = timed(|| array.view().sum());
+    let right: f64 = (0..array.len()).map(number).sum();
+    if sum == right { Ok(seconds) } else { Err(format!("the sum is {sum}, not {right}").into()) }
+}
+
 /// The address of a database. Its objects go when it is dropped.
 pub(crate) struct Place {
     url: String,
@@ -129,12 +156,9 @@ impl Place {
         Ok(Database::options().endpoint(proxy.url()).open_url(&self.url)?)
     }
 
-    /// Seconds that it takes to add up all numbers of the array "a", which nothing is in memory of.
-    pub(crate) fn scan(&self, db: &Database) -> Outcome<f64> {
-        let array = db.array::<f64, Ix1>("a")?;
-        let (sum, seconds) = timed(|| array.view().sum());
-        let right: f64 = (0..array.len()).map(number).sum();
-        if sum == right { Ok(seconds) } else { Err(format!("the sum is {sum}, not {right}").into()) }
+    /// The same with a disk cache.
+    pub(crate) fn open_cached(&self, directory: &std::path::Path) -> Outcome<Database> {
+        Ok(Database::options().disk_cache(directory, 4 << 30).open_url(&self.url)?)
     }
 
     /// Its storage as icechunk and a database see it, and the bare client of that.

@@ -47,6 +47,9 @@ struct Arguments {
     /// How many commits a database ages by
     #[arg(long, value_name = "N")]
     commits: Option<usize>,
+    /// Where a disk cache is made, and a database to compare it with: their file system is part of the figure
+    #[arg(long, value_name = "DIR", default_value = "target")]
+    place: PathBuf,
     /// Where remote.md is written; without it nothing is
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -76,8 +79,9 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Outcome<()> {
-    let ground = Ground::new(&arguments.url, arguments.quick, arguments.rounds, arguments.commits)?;
-    let machine = Machine::of(&std::env::temp_dir());
+    std::fs::create_dir_all(&arguments.place)?;
+    let ground = Ground::new(arguments)?;
+    let machine = Machine::of(&arguments.place);
     let groups: Vec<_> =
         GROUPS.iter().filter(|(name, _)| arguments.only.as_ref().is_none_or(|text| name.contains(text))).collect();
     let start = Instant::now();

@@ -7,7 +7,7 @@ use bigarray_benches::rounds::{Rounds, timed};
 use bigarray_benches::row::Row;
 use bytes::Bytes;
 
-use crate::ground::{Ground, MIB, number};
+use crate::ground::{Ground, MIB, number, scan};
 use crate::plain;
 
 /// Bytes of the blocks, and of the objects beside.
@@ -35,7 +35,7 @@ pub(crate) fn appended_and_scanned(ground: &Ground) -> Outcome<Vec<Row>> {
 
     let place = ground.filled(len, &options)?;
     let paths = plain::paths(&other, &objects);
-    let ours = || place.scan(&place.open()?);
+    let ours = || scan(&place.open()?);
     let theirs = || plain::scan(ground, &other, &paths);
     let scans = Rounds::run(ground.rounds(), ours, theirs)?;
     Ok(vec![
