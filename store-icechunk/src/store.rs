@@ -57,6 +57,14 @@ impl Store for IcechunkStore {
         Ok(self.shared.recent()?)
     }
 
+    fn known(&self) -> Result<Arc<dyn Snapshot>> {
+        self.shared.source().check_process()?;
+        match self.shared.known() {
+            Some(known) => Ok(known),
+            None => self.snapshot(),
+        }
+    }
+
     fn commit(&self, change: &Change<'_>, lock: Option<&dyn CommitLock>) -> Result<Committed> {
         if change.arrays.iter().any(ArrayChange::stores) {
             self.shared.check_writable()?;

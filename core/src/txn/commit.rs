@@ -68,13 +68,14 @@ fn commit(transaction: &Transaction, lock: Option<&dyn CommitLock>) -> Result<()
         return Ok(());
     }
 
-    // (2) a sure loser writes nothing
-    let newest = transaction.engine.snapshot()?;
+    // (2) a sure loser writes nothing; the store looks at the newest state itself
+    let stores = change.arrays.iter().any(ArrayChange::stores);
+    let newest = if stores { transaction.engine.known()? } else { transaction.engine.snapshot()? };
     if newest.version() != transaction.base() {
         conflict::check(&change, &*newest)?;
     }
     drop(newest);
-    if !change.arrays.iter().any(ArrayChange::stores) {
+    if !stores {
         return Ok(()); // what it depends on was so in the newest state, and that is all that it says
     }
 
@@ -83,7 +84,7 @@ fn commit(transaction: &Transaction, lock: Option<&dyn CommitLock>) -> Result<()
     // (8) the spans are brought up to date: what was written is mapped from where it is stored, or given back
     drop(change);
     // What is committed is committed, whether or not it can be looked at.
-    let newest = transaction.engine.snapshot().ok();
+    let newest = transaction.engine.known().ok();
     for (index, array) in opened.iter_mut().enumerate() {
         match indices.iter().position(|&i| i == index) {
             Some(at) => finish_array(transaction, array, &mut blocks[at], &committed, at, newest.as_deref()),

@@ -55,6 +55,12 @@ impl Engine {
         self.store.snapshot()
     }
 
+    /// The newest one that is known; see [`Store::known`].
+    fn known(&self) -> Result<Arc<dyn Snapshot>> {
+        let _held = signals::hold_between_waits();
+        self.store.known()
+    }
+
     /// Opens the array `name` of `snapshot` for reading. Readers of one state share one span.
     ///
     /// # Errors

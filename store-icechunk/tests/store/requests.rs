@@ -28,6 +28,16 @@ fn a_new_handle_reads_its_first_page_in_few_requests() {
 }
 
 #[test]
+fn what_is_known_is_told_without_a_request() {
+    let store = open(&url());
+    let base = now(&*store);
+    let landed = Edit::commit(&*store, &*base, &[Edit::create("a", array_of(1))]).unwrap();
+    let before = requests(&store);
+    assert_eq!(store.known().unwrap().version(), landed.version);
+    assert_eq!(requests(&store), before);
+}
+
+#[test]
 fn a_commit_of_a_block_takes_few_requests_also_in_an_array_of_many_blocks() {
     let store = open(&url());
     for (name, blocks) in [("small", 4), ("large", 1 << 20)] {

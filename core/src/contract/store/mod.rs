@@ -29,6 +29,15 @@ pub trait Store: Send + Sync {
     /// waiting for another process; [`Io`](crate::ErrorKind::Io), [`Corrupt`](crate::ErrorKind::Corrupt).
     fn snapshot(&self) -> Result<Arc<dyn Snapshot>>;
 
+    /// The newest committed state that is known without asking another machine. It is none before those that this store
+    /// has shown or committed.
+    ///
+    /// # Errors
+    /// As [`snapshot`](Store::snapshot).
+    fn known(&self) -> Result<Arc<dyn Snapshot>> {
+        self.snapshot()
+    }
+
     /// Makes `change` visible, all or nothing.
     ///
     /// Calls [`conflict::check`](crate::conflict::check) against the state that the commit replaces, where nothing can

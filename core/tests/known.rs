@@ -1,0 +1,58 @@
+//! A commit asks for no newer state than the one that its store knows: over a network each question is a wait.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bigarray_core::store::{Change, CommitLock, Committed, Snapshot, SpillArea, Store};
+use bigarray_core::{Engine, EngineOptions, PAGE, Result};
+use bigarray_testing::{MemStore, SimMemory, SimOptions, array_of};
+
+/// A store that counts how often it is asked for the newest state.
+struct Remote {
+    store: MemStore,
+    asked: AtomicUsize,
+}
+
+impl Store for Remote {
+    fn snapshot(&self) -> Result<Arc<dyn Snapshot>> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        self.store.snapshot()
+    }
+    fn known(&self) -> Result<Arc<dyn Snapshot>> {
+        self.store.snapshot()
+    }
+    fn commit(&self, change: &Change<'_>, lock: Option<&dyn CommitLock>) -> Result<Committed> {
+        self.store.commit(change, lock)
+    }
+    fn commit_lock(&self) -> Result<Box<dyn CommitLock>> {
+        self.store.commit_lock()
+    }
+    fn spill_area(&self) -> Result<Arc<dyn SpillArea>> {
+        self.store.spill_area()
+    }
+}
+
+#[test]
+fn only_the_beginning_of_a_transaction_asks_for_the_newest_state() {
+    let store = MemStore::new();
+    let memory = SimMemory::with(store.file(), SimOptions::default());
+    let remote = Arc::new(Remote { store, asked: AtomicUsize::new(0) });
+    let engine = Engine::new(remote.clone(), Arc::new(memory.clone()), EngineOptions::default());
+    let asked = || remote.asked.load(Ordering::Relaxed);
+
+    let transaction = engine.begin().unwrap();
+    let mut writer = transaction.create("a", array_of(1)).unwrap();
+    writer.expose_mut(0..PAGE);
+    memory.span_at(writer.base().unwrap()).store(100, b"hello").unwrap();
+    drop(writer);
+    transaction.commit(None).unwrap();
+    assert_eq!(asked(), 1);
+
+    // What only depends on rows asks whether they are so in the newest state.
+    let transaction = engine.begin().unwrap();
+    let mut writer = transaction.open("a").unwrap();
+    writer.depend_on(0..PAGE);
+    drop(writer);
+    transaction.commit(None).unwrap();
+    assert_eq!(asked(), 3);
+}
