@@ -9,6 +9,10 @@ use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 /// About what a chunk takes, for the cache to choose its size by.
 const CHUNK_BYTES: u64 = 2 << 20;
 
+/// The share that is for chunks that were read before. The rest must have room for all that is fetched ahead of readers,
+/// or that is gone when it is read: by default it is a thirtieth, and a scan fetched every chunk twice.
+const READ_BEFORE: f64 = 0.5;
+
 /// Where a chunk lies that is not in a manifest: no other bytes are ever there.
 pub(super) type Place = (ChunkId, u64);
 
@@ -34,8 +38,9 @@ impl ChunkCache {
     pub(super) fn new(bytes: u64) -> ChunkCache {
         let chunks = (bytes / CHUNK_BYTES).max(1) as usize;
         // One part: of several, each would refuse a chunk that is larger than its share.
-        let options = OptionsBuilder::new().estimated_items_capacity(chunks).weight_capacity(bytes).shards(1).build();
-        let options = options.expect("capacities are given");
+        let mut options = OptionsBuilder::new();
+        options.estimated_items_capacity(chunks).weight_capacity(bytes).hot_allocation(READ_BEFORE).shards(1);
+        let options = options.build().expect("capacities are given");
         ChunkCache(Cache::with_options(options, ChunkWeight, DefaultHashBuilder::default(), ByPlace::default()))
     }
 

@@ -14,6 +14,9 @@ use super::catalog::Entry;
 use super::source::Source;
 use crate::errors::Located;
 
+/// So many blocks are looked up one by one. Of more, all references are gone through, of which a manifest has thousands.
+const FEW: u64 = 64;
+
 /// A chunk that is stored: its index, the bytes of the array that it has, and where they are.
 pub(crate) struct StoredChunk {
     pub(crate) index: ChunkIndices,
@@ -47,8 +50,8 @@ impl Source {
         if range.start >= end {
             return Ok(());
         }
-        if entry.metadata.fill().is_some() || !entry.is_linear() {
-            // Every block is something else than zeros, or has parts of chunks that lie over other blocks, too.
+        if end - range.start <= FEW || entry.metadata.fill().is_some() || !entry.is_linear() {
+            // Every block of the last two is something else than zeros, or has parts of chunks over other blocks, too.
             for block in range.start..end {
                 if let Some(record) = self.block(entry, BlockNo(block))?
                     && visit(BlockNo(block), record).is_break()

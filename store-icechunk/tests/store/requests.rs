@@ -1,12 +1,14 @@
 //! How many requests the steps of a program take: over a network each of them is a wait.
 
 use bigarray_core::BlockSize;
+use bigarray_core::store::Store;
+use bigarray_store_icechunk::{IcechunkStore, Options};
 use bigarray_testing::{Edit, array_of};
 
-use crate::{assert_page, now, open, url};
+use crate::{assert_page, id_of, now, open, options, url};
 
 /// All that a handle asked its server for.
-fn requests(store: &bigarray_store_icechunk::IcechunkStore) -> u64 {
+fn requests(store: &IcechunkStore) -> u64 {
     let counted = store.requests();
     counted.gets + counted.puts + counted.others
 }
@@ -35,6 +37,27 @@ fn what_is_known_is_told_without_a_request() {
     let before = requests(&store);
     assert_eq!(store.known().unwrap().version(), landed.version);
     assert_eq!(requests(&store), before);
+}
+
+#[test]
+fn a_reader_in_order_fetches_each_chunk_once_also_past_what_the_cache_holds() {
+    const BLOCKS: u64 = 512;
+    let url = url();
+    let store = open(&url);
+    let array = array_of(BLOCKS as usize);
+    let (nbytes, base) = (array.nbytes(), now(&*store));
+    let edit = (0..BLOCKS).fold(Edit::create("a", array), |edit, block| edit.block(&*base, block, 100 * (block + 1)));
+    Edit::commit(&*store, &*base, &[edit]).unwrap();
+    let cache_bytes = nbytes as u64 / 4;
+    let reader = IcechunkStore::open(&url, &Options { cache_bytes, ..options() }).unwrap();
+    let snapshot = now(&*reader);
+    let before = reader.requests().bytes_got;
+    snapshot.will_need(id_of(&*snapshot, "a"), 0..BLOCKS);
+    for block in 0..BLOCKS {
+        assert_page(&*snapshot, block, 3, Some(100 * (block + 1) + 3));
+    }
+    let got = reader.requests().bytes_got - before;
+    assert!(got < nbytes as u64 * 5 / 4, "{got} bytes were got for {nbytes}");
 }
 
 #[test]
