@@ -13,7 +13,7 @@ fn commits_of_clocks_twenty_seconds_apart_land() {
     if role().is_some() {
         return data::commit_as_told(Database::options());
     }
-    let Some(server) = Server::new() else { return };
+    let Some(server) = Server::out_of_turn() else { return };
     data::create(&server);
     let commits = server.commits();
     let Some(mut ahead) = Machine::with_clock(&server, this_test!(), "ahead", 10) else { return };
@@ -32,7 +32,7 @@ fn a_commit_of_a_clock_that_is_too_far_behind_says_both_times() {
     if role().is_some() {
         return data::commit_as_told(Database::options());
     }
-    let Some(server) = Server::new() else { return };
+    let Some(server) = Server::out_of_turn() else { return };
     data::create(&server);
     let Some(mut ahead) = Machine::with_clock(&server, this_test!(), "ahead", 60) else { return };
     let Some(mut behind) = Machine::with_clock(&server, this_test!(), "behind", -60) else { return };

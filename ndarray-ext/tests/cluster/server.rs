@@ -12,7 +12,7 @@ use nix::unistd::Pid;
 
 use crate::support::{TestDb, skip};
 
-/// Tests take turns: some of them stop the server.
+/// Tests take turns: one of them stops the server, and others have machines with little patience.
 static TURN: Mutex<()> = Mutex::new(());
 
 /// A database of the test's own on the server. This process reaches it by loopback, which no test cuts.
@@ -20,13 +20,21 @@ pub(crate) struct Server {
     db: TestDb,
     /// Where it listens, on every address.
     pub(crate) port: String,
-    _turn: MutexGuard<'static, ()>,
+    _turn: Option<MutexGuard<'static, ()>>,
 }
 
 impl Server {
     /// `None`, and the test is over, where there is no server, or no network namespace can be made.
     pub(crate) fn new() -> Option<Server> {
-        let turn = TURN.lock();
+        Server::in_turn(Some(TURN.lock()))
+    }
+
+    /// The same for a test that mostly waits, and that a stop of the server does not harm.
+    pub(crate) fn out_of_turn() -> Option<Server> {
+        Server::in_turn(None)
+    }
+
+    fn in_turn(turn: Option<MutexGuard<'static, ()>>) -> Option<Server> {
         let is_s3 = env::var("BIGARRAY_TEST_URL").is_ok_and(|url| url.starts_with("s3://"));
         let (true, Ok(endpoint)) = (is_s3, env::var("AWS_ENDPOINT_URL")) else {
             skip("BIGARRAY_TEST_URL and AWS_ENDPOINT_URL name no server");
