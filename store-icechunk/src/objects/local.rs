@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use bigarray_core::{Error as CoreError, ErrorKind, Result as CoreResult};
+use bigarray_process::Unshared;
 use futures::stream::BoxStream;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
@@ -50,12 +51,7 @@ impl Directory {
         let file = self.files.path_to_filesystem(path)?;
         // No other process, and no other thread of this one, replaces anything meanwhile: each opens the directory anew.
         let root = self.root.clone();
-        let lock = blocking(move || {
-            let root = File::open(&root)?;
-            root.lock()?;
-            Ok(root)
-        });
-        let lock = lock.await?;
+        let lock = blocking(move || Lock::take(&root)).await?;
         let now = match self.files.head(path).await {
             Ok(now) => now,
             Err(Error::NotFound { path, source }) => return Err(Error::Precondition { path, source }),
@@ -70,6 +66,24 @@ impl Directory {
         let e_tag = self.files.head(path).await?.e_tag;
         drop(lock);
         Ok(PutResult { e_tag, version: None, extensions: Default::default() })
+    }
+}
+
+/// The lock on a directory. It is given back when this is dropped, whatever other descriptors of it there are: a child of
+/// `fork` may have one.
+struct Lock(Unshared<File>);
+
+impl Lock {
+    fn take(root: &StdPath) -> io::Result<Lock> {
+        let root = Unshared::open(|| File::open(root))?;
+        root.lock()?;
+        Ok(Lock(root))
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        let _ = self.0.unlock();
     }
 }
 
@@ -198,6 +212,18 @@ mod tests {
             }
             assert_eq!(read(&directory, &path).await.0, WRITERS * TIMES);
         });
+    }
+
+    /// A descriptor that a child of `fork` has of it is such a copy.
+    #[test]
+    fn a_copy_of_the_descriptor_does_not_keep_the_lock() {
+        let dir = tempfile::tempdir().unwrap();
+        let lock = Lock::take(dir.path()).unwrap();
+        let _copy = lock.0.try_clone().unwrap();
+        let other = File::open(dir.path()).unwrap();
+        assert!(other.try_lock().is_err());
+        drop(lock);
+        other.try_lock().unwrap();
     }
 
     async fn read(directory: &Directory, path: &Path) -> (u64, UpdateVersion) {
