@@ -38,7 +38,7 @@ impl IcechunkStore {
         // Times are added to it. No request of any use takes as long.
         let (deadline, create) = (options.deadline.min(LONGEST_DEADLINE), options.create && !options.read_only);
         let options = &Options { deadline, create, ..options.clone() };
-        let disk = options.disk_cache.as_ref().map(ChunkFiles::open).transpose()?;
+        let disk = options.disk_cache.as_ref().map(ChunkFiles::open).transpose()?.flatten();
         let runtime = Arc::new(Runtime::new(&location, options.deadline)?);
         let backend = Arc::new(Backend::new(&location, options)?);
         let repository = Arc::new(Repository::open(&backend, &runtime, options.create)?);

@@ -5,6 +5,7 @@
 //! | `directory` | whose files are trusted |
 //! | `file` | what a file has: a chunk, and behind it a seal that says which one it is |
 //! | `room` | the limit of all files together, and which are evicted |
+//! | `threads` | what reads and writes: a disk that hangs holds no request |
 //!
 //! A chunk never changes, so a file is right or it is not: there is nothing to bring up to date. Files are put in place by
 //! a rename and taken away by an unlink, and never written to in between: what is open stays as it is. Nothing is synced,
@@ -13,6 +14,7 @@
 mod directory;
 mod file;
 mod room;
+mod threads;
 
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -24,9 +26,9 @@ use std::time::{Duration, SystemTime};
 use bigarray_core::Result;
 use bytes::Bytes;
 use tokio::sync::Semaphore;
-use tokio::task::spawn_blocking;
 
 use self::room::Room;
+use self::threads::Threads;
 use crate::options::DiskCache;
 
 /// What the name of each chunk's file ends in.
@@ -36,18 +38,28 @@ const SUFFIX: &str = ".chunk";
 /// them, and no reader waits for it.
 const PENDING_MIB: u32 = 256;
 
-/// What some chunks on their way count at least. Each has a thread, which may wait for another process: 64 of them leave
-/// others of the runtime's 512 for reads.
-const LEAST_MIB: u32 = 4;
+/// Files that are read at a time: a disk gives more so than one after the other.
+const READERS: usize = 8;
+
+/// Writers wait for each other, and for those of other processes, where they make room.
+const WRITERS: usize = 2;
 
 /// The time of the last use is as exact as this.
 const USE_STEP: Duration = Duration::from_secs(60);
 
-/// The files of a directory.
+/// A disk cache. What its threads have not begun ends with it.
 pub(crate) struct ChunkFiles {
+    files: Arc<Files>,
+    readers: Threads,
+    /// Apart from those that read, for which callers wait.
+    writers: Threads,
+    pending: Arc<Semaphore>,
+}
+
+/// The files of a directory.
+struct Files {
     directory: PathBuf,
     room: Room,
-    pending: Arc<Semaphore>,
 }
 
 /// Which chunk a file has: what tells its bytes from those of all others.
@@ -69,39 +81,40 @@ impl Key {
 }
 
 impl ChunkFiles {
-    /// Takes the directory, and makes it if it is absent.
+    /// Takes the directory, and makes it if it is absent. `None` where the system grants no threads.
     ///
     /// # Errors
     /// [`Invalid`](bigarray_core::ErrorKind::Invalid) for one that others may write to; what keeps it from being made.
-    pub(crate) fn open(options: &DiskCache) -> Result<Arc<ChunkFiles>> {
+    pub(crate) fn open(options: &DiskCache) -> Result<Option<Arc<ChunkFiles>>> {
         let directory = directory::take(&options.directory)?;
         let room = Room::new(&directory, options.bytes);
-        Ok(Arc::new(ChunkFiles { directory, room, pending: Arc::new(Semaphore::new(PENDING_MIB as usize)) }))
+        let (Ok(readers), Ok(writers)) = (Threads::start(READERS), Threads::start(WRITERS)) else { return Ok(None) };
+        let (files, pending) = (Arc::new(Files { directory, room }), Arc::new(Semaphore::new(PENDING_MIB as usize)));
+        Ok(Some(Arc::new(ChunkFiles { files, readers, writers, pending })))
     }
 
     /// Those of the chunks `wanted` that are there, each with the bytes that it must have. To be awaited on a runtime.
-    pub(crate) async fn get(self: &Arc<Self>, wanted: Vec<(Key, usize)>) -> Vec<Option<Bytes>> {
-        let (files, count) = (Arc::clone(self), wanted.len());
-        let read = spawn_blocking(move || wanted.iter().map(|(key, bytes)| files.read(key, *bytes)).collect());
-        // Without an answer the runtime ends, or the read panicked: they are fetched.
-        read.await.unwrap_or_else(|_| vec![None; count])
+    pub(crate) async fn get(&self, wanted: Vec<(Key, usize)>) -> Vec<Option<Bytes>> {
+        let (files, count) = (Arc::clone(&self.files), wanted.len());
+        let read = move || wanted.iter().map(|(key, bytes)| files.read(key, *bytes)).collect();
+        self.readers.ask(read).await.unwrap_or_else(|| vec![None; count])
     }
 
-    /// Begins to keep chunks, for which no thread waits. To be called on a runtime.
-    pub(crate) fn keep(self: &Arc<Self>, chunks: Vec<(Key, Bytes)>) {
+    /// Begins to keep chunks, for which no thread waits.
+    pub(crate) fn keep(&self, chunks: Vec<(Key, Bytes)>) {
         let bytes: usize = chunks.iter().map(|(_, chunk)| chunk.len()).sum();
-        let mib = u32::try_from(bytes >> 20).unwrap_or(u32::MAX).clamp(LEAST_MIB, PENDING_MIB);
+        let mib = u32::try_from(bytes >> 20).unwrap_or(u32::MAX).clamp(1, PENDING_MIB);
         let Ok(permit) = Arc::clone(&self.pending).try_acquire_many_owned(mib) else { return };
-        let files = Arc::clone(self);
-        spawn_blocking(move || {
-            for (key, chunk) in chunks {
-                // On a full disk, or one that fails, it is not kept.
-                let _ = files.write(&key, &chunk);
-            }
+        let files = Arc::clone(&self.files);
+        self.writers.begin(move || {
+            // On a disk that fails, or where the lock is not to be had, none of the others is kept either.
+            let _ = chunks.iter().try_for_each(|(key, chunk)| files.write(key, chunk));
             drop(permit);
         });
     }
+}
 
+impl Files {
     /// The chunk, if it is there and whole. A file that is anything else is removed.
     fn read(&self, key: &Key, bytes: usize) -> Option<Bytes> {
         let path = self.directory.join(key.file_name());

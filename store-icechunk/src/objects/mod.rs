@@ -28,3 +28,4 @@ pub use guarded::Requests;
 pub use location::{Location, Provider};
 pub use payload::{Object, Objects};
 pub use runtime::Runtime;
+pub(crate) use runtime::hold_signals;

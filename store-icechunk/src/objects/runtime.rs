@@ -121,7 +121,7 @@ impl fmt::Debug for Runtime {
 }
 
 /// A handler of the program may touch a span: on these threads it would wait for itself.
-fn hold_signals() {
+pub(crate) fn hold_signals() {
     let mut signals = SigSet::all();
     use Signal::{SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS, SIGTRAP};
     for fault in [SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGSYS] {
