@@ -61,9 +61,9 @@ impl Default for Options {
 /// A directory for decoded chunks, which the processes of one user share.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DiskCache {
-    /// It is made if it is absent. No other user may be able to write to it.
+    /// It is made if it is absent. No other user may be able to write to it, or to put another one in its place.
     pub directory: PathBuf,
-    /// Its files have so many bytes at most; those that were used the longest ago are removed first.
+    /// Its files have so many bytes at most; those that were read the longest ago are removed first.
     pub bytes: u64,
 }
 

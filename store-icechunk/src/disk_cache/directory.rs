@@ -1,35 +1,68 @@
-//! Whose files are trusted: those that no other user can have written.
+//! Which files are trusted: those that no other user can have written, reached by no link.
 
-use std::fs::{self, DirBuilder, Metadata};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use bigarray_core::{Error, ErrorKind, Result};
+use nix::fcntl::OFlag;
 use nix::unistd::geteuid;
 
 /// Bits of a mode by which others than the owner may write.
 const WRITABLE: u32 = 0o022;
 
-/// Makes `directory` if it is absent, and gives its path, which does not depend on the working directory.
+/// With this bit of a directory's mode, only the owner of what is in it may rename and remove that, as in `/tmp`.
+const STICKY: u32 = 0o1000;
+
+/// Makes `directory` if it is absent, and gives its path, in which is no link.
 ///
 /// # Errors
-/// [`ErrorKind::Invalid`] if others may write to it: what is read from it passes for the database's.
+/// [`ErrorKind::Invalid`] if others may write to it, or put another one in its place: what is read from it passes for the
+/// database's.
 pub(super) fn take(directory: &Path) -> Result<PathBuf> {
     let failed = |e| Error::io(format_args!("the disk cache {}", directory.display()), e);
     DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed)?;
-    let metadata = fs::metadata(directory).map_err(failed)?;
+    let path = fs::canonicalize(directory).map_err(failed)?;
+    let metadata = fs::symlink_metadata(&path).map_err(failed)?;
     if !is_own(&metadata) {
         let text = format!(
-            "the disk cache {} belongs to user {} and has mode {:o}: only user {}, whose process this is, may be able to \
-             write to it, so name another directory, or one that does not exist yet",
+            "the disk cache {} {}: only user {}, whose process this is, may be able to write to it, so name another \
+             directory, or one that does not exist yet",
             directory.display(),
-            metadata.uid(),
-            metadata.mode() & 0o7777,
+            owner_and_mode(&metadata),
             geteuid()
         );
         return Err(Error::new(ErrorKind::Invalid, text));
     }
-    fs::canonicalize(directory).map_err(failed)
+    for above in path.ancestors().skip(1) {
+        let metadata = fs::symlink_metadata(above).map_err(failed)?;
+        let is_safe = metadata.mode() & WRITABLE == 0 || metadata.mode() & STICKY != 0;
+        if !is_safe || ![0, geteuid().as_raw()].contains(&metadata.uid()) {
+            let text = format!(
+                "the disk cache {} is below {} which {}: other users may put another directory in its place, so name one \
+                 below directories that only user {} and root may write to",
+                directory.display(),
+                above.display(),
+                owner_and_mode(&metadata),
+                geteuid()
+            );
+            return Err(Error::new(ErrorKind::Invalid, text));
+        }
+    }
+    Ok(path)
+}
+
+fn owner_and_mode(metadata: &Metadata) -> String {
+    format!("belongs to user {} and has mode {:o}", metadata.uid(), metadata.mode() & 0o7777)
+}
+
+/// Opens a file of the cache. A link is not followed, and there is no wait for the other end of a pipe.
+///
+/// # Errors
+/// Those of the disk; `ELOOP` for a link.
+pub(super) fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+    options.custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits()).open(path)
 }
 
 /// Whether this user alone can have written it.

@@ -18,8 +18,8 @@ mod threads;
 
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::{self, Write};
-use std::path::PathBuf;
+use std::io::{self, ErrorKind, Write};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -118,7 +118,7 @@ impl Files {
     /// The chunk, if it is there and whole. A file that is anything else is removed.
     fn read(&self, key: &Key, bytes: usize) -> Option<Bytes> {
         let path = self.directory.join(key.file_name());
-        let file = File::open(&path).ok()?;
+        let file = directory::open(&path, File::options().read(true)).ok()?;
         match file::read(&file, &key.0, bytes) {
             Ok(Some(chunk)) => {
                 used(&file);
@@ -133,15 +133,26 @@ impl Files {
 
     fn write(&self, key: &Key, chunk: &[u8]) -> io::Result<()> {
         let path = self.directory.join(key.file_name());
-        if path.try_exists()? {
+        if fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_file()) {
             // Another process brought it meanwhile.
             return Ok(());
         }
         let seal = file::seal(&key.0, chunk);
+        match self.write_to(&path, chunk, &seal) {
+            // The limit is more than the disk has, or others fill it.
+            Err(error) if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
+                self.room.evict_tenth()?;
+                self.write_to(&path, chunk, &seal)
+            }
+            written => written,
+        }
+    }
+
+    fn write_to(&self, path: &Path, chunk: &[u8], seal: &[u8]) -> io::Result<()> {
         let Some(mut new) = self.room.new_file((chunk.len() + seal.len()) as u64)? else { return Ok(()) };
         new.write_all(chunk)?;
-        new.write_all(&seal)?;
-        self.room.put(new, &path)
+        new.write_all(seal)?;
+        self.room.put(new, path)
     }
 }
 

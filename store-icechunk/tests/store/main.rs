@@ -8,6 +8,7 @@ mod conflicts;
 mod conformance;
 mod damaged;
 mod disk_cache;
+mod disk_faults;
 mod faults;
 mod foreign;
 mod lost_answers;
