@@ -67,9 +67,10 @@ struct Files {
 pub(crate) struct Key(String);
 
 impl Key {
-    /// The chunk that is decoded as `how` says from `length` bytes at `offset` of the object `id` of the database at `url`.
-    pub(crate) fn new(url: &str, id: &str, offset: u64, length: u64, how: &str) -> Key {
-        Key(format!("{url}\n{id}\n{offset}+{length}\n{how}"))
+    /// The chunk that is decoded as `how` says from `length` bytes at `offset` of the object `id` of the database at `url` of
+    /// `server`.
+    pub(crate) fn new(server: &str, url: &str, id: &str, offset: u64, length: u64, how: &str) -> Key {
+        Key(format!("{server}\n{url}\n{id}\n{offset}+{length}\n{how}"))
     }
 
     /// Two keys may have one name. What is in the file says which it is.

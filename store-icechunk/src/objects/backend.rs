@@ -10,7 +10,7 @@ use object_store::ObjectStore;
 use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
 
-use super::client::connect;
+use super::client::{Connected, connect};
 use super::guarded::{Counters, Guarded, Requests};
 use super::location::{Location, Provider};
 use super::probe;
@@ -20,6 +20,7 @@ use crate::options::Options;
 #[derive(Debug)]
 pub struct Backend {
     location: Location,
+    server: String,
     client: Arc<dyn ObjectStore>,
     storage: Arc<dyn Storage + Send + Sync>,
     counters: Arc<Counters>,
@@ -32,16 +33,23 @@ impl Backend {
     /// # Errors
     /// [`ErrorKind::Invalid`] if options do not fit; [`ErrorKind::Io`] if a directory cannot be created.
     pub fn new(location: &Location, options: &Options) -> Result<Backend> {
-        let guarded = Guarded::new(connect(location, options)?, location.clone(), options.deadline);
+        let Connected { client, server } = connect(location, options)?;
+        let guarded = Guarded::new(client, location.clone(), options.deadline);
         let counters = guarded.counters().clone();
         let client: Arc<dyn ObjectStore> = Arc::new(guarded);
         let storage = storage(Place { location: location.clone(), client: client.clone() })?;
-        Ok(Backend { location: location.clone(), client, storage, counters, keeps_conditions: OnceCell::new() })
+        let (location, keeps_conditions) = (location.clone(), OnceCell::new());
+        Ok(Backend { location, server, client, storage, counters, keeps_conditions })
     }
 
     /// Where it is.
     pub fn location(&self) -> &Location {
         &self.location
+    }
+
+    /// What tells the server from others that have buckets of the same names; no key is in it.
+    pub fn server(&self) -> &str {
+        &self.server
     }
 
     /// The same place for icechunk.

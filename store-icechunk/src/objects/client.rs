@@ -12,6 +12,7 @@ use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
 use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::memory::InMemory;
 use object_store::{BackoffConfig, ClientConfigKey, ObjectStore, RetryConfig, StaticCredentialProvider};
+use url::Url;
 
 use super::local::Directory;
 use super::location::{Location, Provider};
@@ -23,25 +24,32 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// Stores in memory by their names.
 static MEMORIES: PerProcess<Mutex<HashMap<String, Arc<InMemory>>>> = PerProcess::new();
 
+/// A client, and what tells its server from others that have buckets of the same names: URL and account, without keys.
+pub(super) struct Connected {
+    pub(super) client: Arc<dyn ObjectStore>,
+    pub(super) server: String,
+}
+
 /// The client for `location`. It sends nothing yet.
-pub(super) fn connect(location: &Location, options: &Options) -> Result<Arc<dyn ObjectStore>> {
-    let client = match &location.provider {
+pub(super) fn connect(location: &Location, options: &Options) -> Result<Connected> {
+    let (client, server): (Arc<dyn ObjectStore>, String) = match &location.provider {
         Provider::S3 { bucket } => s3(bucket, location, options)?,
         Provider::Google { bucket } => google(bucket, location, options)?,
         Provider::Azure { container } => azure(container, location, options)?,
-        Provider::Directory { path } => Arc::new(Directory::open(path, options.create)?),
+        Provider::Directory { path } => (Arc::new(Directory::open(path, options.create)?), String::new()),
         Provider::Memory { name } => {
             let mut memories = MEMORIES.get().lock();
-            memories.entry(name.clone()).or_default().clone()
+            (memories.entry(name.clone()).or_default().clone(), String::new())
         }
     };
-    Ok(match &options.adapter {
+    let client = match &options.adapter {
         Some(adapter) => adapter.wrap(client),
         None => client,
-    })
+    };
+    Ok(Connected { client, server })
 }
 
-fn s3(bucket: &str, location: &Location, options: &Options) -> Result<Arc<dyn ObjectStore>> {
+fn s3(bucket: &str, location: &Location, options: &Options) -> Result<(Arc<dyn ObjectStore>, String)> {
     let mut builder = AmazonS3Builder::from_env().with_bucket_name(bucket).with_retry(retries(options));
     // Even where the environment says otherwise: without conditions commits are lost.
     builder = builder.with_conditional_put(S3ConditionalPut::ETagMatch);
@@ -70,10 +78,10 @@ fn s3(bucket: &str, location: &Location, options: &Options) -> Result<Arc<dyn Ob
         }
         Credentials::Anonymous => builder.with_skip_signature(true),
     };
-    built(location, builder.build())
+    Ok((built(location, builder.build())?, without_keys(endpoint)))
 }
 
-fn google(bucket: &str, location: &Location, options: &Options) -> Result<Arc<dyn ObjectStore>> {
+fn google(bucket: &str, location: &Location, options: &Options) -> Result<(Arc<dyn ObjectStore>, String)> {
     let mut builder = GoogleCloudStorageBuilder::from_env().with_bucket_name(bucket).with_retry(retries(options));
     if let Some(endpoint) = &options.endpoint {
         check_endpoint(location, endpoint)?;
@@ -85,10 +93,11 @@ fn google(bucket: &str, location: &Location, options: &Options) -> Result<Arc<dy
     if is_anonymous(location, options)? {
         builder = builder.with_skip_signature(true);
     }
-    built(location, builder.build())
+    let server = without_keys(builder.get_config_value(&GoogleConfigKey::BaseUrl));
+    Ok((built(location, builder.build())?, server))
 }
 
-fn azure(container: &str, location: &Location, options: &Options) -> Result<Arc<dyn ObjectStore>> {
+fn azure(container: &str, location: &Location, options: &Options) -> Result<(Arc<dyn ObjectStore>, String)> {
     let mut builder = MicrosoftAzureBuilder::from_env().with_container_name(container).with_retry(retries(options));
     if let Some(endpoint) = &options.endpoint {
         check_endpoint(location, endpoint)?;
@@ -100,7 +109,9 @@ fn azure(container: &str, location: &Location, options: &Options) -> Result<Arc<
     if is_anonymous(location, options)? {
         builder = builder.with_skip_signature(true);
     }
-    built(location, builder.build())
+    let account = builder.get_config_value(&AzureConfigKey::AccountName).unwrap_or_default();
+    let server = format!("{account} {}", without_keys(builder.get_config_value(&AzureConfigKey::Endpoint)));
+    Ok((built(location, builder.build())?, server))
 }
 
 /// Whether requests are not signed, where keys are taken from the environment only.
@@ -129,6 +140,12 @@ fn check_endpoint(location: &Location, endpoint: &str) -> Result<()> {
         return Err(Error::new(ErrorKind::Invalid, text));
     }
     Ok(())
+}
+
+/// The endpoint without the parts of a URL that may have keys; empty for the provider's own.
+fn without_keys(endpoint: Option<String>) -> String {
+    let url = endpoint.and_then(|endpoint| Url::parse(&endpoint).ok());
+    url.map_or_else(String::new, |url| format!("{}{}", url.origin().ascii_serialization(), url.path()))
 }
 
 /// Limits of a try. How long a request may take depends on its bytes, and is kept in `guarded`; a limit for reading counts
@@ -168,5 +185,29 @@ fn built<S: ObjectStore>(location: &Location, built: object_store::Result<S>) ->
             );
             Err(Error::new(ErrorKind::Invalid, text))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buckets_of_one_name_on_several_servers_are_told_apart() {
+        let location = Location::parse("s3://bucket/climate").unwrap();
+        let server = |endpoint: &str| {
+            let options = Options { endpoint: Some(endpoint.to_owned()), ..Options::default() };
+            connect(&location, &options).unwrap().server
+        };
+        assert_eq!(server("http://10.0.0.5:9000"), "http://10.0.0.5:9000/");
+        assert_eq!(server("https://10.0.0.5:9000"), "https://10.0.0.5:9000/");
+        assert_eq!(server("http://other:9000/minio"), "http://other:9000/minio");
+    }
+
+    #[test]
+    fn no_key_tells_servers_apart() {
+        let shown = without_keys(Some("https://user:secret@host/account?sig=secret#secret".to_owned()));
+        assert_eq!(shown, "https://host/account");
+        assert_eq!(without_keys(None), "");
     }
 }

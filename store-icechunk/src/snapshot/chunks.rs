@@ -12,6 +12,7 @@ use super::cache::{Guard, Place};
 use super::catalog::Entry;
 use super::source::Source;
 use crate::disk_cache::Key;
+use crate::zarr::DECODING;
 
 /// Chunks that lie in one object are fetched together up to so many bytes, which is what a commit packs into one.
 const TOGETHER_BYTES: u64 = 8 << 20;
@@ -153,8 +154,8 @@ impl Source {
 
     /// Which chunk it is, among those of all databases.
     fn key(&self, entry: &Entry, at: &ChunkRef) -> Key {
-        let how = format!("{:?}", entry.metadata.chain());
-        Key::new(self.url(), &at.id.to_string(), at.offset, at.length, &how)
+        let how = format!("decoding {DECODING}: {:?}", entry.metadata.chain());
+        Key::new(self.repository.backend().server(), self.url(), &at.id.to_string(), at.offset, at.length, &how)
     }
 }
 

@@ -12,6 +12,10 @@ use super::blosc::{self, Compressor, Settings, Shuffle};
 use super::dtype::{DataType, Words};
 use super::json::{lengths, named};
 
+/// The version of decoding. It grows when the same stored bytes give other ones than before, as after a mended fault: what
+/// was decoded under an earlier one is not used any more.
+pub(crate) const DECODING: u32 = 1;
+
 /// Bytes of the checksum behind a chunk.
 const CRC_BYTES: usize = 4;
 

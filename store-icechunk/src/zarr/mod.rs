@@ -12,6 +12,7 @@ mod tests;
 
 #[cfg(test)]
 pub(crate) use codec::Chain;
+pub(crate) use codec::DECODING;
 pub(crate) use grid::{Grid, Piece};
 pub(crate) use metadata::Metadata;
 pub(crate) use names::{check_array_name, check_attr_name, name_of, path_of};
