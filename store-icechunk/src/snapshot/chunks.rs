@@ -90,7 +90,8 @@ impl Source {
         Ok(order.iter().filter_map(of).collect())
     }
 
-    /// Fetches chunks of one object by one request, those that no other task fetches already.
+    /// Fetches chunks of one object, those that no other task fetches already and that are not on disk: by one request, or
+    /// several where what lies between them is there.
     async fn fetch_together(&self, entry: &Entry, wanted: Vec<Wanted>) -> Result<Vec<(Place, Bytes)>> {
         let mut found = Vec::new();
         let mut missing: Vec<Missing<'_>> = Vec::new();
@@ -104,6 +105,16 @@ impl Source {
             }
         }
         let missing = self.take_from_disk(entry, missing, &mut found).await;
+        let parts = near(missing, |(_, at, _)| Some(at)).into_iter().map(|part| self.fetch_missing(entry, part));
+        for part in futures::future::join_all(parts).await {
+            found.extend(part?);
+        }
+        Ok(found)
+    }
+
+    /// Fetches chunks of one object by one request.
+    async fn fetch_missing(&self, entry: &Entry, missing: Vec<Missing<'_>>) -> Result<Vec<(Place, Bytes)>> {
+        let mut found = Vec::new();
         let Some((_, first, _)) = missing.first() else { return Ok(found) };
         let start = first.offset;
         let end = missing.iter().map(|(_, at, _)| at.offset + at.length).max().unwrap_or(start);
@@ -171,9 +182,17 @@ fn together(mut wanted: Vec<Wanted>) -> Vec<Vec<Wanted>> {
     wanted.retain(|chunk| place_of(&chunk.payload).is_some());
     wanted.sort_by_key(|chunk| place_of(&chunk.payload));
     wanted.dedup_by(|a, b| a.payload == b.payload);
-    let mut parts: Vec<(ChunkId, Range<u64>, Vec<Wanted>)> = Vec::new();
-    for chunk in wanted {
-        let ChunkPayload::Ref(at) = &chunk.payload else { continue };
+    near(wanted, |chunk| match &chunk.payload {
+        ChunkPayload::Ref(at) => Some(at),
+        _ => None,
+    })
+}
+
+/// Cuts chunks, in the order of their places, where one is too far from those before it, or of another object.
+fn near<T>(chunks: Vec<T>, at: impl Fn(&T) -> Option<&ChunkRef>) -> Vec<Vec<T>> {
+    let mut parts: Vec<(ChunkId, Range<u64>, Vec<T>)> = Vec::new();
+    for chunk in chunks {
+        let Some(at) = at(&chunk) else { continue };
         let (id, range) = (at.id.clone(), at.offset..at.offset + at.length);
         match parts.last_mut() {
             Some((of, bytes, part))

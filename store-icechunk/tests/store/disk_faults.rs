@@ -3,12 +3,14 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 
+use bigarray_core::{BlockNo, Codec, Descriptor, PAGE};
 use bigarray_store_icechunk::IcechunkStore;
+use bigarray_testing::{Edit, array_of};
 use nix::sys::stat::Mode;
 use nix::unistd::{geteuid, mkfifo};
 
-use crate::disk_cache::{ROOMY, cached, fetched, files, filled, full, options, wait_until};
-use crate::url;
+use crate::disk_cache::{BLOCKS, ROOMY, cached, fetched, files, filled, full, options, wait_for, wait_until};
+use crate::{id_of, now, open, url};
 
 /// Opening one for reading waits until another process opens it for writing: as a disk that does not answer.
 #[test]
@@ -79,4 +81,37 @@ fn a_directory_below_one_that_others_can_write_to_is_refused() {
     chown(&above, Some(12345), None).unwrap();
     let error = opened().unwrap_err();
     assert!(error.is_invalid() && error.to_string().contains("belongs to user 12345"), "{error}");
+}
+
+/// Six chunks of one object, of which the disk has the four in the middle: the two at its ends come without those.
+#[test]
+fn what_is_on_disk_does_not_come_with_what_is_beside_it() {
+    const CHUNKS: u64 = 6;
+    let (url, dir) = (url(), tempfile::tempdir().unwrap());
+    let store = open(&url);
+    let array = Descriptor { codec: Codec::Zstd { level: 1, shuffle: false }, ..array_of((CHUNKS * BLOCKS) as usize) };
+    Edit::commit(&*store, &*now(&*store), &[Edit::create("a", array)]).unwrap();
+    let base = now(&*store);
+    // More than a gap that a request spans, and few enough bytes to share an object.
+    let blocks = (0..CHUNKS).flat_map(|chunk| (0..8).map(move |block| chunk * BLOCKS + block));
+    let edit = blocks.fold(Edit::of(&*base, "a"), |edit, block| edit.block(&*base, block, 100 * block));
+    Edit::commit(&*store, &*base, &[edit]).unwrap();
+    let block_of = |store: &IcechunkStore, chunk: u64| {
+        let snapshot = now(store);
+        let mut page = vec![0; PAGE];
+        snapshot.read(id_of(&*snapshot, "a"), BlockNo(chunk * BLOCKS), 0, &mut page).unwrap();
+        assert!(page == bigarray_testing::page_of(100 * chunk * BLOCKS), "chunk {chunk}");
+    };
+    let middle = cached(&url, dir.path(), ROOMY);
+    (1..CHUNKS - 1).for_each(|chunk| block_of(&middle, chunk));
+    wait_for(dir.path(), CHUNKS - 2);
+    let reader = cached(&url, dir.path(), ROOMY);
+    let snapshot = now(&*reader);
+    snapshot.block(id_of(&*snapshot, "a"), BlockNo(0)).unwrap();
+    let before = reader.requests();
+    snapshot.will_need(id_of(&*snapshot, "a"), 0..CHUNKS * BLOCKS);
+    wait_until("a request", || reader.requests().gets > before.gets);
+    (0..CHUNKS).for_each(|chunk| block_of(&reader, chunk));
+    let bytes = reader.requests().bytes_got - before.bytes_got;
+    assert!((1 << 20..3 << 19).contains(&bytes), "{bytes} bytes came, of which each chunk has half a MiB");
 }
