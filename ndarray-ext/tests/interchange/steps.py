@@ -201,6 +201,21 @@ def check_written():
 
 
 @step
+def axes(*names):
+    for name in {name.rpartition("/")[0] for name in names}:
+        xr.open_zarr(reading(), group=name or None).load()
+    return " ".join(axis for name in names for axis in group()[name].metadata.dimension_names)
+
+
+@step
+def lengthen(name, length):
+    with changing() as here:
+        before = here[name].shape[0]
+        here[name].resize((int(length),))
+        assert not np.any(here[name][before:])
+
+
+@step
 def log():
     return " ".join(snapshot.id for snapshot in repository().ancestry(branch="main"))
 

@@ -119,3 +119,43 @@ fn arrays_of_every_type_order_and_codec_are_the_same_in_python() {
     assert_eq!(python.runs("log"), log.join(" "));
     assert_eq!(python.runs("tagged v1"), log[1]);
 }
+
+/// xarray opens no group in which axes of one name have two lengths.
+#[test]
+fn arrays_that_were_renamed_and_made_anew_have_axes_of_their_own() {
+    let Some(mut python) = Python::start() else { return };
+    let db = python.database();
+    for length in [10, 20, 30] {
+        db.transact(|txn| txn.create::<f64, _>("group/now", length).map(drop)).unwrap();
+        db.transact(|txn| txn.rename("group/now", &format!("group/until_{length}"))).unwrap();
+    }
+    db.transact(|txn| {
+        txn.create::<f64, _>("group/now", 40)?.view_mut().fill(1.0);
+        txn.create::<f64, _>("now", 50).map(drop)
+    })
+    .unwrap();
+    assert_eq!(python.runs("axes group/now group/until_10 now"), "now_4_0 now_0 now_0");
+    // One that is replaced gives its names to the one in its place.
+    db.transact(|txn| {
+        txn.remove("now")?;
+        txn.create::<f64, _>("now", 60).map(drop)
+    })
+    .unwrap();
+    assert_eq!(python.runs("axes now"), "now_0");
+}
+
+/// What is cut off here is gone, also where Python makes the array longer again.
+#[test]
+fn rows_that_are_cut_off_here_do_not_come_back_in_python() {
+    let Some(mut python) = Python::start() else { return };
+    let db = python.database();
+    db.transact(|txn| {
+        txn.create_with::<f64, _>("a", 300_000, &small_blocks())?.view_mut().fill(1.0);
+        Ok(())
+    })
+    .unwrap();
+    db.transact(|txn| txn.array::<f64, ndarray::Ix1>("a")?.resize(100)).unwrap();
+    python.runs("lengthen a 300000");
+    let a = db.array::<f64, ndarray::Ix1>("a").unwrap();
+    assert!(a.view().iter().enumerate().all(|(n, x)| *x == f64::from(u8::from(n < 100))));
+}

@@ -84,6 +84,7 @@ pub(super) fn plan(change: &ArrayChange<'_>, tip: &IcechunkSnapshot, is_rename: 
     let Some(before) = before else {
         zarr::check_array_name(name)?;
         let metadata = with_attributes(Metadata::create(name, after, token())?, name, change)?;
+        let metadata = metadata.with_free_axes(name, |axis| tip.catalog.has_axis(name, axis))?;
         return chunks(change, tip, stored(name, metadata, None), true).map(Plan::Store);
     };
     let is_renamed = before.name != *name;
@@ -109,6 +110,9 @@ pub(super) fn plan(change: &ArrayChange<'_>, tip: &IcechunkSnapshot, is_rename: 
     }
     let mut stored = stored(name, with_attributes(metadata, name, change)?, Some(Arc::clone(before)));
     stored.is_new_node = is_renamed || matches!(shape, Shape::Other);
+    if stored.is_new_node {
+        stored.metadata = stored.metadata.with_free_axes(name, |axis| tip.catalog.has_axis(name, axis))?;
+    }
     stored.is_described_anew = stored.is_new_node || stored.metadata != before.metadata;
     chunks(change, tip, stored, keeps_chunks).map(Plan::Store)
 }

@@ -111,6 +111,20 @@ impl Catalog {
         self.unreadable.iter().map(|(name, reason)| (name.as_str(), reason.as_str()))
     }
 
+    /// Whether another array of the group that `name` is in has an axis of that name.
+    pub(crate) fn has_axis(&self, name: &str, axis: &str) -> bool {
+        let group = |name: &str| name.rsplit_once('/').map_or(0, |(group, _)| group.len());
+        let prefix = &name[..group(name)];
+        let mut others = self
+            .arrays
+            .values()
+            .filter(|other| other.name != name && group(&other.name) == prefix.len() && other.name.starts_with(prefix));
+        others.any(|other| {
+            let names = other.metadata.dimension_names();
+            names.is_some_and(|names| names.iter().flatten().any(|name| name == axis))
+        })
+    }
+
     /// Why the array of that name cannot be read.
     pub(crate) fn why_unreadable(&self, name: &str) -> Option<&str> {
         self.unreadable.get(name).map(String::as_str)

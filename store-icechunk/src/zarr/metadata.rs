@@ -250,6 +250,20 @@ impl Metadata {
         })
     }
 
+    /// With other names of its axes, if they are those that arrays named `array` get and `is_taken` is so of one: an array
+    /// that had that name may have kept them.
+    pub(crate) fn with_free_axes(&self, array: &str, is_taken: impl Fn(&str) -> bool) -> Result<Metadata> {
+        let dims = self.shape().len();
+        let is_free = |names: &Vec<String>| !names.iter().any(|name| is_taken(name));
+        let names = default_names(array, dims);
+        if self.document.get("dimension_names") != Some(&json!(names)) || is_free(&names) {
+            return Ok(self.clone());
+        }
+        let others = (2..).map(|number| default_names(&format!("{array}_{number}"), dims));
+        let names = others.take(usize::from(u16::MAX)).find(is_free).unwrap_or(names);
+        self.edited(|document| _ = document.insert("dimension_names".to_owned(), json!(names)))
+    }
+
     /// Writes the token of a shape, and with it what the block size was, which would follow the chunks otherwise.
     fn remember(&self, document: &mut Map<String, Value>, reshaped: Option<u64>) {
         if let Some(reshaped) = reshaped {
