@@ -38,7 +38,7 @@ pub(super) fn take(directory: &Path) -> Result<PathBuf> {
     for above in path.ancestors().skip(1) {
         let metadata = fs::symlink_metadata(above).map_err(failed)?;
         let is_safe = metadata.mode() & WRITABLE == 0 || metadata.mode() & STICKY != 0;
-        if !is_safe || ![0, geteuid().as_raw()].contains(&metadata.uid()) {
+        if !is_safe || !is_trusted(metadata.uid()) {
             let text = format!(
                 "the disk cache {} is below {} which {}: other users may put another directory in its place, so name one \
                  below directories that only user {} and root may write to",
@@ -51,6 +51,25 @@ pub(super) fn take(directory: &Path) -> Result<PathBuf> {
         }
     }
     Ok(path)
+}
+
+/// Whether the owner of a directory above is this user or root. In a user namespace that has no number for root, as an
+/// unprivileged container, its directories are shown as those of `overflowuid`, which stands for all that have none.
+fn is_trusted(uid: u32) -> bool {
+    let read = |path| fs::read_to_string(path).unwrap_or_default();
+    let is_overflow = || read("/proc/sys/kernel/overflowuid").trim().parse() == Ok(uid);
+    uid == 0 || uid == geteuid().as_raw() || (is_overflow() && !has_number(&read("/proc/self/uid_map"), uid))
+}
+
+/// Whether `uid` is one of the numbers of a user namespace: a line has the first, what it is outside, and how many follow.
+fn has_number(uid_map: &str, uid: u32) -> bool {
+    let line_has = |line: &str| {
+        let mut numbers = line.split_whitespace().map(|number| number.parse::<u64>().ok());
+        let (first, _, count) = (numbers.next()??, numbers.next()??, numbers.next()??);
+        (first..first + count).contains(&u64::from(uid)).then_some(())
+    };
+    // What cannot be read tells nothing of it: it counts as a user.
+    uid_map.is_empty() || uid_map.lines().any(|line| line_has(line).is_some())
 }
 
 fn owner_and_mode(metadata: &Metadata) -> String {
@@ -68,4 +87,19 @@ pub(super) fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
 /// Whether this user alone can have written it.
 pub(super) fn is_own(metadata: &Metadata) -> bool {
     metadata.uid() == geteuid().as_raw() && metadata.mode() & WRITABLE == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_namespace_tells_its_numbers() {
+        let nobody = 65534;
+        assert!(has_number("         0          0 4294967295\n", nobody));
+        assert!(has_number("0 100000 65536\n", nobody));
+        assert!(!has_number("      1000       1000          1\n", nobody));
+        assert!(!has_number("0 1000 1\n1 100000 65533\n", nobody));
+        assert!(has_number("", nobody));
+    }
 }
