@@ -3,8 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use bigarray_core::{Error, Result, store};
+use bigarray_core::{Descriptor, Error, ErrorKind, Result, store};
 use ndarray::Dimension;
+use serde_json::{Map, Value};
 
 use crate::array::BigArray;
 use crate::element::Element;
@@ -45,6 +46,40 @@ impl Snapshot {
     pub fn arrays(&self) -> Result<Vec<ArrayInfo>> {
         self.home.check_process()?;
         Ok(self.state.arrays()?.iter().map(|(name, descriptor)| ArrayInfo::new(name, descriptor)).collect())
+    }
+
+    /// What the array `name` is. Opens nothing, so it takes no addresses and no matter which type it has.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let db = bigarray::Database::open(dir.path().join("a.bigarray"))?;
+    /// # db.transact(|txn| txn.create::<f32, _>("sst", (60, 12))?.set_attr("unit", "K".into()))?;
+    /// let snapshot = db.snapshot()?;
+    /// let sst = snapshot.info("sst")?;
+    /// assert_eq!((sst.dtype.as_str(), sst.shape), ("<f4", vec![60, 12]));
+    /// assert_eq!(snapshot.attrs("sst")?["unit"], "K");
+    /// # Ok::<(), bigarray::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`NotFound`](crate::ErrorKind::NotFound), and what storage reports.
+    pub fn info(&self, name: &str) -> Result<ArrayInfo> {
+        Ok(ArrayInfo::new(name, &self.descriptor(name)?))
+    }
+
+    /// The attributes of the array `name`.
+    ///
+    /// # Errors
+    /// As [`info`](Snapshot::info).
+    pub fn attrs(&self, name: &str) -> Result<Map<String, Value>> {
+        let id = self.descriptor(name)?.id;
+        Ok(self.state.attrs(id)?.into_iter().collect())
+    }
+
+    fn descriptor(&self, name: &str) -> Result<Descriptor> {
+        self.home.check_process()?;
+        let missing = || Error::new(ErrorKind::NotFound, format!("there is no array {name:?}"));
+        self.state.array(name)?.ok_or_else(missing)
     }
 
     /// Arrays that other programs stored and that cannot be opened here, in order of names, each with the error that

@@ -130,3 +130,16 @@ fn a_removed_attribute_is_gone_and_its_removal_conflicts_with_another_value() {
     });
     assert_eq!(db.array::<u8, Ix1>("A").unwrap().attrs().len(), 1);
 }
+
+#[test]
+fn what_an_array_is_and_its_attributes_are_known_without_opening_it() {
+    let db = TestDb::new();
+    db.commit(|t| store(t, "A", &array![[1u8, 2], [3, 4]]).set_attr("x", json!(1)).unwrap());
+    let snapshot = db.snapshot().unwrap();
+    db.commit(|t| t.array::<u8, ndarray::Ix2>("A").unwrap().set_attr("x", json!(2)).unwrap());
+    assert_eq!(snapshot.info("A").unwrap(), snapshot.array::<u8, ndarray::Ix2>("A").unwrap().info());
+    assert_eq!((snapshot.attrs("A").unwrap().len(), &snapshot.attrs("A").unwrap()["x"]), (1, &json!(1)));
+    for error in [snapshot.info("B").unwrap_err(), snapshot.attrs("B").unwrap_err()] {
+        assert!(error.is_not_found() && error.to_string().contains("\"B\""), "{error}");
+    }
+}
