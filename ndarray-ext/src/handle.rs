@@ -1,9 +1,12 @@
 //! What [`BigArray`](crate::BigArray) and [`BigArrayMut`](crate::BigArrayMut) have in common.
 
-use std::io::Write;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
 
 use bigarray_core::{Error, Result};
 
+use crate::npy::header_of;
 use crate::process::OfProcess;
 use crate::view::{self, Source};
 
@@ -31,6 +34,31 @@ pub(crate) fn write_to(source: &OfProcess<impl Source>, out: &mut (impl Write + 
             .map_err(|e| Error::io(format_args!("array {:?}: writing out its bytes {range:?}", source.name()), e))?;
     }
     Ok(())
+}
+
+/// Writes the array to `out`, in NumPy's format.
+pub(crate) fn write_npy_to(source: &OfProcess<impl Source>, out: &mut (impl Write + ?Sized)) -> Result<()> {
+    let header = header_of(source.name(), source.descriptor())?;
+    let failed = |e| Error::io(format_args!("array {:?}: writing the header of NumPy's format", source.name()), e);
+    out.write_all(&header).map_err(failed)?;
+    write_to(source, out)
+}
+
+/// The same to a file, of another name first, so that none that is there is ever half of an array.
+pub(crate) fn write_npy(source: &OfProcess<impl Source>, path: &Path) -> Result<()> {
+    let mut part = path.as_os_str().to_owned();
+    part.push(".part");
+    let part = PathBuf::from(part);
+    let failed = |e| Error::io(format_args!("array {:?}: writing {}", source.name(), path.display()), e);
+    let written = File::create(&part).map_err(failed).and_then(|file| {
+        let mut out = BufWriter::new(file);
+        write_npy_to(source, &mut out)?;
+        out.flush().and_then(|()| std::fs::rename(&part, path)).map_err(failed)
+    });
+    if written.is_err() {
+        let _ = std::fs::remove_file(&part);
+    }
+    written
 }
 
 /// The methods that read, for a handle with the field `source`.
@@ -157,6 +185,25 @@ macro_rules! reading {
         /// Whatever storage or `out` reports.
         pub fn write_to(&self, out: &mut (impl std::io::Write + ?Sized)) -> crate::Result<()> {
             crate::handle::write_to(&self.source, out)
+        }
+
+        /// Writes the array to the file `path` in NumPy's format (`.npy`), which `numpy.load` reads, loaded piece by
+        /// piece. The elements go to `path` with `.part` appended first, and that file gets its name at the end.
+        /// [`Transaction::read_npy`](crate::Transaction::read_npy) is the way back, with an example.
+        ///
+        /// # Errors
+        /// [`Unsupported`](crate::ErrorKind::Unsupported) for elements that NumPy does not have (integers of 16 bytes,
+        /// bfloat16), and whatever storage or the file system report.
+        pub fn write_npy(&self, path: impl AsRef<std::path::Path>) -> crate::Result<()> {
+            crate::handle::write_npy(&self.source, path.as_ref())
+        }
+
+        /// The same to any writer.
+        ///
+        /// # Errors
+        /// As [`write_npy`](Self::write_npy).
+        pub fn write_npy_to(&self, out: &mut (impl std::io::Write + ?Sized)) -> crate::Result<()> {
+            crate::handle::write_npy_to(&self.source, out)
         }
     };
 }

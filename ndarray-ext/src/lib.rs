@@ -231,14 +231,17 @@ mod blocks;
 mod budget;
 mod database;
 mod element;
+mod from_npy;
 mod grow;
 mod handle;
 mod history;
 mod home;
 mod info;
 mod layout;
+mod npy;
 mod options;
 mod process;
+mod python;
 #[cfg(feature = "icechunk")]
 mod remote;
 mod snapshot;

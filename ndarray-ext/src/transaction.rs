@@ -76,13 +76,23 @@ impl Transaction {
         shape: Sh,
         options: &ArrayOptions,
     ) -> Result<BigArrayMut<'_, T, Sh::Dim>> {
+        self.create_dim(name, shape.into_dimension(), options)
+    }
+
+    /// The same with a dimension that is none of another type.
+    pub(crate) fn create_dim<T: Element, D: Dimension>(
+        &self,
+        name: &str,
+        shape: D,
+        options: &ArrayOptions,
+    ) -> Result<BigArrayMut<'_, T, D>> {
         self.check_change(format_args!("create array {name:?}"))?;
         let (order, block_size, codec) = options.checked().map_err(|e| e.context(format_args!("array {name:?}")))?;
         let descriptor = Descriptor {
             id: ArrayId(0), // given by the commit
             dtype: T::dtype(),
             item_size: size_of::<T>(),
-            shape: shape.into_dimension().slice().to_vec(),
+            shape: shape.slice().to_vec(),
             order,
             block_size,
             codec,

@@ -6,6 +6,7 @@ mod element_types;
 mod growth;
 mod interop;
 mod last_block;
+mod npy;
 mod ownership;
 mod refused;
 mod windows;
