@@ -42,7 +42,7 @@ fn only_the_beginning_of_a_transaction_asks_for_the_newest_state() {
 
     let transaction = engine.begin().unwrap();
     let mut writer = transaction.create("a", array_of(1)).unwrap();
-    writer.expose_mut(0..PAGE);
+    writer.expose_mut(0..PAGE).unwrap();
     memory.span_at(writer.base().unwrap()).store(100, b"hello").unwrap();
     drop(writer);
     transaction.commit(None).unwrap();

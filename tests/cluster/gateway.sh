@@ -12,10 +12,13 @@ if [ "$command" = stop ]; then
   for file in "$dir"/*.pid; do
     pid=$(cat "$file" 2> /dev/null) || continue
     kill "$pid" 2> /dev/null || true
-    for _ in $(seq 100); do
+    # One that a test stopped takes the signal only when it goes on.
+    kill -CONT "$pid" 2> /dev/null || true
+    for _ in $(seq 300); do
       kill -0 "$pid" 2> /dev/null || break
       sleep 0.1
     done
+    kill -KILL "$pid" 2> /dev/null || true
   done
   exit 0
 fi

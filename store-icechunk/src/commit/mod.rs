@@ -46,13 +46,9 @@ pub(crate) fn commit(shared: &Shared, change: &Change<'_>, lock: Option<&dyn Com
     let uploads = Uploads::new(&source.objects, shared.options().depth);
     let mut draft = Draft::new(change, uploads);
     if change.arrays.iter().any(ArrayChange::stores) {
-        // Other threads may commit while this one puts its payload. The transaction has just asked for the newest state,
-        // so to ask again would be a request more, unless it took an older one for the newest.
-        let is_recent = shared.options().max_staleness.is_zero();
-        let tip = match shared.known().filter(|_| is_recent) {
-            Some(known) => known,
-            None => shared.newest()?.snapshot,
-        };
+        // A sure loser puts nothing. And where the change turns out to be none, this is the state that it is true of. Other
+        // threads may commit while this one puts its payload.
+        let tip = shared.newest()?.snapshot;
         conflict::check(change, &*tip)?;
         draft.bring_to(&tip)?;
     }
@@ -86,23 +82,28 @@ fn land(shared: &Shared, change: &Change<'_>, draft: &mut Draft<'_>) -> Result<C
         if let Some(error) = attempts.refused.take() {
             return Err(error);
         }
-        conflict::check(change, &*tip)?;
+        let of_attempts = |error: Error| if error.is_conflict() { error } else { attempts.told(error) };
+        conflict::check(change, &*tip).map_err(of_attempts)?;
         let edits = draft.bring_to(&tip).map_err(|error| attempts.told(error))?;
         if edits.edits.is_empty() {
             return committed(change, &tip, &tip);
         }
-        wait_for_clock(shared.source().url(), tip.version())?;
+        wait_for_clock(shared.source().url(), tip.version()).map_err(of_attempts)?;
         attempts.begin(&tip);
         match swap(shared, &tip, edits, &attempts.token) {
             Ok(Ok(id)) => {
-                let stored = |error: Error| error.context(format_args!("the commit is stored, as {id}"));
-                let landed = shared.landed(&id).map_err(stored)?;
+                let landed = shared.landed(&id).map_err(|error| is_stored(error, &id))?;
                 return committed(change, &tip, &landed);
             }
             Ok(Err(error)) => attempts.failed(error, shared.source().url())?,
             Err(error) => attempts.erred(error)?,
         }
     }
+}
+
+/// An error of looking at what was committed.
+fn is_stored(error: Error, id: &SnapshotId) -> Error {
+    error.context(format_args!("the commit is stored, as {id}"))
 }
 
 /// The compare-and-swap: makes the state that `edits` make of `tip` the newest, if `tip` still is.
@@ -187,7 +188,8 @@ impl Attempts {
             }
             if info.metadata.get(COMMIT_PROPERTY).and_then(Value::as_str) == Some(&self.token) {
                 let on = self.on.iter().find(|on| Some(&on.id) == info.parent_id.as_ref()).unwrap_or(first);
-                return Ok(Some((Arc::clone(on), shared.at(&info.id)?)));
+                let landed = shared.at(&info.id).map_err(|error| is_stored(error, &info.id))?;
+                return Ok(Some((Arc::clone(on), landed)));
             }
         }
         Ok(None)

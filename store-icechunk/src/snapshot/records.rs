@@ -157,9 +157,13 @@ impl<'a> Record<'a> {
     fn new(entry: &'a Entry, block: BlockNo) -> Record<'a> {
         let bytes = entry.descriptor.block_size.range_of(block);
         let mut hasher = DefaultHasher::new();
-        // Else the bytes that chunks have of the array say where all of its values are.
+        // Else the bytes that chunks have of the array say where all of its values are. Growth moves none of them, so it
+        // makes no other version but of the block that the array ended in.
         if entry.metadata.fill().is_some() || !entry.is_linear() {
-            entry.descriptor.shape.hash(&mut hasher);
+            let array = &entry.descriptor;
+            let lengths = (0..).zip(&array.shape).filter(|(axis, _)| Some(*axis) != array.growth_axis());
+            (array.shape.len(), lengths.collect::<Vec<_>>()).hash(&mut hasher);
+            entry.bytes_of_block(block).hash(&mut hasher);
         }
         Record { entry, block, bytes, hasher, stored: Vec::new() }
     }

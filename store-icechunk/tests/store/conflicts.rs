@@ -81,6 +81,18 @@ fn an_attribute_and_a_chunk_pass_in_both_orders() {
     }
 }
 
+/// The answer is of a state that is not older than the question, also where nothing has to be stored.
+#[test]
+fn a_commit_that_stores_what_was_there_sees_what_others_committed_since() {
+    let [one, other] = begun(40);
+    let base = now(&*one);
+    let theirs = now(&*other);
+    Edit::commit(&*other, &*theirs, &[a(&*theirs).page(&*theirs, 30, 0, 7)]).unwrap();
+    let unchanged = a(&*base).page(&*base, 0, 0, 100).depend(30..31);
+    let error = Edit::commit(&*one, &*base, &[unchanged]).unwrap_err();
+    assert!(error.is_conflict(), "{error}");
+}
+
 /// Writers of blocks of their own, some in one chunk, some in one process: every commit lands, and none fails.
 #[test]
 fn commits_of_several_handles_all_land() {

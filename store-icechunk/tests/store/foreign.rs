@@ -147,6 +147,36 @@ fn shape_of(shape: &[u64], chunk: &[u64]) -> ArrayShape {
 /// zarr-python's `resize` leaves the chunks that stay as they are, and what they show is elsewhere, or new, all the same.
 /// Spans that idle and conflicts go by versions alone.
 #[test]
+fn growth_is_no_change_of_the_blocks_before_the_end() {
+    let url = url();
+    let store = open(&url);
+    Edit::commit(&*store, &*now(&*store), &[Edit::create("a", array_of(1))]).unwrap();
+    // Filled, and in tiles; each row is a block.
+    let blocks = BLOCK as u64;
+    for (name, chunk, fill) in [("filled", [2, blocks], 7), ("tiled", [2, blocks / 2], 0)] {
+        let path = Path::new(&format!("/{name}")).unwrap();
+        with_session(&url, async |session| {
+            let document = document(&[4, blocks], &chunk, fill);
+            session.add_array(path.clone(), shape_of(&[4, blocks], &chunk), None, document).await.unwrap();
+            let bytes = Bytes::from(vec![1; chunk.iter().product::<u64>() as usize]);
+            let payload = session.get_chunk_writer(&path, &ChunkIndices(vec![0, 0])).unwrap()(bytes).await;
+            session.set_chunk_ref(path.clone(), ChunkIndices(vec![0, 0]), Some(payload.unwrap())).await.unwrap();
+        });
+        let before = now(&*store);
+        with_session(&url, async |session| {
+            let other = [40, blocks];
+            let document = document(&other, &chunk, fill);
+            session.update_array(&path, shape_of(&other, &chunk), None, document).await.unwrap();
+        });
+        let after = now(&*store);
+        let version = |snapshot: &dyn bigarray_core::store::Snapshot| {
+            snapshot.block(id_of(snapshot, name), BlockNo(0)).unwrap().unwrap().version
+        };
+        assert_eq!(version(&*before), version(&*after), "{name}");
+    }
+}
+
+#[test]
 fn another_shape_is_a_change_though_no_chunk_is_another() {
     // Chunk, shape, another shape, fill value, and how many chunks of the first row of chunks are stored.
     type Lengths = &'static [u64];
