@@ -1,5 +1,7 @@
 //! Python commits between the begin of a transaction and its commit, and the other way round.
 
+use std::ops::Range;
+
 use bigarray::serde_json::json;
 use bigarray::{Database, Transaction};
 use ndarray::Ix1;
@@ -21,53 +23,95 @@ fn stored(db: &Database) {
     .unwrap();
 }
 
-fn write(txn: &Transaction, at: usize) {
-    txn.array::<i64, Ix1>("a").unwrap().view_mut()[at] = 5;
+/// What a transaction does, mostly to `a`.
+enum Change {
+    Write(usize),
+    Attribute(&'static str),
+    DependOn(Range<usize>),
+    Remove,
+    Rename,
+    Create,
+}
+
+use Change::{Attribute, Create, DependOn, Remove, Rename, Write};
+
+impl Change {
+    fn make(&self, txn: &Transaction) {
+        let array = || txn.array::<i64, Ix1>("a").unwrap();
+        match self {
+            Write(at) => array().view_mut()[*at] = 5,
+            Attribute(key) => array().set_attr(key, json!(5)).unwrap(),
+            DependOn(elements) => array().depend_on(elements.clone()).unwrap(),
+            Remove => txn.remove("a").unwrap(),
+            Rename => txn.rename("a", "c").unwrap(),
+            Create => drop(txn.create::<u8, _>("c", 1).unwrap()),
+        }
+    }
+
+    /// Whether the newest state has it, as another opening sees that, and what to ask Python for the same.
+    fn landed(&self, db: &Database) -> (bool, Option<String>) {
+        let array = |name| db.array::<i64, Ix1>(name).unwrap();
+        match self {
+            Write(at) => (array("a").view()[*at] == 5, Some(format!("element a {at} 5"))),
+            Attribute(key) => (array("a").attrs()[*key] == json!(5), Some(format!("number a {key} 5"))),
+            Rename => {
+                (db.array::<i64, Ix1>("a").is_err() && array("c").view()[0] == 1, Some("element c 0 1".to_owned()))
+            }
+            // It changes nothing.
+            DependOn(_) => (true, None),
+            Remove | Create => unreachable!("they land in no case"),
+        }
+    }
 }
 
 #[test]
 fn a_commit_of_python_rules_out_what_touches_the_same_and_nothing_else() {
     let Some(mut python) = Python::start() else { return };
     let db = python.database();
-    type Change = fn(&Transaction);
     // What Python does meanwhile, what the transaction does, and whether both land.
-    let cases: &[(&str, Change, bool)] = &[
-        ("put a 100000", |txn| write(txn, 0), true),
-        ("put a 100000", |txn| write(txn, 100_001), false),
+    let cases = [
+        ("put a 100000", Write(0), true),
+        ("put a 100000", Write(100_001), false),
         // Over the edge of two blocks, and of two chunks.
-        ("set_range a 131071 131073", |txn| write(txn, 131_071 - BLOCK), true),
-        ("set_range a 131071 131073", |txn| write(txn, 131_071), false),
-        ("set_range a 131071 131073", |txn| write(txn, 131_072), false),
-        ("put b 0", |txn| write(txn, 0), true),
-        ("attribute a unit", |txn| write(txn, 0), true),
-        ("attribute a unit", |txn| txn.array::<i64, Ix1>("a").unwrap().set_attr("other", json!(1)).unwrap(), true),
-        ("attribute a unit", |txn| txn.array::<i64, Ix1>("a").unwrap().set_attr("unit", json!(1)).unwrap(), false),
-        ("put a 0", |txn| txn.array::<i64, Ix1>("a").unwrap().set_attr("unit", json!(1)).unwrap(), true),
-        ("append a", |txn| txn.array::<i64, Ix1>("a").unwrap().set_attr("unit", json!(1)).unwrap(), true),
-        ("append a", |txn| write(txn, 0), false),
-        ("shrink a 100", |txn| write(txn, LENGTH - 1), false),
-        ("shrink a 100", |txn| txn.array::<i64, Ix1>("a").unwrap().depend_on(LENGTH - 1..).unwrap(), false),
-        ("put a 0", |txn| txn.array::<i64, Ix1>("a").unwrap().depend_on(..1).unwrap(), false),
-        ("put a 0", |txn| txn.array::<i64, Ix1>("a").unwrap().depend_on(BLOCK..).unwrap(), true),
-        ("delete a", |txn| write(txn, 0), false),
-        ("make_anew a", |txn| write(txn, 0), false),
-        ("move a elsewhere", |txn| write(txn, 0), false),
-        ("put a 0", |txn| txn.remove("a").unwrap(), false),
-        ("put a 0", |txn| txn.rename("a", "c").unwrap(), false),
-        ("put b 0", |txn| txn.rename("a", "c").unwrap(), true),
-        ("move b c", |txn| drop(txn.create::<u8, _>("c", 1).unwrap()), false),
+        ("set_range a 131071 131073", Write(131_071 - BLOCK), true),
+        ("set_range a 131071 131073", Write(131_071), false),
+        ("set_range a 131071 131073", Write(131_072), false),
+        ("put b 0", Write(0), true),
+        ("attribute a unit", Write(0), true),
+        ("attribute a unit", Attribute("other"), true),
+        ("attribute a unit", Attribute("unit"), false),
+        ("put a 0", Attribute("unit"), true),
+        ("append a", Attribute("unit"), true),
+        ("append a", Write(0), false),
+        ("shrink a 100", Write(LENGTH - 1), false),
+        ("shrink a 100", DependOn(LENGTH - 1..LENGTH), false),
+        ("put a 0", DependOn(0..1), false),
+        ("put a 0", DependOn(BLOCK..LENGTH), true),
+        ("delete a", Write(0), false),
+        ("make_anew a", Write(0), false),
+        ("move a elsewhere", Write(0), false),
+        ("put a 0", Remove, false),
+        ("put a 0", Rename, false),
+        ("put b 0", Rename, true),
+        ("move b c", Create, false),
         // Other manifests of the same chunks.
-        ("rewrite_manifests", |txn| write(txn, 0), true),
-        ("rewrite_manifests", |txn| txn.array::<i64, Ix1>("a").unwrap().depend_on(..).unwrap(), true),
+        ("rewrite_manifests", Write(0), true),
+        ("rewrite_manifests", DependOn(0..LENGTH), true),
     ];
-    for (number, &(step, change, lands)) in cases.iter().enumerate() {
+    for (number, (step, change, lands)) in cases.iter().enumerate() {
         python.runs("clear");
         stored(&db);
         let txn = db.begin().unwrap();
-        change(&txn);
+        change.make(&txn);
         let answer = python.runs(step);
         match (txn.commit(), lands) {
-            (Ok(()), true) => {}
+            (Ok(()), true) => {
+                let (landed, question) = change.landed(&python.database());
+                assert!(landed, "case {number}, {step}");
+                if let Some(question) = question {
+                    assert_eq!(python.runs(&format!("holds {question}")), "yes", "case {number}, {step}: {question}");
+                }
+            }
             (Err(error), false) => assert!(error.is_conflict(), "case {number}, {step}: {error}"),
             (committed, _) => panic!("case {number}, {step}: {committed:?}"),
         }

@@ -540,6 +540,8 @@ def holds(what, name, *arguments):
         "no": lambda: name not in here,
         "length": lambda length: here[name].shape == (int(length),),
         "attribute": lambda key: here[name].attrs[key] == "of Python",
+        "number": lambda key, number: here[name].attrs[key] == int(number),
+        "element": lambda at, value: int(here[name][int(at)]) == int(value),
         "values": lambda start, end: bool(np.all(here[name][int(start) : int(end)] == 7)),
     }
     return "yes" if held[what](*arguments) else "no"
