@@ -24,6 +24,8 @@ fn row(machine: usize, round: u64) -> usize {
 
 fn work(machine: usize) {
     let db = machine::open(Database::options());
+    say("ready");
+    hear();
     let mut before = vec![0; ROWS];
     for round in 1..=ROUNDS {
         // Run once: nothing that the other machine writes is in the way.
@@ -55,6 +57,9 @@ fn two_machines_commit_and_read_at_once_and_nothing_is_lost() {
     server.transact(|txn| txn.create::<u64, _>("count", 1).map(drop)).unwrap();
     let commits = server.commits();
     let mut machines = ["0", "1"].map(|role| Machine::start(&server, this_test!(), role));
+    // Neither begins before the other has opened the database.
+    machines.iter_mut().for_each(|machine| assert_eq!(machine.process.hear(), "ready"));
+    machines.iter_mut().for_each(|machine| machine.process.say("go"));
     machines.iter_mut().for_each(|machine| assert_eq!(machine.process.hear(), "written"));
     let mut expected = vec![0; ROWS];
     for round in 1..=ROUNDS {
