@@ -26,25 +26,35 @@ pub(crate) struct Server {
 impl Server {
     /// `None`, and the test is over, where there is no server, or no network namespace can be made.
     pub(crate) fn new() -> Option<Server> {
-        Server::in_turn(Some(TURN.lock()))
+        Server::with_machines(Some(TURN.lock()))
     }
 
     /// The same for a test that mostly waits, and that a stop of the server does not harm.
     pub(crate) fn out_of_turn() -> Option<Server> {
-        Server::in_turn(None)
+        Server::with_machines(None)
     }
 
-    fn in_turn(turn: Option<MutexGuard<'static, ()>>) -> Option<Server> {
-        let is_s3 = env::var("BIGARRAY_TEST_URL").is_ok_and(|url| url.starts_with("s3://"));
-        let (true, Ok(endpoint)) = (is_s3, env::var("AWS_ENDPOINT_URL")) else {
-            skip("BIGARRAY_TEST_URL and AWS_ENDPOINT_URL name no server");
-            return None;
-        };
+    /// The same for a test without machines, which takes no network namespace.
+    pub(crate) fn without_machines() -> Option<Server> {
+        Server::reached(Some(TURN.lock()))
+    }
+
+    fn with_machines(turn: Option<MutexGuard<'static, ()>>) -> Option<Server> {
+        let server = Server::reached(turn)?;
         let apart = Command::new("unshare").args(["--net", "ip", "link"]).output();
         if !apart.is_ok_and(|output| output.status.success()) {
             skip("network namespaces take root, and the programs unshare and ip");
             return None;
         }
+        Some(server)
+    }
+
+    fn reached(turn: Option<MutexGuard<'static, ()>>) -> Option<Server> {
+        let is_s3 = env::var("BIGARRAY_TEST_URL").is_ok_and(|url| url.starts_with("s3://"));
+        let (true, Ok(endpoint)) = (is_s3, env::var("AWS_ENDPOINT_URL")) else {
+            skip("BIGARRAY_TEST_URL and AWS_ENDPOINT_URL name no server");
+            return None;
+        };
         let port = endpoint.rsplit(':').next().unwrap().trim_end_matches('/').to_owned();
         Some(Server { db: TestDb::new(), port, _turn: turn })
     }
