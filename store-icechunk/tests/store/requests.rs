@@ -57,7 +57,9 @@ fn a_reader_in_order_fetches_each_chunk_once_also_past_what_the_cache_holds() {
         assert_page(&*snapshot, block, 3, Some(100 * (block + 1) + 3));
     }
     let got = reader.requests().bytes_got - before;
-    assert!(got < nbytes as u64 * 5 / 4, "{got} bytes were got for {nbytes}");
+    // Some chunks may be dropped before they are read, as the threads happen to run. Were each dropped, twice the bytes
+    // would be got.
+    assert!(got < nbytes as u64 * 7 / 4, "{got} bytes were got for {nbytes}");
 }
 
 #[test]
