@@ -95,10 +95,16 @@ fn run(arguments: &Arguments) -> Outcome<()> {
         rows.extend(measured);
     }
     eprintln!("[done, {:.0} s]", start.elapsed().as_secs_f64());
-    println!("{}", table::terminal(&rows, &machine));
+    // Cases name the sizes and counts of a full run.
+    let remark = match arguments.quick || arguments.commits.is_some() {
+        true => "Sizes and counts are other than the cases say: a first look, not figures to quote.\n\n",
+        false => "",
+    };
+    println!("{remark}{}", table::terminal(&rows, &machine));
     if let Some(out) = &arguments.out {
         std::fs::create_dir_all(out)?;
-        let text = format!("{}\n\n{}\n\n{}", machine.paragraph(), table::summary(&rows), table::markdown(&rows));
+        let text =
+            format!("{remark}{}\n\n{}\n\n{}", machine.paragraph(), table::summary(&rows), table::markdown(&rows));
         std::fs::write(out.join("remote.md"), text)?;
         eprintln!("written: remote.md in {}", out.display());
     }
