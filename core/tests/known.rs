@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bigarray_core::store::{Change, CommitLock, Committed, Snapshot, SpillArea, Store};
 use bigarray_core::{Engine, EngineOptions, PAGE, Result};
-use bigarray_testing::{MemStore, SimMemory, SimOptions, array_of};
+use bigarray_testing::{Edit, MemStore, SimMemory, SimOptions, array_of};
 
 /// A store that counts how often it is asked for the newest state.
 struct Remote {
@@ -30,6 +30,49 @@ impl Store for Remote {
     fn spill_area(&self) -> Result<Arc<dyn SpillArea>> {
         self.store.spill_area()
     }
+}
+
+/// A store that shows the state in which it was opened for long, as a user may allow.
+struct Stale {
+    store: MemStore,
+    shown: Arc<dyn Snapshot>,
+}
+
+impl Store for Stale {
+    fn snapshot(&self) -> Result<Arc<dyn Snapshot>> {
+        Ok(self.shown.clone())
+    }
+    fn newest(&self) -> Result<Arc<dyn Snapshot>> {
+        self.store.snapshot()
+    }
+    fn commit(&self, change: &Change<'_>, lock: Option<&dyn CommitLock>) -> Result<Committed> {
+        self.store.commit(change, lock)
+    }
+    fn commit_lock(&self) -> Result<Box<dyn CommitLock>> {
+        self.store.commit_lock()
+    }
+    fn spill_area(&self) -> Result<Arc<dyn SpillArea>> {
+        self.store.spill_area()
+    }
+}
+
+#[test]
+fn what_only_depends_on_rows_is_true_of_the_newest_state_also_where_older_ones_are_shown() {
+    let store = MemStore::new();
+    let base = store.snapshot().unwrap();
+    Edit::commit(&store, &*base, &[Edit::create("a", array_of(2))]).unwrap();
+    let shown = store.snapshot().unwrap();
+    let memory = SimMemory::with(store.file(), SimOptions::default());
+    let stale = Arc::new(Stale { store: store.clone(), shown: shown.clone() });
+    let engine = Engine::new(stale, Arc::new(memory), EngineOptions::default());
+    let commit = || {
+        let transaction = engine.begin().unwrap();
+        transaction.open("a").unwrap().depend_on(0..PAGE);
+        transaction.commit(None)
+    };
+    commit().unwrap();
+    Edit::commit(&store, &*shown, &[Edit::of(&*shown, "a").page(&*shown, 0, 0, 7)]).unwrap();
+    assert!(commit().unwrap_err().is_conflict());
 }
 
 #[test]

@@ -57,6 +57,10 @@ impl Store for IcechunkStore {
         Ok(self.shared.recent()?)
     }
 
+    fn newest(&self) -> Result<Arc<dyn Snapshot>> {
+        Ok(self.shared.newest()?.snapshot)
+    }
+
     fn known(&self) -> Result<Arc<dyn Snapshot>> {
         self.shared.source().check_process()?;
         match self.shared.known() {

@@ -276,7 +276,7 @@ impl Table {
     pub(crate) fn is_patient(&mut self, load: Range<Duration>, patience: Duration) -> bool {
         let before = self.unavailable.filter(|unavailable| load.start < unavailable.last + GAP);
         let waited = before.map_or(Duration::ZERO, |unavailable| {
-            unavailable.waited + load.end.saturating_sub(unavailable.last).min(patience / 2)
+            unavailable.waited + load.end.saturating_sub(unavailable.last).min(patience - patience / 2)
         });
         self.unavailable = Some(Unavailable { waited, last: load.end });
         waited < patience

@@ -70,7 +70,7 @@ fn commit(transaction: &Transaction, lock: Option<&dyn CommitLock>) -> Result<()
 
     // (2) a sure loser writes nothing; the store looks at the newest state itself
     let stores = change.arrays.iter().any(ArrayChange::stores);
-    let newest = if stores { transaction.engine.known()? } else { transaction.engine.snapshot()? };
+    let newest = if stores { transaction.engine.known()? } else { transaction.engine.newest()? };
     if newest.version() != transaction.base() {
         conflict::check(&change, &*newest)?;
     }

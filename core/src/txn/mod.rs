@@ -61,6 +61,12 @@ impl Engine {
         self.store.known()
     }
 
+    /// The newest one without exception; see [`Store::newest`].
+    fn newest(&self) -> Result<Arc<dyn Snapshot>> {
+        let _held = signals::hold_between_waits();
+        self.store.newest()
+    }
+
     /// Opens the array `name` of `snapshot` for reading. Readers of one state share one span.
     ///
     /// # Errors

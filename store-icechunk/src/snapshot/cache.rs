@@ -9,8 +9,9 @@ use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 /// About what a chunk takes, for the cache to choose its size by.
 const CHUNK_BYTES: u64 = 2 << 20;
 
-/// The share that is for chunks that were read before. The rest must have room for all that is fetched ahead of readers,
-/// or that is gone when it is read: by default it is a thirtieth, and a scan fetched every chunk twice.
+/// The share that is for chunks that were read before. The rest must have room for all that is fetched ahead of a reader,
+/// or that is gone when it is read: the cache's own choice is a thirtieth, and a scan fetched every chunk twice. Several
+/// readers in order at once may still fetch some twice.
 const READ_BEFORE: f64 = 0.5;
 
 /// Where a chunk lies that is not in a manifest: no other bytes are ever there.
@@ -49,6 +50,12 @@ impl ChunkCache {
         // A fault that a signal handler waits for may look here too.
         let _held = signals::hold();
         self.0.get(place)
+    }
+
+    /// Whether it is there, which is no use of it.
+    pub(super) fn has(&self, place: &Place) -> bool {
+        let _held = signals::hold();
+        self.0.peek(place).is_some()
     }
 
     /// The chunk, or the right to bring it; waits if another task has that.

@@ -66,7 +66,7 @@ impl Source {
 
     /// Whether a chunk needs no request.
     pub(super) fn has(&self, payload: &ChunkPayload) -> bool {
-        place_of(payload).is_none_or(|place| self.cache.get(&place).is_some())
+        place_of(payload).is_none_or(|place| self.cache.has(&place))
     }
 
     /// Begins to fetch chunks, for which no thread waits yet.

@@ -38,6 +38,15 @@ pub trait Store: Send + Sync {
         self.snapshot()
     }
 
+    /// The newest committed state: none that was committed before this call is missing. What [`snapshot`](Store::snapshot)
+    /// shows may be older where the user allows that.
+    ///
+    /// # Errors
+    /// As [`snapshot`](Store::snapshot).
+    fn newest(&self) -> Result<Arc<dyn Snapshot>> {
+        self.snapshot()
+    }
+
     /// Makes `change` visible, all or nothing.
     ///
     /// Calls [`conflict::check`](crate::conflict::check) against the state that the commit replaces, where nothing can
