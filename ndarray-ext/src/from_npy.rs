@@ -9,9 +9,13 @@ use ndarray::Dimension;
 
 use crate::array_mut::BigArrayMut;
 use crate::element::Element;
+use crate::layout::swapped;
 use crate::npy::read_header;
 use crate::options::ArrayOptions;
 use crate::transaction::Transaction;
+
+/// Characters of a type that is another one, in errors.
+const SHOWN: usize = 300;
 
 /// Bytes that are read at a time.
 const PIECE: usize = 1 << 20;
@@ -28,10 +32,10 @@ impl Transaction {
     /// use bigarray::ndarray::Ix2;
     ///
     /// db.transact(|txn| {
-    ///     let mut grid = txn.create::<f32, _>("grid", (40, 30))?;
-    ///     grid.view_mut().fill(1.5);
-    ///     grid.write_npy(&path)
+    ///     txn.create::<f32, _>("grid", (40, 30))?.view_mut().fill(1.5);
+    ///     Ok(())
     /// })?;
+    /// db.array::<f32, Ix2>("grid")?.write_npy(&path)?;
     /// db.transact(|txn| txn.read_npy::<f32, Ix2>("copy", &path).map(drop))?;
     /// assert_eq!(db.array::<f32, Ix2>("copy")?.view()[[39, 29]], 1.5);
     /// # Ok::<(), bigarray::Error>(())
@@ -54,7 +58,8 @@ impl Transaction {
     }
 
     /// The same from any reader, which is left behind the last element. The array has `options`, but for its order, which
-    /// is that of the file.
+    /// is that of the file. Not for [`transact`](crate::Database::transact), which may run again with a reader that is at
+    /// its end.
     ///
     /// # Errors
     /// As [`read_npy`](Transaction::read_npy).
@@ -67,7 +72,9 @@ impl Transaction {
         let named = |e: Error| e.context(format_args!("array {name:?}"));
         let header = read_header(from).map_err(named)?;
         if header.dtype != T::dtype() {
-            let text = format!("array {name:?}: the file has elements of {}, not {}", header.dtype, T::dtype());
+            let stored: String = header.dtype.chars().take(SHOWN).collect();
+            let hint = if swapped(&header.dtype) == T::dtype() { "; its byte order is the other one" } else { "" };
+            let text = format!("array {name:?}: the file has elements of {stored}, not {}{hint}", T::dtype());
             return Err(Error::new(ErrorKind::DtypeMismatch, text));
         }
         let shape = header.shape;
@@ -82,14 +89,15 @@ impl Transaction {
             Ok(()) => Ok(array),
             Err(error) => {
                 drop(array);
-                self.remove(name)?;
+                // The first error says more.
+                let _ = self.remove(name);
                 Err(named(error))
             }
         }
     }
 }
 
-/// Fills the array from `from`, row by row, so that no more than a few blocks are in memory unwritten.
+/// Fills the array from `from`, some rows at a time: past the memory budget, those before are spilled.
 fn fill<T: Element, D: Dimension>(array: &mut BigArrayMut<'_, T, D>, from: &mut (impl Read + ?Sized)) -> Result<()> {
     let (mut buffer, mut done, all) = (vec![0; PIECE], 0, array.nbytes());
     for rows in array.blocks() {

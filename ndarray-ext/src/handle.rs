@@ -1,8 +1,9 @@
 //! What [`BigArray`](crate::BigArray) and [`BigArrayMut`](crate::BigArrayMut) have in common.
 
-use std::fs::File;
+use std::fs::{self, File, Permissions};
 use std::io::{BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 use bigarray_core::{Error, Result};
 
@@ -44,21 +45,28 @@ pub(crate) fn write_npy_to(source: &OfProcess<impl Source>, out: &mut (impl Writ
     write_to(source, out)
 }
 
-/// The same to a file, of another name first, so that none that is there is ever half of an array.
+/// The same to a file, of another name first, so that none that is there is ever half of an array. It is synced before it
+/// gets its name: some file systems tell only then that they had no room. What is no file, as a pipe, is written to.
 pub(crate) fn write_npy(source: &OfProcess<impl Source>, path: &Path) -> Result<()> {
-    let mut part = path.as_os_str().to_owned();
-    part.push(".part");
-    let part = PathBuf::from(part);
+    header_of(source.name(), source.descriptor())?; // which may be refused, before anything is made
     let failed = |e| Error::io(format_args!("array {:?}: writing {}", source.name(), path.display()), e);
-    let written = File::create(&part).map_err(failed).and_then(|file| {
-        let mut out = BufWriter::new(file);
+    let there = fs::metadata(path).ok();
+    if there.as_ref().is_some_and(|there| !there.is_file()) {
+        let mut out = BufWriter::new(File::options().write(true).open(path).map_err(failed)?);
         write_npy_to(source, &mut out)?;
-        out.flush().and_then(|()| std::fs::rename(&part, path)).map_err(failed)
-    });
-    if written.is_err() {
-        let _ = std::fs::remove_file(&part);
+        return out.flush().map_err(failed);
     }
-    written
+    // Where a link leads, and beside that: a rename moves nothing between file systems.
+    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let permissions = there.map_or_else(|| Permissions::from_mode(0o666), |there| there.permissions());
+    let mut part = tempfile::Builder::new();
+    let part = part.prefix(".bigarray-").suffix(".npy.part").permissions(permissions);
+    let mut out = BufWriter::new(part.tempfile_in(folder).map_err(failed)?);
+    write_npy_to(source, &mut out)?;
+    let part = out.into_inner().map_err(|e| failed(e.into_error()))?;
+    part.as_file().sync_all().map_err(failed)?;
+    part.persist(&path).map(drop).map_err(|e| failed(e.error))
 }
 
 /// The methods that read, for a handle with the field `source`.
@@ -188,8 +196,10 @@ macro_rules! reading {
         }
 
         /// Writes the array to the file `path` in NumPy's format (`.npy`), which `numpy.load` reads, loaded piece by
-        /// piece. The elements go to `path` with `.part` appended first, and that file gets its name at the end.
-        /// [`Transaction::read_npy`](crate::Transaction::read_npy) is the way back, with an example.
+        /// piece. A file that is there is replaced at the end, when the new one is whole and synced, and its permissions
+        /// stay. [`Transaction::read_npy`](crate::Transaction::read_npy) is the way back, with an example.
+        ///
+        /// In a transaction what it has changed is written, too, though it may never be committed.
         ///
         /// # Errors
         /// [`Unsupported`](crate::ErrorKind::Unsupported) for elements that NumPy does not have (integers of 16 bytes,

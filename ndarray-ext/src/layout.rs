@@ -150,7 +150,7 @@ impl<'a, D: Dimension> Layout<'a, D> {
 }
 
 /// A type name with the other byte order.
-fn swapped(dtype: &str) -> String {
+pub(crate) fn swapped(dtype: &str) -> String {
     let swap = |c| match c {
         '<' => '>',
         '>' => '<',

@@ -16,7 +16,13 @@ const MAGIC: &[u8; 6] = b"\x93NUMPY";
 const ALIGNMENT: usize = 64;
 
 /// A longer header is none that any array has.
-const LONGEST_HEADER: usize = 16 << 20;
+const LONGEST_HEADER: usize = 1 << 20;
+
+/// Most axes of an array, as NumPy has it.
+const MOST_AXES: usize = 64;
+
+/// Types that NumPy does not have, as headers would have them: the quotes tell them from names of fields.
+const NOT_IN_NUMPY: [&str; 6] = ["'<i16'", "'>i16'", "'<u16'", "'>u16'", "'<bfloat16'", "'>bfloat16'"];
 
 /// What a header says.
 pub(crate) struct Header {
@@ -31,11 +37,11 @@ pub(crate) struct Header {
 /// [`ErrorKind::Unsupported`] for elements that NumPy does not have.
 pub(crate) fn header_of(name: &str, array: &Descriptor) -> Result<Vec<u8>> {
     let dtype = &array.dtype;
-    if ["<i16", ">i16", "<u16", ">u16", "<bfloat16", ">bfloat16"].contains(&dtype.as_str()) {
+    let descr = if dtype.starts_with('[') { dtype.clone() } else { format!("'{dtype}'") };
+    if NOT_IN_NUMPY.iter().any(|absent| descr.contains(absent)) {
         let text = format!("array {name:?}: NumPy has no elements of the type {dtype}");
         return Err(Error::new(ErrorKind::Unsupported, text));
     }
-    let descr = if dtype.starts_with('[') { dtype.clone() } else { format!("'{dtype}'") };
     let fortran = if array.order == bigarray_core::Order::ColumnMajor { "True" } else { "False" };
     let shape: Vec<_> = array.shape.iter().map(|length| format!("{length},")).collect();
     let mut literal = format!("{{'descr': {descr}, 'fortran_order': {fortran}, 'shape': ({}), }}", shape.join(" "));
@@ -99,6 +105,9 @@ pub(crate) fn read_header(from: &mut (impl Read + ?Sized)) -> Result<Header> {
         _ => return Err(invalid("its fortran_order is neither True nor False")),
     };
     let shape = member("shape")?.numbers().ok_or_else(|| invalid("its shape is no tuple of numbers"))?;
+    if shape.len() > MOST_AXES {
+        return Err(invalid(&format!("its shape has {} axes, and {MOST_AXES} is the most", shape.len())));
+    }
     let dtype = member("descr")?.dtype().ok_or_else(|| invalid("its descr is no type that is known"))?;
     Ok(Header { dtype, order, shape })
 }

@@ -134,7 +134,12 @@ impl Literal {
     /// The type that it describes, in the form of [`Element::dtype`](crate::Element::dtype).
     pub(crate) fn dtype(&self) -> Option<String> {
         match self {
-            Literal::Text(name) => Some(name.clone()),
+            // A single byte has no order, and some writers give it one.
+            Literal::Text(name) => Some(match name.as_str() {
+                "<u1" | ">u1" => "|u1".to_owned(),
+                "<i1" | ">i1" => "|i1".to_owned(),
+                name => name.to_owned(),
+            }),
             Literal::Sequence(fields) => {
                 let fields = fields.iter().map(field).collect::<Option<Vec<_>>>()?;
                 Some(format!("[{}]", fields.join(", ")))
@@ -175,6 +180,7 @@ mod tests {
         let old = parse("{\"descr\":\"|u1\",\"fortran_order\":True,\"shape\":(5L,)}").unwrap();
         assert_eq!(old.member("shape").unwrap().numbers(), Some(vec![5]));
         assert_eq!(parse("()").unwrap().numbers(), Some(vec![]));
+        assert_eq!(parse("[('a', '<u1'), ('b', '>i1')]").unwrap().dtype().unwrap(), "[('a', '|u1'), ('b', '|i1')]");
         let nested =
             "[('id', '|u1'), ('inner', [('x', '<f4'), ('y', '<u4')]), ('grid', '<i2', (2, 3)), ('many', '<f8', (4,))]";
         assert_eq!(parse(nested).unwrap().dtype().unwrap(), nested);

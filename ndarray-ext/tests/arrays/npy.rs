@@ -1,7 +1,9 @@
 //! Files of NumPy's format.
 
-use bigarray::{ArrayOptions, Database};
-use bigarray::{Element, ErrorKind, Result};
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+
+use bigarray::{ArrayOptions, Database, Element, ErrorKind, Result};
 use ndarray::{Array, Array2, Array3, Axis, Dimension, Ix0, Ix1, Ix2, IxDyn, Order, arr0};
 use ndarray_npy::{read_npy, write_npy};
 
@@ -14,6 +16,14 @@ struct Tick {
     bid: [f32; 2],
 }
 bigarray::impl_element!(Tick { time: i64, bid: [f32; 2] });
+
+#[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+struct Wide {
+    id: u128,
+    value: [f64; 2],
+}
+bigarray::impl_element!(Wide { id: u128, value: [f64; 2] });
 
 /// Writes `array` and reads it again, as another array.
 fn round_trips<T: Element + PartialEq + std::fmt::Debug, D: Dimension>(array: &Array<T, D>, order: Order) {
@@ -129,6 +139,55 @@ fn what_cannot_be_read_leaves_no_array() {
     assert!(missing.is_io() && missing.to_string().contains("none.npy"), "{missing}");
 }
 
+/// Types that the other side spells in another way, or that it does not have.
+#[test]
+fn single_bytes_have_no_order_and_numbers_of_another_order_are_told() {
+    let db = TestDb::new();
+    let txn = db.begin().unwrap();
+    let file = |dtype: &str, shape: &str| {
+        let header = format!("{{'descr': '{dtype}', 'fortran_order': False, 'shape': {shape}}}");
+        [b"\x93NUMPY\x01\x00", &(header.len() as u16).to_le_bytes()[..], header.as_bytes(), &[1, 2, 3, 4]].concat()
+    };
+    let options = ArrayOptions::new();
+    for (name, dtype) in [("a", "<u1"), ("b", ">u1"), ("c", "|u1")] {
+        let read = txn.read_npy_from::<u8, Ix1>(name, &mut &file(dtype, "(4,)")[..], &options).unwrap();
+        assert_eq!(read.view().to_vec(), [1, 2, 3, 4]);
+    }
+    let error = txn.read_npy_from::<u16, Ix1>("d", &mut &file(">u2", "(2,)")[..], &options).unwrap_err();
+    assert!(error.is_dtype_mismatch() && error.to_string().contains("byte order"), "{error}");
+    let axes = format!("({})", "1,".repeat(65));
+    let error = txn.read_npy_from::<u8, IxDyn>("e", &mut &file("|u1", &axes)[..], &options).unwrap_err();
+    assert!(error.is_invalid() && error.to_string().contains("65 axes"), "{error}");
+    let long = b"\x93NUMPY\x02\x00\xff\xff\xff\xff";
+    let error = txn.read_npy_from::<u8, IxDyn>("e", &mut &long[..], &options).unwrap_err();
+    assert!(error.is_invalid() && error.to_string().contains("4294967295"), "{error}");
+}
+
+#[test]
+fn a_file_that_is_replaced_keeps_its_place_and_its_permissions() {
+    let (db, dir) = (TestDb::new(), tempfile::tempdir().unwrap());
+    let (folder, link) = (dir.path().join("elsewhere"), dir.path().join("a.npy"));
+    let (file, others) = (folder.join("real.npy"), folder.join("real.npy.part"));
+    std::fs::create_dir(&folder).unwrap();
+    for path in [&file, &others] {
+        std::fs::write(path, "before").unwrap();
+        std::fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
+    }
+    std::os::unix::fs::symlink(&file, &link).unwrap();
+    db.commit(|t| drop(t.create::<u8, _>("a", 8).unwrap()));
+    let a = db.array::<u8, Ix1>("a").unwrap();
+    a.write_npy(&link).unwrap();
+    assert!(std::fs::symlink_metadata(&link).unwrap().is_symlink());
+    let written = std::fs::metadata(&file).unwrap();
+    assert_eq!((written.len(), written.permissions().mode() & 0o777), (128 + 8, 0o600));
+    assert_eq!(std::fs::read_to_string(&others).unwrap(), "before");
+    // Several at once: each is whole, and one of them stays.
+    std::thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(|| a.write_npy(&link).unwrap()))));
+    assert_eq!(std::fs::metadata(&file).unwrap().len(), 128 + 8);
+    a.write_npy("/dev/null").unwrap();
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 2);
+}
+
 #[test]
 fn a_file_that_cannot_be_written_leaves_the_one_that_is_there() {
     let (db, dir) = (TestDb::new(), tempfile::tempdir().unwrap());
@@ -136,6 +195,8 @@ fn a_file_that_cannot_be_written_leaves_the_one_that_is_there() {
     std::fs::write(&path, "before").unwrap();
     let txn = db.begin().unwrap();
     let error = txn.create::<u128, _>("wide", 3).unwrap().write_npy(&path).unwrap_err();
+    assert!(error.is_unsupported() && error.to_string().contains("<u16"), "{error}");
+    let error = txn.create::<Wide, _>("struct", 3).unwrap().write_npy(&path).unwrap_err();
     assert!(error.is_unsupported() && error.to_string().contains("<u16"), "{error}");
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
     let mut a = txn.create::<u8, _>("a", (3, 2)).unwrap();
