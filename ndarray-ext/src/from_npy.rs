@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use bigarray_core::{Error, ErrorKind, Result};
+use bigarray_core::{Error, ErrorKind, Result, signals};
 use ndarray::Dimension;
 
 use crate::array_mut::BigArrayMut;
@@ -69,6 +69,7 @@ impl Transaction {
         from: &mut (impl Read + ?Sized),
         options: &ArrayOptions,
     ) -> Result<BigArrayMut<'_, T, D>> {
+        let _held = signals::hold_between_waits();
         let named = |e: Error| e.context(format_args!("array {name:?}"));
         let header = read_header(from).map_err(named)?;
         if header.dtype != T::dtype() {
@@ -106,7 +107,8 @@ fn fill<T: Element, D: Dimension>(array: &mut BigArrayMut<'_, T, D>, from: &mut 
         // Not into the view itself: a system call may not wait for its pages.
         for piece in bytemuck::cast_slice_mut::<T, u8>(elements).chunks_mut(PIECE) {
             let read = &mut buffer[..piece.len()];
-            from.read_exact(read).map_err(|e| Error::io(format_args!("reading bytes {done}.. of {all}"), e))?;
+            let outcome = signals::let_through(|| from.read_exact(read));
+            outcome.map_err(|e| Error::io(format_args!("reading bytes {done}.. of {all}"), e))?;
             piece.copy_from_slice(read);
             done += piece.len();
         }

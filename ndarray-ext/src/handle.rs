@@ -5,7 +5,7 @@ use std::io::{BufWriter, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use bigarray_core::{Error, Result};
+use bigarray_core::{Error, Result, signals};
 
 use crate::npy::header_of;
 use crate::process::OfProcess;
@@ -17,19 +17,30 @@ const PIECE: usize = 2 << 20;
 /// Writes all bytes out, each piece prefetched: an error of storage comes back as a value, and a system call never
 /// meets a page that is not there.
 pub(crate) fn write_to(source: &OfProcess<impl Source>, out: &mut (impl Write + ?Sized)) -> Result<()> {
+    let room = if source.waits_in_system_calls() { 0 } else { PIECE.min(source.descriptor().nbytes()) };
+    // A handler that touches a view must not interrupt an allocation: what loads its page allocates, too.
+    let held = signals::hold();
+    let mut piece = Vec::with_capacity(room);
+    drop(held);
+    let written = write_pieces(source, out, &mut piece);
+    let _held = signals::hold();
+    drop(piece);
+    written
+}
+
+fn write_pieces(source: &OfProcess<impl Source>, out: &mut (impl Write + ?Sized), piece: &mut Vec<u8>) -> Result<()> {
     let end = source.descriptor().nbytes();
-    let mut piece = Vec::new();
     for start in (0..end).step_by(PIECE) {
         let range = start..end.min(start + PIECE);
         view::here(source)?.prefetch(range.clone())?;
         let bytes = view::bytes(source, range.clone())?;
         let written = if source.waits_in_system_calls() {
-            out.write_all(bytes)
+            signals::let_through(|| out.write_all(bytes))
         } else {
             // Where memory is short they may be gone again by the time `out` hands them to the system.
             piece.clear();
             piece.extend_from_slice(bytes);
-            out.write_all(&piece)
+            signals::let_through(|| out.write_all(piece))
         };
         written
             .map_err(|e| Error::io(format_args!("array {:?}: writing out its bytes {range:?}", source.name()), e))?;
@@ -39,6 +50,7 @@ pub(crate) fn write_to(source: &OfProcess<impl Source>, out: &mut (impl Write + 
 
 /// Writes the array to `out`, in NumPy's format.
 pub(crate) fn write_npy_to(source: &OfProcess<impl Source>, out: &mut (impl Write + ?Sized)) -> Result<()> {
+    let _held = signals::hold_between_waits();
     let header = header_of(source.name(), source.descriptor())?;
     let failed = |e| Error::io(format_args!("array {:?}: writing the header of NumPy's format", source.name()), e);
     out.write_all(&header).map_err(failed)?;
@@ -48,6 +60,7 @@ pub(crate) fn write_npy_to(source: &OfProcess<impl Source>, out: &mut (impl Writ
 /// The same to a file, of another name first, so that none that is there is ever half of an array. It is synced before it
 /// gets its name: some file systems tell only then that they had no room. What is no file, as a pipe, is written to.
 pub(crate) fn write_npy(source: &OfProcess<impl Source>, path: &Path) -> Result<()> {
+    let _held = signals::hold_between_waits();
     header_of(source.name(), source.descriptor())?; // which may be refused, before anything is made
     let failed = |e| Error::io(format_args!("array {:?}: writing {}", source.name(), path.display()), e);
     let there = fs::metadata(path).ok();
