@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use bigarray_core::{Descriptor, Error, ErrorKind, Result, store};
+use bigarray_core::{Descriptor, Error, ErrorKind, Result, signals, store};
 use ndarray::Dimension;
 use serde_json::{Map, Value};
 
@@ -45,6 +45,7 @@ impl Snapshot {
     /// What storage reports.
     pub fn arrays(&self) -> Result<Vec<ArrayInfo>> {
         self.home.check_process()?;
+        let _held = signals::hold_between_waits();
         Ok(self.state.arrays()?.iter().map(|(name, descriptor)| ArrayInfo::new(name, descriptor)).collect())
     }
 
@@ -64,6 +65,7 @@ impl Snapshot {
     /// # Errors
     /// [`NotFound`](crate::ErrorKind::NotFound), and what storage reports.
     pub fn info(&self, name: &str) -> Result<ArrayInfo> {
+        let _held = signals::hold_between_waits();
         Ok(ArrayInfo::new(name, &self.descriptor(name)?))
     }
 
@@ -72,6 +74,7 @@ impl Snapshot {
     /// # Errors
     /// As [`info`](Snapshot::info).
     pub fn attrs(&self, name: &str) -> Result<Map<String, Value>> {
+        let _held = signals::hold_between_waits();
         let id = self.descriptor(name)?.id;
         Ok(self.state.attrs(id)?.into_iter().collect())
     }
@@ -89,6 +92,7 @@ impl Snapshot {
     /// What storage reports.
     pub fn unreadable(&self) -> Result<Vec<(String, Error)>> {
         self.home.check_process()?;
+        let _held = signals::hold_between_waits();
         self.state.unreadable()
     }
 }

@@ -86,6 +86,7 @@ impl Transaction {
         shape: D,
         options: &ArrayOptions,
     ) -> Result<BigArrayMut<'_, T, D>> {
+        let _held = signals::hold_between_waits();
         self.check_change(format_args!("create array {name:?}"))?;
         let (order, block_size, codec) = options.checked().map_err(|e| e.context(format_args!("array {name:?}")))?;
         let descriptor = Descriptor {
@@ -184,6 +185,7 @@ impl Transaction {
     /// What storage reports.
     pub fn arrays(&self) -> Result<Vec<ArrayInfo>> {
         self.home.check_process()?;
+        let _held = signals::hold_between_waits();
         Ok(self.inner.arrays()?.iter().map(|(name, descriptor)| ArrayInfo::new(name, descriptor)).collect())
     }
 
