@@ -117,6 +117,20 @@ fn a_handler_that_touches_a_view_interrupts_writing_it_out() {
 }
 
 #[test]
+fn a_handler_that_touches_a_view_interrupts_what_lists_arrays() {
+    if alone(this_test!(), |_| ()) {
+        let db = TestDb::with(little_memory());
+        fill(&db);
+        let touched = db.array::<u64, Ix1>("touched").unwrap();
+        let snapshot = db.snapshot().unwrap();
+        interrupted(&touched, 3000, |_| {
+            let listed = touching(|| (snapshot.arrays().unwrap(), snapshot.info("A").unwrap()));
+            assert_eq!(listed.0[0], listed.1);
+        });
+    }
+}
+
+#[test]
 fn a_handler_that_touches_a_view_interrupts_transactions() {
     if alone(this_test!(), |_| ()) {
         let db = TestDb::with(little_memory());
