@@ -101,20 +101,30 @@ unsafe extern "C" fn in_child() {
     ENDED.store(BEGUN.load(Ordering::SeqCst), Ordering::SeqCst);
     // SAFETY: a name that ends with zero.
     let empty = unsafe { libc::memfd_create(c"bigarray-forked".as_ptr(), libc::MFD_CLOEXEC) };
+    // The kernel copies the table of descriptors before the memory. What another thread opened and registered between
+    // the two is in the list, but its number is free here, and may have become that of the empty file itself.
+    let mut is_in_list = false;
     let mut at = SLOTS.load(Ordering::Acquire).cast_const();
     // SAFETY: slots live for ever.
     while let Some(slot) = unsafe { at.as_ref() } {
         let fd = slot.fd.load(Ordering::Acquire);
+        at = slot.next;
+        if fd == FREE {
+            continue;
+        }
+        if fd == empty {
+            is_in_list = true;
+            continue;
+        }
         // The number stays taken, so that what is left of its owner can never mean another file.
         // SAFETY: the descriptor is this crate's own, and its owner is not used in the child.
-        if fd != FREE && unsafe { libc::dup3(empty, fd, libc::O_CLOEXEC) } < 0 {
+        if unsafe { libc::dup3(empty, fd, libc::O_CLOEXEC) } < 0 {
             // No file could be had to put in its place.
             // SAFETY: as above.
             unsafe { libc::close(fd) };
         }
-        at = slot.next;
     }
-    if empty >= 0 {
+    if empty >= 0 && !is_in_list {
         // SAFETY: made above.
         unsafe { libc::close(empty) };
     }

@@ -199,6 +199,30 @@ fn locks_taken_while_other_threads_fork_are_not_shared_with_the_children() {
     });
 }
 
+/// The kernel copies descriptors before memory: what is opened between the two has a free number in the child.
+#[test]
+fn a_child_loses_every_file_while_other_threads_open_and_close_some() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("file");
+    std::fs::write(&path, "text").unwrap();
+    let open = || Unshared::open(|| File::open(&path)).unwrap();
+    let is_over = AtomicBool::new(false);
+    // Pages to copy: a fork that takes longer meets more of them.
+    let memory = vec![1_u8; 32 << 20];
+    let held = [open(), open(), open()];
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                drop(open());
+            }
+        });
+        let all_lost = (0..300).all(|_| forked(|| held.iter().all(|file| is_empty_file(file))));
+        is_over.store(true, Ordering::Relaxed);
+        assert!(all_lost);
+    });
+    assert!(memory.iter().all(|&byte| byte == 1));
+}
+
 /// Another thread holds the lock when the process forks.
 #[test]
 fn a_static_behind_a_lock_is_anew_and_free_in_a_child() {
