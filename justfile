@@ -51,9 +51,13 @@ unprivileged:
 quickstart:
     bash .ci/run quickstart
 
-# The README's example in a crate of its own.
+# The README's example in a program of its own, set up as the README says.
 outside:
     bash .ci/run outside
+
+# What is published is packed, and built from its packages. Needs Rust 1.95.
+package:
+    bash .ci/run package
 
 # What a build without a codec can do with arrays that are stored with it: `tests/outside`.
 codecs:

@@ -1,3 +1,4 @@
+#![cfg_attr(docsrs, feature(doc_cfg))]
 //! Out-of-core, transactional [`ndarray`]: arrays live in a database, are larger than RAM if they like, and are used as
 //! plain `ArrayView`s and `ArrayViewMut`s by any ndarray or rayon code. Pages arrive when they are touched, changed
 //! pages are found by the hardware, and a transaction commits them atomically or drops them.
