@@ -114,7 +114,7 @@ pub const HOUSES: &[House] = &[
         dir: "ndarray-ext",
         uses: &["core", "process", "store-icechunk", "store-lmdb", "uffd"],
         floors: &[
-            &["element", "info", "process", "python"],
+            &["element", "guide", "info", "process", "python"],
             &["home", "layout", "npy", "options"],
             &["blocks", "budget", "view"],
             &["handle"],

@@ -167,7 +167,7 @@ impl<'t, T: Element, D: Dimension> BigArrayMut<'t, T, D> {
     /// Says that the commit relies on the rows `range` being as this transaction saw them: it
     /// [conflicts](crate::ErrorKind::Conflict) if another one has meanwhile changed them, written zeros to them, or
     /// shrunk, reshaped, renamed or removed the array. Rows that are only read do not count otherwise, which allows [write
-    /// skew](crate#isolation). Holds until the transaction ends, also once the array is closed; a
+    /// skew](crate::guide::conflict#what-was-only-read). Holds until the transaction ends, also once the array is closed; a
     /// [rollback](crate::Transaction::rollback) forgets what was said since its savepoint.
     ///
     /// The blocks that the rows lie in are compared, so a change of other rows of these blocks conflicts, too; so does

@@ -170,7 +170,7 @@ macro_rules! reading {
         /// The rows `range`: consecutive slices along the growth axis, which is the first of a row-major array and the
         /// last of a column-major one. An array of dimension 0 is one row.
         ///
-        /// Rows are one run of bytes, the cheapest part to read; see the [table](crate#order-and-cost).
+        /// Rows are one run of bytes, the cheapest part to read; see the [table](crate::guide::view#order-and-cost).
         ///
         /// # Errors
         /// [`ShapeMismatch`](crate::ErrorKind::ShapeMismatch) for rows that are not there,

@@ -140,7 +140,7 @@ impl OpenOptions {
     /// ([`StoreFull`](crate::ErrorKind::StoreFull)). To fill an array much larger than memory, take windows rather than
     /// one view.
     ///
-    /// Where no faults can be had (see the [crate's page](crate#linux)) only what is written is let go of, and only
+    /// Where no faults can be had (see [what Linux lets a process do](crate::guide::safety#what-linux-lets-a-process-do)) only what is written is let go of, and only
     /// where no view lives. **An array with a [`Codec`] is then held in memory whole, decompressed, from when it is
     /// opened on**, since it can neither be mapped nor loaded when it is touched. If it does not fit the budget, beside
     /// what the other open arrays have, opening it is [`Unsupported`](crate::ErrorKind::Unsupported), and the error
@@ -282,7 +282,7 @@ impl ArrayOptions {
 
     /// Order of the elements. A row-major array grows along its first axis, and its rows are contiguous; a column-major
     /// one along its last. Rows are the cheapest to read, a slice across the contiguous axis touches every block: see
-    /// the [table](crate#order-and-cost).
+    /// the [table](crate::guide::view#order-and-cost).
     pub fn order(mut self, order: Order) -> Self {
         self.order = order;
         self
@@ -295,7 +295,7 @@ impl ArrayOptions {
         self
     }
 
-    /// How blocks are stored: as they are (default), or compressed. See [which to take](crate#codecs).
+    /// How blocks are stored: as they are (default), or compressed. See [which to take](crate::guide::compression).
     ///
     /// Creating or opening an array with a codec that was not compiled in (the features `lz4` and `zstd`) is
     /// [`Unsupported`](ErrorKind::Unsupported).

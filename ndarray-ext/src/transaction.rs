@@ -266,7 +266,7 @@ impl Transaction {
     ///
     /// # Errors
     /// [`Conflict`](crate::ErrorKind::Conflict) if another transaction has meanwhile changed what this one changed or
-    /// [depends on](BigArrayMut::depend_on); what counts as a change is said [there](crate#isolation).
+    /// [depends on](BigArrayMut::depend_on); [the rule](crate::guide::conflict#the-rule) says what counts as a change.
     /// [`StoreFull`](crate::ErrorKind::StoreFull). Nothing of this transaction is stored then.
     pub fn commit(self) -> Result<()> {
         self.commit_in(None)
