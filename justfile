@@ -51,6 +51,10 @@ unprivileged:
 quickstart:
     bash .ci/run quickstart
 
+# The other examples, whose answers are checked.
+examples:
+    bash .ci/run examples
+
 # The README's example in a program of its own, set up as the README says.
 outside:
     bash .ci/run outside
