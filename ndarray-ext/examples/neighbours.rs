@@ -46,7 +46,7 @@ fn main() -> Result<()> {
 
     let queries = vectors.rows(..QUERIES)?.to_owned(); // the first images, where they were not moved
     let found = search(&vectors, queries.view())?;
-    let of_another = |found: &&(f32, usize)| found.1 % images.len_of(Axis(0)) != 0;
+    let of_another = |found: &&(f32, usize)| !found.1.is_multiple_of(images.len_of(Axis(0)));
     let (similarity, row) = *found[0].iter().find(of_another).ok_or("no other image is near the first")?;
     println!("The first image, and the nearest that is no move of it (similarity {similarity:.4}):");
     show(vectors.rows(..1)?.row(0), vectors.rows(row..=row)?.row(0));
