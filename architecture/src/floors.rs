@@ -24,7 +24,7 @@ pub const HOUSES: &[House] = &[
         dir: "core",
         uses: &[],
         floors: &[
-            &["error", "failure", "geometry", "signals", "sync"],
+            &["error", "failure", "geometry", "metrics", "signals", "sync"],
             &["descriptor"],
             &["contract", "verify"],
             &["conflict", "page_map"],

@@ -10,7 +10,9 @@ use bigarray_core::store::{
     Store,
 };
 use bigarray_core::sync::Mutex;
-use bigarray_core::{ArrayId, BlockNo, Codec, Descriptor, Error, ErrorKind, PAGE, Progress, Report, Result, Version};
+use bigarray_core::{
+    ArrayId, BlockNo, Codec, Descriptor, Error, ErrorKind, Metrics, PAGE, Progress, Report, Result, Version,
+};
 use serde_json::Value;
 
 /// What a store and its snapshots are asked for.
@@ -212,6 +214,10 @@ impl<S: Store, W: Watch> Store for Adapter<S, W> {
 
     fn check_codec(&self, codec: Codec) -> Result<()> {
         self.store.check_codec(codec)
+    }
+
+    fn add_metrics(&self, metrics: &mut Metrics) {
+        self.store.add_metrics(metrics);
     }
 
     fn history(&self) -> Option<&dyn History> {

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use bigarray_core::store::{Change, Commit, CommitLock, Committed, History, Snapshot, SpillArea, Store};
 use bigarray_core::sync::Mutex;
-use bigarray_core::{Codec, Error, ErrorKind, Progress, Report, Result};
+use bigarray_core::{Codec, Error, ErrorKind, Metrics, Progress, Report, Result};
 
 /// A store that remembers every state that is committed through it. A commit's id is `c` and the number of its state; it
 /// was made so many seconds after 1970 began.
@@ -63,6 +63,10 @@ impl<S: Store> Store for Remembering<S> {
 
     fn check_codec(&self, codec: Codec) -> Result<()> {
         self.store.check_codec(codec)
+    }
+
+    fn add_metrics(&self, metrics: &mut Metrics) {
+        self.store.add_metrics(metrics);
     }
 
     fn history(&self) -> Option<&dyn History> {

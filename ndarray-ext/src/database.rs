@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bigarray_core::store::Store;
-use bigarray_core::{Engine, EngineOptions, MemoryUse, Progress, Report, Result};
+use bigarray_core::{Engine, EngineOptions, MemoryUse, Metrics, Progress, Report, Result};
 use bigarray_store_lmdb::LmdbStore;
 use bigarray_uffd::{MemoryOptions, UffdMemory};
 use ndarray::Dimension;
@@ -83,6 +83,24 @@ impl Database {
     /// ```
     pub fn memory_use(&self) -> MemoryUse {
         self.home.check_process().map_or_else(|_| MemoryUse::default(), |()| self.home.engine.memory_use())
+    }
+
+    /// What this database did since it was opened: faults, blocks, bytes, commits, and the time in them. It is always
+    /// counted. All zero in a forked process.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// let db = bigarray::Database::open(dir.path().join("a.bigarray"))?;
+    /// let before = db.metrics();
+    /// db.transact(|txn| { txn.create::<f64, _>("A", (100, 1000))?.view_mut().fill(1.5); Ok(()) })?;
+    /// let done = db.metrics().since(&before);
+    /// assert_eq!((done.commits, done.conflicts), (1, 0));
+    /// assert!(done.bytes_committed >= 800_000);
+    /// println!("{} of {} ns in fdatasync", done.sync_nanos, done.commit_nanos);
+    /// # Ok::<(), bigarray::Error>(())
+    /// ```
+    pub fn metrics(&self) -> Metrics {
+        self.home.check_process().map_or_else(|_| Metrics::default(), |()| self.home.engine.metrics())
     }
 
     /// Looks at everything that the newest committed state consists of: every record of the index, every reference, the

@@ -102,7 +102,7 @@ pub use array::BigArray;
 pub use array_mut::BigArrayMut;
 pub use bigarray_core::store::{Commit, Compacted};
 pub use bigarray_core::{
-    Access, Codec, Damage, Error, ErrorKind, MemoryUse, Progress, Report, Result, Savepoint, Version,
+    Access, Codec, Damage, Error, ErrorKind, MemoryUse, Metrics, Progress, Report, Result, Savepoint, Version,
 };
 #[cfg(feature = "icechunk")]
 pub use bigarray_store_icechunk::Credentials;

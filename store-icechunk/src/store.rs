@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bigarray_core::store::{ArrayChange, Change, CommitLock, Committed, History, Snapshot, SpillArea, Store};
-use bigarray_core::{Codec, Error, ErrorKind, Result};
+use bigarray_core::{Codec, Error, ErrorKind, Metrics, Result};
 
 use crate::commit;
 use crate::disk_cache::ChunkFiles;
@@ -105,6 +105,13 @@ impl Store for IcechunkStore {
             Codec::None | Codec::Lz4 { .. } | Codec::Zstd { .. } => Ok(()),
             _ => Err(Error::new(ErrorKind::Unsupported, format!("the codec {codec} cannot be stored as Zarr"))),
         }
+    }
+
+    fn add_metrics(&self, metrics: &mut Metrics) {
+        let Requests { gets, puts, others, bytes_got, bytes_put } = self.requests();
+        metrics.requests += gets + puts + others;
+        metrics.bytes_read += bytes_got;
+        metrics.bytes_written += bytes_put;
     }
 
     fn history(&self) -> Option<&dyn History> {

@@ -8,7 +8,9 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
+use std::time::Instant;
 
+use bigarray_core::metrics::{Counter, Metrics};
 use bigarray_core::signals;
 use bigarray_core::store::DataFile;
 use bigarray_core::{Error, ErrorKind, FirstFailure, PAGE, Result};
@@ -47,6 +49,15 @@ pub(crate) struct Data {
     synced_bytes: AtomicU64,
     /// Why nothing is written until the database is opened again.
     failure: FirstFailure,
+    counters: Counters,
+}
+
+#[derive(Default)]
+struct Counters {
+    bytes_read: Counter,
+    bytes_written: Counter,
+    syncs: Counter,
+    sync_nanos: Counter,
 }
 
 impl Data {
@@ -54,7 +65,8 @@ impl Data {
     pub(crate) fn new(read_only: File, writable: Option<File>, dir: &Path, syncs: bool) -> Data {
         let (synced_bytes, failure) = (AtomicU64::new(0), FirstFailure::new());
         let copies = fstatfs(&read_only).is_ok_and(|fs| fs.filesystem_type() == BTRFS_SUPER_MAGIC);
-        Data { read_only, writable, dir: dir.to_owned(), syncs, copies, synced_bytes, failure }
+        let counters = Counters::default();
+        Data { read_only, writable, dir: dir.to_owned(), syncs, copies, synced_bytes, failure, counters }
     }
 
     /// The descriptor for writing.
@@ -110,7 +122,9 @@ impl Data {
                 self.punch_hole(&(offset..offset + bytes.len() as u64));
             }
             error
-        })
+        })?;
+        self.counters.bytes_written.add(bytes.len());
+        Ok(())
     }
 
     /// Gives the room of those `bytes` back to the file system: they read as zeros, and writing to them takes room again.
@@ -184,7 +198,11 @@ impl Data {
         let file = self.writable()?;
         if self.syncs {
             let length = self.length()?;
-            signals::let_through(|| file.sync_data()).map_err(|e| {
+            let began = Instant::now();
+            let synced = signals::let_through(|| file.sync_data());
+            self.counters.syncs.add(1);
+            self.counters.sync_nanos.add_nanos(began.elapsed());
+            synced.map_err(|e| {
                 let text = format!("syncing the data file of {}: {e}", self.dir.display());
                 let why = Error::new(ErrorKind::Io, text).with_source(e);
                 self.fail(&why);
@@ -193,6 +211,14 @@ impl Data {
             self.synced_bytes.fetch_max(length, Ordering::Relaxed);
         }
         Ok(())
+    }
+
+    /// Adds what was counted so far.
+    pub(crate) fn add_metrics(&self, metrics: &mut Metrics) {
+        metrics.bytes_read += self.counters.bytes_read.get();
+        metrics.bytes_written += self.counters.bytes_written.get();
+        metrics.syncs += self.counters.syncs.get();
+        metrics.sync_nanos += self.counters.sync_nanos.get();
     }
 
     /// Checks that the file is of the database `id`, as the index is.
@@ -255,7 +281,9 @@ impl DataFile for Data {
                 Error::new(ErrorKind::Corrupt, text)
             }
             _ => self.io("reading", e),
-        })
+        })?;
+        self.counters.bytes_read.add(buf.len());
+        Ok(())
     }
 
     fn as_file(&self) -> Option<&File> {

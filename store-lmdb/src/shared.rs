@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::Instant;
 
+use bigarray_core::metrics::{Counter, Metrics};
 use bigarray_core::store::Snapshot;
 use bigarray_core::sync::Mutex;
 use bigarray_core::{Error, ErrorKind, Result};
@@ -40,6 +42,8 @@ pub(crate) struct Shared {
     pub(crate) newest: Mutex<Option<Weak<dyn Snapshot>>>,
     /// The level of durability.
     pub(crate) durability: Durability,
+    /// Nanoseconds in commits of the index.
+    index_commit_nanos: Counter,
     /// Opening succeeded: `durability` was negotiated, so closing has to keep it.
     is_open: AtomicBool,
     /// Kept until all of the above is closed. Last: fields drop in this order.
@@ -62,6 +66,7 @@ impl Shared {
             checked: Checked::default(),
             newest: Mutex::default(),
             durability,
+            index_commit_nanos: Counter::default(),
             is_open: AtomicBool::new(false),
             locks,
         })
@@ -81,13 +86,22 @@ impl Shared {
         WriteTxn::begin(&self.index)
     }
 
+    /// Adds what was counted so far.
+    pub(crate) fn add_metrics(&self, metrics: &mut Metrics) {
+        self.data.add_metrics(metrics);
+        metrics.index_commit_nanos += self.index_commit_nanos.get();
+    }
+
     /// Commits to the index.
     ///
     /// # Errors
     /// [`ErrorKind::StoreFull`]: the index is as before. [`ErrorKind::Io`]: nothing is written any more, and the message says
     /// whether the outcome is known.
     pub(crate) fn commit_txn(&self, txn: WriteTxn<'_>) -> Result<()> {
-        let Err(e) = txn.commit() else { return Ok(()) };
+        let began = Instant::now();
+        let outcome = txn.commit();
+        self.index_commit_nanos.add_nanos(began.elapsed());
+        let Err(e) = outcome else { return Ok(()) };
         let error = self.index.write_error("committing", e);
         // LMDB writes the meta page last, and reports a failure of that by an errno.
         if matches!(e, lmdb::Error::Other(_)) && self.index.is_broken() {

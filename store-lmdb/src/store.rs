@@ -3,7 +3,7 @@
 use std::sync::{Arc, Weak};
 
 use bigarray_core::store::{Change, CommitLock, Committed, Snapshot, SpillArea, Store};
-use bigarray_core::{Codec, Error, ErrorKind, Progress, Report, Result};
+use bigarray_core::{Codec, Error, ErrorKind, Metrics, Progress, Report, Result};
 
 use crate::check::{self, CheckReport};
 use crate::codec;
@@ -90,6 +90,10 @@ impl Store for LmdbStore {
 
     fn verify(&self, progress: &mut dyn FnMut(Progress)) -> Result<Report> {
         check::verify(&self.shared, progress)
+    }
+
+    fn add_metrics(&self, metrics: &mut Metrics) {
+        self.shared.add_metrics(metrics);
     }
 
     fn check_codec(&self, codec: Codec) -> Result<()> {

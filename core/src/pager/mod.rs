@@ -37,6 +37,7 @@ use std::time::Duration;
 use crate::error::{Error, Result};
 use crate::geometry::{BlockNo, BlockSize};
 use crate::memory::{Memory, Residency, Span};
+use crate::metrics::Counters;
 use crate::sync::{Condvar, FaultMutex, FaultMutexGuard};
 pub(crate) use binding::Binding;
 use contents::ContentsPart;
@@ -100,6 +101,7 @@ pub(crate) struct Pager {
     pub(crate) residency: Residency,
     pub(crate) block_size: BlockSize,
     options: EngineOptions,
+    counters: Arc<Counters>,
     budget: Arc<Budget>,
     /// Its number in the budget.
     owner: u64,
@@ -118,6 +120,7 @@ impl Pager {
         block_size: BlockSize,
         options: EngineOptions,
         budget: &Arc<Budget>,
+        counters: &Arc<Counters>,
     ) -> Result<Arc<Pager>> {
         let span: Arc<dyn Span> = memory.reserve(bytes.clone(), residency)?.into();
         let owner = budget.new_owner();
@@ -132,6 +135,7 @@ impl Pager {
             residency,
             block_size,
             options,
+            counters: counters.clone(),
             budget: budget.clone(),
             owner,
             table: FaultMutex::new(Table::new(residency)),

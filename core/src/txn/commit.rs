@@ -37,7 +37,14 @@ impl Transaction {
     ///
     /// [`Store::commit`]: crate::store::Store::commit
     pub fn commit(self, lock: Option<&dyn CommitLock>) -> Result<()> {
-        commit(&self, lock)
+        let (memory, counters) = (&self.engine.memory, &self.engine.counters);
+        let began = memory.now();
+        let outcome = commit(&self, lock);
+        counters.commit_nanos.add_nanos(memory.now().saturating_sub(began));
+        if outcome.as_ref().is_err_and(Error::is_conflict) {
+            counters.conflicts.add(1);
+        }
+        outcome
     }
 }
 
@@ -80,6 +87,9 @@ fn commit(transaction: &Transaction, lock: Option<&dyn CommitLock>) -> Result<()
     }
 
     let committed = transaction.engine.store.commit(&change, lock)?; // (3) to (7)
+
+    transaction.engine.counters.commits.add(1);
+    transaction.engine.counters.bytes_committed.add(change.payload_bytes());
 
     // (8) the spans are brought up to date: what was written is mapped from where it is stored, or given back
     drop(change);

@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::memory::Memory;
+use crate::metrics::{Counters, Metrics};
 use crate::pager::{Budget, EngineOptions, MemoryUse};
 use crate::signals;
 use crate::store::{CommitLock, History, Snapshot, Store};
@@ -33,6 +34,7 @@ pub struct Engine {
     memory: Arc<dyn Memory>,
     options: EngineOptions,
     budget: Arc<Budget>,
+    counters: Arc<Counters>,
     pool: FaultMutex<Pool>,
 }
 
@@ -40,7 +42,8 @@ impl Engine {
     /// An engine over `store` and `memory`.
     pub fn new(store: Arc<dyn Store>, memory: Arc<dyn Memory>, options: EngineOptions) -> Arc<Engine> {
         let budget = Budget::new(options.budget_bytes);
-        Arc::new(Engine { store, memory, options, budget, pool: FaultMutex::new(Pool::default()) })
+        let (counters, pool) = (Arc::default(), FaultMutex::new(Pool::default()));
+        Arc::new(Engine { store, memory, options, budget, counters, pool })
     }
 
     /// With [`EngineOptions::verify`], sees that what is a hole in the array of that name is one.
@@ -103,6 +106,14 @@ impl Engine {
     /// The memory of its own that its spans have.
     pub fn memory_use(&self) -> MemoryUse {
         self.budget.in_use()
+    }
+
+    /// What was done so far.
+    pub fn metrics(&self) -> Metrics {
+        let MemoryUse { blocks_copied, blocks_evicted, blocks_spilled, .. } = self.budget.in_use();
+        let mut metrics = Metrics { blocks_copied, blocks_evicted, blocks_spilled, ..self.counters.read() };
+        self.store.add_metrics(&mut metrics);
+        metrics
     }
 
     /// Waits for the right to commit next; see [`Store::commit_lock`].

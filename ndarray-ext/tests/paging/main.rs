@@ -9,6 +9,7 @@ mod locked_memory;
 mod mapping_limit;
 mod memory_budget;
 mod merged_pages;
+mod metrics;
 mod pinned_pages;
 mod planes;
 mod signal_handlers;

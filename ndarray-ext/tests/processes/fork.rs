@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bigarray::ndarray::{ArrayView1, Axis, Ix1};
-use bigarray::{BigArrayMut, Database, MemoryUse, Pager, Result, Snapshot, Transaction};
+use bigarray::{BigArrayMut, Database, MemoryUse, Metrics, Pager, Result, Snapshot, Transaction};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous};
 use nix::sys::resource::{Resource, setrlimit};
@@ -107,6 +107,7 @@ fn not_refused(db: &Database, txn: &Transaction, snapshot: &Snapshot, open: &mut
         panics(&mut || assert_eq!(open.view().len(), 0)),
         panics(&mut || open.view_mut().fill(0)),
         db.memory_use() == MemoryUse::default(),
+        db.metrics() == Metrics::default(),
     ];
     all.iter().position(|refused| !refused).map_or(0, |n| n as i32 + 1)
 }

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{Snapshot, SpillArea, SpilledPages};
 use crate::descriptor::{ArrayId, Descriptor, Version};
 use crate::error::Result;
-use crate::geometry::BlockNo;
+use crate::geometry::{BlockNo, PAGE};
 
 /// What a commit brought about.
 #[derive(Clone, Debug)]
@@ -32,6 +32,14 @@ pub struct Change<'a> {
     pub arrays: Vec<ArrayChange<'a>>,
     /// Where [`PageSource::Spilled`] lies; the commit takes it.
     pub spill_area: Option<&'a dyn SpillArea>,
+}
+
+impl Change<'_> {
+    /// Bytes of its changed pages. Pages that became zero are none.
+    pub(crate) fn payload_bytes(&self) -> usize {
+        let runs = self.arrays.iter().flat_map(|array| &array.blocks).flat_map(|block| &block.pages);
+        runs.filter(|run| run.source != PageSource::Zero).map(|run| run.pages.len() * PAGE).sum()
+    }
 }
 
 /// What happened to one array.

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use crate::descriptor::Codec;
 use crate::error::{Error, ErrorKind, Result};
+use crate::metrics::Metrics;
 use crate::verify::{Progress, Report};
 pub use change::{ArrayChange, AttrChange, BlockChange, Bytes, Change, Committed, PageRun, PageSource};
 pub use commit_lock::{CommitLock, LocalCommitLock, LocalCommitLockGuard};
@@ -85,6 +86,11 @@ pub trait Store: Send + Sync {
     fn verify(&self, progress: &mut dyn FnMut(Progress)) -> Result<Report> {
         let _ = progress;
         Err(Error::new(ErrorKind::Unsupported, "this store cannot verify what it holds"))
+    }
+
+    /// Adds what it counted so far.
+    fn add_metrics(&self, metrics: &mut Metrics) {
+        let _ = metrics;
     }
 
     /// Refuses a name that no array can have here. A store may have rules beyond [`check_array_name`].

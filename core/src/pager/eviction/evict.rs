@@ -30,7 +30,7 @@
 
 use crate::descriptor::{Codec, Version};
 use crate::error::{Error, ErrorKind, Result};
-use crate::geometry::{BlockNo, page_range};
+use crate::geometry::{BlockNo, PAGE, page_range};
 use crate::memory::{Residency, TakenOut};
 use crate::pager::Pager;
 use crate::pager::binding::Binding;
@@ -148,6 +148,7 @@ impl Pager {
                 spill_map.write_packed(buffer, with_bytes)
             })?;
             if let Some(run) = packed {
+                self.counters.bytes_spilled.add(with_bytes * PAGE);
                 return Ok(vec![run]);
             }
         }
@@ -162,6 +163,7 @@ impl Pager {
                 written.push(run.clone());
             }
         }
+        self.counters.bytes_spilled.add(with_bytes * PAGE);
         Ok(written)
     }
 
