@@ -49,7 +49,7 @@ fn a_scan_counts_each_block_once() {
     db.reopen();
     let done = during(&db, || {
         let a = db.array::<u64, Ix1>("A").unwrap();
-        assert_eq!(a.view().iter().sum::<u64>(), (1..=(BLOCKS * ELEMENTS) as u64).sum());
+        assert_eq!(a.view().iter().sum::<u64>(), (1..=(BLOCKS * ELEMENTS) as u64).sum::<u64>());
     });
     let all = (BLOCKS as u64, (BLOCKS * BLOCK) as u64);
     let is_produced = copies() || db.is_at_url();
