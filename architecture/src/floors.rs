@@ -121,7 +121,7 @@ pub const HOUSES: &[House] = &[
             &["aliases", "array", "array_mut"],
             &["grow"],
             &["snapshot", "transaction"],
-            &["from_npy"],
+            &["compute", "from_npy"],
             &["database"],
             &["history", "remote", "transact"],
         ],

@@ -36,7 +36,7 @@ use crate::process::OfProcess;
 /// }
 /// ```
 pub struct BigArray<T, D> {
-    source: OfProcess<Reader>,
+    pub(crate) source: OfProcess<Reader>,
     element: PhantomData<(T, D)>,
 }
 

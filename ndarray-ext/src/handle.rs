@@ -159,6 +159,10 @@ macro_rules! reading {
 
         /// The whole array, as ndarray sees it. Costs nothing: pages are loaded when they are touched.
         ///
+        /// ndarray's `sum`, `mean`, `std` and `product` of a view add up in the type of its elements, which for `f32` and
+        /// `f16` is far too little for millions of them. [`sum`](Self::sum), [`mean`](Self::mean), [`std`](Self::std) and
+        /// others of the array itself are right, and use all processors.
+        ///
         /// # Panics
         /// If no address range of that size can be had, and in a process forked from the one that opened the array
         /// ([`rows`](Self::rows) says so as an error).

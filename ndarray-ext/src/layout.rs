@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 use std::ops::{Bound, Range, RangeBounds};
 
 use bigarray_core::{Descriptor, Error, ErrorKind, Order, PAGE, Result};
-use ndarray::{Dimension, Shape, ShapeBuilder};
+use ndarray::{Dimension, Ix1, Shape, ShapeBuilder};
 
 use crate::element::Element;
 
@@ -33,6 +33,14 @@ impl<D: Dimension> Window<D> {
     /// How many elements it has.
     pub(crate) fn len(&self) -> usize {
         self.dim.size()
+    }
+}
+
+impl Window<Ix1> {
+    /// The elements `range` of an array, counted in storage order, whatever its dimension.
+    pub(crate) fn of_elements(range: Range<usize>, item_size: usize) -> Window<Ix1> {
+        let bytes = range.start * item_size..range.end * item_size;
+        Window { bytes, dim: Ix1(range.len()), order: Order::RowMajor }
     }
 }
 
@@ -163,7 +171,7 @@ pub(crate) fn swapped(dtype: &str) -> String {
 mod tests {
     use super::*;
     use bigarray_testing::array_of;
-    use ndarray::{Ix0, Ix1, Ix2, Ix3, IxDyn};
+    use ndarray::{Ix0, Ix2, Ix3, IxDyn};
 
     fn stored(dtype: &str, item_size: usize, shape: &[usize]) -> Descriptor {
         Descriptor { dtype: dtype.into(), item_size, shape: shape.into(), ..array_of(1) }

@@ -73,6 +73,7 @@ mod array;
 mod array_mut;
 mod blocks;
 mod budget;
+mod compute;
 mod database;
 mod element;
 mod from_npy;
@@ -108,6 +109,7 @@ pub use bigarray_core::{
 pub use bigarray_store_icechunk::Credentials;
 pub use bigarray_store_lmdb::Durability;
 pub use blocks::{Blocks, ParBlocks};
+pub use compute::{BlockViews, Histogram, Number};
 pub use database::Database;
 pub use element::Element;
 #[doc(hidden)]

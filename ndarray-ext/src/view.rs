@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::ptr::NonNull;
 
 use bigarray_core::{Descriptor, Error, Reader, Result, Writer};
-use ndarray::{ArrayView, ArrayViewMut, Dimension};
+use ndarray::{ArrayView, ArrayViewMut, Dimension, Ix1};
 
 use crate::element::Element;
 use crate::layout::Window;
@@ -15,12 +15,13 @@ use crate::process::OfProcess;
 /// there on, and stay where they are and as they are while it is borrowed.
 ///
 /// Private, and implemented for core's two handles only: the code below relies on that promise, which core keeps.
-pub(crate) trait Source {
+pub(crate) trait Source: Sync {
     fn name(&self) -> &str;
     fn descriptor(&self) -> &Descriptor;
     fn address(&self, bytes: Range<usize>) -> Result<NonNull<u8>>;
     fn prefetch(&self, bytes: Range<usize>) -> Result<()>;
     fn waits_in_system_calls(&self) -> bool;
+    fn budget_bytes(&self) -> usize;
 }
 
 impl Source for Reader {
@@ -43,6 +44,10 @@ impl Source for Reader {
     fn waits_in_system_calls(&self) -> bool {
         Reader::waits_in_system_calls(self)
     }
+
+    fn budget_bytes(&self) -> usize {
+        Reader::budget_bytes(self)
+    }
 }
 
 impl Source for Writer<'_> {
@@ -64,6 +69,10 @@ impl Source for Writer<'_> {
 
     fn waits_in_system_calls(&self) -> bool {
         Writer::waits_in_system_calls(self)
+    }
+
+    fn budget_bytes(&self) -> usize {
+        Writer::budget_bytes(self)
     }
 }
 
@@ -104,6 +113,12 @@ pub(crate) fn shared<'a, T: Element, D: Dimension>(
     Ok(unsafe { ArrayView::from_shape_ptr(window.shape(), start.as_ptr()) })
 }
 
+/// The elements `range`, counted in storage order.
+pub(crate) fn elements<T: Element>(source: &OfProcess<impl Source>, range: Range<usize>) -> Result<&[T]> {
+    let view = shared::<T, Ix1>(source, &Window::of_elements(range, size_of::<T>()))?;
+    Ok(view.to_slice().expect("elements are one run"))
+}
+
 /// A view for writing, as long as `writer` stays borrowed. Tells core that these bytes may be written to.
 pub(crate) fn exclusive<'a, T: Element, D: Dimension>(
     writer: &'a mut OfProcess<Writer<'_>>,
@@ -114,7 +129,7 @@ pub(crate) fn exclusive<'a, T: Element, D: Dimension>(
     exposed(writer, window)
 }
 
-/// The same for callers that return no error: a failed spill fails the commit.
+/// As [`exclusive`], for callers that return no error: a failed spill fails the commit.
 pub(crate) fn exclusive_anyhow<'a, T: Element, D: Dimension>(
     writer: &'a mut OfProcess<Writer<'_>>,
     window: &Window<D>,

@@ -123,6 +123,11 @@ impl Reader {
         self.shared.engine.memory.delivers_kernel_faults()
     }
 
+    /// The memory that all arrays of the database may take together; `usize::MAX` where nothing limits it.
+    pub fn budget_bytes(&self) -> usize {
+        self.shared.engine.memory_use().budget_bytes
+    }
+
     /// What accesses to expect.
     pub fn advise(&self, access: Access) {
         self.windows.advise(&self.shared.pager, access);

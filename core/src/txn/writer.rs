@@ -202,6 +202,11 @@ impl<'t> Writer<'t> {
         self.transaction.engine.memory.delivers_kernel_faults()
     }
 
+    /// See [`Reader::budget_bytes`](crate::Reader::budget_bytes).
+    pub fn budget_bytes(&self) -> usize {
+        self.transaction.engine.memory_use().budget_bytes
+    }
+
     /// What accesses to expect.
     pub fn advise(&self, access: Access) {
         self.array().windows.advise(&self.array().pager, access);
