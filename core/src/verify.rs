@@ -8,18 +8,18 @@ use std::fmt;
 pub struct Progress {
     /// Bytes of stored elements that were read and compared so far, as they are stored.
     pub done_bytes: u64,
-    /// All that there are; 0 as long as the records of the index are looked at, which tell.
+    /// Bytes that there are in all. 0 while the index is looked at, whose records tell the number.
     pub total_bytes: u64,
 }
 
 impl Progress {
-    /// So many of so many.
+    /// `done_bytes` of `total_bytes`.
     pub fn new(done_bytes: u64, total_bytes: u64) -> Progress {
         Progress { done_bytes, total_bytes }
     }
 }
 
-/// Something stored that is not what was written.
+/// Stored bytes, or a record, that are not as they were written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Damage {
@@ -27,7 +27,7 @@ pub struct Damage {
     pub array: Option<String>,
     /// The array's block, counted from 0 in the order of storage; `None` where no single one is damaged.
     pub block: Option<u64>,
-    /// What does not fit, with the values.
+    /// The damage in words, with the values.
     pub what: String,
 }
 
@@ -67,7 +67,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// Of these damages, of `more` that are not told one by one, after so many bytes were read.
+    /// A report of `damages`, and of `more` that are not listed, after `verified_bytes` were read.
     pub fn new(damages: Vec<Damage>, more: u64, verified_bytes: u64) -> Report {
         Report { damages, more, verified_bytes }
     }
@@ -83,7 +83,7 @@ impl Report {
         &self.damages
     }
 
-    /// Damages that were found beyond those told.
+    /// How many damages are not listed.
     pub fn more_damages(&self) -> u64 {
         self.more
     }

@@ -48,11 +48,13 @@ impl<T: Element, D: Dimension> BigArray<T, D> {
 
     reading!();
 
-    /// Says how the array will be read, for readahead, from now on and for all handles of the array in the same state.
-    /// Changes speed only.
+    /// Tells how you will read the array, so that read-ahead fits: from now on, for all handles of the array in the same
+    /// state. Changes speed only.
     ///
-    /// Rows here and there, out of order: [`Access::Random`]. Then each page comes from the disk when it is touched,
-    /// and nothing else does. Rows longer than a page are read in one go by [`prefetch`](Self::prefetch):
+    /// For a few scattered rows take [`Access::Random`]. Then each touched page comes from the disk, and nothing else.
+    /// Never take it before reading a plane across the order, which touches every block: page by page that is far slower
+    /// ([table](crate::guide::view#order-and-cost)). Rows longer than a page are read in one go by
+    /// [`prefetch`](Self::prefetch):
     ///
     /// ```
     /// # use bigarray::{Database, ndarray::Ix2};

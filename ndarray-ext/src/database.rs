@@ -68,8 +68,8 @@ impl Database {
         Ok(Snapshot::new(self.home.clone(), self.home.engine.snapshot()?))
     }
 
-    /// How much memory of its own this database has for arrays, and what it took to stay within the
-    /// [budget](OpenOptions::memory_budget): how many blocks were copied in, let go of, and spilled.
+    /// Memory that this database uses for arrays besides the page cache, held against its
+    /// [budget](OpenOptions::memory_budget), and how often blocks were copied in, evicted or spilled.
     /// All zero in a forked process.
     ///
     /// ```

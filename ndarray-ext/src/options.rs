@@ -115,36 +115,35 @@ impl OpenOptions {
         self
     }
 
-    /// Bytes of memory that the arrays of this database, all that are open together, may take of their own: at least
-    /// 4 MiB, two blocks. Each opening has its own; clones share it. Default: what the environment variable
+    /// Bytes of memory that all open arrays of this database may use besides the page cache: at least 4 MiB, two blocks.
+    /// Each opening has its own budget; clones share it. Default: what the environment variable
     /// `BIGARRAY_MEMORY_BUDGET` says (bytes, or a number with the suffix K, M or G), else half of what the machine or
     /// the process's cgroup has.
     ///
     /// Counted are blocks that were copied ([`Pager::Copy`]) or decompressed (those of a [`Codec`]), and memory of new
-    /// data: blocks never stored, and pages that were written to. Not counted are mapped stored blocks, which are the
-    /// kernel's page cache and reclaimed by it, and at most 64 MiB that a commit works with.
+    /// data: blocks never stored, and pages that were written to. Not counted are stored blocks that are mapped, which
+    /// are the kernel's page cache, and at most 64 MiB that a commit works with.
     ///
-    /// Beyond it, blocks that were only read are let go of and loaded again when they are touched; changes are spilled:
-    /// they go to the data file before the commit, where no snapshot shows them, and come back when they are touched.
-    /// So a transaction may write many times the budget, through one view if it likes. One thing needs care: pages of
-    /// stored, *mapped* blocks that were written to can be let go of only where no view lives, in
-    /// [`flush`](crate::BigArrayMut::flush), [`savepoint`](crate::Transaction::savepoint),
-    /// [`append`](crate::BigArrayMut::append) and the next [`rows_mut`](crate::BigArrayMut::rows_mut), and in arrays
-    /// that are closed, when the next one is opened. To rewrite more stored data than there is memory, go by windows,
-    /// or open the database with [`Pager::Copy`].
+    /// Above the budget, blocks that were only read are evicted, and changes are spilled: they are saved to the data file
+    /// early, where no snapshot shows them. Both are loaded again when they are touched. So a transaction may write many
+    /// times the budget, through one view too.
     ///
-    /// A few blocks that are in use by several threads at one moment may exceed it for that moment. Where the disk is
-    /// full what was written can only stay in memory: the transaction has failed by then, which the next
-    /// [`append`](crate::BigArrayMut::append), [`push`](crate::BigArrayMut::push),
-    /// [`rows_mut`](crate::BigArrayMut::rows_mut) and [`flush`](crate::BigArrayMut::flush) say, and the commit
-    /// ([`StoreFull`](crate::ErrorKind::StoreFull)). To fill an array much larger than memory, take windows rather than
-    /// one view.
+    /// **Rewriting old data in place** needs RAM for what you changed while a view is alive, since the blocks are mapped.
+    /// Work in [`rows_mut`](crate::BigArrayMut::rows_mut) windows, or call [`flush`](crate::BigArrayMut::flush):
+    /// [`savepoint`](crate::Transaction::savepoint) and [`append`](crate::BigArrayMut::append) spill such changes, too,
+    /// and so does opening another array once this one is closed. Or open the database with [`Pager::Copy`].
     ///
-    /// Where no faults can be had (see [what Linux lets a process do](crate::guide::safety#what-linux-lets-a-process-do)) only what is written is let go of, and only
-    /// where no view lives. **An array with a [`Codec`] is then held in memory whole, decompressed, from when it is
-    /// opened on**, since it can neither be mapped nor loaded when it is touched. If it does not fit the budget, beside
-    /// what the other open arrays have, opening it is [`Unsupported`](crate::ErrorKind::Unsupported), and the error
-    /// says how many bytes would do.
+    /// **On a full disk** the next [`append`](crate::BigArrayMut::append), [`push`](crate::BigArrayMut::push),
+    /// [`rows_mut`](crate::BigArrayMut::rows_mut) or [`flush`](crate::BigArrayMut::flush) fails with
+    /// [`StoreFull`](crate::ErrorKind::StoreFull), and so does the commit. Through one view no error can be returned, and
+    /// changes stay in memory: fill an array much larger than memory by windows.
+    ///
+    /// Several threads that use a few blocks each at one moment may exceed the budget for that moment.
+    ///
+    /// **Without page faults** ([which processes](crate::guide::safety#what-linux-lets-a-process-do)) only changes leave
+    /// memory, and only while no view lives. An array with a [`Codec`] is then held in memory whole, decompressed, as
+    /// long as it is open. If it does not fit the budget, beside the other open arrays, opening it is
+    /// [`Unsupported`](crate::ErrorKind::Unsupported), and the error says how many bytes would do.
     ///
     /// ```
     /// # use bigarray::Database;
@@ -160,17 +159,17 @@ impl OpenOptions {
         self
     }
 
-    /// Whether what was written may leave memory while views live, once there is more of it than the
-    /// [`memory_budget`](Self::memory_budget) allows. Default: yes.
+    /// Whether changes may be spilled while views live, once they exceed the
+    /// [`memory_budget`](Self::memory_budget). Default: yes.
     ///
-    /// While a page leaves, a write to it waits. One exception is what is written past the processor's page tables, to
-    /// memory that the kernel pinned earlier. From Linux 6.8 on such pages stay until they are not pinned. Before, with
-    /// this on, some things are not supported into the memory of a **mutable view**, and may lose what they bring:
-    /// reads from files opened with `O_DIRECT`, or that their file system does not cache (FUSE with `direct_io`, CIFS),
-    /// io_uring with fixed (registered) buffers, and `process_vm_writev`. Uncached reads from 9p are not supported so
-    /// on any Linux. Ordinary `read`s of other files are fine.
+    /// While a page is spilled, a write to it waits. A write that bypasses the processor's page tables, to memory that
+    /// the kernel pinned earlier, does not wait. From Linux 6.8 on such pages stay until they are not pinned. Before, with
+    /// this on, the following are not supported *into* a **mutable view**, and may lose what they bring: reads from files
+    /// opened with `O_DIRECT`, or that their file system does not cache (FUSE with `direct_io`, CIFS), io_uring with
+    /// fixed (registered) buffers, and `process_vm_writev`. Uncached reads from 9p are not supported so on any Linux.
+    /// Ordinary `read`s of other files are fine.
     ///
-    /// Turned off, what was written leaves only where no view lives: in [`flush`](crate::BigArrayMut::flush),
+    /// With `false`, changes are spilled only while no view lives: in [`flush`](crate::BigArrayMut::flush),
     /// [`savepoint`](crate::Transaction::savepoint), [`append`](crate::BigArrayMut::append) and between windows
     /// ([`rows_mut`](crate::BigArrayMut::rows_mut)). Until then the budget may be exceeded.
     pub fn spill_under_views(mut self, spill: bool) -> Self {

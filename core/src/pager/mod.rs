@@ -51,15 +51,15 @@ use table::Table;
 use track::TrackPart;
 pub(crate) use track::search::Written;
 
-/// What accesses to expect, as for `madvise`.
+/// How an array will be read, as for `madvise`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Access {
-    /// Load ahead over what lies together, read ahead from disk.
+    /// Good for scans: a touch maps the data around it, as far as it lies together, and reads it ahead from disk.
     #[default]
     Normal,
-    /// The same, also for compressed blocks from the first one on.
+    /// The same, and compressed blocks are decompressed ahead from the first one on.
     Sequential,
-    /// Load the touched block only, read no more from disk than is touched.
+    /// Good for a few scattered rows: a touch maps its block only, and reads only its page from disk.
     Random,
 }
 

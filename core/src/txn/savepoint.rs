@@ -12,7 +12,7 @@ use crate::pager::SpilledBlock;
 /// No two savepoints of a process have the same number.
 static NEXT: AtomicU64 = AtomicU64::new(1);
 
-/// A state of a transaction that it can go back to. See [`Transaction::savepoint`].
+/// A state of a transaction that it can go back to: made by `Transaction::savepoint`.
 #[must_use = "a savepoint that is dropped is released"]
 pub struct Savepoint {
     number: u64,

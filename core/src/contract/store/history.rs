@@ -14,16 +14,16 @@ pub struct Commit {
     pub id: String,
     /// The number of the state that it made.
     pub version: Version,
-    /// When it was made, by the clock of the machine that did.
+    /// When it was made, by the clock of the machine that made it.
     pub time: SystemTime,
-    /// What was said of it; may be empty.
+    /// Its message; may be empty.
     pub message: String,
 }
 
-/// What [`History::compact`] gave back.
+/// What compacting gave back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Compacted {
-    /// States that are in the log no more.
+    /// States that were taken out of the log.
     pub states: u64,
     /// Objects that are deleted: chunks, metadata, copies of the log.
     pub objects: u64,

@@ -11,18 +11,18 @@ use crate::sync::{FaultMutex, FaultMutexGuard};
 /// Blocks in a row that cannot be evicted just now, after which no more are tried.
 const MOST_BUSY: usize = 64;
 
-/// The memory of their own that the spans of an engine have, and what it took to stay within the budget.
+/// Memory that a database uses for arrays besides the page cache, and how often blocks were copied in, evicted or spilled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MemoryUse {
     /// The budget in bytes; `usize::MAX` if there is none.
     pub budget_bytes: usize,
-    /// Charged to it at present: copied blocks whole, zero memory as if all of it were written to.
+    /// Bytes in use now. A copied block counts whole, and a new block as if all of it were written to.
     pub used_bytes: usize,
-    /// Blocks copied into memory so far: produced, or read back from where they were spilled.
+    /// Blocks copied into memory so far: decompressed or copied, or read back after they were spilled.
     pub blocks_copied: u64,
-    /// Blocks let go of so far that were not written to.
+    /// Blocks evicted so far that were not written to.
     pub blocks_evicted: u64,
-    /// Blocks let go of so far that were written to; what of them had changed was spilled.
+    /// Blocks evicted so far that were written to; their changes were spilled.
     pub blocks_spilled: u64,
 }
 
