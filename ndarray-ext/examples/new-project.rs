@@ -38,7 +38,7 @@ fn main() -> Result<()> {
 
     println!("{} has Cargo.toml, Cargo.lock and src/main.rs, the first example of the README.", dir.display());
     println!("Run it, which takes a minute the first time:\n");
-    println!("    cd {} && cargo run --release", dir.display());
+    println!("    cd {} && cargo run", dir.display());
     Ok(())
 }
 
