@@ -123,7 +123,7 @@ pub const HOUSES: &[House] = &[
             &["snapshot", "transaction"],
             &["compute", "from_npy"],
             &["database"],
-            &["history", "remote", "transact"],
+            &["follow", "history", "remote", "transact"],
         ],
     },
 ];

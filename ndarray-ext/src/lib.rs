@@ -76,6 +76,7 @@ mod budget;
 mod compute;
 mod database;
 mod element;
+mod follow;
 mod from_npy;
 mod grow;
 pub mod guide;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use bigarray_core::{Descriptor, Error, ErrorKind, Result, signals, store};
+use bigarray_core::{Descriptor, Error, ErrorKind, Result, Version, signals, store};
 use ndarray::Dimension;
 use serde_json::{Map, Value};
 
@@ -20,12 +20,20 @@ use crate::process::OfProcess;
 #[derive(Clone)]
 pub struct Snapshot {
     home: Arc<Home>,
+    /// Of `state`. Here a forked child may read it.
+    version: Version,
     state: OfProcess<Arc<dyn store::Snapshot>>,
 }
 
 impl Snapshot {
     pub(crate) fn new(home: Arc<Home>, state: Arc<dyn store::Snapshot>) -> Snapshot {
-        Snapshot { home, state: OfProcess::new(state) }
+        Snapshot { home, version: state.version(), state: OfProcess::new(state) }
+    }
+
+    /// The number of its state, which grows with each commit, of any process or machine. It tells nothing else: some numbers
+    /// are states that the store made for itself. [`wait_for_commit`](crate::Database::wait_for_commit) waits for a greater one.
+    pub fn version(&self) -> Version {
+        self.version
     }
 
     /// The array `name`, whose elements are of type `T` and which has the dimension `D`; `IxDyn` opens any.
@@ -99,6 +107,6 @@ impl Snapshot {
 
 impl fmt::Debug for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Snapshot").field("dir", &self.home.dir).field("version", &self.state.version().0).finish()
+        f.debug_struct("Snapshot").field("dir", &self.home.dir).field("version", &self.version.0).finish()
     }
 }

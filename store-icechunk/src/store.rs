@@ -20,6 +20,9 @@ use crate::zarr;
 /// Levels that an array can be created with.
 const ZSTD_LEVELS: RangeInclusive<i32> = 1..=22;
 
+/// Between two looks for a commit of another machine. Each look is a request.
+const PAUSES: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(1);
+
 /// A longer [`Options::deadline`] is this one.
 const LONGEST_DEADLINE: Duration = Duration::from_secs(24 * 3600);
 
@@ -59,6 +62,10 @@ impl Store for IcechunkStore {
 
     fn newest(&self) -> Result<Arc<dyn Snapshot>> {
         Ok(self.shared.newest()?.snapshot)
+    }
+
+    fn pauses(&self) -> RangeInclusive<Duration> {
+        PAUSES
     }
 
     fn known(&self) -> Result<Arc<dyn Snapshot>> {

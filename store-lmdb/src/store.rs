@@ -3,7 +3,7 @@
 use std::sync::{Arc, Weak};
 
 use bigarray_core::store::{Change, CommitLock, Committed, Snapshot, SpillArea, Store};
-use bigarray_core::{Codec, Error, ErrorKind, Metrics, Progress, Report, Result};
+use bigarray_core::{Codec, Error, ErrorKind, Metrics, Progress, Report, Result, Version};
 
 use crate::check::{self, CheckReport};
 use crate::codec;
@@ -71,6 +71,15 @@ impl Store for LmdbStore {
         let snapshot: Arc<dyn Snapshot> = Arc::new(snapshot);
         *newest = Some(Arc::downgrade(&snapshot));
         Ok(snapshot)
+    }
+
+    /// Until there is a commit, looks at the number in the meta pages of the index alone, which takes no system call.
+    fn newer(&self, after: Version) -> Result<Option<Arc<dyn Snapshot>>> {
+        self.shared.locks.check_process()?;
+        if self.shared.index.newest()? <= after {
+            return Ok(None);
+        }
+        Ok(Some(self.snapshot()?).filter(|snapshot| snapshot.version() > after))
     }
 
     fn commit(&self, change: &Change<'_>, lock: Option<&dyn CommitLock>) -> Result<Committed> {

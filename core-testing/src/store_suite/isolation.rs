@@ -58,6 +58,26 @@ pub fn one_state_is_one_snapshot(make: MakeStore<'_>) {
     assert!(Arc::ptr_eq(&second, &store.now()), "the end of an older one changes nothing");
 }
 
+/// Only a later state is newer, and then it is the newest one that is given.
+pub fn what_is_newer_is_the_newest(make: MakeStore<'_>) {
+    let store = make();
+    let first = store.with_array(1);
+    assert!(store.newer(first.version()).expect("a look").is_none());
+    store.pass(&*first, &[Edit::of(&*first, "a").page(&*first, 0, 0, 1)]);
+    let second = store.now();
+    store.pass(&*second, &[Edit::of(&*second, "a").page(&*second, 0, 0, 2)]);
+    for older in [&first, &second] {
+        let newer = store.newer(older.version()).expect("a look").expect("a newer state");
+        assert!(Arc::ptr_eq(&newer, &store.now()));
+    }
+    // Also where no snapshot lives that could be asked.
+    let (before, newest) = (second.version(), store.now().version());
+    drop((first, second));
+    assert!(store.newer(newest).expect("a look").is_none());
+    assert_eq!(store.newer(before).expect("a look").expect("a newer state").version(), newest);
+    assert!(store.pauses().start() <= store.pauses().end());
+}
+
 /// Readers in other threads see all pages of a commit or none.
 pub fn readers_see_a_commit_whole_or_not_at_all(make: MakeStore<'_>) {
     let store = make();

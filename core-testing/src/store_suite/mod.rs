@@ -187,7 +187,7 @@ macro_rules! store_suite {
             what_drops_is_gone_before_what_is_written_lands, a_large_commit_reads_back,
             versions_move_only_with_the_bytes, a_reopened_store_is_as_it_was;
             isolation: a_snapshot_keeps_its_bytes_under_later_commits, one_state_is_one_snapshot,
-            readers_see_a_commit_whole_or_not_at_all;
+            what_is_newer_is_the_newest, readers_see_a_commit_whole_or_not_at_all;
             conflicts: the_first_to_commit_a_block_wins, different_blocks_both_land, filling_a_hole_conflicts,
             dropping_a_block_that_changed_conflicts, dropping_a_block_filled_meanwhile_conflicts,
             dropping_a_block_dropped_meanwhile_conflicts, dropping_what_was_seen_passes,

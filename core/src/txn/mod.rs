@@ -1,6 +1,7 @@
 //! Readers and transactions over named byte spaces: what ties a store, a memory and their pagers together.
 
 mod commit;
+mod follow;
 mod open_array;
 mod pool;
 mod reader;

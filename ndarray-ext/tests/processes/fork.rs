@@ -89,6 +89,7 @@ fn not_refused(db: &Database, txn: &Transaction, snapshot: &Snapshot, open: &mut
     let all = [
         refused(db.begin().map(drop)),
         refused(db.snapshot().map(drop)),
+        refused(db.wait_for_commit(snapshot.version(), Duration::ZERO).map(drop)),
         refused(db.array::<u8, Ix1>("A").map(drop)),
         refused(db.transact(|_| Ok(()))),
         refused(snapshot.array::<u8, Ix1>("A").map(drop)),

@@ -4,6 +4,7 @@
 //! nothing of its own.
 
 mod fallbacks;
+mod following;
 mod fork;
 mod killed_ingest;
 mod two_processes;

@@ -8,9 +8,11 @@ mod snapshot;
 mod spill;
 pub mod waiting;
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::descriptor::Codec;
+use crate::descriptor::{Codec, Version};
 use crate::error::{Error, ErrorKind, Result};
 use crate::metrics::Metrics;
 use crate::verify::{Progress, Report};
@@ -46,6 +48,21 @@ pub trait Store: Send + Sync {
     /// As [`snapshot`](Store::snapshot).
     fn newest(&self) -> Result<Arc<dyn Snapshot>> {
         self.snapshot()
+    }
+
+    /// What [`snapshot`](Store::snapshot) shows, if that is a later state than the one with the number `after`. A thread that
+    /// waits for a commit asks this over and over.
+    ///
+    /// # Errors
+    /// As [`snapshot`](Store::snapshot).
+    fn newer(&self, after: Version) -> Result<Option<Arc<dyn Snapshot>>> {
+        Ok(Some(self.snapshot()?).filter(|snapshot| snapshot.version() > after))
+    }
+
+    /// The shortest and the longest pause between two calls of [`newer`](Store::newer), by what one costs. By default right
+    /// for some microseconds.
+    fn pauses(&self) -> RangeInclusive<Duration> {
+        Duration::from_micros(100)..=Duration::from_millis(5)
     }
 
     /// Makes `change` visible, all or nothing.
