@@ -28,13 +28,14 @@ fn ten_million_numbers_near_a_million_are_right_to_a_millionth() {
         a.view_mut().iter_mut().enumerate().for_each(|(n, x)| *x = 1e6 + (n % 256) as f32 / 16.0);
     });
     let a = db.array::<f32, Ix1>("a").unwrap();
-    let offsets: f64 = (0..N).map(|n| (n % 256) as f64 / 16.0).sum();
-    let mean = offsets / N as f64;
-    let squares: f64 = (0..N).map(|n| ((n % 256) as f64 / 16.0 - mean).powi(2)).sum();
-    assert_eq!(a.sum().unwrap(), 1e6 * N as f64 + offsets);
-    assert!((a.mean().unwrap().unwrap() / (1e6 + mean) - 1.0).abs() < 1e-15);
-    assert!((a.std(0.0).unwrap() / (squares / N as f64).sqrt() - 1.0).abs() < 1e-12);
-    assert!((a.var(1.0).unwrap() / (squares / (N - 1) as f64) - 1.0).abs() < 1e-12);
+    // In sixteenths, which is exact.
+    let (sum, squares) = (0..N as u64).map(|n| n % 256).fold((0, 0), |(sum, squares), k| (sum + k, squares + k * k));
+    let (n, sum, squares) = (N as f64, sum as f64 / 16.0, squares as f64 / 256.0);
+    let var = squares / n - (sum / n).powi(2);
+    assert_eq!(a.sum().unwrap(), 1e6 * n + sum);
+    assert!((a.mean().unwrap().unwrap() / (1e6 + sum / n) - 1.0).abs() < 1e-15);
+    assert!((a.std(0.0).unwrap() / var.sqrt() - 1.0).abs() < 1e-12);
+    assert!((a.var(1.0).unwrap() / (var * n / (n - 1.0)) - 1.0).abs() < 1e-12);
 }
 
 #[test]
