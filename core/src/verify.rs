@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// How far a verification is.
+/// How far a verification is, or a copy, or another call that takes long.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Progress {

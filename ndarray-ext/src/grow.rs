@@ -1,7 +1,9 @@
 //! Shapes that change: `append`, `push`, `resize`, `reshape`.
 
+use std::ops::Range;
+
 use bigarray_core::{Error, ErrorKind, Result};
-use ndarray::{ArrayView, Axis, Dimension, IntoDimension};
+use ndarray::{ArrayView, ArrayViewMut, Axis, Dimension, IntoDimension};
 
 use crate::array_mut::BigArrayMut;
 use crate::element::Element;
@@ -31,38 +33,52 @@ impl<'t, T: Element, D: Dimension> BigArrayMut<'t, T, D> {
     /// [`TooLarge`](ErrorKind::TooLarge) if the array would be. The array is as it was then.
     pub fn append(&mut self, axis: Axis, array: ArrayView<'_, T, D>) -> Result<()> {
         self.check_growth_axis(axis)?;
-        let fits = array.ndim() == self.ndim()
-            && array.shape().iter().zip(self.shape()).enumerate().all(|(a, (new, old))| a == axis.0 || new == old);
-        if !fits {
-            let (name, has, new, axis) = (self.name(), self.shape(), array.shape(), axis.0);
-            let why = format!(
-                "array {name:?} has shape {has:?}: one of shape {new:?} cannot be appended along axis {axis}, the others \
-                 differ"
-            );
-            return Err(Error::new(ErrorKind::ShapeMismatch, why));
-        }
+        self.check_rows(axis, array.shape())?;
         if array.len_of(axis) == 0 {
             return Ok(());
         }
         let before = here_mut(&mut self.source)?.descriptor().clone();
         let first = before.rows();
         self.source.append_rows(array.len_of(axis))?;
-        if let Err(error) = self.fill(axis, first, array) {
+        if let Err(error) = self.fill(axis, first, &array) {
             self.source.take_back_growth(before);
             return Err(error);
         }
         Ok(())
     }
 
-    /// Copies `array` to the new rows, from `first` on, in the order in which they lie in storage. An error comes
-    /// before anything is written.
-    fn fill(&mut self, axis: Axis, first: usize, array: ArrayView<'_, T, D>) -> Result<()> {
+    /// Copies `array` to the new rows, from `first` on. An error comes before anything is written.
+    fn fill(&mut self, axis: Axis, first: usize, array: &ArrayView<'_, T, D>) -> Result<()> {
         let window = self.layout().window(first..)?;
-        let rows = (PIECE / self.source.descriptor().row_bytes().max(1)).max(1);
-        let mut tail = exposed::<T, D>(&mut self.source, &window)?;
-        let pieces = tail.axis_chunks_iter_mut(axis, rows);
-        pieces.zip(array.axis_chunks_iter(axis, rows)).for_each(|(mut to, from)| to.assign(&from));
+        let rows = self.rows_of_a_piece();
+        copy_by_pieces(axis, rows, exposed::<T, D>(&mut self.source, &window)?, array);
         Ok(())
+    }
+
+    /// Overwrites the rows `range`.
+    pub(crate) fn copy_rows(&mut self, axis: Axis, range: Range<usize>, array: &ArrayView<'_, T, D>) -> Result<()> {
+        let rows = self.rows_of_a_piece();
+        copy_by_pieces(axis, rows, self.rows_mut(range)?, array);
+        Ok(())
+    }
+
+    fn rows_of_a_piece(&self) -> usize {
+        (PIECE / self.source.descriptor().row_bytes().max(1)).max(1)
+    }
+
+    /// Refuses rows of another shape than the array's, along `axis`.
+    pub(crate) fn check_rows(&self, axis: Axis, shape: &[usize]) -> Result<()> {
+        let fits = shape.len() == self.ndim()
+            && shape.iter().zip(self.shape()).enumerate().all(|(a, (new, old))| a == axis.0 || new == old);
+        if fits {
+            return Ok(());
+        }
+        let (name, has, axis) = (self.name(), self.shape(), axis.0);
+        let why = format!(
+            "array {name:?} has shape {has:?}: one of shape {shape:?} cannot be appended along axis {axis}, the others \
+             differ"
+        );
+        Err(Error::new(ErrorKind::ShapeMismatch, why))
     }
 
     /// Adds one row behind the last, as [`ndarray::Array::push`] does.
@@ -111,7 +127,7 @@ impl<'t, T: Element, D: Dimension> BigArrayMut<'t, T, D> {
         Ok(self.with_dimension())
     }
 
-    fn check_growth_axis(&self, axis: Axis) -> Result<()> {
+    pub(crate) fn check_growth_axis(&self, axis: Axis) -> Result<()> {
         let array = self.source.descriptor();
         if array.growth_axis() == Some(axis.0) {
             return Ok(());
@@ -120,4 +136,15 @@ impl<'t, T: Element, D: Dimension> BigArrayMut<'t, T, D> {
         let why = format!("array {name:?} of shape {has:?} does not grow along axis {axis}: {growth}");
         Err(Error::new(ErrorKind::ShapeMismatch, why))
     }
+}
+
+/// Copies in the order in which elements lie in storage.
+fn copy_by_pieces<T: Element, D: Dimension>(
+    axis: Axis,
+    rows: usize,
+    mut to: ArrayViewMut<'_, T, D>,
+    from: &ArrayView<'_, T, D>,
+) {
+    let pieces = to.axis_chunks_iter_mut(axis, rows);
+    pieces.zip(from.axis_chunks_iter(axis, rows)).for_each(|(mut to, from)| to.assign(&from));
 }

@@ -129,6 +129,15 @@ pub(crate) fn exclusive<'a, T: Element, D: Dimension>(
     exposed(writer, window)
 }
 
+/// The elements `range`, counted in storage order, to change. Tells core as [`exclusive`] does.
+pub(crate) fn elements_mut<'a, T: Element>(
+    writer: &'a mut OfProcess<Writer<'_>>,
+    range: Range<usize>,
+) -> Result<&'a mut [T]> {
+    let view = exclusive::<T, Ix1>(writer, &Window::of_elements(range, size_of::<T>()))?;
+    Ok(view.into_slice().expect("elements are one run"))
+}
+
 /// As [`exclusive`], for callers that return no error: a failed spill fails the commit.
 pub(crate) fn exclusive_anyhow<'a, T: Element, D: Dimension>(
     writer: &'a mut OfProcess<Writer<'_>>,

@@ -170,7 +170,8 @@ impl<S: Source> Lanes<'_, '_, S> {
         let row_bytes = self.inner * size_of::<T>();
         let batch = (BATCH.min(self.walk.source.budget_bytes() / 4) / row_bytes).max(1);
         let batches = rows.clone().step_by(batch).map(|start| start..rows.end.min(start + batch));
-        let mut is_loaded = self.load_together::<T>(&(rows.start..rows.end.min(rows.start + batch)));
+        let bytes = |rows: Range<usize>| rows.start * row_bytes..rows.end * row_bytes;
+        let mut is_loaded = self.walk.load_together(bytes(rows.start..rows.end.min(rows.start + batch)));
         for now in batches {
             let next = now.end..rows.end.min(now.end + batch);
             if !is_loaded {
@@ -182,7 +183,7 @@ impl<S: Source> Lanes<'_, '_, S> {
                         self.add_lanes::<T, A>(now.clone(), n * LANES, out);
                     });
                 },
-                || self.load_together::<T>(&next),
+                || self.walk.load_together(bytes(next)),
             );
         }
     }
@@ -222,14 +223,5 @@ impl<S: Source> Lanes<'_, '_, S> {
     fn load<T>(&self, rows: &Range<usize>) -> bool {
         let row_bytes = self.inner * size_of::<T>();
         self.walk.load(rows.start * row_bytes..rows.end * row_bytes)
-    }
-
-    /// Loads rows by several threads.
-    fn load_together<T>(&self, rows: &Range<usize>) -> bool {
-        let row_bytes = self.inner * size_of::<T>();
-        let bytes = rows.start * row_bytes..rows.end * row_bytes;
-        let pieces = bytes.len().div_ceil(self.walk.step);
-        let piece = |n| bytes.start + n * self.walk.step..bytes.end.min(bytes.start + (n + 1) * self.walk.step);
-        (0..pieces).into_par_iter().all(|n| self.walk.load(piece(n)))
     }
 }

@@ -2,10 +2,14 @@
 
 mod accumulate;
 mod block_views;
+mod copy;
+mod fill_from;
 mod histogram;
 mod lanes;
 mod number;
 mod reduce;
+mod shift;
+mod transpose;
 mod walk;
 
 pub use block_views::BlockViews;

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use bigarray_core::{Error, Result};
+use rayon::prelude::*;
 
 use crate::process::OfProcess;
 use crate::view::{Source, here};
@@ -86,6 +87,12 @@ impl<'a, S: Source> Walk<'a, S> {
                 false
             }
         }
+    }
+
+    /// Loads these bytes by several threads.
+    pub(super) fn load_together(&self, bytes: Range<usize>) -> bool {
+        let piece = |n| bytes.start + n * self.step..bytes.end.min(bytes.start + (n + 1) * self.step);
+        (0..bytes.len().div_ceil(self.step)).into_par_iter().all(|n| self.load(piece(n)))
     }
 
     /// Ends the walk. The first error counts.
