@@ -10,7 +10,6 @@
 use std::error::Error;
 use std::path::Path;
 use std::process::{Child, Command};
-use std::thread;
 use std::time::Duration;
 
 use bigarray::ndarray::{Array2, ArrayView2, ArrayView3, Ix2, Ix3, s};
@@ -95,8 +94,11 @@ fn kill_and_resume() -> Result<()> {
 
 /// Waits until so many steps are committed, or `run` has ended.
 fn wait(db: &Database, run: &mut Child, until: u64) -> Result<()> {
-    while steps(&db.snapshot()?)?.unwrap_or(0) < until && run.try_wait()?.is_none() {
-        thread::sleep(Duration::from_millis(1));
+    let mut snapshot = db.snapshot()?;
+    while steps(&snapshot)?.unwrap_or(0) < until && run.try_wait()?.is_none() {
+        if let Some(newer) = db.wait_for_commit(snapshot.version(), Duration::from_millis(100))? {
+            snapshot = newer;
+        }
     }
     Ok(())
 }

@@ -4,14 +4,13 @@
 //! cargo run --release --example tick_log
 //! ```
 //!
-//! Shows: `impl_element!` for a struct of your own, `append`, two processes on one database. The ticks
+//! Shows: `impl_element!` for a struct of your own, `append`, two processes on one database, `wait_for_commit`. The ticks
 //! are the months of a real series, as if each had been measured just now.
 
 use std::error::Error;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bigarray::bytemuck::{Pod, Zeroable};
 use bigarray::ndarray::{Array1, Axis, Ix1, Ix2};
@@ -88,14 +87,11 @@ fn follow(path: &Path) -> Result<()> {
     // As a reader: it may not change anything, and needs no right to.
     let db = Database::options().read_only(true).open(path)?;
     let mut snapshot = db.snapshot()?;
-    let (mut seen, mut looks, mut sum, mut since) = (0, 0, 0.0, Instant::now());
+    let (mut seen, mut wakes, mut sum) = (0, 0, 0.0);
     let mut warmest: Option<Tick> = None;
     loop {
         let ticks = snapshot.array::<Tick, Ix1>("ticks")?;
         assert_eq!(ticks.len() % 12, 0, "a commit is seen whole");
-        if ticks.len() > seen {
-            (looks, since) = (looks + 1, Instant::now());
-        }
         for tick in ticks.rows(seen..)? {
             sum += tick.celsius;
             if warmest.is_none_or(|so_far| tick.celsius > so_far.celsius) {
@@ -106,16 +102,14 @@ fn follow(path: &Path) -> Result<()> {
         if seen == TICKS {
             break;
         }
-        // A snapshot is taken anew and not kept: storage that it shows could not be used again.
+        // The number is kept over the wait, and the snapshot is not: storage that it shows could not be used again.
+        let version = snapshot.version();
         drop((ticks, snapshot));
-        if since.elapsed() > PATIENCE {
-            return Err("the writer has ended".into());
-        }
-        thread::sleep(Duration::from_millis(1));
-        snapshot = db.snapshot()?;
+        snapshot = db.wait_for_commit(version, PATIENCE)?.ok_or("the writer has ended")?;
+        wakes += 1;
     }
     let warmest = warmest.ok_or("no ticks")?;
-    println!("the follower: {seen} ticks, taken in at {looks} looks, mean {:.6} °C,", sum / seen as f64);
+    println!("the follower: {seen} ticks, woken {wakes} times, mean {:.6} °C,", sum / seen as f64);
     println!("  warmest {}-{:02}, {} °C", warmest.year, warmest.month, warmest.celsius);
     Ok(())
 }
