@@ -14,6 +14,7 @@ mod document;
 mod reading;
 mod scaling;
 mod stored;
+mod whole_arrays;
 mod writing;
 
 use std::path::PathBuf;
@@ -53,7 +54,7 @@ struct Arguments {
 /// A group of cases that share what they are measured on.
 type Group = fn(&Place) -> Outcome<Vec<Row>>;
 
-const GROUPS: [(&str, Group); 12] = [
+const GROUPS: [(&str, Group); 15] = [
     ("reading", reading::in_memory),
     ("first scan", reading::first_scan),
     ("first scan from disk", reading::from_disk),
@@ -66,6 +67,9 @@ const GROUPS: [(&str, Group); 12] = [
     ("limit of mappings", ageing::past_the_limit_of_mappings),
     ("scaling", scaling::large_arrays),
     ("copying", copying::faults),
+    ("reductions", whole_arrays::reductions),
+    ("copies", whole_arrays::copies),
+    ("iterators", whole_arrays::from_iterators),
 ];
 
 fn main() -> ExitCode {
