@@ -115,10 +115,11 @@ pub const HOUSES: &[House] = &[
         uses: &["core", "process", "store-icechunk", "store-lmdb", "uffd"],
         floors: &[
             &["element", "guide", "info", "process", "python"],
-            &["home", "layout", "npy", "options"],
+            &["dtype", "home", "layout", "npy", "options"],
             &["blocks", "budget", "view"],
             &["handle"],
             &["aliases", "array", "array_mut"],
+            &["any_array", "any_array_mut"],
             &["grow"],
             &["snapshot", "transaction"],
             &["compute", "from_npy"],

@@ -14,8 +14,10 @@
 //! | `reader` | the modules of a crate, read from its files |
 //! | `resolve` | from a path in one module to the file that defines the item |
 //! | `graph` | imports between files; circles |
+//! | `examples` | public items whose documentation has no example |
 //! | `floors` | rooms and floors of each crate; imports that go up |
 
+pub mod examples;
 pub mod floors;
 pub mod graph;
 mod module;

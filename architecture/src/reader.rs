@@ -270,7 +270,7 @@ impl<'ast> Visit<'ast> for Reader<'_> {
 }
 
 /// Whether an attribute is `cfg(test)`.
-fn is_test(attributes: &[Attribute]) -> bool {
+pub(crate) fn is_test(attributes: &[Attribute]) -> bool {
     attributes.iter().any(|attribute| {
         attribute.path().is_ident("cfg") && attribute.parse_args::<syn::Ident>().is_ok_and(|name| name == "test")
     })

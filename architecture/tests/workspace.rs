@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
 
+use bigarray_architecture::examples::without_example;
 use bigarray_architecture::floors::{HOUSES, House, misplaced_span_parts};
 use bigarray_architecture::graph::Graph;
 use bigarray_architecture::reader;
@@ -173,6 +174,12 @@ fn each_room_of_the_pager_takes_its_part_of_the_span() {
     let (_, graph) = GRAPHS.iter().find(|(house, _)| house.dir == "core").unwrap();
     let misplaced = misplaced_span_parts(graph);
     assert!(misplaced.is_empty(), "{misplaced:#?} (see `SPAN_PARTS` in `floors.rs`)");
+}
+
+#[test]
+fn every_public_item_of_the_product_has_an_example() {
+    let missing = without_example(&root().join("ndarray-ext/src")).unwrap();
+    assert!(missing.is_empty(), "no example that runs: {missing:#?}");
 }
 
 #[test]

@@ -216,5 +216,6 @@ fn changed(name: &str, block: BlockNo) -> Error {
 }
 
 fn conflict(name: &str, why: &str) -> Error {
-    Error::new(ErrorKind::Conflict, format!("array {name:?}: {why} since this transaction began; run it again"))
+    let advice = "run it again, as transact does by itself";
+    Error::new(ErrorKind::Conflict, format!("array {name:?}: {why} since this transaction began; {advice}"))
 }

@@ -80,10 +80,14 @@ impl Error {
         self
     }
 
-    /// Puts `context` in front of the message and keeps kind and source: `context: message`.
+    /// Puts `context` in front of the message and keeps kind and source: `context: message`. A context that the message
+    /// has already, as the name of an array, is not said twice.
     #[must_use]
     pub fn context(mut self, context: impl fmt::Display) -> Error {
-        self.0.message = format!("{context}: {}", self.0.message);
+        let context = format!("{context}: ");
+        if !self.0.message.contains(&context) {
+            self.0.message.insert_str(0, &context);
+        }
         self
     }
 

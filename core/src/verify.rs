@@ -60,6 +60,7 @@ impl fmt::Display for Damage {
 
 /// What a verification found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[must_use = "it tells what is damaged"]
 pub struct Report {
     damages: Vec<Damage>,
     more: u64,

@@ -7,7 +7,7 @@ use bigarray_core::{Access, Reader, Result};
 use ndarray::Dimension;
 
 use crate::element::Element;
-use crate::handle::{debug, reading};
+use crate::handle::{debug, reading, viewing};
 use crate::layout;
 use crate::process::OfProcess;
 
@@ -16,6 +16,20 @@ use crate::process::OfProcess;
 /// Owns its snapshot: it can be kept in a struct, returned, sent to a thread, and outlives the
 /// [`Database`](crate::Database) value it came from. Cloning costs nothing. What it shows never changes; as long as it
 /// lives, the storage it refers to is not reused.
+///
+/// It is no array of ndarray: call [`view`](Self::view) first, and index, iterate and compute as with any of those,
+/// `a.view()[3]`, `&a.view() * 2.0`.
+///
+/// ```
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let db = bigarray::Database::open(dir.path().join("a.bigarray"))?;
+/// # db.transact(|txn| { txn.create::<f64, _>("A", 10)?.view_mut().fill(0.5); Ok(()) })?;
+/// let a = db.array::<f64, bigarray::ndarray::Ix1>("A")?;
+/// assert_eq!((a.view()[3], (&a.view() * 2.0)[9]), (0.5, 1.0));
+/// # Ok::<(), bigarray::Error>(())
+/// ```
+///
+/// What a view shows stays at its address as long as the handle lives.
 ///
 /// A view borrows from it:
 ///
@@ -41,12 +55,14 @@ pub struct BigArray<T, D> {
 }
 
 impl<T: Element, D: Dimension> BigArray<T, D> {
-    pub(crate) fn new(source: Reader) -> Result<BigArray<T, D>> {
+    /// The array, if it is one of elements `T` in `D` dimensions.
+    pub(crate) fn new(source: OfProcess<Reader>) -> Result<BigArray<T, D>> {
         layout::check::<T, D>(source.name(), source.descriptor())?;
-        Ok(BigArray { source: OfProcess::new(source), element: PhantomData })
+        Ok(BigArray { source, element: PhantomData })
     }
 
     reading!();
+    viewing!();
 
     /// Tells how you will read the array, so that read-ahead fits: from now on, for all handles of the array in the same
     /// state. Changes speed only.

@@ -98,6 +98,18 @@ impl IntoParallelIterator for Blocks {
 }
 
 /// [`Blocks`] as rayon's parallel iterator.
+///
+/// ```
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let db = bigarray::Database::open(dir.path().join("a.bigarray"))?;
+/// # db.transact(|txn| { txn.create::<f32, _>("grid", (40, 30))?.view_mut().fill(0.5); Ok(()) })?;
+/// use rayon::prelude::*;
+///
+/// let grid = db.array::<f32, bigarray::ndarray::Ix2>("grid")?;
+/// let largest = grid.blocks().into_par_iter().map(|rows| grid.rows(rows).unwrap().fold(0.0, |a: f32, b| a.max(*b)));
+/// assert_eq!(largest.reduce(|| 0.0, f32::max), 0.5);
+/// # Ok::<(), bigarray::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct ParBlocks(Blocks);
 

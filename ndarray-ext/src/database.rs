@@ -10,6 +10,7 @@ use bigarray_store_lmdb::LmdbStore;
 use bigarray_uffd::{MemoryOptions, UffdMemory};
 use ndarray::Dimension;
 
+use crate::any_array::AnyArray;
 use crate::array::BigArray;
 use crate::element::Element;
 use crate::home::Home;
@@ -22,6 +23,18 @@ use crate::transaction::Transaction;
 ///
 /// Cloning costs nothing; clones, and further openings of the same directory in this process, share one environment.
 /// Its transactions, snapshots and arrays keep it open.
+///
+/// ```
+/// # let dir = tempfile::tempdir().unwrap();
+/// use bigarray::{Database, ndarray::Ix1};
+///
+/// let db = Database::open(dir.path().join("a.bigarray"))?;
+/// db.transact(|txn| txn.create::<f64, _>("series", 100).map(drop))?;
+/// let clone = db.clone();
+/// let len = std::thread::spawn(move || clone.array::<f64, Ix1>("series").map(|series| series.len())).join().unwrap()?;
+/// assert_eq!(len, 100);
+/// # Ok::<(), bigarray::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct Database {
     pub(crate) home: Arc<Home>,
@@ -34,15 +47,34 @@ impl Database {
     /// Safe to call under one assumption, as with every file-backed store: nothing but bigarray writes to the files in
     /// `dir` while they are in use. See the [crate's page](crate#safety).
     ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// use bigarray::Database;
+    ///
+    /// let db = Database::open(dir.path().join("climate.bigarray"))?; // created
+    /// let again = Database::open(dir.path().join("climate.bigarray"))?; // the same one
+    /// assert!(Database::open(dir.path().join("no/such/parent")).unwrap_err().is_not_found());
+    /// # Ok::<(), bigarray::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// Naming the path: if it is a file or another kind of directory ([`Invalid`](crate::ErrorKind::Invalid)), of a
     /// later format or on a network file system ([`Unsupported`](crate::ErrorKind::Unsupported)), damaged
-    /// ([`Corrupt`](crate::ErrorKind::Corrupt)), not permitted ([`Io`](crate::ErrorKind::Io)).
+    /// ([`Corrupt`](crate::ErrorKind::Corrupt)), not permitted ([`Io`](crate::ErrorKind::Io)), open elsewhere in a way that
+    /// does not go with this one, or open in the parent of a forked process ([`InUse`](crate::ErrorKind::InUse)).
     pub fn open(dir: impl AsRef<Path>) -> Result<Database> {
         Database::options().open(dir)
     }
 
     /// How to open a database other than by default.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// use bigarray::Database;
+    ///
+    /// let db = Database::options().memory_budget(256 << 20).open(dir.path().join("a.bigarray"))?;
+    /// # Ok::<(), bigarray::Error>(())
+    /// ```
     pub fn options() -> OpenOptions {
         OpenOptions::default()
     }
@@ -52,6 +84,17 @@ impl Database {
     /// It takes no lock: others may commit meanwhile, and then [`commit`](Transaction::commit) refuses if both changed
     /// the same block. [`transact`](Database::transact) begins again by itself.
     ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let db = bigarray::Database::open(dir.path().join("a.bigarray"))?;
+    /// let txn = db.begin()?;
+    /// txn.create::<u8, _>("a", 10)?.view_mut().fill(1);
+    /// assert!(db.snapshot()?.info("a").unwrap_err().is_not_found()); // not yet
+    /// txn.commit()?;
+    /// assert_eq!(db.snapshot()?.info("a")?.shape, [10]);
+    /// # Ok::<(), bigarray::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// What storage reports; [`InUse`](crate::ErrorKind::InUse) in a forked process.
     pub fn begin(&self) -> Result<Transaction> {
@@ -60,6 +103,16 @@ impl Database {
     }
 
     /// The newest committed state, for reading. As long as it lives it stays as it is, and its storage is not reused.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let db = bigarray::Database::open(dir.path().join("a.bigarray"))?;
+    /// let before = db.snapshot()?;
+    /// db.transact(|txn| txn.create::<u8, _>("a", 10).map(drop))?;
+    /// assert!(before.arrays()?.is_empty()); // it stays as it is
+    /// assert_eq!(db.snapshot()?.arrays()?.len(), 1);
+    /// # Ok::<(), bigarray::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As [`begin`](Database::begin).
@@ -138,15 +191,50 @@ impl Database {
 
     /// The array `name` of the newest snapshot.
     ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let db = bigarray::Database::open(dir.path().join("a.bigarray"))?;
+    /// # db.transact(|txn| { txn.create::<f32, _>("grid", (40, 30))?.view_mut().fill(0.5); Ok(()) })?;
+    /// use bigarray::ndarray::{Ix2, IxDyn};
+    ///
+    /// let grid = db.array::<f32, Ix2>("grid")?;
+    /// assert_eq!(grid.view()[[39, 29]], 0.5);
+    /// assert_eq!(db.array::<f32, IxDyn>("grid")?.ndim(), 2);
+    /// # Ok::<(), bigarray::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`Snapshot::array`].
     pub fn array<T: Element, D: Dimension>(&self, name: &str) -> Result<BigArray<T, D>> {
         self.snapshot()?.array(name)
     }
+
+    /// The array `name` of the newest snapshot, whatever its elements and its dimension are; see [`AnyArray`].
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let db = bigarray::Database::open(dir.path().join("a.bigarray"))?;
+    /// # db.transact(|txn| { txn.create::<f32, _>("grid", (40, 30))?.view_mut().fill(0.5); Ok(()) })?;
+    /// let grid = db.any_array("grid")?;
+    /// assert_eq!((grid.dtype(), grid.shape()), ("<f4", &[40, 30][..]));
+    /// # Ok::<(), bigarray::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Snapshot::any_array`].
+    pub fn any_array(&self, name: &str) -> Result<AnyArray> {
+        self.snapshot()?.any_array(name)
+    }
 }
 
 impl OpenOptions {
     /// Opens the database in the directory `dir`.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// let db = bigarray::Database::options().create(false).open(dir.path().join("a.bigarray"));
+    /// assert!(db.unwrap_err().is_not_found());
+    /// ```
     ///
     /// # Errors
     /// Naming the path and what is in the way. See [`Database::open`].

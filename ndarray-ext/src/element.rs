@@ -9,6 +9,20 @@ use num_complex::Complex;
 /// Implemented for integers, floats, [`Complex`] and, behind the feature `half`, `f16` and `bf16`; for structs use
 /// [`impl_element!`](crate::impl_element). Types with invalid bit patterns (`bool`, `char`, enums) cannot be elements:
 /// a mapped byte is seen before it could be checked.
+///
+/// ```
+/// use bigarray::Element;
+///
+/// assert_eq!((f64::dtype(), u8::dtype()), ("<f8".to_owned(), "|u1".to_owned()));
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "arrays cannot hold elements of type `{Self}`",
+    label = "no element of an array",
+    note = "elements are integers, floats and `Complex`; with the feature `half` of bigarray also `f16` and `bf16`",
+    note = "a `bool` or an enum is stored as a `u8`, a text as its bytes",
+    note = "a struct becomes an element by `#[repr(C)]`, `#[derive(Clone, Copy, Pod, Zeroable)]`, \
+            `#[bytemuck(crate = \"bigarray::bytemuck\")]` and `bigarray::impl_element!`"
+)]
 pub trait Element: Pod + Send + Sync {
     /// NumPy's name of the type: `<f8`, or a list of fields as in the header of a `.npy` file.
     fn dtype() -> String;
@@ -143,6 +157,38 @@ pub fn describe_field<F: Field>(name: &str) -> String {
 /// # struct Tick { time: i64, price: f64 }
 /// bigarray::impl_element!(Tick { time: u64, price: f64 });
 /// ```
+///
+/// Where the compiler would leave bytes free, between fields or at the end, the struct needs a field for them, since bytes
+/// that are no value of anything cannot be stored:
+///
+/// ```
+/// # use bigarray::bytemuck::{Pod, Zeroable};
+/// #[derive(Clone, Copy, Pod, Zeroable)]
+/// #[bytemuck(crate = "bigarray::bytemuck")]
+/// #[repr(C)]
+/// struct Tick { time: i64, size: u32, pad: [u8; 4] }
+///
+/// bigarray::impl_element!(Tick { time: i64, size: u32, pad: [u8; 4] });
+/// ```
+///
+/// ```compile_fail,E0080
+/// # use bigarray::bytemuck::{Pod, Zeroable};
+/// # #[derive(Clone, Copy)]
+/// # #[repr(C)]
+/// # struct Tick { time: i64, size: u32 }
+/// # unsafe impl Zeroable for Tick {}
+/// # unsafe impl Pod for Tick {}
+/// bigarray::impl_element!(Tick { time: i64, size: u32 });
+/// ```
+///
+/// `#[repr(C, packed)]` leaves none free. A generic struct has no one name in storage:
+///
+/// ```compile_fail
+/// # #[derive(Clone, Copy)]
+/// # #[repr(C)]
+/// # struct Tick<T> { time: i64, price: T }
+/// bigarray::impl_element!(Tick<f64> { time: i64, price: f64 });
+/// ```
 #[macro_export]
 macro_rules! impl_element {
     ($name:ident { $($field:ident: $type:ty),+ $(,)? }) => {
@@ -152,11 +198,16 @@ macro_rules! impl_element {
                 assert!(
                     ::core::mem::offset_of!($name, $field) == at,
                     concat!("impl_element!: the field `", stringify!($field), "` of `", stringify!($name),
-                        "` does not come next in memory; list all fields in the order of the #[repr(C)] struct")
+                        "` does not come next in memory: list all fields in the order of the #[repr(C)] struct, and where \
+                        the compiler leaves bytes free between two of them put a field, as `pad: [u8; 4]`")
                 );
                 at += ::core::mem::size_of::<$type>();
             )+
-            assert!(at == ::core::mem::size_of::<$name>());
+            assert!(
+                at == ::core::mem::size_of::<$name>(),
+                concat!("impl_element!: `", stringify!($name), "` is larger than the fields that are listed: list all \
+                    fields, and where the compiler leaves bytes free at its end put a field, as `pad: [u8; 4]`")
+            );
             let _: fn($name) -> ($($type,)+) = |element| {
                 let $name { $($field),+ } = element;
                 ($($field,)+)
@@ -168,6 +219,14 @@ macro_rules! impl_element {
                 ::std::format!("[{}]", fields.join(", "))
             }
         }
+    };
+    ($name:ident < $($rest:tt)*) => {
+        ::core::compile_error!(concat!("impl_element!: `", stringify!($name), "` is generic, and an array has elements of \
+            one type: write a struct for each type that it is needed with"));
+    };
+    ($name:ident $($rest:tt)*) => {
+        ::core::compile_error!(concat!("impl_element!: list the fields of `", stringify!($name), "` with their types, as \
+            `", stringify!($name), " { time: i64, price: f64 }`"));
     };
 }
 

@@ -8,6 +8,7 @@ use bigarray_core::{Error, ErrorKind, Result, signals};
 use ndarray::Dimension;
 
 use crate::array_mut::BigArrayMut;
+use crate::dtype::in_rust;
 use crate::element::Element;
 use crate::layout::swapped;
 use crate::npy::read_header;
@@ -61,6 +62,21 @@ impl Transaction {
     /// is that of the file. Not for [`transact`](crate::Database::transact), which may run again with a reader that is at
     /// its end.
     ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let db = bigarray::Database::open(dir.path().join("a.bigarray"))?;
+    /// # db.transact(|txn| { txn.create::<f32, _>("grid", (40, 30))?.view_mut().fill(0.5); Ok(()) })?;
+    /// use bigarray::{ArrayOptions, Codec, ndarray::Ix2};
+    ///
+    /// let mut file = Vec::new();
+    /// db.array::<f32, Ix2>("grid")?.write_npy_to(&mut file)?;
+    /// let txn = db.begin()?;
+    /// let compressed = ArrayOptions::new().codec(Codec::Lz4 { shuffle: true });
+    /// let copy = txn.read_npy_from::<f32, Ix2>("copy", &mut &file[..], &compressed)?;
+    /// assert_eq!(copy.view()[[39, 29]], 0.5);
+    /// # Ok::<(), bigarray::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`read_npy`](Transaction::read_npy).
     pub fn read_npy_from<T: Element, D: Dimension>(
@@ -75,7 +91,8 @@ impl Transaction {
         if header.dtype != T::dtype() {
             let stored: String = header.dtype.chars().take(SHOWN).collect();
             let hint = if swapped(&header.dtype) == T::dtype() { "; its byte order is the other one" } else { "" };
-            let text = format!("array {name:?}: the file has elements of {stored}, not {}{hint}", T::dtype());
+            let (stored, asked) = (in_rust(&stored), in_rust(&T::dtype()));
+            let text = format!("array {name:?}: the file has elements of {stored}, not {asked}{hint}");
             return Err(Error::new(ErrorKind::DtypeMismatch, text));
         }
         let shape = header.shape;

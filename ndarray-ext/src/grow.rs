@@ -30,7 +30,9 @@ impl<'t, T: Element, D: Dimension> BigArrayMut<'t, T, D> {
     ///
     /// # Errors
     /// [`ShapeMismatch`](ErrorKind::ShapeMismatch) if `axis` is not the growth axis or another axis differs in length;
-    /// [`TooLarge`](ErrorKind::TooLarge) if the array would be. The array is as it was then.
+    /// [`TooLarge`](ErrorKind::TooLarge) if the array would be; [`StoreFull`](ErrorKind::StoreFull) and whatever else
+    /// storage reports where changes are spilled, now or earlier; [`InUse`](ErrorKind::InUse) in a process forked from the one
+    /// that opened the array. The array is as it was then.
     pub fn append(&mut self, axis: Axis, array: ArrayView<'_, T, D>) -> Result<()> {
         self.check_growth_axis(axis)?;
         self.check_rows(axis, array.shape())?;
@@ -75,13 +77,26 @@ impl<'t, T: Element, D: Dimension> BigArrayMut<'t, T, D> {
         }
         let (name, has, axis) = (self.name(), self.shape(), axis.0);
         let why = format!(
-            "array {name:?} has shape {has:?}: one of shape {shape:?} cannot be appended along axis {axis}, the others \
-             differ"
+            "array {name:?} has shape {has:?}: one of shape {shape:?} cannot be appended along axis {axis}: the lengths of \
+             the others differ"
         );
         Err(Error::new(ErrorKind::ShapeMismatch, why))
     }
 
     /// Adds one row behind the last, as [`ndarray::Array::push`] does.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let db = bigarray::Database::open(dir.path().join("a.bigarray"))?;
+    /// # db.transact(|txn| { txn.create::<f32, _>("grid", (40, 30))?.view_mut().fill(0.5); Ok(()) })?;
+    /// use bigarray::ndarray::{Axis, Array1};
+    ///
+    /// let txn = db.begin()?;
+    /// let mut grid = txn.array::<f32, bigarray::ndarray::Ix2>("grid")?;
+    /// grid.push(Axis(0), Array1::ones(30).view())?;
+    /// assert_eq!((grid.dim(), grid.view()[[40, 0]]), ((41, 30), 1.0));
+    /// # Ok::<(), bigarray::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As [`append`](Self::append).
@@ -99,9 +114,22 @@ impl<'t, T: Element, D: Dimension> BigArrayMut<'t, T, D> {
     /// Makes the growth axis longer or shorter. Costs nothing: new rows are a hole of zeros; rows cut off are dropped
     /// by commit, and show zeros if the array grows again.
     ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let db = bigarray::Database::open(dir.path().join("a.bigarray"))?;
+    /// # db.transact(|txn| { txn.create::<f32, _>("grid", (40, 30))?.view_mut().fill(0.5); Ok(()) })?;
+    /// let txn = db.begin()?;
+    /// let mut grid = txn.array::<f32, bigarray::ndarray::Ix2>("grid")?;
+    /// grid.resize((100, 30))?;
+    /// assert_eq!(grid.view()[[99, 0]], 0.0);
+    /// assert!(grid.resize((100, 31)).unwrap_err().is_shape_mismatch());
+    /// # Ok::<(), bigarray::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`ShapeMismatch`](ErrorKind::ShapeMismatch) if another axis would change;
-    /// [`TooLarge`](ErrorKind::TooLarge) if the array would be too large. The array is as it was then.
+    /// [`TooLarge`](ErrorKind::TooLarge) if the array would be too large; what storage reports, as
+    /// [`append`](Self::append). The array is as it was then.
     pub fn resize(&mut self, shape: impl IntoDimension<Dim = D>) -> Result<()> {
         here_mut(&mut self.source)?.set_shape(shape.into_dimension().slice())
     }

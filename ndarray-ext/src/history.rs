@@ -25,6 +25,17 @@ impl Database {
     /// The state that a commit made, for reading: found by the id of the commit, as [`log`](Database::log) has it, or by
     /// a [tag](Database::tag).
     ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let db = bigarray::Database::open(dir.path().join("a.bigarray"))?;
+    /// match db.at("2026-11") {
+    ///     Ok(then) => println!("{} arrays then", then.arrays()?.len()),
+    ///     Err(error) if error.is_unsupported() => println!("a directory keeps no history"),
+    ///     Err(error) => return Err(error),
+    /// }
+    /// # Ok::<(), bigarray::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`NotFound`](crate::ErrorKind::NotFound) if there is none, or none any more. As [`begin`](Database::begin).
     pub fn at(&self, commit: &str) -> Result<Snapshot> {
@@ -32,6 +43,17 @@ impl Database {
     }
 
     /// The latest commits, `limit` at most, the newest first.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let db = bigarray::Database::open(dir.path().join("a.bigarray"))?;
+    /// match db.log(10) {
+    ///     Ok(commits) => commits.iter().for_each(|commit| println!("{} {}", commit.id, commit.message)),
+    ///     Err(error) if error.is_unsupported() => println!("a directory keeps no history"),
+    ///     Err(error) => return Err(error),
+    /// }
+    /// # Ok::<(), bigarray::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As [`begin`](Database::begin).
@@ -41,6 +63,17 @@ impl Database {
 
     /// Every tag, and the id of its commit, in order of tags.
     ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let db = bigarray::Database::open(dir.path().join("a.bigarray"))?;
+    /// match db.tags() {
+    ///     Ok(tags) => tags.iter().for_each(|(tag, commit)| println!("{tag} is {commit}")),
+    ///     Err(error) if error.is_unsupported() => println!("a directory keeps no history"),
+    ///     Err(error) => return Err(error),
+    /// }
+    /// # Ok::<(), bigarray::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`begin`](Database::begin).
     pub fn tags(&self) -> Result<Vec<(String, String)>> {
@@ -48,6 +81,17 @@ impl Database {
     }
 
     /// Gives the newest commit a tag: its state is kept under that name.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let db = bigarray::Database::open(dir.path().join("a.bigarray"))?;
+    /// match db.tag("2026-11") {
+    ///     Ok(()) => println!("its state is kept"),
+    ///     Err(error) if error.is_unsupported() => println!("a directory keeps no history"),
+    ///     Err(error) => return Err(error),
+    /// }
+    /// # Ok::<(), bigarray::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`AlreadyExists`](crate::ErrorKind::AlreadyExists) if another commit has that tag, or had it,
@@ -64,6 +108,17 @@ impl Database {
     ///
     /// **`keep` must be longer than any transaction or snapshot lives, in all processes**: a state that is forgotten cannot
     /// be read any more. Others read and commit meanwhile.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let db = bigarray::Database::open(dir.path().join("a.bigarray"))?;
+    /// match db.compact(std::time::Duration::from_secs(7 * 86_400)) {
+    ///     Ok(given_back) => println!("{} bytes", given_back.bytes),
+    ///     Err(error) if error.is_unsupported() => println!("a directory keeps no history"),
+    ///     Err(error) => return Err(error),
+    /// }
+    /// # Ok::<(), bigarray::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As [`begin`](Database::begin); [`Invalid`](crate::ErrorKind::Invalid) where the database is open for reading only.

@@ -4,6 +4,16 @@ use bigarray_core::{Codec, Descriptor};
 use ndarray::Order;
 
 /// What an array is, its elements aside.
+///
+/// ```
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let db = bigarray::Database::open(dir.path().join("a.bigarray"))?;
+/// # db.transact(|txn| { txn.create::<f32, _>("grid", (40, 30))?.view_mut().fill(0.5); Ok(()) })?;
+/// for array in db.snapshot()?.arrays()? {
+///     println!("{} {} {:?} {:?}: {} bytes", array.name, array.dtype, array.shape, array.codec, array.nbytes);
+/// }
+/// # Ok::<(), bigarray::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ArrayInfo {

@@ -4,8 +4,9 @@ use std::marker::PhantomData;
 use std::ops::{Bound, Range, RangeBounds};
 
 use bigarray_core::{Descriptor, Error, ErrorKind, Order, PAGE, Result};
-use ndarray::{Dimension, Ix1, Shape, ShapeBuilder};
+use ndarray::{Dimension, Ix1, IxDyn, Shape, ShapeBuilder};
 
+use crate::dtype::in_rust;
 use crate::element::Element;
 
 /// A descriptor seen as one of dimension `D`, which it has.
@@ -58,10 +59,10 @@ pub(crate) fn check<T: Element, D: Dimension>(name: &str, stored: &Descriptor) -
     let ndim = stored.shape.len();
     let what = || {
         let dimension = D::NDIM.map_or("any dimension".to_string(), |n| format!("dimension {n}"));
+        let (has, shape) = (in_rust(&stored.dtype), &stored.shape);
+        let asked = in_rust(&asked);
         format!(
-            "array {name:?} has elements of type {} and dimension {ndim} (shape {:?}), but was opened as {asked} of \
-             {dimension}",
-            stored.dtype, stored.shape
+            "array {name:?} has elements of type {has} and dimension {ndim} (shape {shape:?}), but was opened as {asked} of {dimension}"
         )
     };
     if stored.dtype != asked || stored.item_size != size_of::<T>() {
@@ -118,14 +119,6 @@ impl<'a, D: Dimension> Layout<'a, D> {
         Ok(Window { bytes: self.bytes_of(rows), dim, order: self.array.order })
     }
 
-    /// The bytes of the rows `range`.
-    ///
-    /// # Errors
-    /// As [`window`](Layout::window).
-    pub(crate) fn bytes(&self, range: impl RangeBounds<usize>) -> Result<Range<usize>> {
-        Ok(self.bytes_of(self.checked(range)?))
-    }
-
     fn bytes_of(&self, rows: Range<usize>) -> Range<usize> {
         rows.start * self.array.row_bytes()..rows.end * self.array.row_bytes()
     }
@@ -150,11 +143,35 @@ impl<'a, D: Dimension> Layout<'a, D> {
                     format!("its axis {axis}, along which it grows, has length {rows}")
                 });
                 let Layout { name, array, .. } = self;
-                let why = format!("array {name:?} of shape {:?}: no rows {from:?} to {to:?}; {axis}", array.shape);
+                let asked = in_words(from, to);
+                let why = format!("array {name:?} of shape {:?} has no rows {asked}; {axis}", array.shape);
                 Err(Error::new(ErrorKind::ShapeMismatch, why))
             }
         }
     }
+}
+
+/// A range as it is written: `5..11`.
+fn in_words(from: Bound<usize>, to: Bound<usize>) -> String {
+    let from = match from {
+        Bound::Included(n) => n.to_string(),
+        Bound::Excluded(n) => format!("behind {n}"),
+        Bound::Unbounded => String::new(),
+    };
+    match to {
+        Bound::Included(n) => format!("{from}..={n}"),
+        Bound::Excluded(n) => format!("{from}..{n}"),
+        Bound::Unbounded => format!("{from}.."),
+    }
+}
+
+/// The bytes of the rows `range` of the array `name`, whatever its dimension.
+///
+/// # Errors
+/// As [`window`](Layout::window).
+pub(crate) fn bytes(name: &str, array: &Descriptor, range: impl RangeBounds<usize>) -> Result<Range<usize>> {
+    let layout = Layout::<IxDyn>::new(name, array);
+    Ok(layout.bytes_of(layout.checked(range)?))
 }
 
 /// A type name with the other byte order.
@@ -171,7 +188,7 @@ pub(crate) fn swapped(dtype: &str) -> String {
 mod tests {
     use super::*;
     use bigarray_testing::array_of;
-    use ndarray::{Ix0, Ix2, Ix3, IxDyn};
+    use ndarray::{Ix0, Ix2, Ix3};
 
     fn stored(dtype: &str, item_size: usize, shape: &[usize]) -> Descriptor {
         Descriptor { dtype: dtype.into(), item_size, shape: shape.into(), ..array_of(1) }
@@ -202,8 +219,9 @@ mod tests {
         let array = stored("<u2", 2, &[5, 3]);
         #[expect(clippy::reversed_empty_ranges, reason = "what a caller may get wrong")]
         for range in [2..6, 6..6, 4..3] {
-            let error = window::<Ix2>(&array, range).unwrap_err();
-            assert!(error.is_shape_mismatch() && error.to_string().contains("length 5"), "{error}");
+            let error = window::<Ix2>(&array, range.clone()).unwrap_err();
+            let (text, asked) = (error.to_string(), format!("no rows {range:?};"));
+            assert!(error.is_shape_mismatch() && text.contains("length 5") && text.contains(&asked), "{error}");
         }
         assert!(window::<Ix2>(&array, ..=usize::MAX).unwrap_err().is_shape_mismatch());
         assert!(window::<Ix2>(&array, 5..5).unwrap().is_empty());
@@ -214,14 +232,14 @@ mod tests {
         let array = Descriptor { order: Order::ColumnMajor, ..stored("<u4", 4, &[]) };
         assert_eq!(window::<Ix0>(&array, 0..1).unwrap(), 0..4);
         assert!(window::<Ix0>(&array, 0..0).unwrap_err().is_shape_mismatch());
-        assert_eq!(Layout::<Ix0>::new("n", &array).bytes(0..0).unwrap(), 0..0);
+        assert_eq!(bytes("n", &array, 0..0).unwrap(), 0..0);
     }
 
     #[test]
     fn mismatches_name_stored_and_asked() {
         let error = check::<f64, Ix2>("w", &stored("<f4", 4, &[2, 3])).unwrap_err();
         assert!(error.is_dtype_mismatch());
-        for part in ["\"w\"", "<f4", "<f8", "dimension 2"] {
+        for part in ["\"w\"", "<f4 (f32)", "<f8 (f64)", "dimension 2"] {
             assert!(error.to_string().contains(part), "{error}");
         }
         let error = check::<f32, Ix1>("w", &stored("<f4", 4, &[2, 3])).unwrap_err();

@@ -39,6 +39,7 @@
 //! | [`BigArrayMut`] | an array in a transaction, to read and write; borrows it |
 //! | [`Snapshot`] | a committed state, to read |
 //! | [`BigArray`] | an array of a snapshot, to read; owns it, `Clone`, `'static` |
+//! | [`AnyArray`], [`AnyArrayMut`] | the same two where the program does not know the type of the elements |
 //!
 //! # Where to go on
 //!
@@ -69,12 +70,15 @@
 //! after a message; [`prefetch`](BigArray::prefetch) finds the same failure as an error. [More](guide::safety).
 
 mod aliases;
+mod any_array;
+mod any_array_mut;
 mod array;
 mod array_mut;
 mod blocks;
 mod budget;
 mod compute;
 mod database;
+mod dtype;
 mod element;
 mod follow;
 mod from_npy;
@@ -100,6 +104,8 @@ pub use aliases::{
     BigArray1, BigArray2, BigArray3, BigArray4, BigArray5, BigArray6, BigArrayD, BigArrayMut1, BigArrayMut2,
     BigArrayMut3, BigArrayMut4, BigArrayMut5, BigArrayMut6, BigArrayMutD,
 };
+pub use any_array::AnyArray;
+pub use any_array_mut::AnyArrayMut;
 pub use array::BigArray;
 pub use array_mut::BigArrayMut;
 pub use bigarray_core::store::{Commit, Compacted};
@@ -112,6 +118,7 @@ pub use bigarray_store_lmdb::Durability;
 pub use blocks::{Blocks, ParBlocks};
 pub use compute::{BlockViews, Histogram, Number};
 pub use database::Database;
+pub use dtype::{DtypeField, dtype_fields};
 pub use element::Element;
 #[doc(hidden)]
 pub use element::{Field, describe_field};

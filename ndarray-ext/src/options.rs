@@ -1,5 +1,6 @@
 //! How a database is opened, and how an array is created.
 
+use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -8,7 +9,16 @@ use bigarray_store_lmdb::Durability;
 use ndarray::Order;
 
 /// How stored blocks become memory.
+///
+/// ```
+/// use bigarray::Pager;
+///
+/// assert_eq!("copy".parse::<Pager>()?, Pager::Copy);
+/// assert_eq!(Pager::Map.to_string(), "map");
+/// # Ok::<(), bigarray::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Pager {
     /// Mapped from the data file: no copy, and the kernel's page cache, shared by all processes, is the cache.
     #[default]
@@ -24,6 +34,15 @@ impl Pager {
             None => Ok(Pager::default()),
             Some(value) => value.to_string_lossy().parse().map_err(|e: Error| e.context("BIGARRAY_PAGER")),
         }
+    }
+}
+
+impl fmt::Display for Pager {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Pager::Map => "map",
+            Pager::Copy => "copy",
+        })
     }
 }
 
@@ -97,12 +116,32 @@ impl Default for OpenOptions {
 impl OpenOptions {
     /// Opens for reading only: nothing is written, not even the lock file where it cannot be; transactions can be begun
     /// but change nothing. Default: no.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let path = dir.path().join("a.bigarray");
+    /// use bigarray::Database;
+    ///
+    /// drop(Database::open(&path)?);
+    /// let db = Database::options().read_only(true).open(&path)?;
+    /// assert!(db.begin()?.create::<u8, _>("a", 1).unwrap_err().is_invalid());
+    /// # Ok::<(), bigarray::Error>(())
+    /// ```
     pub fn read_only(mut self, read_only: bool) -> Self {
         self.read_only = read_only;
         self
     }
 
     /// Creates the database if there is none. Default: yes.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let path = dir.path().join("a.bigarray");
+    /// use bigarray::Database;
+    ///
+    /// assert!(Database::options().create(false).open(&path).unwrap_err().is_not_found());
+    /// # Ok::<(), bigarray::Error>(())
+    /// ```
     pub fn create(mut self, create: bool) -> Self {
         self.create = create;
         self
@@ -110,6 +149,15 @@ impl OpenOptions {
 
     /// Bytes that the index may reach; the elements themselves do not count. The default, as much as address space
     /// allows up to 1 TiB, is never full before the disk is.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let path = dir.path().join("a.bigarray");
+    /// use bigarray::Database;
+    ///
+    /// let db = Database::options().map_size(64 << 20).open(&path)?;
+    /// # Ok::<(), bigarray::Error>(())
+    /// ```
     pub fn map_size(mut self, bytes: usize) -> Self {
         self.map_size = Some(bytes);
         self
@@ -172,12 +220,30 @@ impl OpenOptions {
     /// With `false`, changes are spilled only while no view lives: in [`flush`](crate::BigArrayMut::flush),
     /// [`savepoint`](crate::Transaction::savepoint), [`append`](crate::BigArrayMut::append) and between windows
     /// ([`rows_mut`](crate::BigArrayMut::rows_mut)). Until then the budget may be exceeded.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let path = dir.path().join("a.bigarray");
+    /// use bigarray::Database;
+    ///
+    /// let db = Database::options().spill_under_views(false).open(&path)?;
+    /// # Ok::<(), bigarray::Error>(())
+    /// ```
     pub fn spill_under_views(mut self, spill: bool) -> Self {
         self.spill_under_views = spill;
         self
     }
 
     /// What a commit survives. Default: everything, [`Durability::Full`].
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let path = dir.path().join("a.bigarray");
+    /// use bigarray::{Database, Durability};
+    ///
+    /// let db = Database::options().durability(Durability::LastCommitMayBeLost).open(&path)?;
+    /// # Ok::<(), bigarray::Error>(())
+    /// ```
     pub fn durability(mut self, durability: Durability) -> Self {
         self.durability = durability;
         self
@@ -185,12 +251,30 @@ impl OpenOptions {
 
     /// How stored blocks become memory. Default: what the environment variable `BIGARRAY_PAGER` says (`map` or `copy`),
     /// else [`Pager::Map`].
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let path = dir.path().join("a.bigarray");
+    /// use bigarray::{Database, Pager};
+    ///
+    /// let db = Database::options().pager(Pager::Copy).open(&path)?;
+    /// # Ok::<(), bigarray::Error>(())
+    /// ```
     pub fn pager(mut self, pager: Pager) -> Self {
         self.pager = Some(pager);
         self
     }
 
     /// How many threads produce blocks that cannot be mapped. At least 1.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let path = dir.path().join("a.bigarray");
+    /// use bigarray::Database;
+    ///
+    /// let db = Database::options().resolvers(4).open(&path)?;
+    /// # Ok::<(), bigarray::Error>(())
+    /// ```
     pub fn resolvers(mut self, threads: usize) -> Self {
         self.resolvers = Some(threads);
         self
@@ -199,6 +283,15 @@ impl OpenOptions {
     /// Whether stored pages are compared with their checksums when they are mapped (copied ones always are), and
     /// whether opening an array sees that no block of it is missing, which would read as zeros. The latter takes about
     /// a microsecond a stored block, once a version of the array. Default: no.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let path = dir.path().join("a.bigarray");
+    /// use bigarray::Database;
+    ///
+    /// let db = Database::options().verify(true).open(&path)?;
+    /// # Ok::<(), bigarray::Error>(())
+    /// ```
     pub fn verify(mut self, verify: bool) -> Self {
         self.verify = verify;
         self
@@ -206,6 +299,15 @@ impl OpenOptions {
 
     /// Opens a database on a network file system, where locks and mappings are rarely what they promise: the caller
     /// knows that on this one they are. Default: no.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let path = dir.path().join("a.bigarray");
+    /// use bigarray::Database;
+    ///
+    /// let db = Database::options().allow_network_fs(true).open(&path)?;
+    /// # Ok::<(), bigarray::Error>(())
+    /// ```
     pub fn allow_network_fs(mut self, allow: bool) -> Self {
         self.allow_network_fs = allow;
         self
@@ -259,6 +361,18 @@ impl OpenOptions {
 }
 
 /// What [`Transaction::create_with`](crate::Transaction::create_with) makes, the shape aside.
+///
+/// ```
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let db = bigarray::Database::open(dir.path().join("a.bigarray"))?;
+/// use bigarray::{ArrayOptions, Codec, ndarray::Order};
+///
+/// let options = ArrayOptions::new().order(Order::ColumnMajor).block_size(256 << 10).codec(Codec::Lz4 { shuffle: true });
+/// let txn = db.begin()?;
+/// let planes = txn.create_with::<f32, _>("planes", (512, 512, 0), &options)?;
+/// assert_eq!(planes.order(), Order::ColumnMajor);
+/// # Ok::<(), bigarray::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 #[must_use = "options create nothing by themselves"]
 pub struct ArrayOptions {
@@ -275,6 +389,15 @@ impl Default for ArrayOptions {
 
 impl ArrayOptions {
     /// Row-major, blocks of 2 MiB, not compressed.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let db = bigarray::Database::open(dir.path().join("a.bigarray"))?;
+    /// let txn = db.begin()?;
+    /// let a = txn.create_with::<u8, _>("a", 10, &bigarray::ArrayOptions::new())?; // as `create` does
+    /// assert_eq!(a.info().block_size, 2 << 20);
+    /// # Ok::<(), bigarray::Error>(())
+    /// ```
     pub fn new() -> Self {
         Self::default()
     }
@@ -282,6 +405,18 @@ impl ArrayOptions {
     /// Order of the elements. A row-major array grows along its first axis, and its rows are contiguous; a column-major
     /// one along its last. Rows are the cheapest to read, a slice across the contiguous axis touches every block: see
     /// the [table](crate::guide::view#order-and-cost).
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let db = bigarray::Database::open(dir.path().join("a.bigarray"))?;
+    /// use bigarray::{ArrayOptions, ndarray::{Array2, Axis, Order}};
+    ///
+    /// let txn = db.begin()?;
+    /// let mut a = txn.create_with::<u8, _>("a", (3, 0), &ArrayOptions::new().order(Order::ColumnMajor))?;
+    /// a.append(Axis(1), Array2::ones((3, 2)).view())?; // it grows along its last axis
+    /// assert_eq!(a.shape(), [3, 2]);
+    /// # Ok::<(), bigarray::Error>(())
+    /// ```
     pub fn order(mut self, order: Order) -> Self {
         self.order = order;
         self
@@ -289,6 +424,19 @@ impl ArrayOptions {
 
     /// Bytes of a block, the unit of loading and of conflict: a power of two from 64 KiB to 2 MiB. Small ones suit many
     /// writers of neighbouring rows.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let db = bigarray::Database::open(dir.path().join("a.bigarray"))?;
+    /// use bigarray::ArrayOptions;
+    ///
+    /// let txn = db.begin()?;
+    /// let a = txn.create_with::<u8, _>("a", 10, &ArrayOptions::new().block_size(64 << 10))?;
+    /// assert_eq!(a.info().block_size, 64 << 10);
+    /// let odd = ArrayOptions::new().block_size(100_000);
+    /// assert!(txn.create_with::<u8, _>("b", 10, &odd).unwrap_err().is_invalid());
+    /// # Ok::<(), bigarray::Error>(())
+    /// ```
     pub fn block_size(mut self, bytes: usize) -> Self {
         self.block_bytes = bytes;
         self
@@ -298,6 +446,18 @@ impl ArrayOptions {
     ///
     /// Creating or opening an array with a codec that was not compiled in (the features `lz4` and `zstd`) is
     /// [`Unsupported`](ErrorKind::Unsupported).
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let db = bigarray::Database::open(dir.path().join("a.bigarray"))?;
+    /// use bigarray::{ArrayOptions, Codec};
+    ///
+    /// let txn = db.begin()?;
+    /// let options = ArrayOptions::new().codec(Codec::Zstd { level: 3, shuffle: true });
+    /// let a = txn.create_with::<f32, _>("a", 10, &options)?;
+    /// assert_eq!(a.info().codec, Codec::Zstd { level: 3, shuffle: true });
+    /// # Ok::<(), bigarray::Error>(())
+    /// ```
     pub fn codec(mut self, codec: Codec) -> Self {
         self.codec = codec;
         self
@@ -316,6 +476,7 @@ mod tests {
     fn pagers_have_names() {
         assert_eq!("map".parse::<Pager>().unwrap(), Pager::Map);
         assert_eq!("copy".parse::<Pager>().unwrap(), Pager::Copy);
+        assert_eq!([Pager::Map, Pager::Copy].map(|pager| pager.to_string()), ["map", "copy"]);
         let error = "mmap".parse::<Pager>().unwrap_err();
         assert!(error.is_invalid() && error.to_string().contains("\"mmap\""), "{error}");
     }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
+use std::panic::{RefUnwindSafe, UnwindSafe};
 
 use bigarray_core::Result;
 use bigarray_process::Origin;
@@ -16,6 +17,10 @@ pub(crate) struct OfProcess<T> {
     value: Option<T>,
     origin: Origin,
 }
+
+/// After a panic a handle shows what it showed before: all locks are taken also after one, and a first failure sticks.
+impl<T> UnwindSafe for OfProcess<T> {}
+impl<T> RefUnwindSafe for OfProcess<T> {}
 
 impl<T> OfProcess<T> {
     pub(crate) fn new(value: T) -> OfProcess<T> {

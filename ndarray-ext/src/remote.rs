@@ -56,6 +56,13 @@ impl OpenOptions {
     /// [`wait_timeout`](Self::wait_timeout) is for waits of the threads of this process for each other: other machines
     /// are not waited for.
     ///
+    /// ```no_run
+    /// use bigarray::Database;
+    ///
+    /// let db = Database::options().memory_budget(1 << 30).open_url("s3://bucket/climate")?;
+    /// # Ok::<(), bigarray::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`Database::open_url`].
     pub fn open_url(self, url: &str) -> Result<Database> {
@@ -64,6 +71,13 @@ impl OpenOptions {
 
     /// The region of an S3 bucket. Default: what the environment variable `AWS_REGION` or `AWS_DEFAULT_REGION` says, else
     /// `us-east-1`.
+    ///
+    /// ```no_run
+    /// use bigarray::Database;
+    ///
+    /// let db = Database::options().region("eu-central-1").open_url("s3://bucket/climate")?;
+    /// # Ok::<(), bigarray::Error>(())
+    /// ```
     pub fn region(mut self, region: impl Into<String>) -> Self {
         self.remote.region = Some(region.into());
         self
@@ -71,12 +85,26 @@ impl OpenOptions {
 
     /// The URL of a server that is not the provider's own, as `http://127.0.0.1:9000`. Default: what the environment
     /// variable `AWS_ENDPOINT_URL` says, else the provider's.
+    ///
+    /// ```no_run
+    /// use bigarray::Database;
+    ///
+    /// let db = Database::options().endpoint("http://127.0.0.1:9000").open_url("s3://bucket/climate")?;
+    /// # Ok::<(), bigarray::Error>(())
+    /// ```
     pub fn endpoint(mut self, url: impl Into<String>) -> Self {
         self.remote.endpoint = Some(url.into());
         self
     }
 
     /// What requests are signed with. Default: [`Credentials::Environment`].
+    ///
+    /// ```no_run
+    /// use bigarray::{Credentials, Database};
+    ///
+    /// let db = Database::options().credentials(Credentials::Anonymous).open_url("s3://bucket/climate")?;
+    /// # Ok::<(), bigarray::Error>(())
+    /// ```
     pub fn credentials(mut self, credentials: Credentials) -> Self {
         self.remote.credentials = credentials;
         self
@@ -86,6 +114,13 @@ impl OpenOptions {
     /// [`Unavailable`](crate::ErrorKind::Unavailable); one second more for each 256 KiB that it moves. At most a day.
     /// Default: 30 seconds. What a touched page waits for is
     /// [`patience`](Self::patience).
+    ///
+    /// ```no_run
+    /// use bigarray::Database;
+    ///
+    /// let db = Database::options().deadline(std::time::Duration::from_secs(5)).open_url("s3://bucket/climate")?;
+    /// # Ok::<(), bigarray::Error>(())
+    /// ```
     pub fn deadline(mut self, limit: Duration) -> Self {
         self.remote.deadline = limit;
         self
@@ -93,6 +128,13 @@ impl OpenOptions {
 
     /// For how long the newest state that is known may be taken for the newest, without a request. Default: not at all:
     /// each [`snapshot`](Database::snapshot) and [`begin`](Database::begin) asks.
+    ///
+    /// ```no_run
+    /// use bigarray::Database;
+    ///
+    /// let db = Database::options().max_staleness(std::time::Duration::from_secs(1)).open_url("s3://bucket/climate")?;
+    /// # Ok::<(), bigarray::Error>(())
+    /// ```
     pub fn max_staleness(mut self, age: Duration) -> Self {
         self.remote.max_staleness = age;
         self
@@ -100,6 +142,13 @@ impl OpenOptions {
 
     /// Bytes of decoded chunks that are kept in memory, beside the [`memory_budget`](Self::memory_budget). Default:
     /// 256 MiB.
+    ///
+    /// ```no_run
+    /// use bigarray::Database;
+    ///
+    /// let db = Database::options().chunk_cache(1 << 30).open_url("s3://bucket/climate")?;
+    /// # Ok::<(), bigarray::Error>(())
+    /// ```
     pub fn chunk_cache(mut self, bytes: u64) -> Self {
         self.remote.cache_bytes = bytes;
         self

@@ -7,6 +7,7 @@ use bigarray_core::{Descriptor, Error, ErrorKind, Result, Version, signals, stor
 use ndarray::Dimension;
 use serde_json::{Map, Value};
 
+use crate::any_array::AnyArray;
 use crate::array::BigArray;
 use crate::element::Element;
 use crate::home::Home;
@@ -17,6 +18,17 @@ use crate::process::OfProcess;
 ///
 /// Many can live at once, each as old as it is. As long as one lives the storage it refers to is not reused, so a
 /// forgotten one makes the data file grow.
+///
+/// ```
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let db = bigarray::Database::open(dir.path().join("a.bigarray"))?;
+/// # db.transact(|txn| { txn.create::<f32, _>("grid", (40, 30))?.view_mut().fill(0.5); Ok(()) })?;
+/// let snapshot = db.snapshot()?;
+/// db.transact(|txn| txn.remove("grid"))?;
+/// let grid = snapshot.array::<f32, bigarray::ndarray::Ix2>("grid")?; // it shows what was
+/// assert_eq!(grid.view().sum(), 600.0);
+/// # Ok::<(), bigarray::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct Snapshot {
     home: Arc<Home>,
@@ -38,16 +50,55 @@ impl Snapshot {
 
     /// The array `name`, whose elements are of type `T` and which has the dimension `D`; `IxDyn` opens any.
     ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let db = bigarray::Database::open(dir.path().join("a.bigarray"))?;
+    /// # db.transact(|txn| { txn.create::<f32, _>("grid", (40, 30))?.view_mut().fill(0.5); Ok(()) })?;
+    /// let snapshot = db.snapshot()?;
+    /// let grid = snapshot.array::<f32, bigarray::ndarray::Ix2>("grid")?;
+    /// assert_eq!(grid.view()[[39, 29]], 0.5);
+    /// assert!(snapshot.array::<f64, bigarray::ndarray::Ix2>("grid").unwrap_err().is_dtype_mismatch());
+    /// # Ok::<(), bigarray::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`NotFound`](crate::ErrorKind::NotFound), [`DtypeMismatch`](crate::ErrorKind::DtypeMismatch),
     /// [`ShapeMismatch`](crate::ErrorKind::ShapeMismatch) if the dimension is another,
     /// [`Unsupported`](crate::ErrorKind::Unsupported) if its codec is not compiled in.
     pub fn array<T: Element, D: Dimension>(&self, name: &str) -> Result<BigArray<T, D>> {
         self.home.check_process()?;
-        BigArray::new(self.home.engine.reader(&self.state, name)?)
+        BigArray::new(OfProcess::new(self.home.engine.reader(&self.state, name)?))
+    }
+
+    /// The array `name`, whatever its elements and its dimension are; see [`AnyArray`].
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let db = bigarray::Database::open(dir.path().join("a.bigarray"))?;
+    /// # db.transact(|txn| { txn.create::<f32, _>("grid", (40, 30))?.view_mut().fill(0.5); Ok(()) })?;
+    /// let snapshot = db.snapshot()?;
+    /// let grid = snapshot.any_array("grid")?;
+    /// assert_eq!(grid.dtype(), "<f4");
+    /// # Ok::<(), bigarray::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`array`](Snapshot::array), but for the two mismatches.
+    pub fn any_array(&self, name: &str) -> Result<AnyArray> {
+        self.home.check_process()?;
+        AnyArray::new(self.home.engine.reader(&self.state, name)?)
     }
 
     /// Every array, in order of names.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let db = bigarray::Database::open(dir.path().join("a.bigarray"))?;
+    /// # db.transact(|txn| { txn.create::<f32, _>("grid", (40, 30))?.view_mut().fill(0.5); Ok(()) })?;
+    /// let names: Vec<_> = db.snapshot()?.arrays()?.into_iter().map(|array| array.name).collect();
+    /// assert_eq!(names, ["grid"]);
+    /// # Ok::<(), bigarray::Error>(())
+    /// ```
     ///
     /// # Errors
     /// What storage reports.
@@ -79,6 +130,15 @@ impl Snapshot {
 
     /// The attributes of the array `name`.
     ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let db = bigarray::Database::open(dir.path().join("a.bigarray"))?;
+    /// # db.transact(|txn| { txn.create::<f32, _>("grid", (40, 30))?.view_mut().fill(0.5); Ok(()) })?;
+    /// db.transact(|txn| txn.any_array("grid")?.set_attr("unit", "K".into()))?;
+    /// assert_eq!(db.snapshot()?.attrs("grid")?["unit"], "K");
+    /// # Ok::<(), bigarray::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`info`](Snapshot::info).
     pub fn attrs(&self, name: &str) -> Result<Map<String, Value>> {
@@ -95,6 +155,15 @@ impl Snapshot {
 
     /// Arrays that other programs stored and that cannot be opened here, in order of names, each with the error that
     /// opening it is, which says why. [`arrays`](Snapshot::arrays) leaves them out. None in a directory.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let db = bigarray::Database::open(dir.path().join("a.bigarray"))?;
+    /// for (name, why) in db.snapshot()?.unreadable()? {
+    ///     println!("{name}: {why}");
+    /// }
+    /// # Ok::<(), bigarray::Error>(())
+    /// ```
     ///
     /// # Errors
     /// What storage reports.

@@ -97,8 +97,7 @@ impl Database {
     ) -> std::result::Result<R, E> {
         let mut index_may_grow = true;
         for attempt in 0..OPTIMISTIC_ATTEMPTS {
-            let mut txn = self.begin()?;
-            let value = change(&mut txn)?;
+            let (txn, value) = self.run(&mut change)?;
             match txn.commit() {
                 // In use is an index that another process enlarged: it is adopted when this transaction is gone. So is
                 // one enlarged that another process filled, which this transaction alone may have kept from growing.
@@ -117,8 +116,7 @@ impl Database {
         let lock = self.home.engine.commit_lock()?;
         let mut attempt = OPTIMISTIC_ATTEMPTS;
         loop {
-            let mut txn = self.begin()?;
-            let value = change(&mut txn)?;
+            let (txn, value) = self.run(&mut change)?;
             match txn.commit_in(Some(&*lock)) {
                 // With a commit of another machine, which the lock does not reach.
                 Err(error) if error.is_conflict() => {
@@ -127,6 +125,21 @@ impl Database {
                     attempt += 1;
                 }
                 done => return Ok(done.map(|()| value)?),
+            }
+        }
+    }
+
+    /// Runs `change` in a new transaction. An error of it is meant to abort that.
+    fn run<R, E: From<Error>>(
+        &self,
+        change: &mut impl FnMut(&mut Transaction) -> std::result::Result<R, E>,
+    ) -> std::result::Result<(Transaction, R), E> {
+        let mut txn = self.begin()?;
+        match change(&mut txn) {
+            Ok(value) => Ok((txn, value)),
+            Err(error) => {
+                txn.abort();
+                Err(error)
             }
         }
     }

@@ -1,12 +1,14 @@
 //! The handle of a transaction: arrays are created, opened, renamed and removed in it, and committed together.
 
 use std::fmt;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use bigarray_core::store::CommitLock;
-use bigarray_core::{ArrayId, Descriptor, Result, Savepoint, Version, signals};
+use bigarray_core::{ArrayId, Descriptor, Result, Savepoint, Version, Writer, signals};
 use ndarray::{Dimension, IntoDimension};
 
+use crate::any_array_mut::AnyArrayMut;
 use crate::array_mut::BigArrayMut;
 use crate::element::Element;
 use crate::home::Home;
@@ -34,6 +36,17 @@ use crate::process::OfProcess;
 ///     txn.create::<f64, _>("A", 10).unwrap()
 /// };
 /// ```
+///
+/// ```
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let db = bigarray::Database::open(dir.path().join("a.bigarray"))?;
+/// let txn = db.begin()?;
+/// txn.create::<f64, _>("in", 100)?.view_mut().fill(1.0);
+/// txn.create::<f64, _>("out", 100)?.view_mut().fill(2.0);
+/// txn.commit()?; // both arrays, or none
+/// assert_eq!(db.snapshot()?.arrays()?.len(), 2);
+/// # Ok::<(), bigarray::Error>(())
+/// ```
 #[must_use = "a transaction that is dropped is aborted"]
 pub struct Transaction {
     home: Arc<Home>,
@@ -60,12 +73,24 @@ impl Transaction {
     /// # Errors
     /// [`AlreadyExists`](crate::ErrorKind::AlreadyExists), [`TooLarge`](crate::ErrorKind::TooLarge) for a shape of more
     /// than `isize::MAX` bytes, [`Invalid`](crate::ErrorKind::Invalid) for a name that is empty, longer than 255 bytes
-    /// or has control characters.
+    /// or has control characters, and where the database is open for reading only;
+    /// [`StoreFull`](crate::ErrorKind::StoreFull) and whatever else storage reports where changes of closed arrays are spilled.
     pub fn create<T: Element, Sh: IntoDimension>(&self, name: &str, shape: Sh) -> Result<BigArrayMut<'_, T, Sh::Dim>> {
         self.create_with(name, shape, &ArrayOptions::new())
     }
 
     /// The same with another order, block size or codec.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let db = bigarray::Database::open(dir.path().join("a.bigarray"))?;
+    /// use bigarray::{ArrayOptions, Codec};
+    ///
+    /// let txn = db.begin()?;
+    /// let a = txn.create_with::<f32, _>("a", (0, 12), &ArrayOptions::new().codec(Codec::Lz4 { shuffle: true }))?;
+    /// assert_eq!(a.shape(), [0, 12]);
+    /// # Ok::<(), bigarray::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As [`create`](Transaction::create); [`Invalid`](crate::ErrorKind::Invalid) for a block size or compression level
@@ -101,20 +126,120 @@ impl Transaction {
             reshaped: Version(0),
             named: Version(0),
         };
-        BigArrayMut::new(self.inner.create(name, descriptor)?)
+        BigArrayMut::new(OfProcess::new(self.inner.create(name, descriptor)?))
     }
 
     /// Opens the array `name`, whose elements are of type `T` and which has the dimension `D`; `IxDyn` opens any.
     /// Several arrays can be open at once, each once.
     ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let db = bigarray::Database::open(dir.path().join("a.bigarray"))?;
+    /// # db.transact(|txn| { txn.create::<f32, _>("grid", (40, 30))?.view_mut().fill(0.5); Ok(()) })?;
+    /// use bigarray::ndarray::Ix2;
+    ///
+    /// let txn = db.begin()?;
+    /// let mut grid = txn.array::<f32, Ix2>("grid")?;
+    /// grid.view_mut()[[0, 0]] = 2.5;
+    /// assert!(txn.array::<f32, Ix2>("grid").unwrap_err().is_in_use()); // `grid` has it
+    /// drop(grid);
+    /// txn.commit()?;
+    /// # Ok::<(), bigarray::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`NotFound`](crate::ErrorKind::NotFound), [`DtypeMismatch`](crate::ErrorKind::DtypeMismatch),
     /// [`ShapeMismatch`](crate::ErrorKind::ShapeMismatch) if the dimension is another,
     /// [`InUse`](crate::ErrorKind::InUse) if it is open already, [`Unsupported`](crate::ErrorKind::Unsupported) if its
-    /// codec is not compiled in.
+    /// codec is not compiled in; [`StoreFull`](crate::ErrorKind::StoreFull) and whatever else storage reports, also where
+    /// changes of closed arrays are spilled.
     pub fn array<T: Element, D: Dimension>(&self, name: &str) -> Result<BigArrayMut<'_, T, D>> {
         self.home.check_process()?;
-        BigArrayMut::new(self.inner.open(name)?)
+        BigArrayMut::new(OfProcess::new(self.inner.open(name)?))
+    }
+
+    /// The same, with a handle that keeps the transaction instead of borrowing it: both can be in one struct, as bindings
+    /// of other languages need it.
+    ///
+    /// [`Arc::into_inner`] and [`Arc::try_unwrap`] give the transaction back, to be committed, once no handle has it any
+    /// more. As long as one has, the first is `None` and drops its `Arc`, the second returns it. If all are dropped, the
+    /// transaction is aborted with the last.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let db = bigarray::Database::open(dir.path().join("a.bigarray"))?;
+    /// # db.transact(|txn| txn.create::<f64, _>("grid", 10).map(drop))?;
+    /// use std::sync::Arc;
+    /// use bigarray::{BigArrayMut1, Transaction};
+    ///
+    /// struct Session {
+    ///     grid: BigArrayMut1<'static, f64>,
+    ///     txn: Arc<Transaction>,
+    /// }
+    ///
+    /// let txn = Arc::new(db.begin()?);
+    /// let mut session = Session { grid: txn.array_owned("grid")?, txn };
+    /// session.grid.view_mut()[3] = 1.5;
+    ///
+    /// let Session { grid, txn } = session;
+    /// drop(grid);
+    /// Arc::into_inner(txn).expect("no handle is left").commit()?;
+    /// assert_eq!(db.array::<f64, bigarray::ndarray::Ix1>("grid")?.view()[3], 1.5);
+    /// # Ok::<(), bigarray::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`array`](Transaction::array).
+    pub fn array_owned<T: Element, D: Dimension>(self: &Arc<Self>, name: &str) -> Result<BigArrayMut<'static, T, D>> {
+        BigArrayMut::new(OfProcess::new(self.open_owned(name)?))
+    }
+
+    /// Opens the array `name`, whatever its elements and its dimension are; see [`AnyArrayMut`].
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let db = bigarray::Database::open(dir.path().join("a.bigarray"))?;
+    /// # db.transact(|txn| { txn.create::<f32, _>("grid", (40, 30))?.view_mut().fill(0.5); Ok(()) })?;
+    /// let txn = db.begin()?;
+    /// let mut grid = txn.any_array("grid")?;
+    /// grid.row_bytes_mut(0..1)?.fill(0);
+    /// drop(grid);
+    /// txn.commit()?;
+    /// # Ok::<(), bigarray::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`array`](Transaction::array), but for the two mismatches.
+    pub fn any_array(&self, name: &str) -> Result<AnyArrayMut<'_>> {
+        self.home.check_process()?;
+        AnyArrayMut::new(self.inner.open(name)?)
+    }
+
+    /// The same, with a handle that keeps the transaction; see [`array_owned`](Transaction::array_owned).
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let db = bigarray::Database::open(dir.path().join("a.bigarray"))?;
+    /// # db.transact(|txn| { txn.create::<f32, _>("grid", (40, 30))?.view_mut().fill(0.5); Ok(()) })?;
+    /// use std::sync::Arc;
+    ///
+    /// let txn = Arc::new(db.begin()?);
+    /// let mut grid = txn.any_array_owned("grid")?;
+    /// grid.resize(&[50, 30])?;
+    /// drop(grid);
+    /// Arc::into_inner(txn).expect("no handle is left").commit()?;
+    /// # Ok::<(), bigarray::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`any_array`](Transaction::any_array).
+    pub fn any_array_owned(self: &Arc<Self>, name: &str) -> Result<AnyArrayMut<'static>> {
+        AnyArrayMut::new(self.open_owned(name)?)
+    }
+
+    fn open_owned(self: &Arc<Self>, name: &str) -> Result<Writer<'static>> {
+        self.home.check_process()?;
+        bigarray_core::Transaction::open_owned(Owner(self.clone()), name)
     }
 
     /// Opens the array `name`, or creates it with `shape` if there is none. An array that is there keeps its shape, which
@@ -145,6 +270,18 @@ impl Transaction {
 
     /// The same; one that is created has these options.
     ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let db = bigarray::Database::open(dir.path().join("a.bigarray"))?;
+    /// use bigarray::{ArrayOptions, ndarray::Order};
+    ///
+    /// let options = ArrayOptions::new().order(Order::ColumnMajor);
+    /// let txn = db.begin()?;
+    /// let frames = txn.open_or_create_with::<u16, _>("frames", (512, 512, 0), &options)?;
+    /// assert_eq!(frames.order(), Order::ColumnMajor);
+    /// # Ok::<(), bigarray::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`open_or_create`](Transaction::open_or_create), and as [`create_with`](Transaction::create_with).
     pub fn open_or_create_with<T: Element, Sh: IntoDimension>(
@@ -161,6 +298,15 @@ impl Transaction {
 
     /// Removes an array.
     ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let db = bigarray::Database::open(dir.path().join("a.bigarray"))?;
+    /// # db.transact(|txn| { txn.create::<f32, _>("grid", (40, 30))?.view_mut().fill(0.5); Ok(()) })?;
+    /// db.transact(|txn| txn.remove("grid"))?;
+    /// assert!(db.snapshot()?.info("grid").unwrap_err().is_not_found());
+    /// # Ok::<(), bigarray::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`NotFound`](crate::ErrorKind::NotFound), [`InUse`](crate::ErrorKind::InUse) if it is open.
     pub fn remove(&self, name: &str) -> Result<()> {
@@ -169,6 +315,15 @@ impl Transaction {
     }
 
     /// Gives an array another name.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let db = bigarray::Database::open(dir.path().join("a.bigarray"))?;
+    /// # db.transact(|txn| { txn.create::<f32, _>("grid", (40, 30))?.view_mut().fill(0.5); Ok(()) })?;
+    /// db.transact(|txn| txn.rename("grid", "field"))?;
+    /// assert_eq!(db.snapshot()?.info("field")?.shape, [40, 30]);
+    /// # Ok::<(), bigarray::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`NotFound`](crate::ErrorKind::NotFound), [`AlreadyExists`](crate::ErrorKind::AlreadyExists),
@@ -180,6 +335,17 @@ impl Transaction {
     }
 
     /// Every array as this transaction sees them, in order of names.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let db = bigarray::Database::open(dir.path().join("a.bigarray"))?;
+    /// # db.transact(|txn| { txn.create::<f32, _>("grid", (40, 30))?.view_mut().fill(0.5); Ok(()) })?;
+    /// let txn = db.begin()?;
+    /// txn.create::<u8, _>("new", 1)?;
+    /// let names: Vec<_> = txn.arrays()?.into_iter().map(|array| array.name).collect();
+    /// assert_eq!(names, ["grid", "new"]);
+    /// # Ok::<(), bigarray::Error>(())
+    /// ```
     ///
     /// # Errors
     /// What storage reports.
@@ -253,6 +419,18 @@ impl Transaction {
     /// println!("{}", view[0]);
     /// ```
     ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let db = bigarray::Database::open(dir.path().join("a.bigarray"))?;
+    /// # db.transact(|txn| { txn.create::<f32, _>("grid", (40, 30))?.view_mut().fill(0.5); Ok(()) })?;
+    /// let mut txn = db.begin()?;
+    /// let savepoint = txn.savepoint()?;
+    /// txn.remove("grid")?;
+    /// txn.rollback(savepoint)?;
+    /// assert_eq!(txn.arrays()?.len(), 1);
+    /// # Ok::<(), bigarray::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Invalid`](crate::ErrorKind::Invalid) for a savepoint of another transaction, or one that was released by going
     /// back to an earlier one. The transaction is as it was then.
@@ -264,10 +442,30 @@ impl Transaction {
 
     /// Makes the changes visible and durable, all of them or none.
     ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let db = bigarray::Database::open(dir.path().join("a.bigarray"))?;
+    /// # db.transact(|txn| { txn.create::<f32, _>("grid", (40, 30))?.view_mut().fill(0.5); Ok(()) })?;
+    /// use bigarray::ndarray::Ix2;
+    ///
+    /// let (one, two) = (db.begin()?, db.begin()?);
+    /// one.array::<f32, Ix2>("grid")?.view_mut()[[0, 0]] = 1.0;
+    /// two.array::<f32, Ix2>("grid")?.view_mut()[[0, 1]] = 2.0;
+    /// one.commit()?;
+    /// assert!(two.commit().unwrap_err().is_conflict()); // the same block: begin again
+    /// # Ok::<(), bigarray::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Conflict`](crate::ErrorKind::Conflict) if another transaction has meanwhile changed what this one changed or
     /// [depends on](BigArrayMut::depend_on); [the rule](crate::guide::conflict#the-rule) says what counts as a change.
-    /// [`StoreFull`](crate::ErrorKind::StoreFull). Nothing of this transaction is stored then.
+    /// [`StoreFull`](crate::ErrorKind::StoreFull); what a spill or a load of this transaction's arrays met earlier;
+    /// [`InUse`](crate::ErrorKind::InUse) past [`wait_timeout`](crate::OpenOptions::wait_timeout) and in a forked process;
+    /// [`Invalid`](crate::ErrorKind::Invalid) after an array handle was leaked (`mem::forget`). Nothing of this transaction is
+    /// stored then.
+    ///
+    /// [`Io`](crate::ErrorKind::Io) where the disk fails while it stores. Then nothing more is written before the database is
+    /// opened again, which tells whether this transaction landed.
     pub fn commit(self) -> Result<()> {
         self.commit_in(None)
     }
@@ -279,14 +477,39 @@ impl Transaction {
         self.inner.into_inner().commit(lock)
     }
 
-    /// Discards the changes, as dropping does.
+    /// Discards the changes. Dropping does so, too, but if there are any a warning event of `tracing` says that they are
+    /// lost: most often a [`commit`](Transaction::commit) was forgotten.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let db = bigarray::Database::open(dir.path().join("a.bigarray"))?;
+    /// let txn = db.begin()?;
+    /// txn.create::<f64, _>("attempt", 10)?.view_mut().fill(1.0);
+    /// txn.abort();
+    /// assert!(db.snapshot()?.info("attempt").unwrap_err().is_not_found());
+    /// # Ok::<(), bigarray::Error>(())
+    /// ```
     pub fn abort(self) {
-        drop(self);
+        // A forked child's copy is left as it is.
+        if self.inner.is_here() {
+            self.inner.into_inner().abort();
+        }
     }
 
     fn check_change(&self, what: fmt::Arguments<'_>) -> Result<()> {
         self.home.check_process()?;
         self.home.check_writable(what)
+    }
+}
+
+/// What a handle has that keeps its transaction.
+struct Owner(Arc<Transaction>);
+
+impl Deref for Owner {
+    type Target = bigarray_core::Transaction;
+
+    fn deref(&self) -> &bigarray_core::Transaction {
+        &self.0.inner
     }
 }
 

@@ -171,6 +171,12 @@ pub(crate) fn bytes(source: &OfProcess<impl Source>, range: Range<usize>) -> Res
     Ok(unsafe { std::slice::from_raw_parts(start.as_ptr(), range.len()) })
 }
 
+/// The same to write to. Tells core that these bytes may be written to.
+pub(crate) fn bytes_mut<'a>(writer: &'a mut OfProcess<Writer<'_>>, range: Range<usize>) -> Result<&'a mut [u8]> {
+    let view = exclusive::<u8, Ix1>(writer, &Window::of_elements(range, 1))?;
+    Ok(view.into_slice().expect("one run of bytes"))
+}
+
 /// Address of the window's first element. An empty window needs no span; its address is only aligned.
 fn start<T: Element, D: Dimension>(source: &impl Source, window: &Window<D>) -> Result<NonNull<T>> {
     let range = &window.bytes;

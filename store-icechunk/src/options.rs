@@ -69,6 +69,7 @@ pub struct DiskCache {
 
 /// What requests are signed with. `Debug` shows no key.
 #[derive(Clone, Default)]
+#[non_exhaustive]
 pub enum Credentials {
     /// What the provider's own tools take from the environment, as `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`; without
     /// that the role of the instance, container or pod.

@@ -117,7 +117,7 @@ impl Data {
     /// write again: on a full btrfs, where they were on their way already, LMDB found no room for its meta page.
     pub(crate) fn write_unstarted(&self, offset: u64, bytes: &[u8]) -> Result<()> {
         self.writable()?.write_all_at(bytes, offset).map_err(|e| {
-            let error = self.io("writing", e);
+            let error = self.io(&format!("writing {} bytes to", bytes.len()), e);
             if error.is_store_full() {
                 self.punch_hole(&(offset..offset + bytes.len() as u64));
             }
@@ -173,6 +173,7 @@ impl Data {
         let Some(bytes) = chunks.checked_mul(CHUNK).filter(|b| *b <= i64::MAX as u64) else {
             return Err(self.io("lengthening", Errno::EFBIG.into()));
         };
+        let lengthening = format!("adding {} bytes to", bytes - length);
         // Not on btrfs, for two reasons. One `fallocate` ends compression of the file for good. Allocated blocks are copied
         // when they are written to, so allocation guarantees no room.
         if !self.copies && chunks >= PREALLOCATED_FROM {
@@ -182,11 +183,11 @@ impl Data {
                     Ok(()) => return Ok(true),
                     Err(Errno::ENOSPC | Errno::EDQUOT | Errno::EFBIG) if end > bytes => {}
                     Err(Errno::EOPNOTSUPP | Errno::ENOSYS) => break,
-                    Err(e) => return Err(self.io("lengthening", e.into())),
+                    Err(e) => return Err(self.io(&lengthening, e.into())),
                 }
             }
         }
-        file.set_len(bytes).map_err(|e| self.io("lengthening", e))?;
+        file.set_len(bytes).map_err(|e| self.io(&lengthening, e))?;
         Ok(true)
     }
 
@@ -263,7 +264,14 @@ impl Data {
     }
 
     fn io(&self, what: &str, e: io::Error) -> Error {
-        Error::io(format!("{what} the data file of {}", self.dir.display()), e)
+        let free = match fstatfs(&self.read_only) {
+            Ok(disk) if matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
+                let bytes = disk.blocks_available().saturating_mul(disk.block_size() as u64);
+                format!(" ({bytes} bytes of its file system are free)")
+            }
+            _ => String::new(),
+        };
+        Error::io(format!("{what} the data file of {}{free}", self.dir.display()), e)
     }
 }
 

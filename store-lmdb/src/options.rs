@@ -43,6 +43,7 @@ impl Options {
 
 /// Which commits survive a power loss or a crash of the system. A process that is killed loses nothing at any level.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Durability {
     /// Every commit that returned.
     #[default]

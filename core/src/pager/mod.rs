@@ -53,6 +53,7 @@ pub(crate) use track::search::Written;
 
 /// How an array will be read, as for `madvise`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Access {
     /// Good for scans: a touch maps the data around it, as far as it lies together, and reads it ahead from disk.
     #[default]

@@ -36,7 +36,8 @@ impl Transaction {
     /// the first failure to load any of its pages. Nothing is stored then.
     ///
     /// [`Store::commit`]: crate::store::Store::commit
-    pub fn commit(self, lock: Option<&dyn CommitLock>) -> Result<()> {
+    pub fn commit(mut self, lock: Option<&dyn CommitLock>) -> Result<()> {
+        self.is_ended = true;
         let (memory, counters) = (&self.engine.memory, &self.engine.counters);
         let began = memory.now();
         let outcome = commit(&self, lock);

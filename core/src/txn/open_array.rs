@@ -165,6 +165,15 @@ impl OpenArray {
         ends.map(move |&end| (block_size.block_at(end), end)).filter(move |(block, _)| block.0 < kept)
     }
 
+    /// Its name, or the one it had, if anything of it was changed or handed out to be.
+    pub(super) fn changed_name(&self) -> Option<&str> {
+        let Metadata { after, dropped_from, attrs_set, .. } = &self.metadata;
+        let is_same = *after == self.before && dropped_from.is_none() && attrs_set.is_empty();
+        let is_stored_to = self.exposed.iter().next().is_some() || !self.spill_map.numbers().is_empty();
+        let (name, _) = after.as_ref().or(self.before.as_ref())?;
+        (!is_same || is_stored_to).then_some(name)
+    }
+
     /// Attributes that were set.
     pub(super) fn attr_changes(&self) -> Vec<AttrChange> {
         let set = self.metadata.attrs_set.iter();

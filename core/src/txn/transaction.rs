@@ -29,6 +29,8 @@ pub struct Transaction {
     pub(super) spill_area: Arc<LazySpillArea>,
     /// Savepoints that it can go back to, ascending.
     pub(super) savepoints: Vec<u64>,
+    /// It was committed, or aborted on purpose: nothing is lost unawares.
+    pub(super) is_ended: bool,
 }
 
 /// The arrays a transaction has had to do with.
@@ -83,7 +85,7 @@ impl Arrays {
 impl Transaction {
     pub(super) fn new(engine: Arc<Engine>, snapshot: Arc<dyn Snapshot>) -> Transaction {
         let spill_area = LazySpillArea::new(&engine.store);
-        Transaction { engine, snapshot, arrays: Mutex::default(), spill_area, savepoints: Vec::new() }
+        Transaction { engine, snapshot, arrays: Mutex::default(), spill_area, savepoints: Vec::new(), is_ended: false }
     }
 
     /// The committed state it began on.
@@ -145,8 +147,22 @@ impl Transaction {
         Ok(())
     }
 
-    /// Forgets all changes.
-    pub fn abort(self) {}
+    /// Forgets all changes, on purpose.
+    pub fn abort(mut self) {
+        self.is_ended = true;
+    }
+
+    /// Tells of changes that go with a transaction that was dropped.
+    fn report_loss(&mut self) {
+        let changed: Vec<_> = self.arrays.get_mut().idle().filter_map(|array| array.changed_name()).collect();
+        if let [first, others @ ..] = &changed[..] {
+            let others = if others.is_empty() { String::new() } else { format!(" and {} more", others.len()) };
+            tracing::warn!(
+                "a transaction was dropped, and with it what it changed of array {first:?}{others}: commit() keeps changes, \
+                 abort() says that they are not wanted"
+            );
+        }
+    }
 
     /// To be called before another array is opened: of those that are closed some are spilled if together they may
     /// have much in memory. Each of them alone is searched when it is used again, which may never be.
@@ -219,6 +235,9 @@ impl Transaction {
 
 impl Drop for Transaction {
     fn drop(&mut self) {
+        if !self.is_ended && !std::thread::panicking() {
+            self.report_loss();
+        }
         // Once for all locks below.
         let _held = signals::hold_between_waits();
         self.arrays.get_mut().idle().for_each(OpenArray::abandon);

@@ -1,7 +1,7 @@
 //! An array open in a transaction: creating, opening, changing and removing it.
 
 use std::fmt;
-use std::ops::Range;
+use std::ops::{Deref, Range};
 use std::ptr::NonNull;
 
 use serde_json::{Map, Value};
@@ -16,10 +16,28 @@ use crate::signals;
 
 /// An array open in a transaction. Dropping it closes it; what was changed stays with the transaction.
 pub struct Writer<'t> {
-    pub(super) transaction: &'t Transaction,
+    pub(super) transaction: Lender<'t>,
     pub(super) at: usize,
     /// `None` only while being dropped.
     array: Option<Box<OpenArray>>,
+}
+
+/// How an open array has its transaction.
+pub(super) enum Lender<'t> {
+    Borrowed(&'t Transaction),
+    /// What owns it lives as long as the array is open.
+    Owner(Box<dyn Deref<Target = Transaction> + Send + Sync>),
+}
+
+impl Deref for Lender<'_> {
+    type Target = Transaction;
+
+    fn deref(&self) -> &Transaction {
+        match self {
+            Lender::Borrowed(transaction) => transaction,
+            Lender::Owner(owner) => owner,
+        }
+    }
 }
 
 impl Transaction {
@@ -34,7 +52,7 @@ impl Transaction {
         // Once for all locks below.
         let _held = signals::hold_between_waits();
         if self.is_taken(&arrays, name)? {
-            let why = format!("array {name:?} exists already; open it, or remove it first");
+            let why = format!("array {name:?} exists already; open it, as open_or_create does, or remove it first");
             return Err(Error::new(ErrorKind::AlreadyExists, why));
         }
         descriptor.check_size(name)?;
@@ -46,7 +64,7 @@ impl Transaction {
         arrays.places.push(Place::CheckedOut(Box::new((name.to_owned(), descriptor))));
         arrays.names.insert(name.to_owned(), Some(at));
         drop(arrays);
-        Ok(Writer::new(self, at, array))
+        Ok(Writer::new(Lender::Borrowed(self), at, array))
     }
 
     /// Opens an array. Several may be open, each once.
@@ -55,6 +73,24 @@ impl Transaction {
     /// [`NotFound`](ErrorKind::NotFound), [`InUse`](ErrorKind::InUse) if it is open; as [`create`](Transaction::create)
     /// of spilling.
     pub fn open(&self, name: &str) -> Result<Writer<'_>> {
+        let (at, array) = self.check_out(name)?;
+        Ok(Writer::new(Lender::Borrowed(self), at, array))
+    }
+
+    /// The same for a handle that keeps `owner`, which always leads to the same transaction.
+    ///
+    /// # Errors
+    /// As [`open`](Transaction::open).
+    pub fn open_owned(
+        owner: impl Deref<Target = Transaction> + Send + Sync + 'static,
+        name: &str,
+    ) -> Result<Writer<'static>> {
+        let (at, array) = owner.check_out(name)?;
+        Ok(Writer::new(Lender::Owner(Box::new(owner)), at, array))
+    }
+
+    /// Takes an array from its place.
+    fn check_out(&self, name: &str) -> Result<(usize, Box<OpenArray>)> {
         let mut arrays = self.arrays.lock();
         // Once for all locks below.
         let _held = signals::hold_between_waits();
@@ -66,14 +102,14 @@ impl Transaction {
         let Place::Idle(array) = &mut arrays.places[at] else { return Err(in_use(name, "opened again")) };
         array.ensure_span()?;
         match std::mem::replace(&mut arrays.places[at], Place::CheckedOut(Box::new(now))) {
-            Place::Idle(array) => Ok(Writer::new(self, at, array)),
+            Place::Idle(array) => Ok((at, array)),
             Place::CheckedOut(_) => Err(in_use(name, "opened again")),
         }
     }
 }
 
 impl<'t> Writer<'t> {
-    fn new(transaction: &'t Transaction, at: usize, array: Box<OpenArray>) -> Writer<'t> {
+    fn new(transaction: Lender<'t>, at: usize, array: Box<OpenArray>) -> Writer<'t> {
         Writer { transaction, at, array: Some(array) }
     }
 

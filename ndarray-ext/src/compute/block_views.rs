@@ -24,6 +24,20 @@ use crate::view::{Source, here, shared};
 ///
 /// The work is split by the blocks alone, and put together in their order: the outcome does not depend on the number of
 /// threads.
+///
+/// ```
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let db = bigarray::Database::open(dir.path().join("a.bigarray"))?;
+/// # db.transact(|txn| {
+/// #     txn.create::<i32, _>("a", (2, 3))?.view_mut().assign(&bigarray::ndarray::aview2(&[[1, 2, 3], [4, 5, 6]]));
+/// #     Ok(())
+/// # })?;
+/// use bigarray::ndarray::Ix2;
+///
+/// let a = db.array::<i32, Ix2>("a")?; // 1, 2, 3 and 4, 5, 6
+/// assert_eq!(a.par_blocks().map(|_, rows| rows.len())?.iter().sum::<usize>(), 6);
+/// # Ok::<(), bigarray::Error>(())
+/// ```
 #[must_use = "blocks are gone over by `map` or `fold`"]
 pub struct BlockViews<'a, T, D> {
     array: Array<'a>,

@@ -14,6 +14,21 @@ use crate::view::{Source, elements, here};
 const MOST_BINS: usize = 1 << 24;
 
 /// How often which values occur, in bins of equal width. Made by [`histogram`](crate::BigArray::histogram).
+///
+/// ```
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let db = bigarray::Database::open(dir.path().join("a.bigarray"))?;
+/// # db.transact(|txn| {
+/// #     txn.create::<i32, _>("a", (2, 3))?.view_mut().assign(&bigarray::ndarray::aview2(&[[1, 2, 3], [4, 5, 6]]));
+/// #     Ok(())
+/// # })?;
+/// use bigarray::ndarray::Ix2;
+///
+/// let a = db.array::<i32, Ix2>("a")?; // 1, 2, 3 and 4, 5, 6
+/// let histogram = a.histogram(2.0..6.0, 2)?;
+/// assert_eq!((histogram.below, histogram.counts), (1, vec![2, 3]));
+/// # Ok::<(), bigarray::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Histogram {

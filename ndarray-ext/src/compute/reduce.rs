@@ -102,6 +102,20 @@ macro_rules! whole_array {
 
         /// The standard deviation of all elements: the square root of [`var`](Self::var), which has an example.
         ///
+        /// ```
+        /// # let dir = tempfile::tempdir().unwrap();
+        /// # let db = bigarray::Database::open(dir.path().join("a.bigarray"))?;
+        /// # db.transact(|txn| {
+        /// #     txn.create::<i32, _>("a", (2, 3))?.view_mut().assign(&bigarray::ndarray::aview2(&[[1, 2, 3], [4, 5, 6]]));
+        /// #     Ok(())
+        /// # })?;
+        /// use bigarray::ndarray::Ix2;
+        ///
+        /// let a = db.array::<i32, Ix2>("a")?; // 1, 2, 3 and 4, 5, 6
+        /// assert_eq!(a.std(0.0)?, (17.5_f64 / 6.0).sqrt());
+        /// # Ok::<(), bigarray::Error>(())
+        /// ```
+        ///
         /// # Errors
         /// As [`var`](Self::var).
         pub fn std(&self, ddof: f64) -> Result<f64> {
@@ -130,6 +144,20 @@ macro_rules! whole_array {
         }
 
         /// How many elements are NaN. Of integers none is, and nothing is read.
+        ///
+        /// ```
+        /// # let dir = tempfile::tempdir().unwrap();
+        /// # let db = bigarray::Database::open(dir.path().join("a.bigarray"))?;
+        /// # db.transact(|txn| {
+        /// #     txn.create::<i32, _>("a", (2, 3))?.view_mut().assign(&bigarray::ndarray::aview2(&[[1, 2, 3], [4, 5, 6]]));
+        /// #     Ok(())
+        /// # })?;
+        /// use bigarray::ndarray::Ix2;
+        ///
+        /// let a = db.array::<i32, Ix2>("a")?; // 1, 2, 3 and 4, 5, 6
+        /// assert_eq!(a.count_nan()?, 0);
+        /// # Ok::<(), bigarray::Error>(())
+        /// ```
         ///
         /// # Errors
         /// As [`sum`](Self::sum).
@@ -198,6 +226,20 @@ macro_rules! along_an_axis {
 
         /// The means of the lanes along `axis`; `None` if it has length 0, as ndarray's. See [`sum_axis`](Self::sum_axis).
         ///
+        /// ```
+        /// # let dir = tempfile::tempdir().unwrap();
+        /// # let db = bigarray::Database::open(dir.path().join("a.bigarray"))?;
+        /// # db.transact(|txn| {
+        /// #     txn.create::<i32, _>("a", (2, 3))?.view_mut().assign(&bigarray::ndarray::aview2(&[[1, 2, 3], [4, 5, 6]]));
+        /// #     Ok(())
+        /// # })?;
+        /// use bigarray::ndarray::{Axis, Ix2, array};
+        ///
+        /// let a = db.array::<i32, Ix2>("a")?; // 1, 2, 3 and 4, 5, 6
+        /// assert_eq!(a.mean_axis(Axis(1))?.unwrap(), array![2.0, 5.0]);
+        /// # Ok::<(), bigarray::Error>(())
+        /// ```
+        ///
         /// # Errors
         /// As [`sum_axis`](Self::sum_axis).
         pub fn mean_axis(&self, axis: Axis) -> Result<Option<Array<f64, D::Smaller>>> {
@@ -207,6 +249,20 @@ macro_rules! along_an_axis {
         }
 
         /// The variances of the lanes along `axis`, each as [`var`](Self::var) has it. See [`sum_axis`](Self::sum_axis).
+        ///
+        /// ```
+        /// # let dir = tempfile::tempdir().unwrap();
+        /// # let db = bigarray::Database::open(dir.path().join("a.bigarray"))?;
+        /// # db.transact(|txn| {
+        /// #     txn.create::<i32, _>("a", (2, 3))?.view_mut().assign(&bigarray::ndarray::aview2(&[[1, 2, 3], [4, 5, 6]]));
+        /// #     Ok(())
+        /// # })?;
+        /// use bigarray::ndarray::{Axis, Ix2, array};
+        ///
+        /// let a = db.array::<i32, Ix2>("a")?; // 1, 2, 3 and 4, 5, 6
+        /// assert_eq!(a.var_axis(Axis(0), 0.0)?, array![2.25, 2.25, 2.25]);
+        /// # Ok::<(), bigarray::Error>(())
+        /// ```
         ///
         /// # Errors
         /// As [`sum_axis`](Self::sum_axis); [`Invalid`](crate::ErrorKind::Invalid) for a `ddof` that is less than 0, or
@@ -219,6 +275,20 @@ macro_rules! along_an_axis {
         /// The standard deviations of the lanes along `axis`, each as [`std`](Self::std) has it. See
         /// [`sum_axis`](Self::sum_axis).
         ///
+        /// ```
+        /// # let dir = tempfile::tempdir().unwrap();
+        /// # let db = bigarray::Database::open(dir.path().join("a.bigarray"))?;
+        /// # db.transact(|txn| {
+        /// #     txn.create::<i32, _>("a", (2, 3))?.view_mut().assign(&bigarray::ndarray::aview2(&[[1, 2, 3], [4, 5, 6]]));
+        /// #     Ok(())
+        /// # })?;
+        /// use bigarray::ndarray::{Axis, Ix2, array};
+        ///
+        /// let a = db.array::<i32, Ix2>("a")?; // 1, 2, 3 and 4, 5, 6
+        /// assert_eq!(a.std_axis(Axis(0), 0.0)?, array![1.5, 1.5, 1.5]);
+        /// # Ok::<(), bigarray::Error>(())
+        /// ```
+        ///
         /// # Errors
         /// As [`var_axis`](Self::var_axis).
         pub fn std_axis(&self, axis: Axis, ddof: f64) -> Result<Array<f64, D::Smaller>> {
@@ -227,6 +297,20 @@ macro_rules! along_an_axis {
 
         /// The least and the greatest elements of the lanes along `axis`; `None` if it has length 0. NaN are passed over;
         /// what has nothing else is NaN. See [`sum_axis`](Self::sum_axis).
+        ///
+        /// ```
+        /// # let dir = tempfile::tempdir().unwrap();
+        /// # let db = bigarray::Database::open(dir.path().join("a.bigarray"))?;
+        /// # db.transact(|txn| {
+        /// #     txn.create::<i32, _>("a", (2, 3))?.view_mut().assign(&bigarray::ndarray::aview2(&[[1, 2, 3], [4, 5, 6]]));
+        /// #     Ok(())
+        /// # })?;
+        /// use bigarray::ndarray::{Axis, Ix2, array};
+        ///
+        /// let a = db.array::<i32, Ix2>("a")?; // 1, 2, 3 and 4, 5, 6
+        /// assert_eq!(a.min_max_axis(Axis(1))?.unwrap(), (array![1, 4], array![3, 6]));
+        /// # Ok::<(), bigarray::Error>(())
+        /// ```
         ///
         /// # Errors
         /// As [`sum_axis`](Self::sum_axis).
@@ -281,6 +365,21 @@ impl<T: Element, D: Dimension> BigArray<T, D> {
 /// Over all blocks, by several threads.
 impl<T: Element, D: Dimension> BigArrayMut<'_, T, D> {
     /// As [`BigArray::par_blocks`]: what the transaction sees.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let db = bigarray::Database::open(dir.path().join("a.bigarray"))?;
+    /// # db.transact(|txn| {
+    /// #     txn.create::<i32, _>("a", (2, 3))?.view_mut().assign(&bigarray::ndarray::aview2(&[[1, 2, 3], [4, 5, 6]]));
+    /// #     Ok(())
+    /// # })?;
+    /// use bigarray::ndarray::Ix2;
+    ///
+    /// let txn = db.begin()?;
+    /// let a = txn.array::<i32, Ix2>("a")?; // 1, 2, 3 and 4, 5, 6
+    /// assert_eq!(a.par_blocks().map(|_, rows| rows.len())?.iter().sum::<usize>(), 6);
+    /// # Ok::<(), bigarray::Error>(())
+    /// ```
     pub fn par_blocks(&self) -> BlockViews<'_, T, D> {
         BlockViews::in_transaction(&self.source)
     }

@@ -3,6 +3,7 @@
 mod attributes;
 mod bad_arguments;
 mod element_types;
+mod erased;
 mod growth;
 mod interop;
 mod last_block;

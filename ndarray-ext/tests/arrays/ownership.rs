@@ -1,9 +1,10 @@
 //! Arrays own what they show: they can be stored, returned, sent, and dropped in any order.
 
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 use std::thread;
 
-use bigarray::{BigArray, BigArrayMut, Database, Snapshot, Transaction};
+use bigarray::{AnyArray, AnyArrayMut, BigArray, BigArrayMut, Database, Snapshot, Transaction};
 use ndarray::{Array1, Axis, Ix1, Ix2};
 
 use crate::support::TestDb;
@@ -34,13 +35,16 @@ const SUM: f64 = ((3 * LARGE_BLOCK / 8 - 1) * (3 * LARGE_BLOCK / 8) / 2) as f64;
 
 #[test]
 fn handles_are_send_sync_and_arrays_static() {
-    fn send_sync<T: Send + Sync>() {}
-    fn owned<T: Send + Sync + Clone + 'static>() {}
+    // A panic that is caught leaves them as they were.
+    fn shared<T: Send + Sync + UnwindSafe + RefUnwindSafe>() {}
+    fn owned<T: Send + Sync + UnwindSafe + RefUnwindSafe + Clone + 'static>() {}
     owned::<Database>();
     owned::<Snapshot>();
     owned::<BigArray<f64, Ix2>>();
-    send_sync::<Transaction>();
-    send_sync::<BigArrayMut<'static, f64, Ix2>>();
+    owned::<AnyArray>();
+    shared::<Transaction>();
+    shared::<BigArrayMut<'static, f64, Ix2>>();
+    shared::<AnyArrayMut<'static>>();
 }
 
 #[test]

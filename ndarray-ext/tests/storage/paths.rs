@@ -241,6 +241,10 @@ fn without_permission_the_error_says_so_and_reading_may_be_enough() {
             assert!(error.is_io(), "{error:?}");
             assert_says(&error, &["Permission denied"]);
         }
+        // There is nothing to be read yet, so that is no advice.
+        let error = refused(&dir.join("new.bigarray"));
+        assert_says(&error, &["a directory that you may write to"]);
+        assert!(!error.to_string().contains("read_only"), "{error}");
         let db = Database::options().read_only(true).open(&path).unwrap();
         return assert!(db.array::<u8, Ix1>("A").unwrap().view().iter().all(|&x| x == 5));
     }

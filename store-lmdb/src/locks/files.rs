@@ -80,8 +80,9 @@ impl Directory {
             opened => opened,
         };
         let file = opened.map_err(|e| match e.raw_os_error() {
+            Some(nix::libc::ENOENT) if fs::read_link(path).is_ok() => dangling(path, e),
             Some(nix::libc::ENOTDIR) if fs::metadata(path).is_ok() => {
-                let text = format!("{} is not a directory; a database is one", path.display());
+                let text = format!("{} is not a directory, as a database is; give a path that is free", path.display());
                 Error::new(ErrorKind::Invalid, text)
             }
             _ => failed(path, "opening the directory", e),
@@ -190,6 +191,14 @@ fn open_directory(path: &Path) -> io::Result<File> {
     fs::OpenOptions::new().read(true).custom_flags(OFlag::O_DIRECTORY.bits()).open(path)
 }
 
+/// The link `path` leads nowhere.
+fn dangling(path: &Path, e: io::Error) -> Error {
+    let to = fs::read_link(path).unwrap_or_default();
+    let (link, to) = (path.display(), to.display());
+    let text = format!("{link} is a link to {to}, where there is nothing: create that directory, or remove the link");
+    Error::new(ErrorKind::NotFound, text).with_source(e)
+}
+
 fn make(options: &Options) -> Result<()> {
     let path = &options.path;
     if !options.create || options.read_only {
@@ -202,8 +211,19 @@ fn make(options: &Options) -> Result<()> {
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
             let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            let text = format!("{} cannot be created: there is no directory {}", path.display(), parent.display());
+            let is_home = path.components().next().is_some_and(|first| first.as_os_str() == "~");
+            let hint = if is_home { "; a shell makes a home directory of ~, a program does not" } else { "" };
+            let text =
+                format!("{} cannot be created: there is no directory {}{hint}", path.display(), parent.display());
             Err(Error::new(ErrorKind::NotFound, text).with_source(e))
+        }
+        // There is nothing to be read yet.
+        Err(e) if matches!(e.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) => {
+            let text = format!(
+                "{} cannot be created: {e}; give a path below a directory that you may write to",
+                path.display()
+            );
+            Err(Error::new(ErrorKind::Io, text).with_source(e))
         }
         made => made.map_err(|e| failed(path, "creating the database", e)),
     }

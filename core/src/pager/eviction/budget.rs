@@ -13,6 +13,7 @@ const MOST_BUSY: usize = 64;
 
 /// Memory that a database uses for arrays besides the page cache, and how often blocks were copied in, evicted or spilled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct MemoryUse {
     /// The budget in bytes; `usize::MAX` if there is none.
     pub budget_bytes: usize,
