@@ -49,7 +49,15 @@ impl Crate {
                 }
                 return self.follow(at, &[bound, after].concat(), tried);
             } else {
-                return module.globs.iter().find_map(|glob| self.follow(at, &[glob, rest].concat(), tried));
+                // A glob of another crate leads nowhere, and the name of that crate would be looked for in it again.
+                let of_this_crate = |glob: &&Segments| {
+                    glob.first().is_some_and(|first| {
+                        let is_relative = matches!(first.as_str(), "crate" | "self" | "super");
+                        is_relative || module.children.contains_key(first) || module.bound.contains_key(first)
+                    })
+                };
+                let mut globs = module.globs.iter().filter(of_this_crate);
+                return globs.find_map(|glob| self.follow(at, &[glob, rest].concat(), tried));
             }
         }
         Some(Target::Module(at))

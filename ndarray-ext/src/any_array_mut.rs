@@ -26,7 +26,8 @@ use crate::view::{here, here_mut};
 /// frames.append_bytes(&[1, 0, 2, 0, 3, 0, 4, 0])?; // two rows of two elements
 /// frames.row_bytes_mut(1..2)?.fill(9);
 /// drop(frames);
-/// assert_eq!(txn.array("frames")?.view(), bigarray::ndarray::array![[1u16, 2], [0x909, 0x909]]);
+/// let frames = txn.array::<u16, bigarray::ndarray::Ix2>("frames")?;
+/// assert_eq!(frames.view(), bigarray::ndarray::array![[1, 2], [0x909, 0x909]]);
 /// # Ok::<(), bigarray::Error>(())
 /// ```
 ///
