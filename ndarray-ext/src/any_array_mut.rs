@@ -169,7 +169,7 @@ impl<'t> AnyArrayMut<'t> {
     pub fn append_bytes(&mut self, rows: &[u8]) -> Result<()> {
         let array = here(&self.source)?.descriptor();
         let row = array.row_bytes();
-        if array.growth_axis().is_none() || row == 0 || rows.len() % row != 0 {
+        if array.growth_axis().is_none() || row == 0 || !rows.len().is_multiple_of(row) {
             let (name, has, given) = (self.name(), self.shape(), rows.len());
             let growth = array.growth();
             let why = format!("array {name:?} of shape {has:?}: {given} bytes are no rows of {row} bytes; {growth}");

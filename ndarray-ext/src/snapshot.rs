@@ -44,6 +44,15 @@ impl Snapshot {
 
     /// The number of its state, which grows with each commit, of any process or machine. It tells nothing else: some numbers
     /// are states that the store made for itself. [`wait_for_commit`](crate::Database::wait_for_commit) waits for a greater one.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let db = bigarray::Database::open(dir.path().join("a.bigarray"))?;
+    /// let before = db.snapshot()?.version();
+    /// db.transact(|txn| txn.create::<u8, _>("a", 1).map(drop))?;
+    /// assert!(db.snapshot()?.version() > before);
+    /// # Ok::<(), bigarray::Error>(())
+    /// ```
     pub fn version(&self) -> Version {
         self.version
     }
