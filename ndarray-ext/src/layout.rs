@@ -119,6 +119,14 @@ impl<'a, D: Dimension> Layout<'a, D> {
         Ok(Window { bytes: self.bytes_of(rows), dim, order: self.array.order })
     }
 
+    /// The bytes of the rows `range`.
+    ///
+    /// # Errors
+    /// As [`window`](Layout::window).
+    pub(crate) fn bytes(&self, range: impl RangeBounds<usize>) -> Result<Range<usize>> {
+        Ok(self.bytes_of(self.checked(range)?))
+    }
+
     fn bytes_of(&self, rows: Range<usize>) -> Range<usize> {
         rows.start * self.array.row_bytes()..rows.end * self.array.row_bytes()
     }
@@ -170,8 +178,7 @@ fn in_words(from: Bound<usize>, to: Bound<usize>) -> String {
 /// # Errors
 /// As [`window`](Layout::window).
 pub(crate) fn bytes(name: &str, array: &Descriptor, range: impl RangeBounds<usize>) -> Result<Range<usize>> {
-    let layout = Layout::<IxDyn>::new(name, array);
-    Ok(layout.bytes_of(layout.checked(range)?))
+    Layout::<IxDyn>::new(name, array).bytes(range)
 }
 
 /// A type name with the other byte order.

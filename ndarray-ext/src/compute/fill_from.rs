@@ -105,7 +105,20 @@ impl<T: Element, D: Dimension> BigArrayMut<'_, T, D> {
         self.try_assign_from(chunks.into_iter().map(Ok), progress)
     }
 
-    /// The same from an iterator that may fail; [`try_append_from`](Self::try_append_from) has an example.
+    /// The same from an iterator that may fail.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let db = bigarray::Database::open(dir.path().join("a.bigarray"))?;
+    /// use bigarray::{Error, ndarray::Array1};
+    ///
+    /// let txn = db.begin()?;
+    /// let mut a = txn.create::<u32, _>("a", 4)?;
+    /// let chunks = (0..2).map(|n| Ok::<_, Error>(Array1::from_elem(2, n)));
+    /// a.try_assign_from(chunks, |_| ())?;
+    /// assert_eq!(a.view().sum(), 2);
+    /// # Ok::<(), bigarray::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As [`assign_from`](Self::assign_from), and the first error of `chunks`.

@@ -58,7 +58,19 @@ impl<T: Element, D: Dimension> BigArrayMut<'_, T, D> {
     }
 
     /// Inserts `rows` before row `at`; where there are `at` rows, behind the last, which is [`append`](Self::append). Rows
-    /// behind move, and cost what they do in [`remove_rows`](Self::remove_rows), which has an example.
+    /// behind move, and cost what they do in [`remove_rows`](Self::remove_rows).
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let db = bigarray::Database::open(dir.path().join("a.bigarray"))?;
+    /// # use bigarray::ndarray::{Axis, array, aview1};
+    /// let txn = db.begin()?;
+    /// let mut a = txn.create::<u32, _>("a", 0)?;
+    /// a.append(Axis(0), aview1(&[0, 3, 4]))?;
+    /// a.insert_rows(1, aview1(&[7, 8]))?;
+    /// assert_eq!(a.view(), array![0, 7, 8, 3, 4]);
+    /// # Ok::<(), bigarray::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As [`append`](Self::append), and [`ShapeMismatch`](ErrorKind::ShapeMismatch) if there are less than `at` rows; the
