@@ -40,7 +40,8 @@ pub fn smooth_page_of(tag: u64) -> Vec<u8> {
     (0..PAGE as u64 / 8).flat_map(|i| (tag << 20 | i).to_le_bytes()).collect()
 }
 
-/// What one transaction does to one array, page by page, without a pager: the short way to an [`ArrayChange`].
+/// What one transaction does to one array, page by page, without a pager: the short way to an [`ArrayChange`]. Or what it
+/// does to the attributes of the database.
 #[derive(Clone, Debug)]
 pub struct Edit {
     before: Option<(String, Descriptor)>,
@@ -75,6 +76,11 @@ impl Edit {
         let array = base.array(name).expect("look-up").unwrap_or_else(|| panic!("no array {name:?}"));
         let named = (name.to_owned(), array.clone());
         Edit::from(Some(named.clone()), Some(named), array.block_size)
+    }
+
+    /// The attributes of the database.
+    pub fn of_database() -> Edit {
+        Edit::from(None, None, BlockSize::MIN)
     }
 
     fn from(before: Option<(String, Descriptor)>, after: Option<(String, Descriptor)>, size: BlockSize) -> Edit {
@@ -181,8 +187,12 @@ impl Edit {
 
     /// Hands `f` the change that `edits` make to what `base` showed.
     pub fn with_change<R>(base: &dyn Snapshot, edits: &[Edit], f: impl FnOnce(&Change<'_>) -> R) -> R {
-        let arrays = edits.iter().map(Edit::to_change).collect();
-        f(&Change { base, arrays, spill_area: None })
+        let (of_database, of_arrays): (Vec<_>, Vec<_>) =
+            edits.iter().partition(|edit| edit.before.is_none() && edit.after.is_none());
+        let arrays = of_arrays.into_iter().map(Edit::to_change).collect();
+        let attrs: BTreeMap<_, _> = of_database.iter().flat_map(|e| &e.attrs).map(|a| (&a.name, &a.after)).collect();
+        let attrs = attrs.into_iter().map(|(name, after)| AttrChange { name: name.clone(), after: after.clone() });
+        f(&Change { base, arrays, attrs: attrs.collect(), spill_area: None })
     }
 
     /// Commits `edits` of what `base` showed.

@@ -14,6 +14,7 @@
 //! | shrinks | the same of every block that drops |
 //! | grows, reshapes | a shrink, a reshape, growth; removal, rename |
 //! | sets an attribute | that attribute set or removed; removal, rename |
+//! | sets an attribute of the database | that attribute set or removed |
 //! | depends on blocks | a write to one of them; a shrink, a reshape; removal, rename |
 //! | removes or renames the array | anything |
 //! | takes a name | an array that has it |
@@ -24,7 +25,7 @@ use std::ops::{ControlFlow, Range};
 use crate::descriptor::{ArrayId, Descriptor, Version};
 use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::BlockNo;
-use crate::store::{ArrayChange, Change, Snapshot, State};
+use crate::store::{ArrayChange, AttrChange, Change, Snapshot, State};
 
 /// Stored blocks of the transaction's snapshot that are compared at once.
 const COMPARED_AT_ONCE: usize = 4096;
@@ -40,6 +41,14 @@ pub fn check(change: &Change<'_>, now: &dyn State) -> Result<()> {
             a.before.as_ref().is_some_and(|(b, _)| b == name) && a.after.as_ref().is_none_or(|(n, _)| n != name)
         })
     };
+    if !change.attrs.is_empty()
+        && let Some(attr) = changed_attr(ArrayId::DATABASE, |attr| is_set(&change.attrs, attr), change.base, now)?
+    {
+        let why = format!(
+            "another transaction set the attribute {attr:?} of the database since this one began; run it again"
+        );
+        return Err(Error::new(ErrorKind::Conflict, why));
+    }
     for array in &change.arrays {
         if let Some((name, _)) = &array.after {
             let kept = array.before.as_ref().is_some_and(|(b, _)| b == name);
@@ -101,13 +110,28 @@ fn check_attrs(
     now: &dyn State,
 ) -> Result<()> {
     let Some((_, before)) = &change.before else { return Ok(()) };
-    let seen: BTreeSet<_> = base.attr_versions(before.id)?.into_iter().collect();
-    let found: BTreeSet<_> = now.attr_versions(before.id)?.into_iter().collect();
-    let is_ours = |attr: &str| takes_all || change.attrs.iter().any(|ours| ours.name == attr);
-    match seen.symmetric_difference(&found).find(|(attr, _)| is_ours(attr)) {
-        Some((attr, _)) => Err(conflict(name, &format!("another transaction set its attribute {attr:?}"))),
+    let is_ours = |attr: &str| takes_all || is_set(&change.attrs, attr);
+    match changed_attr(before.id, is_ours, base, now)? {
+        Some(attr) => Err(conflict(name, &format!("another transaction set its attribute {attr:?}"))),
         None => Ok(()),
     }
+}
+
+fn is_set(attrs: &[AttrChange], name: &str) -> bool {
+    attrs.iter().any(|attr| attr.name == name)
+}
+
+/// An attribute of `array` that `is_ours` picks, and that was set or removed since `base`.
+fn changed_attr(
+    array: ArrayId,
+    is_ours: impl Fn(&str) -> bool,
+    base: &dyn Snapshot,
+    now: &dyn State,
+) -> Result<Option<String>> {
+    let seen: BTreeSet<_> = base.attr_versions(array)?.into_iter().collect();
+    let found: BTreeSet<_> = now.attr_versions(array)?.into_iter().collect();
+    let mut changed = seen.symmetric_difference(&found);
+    Ok(changed.find(|(attr, _)| is_ours(attr)).map(|(attr, _)| attr.clone()))
 }
 
 fn check_shape(name: &str, before: &Descriptor, current: &Descriptor) -> Result<()> {

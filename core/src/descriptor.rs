@@ -11,6 +11,11 @@ use crate::geometry::BlockSize;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ArrayId(pub u64);
 
+impl ArrayId {
+    /// The database itself, which has attributes as arrays have. No array is given this id.
+    pub const DATABASE: ArrayId = ArrayId(0);
+}
+
 /// Tells whether something was changed: equal versions of one thing mean that it is the same, a block's bytes for
 /// instance. Which of two is later they do not tell, but for the number of a state
 /// ([`Snapshot::version`](crate::store::Snapshot::version)), which grows; a store may take that for all of them.

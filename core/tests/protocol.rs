@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use bigarray_core::store::{Snapshot, Store};
-use bigarray_core::{BlockNo, BlockSize, PAGE};
+use bigarray_core::{ArrayId, BlockNo, BlockSize, PAGE};
 use bigarray_testing::{Edit, MemStore, MemStoreOptions, Versions, array_of, page_of};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
@@ -33,20 +33,22 @@ struct Plan {
     pages: Vec<(usize, u32, Option<u64>)>,
     /// Blocks in which what is there is stored once more.
     touches: Vec<usize>,
-    attrs: Vec<(usize, Option<u8>)>,
+    attrs: Attrs,
     /// Blocks that it depends on: the first, and how many.
     depends: Option<(usize, usize)>,
 }
 
-/// What a transaction does, each array at most once.
-type Plans = Vec<Plan>;
+/// What a transaction does, each array at most once, and the attributes of the database that it sets.
+type Plans = (Vec<Plan>, Attrs);
+
+/// Attributes that are set, or removed.
+type Attrs = Vec<(usize, Option<u8>)>;
 
 /// Two transactions on one state, and whether a snapshot of it is kept.
 type Round = (Plans, Plans, bool);
 
 fn plan() -> impl Strategy<Value = Plan> {
     let page = (0..MOST_BLOCKS, 0..3_u32, proptest::option::weighted(0.8, 1..1000_u64));
-    let attr = (0..KEYS.len(), proptest::option::weighted(0.7, any::<u8>()));
     (
         0..NAMES.len(),
         proptest::bool::weighted(0.1),
@@ -55,7 +57,7 @@ fn plan() -> impl Strategy<Value = Plan> {
         proptest::option::weighted(0.2, 0..=MOST_BLOCKS),
         proptest::collection::vec(page, 0..4),
         proptest::collection::vec(0..MOST_BLOCKS, 0..2),
-        proptest::collection::vec(attr, 0..2),
+        proptest::collection::vec(attr(), 0..2),
         proptest::option::weighted(0.3, (0..MOST_BLOCKS, 1..3_usize)),
     )
         .prop_map(|(name, removes, rename, low, blocks, pages, touches, attrs, depends)| Plan {
@@ -71,12 +73,17 @@ fn plan() -> impl Strategy<Value = Plan> {
         })
 }
 
+fn attr() -> impl Strategy<Value = (usize, Option<u8>)> {
+    (0..KEYS.len(), proptest::option::weighted(0.7, any::<u8>()))
+}
+
 fn plans() -> impl Strategy<Value = Plans> {
-    proptest::collection::vec(plan(), 0..3).prop_map(|mut plans| {
+    let plans = proptest::collection::vec(plan(), 0..3).prop_map(|mut plans| {
         let mut seen = BTreeSet::new();
         plans.retain(|plan| seen.insert(plan.name));
         plans
-    })
+    });
+    (plans, prop_oneof![3 => Just(Vec::new()), 1 => proptest::collection::vec(attr(), 1..3)])
 }
 
 fn rounds() -> impl Strategy<Value = Vec<Round>> {
@@ -92,8 +99,7 @@ struct Array {
     born: (u64, usize),
     len: usize,
     blocks: BTreeMap<usize, Block>,
-    /// With when each was set or removed.
-    attrs: BTreeMap<&'static str, (u64, Option<u8>)>,
+    attrs: ModelAttrs,
     /// When a block was last changed, the array was last shorter than before, and it got its name.
     changed: u64,
     cut: u64,
@@ -103,6 +109,38 @@ struct Array {
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Model {
     arrays: BTreeMap<&'static str, Array>,
+    /// Those of the database.
+    attrs: ModelAttrs,
+}
+
+/// Attributes, with when each was set or removed.
+type ModelAttrs = BTreeMap<&'static str, (u64, Option<u8>)>;
+
+/// Sets attributes of a model.
+fn set_attrs(attrs: &mut ModelAttrs, set: &BTreeMap<&'static str, Option<u8>>, version: u64) {
+    attrs.extend(set.iter().map(|(key, value)| (*key, (version, *value))));
+}
+
+/// As versions of contents tell them.
+fn forget_numbers_of(attrs: &mut ModelAttrs) {
+    attrs.retain(|_, (_, value)| value.is_some());
+    attrs.values_mut().for_each(|(version, _)| *version = 0);
+}
+
+/// Whether the attributes that are set are in `now` as they were `seen`.
+fn attrs_are_same(set: &BTreeMap<&'static str, Option<u8>>, now: &ModelAttrs, seen: &ModelAttrs) -> bool {
+    set.keys().all(|key| now.get(key) == seen.get(key))
+}
+
+fn assert_attrs(attrs: &ModelAttrs, snapshot: &dyn Snapshot, id: ArrayId) {
+    let shown: BTreeMap<String, _> = snapshot.attrs(id).unwrap().into_iter().collect();
+    let wanted = attrs.iter().filter_map(|(key, (_, value))| Some(((*key).to_owned(), (*value)?.into())));
+    assert_eq!(shown, wanted.collect(), "attributes of {id:?}");
+}
+
+/// The attributes that `attrs` set.
+fn keyed(attrs: &Attrs) -> BTreeMap<&'static str, Option<u8>> {
+    attrs.iter().map(|(key, value)| (KEYS[*key], *value)).collect()
 }
 
 /// A plan as it applies to the state its transaction sees.
@@ -158,12 +196,12 @@ impl Applied {
             dropped_from: (low < had).then_some(low),
             pages: written.map(|(block, page, tag)| ((*block, *page), *tag)).collect(),
             touches: plan.touches.iter().copied().filter(|block| *block < len).collect(),
-            attrs: plan.attrs.iter().map(|(key, value)| (KEYS[*key], *value)).collect(),
+            attrs: keyed(&plan.attrs),
             depends: plan.depends.filter(|_| there.is_some()).map_or(0..0, |(first, count)| first..first + count),
         })
     }
 
-    fn all(plans: &Plans, base: &Model) -> Vec<Applied> {
+    fn all(plans: &[Plan], base: &Model) -> Vec<Applied> {
         let mut names = base.arrays.keys().copied().collect();
         plans.iter().filter_map(|plan| Applied::new(plan, base, &mut names)).collect()
     }
@@ -229,7 +267,7 @@ impl Model {
         let written = applied.written().filter(|block| *block < from);
         let dropped = (0..MOST_BLOCKS).filter(|block| *block >= from);
         let mut depends = applied.depends.clone();
-        applied.attrs.keys().all(|key| now.attrs.get(key) == seen.attrs.get(key))
+        attrs_are_same(&applied.attrs, &now.attrs, &seen.attrs)
             && (depends.is_empty()
                 || now.cut == seen.cut && depends.all(|block| version(now, block) == version(seen, block)))
             && (!applied.touches(base)
@@ -268,9 +306,7 @@ impl Model {
                     None => pages.remove(&page),
                 };
             }
-            for (key, value) in &applied.attrs {
-                array.attrs.insert(key, (version, *value));
-            }
+            set_attrs(&mut array.attrs, &applied.attrs, version);
             self.arrays.insert(name, array);
         }
     }
@@ -281,9 +317,9 @@ impl Model {
             (array.changed, array.named) = (0, 0);
             array.blocks.retain(|_, (_, pages)| !pages.is_empty());
             array.blocks.values_mut().for_each(|(version, _)| *version = 0);
-            array.attrs.retain(|_, (_, value)| value.is_some());
-            array.attrs.values_mut().for_each(|(version, _)| *version = 0);
+            forget_numbers_of(&mut array.attrs);
         }
+        forget_numbers_of(&mut self.attrs);
     }
 
     fn assert_shown_by(&self, snapshot: &dyn Snapshot, versions: Versions) {
@@ -292,10 +328,9 @@ impl Model {
             shown.iter().map(|(name, array)| (name.as_str(), array.shape[0])).collect::<Vec<_>>(),
             self.arrays.iter().map(|(name, array)| (*name, array.len * BLOCK)).collect::<Vec<_>>()
         );
+        assert_attrs(&self.attrs, snapshot, ArrayId::DATABASE);
         for ((name, array), (_, model)) in shown.iter().zip(&self.arrays) {
-            let attrs: BTreeMap<String, _> = snapshot.attrs(array.id).unwrap().into_iter().collect();
-            let wanted = model.attrs.iter().filter_map(|(key, (_, value))| Some(((*key).to_owned(), (*value)?.into())));
-            assert_eq!(attrs, wanted.collect(), "attributes of {name}");
+            assert_attrs(&model.attrs, snapshot, array.id);
             let mut stored = Vec::new();
             let visit = &mut |block: BlockNo, record: bigarray_core::store::BlockRecord| {
                 let version = if versions == Versions::Numbers { record.version.0 } else { 0 };
@@ -323,21 +358,26 @@ fn run(rounds: Vec<Round>, produced_every: u64, versions: Versions) {
     let mut held: Vec<(Arc<dyn Snapshot>, Model)> = Vec::new();
     for (first, second, keep) in rounds {
         let (base, seen) = (store.snapshot().unwrap(), model.clone());
-        for plans in [first, second] {
-            let change = Applied::all(&plans, &seen);
-            let edits: Vec<Edit> = change.iter().map(|applied| applied.edit(&*base)).collect();
+        for (plans, attrs) in [first, second] {
+            let (change, attrs) = (Applied::all(&plans, &seen), keyed(&attrs));
+            let mut edits: Vec<Edit> = change.iter().map(|applied| applied.edit(&*base)).collect();
+            edits.push(
+                attrs.iter().fold(Edit::of_database(), |edit, (key, value)| edit.attr(key, value.map(Into::into))),
+            );
+            let admits = model.admits(&change, &seen) && attrs_are_same(&attrs, &model.attrs, &seen.attrs);
             let outcome = Edit::commit(&store, &*base, &edits);
             match outcome {
                 Ok(committed) => {
-                    assert!(model.admits(&change, &seen), "passed: {change:#?}\non {model:#?}\nfrom {seen:#?}");
+                    assert!(admits, "passed: {change:#?}, {attrs:?}\non {model:#?}\nfrom {seen:#?}");
                     model.apply(&change, &seen, committed.version.0);
+                    set_attrs(&mut model.attrs, &attrs, committed.version.0);
                     if versions == Versions::Hashes {
                         model.forget_numbers();
                     }
                 }
                 Err(error) => {
                     assert!(error.is_conflict(), "{error}");
-                    assert!(!model.admits(&change, &seen), "{error}: {change:#?}\non {model:#?}\nfrom {seen:#?}");
+                    assert!(!admits, "{error}: {change:#?}, {attrs:?}\non {model:#?}\nfrom {seen:#?}");
                 }
             }
             store.check();

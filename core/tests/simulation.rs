@@ -20,6 +20,9 @@ const NAMES: [&str; 3] = ["a", "b", "c"];
 /// Arrays as plain vectors, each with a number that a rename keeps.
 type Model = BTreeMap<String, (u64, Vec<u8>)>;
 
+/// Attributes of the database.
+type Attrs = serde_json::Map<String, serde_json::Value>;
+
 #[derive(Clone, Copy, Debug)]
 struct Mode {
     copy: bool,
@@ -68,7 +71,10 @@ struct World {
     memory: SimMemory,
     mode: Mode,
     rng: Rng,
+    /// For attributes of the database.
+    attrs_rng: Rng,
     committed: Model,
+    attrs: Attrs,
 }
 
 impl World {
@@ -100,7 +106,8 @@ impl World {
             false => Arc::new(store.clone()),
         };
         let engine = Engine::new(seen, Arc::new(memory.clone()), options);
-        World { engine, store, memory, mode, rng: Rng::new(seed), committed: Model::new() }
+        let (rng, attrs_rng) = (Rng::new(seed), Rng::new(!seed));
+        World { engine, store, memory, mode, rng, attrs_rng, committed: Model::new(), attrs: Attrs::new() }
     }
 
     fn array(&self, len: usize) -> Descriptor {
@@ -171,6 +178,21 @@ impl World {
         }
     }
 
+    /// Sets or removes an attribute of the database, now and then.
+    fn set_attr(&mut self, transaction: &Transaction, attrs: &mut Attrs) {
+        let name = ["unit", "title", "source"][self.attrs_rng.below(3)];
+        match self.attrs_rng.below(8) {
+            0 => {
+                let value = self.attrs_rng.draw();
+                transaction.set_attr(name, value.into()).unwrap();
+                attrs.insert(name.to_owned(), value.into());
+            }
+            1 => assert_eq!(transaction.remove_attr(name).unwrap(), attrs.remove(name)),
+            2 => assert_eq!(transaction.attrs().unwrap(), *attrs),
+            _ => {}
+        }
+    }
+
     fn write(&mut self, writer: &mut Writer<'_>, data: &mut [u8]) {
         if data.is_empty() {
             return;
@@ -210,16 +232,18 @@ impl World {
         for _ in 0..rounds {
             let mut transaction = self.engine.begin().unwrap();
             let mut model = self.committed.clone();
-            let mut savepoints: Vec<(Savepoint, Model)> = Vec::new();
+            let mut attrs = self.attrs.clone();
+            let mut savepoints: Vec<(Savepoint, Model, Attrs)> = Vec::new();
             for _ in 0..1 + self.rng.below(self.mode.steps) {
                 self.step(&transaction, &mut model);
+                self.set_attr(&transaction, &mut attrs);
                 if self.rng.one_in(4) {
-                    savepoints.push((transaction.savepoint().unwrap(), model.clone()));
+                    savepoints.push((transaction.savepoint().unwrap(), model.clone(), attrs.clone()));
                 } else if !savepoints.is_empty() && self.rng.one_in(3) {
                     savepoints.truncate(1 + self.rng.below(savepoints.len()));
-                    let (savepoint, then) = savepoints.pop().unwrap();
+                    let (savepoint, arrays_then, attrs_then) = savepoints.pop().unwrap();
                     transaction.rollback(savepoint).unwrap();
-                    model = then;
+                    (model, attrs) = (arrays_then, attrs_then);
                 }
             }
             // Another transaction commits in between, or none does.
@@ -227,14 +251,20 @@ impl World {
             match self.rng.below(4) {
                 0 => transaction.abort(),
                 _ => match (transaction.commit(None), other) {
-                    (Ok(()), None) => self.committed = model,
-                    (Ok(()), Some(None)) => self.committed = model,
-                    (Ok(()), Some(Some(name))) => self.merge(model, &name),
+                    (Ok(()), other) => {
+                        match other.flatten() {
+                            None => self.committed = model,
+                            Some(name) => self.merge(model, &name),
+                        }
+                        self.attrs = attrs;
+                    }
                     (Err(error), Some(_)) => assert!(error.is_conflict(), "{error}"),
                     (Err(error), None) => panic!("{error}"),
                 },
             }
             self.store.check();
+            let stored = self.engine.snapshot().unwrap().attrs(ArrayId::DATABASE).unwrap();
+            assert_eq!(stored.into_iter().collect::<Attrs>(), self.attrs);
             if self.rng.one_in(2) {
                 held.push((self.readers(), self.committed.clone()));
             }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use bigarray_core::{Descriptor, Error, ErrorKind, Result, Version, signals, store};
+use bigarray_core::{ArrayId, Descriptor, Error, ErrorKind, Result, Version, signals, store};
 use ndarray::Dimension;
 use serde_json::{Map, Value};
 
@@ -154,6 +154,16 @@ impl Snapshot {
         let _held = signals::hold_between_waits();
         let id = self.descriptor(name)?.id;
         Ok(self.state.attrs(id)?.into_iter().collect())
+    }
+
+    /// The attributes of the database, which [`set_database_attr`](crate::Transaction::set_database_attr) sets.
+    ///
+    /// # Errors
+    /// What storage reports.
+    pub fn database_attrs(&self) -> Result<Map<String, Value>> {
+        self.home.check_process()?;
+        let _held = signals::hold_between_waits();
+        Ok(self.state.attrs(ArrayId::DATABASE)?.into_iter().collect())
     }
 
     fn descriptor(&self, name: &str) -> Result<Descriptor> {

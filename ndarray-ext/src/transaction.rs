@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bigarray_core::store::CommitLock;
 use bigarray_core::{ArrayId, Descriptor, Result, Savepoint, Version, Writer, signals};
 use ndarray::{Dimension, IntoDimension};
+use serde_json::{Map, Value};
 
 use crate::any_array_mut::AnyArrayMut;
 use crate::array_mut::BigArrayMut;
@@ -355,8 +356,58 @@ impl Transaction {
         Ok(self.inner.arrays()?.iter().map(|(name, descriptor)| ArrayInfo::new(name, descriptor)).collect())
     }
 
+    /// Sets an attribute of the database: any JSON value, that says something of all its arrays. Where the database is on
+    /// object storage it is an attribute of Zarr's root group, as `zarr.open_group(...).attrs` shows it.
+    ///
+    /// Conflicts with another transaction that set the same attribute of the database, whatever to, and with no other.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let db = bigarray::Database::open(dir.path().join("a.bigarray"))?;
+    /// db.transact(|txn| txn.set_database_attr("title", "Sea-surface temperatures"))?;
+    /// assert_eq!(db.snapshot()?.database_attrs()?["title"], "Sea-surface temperatures");
+    /// # Ok::<(), bigarray::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Invalid`](crate::ErrorKind::Invalid) for a key that is empty, longer than 255 bytes or has control characters,
+    /// and where the database is open for reading only.
+    pub fn set_database_attr(&self, key: &str, value: impl Into<Value>) -> Result<()> {
+        self.check_change(format_args!("set attribute {key:?}"))?;
+        self.inner.set_attr(key, value.into())
+    }
+
+    /// Removes an attribute of the database, and returns what it was; `None` if there is none of that name, which changes
+    /// nothing. Conflicts as [`set_database_attr`](Transaction::set_database_attr) does.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let db = bigarray::Database::open(dir.path().join("a.bigarray"))?;
+    /// let txn = db.begin()?;
+    /// txn.set_database_attr("title", "draft")?;
+    /// assert_eq!(txn.remove_database_attr("title")?, Some("draft".into()));
+    /// assert!(txn.database_attrs()?.is_empty());
+    /// # Ok::<(), bigarray::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// What storage reports; [`Invalid`](crate::ErrorKind::Invalid) where the database is open for reading only.
+    pub fn remove_database_attr(&self, key: &str) -> Result<Option<Value>> {
+        self.check_change(format_args!("remove attribute {key:?}"))?;
+        self.inner.remove_attr(key)
+    }
+
+    /// The attributes of the database as this transaction sees them.
+    ///
+    /// # Errors
+    /// What storage reports.
+    pub fn database_attrs(&self) -> Result<Map<String, Value>> {
+        self.home.check_process()?;
+        self.inner.attrs()
+    }
+
     /// The state that the transaction is in now, to [go back to](Transaction::rollback): bytes, shapes and attributes
-    /// of all arrays, and which there are. No array may be open, which the borrow checker sees to.
+    /// of all arrays, which there are, and attributes of the database. No array may be open, which the borrow checker sees to.
     ///
     /// All changes so far are spilled: they go to the data file, where no snapshot shows them, and leave memory. So a
     /// savepoint writes the changes since the last one, and keeps a list of all blocks that the transaction has

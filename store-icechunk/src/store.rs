@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bigarray_core::store::{ArrayChange, Change, CommitLock, Committed, History, Snapshot, SpillArea, Store};
+use bigarray_core::store::{Change, CommitLock, Committed, History, Snapshot, SpillArea, Store};
 use bigarray_core::{Codec, Error, ErrorKind, Metrics, Result};
 
 use crate::commit;
@@ -77,7 +77,7 @@ impl Store for IcechunkStore {
     }
 
     fn commit(&self, change: &Change<'_>, lock: Option<&dyn CommitLock>) -> Result<Committed> {
-        if change.arrays.iter().any(ArrayChange::stores) {
+        if change.stores() {
             self.shared.check_writable()?;
         }
         commit::commit(&self.shared, change, lock)

@@ -80,7 +80,7 @@ fn write(store: &dyn Store, name: &str, memory: &Memory, size: BlockSize, codec:
         bytes: memory,
     };
     let base = store.snapshot()?;
-    store.commit(&Change { base: &*base, arrays: vec![array], spill_area: None }, None).map(drop)
+    store.commit(&Change { base: &*base, arrays: vec![array], attrs: Vec::new(), spill_area: None }, None).map(drop)
 }
 
 fn main() -> Result<()> {

@@ -331,7 +331,10 @@ impl World {
                 bytes,
                 ..*a
             });
-            self.store().commit(&Change { base: change.base, arrays: arrays.collect(), spill_area: None }, None)
+            self.store().commit(
+                &Change { base: change.base, arrays: arrays.collect(), attrs: Vec::new(), spill_area: None },
+                None,
+            )
         });
         match result {
             Err(e) => assert!(e.is_io(), "{e:?}"),

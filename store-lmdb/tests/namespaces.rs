@@ -70,7 +70,7 @@ fn write_when_told(store: &LmdbStore, name: &str, tag: u64) -> Result<()> {
             depends: Vec::new(),
             bytes: &bytes,
         }];
-        store.commit(&Change { base: change.base, arrays, spill_area: None }, None).map(drop)
+        store.commit(&Change { base: change.base, arrays, attrs: Vec::new(), spill_area: None }, None).map(drop)
     })
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use bigarray_core::store::{ArrayChange, BlockChange, Bytes, Change, PageSource};
+use bigarray_core::store::{ArrayChange, AttrChange, BlockChange, Bytes, Change, PageSource};
 use bigarray_core::{ArrayId, BlockNo, Descriptor, PAGE, Result, Version};
 
 use super::Inner;
@@ -50,7 +50,22 @@ impl<'a> Draft<'a> {
         for array in &change.arrays {
             self.apply_array(array)?;
         }
+        if !change.attrs.is_empty() {
+            self.set_attrs(ArrayId::DATABASE, &change.attrs);
+        }
         Ok(())
+    }
+
+    fn set_attrs(&mut self, id: ArrayId, set: &[AttrChange]) {
+        let (versions, number) = (self.next.versions, self.next.version);
+        let attrs = Arc::make_mut(self.next.attrs.entry(id).or_default());
+        for attr in set {
+            let version = versions.of(number, &attr.after.as_ref().map(ToString::to_string));
+            attrs.insert(attr.name.clone(), (version, attr.after.clone()));
+        }
+        if versions == Versions::Hashes {
+            attrs.retain(|_, (_, value)| value.is_some());
+        }
     }
 
     fn apply_array(&mut self, change: &ArrayChange<'_>) -> Result<()> {
@@ -80,14 +95,7 @@ impl<'a> Draft<'a> {
             array.named = versions.of(number, name);
         }
         self.changed.push(array.changed);
-        let attrs = Arc::make_mut(self.next.attrs.entry(id).or_default());
-        for attr in &change.attrs {
-            let version = versions.of(number, &attr.after.as_ref().map(ToString::to_string));
-            attrs.insert(attr.name.clone(), (version, attr.after.clone()));
-        }
-        if versions == Versions::Hashes {
-            attrs.retain(|_, (_, value)| value.is_some());
-        }
+        self.set_attrs(id, &change.attrs);
         self.assert_nothing_past_the_end(name, &array)?;
         let taken = self.next.arrays.insert(name.clone(), array);
         assert!(taken.is_none(), "one change gives two arrays the name {name:?}");
@@ -202,6 +210,10 @@ fn gather(bytes: &dyn Bytes, range: std::ops::Range<usize>) -> Result<Vec<u8>> {
 pub(super) fn assert_contract(change: &Change<'_>, now: Version) {
     let base = change.base.version();
     assert!(base <= now, "a change of state {base:?}, but the newest is {now:?}");
+    assert!(
+        change.attrs.is_sorted_by(|a, b| a.name < b.name),
+        "attributes of the database not ascending, or one twice"
+    );
     for array in &change.arrays {
         let name = array.after.as_ref().or(array.before.as_ref()).map(|(name, _)| name);
         let Some(name) = name else { panic!("a change of an array that was neither there before nor is after") };

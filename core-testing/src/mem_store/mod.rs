@@ -171,7 +171,7 @@ impl Store for MemStore {
             let ledger = self.0.ledger();
             (ledger.now.clone(), ledger.next_id)
         };
-        if change.arrays.is_empty() {
+        if change.arrays.is_empty() && change.attrs.is_empty() {
             return Ok(Committed { version: now.version, ids: Vec::new(), replaced: Vec::new(), changed: Vec::new() });
         }
         apply::assert_contract(change, now.version);

@@ -157,6 +157,29 @@ pub fn one_attribute_set_twice_conflicts(make: MakeStore<'_>) {
     store.conflict(&*base, &[set(&*base, "C")]);
 }
 
+/// With one that was set or removed meanwhile, and with nothing else.
+pub fn an_attribute_of_the_database_conflicts_with_itself_alone(make: MakeStore<'_>) {
+    let store = make();
+    let base = begun(&store);
+    let set = |name: &str, value: &str| Edit::of_database().attr(name, Some(value.into()));
+    store.pass(&*base, &[set("title", "SST")]);
+    store.conflict(&*base, &[set("title", "air")]);
+    store.conflict(&*base, &[set("title", "air"), a(&*base).page(&*base, 2, 0, 1)]);
+    store.pass(&*base, &[set("source", "buoys"), a(&*base).page(&*base, 2, 0, 1)]);
+    store.pass(&*base, &[a(&*base).attr("title", Some("SST".into()))]);
+    store.pass(&*base, &[a(&*base).page(&*base, 1, 0, 1)]);
+    let base = store.now();
+    store.pass(&*base, &[Edit::of_database().attr("title", None)]);
+    store.conflict(&*base, &[set("title", "air")]);
+    // Renames, which a store may do in another way, too.
+    let base = store.now();
+    store.pass(&*base, &[a(&*base).rename("b"), set("title", "air")]);
+    let now = store.now();
+    assert!(now.array("a").expect("array").is_none() && now.array("b").expect("array").is_some());
+    let attrs = now.attrs(ArrayId::DATABASE).expect("attrs");
+    assert_eq!(attrs, [("source".to_owned(), "buoys".into()), ("title".to_owned(), "air".into())]);
+}
+
 /// Different attributes, and attributes and blocks, pass by each other.
 pub fn attributes_conflict_with_nothing_else(make: MakeStore<'_>) {
     let store = make();
@@ -368,7 +391,7 @@ pub fn an_error_in_the_bytes_leaves_everything_as_it_was(make: MakeStore<'_>) {
                 bytes,
             });
         }
-        store.commit(&Change { base: change.base, arrays, spill_area: None }, None)
+        store.commit(&Change { base: change.base, arrays, attrs: Vec::new(), spill_area: None }, None)
     });
     assert!(outcome.expect_err("no bytes").is_corrupt());
     before.assert_same(&store.photograph(), "a failed commit");

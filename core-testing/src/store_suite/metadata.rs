@@ -190,6 +190,35 @@ pub fn attributes_are_set_replaced_and_removed(make: MakeStore<'_>) {
     assert_eq!(base.attr(id, "unit").expect("attr"), Some("C".into()), "the older state keeps it");
 }
 
+/// As those of an array; they outlive all arrays.
+pub fn the_database_has_attributes(make: MakeStore<'_>) {
+    let mut store = make();
+    let all = |snapshot: &dyn Snapshot| snapshot.attrs(ArrayId::DATABASE).expect("attrs");
+    let base = store.now();
+    assert!(all(&*base).is_empty());
+    assert_eq!(base.attr(ArrayId::DATABASE, "title").expect("attr"), None);
+    let list = serde_json::json!({"of": [1, 2.5, null, "°C"]});
+    let edit = Edit::of_database().attr("title", Some("SST".into())).attr("list", Some(list.clone()));
+    let committed = store.pass(&*base, &[edit]);
+    let first = store.now();
+    assert!(committed.ids.is_empty() && committed.version == first.version() && first.version() > base.version());
+    assert!(all(&*base).is_empty(), "the older state is as it was");
+    assert_eq!(all(&*first), [("list".to_owned(), list), ("title".to_owned(), "SST".into())]);
+    // With an array, whose attributes are others.
+    let edit = Edit::create("a", array_of(1)).attr("title", Some("of the array".into()));
+    store.pass(&*first, &[edit, Edit::of_database().attr("list", None).attr("nothing", Some(serde_json::Value::Null))]);
+    let now = store.now();
+    let expected = [("nothing".to_owned(), serde_json::Value::Null), ("title".to_owned(), "SST".into())];
+    assert_eq!(all(&*now), expected);
+    assert_eq!(now.attr(ArrayId::DATABASE, "list").expect("attr"), None);
+    assert_eq!(now.attr(ArrayId::DATABASE, "title").expect("attr"), Some("SST".into()));
+    assert_eq!(now.attr(named(&*now, "a").id, "title").expect("attr"), Some("of the array".into()));
+    store.pass(&*now, &[Edit::of(&*now, "a").remove()]);
+    drop((base, first, now));
+    store.reopen();
+    assert_eq!(all(&*store.now()), expected);
+}
+
 /// It makes no state.
 pub fn a_change_of_nothing_is_nothing(make: MakeStore<'_>) {
     let store = make();

@@ -195,12 +195,12 @@ macro_rules! store_suite {
             the_same_name_created_twice_conflicts, one_attribute_set_twice_conflicts,
             storing_what_was_there_conflicts, what_was_changed_back_conflicts,
             removing_and_renaming_conflict_with_every_change, a_change_of_what_is_depended_on_conflicts,
-            attributes_conflict_with_nothing_else, an_attribute_leaves_the_resize_of_another_alone,
+            attributes_conflict_with_nothing_else, an_attribute_of_the_database_conflicts_with_itself_alone, an_attribute_leaves_the_resize_of_another_alone,
             an_error_in_the_bytes_leaves_everything_as_it_was;
             metadata: an_empty_store_has_nothing, created_arrays_are_listed_by_name, ids_are_never_given_again,
             renaming_keeps_everything_else, names_can_be_exchanged_in_one_commit, names_move_on_in_one_commit,
             a_name_can_be_removed_and_created_in_one_commit, a_name_can_be_vacated_and_created_in_one_commit,
-            attributes_are_set_replaced_and_removed, a_change_of_nothing_is_nothing, versions_grow_with_each_commit,
+            attributes_are_set_replaced_and_removed, the_database_has_attributes, a_change_of_nothing_is_nothing, versions_grow_with_each_commit,
             a_commit_says_ids_and_what_it_replaced, an_array_without_elements_is_an_array;
             commit_lock: the_holder_of_the_commit_lock_commits, the_commit_lock_makes_others_wait,
             another_transaction_of_the_holders_thread_is_refused, commits_of_many_threads_all_land;

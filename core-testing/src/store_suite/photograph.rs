@@ -24,7 +24,8 @@ pub(super) struct Photograph {
 #[track_caller]
 pub(super) fn of(snapshot: &dyn Snapshot, versions: Versions) -> Photograph {
     let arrays = snapshot.arrays().expect("arrays");
-    let mut attrs = BTreeMap::new();
+    // No array has an empty name.
+    let mut attrs = BTreeMap::from([(String::new(), snapshot.attrs(ArrayId::DATABASE).expect("attrs"))]);
     let mut blocks = BTreeMap::new();
     for (name, array) in &arrays {
         assert_eq!(snapshot.array(name).expect("array").as_ref(), Some(array), "array and arrays agree");

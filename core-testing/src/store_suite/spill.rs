@@ -84,7 +84,7 @@ fn commit(
                 ..*array
             });
         }
-        store.commit(&Change { base: change.base, arrays, spill_area: Some(area) }, None)
+        store.commit(&Change { base: change.base, arrays, attrs: Vec::new(), spill_area: Some(area) }, None)
     })
 }
 

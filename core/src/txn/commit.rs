@@ -7,7 +7,9 @@ use crate::descriptor::Version;
 use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::{BlockNo, BlockSize, PAGE};
 use crate::pager::{Pager, Written};
-use crate::store::{ArrayChange, BlockChange, Bytes, Change, CommitLock, Committed, PageRun, PageSource, Snapshot};
+use crate::store::{
+    ArrayChange, AttrChange, BlockChange, Bytes, Change, CommitLock, Committed, PageRun, PageSource, Snapshot,
+};
 
 /// Blocks of one array that a commit is about.
 struct Blocks {
@@ -53,6 +55,8 @@ impl Transaction {
 fn commit(transaction: &Transaction, lock: Option<&dyn CommitLock>) -> Result<()> {
     // No view and no handle lives: the caller gave up the transaction that they borrow.
     let mut arrays = transaction.arrays.lock();
+    let attrs = std::mem::take(&mut arrays.attrs_set);
+    let attrs = attrs.into_iter().map(|(name, after)| AttrChange { name, after }).collect();
     let mut opened = arrays.all()?;
 
     // (1) what was written; from here on nothing is let go of, since that may wait for a lock that is held from (4) on
@@ -60,7 +64,7 @@ fn commit(transaction: &Transaction, lock: Option<&dyn CommitLock>) -> Result<()
         array.pin()?;
     }
     let written = opened.iter().map(|array| written(array, &*transaction.snapshot)).collect::<Result<Vec<_>>>()?;
-    let mut change = Change { base: &*transaction.snapshot, arrays: Vec::new(), spill_area: None };
+    let mut change = Change { base: &*transaction.snapshot, arrays: Vec::new(), attrs, spill_area: None };
     let spill_area = transaction.spill_area.begun();
     change.spill_area = spill_area.as_deref();
     let (mut indices, mut blocks) = (Vec::new(), Vec::new());
@@ -72,12 +76,12 @@ fn commit(transaction: &Transaction, lock: Option<&dyn CommitLock>) -> Result<()
             blocks.push(Blocks { stored, touched, zeroed });
         }
     }
-    if change.arrays.is_empty() {
+    if change.arrays.is_empty() && change.attrs.is_empty() {
         return Ok(());
     }
 
     // (2) a sure loser writes nothing; the store looks at the newest state itself
-    let stores = change.arrays.iter().any(ArrayChange::stores);
+    let stores = change.stores();
     let newest = if stores { transaction.engine.known()? } else { transaction.engine.newest()? };
     if newest.version() != transaction.base() {
         conflict::check(&change, &*newest)?;

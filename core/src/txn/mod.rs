@@ -1,5 +1,6 @@
 //! Readers and transactions over named byte spaces: what ties a store, a memory and their pagers together.
 
+mod attrs;
 mod commit;
 mod follow;
 mod open_array;

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use serde_json::Value;
+
 use super::open_array::{Metadata, OpenArray};
 use super::transaction::Transaction;
 use crate::error::{Error, ErrorKind, Result};
@@ -17,6 +19,7 @@ static NEXT: AtomicU64 = AtomicU64::new(1);
 pub struct Savepoint {
     number: u64,
     names: BTreeMap<String, Option<usize>>,
+    attrs_set: BTreeMap<String, Option<Value>>,
     arrays: Vec<Saved>,
 }
 
@@ -40,11 +43,11 @@ impl Transaction {
             array.spill()?;
             saved.push(Saved { metadata: array.metadata.clone(), spill_map: array.spill_map.saved() });
         }
-        let names = arrays.names.clone();
+        let (names, attrs_set) = (arrays.names.clone(), arrays.attrs_set.clone());
         drop(arrays);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         self.savepoints.push(number);
-        Ok(Savepoint { number, names, arrays: saved })
+        Ok(Savepoint { number, names, attrs_set, arrays: saved })
     }
 
     /// Goes back to `savepoint`: bytes, shapes, attributes, and what was created, removed and renamed since. Later
@@ -66,7 +69,7 @@ impl Transaction {
             array.metadata = saved.metadata;
             array.spill_map.restore(saved.spill_map);
         }
-        arrays.names = savepoint.names;
+        (arrays.names, arrays.attrs_set) = (savepoint.names, savepoint.attrs_set);
         drop(arrays);
         self.savepoints.truncate(at);
         Ok(())

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use serde_json::Value;
+
 use super::Engine;
 use super::open_array::{Metadata, OpenArray};
 use super::reader::not_found;
@@ -33,13 +35,15 @@ pub struct Transaction {
     pub(super) is_ended: bool,
 }
 
-/// The arrays a transaction has had to do with.
+/// What a transaction has had to do with: arrays, and attributes of the database.
 #[derive(Default)]
 pub(super) struct Arrays {
     /// The place of the array that has a name now; `None` if none has it any more. A name without entry is as the
     /// snapshot has it.
     pub(super) names: BTreeMap<String, Option<usize>>,
     pub(super) places: Vec<Place>,
+    /// Attributes of the database that were set, whether or not that changed anything; `None` if they were removed.
+    pub(super) attrs_set: BTreeMap<String, Option<Value>>,
 }
 
 /// An array at home, or in the hands of a [`Writer`].

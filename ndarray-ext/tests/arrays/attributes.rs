@@ -143,3 +143,88 @@ fn what_an_array_is_and_its_attributes_are_known_without_opening_it() {
         assert!(error.is_not_found() && error.to_string().contains("\"B\""), "{error}");
     }
 }
+
+#[test]
+fn attributes_of_the_database_are_committed_with_arrays_and_outlive_them() {
+    let mut db = TestDb::new();
+    assert!(db.snapshot().unwrap().database_attrs().unwrap().is_empty());
+    let old = db.snapshot().unwrap();
+    db.transact(|txn| {
+        txn.set_database_attr("title", "SST")?;
+        txn.set_database_attr("axes", json!({"time": [1, 2.5, null], "unit": "°C"}))?;
+        txn.set_database_attr("gone", 1)?;
+        assert_eq!(txn.remove_database_attr("gone")?, Some(1.into()));
+        assert_eq!(txn.remove_database_attr("never")?, None);
+        txn.create::<u8, _>("a", 10)?.set_attr("title", "of the array".into())
+    })
+    .unwrap();
+    assert!(old.database_attrs().unwrap().is_empty(), "an older snapshot is as it was");
+    drop(old);
+    db.reopen();
+    let attrs = db.snapshot().unwrap().database_attrs().unwrap();
+    assert_eq!(Value::from(attrs), json!({"title": "SST", "axes": {"time": [1, 2.5, null], "unit": "°C"}}));
+    assert_eq!(db.snapshot().unwrap().attrs("a").unwrap()["title"], "of the array");
+    // An abort leaves them alone, and so does a removal of arrays.
+    db.begin().unwrap().set_database_attr("title", "lost").unwrap();
+    db.transact(|txn| {
+        txn.remove("a")?;
+        txn.remove_database_attr("axes").map(drop)
+    })
+    .unwrap();
+    assert_eq!(Value::from(db.snapshot().unwrap().database_attrs().unwrap()), json!({"title": "SST"}));
+}
+
+#[test]
+fn an_attribute_of_the_database_conflicts_with_itself_alone() {
+    let db = TestDb::new();
+    db.transact(|txn| {
+        txn.set_database_attr("title", "first")?;
+        txn.create::<u8, _>("a", 10).map(drop)
+    })
+    .unwrap();
+    let [same, other, array, removal] = [(); 4].map(|()| db.begin().unwrap());
+    same.set_database_attr("title", "second").unwrap();
+    other.set_database_attr("source", "buoys").unwrap();
+    array.array::<u8, Ix1>("a").unwrap().set_attr("title", "of the array".into()).unwrap();
+    assert_eq!(removal.remove_database_attr("title").unwrap(), Some("first".into()));
+    db.transact(|txn| txn.set_database_attr("title", "third")).unwrap();
+    let error = same.commit().unwrap_err();
+    assert!(error.is_conflict() && error.to_string().contains("\"title\""), "{error}");
+    assert!(removal.commit().unwrap_err().is_conflict());
+    other.commit().unwrap();
+    array.commit().unwrap();
+    let attrs = db.snapshot().unwrap().database_attrs().unwrap();
+    assert_eq!(Value::from(attrs), json!({"title": "third", "source": "buoys"}));
+}
+
+#[test]
+fn a_rollback_takes_attributes_of_the_database_back() {
+    let db = TestDb::new();
+    db.transact(|txn| txn.set_database_attr("kept", 1)).unwrap();
+    let mut txn = db.begin().unwrap();
+    txn.set_database_attr("before", 2).unwrap();
+    let savepoint = txn.savepoint().unwrap();
+    txn.set_database_attr("before", 3).unwrap();
+    txn.set_database_attr("after", 4).unwrap();
+    txn.remove_database_attr("kept").unwrap();
+    assert_eq!(Value::from(txn.database_attrs().unwrap()), json!({"before": 3, "after": 4}));
+    txn.rollback(savepoint).unwrap();
+    assert_eq!(Value::from(txn.database_attrs().unwrap()), json!({"kept": 1, "before": 2}));
+    txn.commit().unwrap();
+    assert_eq!(Value::from(db.snapshot().unwrap().database_attrs().unwrap()), json!({"kept": 1, "before": 2}));
+}
+
+#[test]
+fn names_that_no_attribute_of_the_database_can_have_are_refused() {
+    let db = TestDb::new();
+    let txn = db.begin().unwrap();
+    for name in ["", "a\nb", &"n".repeat(256)] {
+        let error = txn.set_database_attr(name, 1).unwrap_err();
+        assert!(error.is_invalid() && error.to_string().contains("database"), "{error}");
+    }
+    txn.set_database_attr(&"n".repeat(255), 1).unwrap();
+    txn.commit().unwrap();
+    let read_only = db.another(&bigarray::Database::options().read_only(true));
+    assert!(read_only.begin().unwrap().set_database_attr("a", 1).unwrap_err().is_invalid());
+    assert_eq!(read_only.snapshot().unwrap().database_attrs().unwrap().len(), 1);
+}

@@ -156,7 +156,7 @@ fn foreign_endianness_is_refused_and_named() {
         bytes: &Nothing,
     };
     let base = store.snapshot().unwrap();
-    store.commit(&Change { base: &*base, arrays: vec![created], spill_area: None }, None).unwrap();
+    store.commit(&Change { base: &*base, arrays: vec![created], attrs: Vec::new(), spill_area: None }, None).unwrap();
     let error = db.array::<f64, Ix1>("foreign").unwrap_err();
     assert!(error.is_dtype_mismatch(), "{error:?}");
     assert_says(&error, &["\"foreign\"", ">f8", "<f8", "endianness"]);

@@ -27,13 +27,14 @@ fn stored(db: &Database) {
 enum Change {
     Write(usize),
     Attribute(&'static str),
+    DatabaseAttribute(&'static str),
     DependOn(Range<usize>),
     Remove,
     Rename,
     Create,
 }
 
-use Change::{Attribute, Create, DependOn, Remove, Rename, Write};
+use Change::{Attribute, Create, DatabaseAttribute, DependOn, Remove, Rename, Write};
 
 impl Change {
     fn make(&self, txn: &Transaction) {
@@ -41,6 +42,7 @@ impl Change {
         match self {
             Write(at) => array().view_mut()[*at] = 5,
             Attribute(key) => array().set_attr(key, json!(5)).unwrap(),
+            DatabaseAttribute(key) => txn.set_database_attr(key, 5).unwrap(),
             DependOn(elements) => array().depend_on(elements.clone()).unwrap(),
             Remove => txn.remove("a").unwrap(),
             Rename => txn.rename("a", "c").unwrap(),
@@ -54,6 +56,10 @@ impl Change {
         match self {
             Write(at) => (array("a").view()[*at] == 5, Some(format!("element a {at} 5"))),
             Attribute(key) => (array("a").attrs()[*key] == json!(5), Some(format!("number a {key} 5"))),
+            DatabaseAttribute(key) => {
+                let attrs = db.snapshot().unwrap().database_attrs().unwrap();
+                (attrs[*key] == json!(5), Some(format!("number / {key} 5")))
+            }
             Rename => {
                 (db.array::<i64, Ix1>("a").is_err() && array("c").view()[0] == 1, Some("element c 0 1".to_owned()))
             }
@@ -80,6 +86,10 @@ fn a_commit_of_python_rules_out_what_touches_the_same_and_nothing_else() {
         ("attribute a unit", Write(0), true),
         ("attribute a unit", Attribute("other"), true),
         ("attribute a unit", Attribute("unit"), false),
+        ("attribute / title", DatabaseAttribute("title"), false),
+        ("attribute / source", DatabaseAttribute("comment"), true),
+        ("attribute a title", DatabaseAttribute("title"), true),
+        ("attribute / comment", Write(0), true),
         ("put a 0", Attribute("unit"), true),
         ("append a", Attribute("unit"), true),
         ("append a", Write(0), false),

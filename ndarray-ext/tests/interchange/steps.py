@@ -481,10 +481,14 @@ def set_range(name, start, end):
     return f"values {name} {start} {end}"
 
 
+def node(root, name):
+    return root if name == "/" else root[name]
+
+
 @step
 def attribute(name, key):
     with changing() as here:
-        here[name].attrs[key] = "of Python"
+        node(here, name).attrs[key] = "of Python"
     return f"attribute {name} {key}"
 
 
@@ -539,8 +543,8 @@ def holds(what, name, *arguments):
     held = {
         "no": lambda: name not in here,
         "length": lambda length: here[name].shape == (int(length),),
-        "attribute": lambda key: here[name].attrs[key] == "of Python",
-        "number": lambda key, number: here[name].attrs[key] == int(number),
+        "attribute": lambda key: node(here, name).attrs[key] == "of Python",
+        "number": lambda key, number: node(here, name).attrs[key] == int(number),
         "element": lambda at, value: int(here[name][int(at)]) == int(value),
         "values": lambda start, end: bool(np.all(here[name][int(start) : int(end)] == 7)),
     }

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use bigarray_core::store::Change;
+use bigarray_core::store::{AttrChange, Change};
 use bigarray_core::{Error, ErrorKind, Result};
 use icechunk::format::manifest::ChunkPayload;
 use icechunk::format::snapshot::ArrayShape;
@@ -14,7 +14,7 @@ use super::land::{Document, Edit};
 use super::plan::{Plan, Stored, plan};
 use super::put::Uploads;
 use crate::snapshot::IcechunkSnapshot;
-use crate::zarr;
+use crate::zarr::{self, Group};
 
 /// The change of one transaction.
 pub(super) struct Draft<'a> {
@@ -65,6 +65,15 @@ impl<'a> Draft<'a> {
             }
         }
         self.uploads.finish()?;
+        if !self.change.attrs.is_empty() {
+            let before = tip.catalog.root()?;
+            let set = |group: Group, attr: &AttrChange| group.with_attribute(&attr.name, attr.after.as_ref());
+            let root = self.change.attrs.iter().try_fold(before.clone(), set)?;
+            if root != before {
+                groups.need_root()?;
+                others.push(Edit::DescribeRoot(root.to_json()?.into()));
+            }
+        }
         removals.extend(groups.new);
         removals.extend(others);
         Ok(Edits { edits: removals, are_moves: false })
@@ -72,16 +81,17 @@ impl<'a> Draft<'a> {
 
     fn plans(&self, tip: &IcechunkSnapshot) -> Result<Vec<Plan>> {
         let stores = self.change.arrays.iter().filter(|array| array.stores());
-        let is_rename = stores.clone().all(|array| match (&array.before, &array.after) {
-            (Some((_, before)), Some((name, after))) => {
-                let is_whole = array.dropped_from.is_none() && array.blocks.is_empty() && array.attrs.is_empty();
-                is_whole
-                    && before.same_layout(after)
-                    && parent_of(name).is_none_or(|group| tip.catalog.has_group(group))
-                    && !tip.catalog.has_group(name)
-            }
-            _ => false,
-        });
+        let is_rename = self.change.attrs.is_empty()
+            && stores.clone().all(|array| match (&array.before, &array.after) {
+                (Some((_, before)), Some((name, after))) => {
+                    let is_whole = array.dropped_from.is_none() && array.blocks.is_empty() && array.attrs.is_empty();
+                    is_whole
+                        && before.same_layout(after)
+                        && parent_of(name).is_none_or(|group| tip.catalog.has_group(group))
+                        && !tip.catalog.has_group(name)
+                }
+                _ => false,
+            });
         self.change.arrays.iter().map(|array| plan(array, tip, is_rename)).collect()
     }
 
@@ -175,6 +185,14 @@ struct Groups<'a> {
 }
 
 impl Groups<'_> {
+    /// Sees that the root group will be there.
+    fn need_root(&mut self) -> Result<()> {
+        if !self.tip.catalog.has_group("") && self.names.insert(String::new()) {
+            self.new.push(Edit::Group(path_of("")?));
+        }
+        Ok(())
+    }
+
     /// Sees that an array can have that name, and that every group above it will be there.
     fn need(&mut self, name: &str, change: &Change<'_>) -> Result<()> {
         if self.tip.catalog.has_group(name) {

@@ -11,8 +11,10 @@ use bytes::Bytes;
 pub(super) enum Edit {
     /// Removes an array.
     Remove(Path),
-    /// Makes a group.
+    /// Makes a group without attributes.
     Group(Path),
+    /// Gives the root group other metadata.
+    DescribeRoot(Bytes),
     /// Makes an array.
     Add(Path, Document),
     /// Takes references of chunks away. Before another shape is set: then their indices may be none of the array.
@@ -41,6 +43,7 @@ pub(super) async fn apply(session: &mut Session, edits: Vec<Edit>) -> SessionRes
         match edit {
             Edit::Remove(path) => session.delete_array(path).await?,
             Edit::Group(path) => session.add_group(path, Bytes::from_static(GROUP)).await?,
+            Edit::DescribeRoot(json) => session.update_group(&Path::root(), json).await?,
             Edit::Add(path, is) => session.add_array(path, is.shape, is.dimension_names, is.json).await?,
             Edit::Drop(path, chunks) => session.delete_chunks(&path, chunks).await?,
             Edit::Describe(path, is) => session.update_array(&path, is.shape, is.dimension_names, is.json).await?,

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bigarray_core::store::{ArrayChange, Change, CommitLock, Committed, Snapshot};
+use bigarray_core::store::{Change, CommitLock, Committed, Snapshot};
 use bigarray_core::{ArrayId, Error, ErrorKind, Result, Version, conflict, signals};
 use icechunk::format::SnapshotId;
 use icechunk::format::repo_info::RepoInfo;
@@ -45,7 +45,7 @@ pub(crate) fn commit(shared: &Shared, change: &Change<'_>, lock: Option<&dyn Com
     let source = shared.source();
     let uploads = Uploads::new(&source.objects, shared.options().depth);
     let mut draft = Draft::new(change, uploads);
-    if change.arrays.iter().any(ArrayChange::stores) {
+    if change.stores() {
         // A sure loser puts nothing. And where the change turns out to be none, this is the state that it is true of. Other
         // threads may commit while this one puts its payload.
         let tip = shared.newest()?.snapshot;

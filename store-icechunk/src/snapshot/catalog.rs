@@ -12,7 +12,7 @@ use icechunk::format::snapshot::{NodeData, NodeSnapshot, Snapshot};
 use icechunk::format::{ChunkIndices, ManifestId, NodeId, Path};
 
 use crate::errors::Located;
-use crate::zarr::{self, Metadata};
+use crate::zarr::{self, Group, Metadata};
 
 /// The arrays and groups of one state, by name.
 pub(crate) struct Catalog {
@@ -21,6 +21,8 @@ pub(crate) struct Catalog {
     /// Arrays that cannot be read, and why.
     unreadable: BTreeMap<String, String>,
     groups: BTreeSet<String>,
+    /// The root group, whose attributes are those of the database; `None` if there is none yet.
+    root: Option<Result<Group>>,
 }
 
 /// One array.
@@ -53,6 +55,7 @@ impl Catalog {
             by_id: HashMap::new(),
             unreadable: BTreeMap::new(),
             groups: BTreeSet::new(),
+            root: None,
         };
         for node in snapshot.iter() {
             catalog.add(node.at(url, "a snapshot")?, snapshot, url, before)?;
@@ -64,6 +67,10 @@ impl Catalog {
         let path = node.path.to_string();
         let name = zarr::name_of(&path).unwrap_or_default().to_owned();
         let NodeData::Array { manifests, .. } = node.node_data else {
+            if name.is_empty() {
+                let root = Group::parse(&node.user_data);
+                self.root = Some(root.map_err(|error| error.context(url)));
+            }
             self.groups.insert(name);
             return Ok(());
         };
@@ -133,6 +140,14 @@ impl Catalog {
     /// Whether a group has that name; that of the root is empty.
     pub(crate) fn has_group(&self, name: &str) -> bool {
         self.groups.contains(name)
+    }
+
+    /// The root group; one without attributes if there is none.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`]: its metadata is none of a group.
+    pub(crate) fn root(&self) -> Result<Group> {
+        self.root.clone().unwrap_or_else(|| Ok(Group::default()))
     }
 
     /// Whether an array has that name, readable or not.

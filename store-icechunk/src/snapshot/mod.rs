@@ -83,10 +83,17 @@ impl State for IcechunkSnapshot {
     }
 
     fn attr(&self, array: ArrayId, name: &str) -> Result<Option<Value>> {
+        if array == ArrayId::DATABASE {
+            return Ok(self.attrs(array)?.into_iter().find_map(|(other, value)| (other == name).then_some(value)));
+        }
         Ok(self.entry(array)?.and_then(|entry| entry.metadata.attribute(name).cloned()))
     }
 
     fn attrs(&self, array: ArrayId) -> Result<Vec<(String, Value)>> {
+        if array == ArrayId::DATABASE {
+            self.source.check_process()?;
+            return Ok(self.catalog.root()?.attributes());
+        }
         let Some(entry) = self.entry(array)? else { return Ok(Vec::new()) };
         let attributes = entry.metadata.attributes();
         let mut attrs: Vec<_> = attributes.map(|(name, value)| (name.to_owned(), value.clone())).collect();

@@ -170,6 +170,18 @@ impl Check<'_> {
         Ok(())
     }
 
+    /// Checks the attributes of the database.
+    pub(super) fn database_attrs(&mut self) -> Result<()> {
+        let attrs = self.findings.take(self.tables.database_attrs(), Damage::new)?.unwrap_or_default();
+        for (name, attr) in attrs.iter().filter(|(_, attr)| attr.version.0 > self.state) {
+            let (commit, state) = (attr.version.0, self.state);
+            let what =
+                format!("attribute {name:?} of the database was set by commit {commit}, and {state} is the last");
+            self.findings.note(Damage::new(what));
+        }
+        Ok(())
+    }
+
     /// The names of arrays.
     pub(super) fn names_of(&self, mut ids: BTreeSet<ArrayId>) -> Result<BTreeMap<ArrayId, String>> {
         let mut names = BTreeMap::new();

@@ -143,6 +143,7 @@ fn look(
             reading: None,
         };
         check.arrays()?;
+        check.database_attrs()?;
         check.places()?;
         check.size_classes()?;
         check.told.total_bytes = check.report.stored_pages * PAGE as u64;

@@ -36,7 +36,7 @@ const EARLY_PAGES: usize = (2 << 20) / PAGE;
 pub(crate) fn commit(shared: &Arc<Shared>, change: &Change<'_>, lock: Option<&dyn CommitLock>) -> Result<Committed> {
     check_input(change)?;
     shared.data.writable()?;
-    if !change.arrays.iter().any(|array| array.stores() || !array.depends.is_empty()) {
+    if !change.stores() && change.arrays.iter().all(|array| array.depends.is_empty()) {
         let before =
             |a: &ArrayChange<'_>| a.before.as_ref().map_or((ArrayId(0), Version(0)), |(_, d)| (d.id, d.changed));
         let (ids, replaced): (_, Vec<_>) = change.arrays.iter().map(before).unzip();
@@ -129,6 +129,7 @@ fn try_commit(
     }
     blocks.space.reclaim(oldest, 2 * blocks.freed_runs)?;
     names::store_arrays(&mut txn.borrow_mut(), change, &current)?;
+    names::store_database_attrs(&mut txn.borrow_mut(), &change.attrs)?;
     let wrote = blocks.wrote || small.is_some_and(|payload| !payload.is_empty());
     drop(blocks);
     let lengthened = table.lengthened;
@@ -156,10 +157,10 @@ fn try_commit(
 
 /// Refuses a change that could not be stored and found again.
 fn check_input(change: &Change<'_>) -> Result<()> {
+    for attr in change.attrs.iter().chain(change.arrays.iter().flat_map(|array| &array.attrs)) {
+        check_attr_name(&attr.name)?;
+    }
     for array in &change.arrays {
-        for attr in &array.attrs {
-            check_attr_name(&attr.name)?;
-        }
         let Some((name, after)) = &array.after else {
             if array.before.is_none() || !array.blocks.is_empty() || !array.attrs.is_empty() {
                 return Err(Error::new(ErrorKind::Invalid, "a change of an array that is not there after it"));

@@ -1,6 +1,6 @@
 //! Step 6 of a commit for names, descriptors and attributes.
 
-use bigarray_core::store::{ArrayChange, Change, State};
+use bigarray_core::store::{ArrayChange, AttrChange, Change, State};
 use bigarray_core::{ArrayId, Descriptor, Error, ErrorKind, Result, Version};
 
 use crate::index::WriteTxn;
@@ -103,4 +103,15 @@ pub(super) fn store_attrs(txn: &mut WriteTxn<'_>, array: &ArrayChange<'_>, now: 
         txn.replace(db, &key, Some(&value), &mut now.records.attrs)?;
     }
     Ok(())
+}
+
+/// Sets and removes attributes of the database.
+pub(super) fn store_database_attrs(txn: &mut WriteTxn<'_>, set: &[AttrChange]) -> Result<()> {
+    if set.is_empty() {
+        return Ok(());
+    }
+    let mut attrs = txn.tables().database_attrs()?;
+    let version = Version(txn.id());
+    attrs.extend(set.iter().map(|attr| (attr.name.clone(), StoredAttr { version, value: attr.after.clone() })));
+    txn.put_database_attrs(&attrs)
 }

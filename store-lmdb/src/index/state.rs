@@ -45,8 +45,11 @@ impl<T: Transaction> Tables<'_, T> {
         })
     }
 
-    /// Every attribute that the array has or had, ordered by name.
+    /// Every attribute that the array, or the database, has or had, ordered by name.
     fn stored_attrs(&self, array: ArrayId) -> Result<Vec<(String, StoredAttr)>> {
+        if array == ArrayId::DATABASE {
+            return Ok(self.database_attrs()?.into_iter().collect());
+        }
         let mut found = Vec::new();
         let start = attr_key(array, "");
         self.check_beside("attrs", self.dbs().attrs, &start)?;
@@ -127,6 +130,9 @@ impl<T: Transaction> State for Tables<'_, T> {
 
     fn attr(&self, array: ArrayId, name: &str) -> Result<Option<Value>> {
         check_attr_name(name)?;
+        if array == ArrayId::DATABASE {
+            return Ok(self.database_attrs()?.remove(name).and_then(|stored| stored.value));
+        }
         let key = attr_key(array, name);
         let stored = self.find("attrs", self.dbs().attrs, &key)?.map(|value| decode_attr(&key, value)).transpose()?;
         Ok(stored.and_then(|stored| stored.value))

@@ -1,10 +1,12 @@
 //! Reading the tables of a transaction, as bytes.
 
+use std::collections::BTreeMap;
+
 use bigarray_core::{Error, ErrorKind, Result};
 use lmdb::{Cursor, Database, Transaction};
 
 use super::{Dbs, Index, lmdb_error};
-use crate::record::{DatabaseId, Meta, Tally, bad, unseal};
+use crate::record::{DatabaseId, Meta, StoredAttr, Tally, bad, unseal};
 
 /// The tables of one transaction.
 pub(crate) struct Tables<'t, T> {
@@ -119,6 +121,12 @@ impl<'t, T: Transaction> Tables<'t, T> {
     /// The tally of all arrays.
     pub(crate) fn arrays_tally(&self) -> Result<Tally> {
         Meta::decode_arrays(self.meta_value(Meta::ARRAYS)?)
+    }
+
+    /// The attributes that the database has or had, ordered by name.
+    pub(crate) fn database_attrs(&self) -> Result<BTreeMap<String, StoredAttr>> {
+        let value = self.find("meta", self.dbs().meta, Meta::ATTRS.as_bytes())?;
+        value.map_or_else(|| Ok(BTreeMap::new()), Meta::decode_attrs)
     }
 
     fn meta_value(&self, name: &str) -> Result<&'t [u8]> {

@@ -7,6 +7,7 @@
 //! - one thread uses it at a time: `ReadTxn` is `Send` and not `Sync`;
 //! - a forked child never ends a transaction of its parent: the place is shared memory.
 
+use std::collections::BTreeMap;
 use std::mem::ManuallyDrop;
 use std::sync::Arc;
 
@@ -18,7 +19,7 @@ use super::environment::{LockTableAccess, Writing};
 use super::live::CountedWrite;
 use super::{Dbs, Index, Tables, lmdb_error};
 use crate::alloc::{Bitmap, HEADER, OldestReader};
-use crate::record::{DatabaseId, Meta, Tally, chunk_key, class_key, encode_bitmap, encode_class};
+use crate::record::{DatabaseId, Meta, StoredAttr, Tally, chunk_key, class_key, encode_bitmap, encode_class};
 
 /// A read transaction: a committed state. Reading its tables needs no lock, but one thread at a time.
 pub(crate) struct ReadTxn {
@@ -190,6 +191,11 @@ impl<'i> WriteTxn<'i> {
     /// Stores the tally of all arrays.
     pub(crate) fn put_arrays_tally(&mut self, tally: Tally) -> Result<()> {
         self.put(self.dbs().meta, Meta::ARRAYS.as_bytes(), &Meta::encode_arrays(tally))
+    }
+
+    /// Stores the attributes of the database.
+    pub(crate) fn put_database_attrs(&mut self, attrs: &BTreeMap<String, StoredAttr>) -> Result<()> {
+        self.put(self.dbs().meta, Meta::ATTRS.as_bytes(), &Meta::encode_attrs(attrs)?)
     }
 
     /// Stores a number under `name` in `meta`.

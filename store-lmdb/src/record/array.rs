@@ -138,21 +138,29 @@ pub(crate) struct StoredAttr {
 /// As stored under `key`.
 pub(crate) fn encode_attr(key: &[u8], name: &str, attr: &StoredAttr) -> Result<Vec<u8>> {
     let mut bytes = attr.version.0.to_le_bytes().to_vec();
-    if let Some(value) = &attr.value {
-        let json = to_json(name, value)?;
-        // A value that is nested too deep can be written, but not read again.
-        serde_json::from_slice::<Value>(&json).map_err(|e| unstorable(name, e))?;
-        bytes.extend(json);
-    }
+    bytes.extend(attr_json(name, attr)?);
     Ok(seal(key, bytes))
+}
+
+/// The value of an attribute as JSON; no bytes if it was removed.
+pub(super) fn attr_json(name: &str, attr: &StoredAttr) -> Result<Vec<u8>> {
+    let Some(value) = &attr.value else { return Ok(Vec::new()) };
+    let json = to_json(name, value)?;
+    // A value that is nested too deep can be written, but not read again.
+    serde_json::from_slice::<Value>(&json).map_err(|e| unstorable(name, e))?;
+    Ok(json)
+}
+
+/// Decodes [`attr_json`].
+pub(super) fn parse_attr(json: &[u8]) -> serde_json::Result<Option<Value>> {
+    (!json.is_empty()).then(|| serde_json::from_slice(json)).transpose()
 }
 
 /// Decodes [`encode_attr`].
 pub(crate) fn decode_attr(key: &[u8], value: &[u8]) -> Result<StoredAttr> {
     let value = unseal("attrs", key, value)?;
     let (version, json) = value.split_first_chunk::<8>().ok_or_else(|| bad("attrs", key, "it is too short"))?;
-    let value = (!json.is_empty()).then(|| serde_json::from_slice(json)).transpose();
-    let value = value.map_err(|e| bad("attrs", key, &e.to_string()).with_source(e))?;
+    let value = parse_attr(json).map_err(|e| bad("attrs", key, &e.to_string()).with_source(e))?;
     Ok(StoredAttr { version: Version(u64::from_le_bytes(*version)), value })
 }
 

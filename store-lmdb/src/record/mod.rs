@@ -112,6 +112,12 @@ impl<'v> ValueReader<'v> {
         Ok(*bytes)
     }
 
+    pub(crate) fn slice(&mut self, bytes: usize) -> Result<&'v [u8]> {
+        let (slice, rest) = self.rest.split_at_checked(bytes).ok_or_else(|| self.bad("it is too short"))?;
+        self.rest = rest;
+        Ok(slice)
+    }
+
     pub(crate) fn u8(&mut self) -> Result<u8> {
         Ok(u8::from_le_bytes(self.bytes()?))
     }

@@ -1,5 +1,7 @@
 //! Every record survives encoding and decoding; decoding other bytes is an error, never a panic.
 
+use std::collections::BTreeMap;
+
 use bigarray_core::store::{Origin, Segment};
 use bigarray_core::{ArrayId, BlockSize, Codec, Descriptor, Order, PAGE, Version};
 use proptest::prelude::*;
@@ -82,6 +84,7 @@ fn descriptor() -> impl Strategy<Value = Descriptor> {
 fn decode_everything(key: &[u8], value: &[u8]) {
     let _ = (decode_array(key, value), decode_attr(key, value), attr_name(key), decode_block(key, value));
     let _ = (decode_checksums(key, value), parse_numbered_key("blocks", key), Meta::decode(Meta::FORMAT, value));
+    let _ = Meta::decode_attrs(&seal(Meta::ATTRS.as_bytes(), value.to_vec()));
     let _ = (decode_bitmap(key, value), parse_chunk_key(key), decode_class(key, value), parse_class_key(key));
     let _ = (decode_freed(key, value), parse_freed_key(key), decode_claim(key, value), parse_owner(key));
 }
@@ -295,4 +298,22 @@ fn an_array_that_fits_no_address_space_is_corrupt() {
     let array = json!({"id": 1, "dtype": "<f8", "item_size": 8, "shape": [usize::MAX], "order": "C", "block_size": 65536,
         "codec": "plain", "changed": 1, "records": none});
     assert!(decode_array(b"a", &seal(b"a", array.to_string().into_bytes())).unwrap_err().is_corrupt());
+}
+
+#[test]
+fn attributes_of_the_database_are_read_back_and_one_that_was_removed_is_told_from_one_that_is_null() {
+    let values = [None, Some(json!(null)), Some(json!({"of": [1, 2.5, "°C"]})), Some(json!(""))];
+    let attrs: BTreeMap<_, _> = ["", "a", "naïve", &"n".repeat(255)]
+        .into_iter()
+        .zip((1..).zip(values))
+        .map(|(name, (version, value))| (name.to_owned(), StoredAttr { version: Version(version), value }))
+        .collect();
+    assert_eq!(Meta::decode_attrs(&Meta::encode_attrs(&attrs).unwrap()).unwrap(), attrs);
+    assert!(Meta::decode_attrs(&Meta::encode_attrs(&BTreeMap::new()).unwrap()).unwrap().is_empty());
+    let mut value = Meta::encode_attrs(&attrs).unwrap();
+    for at in 0..value.len() {
+        value[at] ^= 4;
+        assert!(Meta::decode_attrs(&value).unwrap_err().is_corrupt());
+        value[at] ^= 4;
+    }
 }

@@ -149,6 +149,7 @@ pub(crate) fn commit_with_spilled(
             depends: Vec::new(),
             ..*array
         };
-        store.commit(&Change { base: change.base, arrays: vec![array], spill_area: Some(area) }, None)
+        store
+            .commit(&Change { base: change.base, arrays: vec![array], attrs: Vec::new(), spill_area: Some(area) }, None)
     })
 }

@@ -30,11 +30,18 @@ pub struct Change<'a> {
     /// One entry an array that was created, written to, resized, reshaped, renamed, removed, given attributes or
     /// depended on.
     pub arrays: Vec<ArrayChange<'a>>,
+    /// Attributes of the database set, in order of names.
+    pub attrs: Vec<AttrChange>,
     /// Where [`PageSource::Spilled`] lies; the commit takes it.
     pub spill_area: Option<&'a dyn SpillArea>,
 }
 
 impl Change<'_> {
+    /// Whether anything is to be stored. Otherwise the transaction only depends on what is there.
+    pub fn stores(&self) -> bool {
+        !self.attrs.is_empty() || self.arrays.iter().any(ArrayChange::stores)
+    }
+
     /// Bytes of its changed pages. Pages that became zero are none.
     pub(crate) fn payload_bytes(&self) -> usize {
         let runs = self.arrays.iter().flat_map(|array| &array.blocks).flat_map(|block| &block.pages);

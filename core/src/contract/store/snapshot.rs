@@ -95,7 +95,7 @@ pub trait State {
         Ok(Vec::new())
     }
 
-    /// The attribute of that name.
+    /// The attribute of that name; of the database, if `array` is [`ArrayId::DATABASE`], here and below.
     fn attr(&self, array: ArrayId, name: &str) -> Result<Option<Value>>;
 
     /// Every attribute, in order of names.
