@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
 use bigarray_core::store::{
-    BlockRecord, Change, CommitLock, Committed, DataFile, History, Snapshot, SpillArea, SpillSlot, SpilledPages, State,
-    Store,
+    BlockRecord, CachedPages, Change, CommitLock, Committed, DataFile, History, Snapshot, SpillArea, SpillSlot,
+    SpilledPages, State, Store,
 };
 use bigarray_core::sync::Mutex;
 use bigarray_core::{
@@ -294,9 +294,13 @@ impl<W: Watch> Snapshot for Watched<W> {
         self.inner.lookups_may_block() || self.watch.lookups_may_block()
     }
 
-    fn will_need(&self, array: ArrayId, blocks: Range<u64>) {
+    fn will_need(&self, array: ArrayId, blocks: Range<u64>, by_mapping: bool) {
         self.watch.will_need(array, &blocks);
-        self.inner.will_need(array, blocks);
+        self.inner.will_need(array, blocks, by_mapping);
+    }
+
+    fn cached(&self, array: ArrayId, block: BlockNo) -> Vec<CachedPages> {
+        self.inner.cached(array, block)
     }
 
     fn check_records(&self, name: &str) -> Result<()> {

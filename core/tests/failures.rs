@@ -51,13 +51,16 @@ struct World {
 
 impl World {
     fn new(mode: Mode, seed: u64) -> World {
+        let caches = mode.blocks && seed.is_multiple_of(2);
         let plain = MemStore::with(MemStoreOptions {
             produced_every: mode.produced,
             lookups_may_block: mode.blocks,
+            cached_but_every: if caches { 3 } else { 0 },
             ..MemStoreOptions::default()
         });
         let store = Arc::new(Failing::new(plain.clone()));
-        let options = SimOptions { seed, delivers_faults: mode.faults, ..SimOptions::default() };
+        let options =
+            SimOptions { seed, delivers_faults: mode.faults, maps_other_files: caches, ..SimOptions::default() };
         let memory = SimMemory::with(plain.file(), options);
         let budget_bytes = if mode.spills { 2 * BLOCK } else { usize::MAX };
         let options = EngineOptions { copy: mode.copy, budget_bytes, ..EngineOptions::default() };

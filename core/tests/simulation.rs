@@ -44,6 +44,8 @@ struct Mode {
     versions: Versions,
     /// Look-ups may block, so that the monitor asks nothing.
     lookups_may_block: bool,
+    /// As a rule files have what is produced.
+    caches: bool,
     /// The store is unavailable to faults now and then.
     hiccups: bool,
 }
@@ -62,6 +64,7 @@ const MAP: Mode = Mode {
     steps: 4,
     versions: Versions::Numbers,
     lookups_may_block: false,
+    caches: false,
     hiccups: false,
 };
 
@@ -79,8 +82,15 @@ struct World {
 
 impl World {
     fn new(mode: Mode, seed: u64) -> World {
-        let Mode { produced: produced_every, versions, lookups_may_block, .. } = mode;
-        let options = MemStoreOptions { produced_every, versions, lookups_may_block, ..MemStoreOptions::default() };
+        let Mode { produced: produced_every, versions, lookups_may_block, caches, .. } = mode;
+        let cached_but_every = if caches { 3 } else { 0 };
+        let options = MemStoreOptions {
+            produced_every,
+            versions,
+            lookups_may_block,
+            cached_but_every,
+            ..MemStoreOptions::default()
+        };
         let store = MemStore::with(options);
         let options = SimOptions {
             seed,
@@ -90,6 +100,7 @@ impl World {
             reports_read_zero_pages: seed.is_multiple_of(2),
             merges: mode.merges,
             moves: mode.moves,
+            maps_other_files: caches,
             leaves_jobs: seed.is_multiple_of(3),
             ..SimOptions::default()
         };
@@ -467,6 +478,25 @@ fn where_look_ups_may_block_each_state_shows_its_own_bytes() {
         simulate(mode, 0..20);
         simulate(Mode { budget: 3, steps: 16, ..mode }, 0..8);
         simulate(Mode { copy: true, budget: 5, ..mode }, 0..8);
+    }
+}
+
+#[test]
+fn where_blocks_are_mapped_from_a_cache_each_state_shows_its_own_bytes() {
+    let far = Mode { produced: 1, versions: Versions::Hashes, lookups_may_block: true, caches: true, ..MAP };
+    let modes = [
+        far,
+        Mode { produced: 2, ..far },
+        Mode { produced: 0, compressed: true, ..far },
+        Mode { hiccups: true, ..far },
+        Mode { kernel_faults: false, ..far },
+        Mode { faults: false, ..far },
+        Mode { mappings: 40, ..far },
+        Mode { copy: true, ..far },
+    ];
+    for mode in modes {
+        simulate(mode, 0..20);
+        simulate(Mode { budget: 3, steps: 16, ..mode }, 0..8);
     }
 }
 

@@ -157,7 +157,8 @@ impl OpenOptions {
     /// Keeps decoded chunks in `directory` too, on a disk of this machine: a chunk is fetched once for all processes of
     /// this user that name the same directory. Its files have `bytes` at most; those that were read the longest ago are
     /// removed first. Each has a checksum: one that is damaged is fetched again, and where the disk is full or fails,
-    /// chunks are fetched as without it. Default: no such directory.
+    /// chunks are fetched as without it. Blocks are mapped from these files where they can be, and rely on them from then
+    /// on: they may be removed, and must not be written to. Default: no such directory.
     ///
     /// The directory is made if it is absent. One that another user can write to, or put another one in the place of, is
     /// [`Invalid`](crate::ErrorKind::Invalid) when the database is opened.

@@ -9,10 +9,12 @@ mod versions;
 
 use std::collections::BTreeSet;
 use std::ops::{ControlFlow, Range};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use bigarray_core::store::{
-    BlockRecord, Change, CommitLock, Committed, DataFile, LocalCommitLock, Snapshot, SpillArea, State, Store,
+    BlockRecord, CachedPages, Change, CommitLock, Committed, DataFile, LocalCommitLock, Snapshot, SpillArea, State,
+    Store,
 };
 use bigarray_core::sync::{Mutex, MutexGuard};
 use bigarray_core::{
@@ -54,6 +56,9 @@ pub struct MemStoreOptions {
     pub versions: Versions,
     /// See [`Snapshot::lookups_may_block`]. Then a look-up by the thread that receives faults panics.
     pub lookups_may_block: bool,
+    /// Files of its own have what is produced of a block, but every so many-th time it is asked: see [`Snapshot::cached`];
+    /// 0: none have.
+    pub cached_but_every: u64,
 }
 
 struct Inner {
@@ -63,6 +68,8 @@ struct Inner {
     data: Arc<dyn DataFile>,
     ledger: Mutex<Ledger>,
     commit_lock: LocalCommitLock,
+    /// How often [`Snapshot::cached`] was asked.
+    asked_for_files: AtomicU64,
 }
 
 struct Ledger {
@@ -100,6 +107,7 @@ impl MemStore {
             data,
             ledger: Mutex::new(ledger),
             commit_lock: LocalCommitLock::new("the store in memory", None),
+            asked_for_files: AtomicU64::new(0),
         }))
     }
 
@@ -251,6 +259,15 @@ impl Snapshot for MemSnapshot {
 
     fn lookups_may_block(&self) -> bool {
         self.store.options.lookups_may_block
+    }
+
+    fn cached(&self, array: ArrayId, block: BlockNo) -> Vec<CachedPages> {
+        let every = self.store.options.cached_but_every;
+        let asked = || self.store.asked_for_files.fetch_add(1, Ordering::Relaxed);
+        match self.asked().block_at(array, block) {
+            Some(block) if every != 0 && (asked() + 1) % every != 0 => block.cached(),
+            _ => Vec::new(),
+        }
     }
 
     fn read(&self, array: ArrayId, block: BlockNo, first_page: u32, buf: &mut [u8]) -> Result<()> {

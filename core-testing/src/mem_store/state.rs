@@ -4,11 +4,16 @@ use std::collections::BTreeMap;
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
-use bigarray_core::store::{BlockRecord, DataFile, Origin, Segment, Snapshot, State};
+use bigarray_core::store::{BlockRecord, CachedPages, DataFile, Origin, Segment, Snapshot, State};
 use bigarray_core::{ArrayId, BlockNo, Descriptor, PAGE, Result, Version};
 use serde_json::Value;
 
+use super::super::MemFile;
+use super::pages::SCRIBBLE;
 use super::versions::{Versions, digest_of};
+
+/// Pages of a block that one file has.
+const CACHED_PAGES: usize = 11;
 
 /// Where one page is.
 #[derive(Clone, Debug)]
@@ -58,6 +63,27 @@ pub(super) struct Block {
 impl Block {
     pub(super) fn file_pages(&self) -> impl Iterator<Item = u64> {
         self.pages.iter().filter_map(PageAt::file_page)
+    }
+
+    /// Its produced pages in files, a few in each, between pages that are none of them.
+    pub(super) fn cached(&self) -> Vec<CachedPages> {
+        let mut cached = Vec::new();
+        for (pages, origin) in self.record().segments.into_iter().map(|segment| (segment.pages, segment.origin)) {
+            if origin != Origin::Produced {
+                continue;
+            }
+            for start in pages.clone().step_by(CACHED_PAGES) {
+                let pages = start..pages.end.min(start + CACHED_PAGES as u32);
+                let offset = u64::from(1 + start % 3) * PAGE as u64;
+                let file = MemFile::new(vec![SCRIBBLE; offset as usize + (pages.len() + 1) * PAGE]);
+                for (n, page) in self.pages[pages.start as usize..pages.end as usize].iter().enumerate() {
+                    let PageAt::Produced(bytes) = page else { unreachable!("a segment of produced pages") };
+                    file.write_at(offset + (n * PAGE) as u64, bytes);
+                }
+                cached.push(CachedPages { pages, file: Arc::new(file), offset });
+            }
+        }
+        cached
     }
 
     pub(super) fn record(&self) -> BlockRecord {

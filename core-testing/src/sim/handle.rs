@@ -113,9 +113,10 @@ impl SimSpan {
         drop(self.take_away(world, &(range.start..half)));
     }
 
-    pub(super) fn check_file(&self, file: &Arc<dyn DataFile>, offset: u64) {
-        let known = std::ptr::addr_eq(Arc::as_ptr(file), Arc::as_ptr(&self.shared.file));
-        refuse_unless(known, || "map of a file that this memory was not made with".to_owned());
+    pub(super) fn check_file(&self, file: &Arc<dyn DataFile>, offset: u64, len: usize) {
+        let is_own = std::ptr::addr_eq(Arc::as_ptr(file), Arc::as_ptr(&self.shared.file));
+        let may_be = is_own || self.shared.options.maps_other_files && file.read_at(offset, &mut vec![0; len]).is_ok();
+        refuse_unless(may_be, || "map of a file that this memory was not made with".to_owned());
         refuse_unless(offset.is_multiple_of(PAGE as u64), || format!("map from byte {offset}: not a page's start"));
     }
 

@@ -58,6 +58,8 @@ pub struct SimOptions {
     pub merges: bool,
     /// Whether pages can be [taken out](bigarray_core::memory::Protect::take_out).
     pub moves: bool,
+    /// Whether it maps files that it was not made with, if they have what is mapped.
+    pub maps_other_files: bool,
     /// Whether a job may stay queued after the access that asked for it was woken by something else; then
     /// [`SimMemory::run_jobs`] runs it, after whatever the test does in between.
     pub leaves_jobs: bool,
@@ -77,6 +79,7 @@ impl Default for SimOptions {
             reports_read_zero_pages: false,
             merges: false,
             moves: true,
+            maps_other_files: false,
             leaves_jobs: false,
             patience: Duration::from_secs(60),
         }

@@ -1,7 +1,9 @@
 //! The pages of a simulated span.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 
 use bigarray_core::memory::{Residency, WrittenTo};
 use bigarray_core::store::DataFile;
@@ -10,6 +12,16 @@ use bigarray_core::{PAGE, Result};
 /// Bytes a page has of its own, once it was written to.
 pub(super) type Own = Box<[u8; PAGE]>;
 
+/// The file that a page is mapped from.
+#[derive(Clone)]
+pub(super) struct Mapped(pub(super) Arc<dyn DataFile>);
+
+impl fmt::Debug for Mapped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a file")
+    }
+}
+
 /// A page; one that is not listed is missing (lazy), or zero and untouched (eager).
 #[derive(Debug)]
 pub(super) enum Page {
@@ -17,8 +29,8 @@ pub(super) enum Page {
     /// if it was `touched`, else for any access. A page `merged` with another has lost its protection, unnoticed by the
     /// pager.
     Zero { installed: bool, own: Option<Own>, touched: bool, protected: bool, merged: bool },
-    /// A private mapping of the file: read from it at each access, until a write copies it.
-    Mapped { offset: u64, own: Option<Own>, resident: bool, tracked: bool },
+    /// A private mapping of a file: read from it at each access, until a write copies it.
+    Mapped { file: Mapped, offset: u64, own: Option<Own>, resident: bool, tracked: bool },
     /// Copied in. A page `merged` with another has lost its protection, unnoticed by the pager.
     Copied { bytes: Own, protected: bool, merged: bool, written: bool },
     /// Any access ends the process.
@@ -174,7 +186,7 @@ impl PageTable {
     }
 
     /// Reads or writes inside page `n`, from its byte `at` on.
-    pub(super) fn access(&mut self, n: usize, at: usize, access: &mut Access<'_>, file: &dyn DataFile) -> Outcome {
+    pub(super) fn access(&mut self, n: usize, at: usize, access: &mut Access<'_>) -> Outcome {
         if self.residency == Residency::Eager {
             self.pages.entry(n).or_insert(Page::zero(false));
         }
@@ -193,8 +205,8 @@ impl PageTable {
                 access_private(at, access, own, |_| Ok(())).unwrap_or(());
                 *touched = true;
             }
-            Page::Mapped { own, offset, resident, .. } => {
-                if access_private(at, access, own, |bytes| file.read_at(*offset, bytes)).is_err() {
+            Page::Mapped { file, own, offset, resident, .. } => {
+                if access_private(at, access, own, |bytes| file.0.read_at(*offset, bytes)).is_err() {
                     return Outcome::Bus;
                 }
                 *resident = true;
@@ -249,9 +261,10 @@ impl PageTable {
         let mut end = None;
         let mut count = 0;
         for (n, page) in &self.pages {
-            let Page::Mapped { offset, .. } = page else { continue };
-            count += usize::from(end != Some((*n, *offset)));
-            end = Some((n + 1, offset + PAGE as u64));
+            let Page::Mapped { file, offset, .. } = page else { continue };
+            let file = Arc::as_ptr(&file.0).addr();
+            count += usize::from(end != Some((*n, file, *offset)));
+            end = Some((n + 1, file, offset + PAGE as u64));
         }
         count
     }

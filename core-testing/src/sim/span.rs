@@ -13,7 +13,7 @@ use bigarray_core::{Error, ErrorKind, PAGE, Result};
 use super::SimOp;
 use super::contract::{breaks, refuse_unless};
 use super::handle::SimSpan;
-use super::page::{Access, Page};
+use super::page::{Access, Mapped, Page};
 use super::user::pieces;
 use super::world::{Shared, World};
 
@@ -44,8 +44,8 @@ impl Drop for Reserved {
 }
 
 /// A mapped page without any access so far.
-fn mapped(offset: u64) -> Page {
-    Page::Mapped { offset, own: None, resident: false, tracked: false }
+fn mapped(file: &Arc<dyn DataFile>, offset: u64) -> Page {
+    Page::Mapped { file: Mapped(file.clone()), offset, own: None, resident: false, tracked: false }
 }
 
 impl Install for Reserved {
@@ -54,8 +54,8 @@ impl Install for Reserved {
     }
 
     fn map(&self, range: Range<usize>, file: &Arc<dyn DataFile>, offset: u64, _read_ahead: bool) -> Result<()> {
-        self.0.check_file(file, offset);
-        self.0.install(SimOp::Map, range, Page::counts_as_missing, |at| mapped(offset + at as u64))
+        self.0.check_file(file, offset, range.len());
+        self.0.install(SimOp::Map, range, Page::counts_as_missing, |at| mapped(file, offset + at as u64))
     }
 
     fn copy(&self, at: usize, bytes: &[u8]) -> Result<()> {
@@ -94,17 +94,18 @@ impl Install for Reserved {
         drop(self.0.enter(SimOp::Advise, &range));
     }
 
-    fn read_in(&self, range: Range<usize>, _file: &Arc<dyn DataFile>, from: u64, _exactly: bool) -> Result<()> {
+    fn read_in(&self, range: Range<usize>, from_file: &Arc<dyn DataFile>, from: u64, _exactly: bool) -> Result<()> {
         let mut world = self.0.enter(SimOp::ReadIn, &range);
         world.fails(SimOp::ReadIn)?;
         let table = &mut self.0.state(&mut world).table;
         for (n, page) in table.pages.range_mut(range.start / PAGE..range.end / PAGE) {
             match page {
-                Page::Mapped { offset, own, resident, .. } => {
+                Page::Mapped { file, offset, own, resident, .. } => {
+                    refuse_unless(Arc::ptr_eq(&file.0, from_file), || "read_in of another file".to_owned());
                     let wanted = from + (n * PAGE - range.start) as u64;
                     refuse_unless(*offset == wanted, || format!("read_in of byte {wanted}, where {offset} is mapped"));
                     if own.is_none() {
-                        self.0.shared.file.read_at(*offset, &mut [0; PAGE])?;
+                        from_file.read_at(*offset, &mut [0; PAGE])?;
                     }
                     *resident = true;
                 }
@@ -113,11 +114,24 @@ impl Install for Reserved {
         }
         Ok(())
     }
+
+    fn populate(&self, range: Range<usize>) -> Result<()> {
+        let mut world = self.0.enter(SimOp::ReadIn, &range);
+        world.fails(SimOp::ReadIn)?;
+        let table = &mut self.0.state(&mut world).table;
+        for (_, page) in table.pages.range_mut(range.start / PAGE..range.end / PAGE) {
+            match page {
+                Page::Mapped { resident, .. } => *resident = true,
+                other => panic!("populate over a page that is not mapped, but {}", other.name()),
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Replace for Reserved {
     fn remap(&self, range: Range<usize>, file: &Arc<dyn DataFile>, offset: u64) -> Result<()> {
-        self.0.check_file(file, offset);
+        self.0.check_file(file, offset, range.len());
         let eager = self.0.state(&mut self.0.world()).table.residency == Residency::Eager;
         self.0.install(
             SimOp::Remap,
@@ -127,7 +141,7 @@ impl Replace for Reserved {
                 Page::Copied { .. } => eager,
                 _ => false,
             },
-            |at| mapped(offset + at as u64),
+            |at| mapped(file, offset + at as u64),
         )
     }
 

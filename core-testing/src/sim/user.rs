@@ -94,7 +94,7 @@ impl SimSpan {
             let mut world = self.world();
             self.may_merge(&mut world);
             let table = &mut self.state(&mut world).table;
-            let outcome = table.access(at / PAGE, at % PAGE, &mut access, &*self.shared.file);
+            let outcome = table.access(at / PAGE, at % PAGE, &mut access);
             drop(world);
             match outcome {
                 Outcome::Done => return Ok(()),

@@ -7,7 +7,7 @@ use crate::descriptor::{ArrayId, Descriptor, Version};
 use crate::error::Result;
 use crate::geometry::BlockNo;
 use crate::pager::spill_map::SpillMap;
-use crate::store::{BlockRecord, Snapshot};
+use crate::store::{BlockRecord, CachedPages, Snapshot};
 
 /// What a span shows: one array as one committed state has it, cut where its transaction cut it.
 #[derive(Clone)]
@@ -52,11 +52,16 @@ impl Binding {
         self.array.is_some() && self.snapshot.lookups_may_block()
     }
 
-    /// Tells storage that what is visible of `blocks` is about to be asked for.
-    pub(crate) fn will_need(&self, blocks: &Range<u64>) {
+    /// Tells storage that what is visible of `blocks` is about to be asked for; `by_mapping`, where it is cached.
+    pub(crate) fn will_need(&self, blocks: &Range<u64>, by_mapping: bool) {
         if let Some((array, stored)) = self.stored(blocks) {
-            self.snapshot.will_need(array, stored);
+            self.snapshot.will_need(array, stored, by_mapping);
         }
+    }
+
+    /// Where files have the pages of `block` that are produced.
+    pub(crate) fn cached(&self, block: u64) -> Vec<CachedPages> {
+        self.stored(&(block..block + 1)).map_or(Vec::new(), |(array, _)| self.snapshot.cached(array, BlockNo(block)))
     }
 
     /// What storage has for `block`, if that is visible.

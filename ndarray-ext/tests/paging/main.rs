@@ -5,6 +5,8 @@
 
 mod access_hints;
 mod concurrent_faults;
+#[cfg(feature = "icechunk")]
+mod disk_cache;
 mod locked_memory;
 mod mapping_limit;
 mod memory_budget;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use bigarray_core::{Error, ErrorKind, Result};
 use nix::fcntl::OFlag;
+use nix::sys::statfs::statfs;
 use nix::unistd::geteuid;
 
 /// Bits of a mode by which others than the owner may write.
@@ -14,6 +15,10 @@ const WRITABLE: u32 = 0o022;
 
 /// With this bit of a directory's mode, only the owner of what is in it may rename and remove that, as in `/tmp`.
 const STICKY: u32 = 0o1000;
+
+/// File systems (`f_type` of `statfs`) of this machine alone: ext2 to ext4, XFS, btrfs, tmpfs, overlayfs, F2FS, ZFS, bcachefs.
+const LOCAL: [u64; 8] =
+    [0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994, 0x794c_7630, 0xf2f5_2010, 0x2fc1_2fc1, 0xca45_1a4e];
 
 /// Makes `directory` if it is absent, and gives its path, in which is no link.
 ///
@@ -51,6 +56,12 @@ pub(super) fn take(directory: &Path) -> Result<PathBuf> {
         }
     }
     Ok(path)
+}
+
+/// Whether a file that is mapped stays as it is when it is unlinked: so it is where no other machine reaches the file, which
+/// could unlink it for good.
+pub(super) fn is_local(directory: &Path) -> bool {
+    statfs(directory).is_ok_and(|fs| LOCAL.contains(&(fs.filesystem_type().0 as u64 & 0xffff_ffff)))
 }
 
 /// Whether the owner of a directory above is this user or root. In a user namespace that has no number for root, as an

@@ -10,11 +10,32 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
+
+use bigarray_core::store::DataFile;
+use bigarray_core::{Error, Result};
 
 use super::directory::is_own;
 
-/// Another format has another one.
-const MAGIC: &[u8; 8] = b"bigchnk1";
+/// Another format has another one. Files of the first one were not synced before they had their names, which is what a
+/// mapping relies on.
+const MAGIC: &[u8; 8] = b"bigchnk2";
+
+/// Read at a time to be summed: it stays in a processor's cache.
+const STEP: usize = 256 << 10;
+
+/// The file of a chunk that was found right, and stays so. It may have no name any more.
+pub(super) struct ChunkFile(pub(super) File);
+
+impl DataFile for ChunkFile {
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        self.0.read_exact_at(buf, offset).map_err(|error| Error::io("a file of the disk cache", error))
+    }
+
+    fn as_file(&self) -> Option<&File> {
+        Some(&self.0)
+    }
+}
 
 /// What stands behind `chunk`.
 pub(super) fn seal(key: &str, chunk: &[u8]) -> Vec<u8> {
@@ -33,10 +54,10 @@ fn unsummed_seal(key: &str, chunk_bytes: usize) -> Vec<u8> {
 /// # Errors
 /// Those of the disk.
 pub(super) fn read(file: &File, key: &str, chunk_bytes: usize) -> io::Result<Option<Vec<u8>>> {
-    let (metadata, expected) = (file.metadata()?, unsummed_seal(key, chunk_bytes));
+    let expected = unsummed_seal(key, chunk_bytes);
     let summed = chunk_bytes + expected.len();
     let whole = summed + size_of::<u32>();
-    if !metadata.is_file() || !is_own(&metadata) || metadata.len() != whole as u64 {
+    if !is_own_file(file, whole)? {
         return Ok(None);
     }
     // Not zeroed first, which is a tenth of the work.
@@ -47,6 +68,35 @@ pub(super) fn read(file: &File, key: &str, chunk_bytes: usize) -> io::Result<Opt
         && bytes[summed..] == crc32c::crc32c(&bytes[..summed]).to_le_bytes();
     bytes.truncate(chunk_bytes);
     Ok(is_right.then_some(bytes))
+}
+
+/// Whether the file has the chunk of `key` as it was sealed, and others cannot have written it. Reads all of it, and so
+/// brings it into the page cache.
+///
+/// # Errors
+/// Those of the disk.
+pub(super) fn is_right(file: &File, key: &str, chunk_bytes: usize) -> io::Result<bool> {
+    let expected = unsummed_seal(key, chunk_bytes);
+    let summed = chunk_bytes + expected.len();
+    if !is_own_file(file, summed + size_of::<u32>())? {
+        return Ok(false);
+    }
+    let mut buffer = vec![0; STEP.min(summed)];
+    let mut sum = 0;
+    for start in (0..summed).step_by(STEP) {
+        let part = &mut buffer[..STEP.min(summed - start)];
+        file.read_exact_at(part, start as u64)?;
+        sum = crc32c::crc32c_append(sum, part);
+    }
+    let mut seal = vec![0; expected.len() + size_of::<u32>()];
+    file.read_exact_at(&mut seal, chunk_bytes as u64)?;
+    Ok(seal[..expected.len()] == expected && seal[expected.len()..] == sum.to_le_bytes())
+}
+
+/// Whether it is a file of so many bytes that this user alone can have written.
+fn is_own_file(file: &File, bytes: usize) -> io::Result<bool> {
+    let metadata = file.metadata()?;
+    Ok(metadata.is_file() && is_own(&metadata) && metadata.len() == bytes as u64)
 }
 
 #[cfg(test)]
@@ -61,7 +111,9 @@ mod tests {
     fn read_back(bytes: &[u8], key: &str, chunk_bytes: usize) -> Option<Vec<u8>> {
         let new = tempfile::NamedTempFile::new().unwrap();
         fs::write(&new, bytes).unwrap();
-        read(&new.reopen().unwrap(), key, chunk_bytes).unwrap()
+        let found = read(&new.reopen().unwrap(), key, chunk_bytes).unwrap();
+        assert_eq!(is_right(&new.reopen().unwrap(), key, chunk_bytes).unwrap(), found.is_some());
+        found
     }
 
     fn sealed() -> Vec<u8> {
@@ -101,5 +153,15 @@ mod tests {
         fs::write(&new, sealed()).unwrap();
         fs::set_permissions(&new, fs::Permissions::from_mode(0o620)).unwrap();
         assert_eq!(read(&new.reopen().unwrap(), "the key", CHUNK.len()).unwrap(), None);
+        assert!(!is_right(&new.reopen().unwrap(), "the key", CHUNK.len()).unwrap());
+    }
+
+    #[test]
+    fn the_last_piece_of_a_long_chunk_is_looked_at_too() {
+        let chunk: Vec<u8> = (0..2 * STEP + 77).map(|n| n as u8).collect();
+        let mut bytes = [&chunk[..], &seal("the key", &chunk)].concat();
+        assert!(read_back(&bytes, "the key", chunk.len()).is_some());
+        bytes[2 * STEP + 70] ^= 1;
+        assert!(read_back(&bytes, "the key", chunk.len()).is_none());
     }
 }

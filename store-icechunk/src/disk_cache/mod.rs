@@ -8,8 +8,11 @@
 //! | `threads` | what reads and writes: a disk that hangs holds no request |
 //!
 //! A chunk never changes, so a file is right or it is not: there is nothing to bring up to date. Files are put in place by
-//! a rename and taken away by an unlink, and never written to in between: what is open stays as it is. Nothing is synced,
-//! for the checksum tells what a power loss left. No failure of the disk is one of a read, which fetches the chunk then.
+//! a rename and taken away by an unlink, and never written to or cut in between: what is open or mapped stays as it is.
+//! No failure of the disk is one of a read, which fetches the chunk then.
+//!
+//! The bytes of a file are synced before it has its name. A page that was mapped and cannot be written back could be
+//! dropped, and be zeros when it is read again. The directory is not: for what a power loss left there is the checksum.
 
 mod directory;
 mod file;
@@ -24,9 +27,11 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bigarray_core::Result;
+use bigarray_core::store::DataFile;
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 
+use self::file::ChunkFile;
 use self::room::Room;
 use self::threads::Threads;
 use crate::options::DiskCache;
@@ -41,8 +46,8 @@ const PENDING_MIB: u32 = 256;
 /// Files that are read at a time: a disk gives more so than one after the other.
 const READERS: usize = 8;
 
-/// Writers wait for each other, and for those of other processes, where they make room.
-const WRITERS: usize = 2;
+/// Writers wait for the disk, each file being synced; and for each other, and those of other processes, where they make room.
+const WRITERS: usize = 4;
 
 /// The time of the last use is as exact as this.
 const USE_STEP: Duration = Duration::from_secs(60);
@@ -60,6 +65,8 @@ pub(crate) struct ChunkFiles {
 struct Files {
     directory: PathBuf,
     room: Room,
+    /// Whether files can be mapped.
+    maps: bool,
 }
 
 /// Which chunk a file has: what tells its bytes from those of all others.
@@ -88,9 +95,10 @@ impl ChunkFiles {
     /// [`Invalid`](bigarray_core::ErrorKind::Invalid) for one that others may write to; what keeps it from being made.
     pub(crate) fn open(options: &DiskCache) -> Result<Option<Arc<ChunkFiles>>> {
         let directory = directory::take(&options.directory)?;
-        let room = Room::new(&directory, options.bytes);
+        let (room, maps) = (Room::new(&directory, options.bytes), directory::is_local(&directory));
         let (Ok(readers), Ok(writers)) = (Threads::start(READERS), Threads::start(WRITERS)) else { return Ok(None) };
-        let (files, pending) = (Arc::new(Files { directory, room }), Arc::new(Semaphore::new(PENDING_MIB as usize)));
+        let (files, pending) =
+            (Arc::new(Files { directory, room, maps }), Arc::new(Semaphore::new(PENDING_MIB as usize)));
         Ok(Some(Arc::new(ChunkFiles { files, readers, writers, pending })))
     }
 
@@ -99,6 +107,16 @@ impl ChunkFiles {
         let (files, count) = (Arc::clone(&self.files), wanted.len());
         let read = move || wanted.iter().map(|(key, bytes)| files.read(key, *bytes)).collect();
         self.readers.ask(read).await.unwrap_or_else(|| vec![None; count])
+    }
+
+    /// The file of a chunk that has so many bytes, if it is there and whole, and can be mapped: the chunk begins where the
+    /// file does. To be awaited on a runtime.
+    pub(crate) async fn file(&self, key: Key, bytes: usize) -> Option<Arc<dyn DataFile>> {
+        if !self.files.maps {
+            return None;
+        }
+        let files = Arc::clone(&self.files);
+        self.readers.ask(move || files.open(&key, bytes)).await.flatten()
     }
 
     /// Begins to keep chunks, for which no thread waits.
@@ -118,12 +136,25 @@ impl ChunkFiles {
 impl Files {
     /// The chunk, if it is there and whole. A file that is anything else is removed.
     fn read(&self, key: &Key, bytes: usize) -> Option<Bytes> {
+        let (chunk, _) = self.found(key, |file| file::read(file, &key.0, bytes))?;
+        Some(chunk.into())
+    }
+
+    /// The file of the chunk, likewise.
+    fn open(&self, key: &Key, bytes: usize) -> Option<Arc<dyn DataFile>> {
+        let look = |file: &File| Ok(file::is_right(file, &key.0, bytes)?.then_some(()));
+        let ((), file) = self.found(key, look)?;
+        Some(Arc::new(ChunkFile(file)))
+    }
+
+    /// What `look` finds in the file of a chunk, and the file.
+    fn found<T>(&self, key: &Key, look: impl FnOnce(&File) -> io::Result<Option<T>>) -> Option<(T, File)> {
         let path = self.directory.join(key.file_name());
         let file = directory::open(&path, File::options().read(true)).ok()?;
-        match file::read(&file, &key.0, bytes) {
-            Ok(Some(chunk)) => {
+        match look(&file) {
+            Ok(Some(found)) => {
                 used(&file);
-                Some(chunk.into())
+                Some((found, file))
             }
             Ok(None) | Err(_) => {
                 let _ = fs::remove_file(&path);
@@ -153,6 +184,7 @@ impl Files {
         let Some(mut new) = self.room.new_file((chunk.len() + seal.len()) as u64)? else { return Ok(()) };
         new.write_all(chunk)?;
         new.write_all(seal)?;
+        new.as_file().sync_data()?;
         self.room.put(new, path)
     }
 }

@@ -16,29 +16,32 @@ pub(super) struct Announced(FaultMutex<VecDeque<Rest>>);
 struct Rest {
     array: ArrayId,
     blocks: Range<u64>,
+    by_mapping: bool,
 }
 
 impl Announced {
-    pub(super) fn push(&self, array: ArrayId, blocks: Range<u64>) {
+    pub(super) fn push(&self, array: ArrayId, blocks: Range<u64>, by_mapping: bool) {
         let mut all = self.0.lock();
         if all.len() == ANNOUNCED {
             all.pop_front();
         }
-        all.push_back(Rest { array, blocks });
+        all.push_back(Rest { array, blocks, by_mapping });
     }
 
-    /// What a read of `block` brings near: the next blocks of an announcement that begins within `window` behind it.
-    pub(super) fn near(&self, array: ArrayId, block: BlockNo, window: u64) -> Option<Range<u64>> {
+    /// What a read of `block` brings near: the next blocks of an announcement that begins within `window` behind it, and
+    /// whether they are to be mapped.
+    pub(super) fn near(&self, array: ArrayId, block: BlockNo, window: u64) -> Option<(Range<u64>, bool)> {
         let mut all = self.0.lock();
         let is_near = |rest: &Rest| rest.array == array && (block.0..block.0 + window).contains(&rest.blocks.start);
         let at = all.iter().position(is_near)?;
-        let blocks = &mut all[at].blocks;
+        let Rest { blocks, by_mapping, .. } = &mut all[at];
+        let by_mapping = *by_mapping;
         let near = blocks.start..(blocks.start + window.div_ceil(2)).min(blocks.end);
         blocks.start = near.end;
         if blocks.is_empty() {
             all.remove(at);
         }
-        Some(near)
+        Some((near, by_mapping))
     }
 }
 
@@ -49,8 +52,8 @@ mod tests {
     #[test]
     fn what_was_announced_comes_near_piece_by_piece() {
         let (announced, array) = (Announced::default(), ArrayId(7));
-        announced.push(array, 10..25);
-        let near = |block| announced.near(array, BlockNo(block), 8);
+        announced.push(array, 10..25, true);
+        let near = |block| announced.near(array, BlockNo(block), 8).map(|(near, _)| near);
         assert_eq!(near(1), None);
         assert_eq!(announced.near(ArrayId(8), BlockNo(9), 8), None);
         assert_eq!(near(3), Some(10..14));
@@ -65,9 +68,9 @@ mod tests {
     fn the_latest_announcements_are_remembered() {
         let announced = Announced::default();
         for array in 0..100 {
-            announced.push(ArrayId(array), 1..2);
+            announced.push(ArrayId(array), 1..2, array % 2 == 0);
         }
         assert_eq!(announced.near(ArrayId(99 - ANNOUNCED as u64), BlockNo(0), 8), None);
-        assert_eq!(announced.near(ArrayId(100 - ANNOUNCED as u64), BlockNo(0), 8), Some(1..2));
+        assert_eq!(announced.near(ArrayId(100 - ANNOUNCED as u64), BlockNo(0), 8), Some((1..2, true)));
     }
 }

@@ -164,7 +164,7 @@ impl Source {
     }
 
     /// Which chunk it is, among those of all databases.
-    fn key(&self, entry: &Entry, at: &ChunkRef) -> Key {
+    pub(super) fn key(&self, entry: &Entry, at: &ChunkRef) -> Key {
         let how = format!("decoding {DECODING}: {:?}", entry.metadata.chain());
         Key::new(self.repository.backend().server(), self.url(), &at.id.to_string(), at.offset, at.length, &how)
     }

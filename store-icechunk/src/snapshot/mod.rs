@@ -5,6 +5,7 @@ mod announced;
 mod cache;
 mod catalog;
 mod chunks;
+mod mapped;
 mod read;
 mod records;
 mod references;
@@ -13,7 +14,7 @@ mod source;
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
-use bigarray_core::store::{BlockRecord, DataFile, Snapshot, State};
+use bigarray_core::store::{BlockRecord, CachedPages, DataFile, Snapshot, State};
 use bigarray_core::{ArrayId, BlockNo, Descriptor, Error, ErrorKind, PAGE, Result, Version, signals};
 use icechunk::format::SnapshotId;
 use serde_json::Value;
@@ -161,9 +162,14 @@ impl Snapshot for IcechunkSnapshot {
         true
     }
 
-    fn will_need(&self, array: ArrayId, blocks: Range<u64>) {
+    fn will_need(&self, array: ArrayId, blocks: Range<u64>, by_mapping: bool) {
         if let Ok(Some(entry)) = self.entry(array) {
-            self.source.will_need(entry, blocks);
+            self.source.will_need(entry, blocks, by_mapping);
         }
+    }
+
+    fn cached(&self, array: ArrayId, block: BlockNo) -> Vec<CachedPages> {
+        let _held = signals::hold_between_waits();
+        self.entry(array).ok().flatten().map_or(Vec::new(), |entry| self.source.cached(entry, block))
     }
 }

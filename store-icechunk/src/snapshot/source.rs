@@ -12,6 +12,7 @@ use quick_cache::sync::Cache;
 
 use super::announced::Announced;
 use super::cache::ChunkCache;
+use super::mapped::OpenFiles;
 use crate::disk_cache::ChunkFiles;
 use crate::objects::Objects;
 use crate::repository::Repository;
@@ -29,6 +30,7 @@ pub(crate) struct Source {
     pub(crate) manifests: Cache<ManifestId, Arc<Manifest>, ManifestBytes>,
     pub(crate) cache: ChunkCache,
     pub(super) disk: Option<Arc<ChunkFiles>>,
+    pub(super) open_files: OpenFiles,
     pub(super) announced: Announced,
     pub(super) cache_bytes: u64,
     pub(crate) origin: Origin,
@@ -50,6 +52,7 @@ impl Source {
             manifests: Cache::with_weighter(estimate, MANIFESTS_BYTES, ManifestBytes),
             cache: ChunkCache::new(cache_bytes),
             disk,
+            open_files: OpenFiles::new(),
             announced: Announced::default(),
             cache_bytes,
             origin: Origin::here(),
@@ -83,7 +86,7 @@ impl Weighter<ManifestId, Arc<Manifest>> for ManifestBytes {
     }
 }
 
-/// Nothing of this store can be mapped.
+/// No record of this store has an extent.
 struct NoFile;
 
 impl DataFile for NoFile {

@@ -163,7 +163,7 @@ fn announced_blocks_are_fetched_ahead() {
             thread::sleep(Duration::from_millis(1));
         }
     };
-    snapshot.will_need(id_of(&*snapshot, "a"), 0..160);
+    snapshot.will_need(id_of(&*snapshot, "a"), 0..160, false);
     // The manifest and two chunks.
     wait_for(3);
     assert_page(&*snapshot, 1, 0, Some(1));

@@ -109,7 +109,7 @@ fn what_is_on_disk_does_not_come_with_what_is_beside_it() {
     let snapshot = now(&*reader);
     snapshot.block(id_of(&*snapshot, "a"), BlockNo(0)).unwrap();
     let before = reader.requests();
-    snapshot.will_need(id_of(&*snapshot, "a"), 0..CHUNKS * BLOCKS);
+    snapshot.will_need(id_of(&*snapshot, "a"), 0..CHUNKS * BLOCKS, false);
     wait_until("a request", || reader.requests().gets > before.gets);
     (0..CHUNKS).for_each(|chunk| block_of(&reader, chunk));
     let bytes = reader.requests().bytes_got - before.bytes_got;

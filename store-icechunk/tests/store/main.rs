@@ -9,6 +9,7 @@ mod conformance;
 mod damaged;
 mod disk_cache;
 mod disk_faults;
+mod disk_mapped;
 mod faults;
 mod foreign;
 mod lost_answers;

@@ -52,7 +52,7 @@ fn a_reader_in_order_fetches_each_chunk_once_also_past_what_the_cache_holds() {
     let reader = IcechunkStore::open(&url, &Options { cache_bytes, ..options() }).unwrap();
     let snapshot = now(&*reader);
     let before = reader.requests().bytes_got;
-    snapshot.will_need(id_of(&*snapshot, "a"), 0..BLOCKS);
+    snapshot.will_need(id_of(&*snapshot, "a"), 0..BLOCKS, false);
     for block in 0..BLOCKS {
         assert_page(&*snapshot, block, 3, Some(100 * (block + 1) + 3));
     }

@@ -98,7 +98,7 @@ impl UffdSpan {
             }
             self.range.install(range.start, scratch)
         });
-        self.mapped(laid, format_args!("mapping {} bytes of the data file from byte {offset} on", range.len()))
+        self.mapped(laid, format_args!("mapping {} bytes of a file from byte {offset} on", range.len()))
     }
 
     fn copy_lazy(&self, at: usize, bytes: &[u8]) -> Result<()> {
@@ -225,12 +225,17 @@ impl Install for UffdSpan {
             read_ahead::begin(&**file, bytes.clone());
         }
         read_ahead::read(&**file, bytes, || false)?;
+        self.populate(range)
+    }
+
+    fn populate(&self, range: Range<usize>) -> Result<()> {
+        self.check(&range)?;
         populate(self.range.addresses(&range)).map_err(|errno| match errno {
             // What an access would end in: SIGBUS.
             Errno::EFAULT | Errno::EHWPOISON => Error::new(
                 ErrorKind::Corrupt,
                 format!(
-                    "bytes {}..{} cannot be read from the data file: the disk fails, or the file was cut off",
+                    "bytes {}..{} cannot be read from the file that they are mapped from: the disk fails, or it was cut off",
                     range.start, range.end
                 ),
             ),

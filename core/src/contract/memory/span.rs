@@ -75,6 +75,12 @@ pub trait Install: Send + Sync {
     /// # Errors
     /// As [`DataFile::read_at`]; [`Corrupt`](crate::ErrorKind::Corrupt) for bytes that cannot be accessed.
     fn read_in(&self, range: Range<usize>, file: &Arc<dyn DataFile>, offset: u64, exactly: bool) -> Result<()>;
+
+    /// The same for what is mapped from a file that is not at hand: as the system reads it for accesses.
+    ///
+    /// # Errors
+    /// [`Corrupt`](crate::ErrorKind::Corrupt) for bytes that cannot be accessed.
+    fn populate(&self, range: Range<usize>) -> Result<()>;
 }
 
 /// What is laid in place of other memory, or takes it away, where no view lives: no thread may be using the range.

@@ -20,7 +20,7 @@ pub use change::{ArrayChange, AttrChange, BlockChange, Bytes, Change, Committed,
 pub use commit_lock::{CommitLock, LocalCommitLock, LocalCommitLockGuard};
 pub use history::{Commit, Compacted, History};
 pub use names::{check_array_name, check_attr_name};
-pub use snapshot::{BlockRecord, DataFile, Origin, Segment, Snapshot, State};
+pub use snapshot::{BlockRecord, CachedPages, DataFile, Origin, Segment, Snapshot, State};
 pub use spill::{SpillArea, SpillSlot, SpilledPages};
 
 /// Stores committed states.

@@ -63,7 +63,18 @@ impl BlockRecord {
     }
 }
 
-/// The file that extents lie in.
+/// Pages of a block that are produced, and that a file of this machine has as they are.
+#[derive(Clone)]
+pub struct CachedPages {
+    /// Pages of the block, from 0.
+    pub pages: Range<u32>,
+    /// The file. What it has never changes, as long as it is open or mapped anywhere.
+    pub file: Arc<dyn DataFile>,
+    /// Where the pages begin in it, page aligned.
+    pub offset: u64,
+}
+
+/// A file that is mapped: the one that extents lie in, or one of a cache.
 pub trait DataFile: Send + Sync {
     /// Fills `buf` from byte `offset` on.
     ///
@@ -145,9 +156,20 @@ pub trait Snapshot: State + Send + Sync {
     }
 
     /// The blocks `blocks` are about to be asked for: where their bytes come from another machine they may be fetched
-    /// from here on. It takes the call as a hint, and must not block.
-    fn will_need(&self, array: ArrayId, blocks: Range<u64>) {
-        let _ = (array, blocks);
+    /// from here on. `by_mapping`: by [`cached`](Snapshot::cached) first. It takes the call as a hint, and must not block.
+    fn will_need(&self, array: ArrayId, blocks: Range<u64>, by_mapping: bool) {
+        let _ = (array, blocks, by_mapping);
+    }
+
+    /// Where files of this machine have all pages of `block` that its record says are produced, ascending, so that they can
+    /// be mapped; none where some of them have to be [read](Snapshot::read). What the files have was verified. Asked by a
+    /// thread that may wait, and only where [look-ups may block](Snapshot::lookups_may_block).
+    ///
+    /// The record stays as it is: where bytes are cached is no part of the state. A failure is no more than a block to be
+    /// read.
+    fn cached(&self, array: ArrayId, block: BlockNo) -> Vec<CachedPages> {
+        let _ = (array, block);
+        Vec::new()
     }
 
     /// Sees that none of the records of the array of that name is missing: a block whose record is not found would be a

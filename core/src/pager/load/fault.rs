@@ -234,7 +234,7 @@ impl Load {
         for rest in [run.start..self.run.start, self.run.end..run.end].iter().filter(|rest| !rest.is_empty()) {
             self.pager.wake(rest);
         }
-        Ok(plan.of(self.block))
+        Ok(self.pager.with_cached(plan.of(self.block), self.binding()))
     }
 
     /// Step 5.
@@ -341,6 +341,27 @@ impl Pager {
         1 << blocks.ilog2()
     }
 
+    /// Whether blocks that have to be produced are mapped where files have them as they are.
+    pub(crate) fn maps_cached(&self) -> bool {
+        self.residency == Residency::Lazy && !self.options.copy
+    }
+
+    /// The plan of one block with the files that have it, if it is to be mapped from them.
+    fn with_cached(&self, plan: Plan, binding: &Binding) -> Plan {
+        // Without look-ups that block it is the monitor that asks.
+        let is_wanted = self.maps_cached() && plan.is_produced() && !plan.is_spilled && binding.lookups_may_block();
+        if !is_wanted || !self.has_room_for(&plan) {
+            return plan;
+        }
+        let cached = binding.cached(plan.first);
+        plan.with_cached(cached)
+    }
+
+    fn has_room_for(&self, plan: &Plan) -> bool {
+        let pieces = plan.page_map(self.block_size).pieces().len() + plan.cached.len();
+        self.memory.has_room_for_mappings(2 * pieces + 2)
+    }
+
     /// Whether bytes have to be read before what was planned can be seen.
     fn reads(&self, plan: &Plan) -> bool {
         self.options.verify || self.copies(plan)
@@ -349,12 +370,14 @@ impl Pager {
     /// Whether what was planned is to be copied: as the user chose, as storage demands, or for want of mappings.
     fn copies(&self, plan: &Plan) -> bool {
         self.options.copy && self.residency == Residency::Lazy
-            || plan.is_produced()
-            || !self.memory.has_room_for_mappings(2 * plan.page_map(self.block_size).pieces().len() + 2)
+            || plan.is_produced() && plan.cached.is_empty()
+            || !self.has_room_for(plan)
     }
 
     fn map(&self, load: &Load, plan: Plan, mut permit: BudgetPermit) -> Result<()> {
-        self.verify(load.binding(), &plan)?;
+        if plan.cached.is_empty() {
+            self.verify(load.binding(), &plan)?;
+        }
         let mut table = self.lock();
         if table.generation() != load.generation {
             return Ok(());

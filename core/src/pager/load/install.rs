@@ -5,7 +5,6 @@ use std::ops::Range;
 use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::BlockNo;
 use crate::memory::Residency;
-use crate::page_map::Piece;
 use crate::pager::Pager;
 use crate::pager::binding::Binding;
 use crate::pager::block::Block;
@@ -13,7 +12,7 @@ use crate::pager::eviction::budget::BudgetPermit;
 use crate::pager::load::plan::Plan;
 use crate::pager::scratch::with_buffer;
 use crate::pager::table::Table;
-use crate::store::{BlockRecord, Origin};
+use crate::store::BlockRecord;
 
 impl Pager {
     /// Reads what is about to be mapped against its checksums, if the user asked for it.
@@ -43,12 +42,12 @@ impl Pager {
         let start = self.bytes_of(&(plan.first..plan.next())).start;
         let mut laid = start;
         let mut outcome = Ok(());
-        for Piece { bytes, origin } in plan.page_map(self.block_size).pieces() {
-            outcome = match *origin {
-                Origin::Extent(at) => self.load.span.map(bytes.clone(), binding.snapshot.file(), at, !self.is_random()),
+        for (bytes, place) in plan.places(binding.snapshot.file(), self.block_size) {
+            outcome = match place {
+                Some((file, at)) => self.load.span.map(bytes.clone(), file, at, !self.is_random()),
                 // An eager span is zero memory where nothing else is.
-                Origin::Hole | Origin::Produced if self.residency == Residency::Eager => Ok(()),
-                Origin::Hole | Origin::Produced => self.load.span.zero(bytes.clone()),
+                None if self.residency == Residency::Eager => Ok(()),
+                None => self.load.span.zero(bytes.clone()),
             };
             if outcome.is_err() {
                 break;

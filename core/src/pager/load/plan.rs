@@ -1,12 +1,13 @@
 //! What to install for a run of missing blocks: how far one fault reaches, pure arithmetic over what storage answered.
 
 use std::ops::{ControlFlow, Range};
+use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::geometry::{BlockNo, BlockSize};
-use crate::page_map::{PageMap, follows, is_hole};
+use crate::geometry::{BlockNo, BlockSize, page_range};
+use crate::page_map::{PageMap, Piece, follows, is_hole};
 use crate::pager::binding::Binding;
-use crate::store::BlockRecord;
+use crate::store::{BlockRecord, CachedPages, DataFile, Origin};
 
 /// A fault reaches over at most the aligned bytes of this size that it lies in, so that any order of access meets one
 /// fault in them. Blocks that follow each other in the file are one mapping and one call, so more would cost no more;
@@ -28,6 +29,9 @@ pub(crate) fn reach(block: u64, block_size: BlockSize) -> Range<u64> {
     start..start.saturating_add(blocks)
 }
 
+/// Bytes of an array, and the file and the byte of it that they are mapped from; zeros without.
+type Place<'p> = (Range<usize>, Option<(&'p Arc<dyn DataFile>, u64)>);
+
 /// A run of blocks around the faulting one, each with what storage has for it.
 pub(crate) struct Plan {
     pub(crate) first: u64,
@@ -35,6 +39,8 @@ pub(crate) struct Plan {
     pub(crate) records: Vec<Option<BlockRecord>>,
     /// Bytes that its transaction spilled lie over those of the record; then it is one block.
     pub(crate) is_spilled: bool,
+    /// Where files have all pages that are produced; then it is one block.
+    pub(crate) cached: Vec<CachedPages>,
 }
 
 impl Plan {
@@ -67,7 +73,7 @@ impl Plan {
 
     /// From the first block of `run` on.
     fn onward(binding: &Binding, run: Range<u64>, block_size: BlockSize) -> Result<Plan> {
-        let mut plan = Plan { first: run.start, records: Vec::new(), is_spilled: false };
+        let mut plan = Plan { first: run.start, records: Vec::new(), is_spilled: false, cached: Vec::new() };
         let mut holes = run.end - run.start;
         if let Some((array, stored)) = binding.stored(&run) {
             binding.snapshot.blocks(array, stored, &mut |BlockNo(block), record| {
@@ -111,7 +117,27 @@ impl Plan {
 
     /// One block.
     pub(crate) fn of_one(block: u64, record: Option<BlockRecord>) -> Plan {
-        Plan { first: block, records: vec![record], is_spilled: false }
+        Plan { first: block, records: vec![record], is_spilled: false, cached: Vec::new() }
+    }
+
+    /// The same, of one block, with files that have its pages: all of those that are produced, else it is copied.
+    pub(crate) fn with_cached(self, cached: Vec<CachedPages>) -> Plan {
+        let segments = self.records.iter().flatten().flat_map(|record| &record.segments);
+        let produced =
+            segments.filter(|segment| segment.origin == Origin::Produced).map(|segment| segment.pages.clone());
+        let mut cached_pages = cached.iter().map(|cached| cached.pages.clone()).peekable();
+        let mut is_whole = true;
+        for pages in produced {
+            let mut at = pages.start;
+            while let Some(part) =
+                cached_pages.next_if(|part| part.start == at && !part.is_empty() && part.end <= pages.end)
+            {
+                at = part.end;
+            }
+            is_whole &= at == pages.end;
+        }
+        is_whole &= cached_pages.next().is_none();
+        Plan { cached: if is_whole { cached } else { Vec::new() }, ..self }
     }
 
     /// Whether it is holes alone, which take memory only where they are written to.
@@ -137,6 +163,25 @@ impl Plan {
     /// Where the planned blocks are.
     pub(crate) fn page_map(&self, block_size: BlockSize) -> PageMap {
         PageMap::of_blocks((self.first..).zip(self.records.iter().map(Option::as_ref)), block_size)
+    }
+
+    /// The pieces to lay, ascending: each with the file that it is mapped from and where it begins there, or zeros. `data`
+    /// has the extents.
+    pub(crate) fn places<'p>(&'p self, data: &'p Arc<dyn DataFile>, block_size: BlockSize) -> Vec<Place<'p>> {
+        let start = block_size.start_of(BlockNo(self.first));
+        let mut places = Vec::new();
+        for Piece { bytes, origin } in self.page_map(block_size).pieces() {
+            match *origin {
+                Origin::Extent(at) => places.push((bytes.clone(), Some((data, at)))),
+                Origin::Produced if !self.cached.is_empty() => {
+                    let cached = self.cached.iter().map(|cached| (page_range(start, &cached.pages), cached));
+                    let within = cached.filter(|(part, _)| bytes.start <= part.start && part.end <= bytes.end);
+                    places.extend(within.map(|(part, cached)| (part, Some((&cached.file, cached.offset)))));
+                }
+                Origin::Hole | Origin::Produced => places.push((bytes.clone(), None)),
+            }
+        }
+        places
     }
 
     /// The block behind the last one planned.
@@ -183,5 +228,71 @@ fn joins(last: Option<&BlockRecord>, next: Option<&BlockRecord>, block_size: Blo
         (None, None) => true,
         (Some(last), Some(next)) => last.is_hole() && next.is_hole() || follows(last, next, block_size),
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::descriptor::Version;
+    use crate::error::Result;
+    use crate::store::Segment;
+
+    struct NoFile;
+
+    impl DataFile for NoFile {
+        fn read_at(&self, _: u64, _: &mut [u8]) -> Result<()> {
+            Ok(())
+        }
+
+        fn as_file(&self) -> Option<&std::fs::File> {
+            None
+        }
+    }
+
+    /// Pages 2..9 and 12..16 are produced.
+    fn plan() -> Plan {
+        let produced = [2..9, 12..16].map(|pages| Segment { pages, origin: Origin::Produced });
+        Plan::of_one(3, Some(BlockRecord::new(Version(1), 16, produced)))
+    }
+
+    fn cached(pages: &[Range<u32>]) -> Vec<CachedPages> {
+        let file: Arc<dyn DataFile> = Arc::new(NoFile);
+        pages.iter().map(|pages| CachedPages { pages: pages.clone(), file: file.clone(), offset: 0 }).collect()
+    }
+
+    #[test]
+    fn files_are_taken_if_they_have_all_that_is_produced_and_no_more() {
+        for right in [vec![2..9, 12..16], vec![2..4, 4..9, 12..13, 13..16]] {
+            let plan = plan().with_cached(cached(&right));
+            let data: Arc<dyn DataFile> = Arc::new(NoFile);
+            let places = plan.places(&data, BlockSize::MIN);
+            let start = BlockSize::MIN.start_of(BlockNo(3));
+            let mapped: Vec<Range<usize>> =
+                places.iter().filter(|(_, place)| place.is_some()).map(|(bytes, _)| bytes.clone()).collect();
+            assert_eq!(mapped, right.iter().map(|pages| page_range(start, pages)).collect::<Vec<_>>());
+            let ends: Vec<usize> = places.iter().map(|(bytes, _)| bytes.end).collect();
+            assert_eq!(places.iter().skip(1).map(|(bytes, _)| bytes.start).collect::<Vec<_>>(), ends[..ends.len() - 1]);
+            assert_eq!((places[0].0.start, ends.last().copied()), (start, Some(start + BlockSize::MIN.bytes())));
+        }
+        let wrong = [
+            vec![],
+            vec![2..9],
+            vec![12..16],
+            vec![2..9, 12..15],
+            vec![2..8, 12..16],
+            vec![3..9, 12..16],
+            vec![1..9, 12..16],
+            vec![2..10, 12..16],
+            vec![2..16],
+            vec![2..5, 6..9, 12..16],
+            vec![2..6, 5..9, 12..16],
+            vec![12..16, 2..9],
+            vec![2..9, 12..16, 12..16],
+            vec![2..9, 9..9, 12..16],
+        ];
+        for wrong in wrong {
+            assert!(plan().with_cached(cached(&wrong)).cached.is_empty(), "{wrong:?}");
+        }
     }
 }

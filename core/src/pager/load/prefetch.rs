@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::{PAGE, page_ceil};
 use crate::memory::Residency;
-use crate::page_map::PageMap;
+use crate::page_map::{PageMap, Piece};
 use crate::pager::block::Kind;
 use crate::pager::table::Presence;
 use crate::pager::{Access, Pager};
@@ -19,8 +19,8 @@ impl Pager {
         let before = self.load.access.swap(access as u8, Ordering::Relaxed);
         if (before == Access::Random as u8) != (access == Access::Random) {
             // A load looks at `access` under the lock that this takes: it saw the new one, or what it mapped is here.
-            for (at, _) in self.extents_in(&self.bytes) {
-                self.load.span.advise(at, access == Access::Random);
+            for Piece { bytes, .. } in self.mapped_in(&self.bytes) {
+                self.load.span.advise(bytes, access == Access::Random);
             }
         }
     }
@@ -49,8 +49,12 @@ impl Pager {
         let Some(file) = self.lock().shown.binding().map(|binding| binding.snapshot.file().clone()) else {
             return Ok(());
         };
-        for (extent, offset) in self.extents_in(bytes) {
-            signals::let_through(|| self.load.span.read_in(extent, &file, offset, self.is_random()))?;
+        for Piece { bytes, origin } in self.mapped_in(bytes) {
+            signals::let_through(|| match origin {
+                Origin::Extent(offset) => self.load.span.read_in(bytes, &file, offset, self.is_random()),
+                // Of files that were read whole to be mapped, and are open no more.
+                Origin::Hole | Origin::Produced => self.load.span.populate(bytes),
+            })?;
         }
         Ok(())
     }
@@ -59,23 +63,18 @@ impl Pager {
     fn tell_of_missing(&self, blocks: Range<u64>) {
         let table = self.lock();
         if let Some(binding) = table.shown.binding().filter(|_| self.residency == Residency::Lazy) {
-            table.gaps(blocks).iter().for_each(|gap| binding.will_need(gap));
+            table.gaps(blocks).iter().for_each(|gap| binding.will_need(gap, self.maps_cached()));
         }
     }
 
-    /// The pages of `bytes` that are mapped, each run with where it begins in the file.
-    fn extents_in(&self, bytes: &Range<usize>) -> Vec<(Range<usize>, u64)> {
+    /// The pages of `bytes` that are mapped from a file.
+    fn mapped_in(&self, bytes: &Range<usize>) -> Vec<Piece> {
         let wanted = bytes.start / PAGE * PAGE..page_ceil(bytes.end);
         let table = self.lock();
         let blocks = table.blocks(self.block_size.blocks_in(bytes));
         let mapped = blocks.filter(|(_, there)| there.kind() == Kind::Mapped);
         let map = PageMap::of_blocks(mapped.map(|(block, there)| (block, there.record())), self.block_size);
-        let extents =
-            map.pieces().iter().filter_map(|piece| piece.within(&wanted)).filter_map(|piece| match piece.origin {
-                Origin::Extent(offset) => Some((piece.bytes, offset)),
-                Origin::Hole | Origin::Produced => None,
-            });
-        extents.collect()
+        map.within(&wanted).filter(|piece| piece.origin != Origin::Hole).collect()
     }
 
     fn load_and_wait(&self, block: u64) -> Result<()> {

@@ -260,7 +260,7 @@ impl Pager {
         {
             // Else the span shows it already.
             if self.lock().shown.valid_for != Some((array, binding.changed)) {
-                binding.will_need(&stored);
+                binding.will_need(&stored, self.maps_cached());
             }
             binding.snapshot.blocks(array, stored, &mut |_, record| {
                 blocks += usize::from(!record.is_mappable());
