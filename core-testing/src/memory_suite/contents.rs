@@ -133,5 +133,6 @@ pub fn read_in_changes_nothing(make: MakeMemory<'_>) {
     for exactly in [true, false] {
         handler.span.read_in(range_of(1), &handler.file, 0, exactly).expect("the file is long enough");
     }
+    handler.span.populate(range_of(1)).expect("the file is long enough");
     handler.assert_reads(range_of(1), &file_bytes()[..BLOCK]);
 }

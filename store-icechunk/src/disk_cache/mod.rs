@@ -142,8 +142,7 @@ impl Files {
 
     /// The file of the chunk, likewise.
     fn open(&self, key: &Key, bytes: usize) -> Option<Arc<dyn DataFile>> {
-        let look = |file: &File| Ok(file::is_right(file, &key.0, bytes)?.then_some(()));
-        let ((), file) = self.found(key, look)?;
+        let ((), file) = self.found(key, |file| Ok(file::is_right(file, &key.0, bytes)?.then_some(())))?;
         Some(Arc::new(ChunkFile(file)))
     }
 

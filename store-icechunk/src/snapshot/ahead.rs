@@ -57,7 +57,7 @@ impl Source {
                 source.keep(&fetched);
             }
             let wanted = source.stored(&entry, &chunks);
-            let wanted = if by_mapping { source.open_files(&entry, wanted).await } else { wanted };
+            let wanted = if by_mapping { source.open_ahead(&entry, wanted).await } else { wanted };
             source.fetch_apart(&entry, wanted);
         });
     }

@@ -90,7 +90,7 @@ impl Source {
 
     /// Opens the files of those chunks of `wanted` that are on disk and can be mapped, ahead of a reader, and gives the
     /// others.
-    pub(super) async fn open_files(&self, entry: &Entry, wanted: Vec<Wanted>) -> Vec<Wanted> {
+    pub(super) async fn open_ahead(&self, entry: &Entry, wanted: Vec<Wanted>) -> Vec<Wanted> {
         if self.disk.is_none() {
             return wanted;
         }

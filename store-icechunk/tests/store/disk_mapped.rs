@@ -13,7 +13,7 @@ use bigarray_testing::{Edit, array_of, page_of};
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 
-use crate::disk_cache::{BLOCKS, FILE_BYTES, ROOMY, cached, fetched, files, full, wait_for, wait_until};
+use crate::disk_cache::{BLOCKS, FILE_BYTES, ROOMY, cached, fetched, files, filled, full, wait_for, wait_until};
 use crate::{id_of, now, open, url};
 
 const BLOCK: usize = BlockSize::MIN.bytes();
@@ -118,9 +118,10 @@ fn what_is_mapped_stays_right_when_its_file_is_evicted_and_the_directory_removed
         there[0].file.as_file().unwrap().read_exact_at(&mut page, 0).unwrap();
         page == page_of(0)
     };
-    let other = crate::disk_cache::filled(3);
-    fetched(&cached(&other, dir.path(), 2 * FILE_BYTES), 0..3);
-    wait_until("all of the first four are evicted", || places(&cached(&url, dir.path(), ROOMY), 0).is_empty());
+    let (originals, other) = (files(dir.path()), filled(3));
+    let evicting = cached(&other, dir.path(), 2 * FILE_BYTES);
+    fetched(&evicting, 0..3);
+    wait_until("all of the first four are evicted", || originals.iter().all(|file| !file.exists()));
     assert!(right());
     dir.close().unwrap();
     assert!(right());
@@ -170,7 +171,8 @@ fn a_compressed_array_is_mapped_as_it_is_decoded() {
     let base = now(&*store);
     let edit = [0, 1].iter().fold(Edit::of(&*base, "a"), |edit, chunk| edit.page(&*base, chunk * BLOCKS, 0, *chunk));
     Edit::commit(&*store, &*base, &[edit]).unwrap();
-    fetched(&cached(&url, dir.path(), ROOMY), 0..2);
+    let filling = cached(&url, dir.path(), ROOMY);
+    fetched(&filling, 0..2);
     wait_for(dir.path(), 2);
     let reader = cached(&url, dir.path(), ROOMY);
     (0..2).for_each(|chunk| assert_mapped(&reader, chunk));
@@ -185,7 +187,8 @@ fn the_block_that_the_array_ends_in_is_mapped_up_to_a_page() {
         Edit::commit(&*store, &*now(&*store), &[create]).unwrap();
         let base = now(&*store);
         Edit::commit(&*store, &*base, &[Edit::of(&*base, "a").page(&*base, 2, 3, 7).page(&*base, 0, 0, 0)]).unwrap();
-        fetched(&cached(&url, dir.path(), ROOMY), [0]);
+        let filling = cached(&url, dir.path(), ROOMY);
+        fetched(&filling, [0]);
         wait_for(dir.path(), 1);
         let reader = cached(&url, dir.path(), ROOMY);
         let there = places(&reader, 2);
