@@ -52,7 +52,7 @@ impl Pager {
             if outcome.is_err() {
                 break;
             }
-            if let Origin::Extent(_) = origin {
+            if place.is_some() {
                 self.counters.bytes_mapped.add(bytes.len());
             }
             laid = bytes.end;
