@@ -140,7 +140,7 @@ fn what_transactions_write_to_mapped_blocks_is_theirs_and_no_file_changes() {
 
     let mut aborted = db.begin().unwrap();
     set(&aborted, 9, -6.0);
-    aborted.savepoint().unwrap();
+    let _savepoint = aborted.savepoint().unwrap();
     drop(aborted);
 
     ground.assert_mapped();

@@ -41,7 +41,12 @@ fn what_is_on_disk_is_mapped_without_a_request() {
     let (url, dir) = full(3);
     let reader = cached(&url, dir.path(), ROOMY);
     fetched(&reader, []);
-    let before = reader.requests().gets;
+    let snapshot = now(&*reader);
+    let (id, before) = (id_of(&*snapshot, "a"), reader.requests().gets);
+    for block in 0..3 * BLOCKS {
+        assert_eq!(snapshot.cached(id, BlockNo(block)).len(), 1, "block {block}");
+    }
+    assert_eq!(reader.requests().gets, before);
     (0..3).for_each(|chunk| assert_mapped(&reader, chunk));
     // Blocks of one chunk lie behind each other in one open file, whose mappings the kernel joins.
     let first = places(&reader, 0);
@@ -50,7 +55,6 @@ fn what_is_on_disk_is_mapped_without_a_request() {
         assert_eq!((there.len(), there[0].offset), (1, block * BLOCK as u64));
         assert!(Arc::ptr_eq(&there[0].file, &first[0].file), "block {block}");
     }
-    assert_eq!(reader.requests().gets, before);
     // Without a cache, and behind the end, there is nothing.
     assert!(places(&open(&url), 0).is_empty() && places(&reader, 3 * BLOCKS).is_empty());
 }
