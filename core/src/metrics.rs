@@ -34,7 +34,7 @@ metrics! {
     faults_protected,
     /// Faults of both kinds that found the block in memory, and were answered by a wake alone.
     faults_futile,
-    /// Blocks that were mapped from the data file.
+    /// Blocks that were mapped, from the data file or a disk cache.
     blocks_mapped,
     /// Blocks that became zero memory, since all or nothing of them is stored as a hole.
     blocks_zeroed,
