@@ -84,6 +84,7 @@ impl World {
                 tracks: true,
                 merges: setup.seed.is_multiple_of(5),
                 moves: !setup.seed.is_multiple_of(3),
+                maps_other_files: false,
                 patience: Duration::ZERO, // there is one thread
             },
         );

@@ -147,10 +147,10 @@ fn files_are_opened_ahead_of_a_reader_that_maps_and_the_others_fetched() {
     files[..2].iter().for_each(|file| fs::remove_file(file).unwrap());
     let reader = cached(&url, dir.path(), ROOMY);
     fetched(&reader, []);
-    let before = reader.requests().gets;
     let snapshot = now(&*reader);
+    let before = reader.requests().gets;
     snapshot.will_need(id_of(&*snapshot, "a"), 0..6 * BLOCKS, true);
-    wait_until("two are fetched", || reader.requests().gets == before + 2);
+    wait_until("two are fetched", || reader.requests().gets >= before + 2);
     wait_until("four are open", || {
         files[2..].iter().all(|file| open_files(dir.path()).contains(&file.display().to_string()))
     });
