@@ -262,6 +262,7 @@ mod tests {
     }
 
     #[test]
+    #[allow(clippy::single_range_in_vec_init, reason = "lists of ranges, some of them of one")]
     fn files_are_taken_if_they_have_all_that_is_produced_and_no_more() {
         for right in [vec![2..9, 12..16], vec![2..4, 4..9, 12..13, 13..16]] {
             let plan = plan().with_cached(cached(&right));
