@@ -180,4 +180,8 @@ impl Memory for UffdMemory {
     fn has_room_for_mappings(&self, n: usize) -> bool {
         self.inner.mappings.has_room_for(n)
     }
+
+    fn most_mappings(&self) -> usize {
+        self.inner.mappings.limit()
+    }
 }

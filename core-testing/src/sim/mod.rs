@@ -250,6 +250,10 @@ impl Memory for SimMemory {
     }
 
     fn has_room_for_mappings(&self, n: usize) -> bool {
-        self.0.world().mappings() + n <= self.0.options.most_mappings
+        self.0.world().mappings().saturating_add(n) <= self.0.options.most_mappings
+    }
+
+    fn most_mappings(&self) -> usize {
+        self.0.options.most_mappings
     }
 }

@@ -11,11 +11,16 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use bigarray_core::store::DataFile;
 use bigarray_core::{Error, Result};
 
 use super::directory::is_own;
+
+/// The time of the last use is as exact as this.
+pub(super) const USE_STEP: Duration = Duration::from_secs(60);
 
 /// Another format has another one. Files of the first one were not synced before they had their names, which is what a
 /// mapping relies on.
@@ -25,15 +30,38 @@ const MAGIC: &[u8; 8] = b"bigchnk2";
 const STEP: usize = 256 << 10;
 
 /// The file of a chunk that was found right, and stays so. It may have no name any more.
-pub(super) struct ChunkFile(pub(super) File);
+pub(crate) struct ChunkFile {
+    pub(super) file: File,
+    opened: Instant,
+    /// The second, from then on, in which it was marked as used last.
+    marked: AtomicU64,
+}
+
+impl ChunkFile {
+    /// Marked as used now.
+    pub(super) fn new(file: File) -> ChunkFile {
+        ChunkFile { file, opened: Instant::now(), marked: AtomicU64::new(0) }
+    }
+
+    /// Whether it is to be marked as used again. The caller marks it.
+    pub(super) fn is_to_be_marked(&self) -> bool {
+        self.is_to_be_marked_after(self.opened.elapsed())
+    }
+
+    fn is_to_be_marked_after(&self, open: Duration) -> bool {
+        let (now, last) = (open.as_secs(), self.marked.load(Ordering::Relaxed));
+        now >= last.saturating_add(USE_STEP.as_secs())
+            && self.marked.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+}
 
 impl DataFile for ChunkFile {
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
-        self.0.read_exact_at(buf, offset).map_err(|error| Error::io("a file of the disk cache", error))
+        self.file.read_exact_at(buf, offset).map_err(|error| Error::io("a file of the disk cache", error))
     }
 
     fn as_file(&self) -> Option<&File> {
-        Some(&self.0)
+        Some(&self.file)
     }
 }
 
@@ -107,6 +135,14 @@ mod tests {
     use super::*;
 
     const CHUNK: &[u8] = &[7; 5000];
+
+    #[test]
+    fn a_file_that_is_open_is_marked_as_used_once_a_minute() {
+        let file = ChunkFile::new(tempfile::tempfile().unwrap());
+        let is_marked =
+            [0, 59, 60, 61, 119, 120, 1000, 1001].map(|s| file.is_to_be_marked_after(Duration::from_secs(s)));
+        assert_eq!(is_marked, [false, false, true, false, false, true, true, false]);
+    }
 
     fn read_back(bytes: &[u8], key: &str, chunk_bytes: usize) -> Option<Vec<u8>> {
         let new = tempfile::NamedTempFile::new().unwrap();

@@ -24,14 +24,15 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::SystemTime;
 
 use bigarray_core::Result;
-use bigarray_core::store::DataFile;
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 
-use self::file::ChunkFile;
+pub(crate) use self::file::ChunkFile;
+use self::file::USE_STEP;
 use self::room::Room;
 use self::threads::Threads;
 use crate::options::DiskCache;
@@ -39,18 +40,21 @@ use crate::options::DiskCache;
 /// What the name of each chunk's file ends in.
 const SUFFIX: &str = ".chunk";
 
-/// Chunks that are on their way to the disk have so many MiB at most. A disk that is slower than the network keeps fewer of
+/// Chunks that are on their way to the disk have so many KiB at most. A disk that is slower than the network keeps fewer of
 /// them, and no reader waits for it.
-const PENDING_MIB: u32 = 256;
+const PENDING_KIB: u32 = 256 << 10;
+
+/// A chunk counts as so many KiB at least, so that all of them have a place in the queue.
+const LEAST_KIB: u32 = 64;
+
+/// Jobs that wait for one that reads.
+const READS: usize = 64;
 
 /// Files that are read at a time: a disk gives more so than one after the other.
 const READERS: usize = 8;
 
 /// Writers wait for the disk, each file being synced; and for each other, and those of other processes, where they make room.
 const WRITERS: usize = 4;
-
-/// The time of the last use is as exact as this.
-const USE_STEP: Duration = Duration::from_secs(60);
 
 /// A disk cache. What its threads have not begun ends with it.
 pub(crate) struct ChunkFiles {
@@ -70,7 +74,7 @@ struct Files {
 }
 
 /// Which chunk a file has: what tells its bytes from those of all others.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Key(String);
 
 impl Key {
@@ -96,9 +100,11 @@ impl ChunkFiles {
     pub(crate) fn open(options: &DiskCache) -> Result<Option<Arc<ChunkFiles>>> {
         let directory = directory::take(&options.directory)?;
         let (room, maps) = (Room::new(&directory, options.bytes), directory::is_local(&directory));
-        let (Ok(readers), Ok(writers)) = (Threads::start(READERS), Threads::start(WRITERS)) else { return Ok(None) };
+        let (readers, writers) =
+            (Threads::start(READERS, READS), Threads::start(WRITERS, (PENDING_KIB / LEAST_KIB) as usize));
+        let (Ok(readers), Ok(writers)) = (readers, writers) else { return Ok(None) };
         let (files, pending) =
-            (Arc::new(Files { directory, room, maps }), Arc::new(Semaphore::new(PENDING_MIB as usize)));
+            (Arc::new(Files { directory, room, maps }), Arc::new(Semaphore::new(PENDING_KIB as usize)));
         Ok(Some(Arc::new(ChunkFiles { files, readers, writers, pending })))
     }
 
@@ -111,7 +117,7 @@ impl ChunkFiles {
 
     /// The file of a chunk that has so many bytes, if it is there and whole, and can be mapped: the chunk begins where the
     /// file does. To be awaited on a runtime.
-    pub(crate) async fn file(&self, key: Key, bytes: usize) -> Option<Arc<dyn DataFile>> {
+    pub(crate) async fn file(&self, key: Key, bytes: usize) -> Option<Arc<ChunkFile>> {
         if !self.files.maps {
             return None;
         }
@@ -119,17 +125,30 @@ impl ChunkFiles {
         self.readers.ask(move || files.open(&key, bytes)).await.flatten()
     }
 
-    /// Begins to keep chunks, for which no thread waits.
+    /// Sees that the file counts as used, where it is used without being opened again. Waits for nothing.
+    pub(crate) fn used(&self, file: &Arc<ChunkFile>) {
+        if file.is_to_be_marked() {
+            let file = Arc::clone(file);
+            self.writers.begin(move || used(&file.file));
+        }
+    }
+
+    /// Begins to keep chunks, for which no thread waits. Each is a job: all of them, synced one after the other, would take
+    /// longer than a disk that hangs.
     pub(crate) fn keep(&self, chunks: Vec<(Key, Bytes)>) {
-        let bytes: usize = chunks.iter().map(|(_, chunk)| chunk.len()).sum();
-        let mib = u32::try_from(bytes >> 20).unwrap_or(u32::MAX).clamp(1, PENDING_MIB);
-        let Ok(permit) = Arc::clone(&self.pending).try_acquire_many_owned(mib) else { return };
-        let files = Arc::clone(&self.files);
-        self.writers.begin(move || {
-            // On a disk that fails, or where the lock is not to be had, none of the others is kept either.
-            let _ = chunks.iter().try_for_each(|(key, chunk)| files.write(key, chunk));
-            drop(permit);
-        });
+        let failed = Arc::new(AtomicBool::new(false));
+        for (key, chunk) in chunks {
+            let kib = u32::try_from(chunk.len() >> 10).unwrap_or(u32::MAX).clamp(LEAST_KIB, PENDING_KIB);
+            let Ok(permit) = Arc::clone(&self.pending).try_acquire_many_owned(kib) else { return };
+            let (files, failed) = (Arc::clone(&self.files), Arc::clone(&failed));
+            self.writers.begin(move || {
+                // On a disk that fails, or where the lock is not to be had, none of the others is kept either.
+                if !failed.load(Ordering::Relaxed) && files.write(&key, &chunk).is_err() {
+                    failed.store(true, Ordering::Relaxed);
+                }
+                drop(permit);
+            });
+        }
     }
 }
 
@@ -141,9 +160,9 @@ impl Files {
     }
 
     /// The file of the chunk, likewise.
-    fn open(&self, key: &Key, bytes: usize) -> Option<Arc<dyn DataFile>> {
+    fn open(&self, key: &Key, bytes: usize) -> Option<Arc<ChunkFile>> {
         let ((), file) = self.found(key, |file| Ok(file::is_right(file, &key.0, bytes)?.then_some(())))?;
-        Some(Arc::new(ChunkFile(file)))
+        Some(Arc::new(ChunkFile::new(file)))
     }
 
     /// What `look` finds in the file of a chunk, and the file.
@@ -195,5 +214,29 @@ fn used(file: &File) {
     // A time to come is of a clock that was set back.
     if now.duration_since(last).map_or(true, |age| age >= USE_STEP) {
         let _ = file.set_modified(now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    /// As small chunks of one object are, of which a request brings many.
+    #[test]
+    fn all_chunks_that_come_together_are_kept() {
+        const CHUNKS: u64 = 500;
+        let dir = tempfile::tempdir().unwrap();
+        let options = DiskCache { directory: dir.path().join("cache"), bytes: 1 << 30 };
+        let cache = ChunkFiles::open(&options).unwrap().unwrap();
+        let key = |n: u64| Key::new("server", "url", "object", n, 1, "plain");
+        cache.keep((0..CHUNKS).map(|n| (key(n), Bytes::from(vec![n as u8; 4096]))).collect());
+        let began = Instant::now();
+        while !(0..CHUNKS).all(|n| cache.files.read(&key(n), 4096).is_some_and(|chunk| chunk[..] == [n as u8; 4096])) {
+            assert!(began.elapsed() < Duration::from_secs(60));
+            thread::sleep(Duration::from_millis(10));
+        }
     }
 }

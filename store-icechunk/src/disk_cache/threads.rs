@@ -19,9 +19,6 @@ use crate::objects::hold_signals;
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// Jobs that wait for a thread.
-const QUEUE: usize = 64;
-
 /// A disk that takes longer for one job hangs. It is less than the time that a caller waits beyond the deadline of its
 /// request, which may follow.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -37,12 +34,12 @@ pub(super) struct Threads {
 }
 
 impl Threads {
-    /// Starts so many.
+    /// Starts so many, for which up to `waiting` jobs wait.
     ///
     /// # Errors
     /// The system grants none.
-    pub(super) fn start(count: usize) -> io::Result<Threads> {
-        let (jobs, queue) = mpsc::sync_channel(QUEUE);
+    pub(super) fn start(count: usize, waiting: usize) -> io::Result<Threads> {
+        let (jobs, queue) = mpsc::sync_channel(waiting);
         let queue = Arc::new(Mutex::new(queue));
         let began: Arc<[_]> = (0..count).map(|_| Mutex::default()).collect();
         for thread in 0..count {
@@ -114,13 +111,15 @@ mod tests {
 
     use super::*;
 
+    const QUEUE: usize = 64;
+
     fn runtime() -> Runtime {
         runtime::Builder::new_current_thread().enable_time().build().unwrap()
     }
 
     /// Threads that are all in jobs, which last until the sender is dropped.
     fn hung(count: usize) -> (Threads, mpsc::Sender<()>) {
-        let threads = Threads::start(count).unwrap();
+        let threads = Threads::start(count, QUEUE).unwrap();
         let (hold, held) = mpsc::channel::<()>();
         let (held, both) = (Arc::new(Mutex::new(held)), Arc::new(Barrier::new(count + 1)));
         for _ in 0..count {
@@ -165,7 +164,7 @@ mod tests {
 
     #[test]
     fn a_panic_is_no_answer() {
-        let threads = Threads::start(1).unwrap();
+        let threads = Threads::start(1, QUEUE).unwrap();
         runtime().block_on(async {
             assert_eq!(threads.ask(|| panic!("on purpose") as u32).await, None);
             assert_eq!(threads.ask(|| 7).await, None);

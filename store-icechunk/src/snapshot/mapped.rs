@@ -7,6 +7,7 @@ use bigarray_core::{BlockNo, PAGE, signals};
 use futures::{StreamExt, stream};
 use icechunk::format::ChunkIndices;
 use icechunk::format::manifest::{ChunkPayload, ChunkRef};
+use nix::sys::resource::{Resource, getrlimit};
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, UnitWeighter};
 
@@ -14,6 +15,7 @@ use super::cache::Place;
 use super::catalog::Entry;
 use super::chunks::Wanted;
 use super::source::Source;
+use crate::disk_cache::{ChunkFile, Key};
 use crate::zarr::Piece;
 
 /// Files over one block that are mapped at most: each takes a mapping.
@@ -22,28 +24,42 @@ const MOST_FILES: usize = 8;
 /// Files that are open at most, beside those that are just mapped: what is opened ahead of a reader, twice.
 const OPEN_FILES: usize = 128;
 
+/// No more than this part of the descriptors that the process may have.
+const PART_OF_DESCRIPTORS: u64 = 16;
+
 /// Files that are opened at a time ahead of a reader.
 const AT_ONCE: usize = 8;
 
 /// Files of chunks, open and found right. Blocks of one chunk are looked at once, and neighbours of them are one mapping,
 /// as the kernel joins those of one open file. A file that is mapped need not stay open.
-pub(super) struct OpenFiles(Cache<Place, Arc<dyn DataFile>>);
+pub(super) struct OpenFiles(Cache<Which, Arc<ChunkFile>>);
+
+/// A chunk, and the bytes that it has decoded. What is right for one array need not be for another that refers to the same
+/// bytes of an object: it may decode them otherwise, and to more.
+type Which = (Key, usize);
 
 impl OpenFiles {
     pub(super) fn new() -> OpenFiles {
+        let descriptors = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft);
+        let files = most_open(descriptors);
         let mut options = OptionsBuilder::new();
-        options.estimated_items_capacity(OPEN_FILES).weight_capacity(OPEN_FILES as u64).hot_allocation(0.5).shards(1);
+        options.estimated_items_capacity(files).weight_capacity(files as u64).hot_allocation(0.5).shards(1);
         let options = options.build().expect("capacities are given");
         let (hash, lifecycle) = (DefaultHashBuilder::default(), DefaultLifecycle::default());
         OpenFiles(Cache::with_options(options, UnitWeighter, hash, lifecycle))
     }
 
     /// Looks without waiting.
-    fn get(&self, place: &Place) -> Option<Arc<dyn DataFile>> {
+    fn get(&self, which: &Which) -> Option<Arc<ChunkFile>> {
         // A fault that a signal handler waits for may look here too.
         let _held = signals::hold();
-        self.0.get(place)
+        self.0.get(which)
     }
+}
+
+/// Files that are open at most, in a process that may have so many descriptors.
+fn most_open(descriptors: u64) -> usize {
+    usize::try_from(descriptors / PART_OF_DESCRIPTORS).unwrap_or(OPEN_FILES).clamp(1, OPEN_FILES)
 }
 
 impl Source {
@@ -54,7 +70,7 @@ impl Source {
     }
 
     fn files_over(self: &Arc<Self>, entry: &Arc<Entry>, block: BlockNo) -> Option<Vec<CachedPages>> {
-        self.disk.as_ref()?;
+        let disk = self.disk.as_ref()?;
         let pieces = mappable_pieces(entry, block)?;
         let indices: Vec<_> = pieces.iter().map(|piece| ChunkIndices(piece.index.clone())).collect();
         let mut wanted: Vec<(Piece, ChunkRef)> = Vec::new();
@@ -65,9 +81,12 @@ impl Source {
                 Some(_) => return None,
             }
         }
-        let open: Option<Vec<_>> = wanted.iter().map(|(_, at)| self.open_files.get(&place_of(at))).collect();
+        let open: Option<Vec<_>> = wanted.iter().map(|(_, at)| self.open_files.get(&self.which(entry, at))).collect();
         let files = match open {
-            Some(files) => files,
+            Some(files) => {
+                files.iter().for_each(|file| disk.used(file));
+                files
+            }
             None => {
                 let (source, entry) = (Arc::clone(self), Arc::clone(entry));
                 let places: Vec<_> = wanted.iter().map(|(_, at)| at.clone()).collect();
@@ -83,7 +102,7 @@ impl Source {
         let page = |byte: usize| ((byte - start) / PAGE) as u32;
         let cached = wanted.into_iter().zip(files).map(|((piece, _), file)| {
             let pages = page(piece.array.start)..page(piece.array.end);
-            CachedPages { pages, file, offset: piece.chunk_offset as u64 }
+            CachedPages { pages, file: file as Arc<dyn DataFile>, offset: piece.chunk_offset as u64 }
         });
         Some(cached.collect())
     }
@@ -105,15 +124,24 @@ impl Source {
     }
 
     /// The file of a chunk, if it is on disk and right. One task looks, and others that want it wait for it.
-    async fn file_of(&self, entry: &Entry, at: &ChunkRef) -> Option<Arc<dyn DataFile>> {
-        match self.open_files.0.get_value_or_guard_async(&place_of(at)).await {
-            Ok(file) => Some(file),
+    async fn file_of(&self, entry: &Entry, at: &ChunkRef) -> Option<Arc<ChunkFile>> {
+        let (disk, which) = (self.disk.as_ref()?, self.which(entry, at));
+        match self.open_files.0.get_value_or_guard_async(&which).await {
+            Ok(file) => {
+                disk.used(&file);
+                Some(file)
+            }
             Err(guard) => {
-                let file = self.disk.as_ref()?.file(self.key(entry, at), entry.metadata.grid().chunk_bytes()).await?;
+                let (key, bytes) = which.clone();
+                let file = disk.file(key, bytes).await?;
                 let _ = guard.insert(Arc::clone(&file));
                 Some(file)
             }
         }
+    }
+
+    fn which(&self, entry: &Entry, at: &ChunkRef) -> Which {
+        (self.key(entry, at), entry.metadata.grid().chunk_bytes())
     }
 }
 
@@ -143,4 +171,15 @@ fn mappable_pieces(entry: &Entry, block: BlockNo) -> Option<Vec<Piece>> {
         [piece.array.start, piece.array.end, piece.chunk_offset].iter().all(|byte| byte.is_multiple_of(PAGE))
     };
     (pieces.len() <= MOST_FILES && pieces.iter().all(is_whole)).then_some(pieces)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_descriptors_keep_few_files_open() {
+        let most = [0, 16, 256, 1024, 2048, 4096, u64::MAX].map(most_open);
+        assert_eq!(most, [1, 1, 16, 64, 128, 128, 128]);
+    }
 }

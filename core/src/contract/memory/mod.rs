@@ -42,6 +42,9 @@ pub trait Memory: Send + Sync {
 
     /// Whether about `n` more mappings fit under the system's limit for one process.
     fn has_room_for_mappings(&self, n: usize) -> bool;
+
+    /// The mappings that one process may have by that: those there are, and those that there is room for.
+    fn most_mappings(&self) -> usize;
 }
 
 /// What an address of a span holds before anything was installed there.

@@ -341,16 +341,24 @@ impl Pager {
         1 << blocks.ilog2()
     }
 
-    /// Whether blocks that have to be produced are mapped where files have them as they are.
-    pub(crate) fn maps_cached(&self) -> bool {
-        self.residency == Residency::Lazy && !self.options.copy
+    /// Whether blocks that have to be produced are mapped where files have them as they are. Those that a transaction may
+    /// write to are copied: a mapped block is not charged and does not leave memory, so the budget would not bound it. With
+    /// `verify` every block is compared when it is loaded, which a file was when it was opened.
+    pub(crate) fn maps_cached(&self, binding: &Binding) -> bool {
+        self.residency == Residency::Lazy
+            && !self.options.copy
+            && !self.options.verify
+            && binding.spill_map.is_none()
+            // Else it is the monitor that asks.
+            && binding.lookups_may_block()
     }
 
     /// The plan of one block with the files that have it, if it is to be mapped from them.
     fn with_cached(&self, plan: Plan, binding: &Binding) -> Plan {
-        // Without look-ups that block it is the monitor that asks.
-        let is_wanted = self.maps_cached() && plan.is_produced() && !plan.is_spilled && binding.lookups_may_block();
-        if !is_wanted || !self.has_room_for(&plan) {
+        // What is cached can be copied, and extents cannot do without mappings as well: half of the room is theirs.
+        let mappings = (2 * plan.pieces(self.block_size) + 2).saturating_add(self.memory.most_mappings() / 2);
+        let is_wanted = self.maps_cached(binding) && plan.is_produced();
+        if !is_wanted || !self.memory.has_room_for_mappings(mappings) {
             return plan;
         }
         let cached = binding.cached(plan.first);
@@ -358,8 +366,7 @@ impl Pager {
     }
 
     fn has_room_for(&self, plan: &Plan) -> bool {
-        let pieces = plan.page_map(self.block_size).pieces().len() + plan.cached.len();
-        self.memory.has_room_for_mappings(2 * pieces + 2)
+        self.memory.has_room_for_mappings(2 * plan.pieces(self.block_size) + 2)
     }
 
     /// Whether bytes have to be read before what was planned can be seen.
@@ -375,9 +382,7 @@ impl Pager {
     }
 
     fn map(&self, load: &Load, plan: Plan, mut permit: BudgetPermit) -> Result<()> {
-        if plan.cached.is_empty() {
-            self.verify(load.binding(), &plan)?;
-        }
+        self.verify(load.binding(), &plan)?;
         let mut table = self.lock();
         if table.generation() != load.generation {
             return Ok(());

@@ -165,6 +165,11 @@ impl Plan {
         PageMap::of_blocks((self.first..).zip(self.records.iter().map(Option::as_ref)), block_size)
     }
 
+    /// How many pieces there are to lay, or some more.
+    pub(crate) fn pieces(&self, block_size: BlockSize) -> usize {
+        self.page_map(block_size).pieces().len() + self.cached.len()
+    }
+
     /// The pieces to lay, ascending: each with the file that it is mapped from and where it begins there, or zeros. `data`
     /// has the extents.
     pub(crate) fn places<'p>(&'p self, data: &'p Arc<dyn DataFile>, block_size: BlockSize) -> Vec<Place<'p>> {

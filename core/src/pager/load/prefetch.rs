@@ -63,7 +63,7 @@ impl Pager {
     fn tell_of_missing(&self, blocks: Range<u64>) {
         let table = self.lock();
         if let Some(binding) = table.shown.binding().filter(|_| self.residency == Residency::Lazy) {
-            table.gaps(blocks).iter().for_each(|gap| binding.will_need(gap, self.maps_cached()));
+            table.gaps(blocks).iter().for_each(|gap| binding.will_need(gap, self.maps_cached(binding)));
         }
     }
 

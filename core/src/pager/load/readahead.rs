@@ -26,7 +26,7 @@ impl Pager {
         let end = table.shown.binding().map_or(0, |binding| binding.end).min(self.blocks().end);
         let ahead = table.streams.follow(block, reach, access == Access::Sequential);
         if let Some(binding) = table.shown.binding() {
-            binding.will_need(&(ahead.tell.start..ahead.tell.end.min(end)), self.maps_cached());
+            binding.will_need(&(ahead.tell.start..ahead.tell.end.min(end)), self.maps_cached(binding));
         }
         let mut jobs: Vec<Job> = Vec::new();
         for next in ahead.load.start..ahead.load.end.min(end) {

@@ -13,6 +13,7 @@ use crate::memory::Residency;
 use crate::page_map::is_hole;
 use crate::pager::Pager;
 use crate::pager::binding::Binding;
+use crate::pager::block::{Block, Kind};
 use crate::pager::eviction::budget::BudgetPermit;
 use crate::pager::load::plan::Plan;
 use crate::pager::scratch::with_buffer;
@@ -113,6 +114,13 @@ impl Pager {
         stale.extend(spilled.into_iter().filter(|block| table.has(*block)));
         if binding.spill_map.is_some() {
             stale.extend(table.take_uncharged_zeros());
+            // Nor is what a reader had mapped from a cache; it is copied from there (`Pager::maps_cached`).
+            if binding.lookups_may_block() {
+                let is_cached = |there: &Block| {
+                    there.kind() == Kind::Mapped && there.record().is_some_and(|record| !record.is_mappable())
+                };
+                stale.extend(table.numbers(.., is_cached));
+            }
         }
         stale.sort_unstable();
         stale.dedup();
@@ -260,7 +268,7 @@ impl Pager {
         {
             // Else the span shows it already.
             if self.lock().shown.valid_for != Some((array, binding.changed)) {
-                binding.will_need(&stored, self.maps_cached());
+                binding.will_need(&stored, self.maps_cached(binding));
             }
             binding.snapshot.blocks(array, stored, &mut |_, record| {
                 blocks += usize::from(!record.is_mappable());
