@@ -10,7 +10,7 @@ use super::super::MemFile;
 use super::spill::SpillAreaId;
 
 /// What a free page is filled with.
-pub(super) const SCRIBBLE: u8 = 0xdb;
+const SCRIBBLE: u8 = 0xdb;
 
 #[derive(Default)]
 pub(super) struct Pages {

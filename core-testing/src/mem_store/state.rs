@@ -9,11 +9,13 @@ use bigarray_core::{ArrayId, BlockNo, Descriptor, PAGE, Result, Version};
 use serde_json::Value;
 
 use super::super::MemFile;
-use super::pages::SCRIBBLE;
 use super::versions::{Versions, digest_of};
 
 /// Pages of a block that one file has.
 const CACHED_PAGES: usize = 11;
+
+/// What such a file has around them.
+const AROUND: u8 = 0xbd;
 
 /// Where one page is.
 #[derive(Clone, Debug)]
@@ -75,7 +77,7 @@ impl Block {
             for start in pages.clone().step_by(CACHED_PAGES) {
                 let pages = start..pages.end.min(start + CACHED_PAGES as u32);
                 let offset = u64::from(1 + start % 3) * PAGE as u64;
-                let file = MemFile::new(vec![SCRIBBLE; offset as usize + (pages.len() + 1) * PAGE]);
+                let file = MemFile::new(vec![AROUND; offset as usize + (pages.len() + 1) * PAGE]);
                 for (n, page) in self.pages[pages.start as usize..pages.end as usize].iter().enumerate() {
                     let PageAt::Produced(bytes) = page else { unreachable!("a segment of produced pages") };
                     file.write_at(offset + (n * PAGE) as u64, bytes);
