@@ -6,6 +6,7 @@ mod cache;
 mod catalog;
 mod chunks;
 mod mapped;
+mod open_files;
 mod read;
 mod records;
 mod references;

@@ -12,7 +12,7 @@ use quick_cache::sync::Cache;
 
 use super::announced::Announced;
 use super::cache::ChunkCache;
-use super::mapped::OpenFiles;
+use super::open_files::OpenFiles;
 use crate::disk_cache::ChunkFiles;
 use crate::objects::Objects;
 use crate::repository::Repository;
