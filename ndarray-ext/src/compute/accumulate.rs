@@ -3,8 +3,6 @@
 //! Each is made of short runs, and put together from parts. Floats are added in 64 bits: within a run plainly, between runs
 //! with what rounding lost.
 
-use super::number::Number;
-
 /// Most elements that are added up plainly.
 pub(super) const RUN: usize = 2048;
 
@@ -34,6 +32,24 @@ impl<'a, T> Tile<'a, T> {
     }
 }
 
+/// What reductions need of an element.
+pub trait Operand: Copy + PartialOrd + Send + Sync {
+    /// How it is added up.
+    type Total: Accumulator<Self>;
+    /// Every number is at least this.
+    const LEAST: Self;
+    /// Every number is at most this.
+    const GREATEST: Self;
+    /// The least and the greatest of no number.
+    const OF_NONE: Self;
+    /// Whether there are NaN.
+    const HAS_NAN: bool;
+
+    fn to_f64(self) -> f64;
+    fn is_nan(self) -> bool;
+    fn total_to_f64(total: Self::Total) -> f64;
+}
+
 /// What becomes of many elements, one after the other.
 pub trait Accumulator<T>: Copy + Send + Sync {
     /// Of none.
@@ -56,14 +72,14 @@ pub struct Compensated {
     lost: f64,
 }
 
-impl Compensated {
-    pub(super) fn value(self) -> f64 {
+impl From<Compensated> for f64 {
+    fn from(Compensated { sum, lost }: Compensated) -> f64 {
         // Nothing is lost of a sum that is infinite or NaN, but the difference of two infinities is NaN.
-        if self.sum.is_finite() { self.sum + self.lost } else { self.sum }
+        if sum.is_finite() { sum + lost } else { sum }
     }
 }
 
-impl<T: Number> Accumulator<T> for Compensated {
+impl<T: Operand> Accumulator<T> for Compensated {
     const EMPTY: Compensated = Compensated { sum: 0.0, lost: 0.0 };
 
     fn merge(&mut self, behind: Compensated) {
@@ -87,7 +103,7 @@ impl<T: Number> Accumulator<T> for Compensated {
 }
 
 /// The sum of `f` of all elements of a run, by several sums side by side.
-fn sum_of<T: Number>(run: &[T], f: impl Fn(f64) -> f64) -> f64 {
+fn sum_of<T: Operand>(run: &[T], f: impl Fn(f64) -> f64) -> f64 {
     let (pieces, rest) = run.as_chunks::<8>();
     let mut sums = [0.0; 8];
     for piece in pieces {
@@ -101,7 +117,7 @@ fn sum_of<T: Number>(run: &[T], f: impl Fn(f64) -> f64) -> f64 {
 }
 
 /// The sum of `f` of all elements, lane by lane.
-fn sums_of_lanes<T: Number>(tile: &Tile<'_, T>, f: impl Fn(usize, f64) -> f64) -> [f64; LANES] {
+fn sums_of_lanes<T: Operand>(tile: &Tile<'_, T>, f: impl Fn(usize, f64) -> f64) -> [f64; LANES] {
     let mut sums = [0.0; LANES];
     for row in tile.rows() {
         for (lane, (sum, x)) in sums.iter_mut().zip(row).enumerate() {
@@ -158,7 +174,7 @@ impl Moments {
     }
 }
 
-impl<T: Number> Accumulator<T> for Moments {
+impl<T: Operand> Accumulator<T> for Moments {
     const EMPTY: Moments = Moments { count: 0.0, mean: 0.0, squares: 0.0 };
 
     /// By the rule of Chan, Golub and LeVeque.
@@ -198,22 +214,22 @@ pub(super) struct Extremes<T> {
     greatest: T,
 }
 
-impl<T: Number> Extremes<T> {
+impl<T: Operand> Extremes<T> {
     /// Of no number there are none.
     pub(super) fn value(self) -> Option<(T, T)> {
         (self.least <= self.greatest).then_some((self.least, self.greatest))
     }
 }
 
-fn lesser<T: Number>(a: T, b: T) -> T {
+fn lesser<T: Operand>(a: T, b: T) -> T {
     if b < a { b } else { a }
 }
 
-fn greater<T: Number>(a: T, b: T) -> T {
+fn greater<T: Operand>(a: T, b: T) -> T {
     if b > a { b } else { a }
 }
 
-impl<T: Number> Accumulator<T> for Extremes<T> {
+impl<T: Operand> Accumulator<T> for Extremes<T> {
     const EMPTY: Extremes<T> = Extremes { least: T::GREATEST, greatest: T::LEAST };
 
     fn merge(&mut self, behind: Extremes<T>) {
@@ -248,7 +264,7 @@ impl<T: Number> Accumulator<T> for Extremes<T> {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct NanCount(pub(super) usize);
 
-impl<T: Number> Accumulator<T> for NanCount {
+impl<T: Operand> Accumulator<T> for NanCount {
     const EMPTY: NanCount = NanCount(0);
 
     fn merge(&mut self, behind: NanCount) {

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use bigarray_core::{Reader, Result, Writer};
 use ndarray::{ArrayView, Dimension};
-use rayon::prelude::*;
+use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
 use super::walk::Walk;
 use crate::blocks::Blocks;

@@ -2,7 +2,8 @@
 
 use bigarray_core::{Progress, Result, Writer};
 use ndarray::Dimension;
-use rayon::prelude::*;
+use rayon::iter::{IndexedParallelIterator, ParallelIterator};
+use rayon::slice::{ParallelSlice, ParallelSliceMut};
 use serde_json::{Map, Value};
 
 use super::transpose::{Runs, Transposed};

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use bigarray_core::{Error, ErrorKind, Result};
-use rayon::prelude::*;
+use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
 use super::number::Number;
 use super::walk::Walk;

@@ -9,7 +9,8 @@ use std::ops::Range;
 
 use bigarray_core::{Error, ErrorKind, Order, Result, signals};
 use ndarray::{Array, Axis, Dimension, RemoveAxis, ShapeBuilder};
-use rayon::prelude::*;
+use rayon::iter::{IndexedParallelIterator, ParallelIterator};
+use rayon::slice::ParallelSliceMut;
 
 use super::accumulate::{Accumulator, LANES, RUN, Tile};
 use super::number::Number;

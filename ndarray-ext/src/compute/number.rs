@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use super::accumulate::{Accumulator, Compensated};
+use super::accumulate::{Compensated, Operand};
 use crate::element::Element;
 
 /// An element that is a number: what [`sum`](crate::BigArray::sum), [`mean`](crate::BigArray::mean) and the other
@@ -18,32 +18,9 @@ use crate::element::Element;
 ///     Ok(a.std(0.0)? / a.mean()?.unwrap_or(f64::NAN))
 /// }
 /// ```
-pub trait Number: Element + PartialOrd + Sealed {
+pub trait Number: Element + Operand {
     /// What sums are: `f64` of floats, `i128` and `u128` of integers, which are exact.
-    type Sum: Copy + Debug + Default + PartialEq + PartialOrd + Send + Sync + 'static;
-}
-
-/// What reductions need of a number.
-pub trait Sealed: Copy {
-    /// How it is added up.
-    type Total: Accumulator<Self>;
-    /// Every number is at least this.
-    const LEAST: Self;
-    /// Every number is at most this.
-    const GREATEST: Self;
-    /// The least and the greatest of no number.
-    const OF_NONE: Self;
-    /// Whether there are NaN.
-    const HAS_NAN: bool;
-
-    fn to_f64(self) -> f64;
-    fn is_nan(self) -> bool;
-    fn sum(total: Self::Total) -> Self::Sum
-    where
-        Self: Number;
-    fn sum_to_f64(sum: Self::Sum) -> f64
-    where
-        Self: Number;
+    type Sum: From<Self::Total> + Copy + Debug + Default + PartialEq + PartialOrd + Send + Sync + 'static;
 }
 
 macro_rules! integers {
@@ -52,7 +29,7 @@ macro_rules! integers {
             type Sum = $sum;
         }
 
-        impl Sealed for $t {
+        impl Operand for $t {
             type Total = $sum;
             const LEAST: $t = <$t>::MIN;
             const GREATEST: $t = <$t>::MAX;
@@ -67,12 +44,8 @@ macro_rules! integers {
                 false
             }
 
-            fn sum(total: $sum) -> $sum {
-                total
-            }
-
-            fn sum_to_f64(sum: $sum) -> f64 {
-                sum as f64
+            fn total_to_f64(total: $sum) -> f64 {
+                total as f64
             }
         }
     )*};
@@ -87,7 +60,7 @@ macro_rules! floats {
             type Sum = f64;
         }
 
-        impl Sealed for $t {
+        impl Operand for $t {
             type Total = Compensated;
             const LEAST: $t = <$t>::NEG_INFINITY;
             const GREATEST: $t = <$t>::INFINITY;
@@ -102,12 +75,8 @@ macro_rules! floats {
                 <$t>::is_nan(self)
             }
 
-            fn sum(total: Compensated) -> f64 {
-                total.value()
-            }
-
-            fn sum_to_f64(sum: f64) -> f64 {
-                sum
+            fn total_to_f64(total: Compensated) -> f64 {
+                total.into()
             }
         }
     )*};

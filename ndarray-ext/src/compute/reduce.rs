@@ -49,7 +49,7 @@ macro_rules! whole_array {
         /// # Errors
         /// What storage reports; [`InUse`](crate::ErrorKind::InUse) in a process forked from the one that opened the array.
         pub fn sum(&self) -> Result<T::Sum> {
-            Ok(T::sum(whole::<T, T::Total>(&self.source)?))
+            Ok(whole::<T, T::Total>(&self.source)?.into())
         }
 
         /// The mean of all elements, NaN if one of them is; `None` if there are none, as ndarray's. The accuracy is that of
@@ -72,7 +72,8 @@ macro_rules! whole_array {
         /// # Errors
         /// As [`sum`](Self::sum).
         pub fn mean(&self) -> Result<Option<f64>> {
-            Ok(if self.is_empty() { None } else { Some(T::sum_to_f64(self.sum()?) / self.len() as f64) })
+            let total = whole::<T, T::Total>(&self.source)?;
+            Ok((!self.is_empty()).then(|| T::total_to_f64(total) / self.len() as f64))
         }
 
         /// The variance of all elements: the squares of what they differ from their mean by, divided by their number less
@@ -221,7 +222,7 @@ macro_rules! along_an_axis {
         /// As [`sum`](Self::sum); [`ShapeMismatch`](crate::ErrorKind::ShapeMismatch) if there is no such axis;
         /// [`TooLarge`](crate::ErrorKind::TooLarge) if there is no memory for the result.
         pub fn sum_axis(&self, axis: Axis) -> Result<Array<T::Sum, D::Smaller>> {
-            Ok(along::<T, D, T::Total>(&self.source, axis)?.map(T::sum))
+            Ok(along::<T, D, T::Total>(&self.source, axis)?.map(Into::into))
         }
 
         /// The means of the lanes along `axis`; `None` if it has length 0, as ndarray's. See [`sum_axis`](Self::sum_axis).
@@ -245,7 +246,7 @@ macro_rules! along_an_axis {
         pub fn mean_axis(&self, axis: Axis) -> Result<Option<Array<f64, D::Smaller>>> {
             let sums = along::<T, D, T::Total>(&self.source, axis)?;
             let count = sums.length;
-            Ok((count > 0).then(|| sums.map(|total| T::sum_to_f64(T::sum(total)) / count as f64)))
+            Ok((count > 0).then(|| sums.map(|total| T::total_to_f64(total) / count as f64)))
         }
 
         /// The variances of the lanes along `axis`, each as [`var`](Self::var) has it. See [`sum_axis`](Self::sum_axis).

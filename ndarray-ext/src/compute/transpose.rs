@@ -9,7 +9,8 @@
 use std::ops::Range;
 
 use bigarray_core::{Descriptor, Order, Result, Writer};
-use rayon::prelude::*;
+use rayon::iter::{IndexedParallelIterator, ParallelIterator};
+use rayon::slice::{ParallelSlice, ParallelSliceMut};
 
 use super::walk::Walk;
 use crate::element::Element;

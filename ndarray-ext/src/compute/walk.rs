@@ -2,13 +2,12 @@
 //! loaded meanwhile.
 
 use std::ops::Range;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
+use bigarray_core::sync::Mutex;
 use bigarray_core::{Error, Result};
-use rayon::prelude::*;
+use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
 use crate::process::OfProcess;
 use crate::view::{Source, here};
@@ -60,7 +59,7 @@ impl<'a, S: Source> Walk<'a, S> {
 
     fn outcome<R>(self, walk: impl FnOnce(&Walk<'a, S>) -> R) -> Result<R> {
         let outcome = walk(&self);
-        match self.error.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        match self.error.into_inner() {
             Some(error) => Err(error),
             None => Ok(outcome),
         }
@@ -98,7 +97,7 @@ impl<'a, S: Source> Walk<'a, S> {
     /// Ends the walk. The first error counts.
     pub(super) fn fail(&self, error: Error) {
         self.is_over.store(true, Ordering::Relaxed);
-        self.error.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        self.error.lock().get_or_insert(error);
     }
 }
 
