@@ -158,6 +158,14 @@ impl Snapshot {
 
     /// The attributes of the database, which [`set_database_attr`](crate::Transaction::set_database_attr) sets.
     ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let db = bigarray::Database::open(dir.path().join("a.bigarray"))?;
+    /// db.transact(|txn| txn.set_database_attr("title", "Sea surface"))?;
+    /// assert_eq!(db.snapshot()?.database_attrs()?["title"], "Sea surface");
+    /// # Ok::<(), bigarray::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// What storage reports.
     pub fn database_attrs(&self) -> Result<Map<String, Value>> {

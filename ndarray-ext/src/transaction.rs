@@ -399,6 +399,16 @@ impl Transaction {
 
     /// The attributes of the database as this transaction sees them.
     ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let db = bigarray::Database::open(dir.path().join("a.bigarray"))?;
+    /// let txn = db.begin()?;
+    /// txn.set_database_attr("title", "Sea surface")?;
+    /// assert_eq!(txn.database_attrs()?["title"], "Sea surface");
+    /// assert!(db.snapshot()?.database_attrs()?.is_empty()); // not committed
+    /// # Ok::<(), bigarray::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// What storage reports.
     pub fn database_attrs(&self) -> Result<Map<String, Value>> {
