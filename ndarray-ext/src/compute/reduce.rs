@@ -32,7 +32,7 @@ macro_rules! whole_array {
         /// The sum of all elements, NaN if one of them is. Floats are added in 64 bits, with what rounding loses; integers
         /// exactly. 0 of none.
         ///
-        /// ndarray's own [`sum`](ndarray::ArrayBase::sum) of a view adds up in the type of the elements: of millions of
+        /// ndarray's own [`sum`](ndarray::ArrayRef::sum) of a view adds up in the type of the elements: of millions of
         /// `f32` it is wrong in the third digit, and of 70,000 ones in `f16` it is 2048 or infinite. This one goes by
         /// rayon's threads over pieces that were loaded, and the next are loaded meanwhile, within the memory budget. The
         /// same array has the same sum, to the last bit, with any number of threads.
