@@ -1,0 +1,298 @@
+//! What handles read and ask without knowing the type of the elements.
+
+/// The methods that read and need no type, for a handle with the field `source`.
+macro_rules! reading {
+    () => {
+        /// The array's name.
+        ///
+        /// ```
+        /// # let dir = tempfile::tempdir().unwrap();
+        /// # let db = bigarray::Database::open(dir.path().join("a.bigarray"))?;
+        /// # db.transact(|txn| { txn.create::<f32, _>("grid", (40, 30))?.view_mut().fill(0.5); Ok(()) })?;
+        /// let grid = db.any_array("grid")?;
+        /// assert_eq!(grid.name(), "grid");
+        /// # Ok::<(), bigarray::Error>(())
+        /// ```
+        pub fn name(&self) -> &str {
+            self.source.name()
+        }
+
+        /// NumPy's name of the element type: `<f8`, or a list of fields as in the header of a `.npy` file.
+        ///
+        /// ```
+        /// # let dir = tempfile::tempdir().unwrap();
+        /// # let db = bigarray::Database::open(dir.path().join("a.bigarray"))?;
+        /// # db.transact(|txn| { txn.create::<f32, _>("grid", (40, 30))?.view_mut().fill(0.5); Ok(()) })?;
+        /// let grid = db.any_array("grid")?;
+        /// assert_eq!(grid.dtype(), "<f4");
+        /// # Ok::<(), bigarray::Error>(())
+        /// ```
+        pub fn dtype(&self) -> &str {
+            &self.source.descriptor().dtype
+        }
+
+        /// Length of each axis.
+        ///
+        /// ```
+        /// # let dir = tempfile::tempdir().unwrap();
+        /// # let db = bigarray::Database::open(dir.path().join("a.bigarray"))?;
+        /// # db.transact(|txn| { txn.create::<f32, _>("grid", (40, 30))?.view_mut().fill(0.5); Ok(()) })?;
+        /// let grid = db.any_array("grid")?;
+        /// assert_eq!(grid.shape(), [40, 30]);
+        /// # Ok::<(), bigarray::Error>(())
+        /// ```
+        pub fn shape(&self) -> &[usize] {
+            &self.source.descriptor().shape
+        }
+
+        /// Length of `axis`.
+        ///
+        /// ```
+        /// # let dir = tempfile::tempdir().unwrap();
+        /// # let db = bigarray::Database::open(dir.path().join("a.bigarray"))?;
+        /// # db.transact(|txn| { txn.create::<f32, _>("grid", (40, 30))?.view_mut().fill(0.5); Ok(()) })?;
+        /// let grid = db.any_array("grid")?;
+        /// assert_eq!(grid.len_of(bigarray::ndarray::Axis(1)), 30);
+        /// # Ok::<(), bigarray::Error>(())
+        /// ```
+        ///
+        /// # Panics
+        /// If there is no such axis.
+        pub fn len_of(&self, axis: ndarray::Axis) -> usize {
+            self.shape()[axis.index()]
+        }
+
+        /// How many axes there are.
+        ///
+        /// ```
+        /// # let dir = tempfile::tempdir().unwrap();
+        /// # let db = bigarray::Database::open(dir.path().join("a.bigarray"))?;
+        /// # db.transact(|txn| { txn.create::<f32, _>("grid", (40, 30))?.view_mut().fill(0.5); Ok(()) })?;
+        /// let grid = db.any_array("grid")?;
+        /// assert_eq!(grid.ndim(), 2);
+        /// # Ok::<(), bigarray::Error>(())
+        /// ```
+        pub fn ndim(&self) -> usize {
+            self.shape().len()
+        }
+
+        /// How many elements there are.
+        ///
+        /// ```
+        /// # let dir = tempfile::tempdir().unwrap();
+        /// # let db = bigarray::Database::open(dir.path().join("a.bigarray"))?;
+        /// # db.transact(|txn| { txn.create::<f32, _>("grid", (40, 30))?.view_mut().fill(0.5); Ok(()) })?;
+        /// let grid = db.any_array("grid")?;
+        /// assert_eq!(grid.len(), 40 * 30);
+        /// # Ok::<(), bigarray::Error>(())
+        /// ```
+        pub fn len(&self) -> usize {
+            self.shape().iter().product()
+        }
+
+        /// Whether there are no elements.
+        ///
+        /// ```
+        /// # let dir = tempfile::tempdir().unwrap();
+        /// # let db = bigarray::Database::open(dir.path().join("a.bigarray"))?;
+        /// # db.transact(|txn| { txn.create::<f32, _>("grid", (40, 30))?.view_mut().fill(0.5); Ok(()) })?;
+        /// let grid = db.any_array("grid")?;
+        /// assert!(!grid.is_empty());
+        /// # Ok::<(), bigarray::Error>(())
+        /// ```
+        pub fn is_empty(&self) -> bool {
+            self.len() == 0
+        }
+
+        /// Order of the elements: which axis is contiguous, and along which the array grows.
+        ///
+        /// ```
+        /// # let dir = tempfile::tempdir().unwrap();
+        /// # let db = bigarray::Database::open(dir.path().join("a.bigarray"))?;
+        /// # db.transact(|txn| { txn.create::<f32, _>("grid", (40, 30))?.view_mut().fill(0.5); Ok(()) })?;
+        /// let grid = db.any_array("grid")?;
+        /// assert_eq!(grid.order(), bigarray::ndarray::Order::RowMajor);
+        /// # Ok::<(), bigarray::Error>(())
+        /// ```
+        pub fn order(&self) -> ndarray::Order {
+            crate::info::to_ndarray(self.source.descriptor().order)
+        }
+
+        /// Bytes of all elements. Holes count, so it may be far more than is stored.
+        ///
+        /// ```
+        /// # let dir = tempfile::tempdir().unwrap();
+        /// # let db = bigarray::Database::open(dir.path().join("a.bigarray"))?;
+        /// # db.transact(|txn| { txn.create::<f32, _>("grid", (40, 30))?.view_mut().fill(0.5); Ok(()) })?;
+        /// let grid = db.any_array("grid")?;
+        /// assert_eq!(grid.nbytes(), 40 * 30 * 4);
+        /// # Ok::<(), bigarray::Error>(())
+        /// ```
+        pub fn nbytes(&self) -> usize {
+            self.source.descriptor().nbytes()
+        }
+
+        /// All that is known of the array but its elements and attributes.
+        ///
+        /// ```
+        /// # let dir = tempfile::tempdir().unwrap();
+        /// # let db = bigarray::Database::open(dir.path().join("a.bigarray"))?;
+        /// # db.transact(|txn| { txn.create::<f32, _>("grid", (40, 30))?.view_mut().fill(0.5); Ok(()) })?;
+        /// let grid = db.any_array("grid")?;
+        /// assert_eq!(grid.info().block_size, 2 << 20);
+        /// # Ok::<(), bigarray::Error>(())
+        /// ```
+        pub fn info(&self) -> crate::ArrayInfo {
+            crate::ArrayInfo::new(self.source.name(), self.source.descriptor())
+        }
+
+        /// The array's attributes.
+        ///
+        /// ```
+        /// # let dir = tempfile::tempdir().unwrap();
+        /// # let db = bigarray::Database::open(dir.path().join("a.bigarray"))?;
+        /// # db.transact(|txn| { txn.create::<f32, _>("grid", (40, 30))?.view_mut().fill(0.5); Ok(()) })?;
+        /// db.transact(|txn| txn.any_array("grid")?.set_attr("unit", "K".into()))?;
+        /// let grid = db.any_array("grid")?;
+        /// assert_eq!(grid.attrs()["unit"], "K");
+        /// # Ok::<(), bigarray::Error>(())
+        /// ```
+        pub fn attrs(&self) -> &serde_json::Map<String, serde_json::Value> {
+            self.source.attrs()
+        }
+
+        /// Ranges of the growth axis, each about a block of storage, for [`rows`](crate::BigArray::rows).
+        ///
+        /// ```
+        /// # let dir = tempfile::tempdir().unwrap();
+        /// # let db = bigarray::Database::open(dir.path().join("a.bigarray"))?;
+        /// # db.transact(|txn| { txn.create::<f32, _>("grid", (40, 30))?.view_mut().fill(0.5); Ok(()) })?;
+        /// let grid = db.array::<f32, bigarray::ndarray::Ix2>("grid")?;
+        /// let mut sum = 0.0;
+        /// for rows in grid.blocks() {
+        ///     sum += grid.rows(rows)?.sum();
+        /// }
+        /// assert_eq!(sum, 600.0);
+        /// # Ok::<(), bigarray::Error>(())
+        /// ```
+        pub fn blocks(&self) -> crate::Blocks {
+            crate::Blocks::new(self.source.descriptor())
+        }
+
+        /// Loads the rows `range` now. What goes wrong comes back as a value, where a touch of the page would end the
+        /// process.
+        ///
+        /// Needed before a system call is handed a view's memory (`file.write_all(bytes_of_a_view)`) in a process that
+        /// may not receive the kernel's own faults; see the crate's page. [`write_to`](Self::write_to) does it by
+        /// itself. Blocks that it loads count against the memory budget: where that is short, blocks of a few prefetched
+        /// rows may be gone again by the time of the call, which then fails with EFAULT and can be tried again.
+        ///
+        /// ```
+        /// # let dir = tempfile::tempdir().unwrap();
+        /// # let db = bigarray::Database::open(dir.path().join("a.bigarray"))?;
+        /// # db.transact(|txn| { txn.create::<f32, _>("grid", (40, 30))?.view_mut().fill(0.5); Ok(()) })?;
+        /// let grid = db.array::<f32, bigarray::ndarray::Ix2>("grid")?;
+        /// grid.prefetch(10..20)?;
+        /// assert_eq!(grid.rows(10..20)?.sum(), 150.0);
+        /// # Ok::<(), bigarray::Error>(())
+        /// ```
+        ///
+        /// # Errors
+        /// [`ShapeMismatch`](crate::ErrorKind::ShapeMismatch) for rows that are not there, and whatever storage
+        /// reports.
+        pub fn prefetch(&self, range: impl std::ops::RangeBounds<usize>) -> crate::Result<()> {
+            let bytes = crate::layout::bytes(self.source.name(), self.source.descriptor(), range)?;
+            crate::view::here(&self.source)?.prefetch(bytes)
+        }
+
+        /// Whether a system call may be handed the memory of this array's views. If not, one that meets a page that is
+        /// not in memory fails with EFAULT: copy the bytes to memory of your own first, or [`prefetch`](Self::prefetch)
+        /// them and try again where the call fails. [`write_to`](Self::write_to) and [`write_npy`](Self::write_npy) work
+        /// either way.
+        ///
+        /// It depends on the process and its system, not on the array; see [safety](crate::guide::safety).
+        ///
+        /// ```
+        /// # use std::io::Write;
+        /// # let dir = tempfile::tempdir().unwrap();
+        /// # let db = bigarray::Database::open(dir.path().join("a.bigarray"))?;
+        /// # db.transact(|txn| txn.create::<u8, _>("text", 5000).map(drop))?;
+        /// let text = db.array::<u8, bigarray::ndarray::Ix1>("text")?;
+        /// let view = text.view();
+        /// let bytes = view.as_slice().unwrap();
+        /// # let mut file = tempfile::tempfile().unwrap();
+        /// if text.is_safe_for_system_calls() {
+        ///     file.write_all(bytes).unwrap();
+        /// } else {
+        ///     file.write_all(&bytes.to_vec()).unwrap();
+        /// }
+        /// # Ok::<(), bigarray::Error>(())
+        /// ```
+        pub fn is_safe_for_system_calls(&self) -> bool {
+            self.source.waits_in_system_calls()
+        }
+
+        /// Writes all elements to `out`: raw bytes in storage order, loaded piece by piece.
+        ///
+        /// ```
+        /// # let dir = tempfile::tempdir().unwrap();
+        /// # let db = bigarray::Database::open(dir.path().join("a.bigarray"))?;
+        /// # db.transact(|txn| { txn.create::<f32, _>("grid", (40, 30))?.view_mut().fill(0.5); Ok(()) })?;
+        /// let grid = db.any_array("grid")?;
+        /// let mut bytes = Vec::new();
+        /// grid.write_to(&mut bytes)?;
+        /// assert_eq!(bytes, grid.row_bytes(..)?);
+        /// # Ok::<(), bigarray::Error>(())
+        /// ```
+        ///
+        /// # Errors
+        /// Whatever storage or `out` reports.
+        pub fn write_to(&self, out: &mut (impl std::io::Write + ?Sized)) -> crate::Result<()> {
+            crate::handle::write_out::write_to(&self.source, out)
+        }
+
+        /// Writes the array to the file `path` in NumPy's format (`.npy`), which `numpy.load` reads, loaded piece by
+        /// piece. A file that is there is replaced at the end, when the new one is whole and synced, and its permissions
+        /// stay. [`Transaction::read_npy`](crate::Transaction::read_npy) is the way back, with an example.
+        ///
+        /// In a transaction what it has changed is written, too, though it may never be committed.
+        ///
+        /// ```
+        /// # let dir = tempfile::tempdir().unwrap();
+        /// # let db = bigarray::Database::open(dir.path().join("a.bigarray"))?;
+        /// # db.transact(|txn| { txn.create::<f32, _>("grid", (40, 30))?.view_mut().fill(0.5); Ok(()) })?;
+        /// let grid = db.any_array("grid")?;
+        /// grid.write_npy(dir.path().join("grid.npy"))?;
+        /// assert_eq!(std::fs::metadata(dir.path().join("grid.npy")).unwrap().len() % 64, 0);
+        /// # Ok::<(), bigarray::Error>(())
+        /// ```
+        ///
+        /// # Errors
+        /// [`Unsupported`](crate::ErrorKind::Unsupported) for elements that NumPy does not have (integers of 16 bytes,
+        /// bfloat16), and whatever storage or the file system report.
+        pub fn write_npy(&self, path: impl AsRef<std::path::Path>) -> crate::Result<()> {
+            crate::handle::write_out::write_npy(&self.source, path.as_ref())
+        }
+
+        /// The same to any writer.
+        ///
+        /// ```
+        /// # let dir = tempfile::tempdir().unwrap();
+        /// # let db = bigarray::Database::open(dir.path().join("a.bigarray"))?;
+        /// # db.transact(|txn| { txn.create::<f32, _>("grid", (40, 30))?.view_mut().fill(0.5); Ok(()) })?;
+        /// let grid = db.any_array("grid")?;
+        /// let mut file = Vec::new();
+        /// grid.write_npy_to(&mut file)?;
+        /// assert_eq!(&file[..6], b"\x93NUMPY");
+        /// # Ok::<(), bigarray::Error>(())
+        /// ```
+        ///
+        /// # Errors
+        /// As [`write_npy`](Self::write_npy).
+        pub fn write_npy_to(&self, out: &mut (impl std::io::Write + ?Sized)) -> crate::Result<()> {
+            crate::handle::write_out::write_npy_to(&self.source, out)
+        }
+    };
+}
+
+pub(crate) use reading;

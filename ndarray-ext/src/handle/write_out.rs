@@ -1,0 +1,83 @@
+//! Writing all elements of an array out: as raw bytes, and in NumPy's format.
+
+use std::fs::{self, File, Permissions};
+use std::io::{BufWriter, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use bigarray_core::{Error, Result, signals};
+
+use crate::npy::header_of;
+use crate::process::OfProcess;
+use crate::view::{self, Source};
+
+/// Bytes that [`write_to`] hands over at a time.
+const PIECE: usize = 2 << 20;
+
+/// Writes all bytes out, each piece prefetched: an error of storage comes back as a value, and a system call never
+/// meets a page that is not there.
+pub(crate) fn write_to(source: &OfProcess<impl Source>, out: &mut (impl Write + ?Sized)) -> Result<()> {
+    let room = if source.waits_in_system_calls() { 0 } else { PIECE.min(source.descriptor().nbytes()) };
+    // A handler that touches a view must not interrupt an allocation: what loads its page allocates, too.
+    let held = signals::hold();
+    let mut piece = Vec::with_capacity(room);
+    drop(held);
+    let written = write_pieces(source, out, &mut piece);
+    let _held = signals::hold();
+    drop(piece);
+    written
+}
+
+fn write_pieces(source: &OfProcess<impl Source>, out: &mut (impl Write + ?Sized), piece: &mut Vec<u8>) -> Result<()> {
+    let end = source.descriptor().nbytes();
+    for start in (0..end).step_by(PIECE) {
+        let range = start..end.min(start + PIECE);
+        view::here(source)?.prefetch(range.clone())?;
+        let bytes = view::bytes(source, range.clone())?;
+        let written = if source.waits_in_system_calls() {
+            signals::let_through(|| out.write_all(bytes))
+        } else {
+            // Where memory is short they may be gone again by the time `out` hands them to the system.
+            piece.clear();
+            piece.extend_from_slice(bytes);
+            signals::let_through(|| out.write_all(piece))
+        };
+        written
+            .map_err(|e| Error::io(format_args!("array {:?}: writing out its bytes {range:?}", source.name()), e))?;
+    }
+    Ok(())
+}
+
+/// Writes the array to `out`, in NumPy's format.
+pub(crate) fn write_npy_to(source: &OfProcess<impl Source>, out: &mut (impl Write + ?Sized)) -> Result<()> {
+    let _held = signals::hold_between_waits();
+    let header = header_of(source.name(), source.descriptor())?;
+    let failed = |e| Error::io(format_args!("array {:?}: writing the header of NumPy's format", source.name()), e);
+    out.write_all(&header).map_err(failed)?;
+    write_to(source, out)
+}
+
+/// The same to a file, of another name first, so that none that is there is ever half of an array. It is synced before it
+/// gets its name: some file systems tell only then that they had no room. What is no file, as a pipe, is written to.
+pub(crate) fn write_npy(source: &OfProcess<impl Source>, path: &Path) -> Result<()> {
+    let _held = signals::hold_between_waits();
+    header_of(source.name(), source.descriptor())?; // which may be refused, before anything is made
+    let failed = |e| Error::io(format_args!("array {:?}: writing {}", source.name(), path.display()), e);
+    let there = fs::metadata(path).ok();
+    if there.as_ref().is_some_and(|there| !there.is_file()) {
+        let mut out = BufWriter::new(File::options().write(true).open(path).map_err(failed)?);
+        write_npy_to(source, &mut out)?;
+        return out.flush().map_err(failed);
+    }
+    // Where a link leads, and beside that: a rename moves nothing between file systems.
+    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let permissions = there.map_or_else(|| Permissions::from_mode(0o666), |there| there.permissions());
+    let mut part = tempfile::Builder::new();
+    let part = part.prefix(".bigarray-").suffix(".npy.part").permissions(permissions);
+    let mut out = BufWriter::new(part.tempfile_in(folder).map_err(failed)?);
+    write_npy_to(source, &mut out)?;
+    let part = out.into_inner().map_err(|e| failed(e.into_error()))?;
+    part.as_file().sync_all().map_err(failed)?;
+    part.persist(&path).map(drop).map_err(|e| failed(e.error))
+}
