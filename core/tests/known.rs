@@ -10,39 +10,26 @@ use bigarray_testing::{Edit, MemStore, SimMemory, SimOptions, array_of};
 /// A store that counts how often it is asked for the newest state.
 struct Remote {
     store: MemStore,
+    /// A state that it goes on showing, as a user may allow.
+    shown: Option<Arc<dyn Snapshot>>,
     asked: AtomicUsize,
+}
+
+impl Remote {
+    fn new(store: &MemStore, shown: Option<Arc<dyn Snapshot>>) -> Arc<Remote> {
+        Arc::new(Remote { store: store.clone(), shown, asked: AtomicUsize::new(0) })
+    }
 }
 
 impl Store for Remote {
     fn snapshot(&self) -> Result<Arc<dyn Snapshot>> {
-        self.asked.fetch_add(1, Ordering::Relaxed);
-        self.store.snapshot()
+        self.shown.clone().map_or_else(|| self.newest(), Ok)
     }
     fn known(&self) -> Result<Arc<dyn Snapshot>> {
-        self.store.snapshot()
-    }
-    fn commit(&self, change: &Change<'_>, lock: Option<&dyn CommitLock>) -> Result<Committed> {
-        self.store.commit(change, lock)
-    }
-    fn commit_lock(&self) -> Result<Box<dyn CommitLock>> {
-        self.store.commit_lock()
-    }
-    fn spill_area(&self) -> Result<Arc<dyn SpillArea>> {
-        self.store.spill_area()
-    }
-}
-
-/// A store that shows the state in which it was opened for long, as a user may allow.
-struct Stale {
-    store: MemStore,
-    shown: Arc<dyn Snapshot>,
-}
-
-impl Store for Stale {
-    fn snapshot(&self) -> Result<Arc<dyn Snapshot>> {
-        Ok(self.shown.clone())
+        self.shown.clone().map_or_else(|| self.store.snapshot(), Ok)
     }
     fn newest(&self) -> Result<Arc<dyn Snapshot>> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
         self.store.snapshot()
     }
     fn commit(&self, change: &Change<'_>, lock: Option<&dyn CommitLock>) -> Result<Committed> {
@@ -63,7 +50,7 @@ fn what_only_depends_on_rows_is_true_of_the_newest_state_also_where_older_ones_a
     Edit::commit(&store, &*base, &[Edit::create("a", array_of(2))]).unwrap();
     let shown = store.snapshot().unwrap();
     let memory = SimMemory::with(store.file(), SimOptions::default());
-    let stale = Arc::new(Stale { store: store.clone(), shown: shown.clone() });
+    let stale = Remote::new(&store, Some(shown.clone()));
     let engine = Engine::new(stale, Arc::new(memory), EngineOptions::default());
     let commit = || {
         let transaction = engine.begin().unwrap();
@@ -79,7 +66,7 @@ fn what_only_depends_on_rows_is_true_of_the_newest_state_also_where_older_ones_a
 fn only_the_beginning_of_a_transaction_asks_for_the_newest_state() {
     let store = MemStore::new();
     let memory = SimMemory::with(store.file(), SimOptions::default());
-    let remote = Arc::new(Remote { store, asked: AtomicUsize::new(0) });
+    let remote = Remote::new(&store, None);
     let engine = Engine::new(remote.clone(), Arc::new(memory.clone()), EngineOptions::default());
     let asked = || remote.asked.load(Ordering::Relaxed);
 
