@@ -115,7 +115,7 @@ pub const HOUSES: &[House] = &[
         uses: &["core", "process", "store-icechunk", "store-lmdb", "uffd"],
         floors: &[
             &["element", "guide", "info", "process", "python"],
-            &["dtype", "home", "layout", "npy", "options"],
+            &["array_options", "dtype", "home", "layout", "npy", "options"],
             &["blocks", "budget", "view"],
             &["handle"],
             &["aliases", "array", "array_mut"],

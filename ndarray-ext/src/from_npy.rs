@@ -8,11 +8,11 @@ use bigarray_core::{Error, ErrorKind, Result, signals};
 use ndarray::Dimension;
 
 use crate::array_mut::BigArrayMut;
+use crate::array_options::ArrayOptions;
 use crate::dtype::in_rust;
 use crate::element::Element;
 use crate::layout::swapped;
 use crate::npy::read_header;
-use crate::options::ArrayOptions;
 use crate::transaction::Transaction;
 
 /// Characters of a type that is another one, in errors.

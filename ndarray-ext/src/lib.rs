@@ -74,6 +74,7 @@ mod any_array;
 mod any_array_mut;
 mod array;
 mod array_mut;
+mod array_options;
 mod blocks;
 mod budget;
 mod compute;
@@ -108,6 +109,7 @@ pub use any_array::AnyArray;
 pub use any_array_mut::AnyArrayMut;
 pub use array::BigArray;
 pub use array_mut::BigArrayMut;
+pub use array_options::ArrayOptions;
 pub use bigarray_core::store::{Commit, Compacted};
 pub use bigarray_core::{
     Access, Codec, Damage, Error, ErrorKind, MemoryUse, Metrics, Progress, Report, Result, Savepoint, Version,
@@ -125,7 +127,7 @@ pub use element::{Field, describe_field};
 #[cfg(feature = "half")]
 pub use half;
 pub use info::ArrayInfo;
-pub use options::{ArrayOptions, OpenOptions, Pager};
+pub use options::{OpenOptions, Pager};
 pub use snapshot::Snapshot;
 pub use transaction::Transaction;
 pub use {bytemuck, ndarray, num_complex, serde_json};

@@ -1,12 +1,11 @@
-//! How a database is opened, and how an array is created.
+//! How a database is opened.
 
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use bigarray_core::{BlockSize, Codec, Error, ErrorKind, Result};
+use bigarray_core::{Error, ErrorKind, Result};
 use bigarray_store_lmdb::Durability;
-use ndarray::Order;
 
 /// How stored blocks become memory.
 ///
@@ -357,114 +356,6 @@ impl OpenOptions {
     pub fn patience(mut self, limit: Duration) -> Self {
         self.patience = Some(limit);
         self
-    }
-}
-
-/// What [`Transaction::create_with`](crate::Transaction::create_with) makes, the shape aside.
-///
-/// ```
-/// # let dir = tempfile::tempdir().unwrap();
-/// # let db = bigarray::Database::open(dir.path().join("a.bigarray"))?;
-/// use bigarray::{ArrayOptions, Codec, ndarray::Order};
-///
-/// let options = ArrayOptions::new().order(Order::ColumnMajor).block_size(256 << 10).codec(Codec::Lz4 { shuffle: true });
-/// let txn = db.begin()?;
-/// let planes = txn.create_with::<f32, _>("planes", (512, 512, 0), &options)?;
-/// assert_eq!(planes.order(), Order::ColumnMajor);
-/// # Ok::<(), bigarray::Error>(())
-/// ```
-#[derive(Clone, Debug)]
-#[must_use = "options create nothing by themselves"]
-pub struct ArrayOptions {
-    order: Order,
-    block_bytes: usize,
-    codec: Codec,
-}
-
-impl Default for ArrayOptions {
-    fn default() -> Self {
-        ArrayOptions { order: Order::RowMajor, block_bytes: BlockSize::MAX.bytes(), codec: Codec::None }
-    }
-}
-
-impl ArrayOptions {
-    /// Row-major, blocks of 2 MiB, not compressed.
-    ///
-    /// ```
-    /// # let dir = tempfile::tempdir().unwrap();
-    /// # let db = bigarray::Database::open(dir.path().join("a.bigarray"))?;
-    /// let txn = db.begin()?;
-    /// let a = txn.create_with::<u8, _>("a", 10, &bigarray::ArrayOptions::new())?; // as `create` does
-    /// assert_eq!(a.info().block_size, 2 << 20);
-    /// # Ok::<(), bigarray::Error>(())
-    /// ```
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Order of the elements. A row-major array grows along its first axis, and its rows are contiguous; a column-major
-    /// one along its last. Rows are the cheapest to read, a slice across the contiguous axis touches every block: see
-    /// the [table](crate::guide::view#order-and-cost).
-    ///
-    /// ```
-    /// # let dir = tempfile::tempdir().unwrap();
-    /// # let db = bigarray::Database::open(dir.path().join("a.bigarray"))?;
-    /// use bigarray::{ArrayOptions, ndarray::{Array2, Axis, Order}};
-    ///
-    /// let txn = db.begin()?;
-    /// let mut a = txn.create_with::<u8, _>("a", (3, 0), &ArrayOptions::new().order(Order::ColumnMajor))?;
-    /// a.append(Axis(1), Array2::ones((3, 2)).view())?; // it grows along its last axis
-    /// assert_eq!(a.shape(), [3, 2]);
-    /// # Ok::<(), bigarray::Error>(())
-    /// ```
-    pub fn order(mut self, order: Order) -> Self {
-        self.order = order;
-        self
-    }
-
-    /// Bytes of a block, the unit of loading and of conflict: a power of two from 64 KiB to 2 MiB. Small ones suit many
-    /// writers of neighbouring rows.
-    ///
-    /// ```
-    /// # let dir = tempfile::tempdir().unwrap();
-    /// # let db = bigarray::Database::open(dir.path().join("a.bigarray"))?;
-    /// use bigarray::ArrayOptions;
-    ///
-    /// let txn = db.begin()?;
-    /// let a = txn.create_with::<u8, _>("a", 10, &ArrayOptions::new().block_size(64 << 10))?;
-    /// assert_eq!(a.info().block_size, 64 << 10);
-    /// let odd = ArrayOptions::new().block_size(100_000);
-    /// assert!(txn.create_with::<u8, _>("b", 10, &odd).unwrap_err().is_invalid());
-    /// # Ok::<(), bigarray::Error>(())
-    /// ```
-    pub fn block_size(mut self, bytes: usize) -> Self {
-        self.block_bytes = bytes;
-        self
-    }
-
-    /// How blocks are stored: as they are (default), or compressed. See [which to take](crate::guide::compression).
-    ///
-    /// Creating or opening an array with a codec that was not compiled in (the features `lz4` and `zstd`) is
-    /// [`Unsupported`](ErrorKind::Unsupported).
-    ///
-    /// ```
-    /// # let dir = tempfile::tempdir().unwrap();
-    /// # let db = bigarray::Database::open(dir.path().join("a.bigarray"))?;
-    /// use bigarray::{ArrayOptions, Codec};
-    ///
-    /// let txn = db.begin()?;
-    /// let options = ArrayOptions::new().codec(Codec::Zstd { level: 3, shuffle: true });
-    /// let a = txn.create_with::<f32, _>("a", 10, &options)?;
-    /// assert_eq!(a.info().codec, Codec::Zstd { level: 3, shuffle: true });
-    /// # Ok::<(), bigarray::Error>(())
-    /// ```
-    pub fn codec(mut self, codec: Codec) -> Self {
-        self.codec = codec;
-        self
-    }
-
-    pub(crate) fn checked(&self) -> Result<(bigarray_core::Order, BlockSize, Codec)> {
-        Ok((crate::info::from_ndarray(self.order), BlockSize::new(self.block_bytes)?, self.codec))
     }
 }
 

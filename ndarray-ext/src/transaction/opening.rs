@@ -9,8 +9,8 @@ use ndarray::{Dimension, IntoDimension};
 use super::Transaction;
 use crate::any_array_mut::AnyArrayMut;
 use crate::array_mut::BigArrayMut;
+use crate::array_options::ArrayOptions;
 use crate::element::Element;
-use crate::options::ArrayOptions;
 use crate::process::OfProcess;
 
 /// Opening and creating arrays.
