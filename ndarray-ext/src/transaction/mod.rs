@@ -277,7 +277,7 @@ impl Transaction {
     ///
     /// # Errors
     /// [`Conflict`](crate::ErrorKind::Conflict) if another transaction has meanwhile changed what this one changed or
-    /// [depends on](BigArrayMut::depend_on); [the rule](crate::guide::conflict#the-rule) says what counts as a change.
+    /// [depends on](crate::BigArrayMut::depend_on); [the rule](crate::guide::conflict#the-rule) says what counts as a change.
     /// [`StoreFull`](crate::ErrorKind::StoreFull); what a spill or a load of this transaction's arrays met earlier;
     /// [`InUse`](crate::ErrorKind::InUse) past [`wait_timeout`](crate::OpenOptions::wait_timeout) and in a forked process;
     /// [`Invalid`](crate::ErrorKind::Invalid) after an array handle was leaked (`mem::forget`). Nothing of this transaction is
