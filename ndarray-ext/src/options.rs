@@ -167,7 +167,7 @@ impl OpenOptions {
     /// `BIGARRAY_MEMORY_BUDGET` says (bytes, or a number with the suffix K, M or G), else half of what the machine or
     /// the process's cgroup has.
     ///
-    /// Counted are blocks that were copied ([`Pager::Copy`]) or decompressed (those of a [`Codec`]), and memory of new
+    /// Counted are blocks that were copied ([`Pager::Copy`]) or decompressed (those of a [`Codec`](crate::Codec)), and memory of new
     /// data: blocks never stored, and pages that were written to. Not counted are stored blocks that are mapped, which
     /// are the kernel's page cache, and at most 64 MiB that a commit works with.
     ///
@@ -188,7 +188,7 @@ impl OpenOptions {
     /// Several threads that use a few blocks each at one moment may exceed the budget for that moment.
     ///
     /// **Without page faults** ([which processes](crate::guide::safety#what-linux-lets-a-process-do)) only changes leave
-    /// memory, and only while no view lives. An array with a [`Codec`] is then held in memory whole, decompressed, as
+    /// memory, and only while no view lives. An array with a [`Codec`](crate::Codec) is then held in memory whole, decompressed, as
     /// long as it is open. If it does not fit the budget, beside the other open arrays, opening it is
     /// [`Unsupported`](crate::ErrorKind::Unsupported), and the error says how many bytes would do.
     ///
