@@ -13,7 +13,9 @@ use bigarray_testing::{Edit, array_of, page_of};
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 
-use crate::disk_cache::{BLOCKS, FILE_BYTES, ROOMY, cached, fetched, files, filled, full, wait_for, wait_until};
+use crate::disk_cache::{
+    BLOCKS, FILE_BYTES, ROOMY, cached, fetched, files, filled, full, remove, wait_for, wait_until,
+};
 use crate::{id_of, now, open, url};
 
 const BLOCK: usize = BlockSize::MIN.bytes();
@@ -127,7 +129,7 @@ fn what_is_mapped_stays_right_when_its_file_is_evicted_and_the_directory_removed
     fetched(&evicting, 0..3);
     wait_until("all of the first four are evicted", || originals.iter().all(|file| !file.exists()));
     assert!(right());
-    dir.close().unwrap();
+    remove(dir.path());
     assert!(right());
     // One that was not opened is fetched.
     assert!(places(&reader, 3 * BLOCKS).is_empty());
