@@ -32,7 +32,7 @@ pub const HOUSES: &[House] = &[
             &["pager/load/futile", "pager/load/loading", "pager/load/streams"],
             &["pager/binding", "pager/eviction/policy"],
             &["pager/eviction/budget", "pager/load/plan"],
-            &["pager/block"],
+            &["pager/block", "pager/reports"],
             &["pager/table"],
             &["pager/contents", "pager/track"],
             &["pager/eviction", "pager/load"],

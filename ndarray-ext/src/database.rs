@@ -245,9 +245,11 @@ impl OpenOptions {
 
     /// Pages the arrays of the store that `open` opens; `dir` names it in messages.
     pub(crate) fn on(self, dir: &Path, open: impl FnOnce(&OpenOptions) -> Result<Arc<dyn Store>>) -> Result<Database> {
+        let _span = tracing::debug_span!("open", dir = %dir.display()).entered();
         let copy = self.pager.map_or_else(Pager::from_env, Ok)? == Pager::Copy;
         let budget_bytes = crate::budget::resolved(self.memory_budget)?;
         let memory = UffdMemory::new(memory_options(&self))?;
+        tracing::debug!(memory = memory.describe(), budget_bytes, "memory");
         let store = open(&self)?;
         let OpenOptions { verify, spill_under_views, patience, .. } = self;
         let patience = patience.unwrap_or(EngineOptions::default().patience);

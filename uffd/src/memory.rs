@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bigarray_core::memory::{Memory, Residency, Span};
+use bigarray_core::memory::{Job, Memory, Residency, Span};
 use bigarray_core::{Error, ErrorKind, Result};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
@@ -23,7 +23,7 @@ use crate::self_test;
 use crate::shortage::{io_error, os_error};
 use crate::signals;
 use crate::span::UffdSpan;
-use crate::threads::Threads;
+use crate::threads::{self, Threads};
 
 /// Memory of Linux: lazy spans by userfaultfd where the kernel lets this process have it, eager ones everywhere.
 ///
@@ -175,6 +175,10 @@ impl Memory for UffdMemory {
 
     fn pause(&self, time: Duration) {
         std::thread::sleep(time);
+    }
+
+    fn report(&self, report: Job) {
+        threads::report_later(report);
     }
 
     fn has_room_for_mappings(&self, n: usize) -> bool {

@@ -4,8 +4,10 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use bigarray_core::Result;
+use bigarray_core::memory::Job;
 use bigarray_core::store::DataFile;
 use crossbeam::channel::{Receiver, Sender, unbounded};
 
@@ -17,6 +19,9 @@ use crate::signals::hold_for_good;
 
 /// Read-aheads that may be waiting; more than that are dropped: they come too late anyway.
 const READ_AHEADS: usize = 32;
+
+/// The time after which something is reported, so that what happens within it is one report.
+const REPORTED_AFTER: Duration = Duration::from_millis(100);
 
 /// Tasks that must not hold up the monitor or a faulting thread.
 pub(crate) enum Background {
@@ -115,6 +120,17 @@ impl Drop for Threads {
             }
         }
     }
+}
+
+/// Runs `report` after a while. A subscriber may wait for a lock whose holder closes the database, so the thread is not
+/// one of those that closing waits for.
+pub(crate) fn report_later(report: Job) {
+    // Where there is no room for a thread nothing is reported.
+    let _ = thread::Builder::new().name("bigarray-report".to_owned()).spawn(move || {
+        let _held = hold_for_good();
+        thread::sleep(REPORTED_AFTER);
+        report();
+    });
 }
 
 fn run_background(shared: &Shared, queue: &Receiver<Background>) {

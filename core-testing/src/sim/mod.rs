@@ -249,6 +249,8 @@ impl Memory for SimMemory {
         world.log(0, SimOp::Pause, 0..0);
     }
 
+    fn report(&self, _: Job) {}
+
     fn has_room_for_mappings(&self, n: usize) -> bool {
         self.0.world().mappings().saturating_add(n) <= self.0.options.most_mappings
     }

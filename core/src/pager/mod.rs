@@ -25,6 +25,7 @@ mod contents;
 mod eviction;
 mod load;
 mod rebind;
+mod reports;
 mod scratch;
 mod spill_map;
 mod table;
@@ -37,7 +38,6 @@ use std::time::Duration;
 use crate::error::{Error, Result};
 use crate::geometry::{BlockNo, BlockSize};
 use crate::memory::{Memory, Residency, Span};
-use crate::metrics::Counters;
 use crate::sync::{Condvar, FaultMutex, FaultMutexGuard};
 pub(crate) use binding::Binding;
 use contents::ContentsPart;
@@ -46,6 +46,7 @@ pub use eviction::budget::MemoryUse;
 pub(crate) use eviction::budget::{Budget, BudgetPermit};
 use load::LoadPart;
 use rebind::RebindPart;
+pub(crate) use reports::Activity;
 pub(crate) use spill_map::{LazySpillArea, SpillMap, SpilledBlock};
 use table::Table;
 use track::TrackPart;
@@ -102,7 +103,7 @@ pub(crate) struct Pager {
     pub(crate) residency: Residency,
     pub(crate) block_size: BlockSize,
     options: EngineOptions,
-    counters: Arc<Counters>,
+    activity: Arc<Activity>,
     budget: Arc<Budget>,
     /// Its number in the budget.
     owner: u64,
@@ -121,7 +122,7 @@ impl Pager {
         block_size: BlockSize,
         options: EngineOptions,
         budget: &Arc<Budget>,
-        counters: &Arc<Counters>,
+        activity: &Arc<Activity>,
     ) -> Result<Arc<Pager>> {
         let span: Arc<dyn Span> = memory.reserve(bytes.clone(), residency)?.into();
         let owner = budget.new_owner();
@@ -136,7 +137,7 @@ impl Pager {
             residency,
             block_size,
             options,
-            counters: counters.clone(),
+            activity: activity.clone(),
             budget: budget.clone(),
             owner,
             table: FaultMutex::new(Table::new(residency)),

@@ -40,12 +40,16 @@ impl Transaction {
     /// [`Store::commit`]: crate::store::Store::commit
     pub fn commit(mut self, lock: Option<&dyn CommitLock>) -> Result<()> {
         self.is_ended = true;
-        let (memory, counters) = (&self.engine.memory, &self.engine.counters);
+        let _span = tracing::debug_span!("commit").entered();
+        let (memory, counters) = (&self.engine.memory, &self.engine.activity.counters);
         let began = memory.now();
         let outcome = commit(&self, lock);
         counters.commit_nanos.add_nanos(memory.now().saturating_sub(began));
-        if outcome.as_ref().is_err_and(Error::is_conflict) {
+        if let Err(error) = outcome.as_ref()
+            && error.is_conflict()
+        {
             counters.conflicts.add(1);
+            tracing::debug!(%error, "conflict");
         }
         outcome
     }
@@ -63,7 +67,8 @@ fn commit(transaction: &Transaction, lock: Option<&dyn CommitLock>) -> Result<()
     for array in &mut opened {
         array.pin()?;
     }
-    let written = opened.iter().map(|array| written(array, &*transaction.snapshot)).collect::<Result<Vec<_>>>()?;
+    let search = || opened.iter().map(|array| written(array, &*transaction.snapshot)).collect::<Result<Vec<_>>>();
+    let written = tracing::debug_span!("search").in_scope(search)?;
     let mut change = Change { base: &*transaction.snapshot, arrays: Vec::new(), attrs, spill_area: None };
     let spill_area = transaction.spill_area.begun();
     change.spill_area = spill_area.as_deref();
@@ -84,18 +89,20 @@ fn commit(transaction: &Transaction, lock: Option<&dyn CommitLock>) -> Result<()
     let stores = change.stores();
     let newest = if stores { transaction.engine.known()? } else { transaction.engine.newest()? };
     if newest.version() != transaction.base() {
-        conflict::check(&change, &*newest)?;
+        tracing::debug_span!("conflict_check").in_scope(|| conflict::check(&change, &*newest))?;
     }
     drop(newest);
     if !stores {
         return Ok(()); // what it depends on was so in the newest state, and that is all that it says
     }
 
-    let committed = transaction.engine.store.commit(&change, lock)?; // (3) to (7)
+    let store = || transaction.engine.store.commit(&change, lock);
+    let committed = tracing::debug_span!("store", bytes = change.payload_bytes()).in_scope(store)?; // (3) to (7)
 
-    transaction.engine.counters.commits.add(1);
-    transaction.engine.counters.bytes_committed.add(change.payload_bytes());
+    transaction.engine.activity.counters.commits.add(1);
+    transaction.engine.activity.counters.bytes_committed.add(change.payload_bytes());
 
+    let _span = tracing::debug_span!("remap").entered();
     // (8) the spans are brought up to date: what was written is mapped from where it is stored, or given back
     drop(change);
     // What is committed is committed, whether or not it can be looked at.

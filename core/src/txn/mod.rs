@@ -18,8 +18,8 @@ use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::memory::Memory;
-use crate::metrics::{Counters, Metrics};
-use crate::pager::{Budget, EngineOptions, MemoryUse};
+use crate::metrics::Metrics;
+use crate::pager::{Activity, Budget, EngineOptions, MemoryUse};
 use crate::signals;
 use crate::store::{CommitLock, History, Snapshot, Store};
 use crate::sync::FaultMutex;
@@ -36,7 +36,7 @@ pub struct Engine {
     memory: Arc<dyn Memory>,
     options: EngineOptions,
     budget: Arc<Budget>,
-    counters: Arc<Counters>,
+    activity: Arc<Activity>,
     pool: FaultMutex<Pool>,
 }
 
@@ -44,8 +44,8 @@ impl Engine {
     /// An engine over `store` and `memory`.
     pub fn new(store: Arc<dyn Store>, memory: Arc<dyn Memory>, options: EngineOptions) -> Arc<Engine> {
         let budget = Budget::new(options.budget_bytes);
-        let (counters, pool) = (Arc::default(), FaultMutex::new(Pool::default()));
-        Arc::new(Engine { store, memory, options, budget, counters, pool })
+        let activity = Activity::new(&budget);
+        Arc::new(Engine { store, memory, options, budget, activity, pool: FaultMutex::new(Pool::default()) })
     }
 
     /// With [`EngineOptions::verify`], sees that what is a hole in the array of that name is one.
@@ -112,8 +112,7 @@ impl Engine {
 
     /// What was done so far.
     pub fn metrics(&self) -> Metrics {
-        let MemoryUse { blocks_copied, blocks_evicted, blocks_spilled, .. } = self.budget.in_use();
-        let mut metrics = Metrics { blocks_copied, blocks_evicted, blocks_spilled, ..self.counters.read() };
+        let mut metrics = self.activity.metrics();
         self.store.add_metrics(&mut metrics);
         metrics
     }

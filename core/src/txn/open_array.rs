@@ -137,6 +137,7 @@ impl OpenArray {
     /// Spills what is in memory, and gives that back. No view lives.
     pub(super) fn spill(&mut self) -> Result<()> {
         let Some((name, now)) = &self.metadata.after else { return Ok(()) };
+        let _span = tracing::debug_span!("spill", array = name).entered();
         let named = |e: crate::Error| e.context(format_args!("array {name:?}"));
         for window in self.windows.open() {
             window.spill(&self.spill_map, &self.exposed).map_err(named)?;

@@ -145,8 +145,8 @@ impl Engine {
     /// A new span for just `bytes` of an array. Where addresses are short idle spans go first.
     pub(super) fn reserve_at(&self, bytes: Range<usize>, how: Residency, block_size: BlockSize) -> Result<Arc<Pager>> {
         loop {
-            let Engine { memory, options, budget, counters, .. } = self;
-            let reserved = Pager::new(memory, bytes.clone(), how, block_size, *options, budget, counters);
+            let Engine { memory, options, budget, activity, .. } = self;
+            let reserved = Pager::new(memory, bytes.clone(), how, block_size, *options, budget, activity);
             let is_short = matches!(&reserved, Err(error) if error.is_too_large());
             // Unmapping them takes a while: after the lock.
             let idle = if is_short { std::mem::take(&mut self.pool.lock().idle) } else { VecDeque::new() };

@@ -15,6 +15,7 @@ mod metrics;
 mod pinned_pages;
 mod planes;
 mod signal_handlers;
+mod subscribers;
 mod system_calls;
 mod threads;
 

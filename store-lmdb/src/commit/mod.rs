@@ -8,6 +8,7 @@ mod overlay;
 mod pack;
 mod parallel;
 mod payload;
+mod phases;
 mod small;
 
 use std::cell::RefCell;
@@ -27,6 +28,7 @@ use crate::{codec, crash};
 use blocks::Blocks;
 use pack::PackedBlock;
 use payload::{Payload, pages_of};
+use phases::Phases;
 
 /// A payload of more pages is written before the commit lock is taken: claiming chunks for it costs one more transaction,
 /// which is little beside writing it.
@@ -42,6 +44,7 @@ pub(crate) fn commit(shared: &Arc<Shared>, change: &Change<'_>, lock: Option<&dy
         let (ids, replaced): (_, Vec<_>) = change.arrays.iter().map(before).unzip();
         return Ok(Committed { version: shared.index.newest()?, ids, changed: replaced.clone(), replaced });
     }
+    let phases = Phases::default();
     // (3) A large payload is written early, outside the write transaction.
     let is_large = pages_of(change) > EARLY_PAGES;
     let own = (is_large && change.spill_area.is_none()).then(|| LmdbSpillArea::new(shared));
@@ -51,32 +54,36 @@ pub(crate) fn commit(shared: &Arc<Shared>, change: &Change<'_>, lock: Option<&dy
         Some(claim) if is_large => {
             // Their memory makes room for packers.
             shared.unpackers.forget();
-            Some(signals::let_through(|| Payload::write_early(shared, change, claim))?)
+            let write = || signals::let_through(|| Payload::write_early(shared, change, claim));
+            Some(phases.payload.time(write)?)
         }
         _ => None,
     };
     if claim.as_ref().is_some_and(ClaimCommit::has_any) {
         // Pages that were written before the lock, by this commit or as spills before it.
-        shared.data.sync()?;
+        phases.sync.time(|| shared.data.sync())?;
         crash::point("payload written");
     }
     // A small payload is only compressed now.
-    let packed = if is_large { Vec::new() } else { pack::pack(change, &shared.packers)? };
+    let packed = if is_large { Vec::new() } else { phases.payload.time(|| pack::pack(change, &shared.packers))? };
     // Later compression uses a packer of its own, so the memory of these is freed.
     shared.packers.forget_idle();
     // (4) The commit lock, then the write transaction, which lives inside one call on this thread.
     let commit_lock = &shared.locks.commit_lock;
-    let _lock = match lock.map(|lock| lock.as_any().downcast_ref::<Held>()) {
-        None => Some(commit_lock.take()?),
+    let held = match lock.map(|lock| lock.as_any().downcast_ref::<Held>()) {
+        None => Some(phases.commit_lock.time(|| commit_lock.take())?),
         Some(Some(held)) if held.is_of(commit_lock) => None,
         Some(_) => {
             return Err(Error::new(ErrorKind::Invalid, "a commit under the commit lock of another database"));
         }
     };
-    let committed = with_room(shared, || try_commit(shared, change, &packed, claim.as_ref(), large.as_ref()))?;
+    let attempt = || try_commit(shared, change, &packed, claim.as_ref(), large.as_ref(), &phases);
+    let committed = with_room(shared, attempt)?;
     if let Some(claim) = claim {
         claim.consumed();
     }
+    drop(held);
+    phases.report();
     Ok(committed)
 }
 
@@ -92,10 +99,11 @@ fn try_commit(
     packed: &[PackedBlock],
     claim: Option<&ClaimCommit<'_>>,
     large: Option<&Payload>,
+    phases: &Phases,
 ) -> Result<Committed> {
-    let txn = RefCell::new(shared.begin_write()?);
+    let txn = RefCell::new(phases.write_transaction.time(|| shared.begin_write())?);
     // (5) Conflicts with the state that is replaced, which cannot change any more.
-    conflict::check(change, &txn.borrow().tables())?;
+    phases.conflict_check.time(|| conflict::check(change, &txn.borrow().tables()))?;
     crash::point("checked");
 
     // (6) A small payload, then records that refer to it, laid over those of this state.
@@ -103,7 +111,8 @@ fn try_commit(
     let mut table = TxnSpace::new(&txn, &shared.data);
     let mut space = Space::new(&mut table);
     let oldest = reclaim_space(shared, &txn, &mut space)?;
-    let small = large.is_none().then(|| small::write(shared, change, packed, &mut space)).transpose()?;
+    let write_small = || phases.payload.time(|| small::write(shared, change, packed, &mut space));
+    let small = large.is_none().then(write_small).transpose()?;
     crash::point("small payload written");
     let mut blocks = Blocks::new(&txn, space, &shared.data, claim.map(|c| c.claim), large.is_some());
     for ((at, array), now) in change.arrays.iter().enumerate().zip(&mut current) {
@@ -137,12 +146,12 @@ fn try_commit(
 
     // (7) Pages are on disk before the records that refer to them.
     if wrote || lengthened {
-        shared.data.sync()?;
+        phases.sync.time(|| shared.data.sync())?;
     }
     crash::point("data synced");
     let txn = txn.into_inner();
     let version = Version(txn.id());
-    shared.commit_txn(txn)?;
+    phases.index.time(|| shared.commit_txn(txn))?;
     crash::point("committed");
     for (array, now) in change.arrays.iter().zip(&current) {
         shared.checked.follow(now.id, &now.before, array.after.is_some().then_some(now.records));

@@ -40,6 +40,10 @@ pub trait Memory: Send + Sync {
     /// Lets that much time pass, in a thread that may wait.
     fn pause(&self, time: Duration);
 
+    /// Runs `report` a moment later in a thread that no other waits for. It may run code of the program, which may touch
+    /// spans, and wait for locks whose holders do. A memory that is short of threads may drop it.
+    fn report(&self, report: Job);
+
     /// Whether about `n` more mappings fit under the system's limit for one process.
     fn has_room_for_mappings(&self, n: usize) -> bool;
 

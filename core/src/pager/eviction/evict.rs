@@ -148,7 +148,7 @@ impl Pager {
                 spill_map.write_packed(buffer, with_bytes)
             })?;
             if let Some(run) = packed {
-                self.counters.bytes_spilled.add(with_bytes * PAGE);
+                self.activity.counters.bytes_spilled.add(with_bytes * PAGE);
                 return Ok(vec![run]);
             }
         }
@@ -163,7 +163,7 @@ impl Pager {
                 written.push(run.clone());
             }
         }
-        self.counters.bytes_spilled.add(with_bytes * PAGE);
+        self.activity.counters.bytes_spilled.add(with_bytes * PAGE);
         Ok(written)
     }
 

@@ -80,7 +80,8 @@ impl Drop for Load {
 
 impl Faults for Pager {
     fn missing(&self, offset: usize) -> Vec<Job> {
-        self.counters.faults_missing.add(1);
+        self.report_faults();
+        self.activity.counters.faults_missing.add(1);
         let block = self.block_size.block_at(offset).0; // (2)
         let mut table = self.lock();
         let mut presence = table.presence(block);
@@ -91,7 +92,7 @@ impl Faults for Pager {
         }
         match presence {
             Presence::Installed(_) => {
-                self.counters.faults_futile.add(1);
+                self.activity.counters.faults_futile.add(1);
                 if table.is_dead() && !table.has(block) {
                     // Emptied since faults ended: to wake alone would have it fault for ever.
                     let why = table.failure().unwrap_or_else(|| Error::new(ErrorKind::Io, ""));
@@ -114,12 +115,13 @@ impl Faults for Pager {
     }
 
     fn protected(&self, offset: usize) {
-        self.counters.faults_protected.add(1);
+        self.report_faults();
+        self.activity.counters.faults_protected.add(1);
         let block = self.block_size.block_at(offset).0;
         match self.admit_writer(block, true) {
             Ok(true) => {}
             Ok(false) => {
-                self.counters.faults_futile.add(1);
+                self.activity.counters.faults_futile.add(1);
                 self.count_futile_fault(&mut self.lock(), block);
             }
             Err(error) => self.poison(&mut self.lock(), block, &error),

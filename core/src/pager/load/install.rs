@@ -53,7 +53,7 @@ impl Pager {
                 break;
             }
             if place.is_some() {
-                self.counters.bytes_mapped.add(bytes.len());
+                self.activity.counters.bytes_mapped.add(bytes.len());
             }
             laid = bytes.end;
         }
@@ -61,11 +61,11 @@ impl Pager {
         for (block, record) in (plan.first..).zip(&plan.records[..whole]) {
             let mut new = match record {
                 Some(record) if !record.is_hole() => {
-                    self.counters.blocks_mapped.add(1);
+                    self.activity.counters.blocks_mapped.add(1);
                     Block::mapped(record.clone())
                 }
                 record => {
-                    self.counters.blocks_zeroed.add(1);
+                    self.activity.counters.blocks_zeroed.add(1);
                     // A transaction may write to it; memory of an eager span is not charged.
                     let is_charged = self.residency == Residency::Lazy && binding.spill_map.is_some();
                     let charge = is_charged.then(|| permit.charge(self, block, self.block_size.bytes(), true));
@@ -96,7 +96,7 @@ impl Pager {
     ) -> Result<()> {
         let range = self.bytes_of(&(block..block + 1));
         self.load.span.copy(range.start, &bytes[..range.len()])?;
-        self.counters.bytes_copied.add(range.len());
+        self.activity.counters.bytes_copied.add(range.len());
         let mut new = Block::copied(self.residency, record, permit.charge(self, block, range.len(), false));
         if is_spilled {
             new.mark_spilled();
@@ -130,7 +130,7 @@ impl Pager {
     }
 
     pub(crate) fn poison(&self, table: &mut Table, block: u64, why: &Error) {
-        self.counters.blocks_poisoned.add(1);
+        self.activity.counters.blocks_poisoned.add(1);
         self.load.span.poison(self.bytes_of(&(block..block + 1)), &why.to_string());
         table.poison(block, why);
     }
