@@ -7,7 +7,7 @@ use std::sync::{Arc, Weak};
 
 use bigarray_core::store::{
     BlockRecord, CachedPages, Change, CommitLock, Committed, DataFile, History, Snapshot, SpillArea, SpillSlot,
-    SpilledPages, State, Store,
+    SpilledPages, State, Store, StoreDescription,
 };
 use bigarray_core::sync::Mutex;
 use bigarray_core::{
@@ -214,6 +214,10 @@ impl<S: Store, W: Watch> Store for Adapter<S, W> {
 
     fn check_codec(&self, codec: Codec) -> Result<()> {
         self.store.check_codec(codec)
+    }
+
+    fn describe(&self) -> Result<StoreDescription> {
+        self.store.describe()
     }
 
     fn add_metrics(&self, metrics: &mut Metrics) {

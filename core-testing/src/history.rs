@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use bigarray_core::store::{Change, Commit, CommitLock, Committed, History, Snapshot, SpillArea, Store};
+use bigarray_core::store::{
+    Change, Commit, CommitLock, Committed, History, Snapshot, SpillArea, Store, StoreDescription,
+};
 use bigarray_core::sync::Mutex;
 use bigarray_core::{Codec, Error, ErrorKind, Metrics, Progress, Report, Result};
 
@@ -63,6 +65,10 @@ impl<S: Store> Store for Remembering<S> {
 
     fn check_codec(&self, codec: Codec) -> Result<()> {
         self.store.check_codec(codec)
+    }
+
+    fn describe(&self) -> Result<StoreDescription> {
+        self.store.describe()
     }
 
     fn add_metrics(&self, metrics: &mut Metrics) {

@@ -246,16 +246,18 @@ impl OpenOptions {
     /// Pages the arrays of the store that `open` opens; `dir` names it in messages.
     pub(crate) fn on(self, dir: &Path, open: impl FnOnce(&OpenOptions) -> Result<Arc<dyn Store>>) -> Result<Database> {
         let _span = tracing::debug_span!("open", dir = %dir.display()).entered();
-        let copy = self.pager.map_or_else(Pager::from_env, Ok)? == Pager::Copy;
+        let pager = self.pager.map_or_else(Pager::from_env, Ok)?;
         let budget_bytes = crate::budget::resolved(self.memory_budget)?;
         let memory = UffdMemory::new(memory_options(&self))?;
         tracing::debug!(memory = memory.describe(), budget_bytes, "memory");
         let store = open(&self)?;
         let OpenOptions { verify, spill_under_views, patience, .. } = self;
         let patience = patience.unwrap_or(EngineOptions::default().patience);
+        let copy = pager == Pager::Copy;
         let options = EngineOptions { copy, verify, budget_bytes, spill_under_views, patience };
-        let engine = Engine::new(store, memory, options);
-        let home = Home { engine: OfProcess::new(engine), dir: dir.into(), read_only: self.read_only };
+        let engine = OfProcess::new(Engine::new(store, memory.clone(), options));
+        let (memory, read_only) = (OfProcess::new(memory), self.read_only);
+        let home = Home { engine, memory, pager, dir: dir.into(), read_only };
         Ok(Database { home: Arc::new(home) })
     }
 }

@@ -6,12 +6,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bigarray_core::{Engine, Error, ErrorKind, Result};
+use bigarray_uffd::UffdMemory;
 
+use crate::options::Pager;
 use crate::process::OfProcess;
 
 /// What every handle of a database keeps.
 pub(crate) struct Home {
     pub(crate) engine: OfProcess<Arc<Engine>>,
+    pub(crate) memory: OfProcess<Arc<UffdMemory>>,
+    pub(crate) pager: Pager,
     pub(crate) dir: PathBuf,
     pub(crate) read_only: bool,
 }

@@ -79,6 +79,7 @@ mod blocks;
 mod budget;
 mod compute;
 mod database;
+mod description;
 mod dtype;
 mod element;
 mod follow;
@@ -117,9 +118,11 @@ pub use bigarray_core::{
 #[cfg(feature = "icechunk")]
 pub use bigarray_store_icechunk::Credentials;
 pub use bigarray_store_lmdb::Durability;
+pub use bigarray_uffd::FaultMode;
 pub use blocks::{Blocks, ParBlocks};
 pub use compute::{BlockViews, Histogram, Number};
 pub use database::Database;
+pub use description::Description;
 pub use dtype::{DtypeField, dtype_fields};
 pub use element::Element;
 #[doc(hidden)]

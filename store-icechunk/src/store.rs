@@ -4,13 +4,13 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bigarray_core::store::{Change, CommitLock, Committed, History, Snapshot, SpillArea, Store};
+use bigarray_core::store::{Change, CommitLock, Committed, History, Snapshot, SpillArea, Store, StoreDescription};
 use bigarray_core::{Codec, Error, ErrorKind, Metrics, Result};
 
 use crate::commit;
 use crate::disk_cache::ChunkFiles;
 use crate::objects::{Backend, Location, Objects, Requests, Runtime};
-use crate::options::Options;
+use crate::options::{DiskCache, Options};
 use crate::repository::Repository;
 use crate::shared::Shared;
 use crate::snapshot::Source;
@@ -112,6 +112,18 @@ impl Store for IcechunkStore {
             Codec::None | Codec::Lz4 { .. } | Codec::Zstd { .. } => Ok(()),
             _ => Err(Error::new(ErrorKind::Unsupported, format!("the codec {codec} cannot be stored as Zarr"))),
         }
+    }
+
+    fn describe(&self) -> Result<StoreDescription> {
+        let source = self.shared.source();
+        source.check_process()?;
+        let options = self.shared.options();
+        let mut cache = format!("{} MiB of chunks in memory", options.cache_bytes >> 20);
+        if let Some(DiskCache { directory, bytes }) = &options.disk_cache {
+            cache += &format!(", {} MiB in {}", bytes >> 20, directory.display());
+        }
+        let kind = "arrays of Zarr in a repository of Icechunk".to_owned();
+        Ok(StoreDescription { kind, is_fetched: true, cache: Some(cache), ..StoreDescription::default() })
     }
 
     fn add_metrics(&self, metrics: &mut Metrics) {

@@ -19,6 +19,7 @@
 //! spill                              pages that leave memory before the commit
 //! space                              the space of a transaction: claims, reclaiming, a full disk
 //! snapshot                           a committed state
+//! description                        what there is to say of it
 //! shared                             an open database
 //! closing, dead_readers, durability  closing; killed readers; surviving a power loss
 //! reading, checked                   pages of a block; arrays found complete
@@ -38,6 +39,7 @@ mod commit;
 mod crash;
 mod data;
 mod dead_readers;
+mod description;
 mod durability;
 mod index;
 mod locks;

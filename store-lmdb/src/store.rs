@@ -2,12 +2,13 @@
 
 use std::sync::{Arc, Weak};
 
-use bigarray_core::store::{Change, CommitLock, Committed, Snapshot, SpillArea, Store};
+use bigarray_core::store::{Change, CommitLock, Committed, Snapshot, SpillArea, Store, StoreDescription};
 use bigarray_core::{Codec, Error, ErrorKind, Metrics, Progress, Report, Result, Version};
 
 use crate::check::{self, CheckReport};
 use crate::codec;
 use crate::commit;
+use crate::description;
 use crate::opening;
 use crate::options::Options;
 use crate::shared::Shared;
@@ -99,6 +100,11 @@ impl Store for LmdbStore {
 
     fn verify(&self, progress: &mut dyn FnMut(Progress)) -> Result<Report> {
         check::verify(&self.shared, progress)
+    }
+
+    fn describe(&self) -> Result<StoreDescription> {
+        self.shared.locks.check_process()?;
+        description::describe(&self.shared)
     }
 
     fn add_metrics(&self, metrics: &mut Metrics) {

@@ -10,7 +10,7 @@ use userfaultfd::Uffd;
 use crate::aside::Aside;
 use crate::limits::MappingCount;
 use crate::monitor::Shared;
-use crate::pagemap::PageTable;
+use crate::pagemap::{PageTable, Reader};
 use crate::probe::Source;
 use crate::threads::Threads;
 
@@ -29,6 +29,8 @@ pub(crate) struct Inner {
     /// A file without a byte: what is mapped of it cannot be accessed.
     pub(crate) empty: File,
     pub(crate) source: Option<Source>,
+    pub(crate) reader: Reader,
+    pub(crate) resolvers: usize,
     pub(crate) description: String,
 }
 

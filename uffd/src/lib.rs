@@ -19,6 +19,7 @@
 //! | `write_tracking` | async write tracking: finding them faster |
 //! | `read_ahead` | files into the page cache |
 //! | `probe`, `self_test` | what this kernel lets this process do |
+//! | `description` | what a memory is made of, for people |
 //! | `available` | how much memory there is: the machine's, or a cgroup's |
 //! | `limits` | the number of mappings |
 //! | `shortage` | errors that name the limit to raise, and whether it helps to try again |
@@ -31,6 +32,7 @@ compile_error!("bigarray needs Linux and 64-bit addresses");
 
 mod aside;
 mod available;
+mod description;
 mod inner;
 #[allow(unsafe_code)]
 mod ioctl;
@@ -56,5 +58,6 @@ mod write_protect;
 mod write_tracking;
 
 pub use available::memory_limit_bytes;
+pub use description::{FaultMode, MemoryDescription};
 pub use memory::UffdMemory;
 pub use options::{MemoryOptions, Pagemap, Userfaultfd};

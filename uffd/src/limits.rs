@@ -125,6 +125,11 @@ impl MappingCount {
         MappingCount { limit, estimate }
     }
 
+    /// Mappings beyond which none is to be made.
+    pub(crate) fn limit(&self) -> usize {
+        self.limit
+    }
+
     /// A mapping was laid over a part of another one.
     pub(crate) fn installed(&self) {
         self.estimate.installs.fetch_add(1, Ordering::Relaxed);

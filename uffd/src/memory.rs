@@ -10,6 +10,7 @@ use bigarray_core::{Error, ErrorKind, Result};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::aside::Aside;
+use crate::description::MemoryDescription;
 use crate::inner::Inner;
 use crate::ioctl::{ASYNCHRONOUS, SYNCHRONOUS};
 use crate::limits::MappingCount;
@@ -90,14 +91,24 @@ impl UffdMemory {
                 aside: Aside::default(),
                 empty,
                 source: probe.source,
+                reader,
+                resolvers: options.resolvers,
                 description: describe(probe, reader),
             }),
         }))
     }
 
     /// What this memory is made of and what was refused, in a line for messages.
-    pub fn describe(&self) -> String {
-        self.inner.description.clone()
+    pub fn describe(&self) -> &str {
+        &self.inner.description
+    }
+
+    /// The same part by part, and the limits of the process as they are now.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InUse`] in a forked child.
+    pub fn description(&self) -> Result<MemoryDescription> {
+        self.inner.describe()
     }
 }
 

@@ -21,7 +21,7 @@ use crate::memory::Memory;
 use crate::metrics::Metrics;
 use crate::pager::{Activity, Budget, EngineOptions, MemoryUse};
 use crate::signals;
-use crate::store::{CommitLock, History, Snapshot, Store};
+use crate::store::{CommitLock, History, Snapshot, Store, StoreDescription};
 use crate::sync::FaultMutex;
 use crate::verify::{Progress, Report};
 use pool::Pool;
@@ -108,6 +108,14 @@ impl Engine {
     /// The memory of its own that its spans have.
     pub fn memory_use(&self) -> MemoryUse {
         self.budget.in_use()
+    }
+
+    /// What there is to say of its store.
+    ///
+    /// # Errors
+    /// As [`Store::describe`].
+    pub fn describe_store(&self) -> Result<StoreDescription> {
+        self.store.describe()
     }
 
     /// What was done so far.

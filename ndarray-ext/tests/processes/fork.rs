@@ -92,6 +92,7 @@ fn not_refused(db: &Database, txn: &Transaction, snapshot: &Snapshot, open: &mut
         refused(db.wait_for_commit(snapshot.version(), Duration::ZERO).map(drop)),
         refused(db.array::<u8, Ix1>("A").map(drop)),
         refused(db.transact(|_| Ok(()))),
+        refused(db.describe().map(drop)),
         refused(snapshot.array::<u8, Ix1>("A").map(drop)),
         refused(snapshot.arrays().map(drop)),
         refused(txn.array::<u8, Ix1>("hole").map(drop)),

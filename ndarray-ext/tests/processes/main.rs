@@ -3,6 +3,7 @@
 //! Each test starts this binary again, as itself in another role. The process of the harness forks, limits and kills
 //! nothing of its own.
 
+mod descriptions;
 mod fallbacks;
 mod following;
 mod fork;

@@ -63,6 +63,11 @@ impl Readers {
         numbers
     }
 
+    /// How many see a state; `None` if the list is not understood.
+    pub(crate) fn living(&self) -> Option<usize> {
+        self.is_understood.then(|| self.readers.iter().filter(|(_, state)| state.is_some()).count())
+    }
+
     /// The oldest state that a reader of any process sees.
     pub(crate) fn oldest(&self) -> OldestReader {
         if !self.is_understood {
@@ -112,6 +117,7 @@ mod tests {
         assert_eq!(list("      1234 7f00aa12 18446744073709551614\n"), OldestReader::At(u64::MAX - 1));
         let readers = Readers::parse(&format!("{HEAD}      1234 7f00aa12 -\n        99 0 3\n      1234 7f 20\n"));
         assert_eq!(readers.numbers(), [99, 1234]);
+        assert_eq!(readers.living(), Some(2));
     }
 
     #[test]
@@ -125,6 +131,7 @@ mod tests {
             "    pid     thread     txnid    age\n",
         ] {
             assert_eq!(oldest(text), OldestReader::Unknown, "{text:?}");
+            assert_eq!(Readers::parse(text).living(), None);
         }
         for line in
             ["1234 7f00", "1234 7f00 17 9", "x 7f00 17", "1234 xyz 17", "1234 7f00 -1", "1234 7f00 1.5", "", "..."]

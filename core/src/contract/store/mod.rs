@@ -2,6 +2,7 @@
 
 mod change;
 mod commit_lock;
+mod description;
 mod history;
 mod names;
 mod snapshot;
@@ -18,6 +19,7 @@ use crate::metrics::Metrics;
 use crate::verify::{Progress, Report};
 pub use change::{ArrayChange, AttrChange, BlockChange, Bytes, Change, Committed, PageRun, PageSource};
 pub use commit_lock::{CommitLock, LocalCommitLock, LocalCommitLockGuard};
+pub use description::StoreDescription;
 pub use history::{Commit, Compacted, History};
 pub use names::{check_array_name, check_attr_name};
 pub use snapshot::{BlockRecord, CachedPages, DataFile, Origin, Segment, Snapshot, State};
@@ -103,6 +105,14 @@ pub trait Store: Send + Sync {
     fn verify(&self, progress: &mut dyn FnMut(Progress)) -> Result<Report> {
         let _ = progress;
         Err(Error::new(ErrorKind::Unsupported, "this store cannot verify what it holds"))
+    }
+
+    /// What there is to say of it, for people.
+    ///
+    /// # Errors
+    /// A failure to find out.
+    fn describe(&self) -> Result<StoreDescription> {
+        Ok(StoreDescription::default())
     }
 
     /// Adds what it counted so far.
