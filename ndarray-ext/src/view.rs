@@ -20,6 +20,7 @@ pub(crate) trait Source: Sync {
     fn descriptor(&self) -> &Descriptor;
     fn address(&self, bytes: Range<usize>) -> Result<NonNull<u8>>;
     fn prefetch(&self, bytes: Range<usize>) -> Result<()>;
+    fn resident_bytes(&self, bytes: Range<usize>) -> Result<usize>;
     fn waits_in_system_calls(&self) -> bool;
     fn budget_bytes(&self) -> usize;
 }
@@ -39,6 +40,10 @@ impl Source for Reader {
 
     fn prefetch(&self, bytes: Range<usize>) -> Result<()> {
         Reader::prefetch(self, bytes)
+    }
+
+    fn resident_bytes(&self, bytes: Range<usize>) -> Result<usize> {
+        Reader::resident_bytes(self, bytes)
     }
 
     fn waits_in_system_calls(&self) -> bool {
@@ -65,6 +70,10 @@ impl Source for Writer<'_> {
 
     fn prefetch(&self, bytes: Range<usize>) -> Result<()> {
         Writer::prefetch(self, bytes)
+    }
+
+    fn resident_bytes(&self, bytes: Range<usize>) -> Result<usize> {
+        Writer::resident_bytes(self, bytes)
     }
 
     fn waits_in_system_calls(&self) -> bool {

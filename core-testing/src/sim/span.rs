@@ -94,6 +94,12 @@ impl Install for Reserved {
         drop(self.0.enter(SimOp::Advise, &range));
     }
 
+    fn cached(&self, range: Range<usize>) -> Result<usize> {
+        let mut world = self.0.enter(SimOp::Resident, &range);
+        let pages = self.0.state(&mut world).table.pages.range(range.start / PAGE..range.end / PAGE);
+        Ok(pages.filter(|(_, page)| matches!(page, Page::Mapped { resident: true, .. })).count() * PAGE)
+    }
+
     fn read_in(&self, range: Range<usize>, from_file: &Arc<dyn DataFile>, from: u64, _exactly: bool) -> Result<()> {
         let mut world = self.0.enter(SimOp::ReadIn, &range);
         world.fails(SimOp::ReadIn)?;

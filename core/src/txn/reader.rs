@@ -117,6 +117,11 @@ impl Reader {
         pager.prefetch(&bytes, false).map_err(|e| e.context(format_args!("array {:?}", self.name())))
     }
 
+    /// Bytes of a byte range that an access finds without storage.
+    pub fn resident_bytes(&self, bytes: Range<usize>) -> Result<usize> {
+        self.span_over(&bytes)?.map_or(Ok(0), |pager| pager.resident_bytes(&bytes))
+    }
+
     /// Whether a system call that is handed bytes of the array waits for what is missing, as a load does. If not, it
     /// fails: what was prefetched may be let go of again.
     pub fn waits_in_system_calls(&self) -> bool {

@@ -233,6 +233,11 @@ impl<'t> Writer<'t> {
         pager.prefetch(&bytes, pager.is_user_mode()).map_err(|e| e.context(format_args!("array {:?}", self.name())))
     }
 
+    /// Bytes of a byte range that an access finds without storage.
+    pub fn resident_bytes(&self, bytes: Range<usize>) -> Result<usize> {
+        self.array().span_over(&bytes)?.map_or(Ok(0), |pager| pager.resident_bytes(&bytes))
+    }
+
     /// See [`Reader::waits_in_system_calls`](crate::Reader::waits_in_system_calls).
     pub fn waits_in_system_calls(&self) -> bool {
         self.transaction.engine.memory.delivers_kernel_faults()

@@ -205,6 +205,53 @@ macro_rules! reading {
             crate::view::here(&self.source)?.prefetch(bytes)
         }
 
+        /// Bytes of the rows `range` that an access finds in memory, so that it waits for no storage: blocks that were
+        /// copied, holes that were touched, and of mapped blocks the pages in the page cache. It may change at any moment.
+        ///
+        /// Where this process may not write to the data file, Linux does not tell what is in the page cache: then all of a
+        /// mapped block counts.
+        ///
+        /// ```
+        /// # use bigarray::{Database, ndarray::Ix2};
+        /// # let dir = tempfile::tempdir().unwrap();
+        /// # let db = Database::open(dir.path().join("a.bigarray"))?;
+        /// # db.transact(|txn| { txn.create::<f32, _>("A", (1000, 100))?.view_mut().fill(0.5); Ok(()) })?;
+        /// let a = db.array::<f32, Ix2>("A")?;
+        /// a.prefetch(10..20)?;
+        /// assert_eq!(a.resident_bytes(10..20)?, 4000);
+        /// # Ok::<(), bigarray::Error>(())
+        /// ```
+        ///
+        /// # Errors
+        /// [`ShapeMismatch`](crate::ErrorKind::ShapeMismatch) for rows that are not there, and whatever the system reports.
+        pub fn resident_bytes(&self, range: impl std::ops::RangeBounds<usize>) -> crate::Result<usize> {
+            let bytes = crate::layout::bytes(self.source.name(), self.source.descriptor(), range)?;
+            crate::view::here(&self.source)?.resident_bytes(bytes)
+        }
+
+        /// Whether all of the rows `range` are in memory; see [`resident_bytes`](Self::resident_bytes).
+        ///
+        /// ```
+        /// # use bigarray::{Database, ndarray::Ix2};
+        /// # let dir = tempfile::tempdir().unwrap();
+        /// # let db = Database::open(dir.path().join("a.bigarray"))?;
+        /// # db.transact(|txn| { txn.create::<f32, _>("A", (1000, 100))?.view_mut().fill(0.5); Ok(()) })?;
+        /// let a = db.array::<f32, Ix2>("A")?;
+        /// if !a.is_resident(10..20)? {
+        ///     a.prefetch(10..20)?;
+        /// }
+        /// assert!(a.is_resident(10..20)?);
+        /// # Ok::<(), bigarray::Error>(())
+        /// ```
+        ///
+        /// # Errors
+        /// As [`resident_bytes`](Self::resident_bytes).
+        pub fn is_resident(&self, range: impl std::ops::RangeBounds<usize>) -> crate::Result<bool> {
+            let bytes = crate::layout::bytes(self.source.name(), self.source.descriptor(), range)?;
+            let len = bytes.len();
+            Ok(crate::view::here(&self.source)?.resident_bytes(bytes)? == len)
+        }
+
         /// Whether a system call may be handed the memory of this array's views. If not, one that meets a page that is
         /// not in memory fails with EFAULT: copy the bytes to memory of your own first, or [`prefetch`](Self::prefetch)
         /// them and try again where the call fails. [`write_to`](Self::write_to) and [`write_npy`](Self::write_npy) work

@@ -99,6 +99,8 @@ fn not_refused(db: &Database, txn: &Transaction, snapshot: &Snapshot, open: &mut
         refused(txn.create::<u8, _>("B", 1).map(drop)),
         refused(txn.remove("hole")),
         refused(open.prefetch(..)),
+        refused(open.resident_bytes(..).map(drop)),
+        refused(open.is_resident(..).map(drop)),
         refused(open.rows(..).map(drop)),
         refused(open.rows_mut(..).map(drop)),
         refused(open.write_to(&mut Vec::new())),

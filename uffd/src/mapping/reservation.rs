@@ -163,6 +163,22 @@ impl Reservation {
         let _ = unsafe { madvise(self.at(range), range.end - range.start, advice.into()) };
     }
 
+    /// Bytes of the range that are in memory: pages of its own, and pages of a mapped file that are in the page cache. Where
+    /// the process may not know of those, all of them.
+    pub(crate) fn resident(&self, range: &Range<usize>) -> Result<usize, Errno> {
+        let mut pages = [0_u8; 4096];
+        let mut resident = 0;
+        for start in range.clone().step_by(pages.len() * PAGE) {
+            let part = start..range.end.min(start + pages.len() * PAGE);
+            let len = part.end - part.start;
+            // SAFETY: within the reservation, of which nothing is touched; the kernel writes a byte for each page of `part`,
+            // of which there are no more than `pages` has.
+            Errno::result(unsafe { libc::mincore(self.at(&part).as_ptr(), len, pages.as_mut_ptr()) })?;
+            resident += pages[..len.div_ceil(PAGE)].iter().filter(|page| *page & 1 == 1).count() * PAGE;
+        }
+        Ok(resident)
+    }
+
     /// Maps `empty`, a file without a byte, over the range, in place and at once: from here on any access is beyond
     /// the end of a file, SIGBUS. In a forked child too, so that no detour by a scratch address is needed; it is made
     /// where a new mapping would be locked and must not be.

@@ -216,6 +216,11 @@ impl Install for UffdSpan {
         }
     }
 
+    fn cached(&self, range: Range<usize>) -> Result<usize> {
+        self.check(&range)?;
+        self.range.resident(&range).map_err(|errno| os_error("asking which pages are in memory", errno))
+    }
+
     fn read_in(&self, range: Range<usize>, file: &Arc<dyn DataFile>, offset: u64, exactly: bool) -> Result<()> {
         self.check(&range)?;
         // First, since populating alone reads page by page where random access was advised, and not at all on an old

@@ -68,6 +68,12 @@ pub trait Install: Send + Sync {
     /// touched; or, without `random`, to read around that as it sees fit. Changes no byte, so nothing can fail.
     fn advise(&self, range: Range<usize>, random: bool);
 
+    /// Bytes of `range`, which is mapped, that an access finds in memory, without a read from disk.
+    ///
+    /// # Errors
+    /// [`Io`](crate::ErrorKind::Io) where the system does not say.
+    fn cached(&self, range: Range<usize>) -> Result<usize>;
+
     /// Reads all of `range` in, which is mapped from byte `offset` of `file` on. What would end the process at an
     /// access comes back as an error here. `exactly`: not a byte more is read from disk, where the system would else
     /// read ahead.

@@ -8,6 +8,7 @@ pub(crate) mod plan;
 pub(crate) mod prefetch;
 pub(crate) mod progress;
 pub(crate) mod readahead;
+pub(crate) mod resident;
 pub(crate) mod streams;
 
 use std::sync::Arc;

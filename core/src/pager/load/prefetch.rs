@@ -68,7 +68,7 @@ impl Pager {
     }
 
     /// The pages of `bytes` that are mapped from a file.
-    fn mapped_in(&self, bytes: &Range<usize>) -> Vec<Piece> {
+    pub(crate) fn mapped_in(&self, bytes: &Range<usize>) -> Vec<Piece> {
         let wanted = bytes.start / PAGE * PAGE..page_ceil(bytes.end);
         let table = self.lock();
         let blocks = table.blocks(self.block_size.blocks_in(bytes));
