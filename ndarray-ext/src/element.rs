@@ -8,7 +8,7 @@ use num_complex::Complex;
 ///
 /// Implemented for integers, floats, [`Complex`] and, behind the feature `half`, `f16` and `bf16`; for structs use
 /// [`impl_element!`](crate::impl_element). Types with invalid bit patterns (`bool`, `char`, enums) cannot be elements:
-/// a mapped byte is seen before it could be checked.
+/// a mapped byte is seen before it could be checked. For `bool` there is [`Bool`](crate::Bool).
 ///
 /// ```
 /// use bigarray::Element;
@@ -19,7 +19,7 @@ use num_complex::Complex;
     message = "arrays cannot hold elements of type `{Self}`",
     label = "no element of an array",
     note = "elements are integers, floats and `Complex`; with the feature `half` of bigarray also `f16` and `bf16`",
-    note = "a `bool` or an enum is stored as a `u8`, a text as its bytes",
+    note = "a `bool` is stored as a `bigarray::Bool`, an enum as a `u8`, a text as its bytes",
     note = "a struct becomes an element by `#[repr(C)]`, `#[derive(Clone, Copy, Pod, Zeroable)]`, \
             `#[bytemuck(crate = \"bigarray::bytemuck\")]` and `bigarray::impl_element!`"
 )]

@@ -138,6 +138,7 @@ impl Literal {
             Literal::Text(name) => Some(match name.as_str() {
                 "<u1" | ">u1" => "|u1".to_owned(),
                 "<i1" | ">i1" => "|i1".to_owned(),
+                "<b1" | ">b1" => "|b1".to_owned(),
                 name => name.to_owned(),
             }),
             Literal::Sequence(fields) => {

@@ -7,9 +7,13 @@ use std::ptr::NonNull;
 use bigarray_core::{Descriptor, Error, Reader, Result, Writer};
 use ndarray::{ArrayView, ArrayViewMut, Dimension, Ix1};
 
+use crate::boolean::Bool;
 use crate::element::Element;
 use crate::layout::Window;
 use crate::process::OfProcess;
+
+/// Bytes that are looked at at a time.
+const PIECE: usize = 2 << 20;
 
 /// An open array of core: the bytes of `address(bytes)`, which lie inside `0..descriptor().nbytes()`, are readable from
 /// there on, and stay where they are and as they are while it is borrowed.
@@ -126,6 +130,26 @@ pub(crate) fn shared<'a, T: Element, D: Dimension>(
 pub(crate) fn elements<T: Element>(source: &OfProcess<impl Source>, range: Range<usize>) -> Result<&[T]> {
     let view = shared::<T, Ix1>(source, &Window::of_elements(range, size_of::<T>()))?;
     Ok(view.to_slice().expect("elements are one run"))
+}
+
+/// The same as `bool`, after a look at each byte of the window, a piece at a time; or the first byte that is neither 0 nor 1,
+/// and where it is in the array.
+pub(crate) fn bools<'a, D: Dimension>(
+    source: &'a OfProcess<impl Source>,
+    window: &Window<D>,
+) -> Result<std::result::Result<ArrayView<'a, bool, D>, (usize, Bool)>> {
+    for at in window.bytes.clone().step_by(PIECE) {
+        let piece = at..window.bytes.end.min(at + PIECE);
+        here(source)?.prefetch(piece.clone())?;
+        let bytes: &[Bool] = bytemuck::cast_slice(bytes(source, piece)?);
+        if let Some(wrong) = bytes.iter().position(|byte| !byte.is_bool()) {
+            return Ok(Err((at + wrong, bytes[wrong])));
+        }
+    }
+    let start = start::<Bool, D>(here(source)?, window)?.cast::<bool>();
+    // SAFETY: as in `shared`, but that not every bit pattern is a `bool`: each byte of the window was just seen to be 0 or
+    // 1, and by invariant A it stays as it was seen while `source` is borrowed.
+    Ok(Ok(unsafe { ArrayView::from_shape_ptr(window.shape(), start.as_ptr()) }))
 }
 
 /// A view for writing, as long as `writer` stays borrowed. Tells core that these bytes may be written to.

@@ -2,6 +2,7 @@
 
 mod attributes;
 mod bad_arguments;
+mod bools;
 mod element_types;
 mod erased;
 mod growth;
