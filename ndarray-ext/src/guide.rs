@@ -16,6 +16,7 @@
 //! | [`files`] | How do I get `.npy` and other files in and out? |
 //! | [`object_storage`] | How do I share arrays between machines? |
 //! | [`options`] | What do I set, and when? |
+//! | [`observe`] | What does the database do, and what is in memory? |
 //! | [`coming_from`] | What is the call that I know from NumPy, memmap2, HDF5, Zarr or wendelin.core? |
 //! | [`safety`] | What can go wrong under a view? What does Linux have to allow? |
 //! | [`limits`] | How large, how many, how long? |
@@ -80,6 +81,9 @@ pub mod object_storage {}
 
 #[doc = include_str!("guide/options.md")]
 pub mod options {}
+
+#[doc = include_str!("guide/observe.md")]
+pub mod observe {}
 
 #[doc = include_str!("guide/coming_from.md")]
 pub mod coming_from {}

@@ -47,7 +47,7 @@
 //! [view](guide::view), [change](guide::change), [commit](guide::commit), [conflict](guide::conflict),
 //! [append](guide::append), [more data than RAM](guide::larger_than_ram), [threads and processes](guide::processes),
 //! [compression](guide::compression), [sums of `f32`](guide::reductions), [`.npy` and other files](guide::files),
-//! [object storage](guide::object_storage), [what to set when](guide::options).
+//! [object storage](guide::object_storage), [what to set when](guide::options), [metrics and events](guide::observe).
 //! If you know NumPy's memmap, memmap2, HDF5 or Zarr, read [their call, and ours](guide::coming_from). There are a
 //! [list of limits](guide::limits) and a [FAQ](guide::faq).
 //!
