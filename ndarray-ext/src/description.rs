@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use bigarray_core::Result;
+use bigarray_core::{Result, signals};
 use bigarray_uffd::FaultMode;
 
 use crate::database::Database;
@@ -82,6 +82,7 @@ impl Database {
     /// What storage reports; [`InUse`](crate::ErrorKind::InUse) in a forked process.
     pub fn describe(&self) -> Result<Description> {
         self.home.check_process()?;
+        let _held = signals::hold_between_waits();
         let (memory, store) = (self.home.memory.description()?, self.home.engine.describe_store()?);
         let usage = self.home.engine.memory_use();
         Ok(Description {
@@ -124,12 +125,7 @@ impl fmt::Display for Description {
         if let Some(cache) = &self.cache {
             writeln!(f, "cache        {cache}")?;
         }
-        let faults = match self.faults {
-            FaultMode::KernelAndUser => "of user code and of system calls",
-            FaultMode::UserOnly => "of user code only: prefetch what a system call is handed",
-            FaultMode::None => "none: arrays are mapped when they are opened",
-        };
-        writeln!(f, "faults       {faults}")?;
+        writeln!(f, "faults       {}", self.faults)?;
         writeln!(f, "memory       {}", self.memory)?;
         let pager = match self.pager {
             Pager::Map => "blocks are mapped",

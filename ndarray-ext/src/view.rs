@@ -24,7 +24,6 @@ pub(crate) trait Source: Sync {
     fn descriptor(&self) -> &Descriptor;
     fn address(&self, bytes: Range<usize>) -> Result<NonNull<u8>>;
     fn prefetch(&self, bytes: Range<usize>) -> Result<()>;
-    fn resident_bytes(&self, bytes: Range<usize>) -> Result<usize>;
     fn waits_in_system_calls(&self) -> bool;
     fn budget_bytes(&self) -> usize;
 }
@@ -44,10 +43,6 @@ impl Source for Reader {
 
     fn prefetch(&self, bytes: Range<usize>) -> Result<()> {
         Reader::prefetch(self, bytes)
-    }
-
-    fn resident_bytes(&self, bytes: Range<usize>) -> Result<usize> {
-        Reader::resident_bytes(self, bytes)
     }
 
     fn waits_in_system_calls(&self) -> bool {
@@ -74,10 +69,6 @@ impl Source for Writer<'_> {
 
     fn prefetch(&self, bytes: Range<usize>) -> Result<()> {
         Writer::prefetch(self, bytes)
-    }
-
-    fn resident_bytes(&self, bytes: Range<usize>) -> Result<usize> {
-        Writer::resident_bytes(self, bytes)
     }
 
     fn waits_in_system_calls(&self) -> bool {
@@ -138,6 +129,8 @@ pub(crate) fn bools<'a, D: Dimension>(
     source: &'a OfProcess<impl Source>,
     window: &Window<D>,
 ) -> Result<std::result::Result<ArrayView<'a, bool, D>, (usize, Bool)>> {
+    // Addresses for all of it first: the pieces lie in them.
+    let start = start::<Bool, D>(here(source)?, window)?.cast::<bool>();
     for at in window.bytes.clone().step_by(PIECE) {
         let piece = at..window.bytes.end.min(at + PIECE);
         here(source)?.prefetch(piece.clone())?;
@@ -146,7 +139,6 @@ pub(crate) fn bools<'a, D: Dimension>(
             return Ok(Err((at + wrong, bytes[wrong])));
         }
     }
-    let start = start::<Bool, D>(here(source)?, window)?.cast::<bool>();
     // SAFETY: as in `shared`, but that not every bit pattern is a `bool`: each byte of the window was just seen to be 0 or
     // 1, and by invariant A it stays as it was seen while `source` is borrowed.
     Ok(Ok(unsafe { ArrayView::from_shape_ptr(window.shape(), start.as_ptr()) }))

@@ -1,6 +1,6 @@
 //! What a memory is made of, and the limits of its process, for people.
 
-use std::fs;
+use std::{fmt, fs};
 
 use bigarray_core::{Error, Result};
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
@@ -10,8 +10,9 @@ use crate::limits::{mappings, max_map_count};
 use crate::pagemap::Reader;
 use crate::probe::Source;
 
-/// Which faults a process gets.
+/// Which faults a process gets. Its `Display` is for people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum FaultMode {
     /// All of them: a system call that is handed a missing page waits for it.
     KernelAndUser,
@@ -19,6 +20,16 @@ pub enum FaultMode {
     UserOnly,
     /// None: everything that is stored is mapped when an array is opened.
     None,
+}
+
+impl fmt::Display for FaultMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            FaultMode::KernelAndUser => "of user code and of system calls",
+            FaultMode::UserOnly => "of user code only: prefetch what a system call is handed",
+            FaultMode::None => "none: arrays are mapped when they are opened",
+        })
+    }
 }
 
 /// What the kernel lets this process do, and the limits that it meets. A limit that is infinite, or not known, is `None`.

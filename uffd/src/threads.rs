@@ -23,13 +23,8 @@ const READ_AHEADS: usize = 32;
 /// The time after which something is reported, so that what happens within it is one report.
 const REPORTED_AFTER: Duration = Duration::from_millis(100);
 
-/// Tasks that must not hold up the monitor or a faulting thread.
-pub(crate) enum Background {
-    /// Read these bytes of a file into the page cache.
-    ReadAhead(Arc<dyn DataFile>, Range<u64>),
-    /// Emit an error event. A subscriber may take a lock that a faulting thread holds.
-    Report(String),
-}
+/// Bytes of a file to be read into the page cache: that must not hold up the monitor or a faulting thread.
+type ReadAhead = (Arc<dyn DataFile>, Range<u64>);
 
 /// The running threads. They are stopped when this is dropped.
 pub(crate) struct Threads {
@@ -40,7 +35,7 @@ pub(crate) struct Threads {
 
 struct Running {
     handles: Vec<JoinHandle<()>>,
-    background: Sender<Background>,
+    background: Sender<ReadAhead>,
 }
 
 impl Threads {
@@ -88,13 +83,7 @@ impl Threads {
         if let Some(running) = &self.running
             && running.background.len() < READ_AHEADS
         {
-            let _ = running.background.send(Background::ReadAhead(file.clone(), bytes));
-        }
-    }
-
-    pub(crate) fn report(&self, message: String) {
-        if let Some(running) = &self.running {
-            let _ = running.background.send(Background::Report(message));
+            let _ = running.background.send((file.clone(), bytes));
         }
     }
 }
@@ -122,25 +111,32 @@ impl Drop for Threads {
     }
 }
 
-/// Runs `report` after a while. A subscriber may wait for a lock whose holder closes the database, so the thread is not
-/// one of those that closing waits for.
+/// Runs `report` after a while, in which more may come together.
 pub(crate) fn report_later(report: Job) {
-    // Where there is no room for a thread nothing is reported.
-    let _ = thread::Builder::new().name("bigarray-report".to_owned()).spawn(move || {
-        let _held = hold_for_good();
+    spawn_report(move || {
         thread::sleep(REPORTED_AFTER);
         report();
     });
 }
 
-fn run_background(shared: &Shared, queue: &Receiver<Background>) {
-    for task in queue {
-        match task {
-            Background::ReadAhead(file, bytes) => {
-                // What cannot be read, its own access finds out.
-                let _ = read_ahead::read(&*file, bytes, || shared.stopping.load(Ordering::Relaxed));
-            }
-            Background::Report(message) => tracing::error!("{message}"),
-        }
+/// Emits an error event at once.
+pub(crate) fn report_error(message: String) {
+    spawn_report(move || tracing::error!("{message}"));
+}
+
+/// A subscriber may take a lock that a faulting thread holds, or one whose holder closes the database. So the thread is not
+/// one of those that a fault or closing waits for.
+fn spawn_report(report: impl FnOnce() + Send + 'static) {
+    // Where there is no room for a thread nothing is reported.
+    let _ = thread::Builder::new().name("bigarray-report".to_owned()).spawn(move || {
+        let _held = hold_for_good();
+        report();
+    });
+}
+
+fn run_background(shared: &Shared, queue: &Receiver<ReadAhead>) {
+    for (file, bytes) in queue {
+        // What cannot be read, its own access finds out.
+        let _ = read_ahead::read(&*file, bytes, || shared.stopping.load(Ordering::Relaxed));
     }
 }

@@ -122,7 +122,7 @@ fn poison_is_also_traced_but_by_a_thread_that_may_wait_for_locks() {
     let span = memory(Userfaultfd::Auto).reserve(0..2 * MIB, Residency::Eager).unwrap();
     span.poison(0..BLOCK, "as the test asks");
     eventually("the event", || {
-        let thread = Some("bigarray-background".to_owned());
+        let thread = Some("bigarray-report".to_owned());
         events.events().iter().any(|event| event.level == tracing::Level::ERROR && event.thread == thread)
     });
 }

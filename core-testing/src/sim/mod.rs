@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bigarray_core::Result;
-use bigarray_core::memory::{Memory, Residency, Span};
+use bigarray_core::memory::{Job, Memory, Residency, Span};
 use bigarray_core::store::DataFile;
 
 use self::contract::refuse_unless;

@@ -6,29 +6,46 @@
 //! level that any subscriber asked for. If that suffices, and no batch is open, it opens one. The memory reports the
 //! batch a moment later, in a thread that no other waits for.
 //!
-//! Threads of the program emit events themselves, at places where they hold no lock of the pager or of the store that
+//! A warning that a wait lasts is emitted by a thread of its own, too: a resolver waits where it spills.
+//!
+//! Threads of the program emit other events themselves, at places where they hold no lock of the pager or of the store that
 //! resolving a fault takes: not in the write transaction of a store, which a load may wait for that spills to make room.
 
+use std::mem;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
 
 use crate::metrics::{Counters, Metrics};
 use crate::pager::Pager;
 use crate::pager::eviction::budget::Budget;
+use crate::sync::Mutex;
+
+/// After a batch that could not be reported, for want of a thread, no other is opened for so long.
+const CLOSED_FOR: Duration = Duration::from_secs(1);
 
 /// What all spans of one engine did, and whether a batch of it is about to be reported.
 pub(crate) struct Activity {
     pub(crate) counters: Counters,
     budget: Arc<Budget>,
     is_batch_open: AtomicBool,
+    /// No batch is opened before, by the memory's clock, in nanoseconds.
+    closed_until: AtomicU64,
+    /// What the events add up to. Only threads that report take the lock, and none emits with it.
+    reported: Mutex<Metrics>,
 }
 
 impl Activity {
     pub(crate) fn new(budget: &Arc<Budget>) -> Arc<Activity> {
-        let (counters, is_batch_open) = (Counters::default(), AtomicBool::new(false));
-        Arc::new(Activity { counters, budget: budget.clone(), is_batch_open })
+        Arc::new(Activity {
+            counters: Counters::default(),
+            budget: budget.clone(),
+            is_batch_open: AtomicBool::new(false),
+            closed_until: AtomicU64::new(0),
+            reported: Mutex::default(),
+        })
     }
 
     pub(crate) fn metrics(&self) -> Metrics {
@@ -40,17 +57,26 @@ impl Activity {
             ..self.counters.read()
         }
     }
+
+    /// What no event told of yet. The one that the caller emits does.
+    fn unreported(&self) -> Metrics {
+        let mut reported = self.reported.lock();
+        let now = self.metrics();
+        now.since(&mem::replace(&mut *reported, now))
+    }
 }
 
-/// A batch of faults, open until it is dropped.
+/// A batch of faults, open until it is dropped. Faults that come while it is reported are in the event of the next one.
 struct Batch {
     activity: Arc<Activity>,
-    before: Metrics,
+    opened: Duration,
+    is_reported: bool,
 }
 
 impl Batch {
-    fn emit(&self) {
-        let batch = self.activity.metrics().since(&self.before);
+    fn report(mut self) {
+        self.is_reported = true;
+        let batch = self.activity.unreported();
         tracing::debug!(
             missing = batch.faults_missing,
             protected = batch.faults_protected,
@@ -67,19 +93,29 @@ impl Batch {
 
 impl Drop for Batch {
     fn drop(&mut self) {
-        self.activity.is_batch_open.store(false, Ordering::Relaxed);
+        if !self.is_reported {
+            self.activity.closed_until.store(nanos(self.opened + CLOSED_FOR), Ordering::Relaxed);
+        }
+        self.activity.is_batch_open.store(false, Ordering::Release);
     }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 impl Pager {
     /// Opens a batch with the fault that comes next, if a subscriber may want it and none is open.
     pub(crate) fn report_faults(&self) {
-        if LevelFilter::current() < LevelFilter::DEBUG || self.activity.is_batch_open.swap(true, Ordering::Relaxed) {
+        let Activity { is_batch_open, closed_until, .. } = &*self.activity;
+        if LevelFilter::current() < LevelFilter::DEBUG || is_batch_open.load(Ordering::Acquire) {
             return;
         }
-        let batch = Batch { activity: self.activity.clone(), before: self.activity.metrics() };
-        self.memory.report(Box::new(move || {
-            batch.emit();
-        }));
+        let opened = self.memory.now();
+        if nanos(opened) < closed_until.load(Ordering::Relaxed) || is_batch_open.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let batch = Batch { activity: self.activity.clone(), opened, is_reported: false };
+        self.memory.report(Box::new(move || batch.report()));
     }
 }

@@ -19,6 +19,7 @@ use crate::memory_file::memory_file;
 use crate::read_ahead;
 use crate::shortage::os_error;
 use crate::stderr::{fatal, log_raw};
+use crate::threads;
 use crate::write_protect;
 
 /// Where the whole of a range is too much at once, it is emptied in steps, not smaller than this.
@@ -183,7 +184,7 @@ impl Install for UffdSpan {
         }
         // First of all: the process may be gone a moment later.
         log_raw(why);
-        self.inner.threads.report(why.to_owned());
+        threads::report_error(why.to_owned());
         if let Err(error) = self.check(&range) {
             fatal(&format!("{error}; it was to be made inaccessible because: {why}"));
         }

@@ -1,10 +1,13 @@
 //! Waiting for a lock: reported after a while, and ended at the caller's limit.
 
 use std::fmt;
-use std::thread::Thread;
+use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
+use tracing::dispatcher;
+
 use crate::error::{Error, ErrorKind, Result};
+use crate::signals;
 
 /// A wait for another process is reported after this: as a rule its commit takes less.
 pub const PROCESS: Duration = Duration::from_secs(3);
@@ -62,8 +65,7 @@ impl<'w> Patience<'w> {
         self.waiting.limit.map_or(left, |limit| left.min(limit.saturating_sub(self.since.elapsed())))
     }
 
-    /// Reports the wait, by a warning event, if that is due. `holder` names the holder of the lock. The caller has nothing
-    /// locked: events are received by code of the program.
+    /// Reports the wait, by a warning event, if that is due. `holder` names the holder of the lock.
     ///
     /// # Errors
     /// [`ErrorKind::InUse`] past the limit.
@@ -78,7 +80,14 @@ impl<'w> Patience<'w> {
             return Err(Error::new(ErrorKind::InUse, text).with_source(WaitLimit));
         }
         if self.next <= Instant::now() {
-            tracing::warn!("{place}: waiting for {what} for {waited:.0?} by now; it is held by {}", holder());
+            let event = format!("{place}: waiting for {what} for {waited:.0?} by now; it is held by {}", holder());
+            // The event is emitted on a new thread. A subscriber may touch a view, and this thread may be the one that loads its
+            // page, and waits with the claim of a transaction locked: a load spills to make room.
+            let subscriber = dispatcher::get_default(Clone::clone);
+            let _ = thread::Builder::new().name("bigarray-report".to_owned()).spawn(move || {
+                let _held = signals::hold();
+                dispatcher::with_default(&subscriber, || tracing::warn!("{event}"));
+            });
             self.next = Instant::now() + self.interval;
             self.interval *= 2;
         }
