@@ -146,11 +146,6 @@ impl MappingCount {
         self.estimate.publish(Count { mappings: u32::MAX, doubts });
     }
 
-    /// So many fit in all.
-    pub(crate) fn limit(&self) -> usize {
-        self.limit
-    }
-
     /// Whether about `n` more fit.
     pub(crate) fn has_room_for(&self, n: usize) -> bool {
         let last = self.estimate.last();
