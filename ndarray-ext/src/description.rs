@@ -12,6 +12,16 @@ use crate::options::Pager;
 /// How a database works on this machine: what the kernel lets the process do, and the limits that it meets.
 ///
 /// Its `Display` is a report for people, a line for each subject. A limit that is infinite, or not known, is `None`.
+///
+/// ```
+/// # let dir = tempfile::tempdir().unwrap();
+/// let db = bigarray::Database::open(dir.path().join("a.bigarray"))?;
+/// let description = db.describe()?;
+/// if description.mappings > description.most_mappings / 2 {
+///     println!("raise vm.max_map_count: {}", description.max_map_count);
+/// }
+/// # Ok::<(), bigarray::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Description {
@@ -30,7 +40,8 @@ pub struct Description {
     pub read_only: bool,
     /// Which faults arrive.
     pub faults: FaultMode,
-    /// How stored blocks become memory. On object storage they are copied.
+    /// How stored blocks become memory. Without a disk cache blocks on object storage are copied always, and with one those
+    /// of transactions.
     pub pager: Pager,
     /// Written pages are found by `PAGEMAP_SCAN` (Linux 6.7); else the page table is read, which takes longer.
     pub pagemap_scan: bool,
@@ -93,7 +104,7 @@ impl Database {
             cache: store.cache,
             read_only: self.home.read_only,
             faults: memory.faults,
-            pager: if store.is_fetched { Pager::Copy } else { self.home.pager },
+            pager: if store.is_copied { Pager::Copy } else { self.home.pager },
             pagemap_scan: memory.scans,
             tracks_writes: memory.tracks_writes,
             moves_pages: memory.moves_pages,

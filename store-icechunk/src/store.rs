@@ -123,7 +123,12 @@ impl Store for IcechunkStore {
             cache += &format!(", {} MiB in {}", bytes >> 20, directory.display());
         }
         let kind = "arrays of Zarr in a repository of Icechunk".to_owned();
-        Ok(StoreDescription { kind, is_fetched: true, cache: Some(cache), ..StoreDescription::default() })
+        Ok(StoreDescription {
+            kind,
+            is_copied: options.disk_cache.is_none(),
+            cache: Some(cache),
+            ..StoreDescription::default()
+        })
     }
 
     fn add_metrics(&self, metrics: &mut Metrics) {

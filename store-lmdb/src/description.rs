@@ -26,7 +26,7 @@ pub(crate) fn describe(shared: &Shared) -> Result<StoreDescription> {
     let kind = known.map_or_else(|| format!("a file system of type {number:#x}"), |(_, name)| (*name).to_owned());
     Ok(StoreDescription {
         kind,
-        is_fetched: false,
+        is_copied: false,
         readers: shared.index.env.readers()?.living(),
         stored_bytes: Some(shared.data.stored_bytes()?),
         cache: None,

@@ -5,8 +5,8 @@
 pub struct StoreDescription {
     /// The kind of file system, or the service.
     pub kind: String,
-    /// Its blocks are fetched: none can be mapped.
-    pub is_fetched: bool,
+    /// No block of it is ever in a file that could be mapped: all are copied.
+    pub is_copied: bool,
     /// Snapshots and transactions, of all processes of the machine, that keep a state from being forgotten.
     pub readers: Option<usize>,
     /// Bytes that its files take on disk.
