@@ -83,7 +83,7 @@ impl<S: Store> Store for Remembering<S> {
 fn commit_of(state: &dyn Snapshot) -> Commit {
     let version = state.version();
     let time = SystemTime::UNIX_EPOCH + Duration::from_secs(version.0);
-    Commit { id: format!("c{}", version.0), version, time, message: String::new() }
+    Commit::new(format!("c{}", version.0), version, time)
 }
 
 impl<S: Store> History for Remembering<S> {

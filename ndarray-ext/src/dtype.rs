@@ -1,5 +1,7 @@
 //! Element types by the names that storage has for them.
 
+use std::collections::HashSet;
+
 use bigarray_core::{Error, ErrorKind, Result};
 
 use crate::python::{Literal, parse};
@@ -76,6 +78,58 @@ fn size_of_type(dtype: &Literal) -> Option<usize> {
     }
 }
 
+/// A type that elements can have: its name as [`Element::dtype`](crate::Element::dtype) spells it, and its bytes.
+pub(crate) fn element_type(dtype: &str) -> Result<(String, usize)> {
+    let literal = if dtype.starts_with('[') { parse(dtype).ok() } else { Some(Literal::Text(dtype.to_owned())) };
+    let known = literal.and_then(|literal| {
+        let (name, size) = (literal.dtype()?, size_of_type(&literal)?);
+        (size > 0 && is_element(&literal)).then_some((name, size))
+    });
+    known.ok_or_else(|| {
+        let why = format!(
+            "{dtype:?} is no element type: it takes one of {}, or a struct of these as \"[('time', '<i8'), ('at', '<f4', \
+             (3,))]\" with a name of its own for each field",
+            ELEMENTS.join(", ")
+        );
+        Error::new(ErrorKind::Invalid, why)
+    })
+}
+
+/// The types of numbers.
+const ELEMENTS: [&str; 17] = [
+    "|b1",
+    "|i1",
+    "|u1",
+    "<i2",
+    "<u2",
+    "<i4",
+    "<u4",
+    "<i8",
+    "<u8",
+    "<i16",
+    "<u16",
+    "<f2",
+    "<bfloat16",
+    "<f4",
+    "<f8",
+    "<c8",
+    "<c16",
+];
+
+fn is_element(dtype: &Literal) -> bool {
+    let Literal::Sequence(fields) = dtype else {
+        return dtype.dtype().is_some_and(|name| ELEMENTS.contains(&name.as_str()));
+    };
+    let mut names = HashSet::new();
+    fields.iter().all(|field| {
+        let Literal::Sequence(parts) = field else { return false };
+        let (Some(Literal::Text(name)), Some(dtype), 2..=3) = (parts.first(), parts.get(1), parts.len()) else {
+            return false;
+        };
+        !name.is_empty() && names.insert(name) && is_element(dtype)
+    })
+}
+
 /// The name in storage, with that of Rust where there is one: `<f4 (f32)`.
 pub(crate) fn in_rust(dtype: &str) -> String {
     let kind = dtype.strip_prefix(['<', '>', '|']).unwrap_or(dtype);
@@ -118,6 +172,37 @@ mod tests {
         assert_eq!(offsets(&outer), [0, 1, 6, 18]);
         let many = &dtype_fields(&outer).unwrap()[3];
         assert_eq!((many.dtype.as_str(), many.shape.as_slice()), (inner, &[4][..]));
+    }
+
+    #[test]
+    fn element_types_are_spelled_as_elements_spell_them() {
+        for (given, name, size) in [
+            ("<f8", "<f8", 8),
+            ("<u1", "|u1", 1),
+            ("<bfloat16", "<bfloat16", 2),
+            ("[(\"a\",'<u1'),('b', '<c8', (2,3)),]", "[('a', '|u1'), ('b', '<c8', (2, 3))]", 49),
+            ("[('a', [('b', '<i2')], (3,))]", "[('a', [('b', '<i2')], (3,))]", 6),
+        ] {
+            assert_eq!(element_type(given).unwrap(), (name.to_owned(), size));
+        }
+        let twice = "[('a', '<f8'), ('a', '<f4')]";
+        let huge = "[('a', '<f8', (9223372036854775807, 9))]";
+        for given in [
+            "",
+            ">f8",
+            "<f3",
+            "f8",
+            "<U4",
+            "[]",
+            twice,
+            huge,
+            "[('a', '<f8', (0,))]",
+            "[('', '<f8')]",
+            "[('a', '>f8')]",
+        ] {
+            let error = element_type(given).unwrap_err();
+            assert!(error.is_invalid() && error.to_string().contains("is no element type"), "{given}: {error}");
+        }
     }
 
     #[test]

@@ -66,15 +66,15 @@ async fn run(repository: &Repository, before: DateTime<Utc>) -> Result<Compacted
     let collected = garbage_collect(Arc::clone(assets), &what, retries, updates).await;
     let collected = collected.or_else(|error| told(url, error))?;
     let copies = delete_copies(assets, before, url).await?;
-    Ok(Compacted {
-        states: expired.released_snapshots.len() as u64,
-        objects: collected.chunks_deleted
-            + collected.manifests_deleted
-            + collected.snapshots_deleted
-            + collected.transaction_logs_deleted
-            + copies.0,
-        bytes: collected.bytes_deleted + copies.1,
-    })
+    let mut compacted = Compacted::default();
+    compacted.states = expired.released_snapshots.len() as u64;
+    compacted.objects = collected.chunks_deleted
+        + collected.manifests_deleted
+        + collected.snapshots_deleted
+        + collected.transaction_logs_deleted
+        + copies.0;
+    compacted.bytes = collected.bytes_deleted + copies.1;
+    Ok(compacted)
 }
 
 /// Deletes copies of the log from before that time: how many, and of how many bytes. The states are in the log as it is;

@@ -95,10 +95,8 @@ fn is_taken(kind: &RepositoryErrorKind) -> bool {
 
 fn commit_of(info: &SnapshotInfo) -> Commit {
     let micros = u64::try_from(info.flushed_at.timestamp_micros()).unwrap_or(0);
-    Commit {
-        id: info.id.to_string(),
-        version: Version(micros),
-        time: SystemTime::UNIX_EPOCH + Duration::from_micros(micros),
-        message: info.message.clone(),
-    }
+    let time = SystemTime::UNIX_EPOCH + Duration::from_micros(micros);
+    let mut commit = Commit::new(info.id.to_string(), Version(micros), time);
+    commit.message.clone_from(&info.message);
+    commit
 }

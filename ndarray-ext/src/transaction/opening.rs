@@ -10,6 +10,7 @@ use super::Transaction;
 use crate::any_array_mut::AnyArrayMut;
 use crate::array_mut::BigArrayMut;
 use crate::array_options::ArrayOptions;
+use crate::dtype::element_type;
 use crate::element::Element;
 use crate::process::OfProcess;
 
@@ -68,14 +69,26 @@ impl Transaction {
         shape: D,
         options: &ArrayOptions,
     ) -> Result<BigArrayMut<'_, T, D>> {
+        let writer = self.create_erased(name, T::dtype(), size_of::<T>(), shape.slice(), options)?;
+        BigArrayMut::new(OfProcess::new(writer))
+    }
+
+    fn create_erased(
+        &self,
+        name: &str,
+        dtype: String,
+        item_size: usize,
+        shape: &[usize],
+        options: &ArrayOptions,
+    ) -> Result<Writer<'_>> {
         let _held = signals::hold_between_waits();
         self.check_change(format_args!("create array {name:?}"))?;
         let (order, block_size, codec) = options.checked().map_err(|e| e.context(format_args!("array {name:?}")))?;
         let descriptor = Descriptor {
             id: ArrayId(0), // given by the commit
-            dtype: T::dtype(),
-            item_size: size_of::<T>(),
-            shape: shape.slice().to_vec(),
+            dtype,
+            item_size,
+            shape: shape.to_vec(),
             order,
             block_size,
             codec,
@@ -83,7 +96,7 @@ impl Transaction {
             reshaped: Version(0),
             named: Version(0),
         };
-        BigArrayMut::new(OfProcess::new(self.inner.create(name, descriptor)?))
+        self.inner.create(name, descriptor)
     }
 
     /// Opens the array `name`, whose elements are of type `T` and which has the dimension `D`; `IxDyn` opens any.
@@ -197,6 +210,36 @@ impl Transaction {
     fn open_owned(self: &Arc<Self>, name: &str) -> Result<Writer<'static>> {
         self.home.check_process()?;
         bigarray_core::Transaction::open_owned(Owner(self.clone()), name)
+    }
+
+    /// Creates an array of zeros whose element type is known by its NumPy name only, as a converter of other formats or a
+    /// binding of another language has it: `"<f4"`, `"|u1"`, `"[('time', '<i8'), ('size', '<u4', (2,))]"`.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let db = bigarray::Database::open(dir.path().join("a.bigarray"))?;
+    /// use bigarray::{ArrayOptions, ndarray::{Ix1, arr1}};
+    ///
+    /// db.transact(|txn| {
+    ///     let mut copied = txn.create_any("copied", "<u2", &[0], &ArrayOptions::new())?;
+    ///     copied.append_bytes(&[1, 0, 2, 0])
+    /// })?;
+    /// assert_eq!(db.array::<u16, Ix1>("copied")?.view(), arr1(&[1, 2]));
+    /// # Ok::<(), bigarray::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`create_with`](Transaction::create_with); [`Invalid`](crate::ErrorKind::Invalid) for a `dtype` that no
+    /// [`Element`] has: of another byte order, a text, a struct with two fields of one name.
+    pub fn create_any(
+        &self,
+        name: &str,
+        dtype: &str,
+        shape: &[usize],
+        options: &ArrayOptions,
+    ) -> Result<AnyArrayMut<'_>> {
+        let (dtype, item_size) = element_type(dtype).map_err(|e| e.context(format_args!("array {name:?}")))?;
+        AnyArrayMut::new(self.create_erased(name, dtype, item_size, shape, options)?)
     }
 
     /// Opens the array `name`, or creates it with `shape` if there is none. An array that is there keeps its shape, which

@@ -236,3 +236,28 @@ fn dtypes_are_those_of_the_elements() {
     let inner = dtype_fields(&fields[1].dtype).unwrap();
     assert_eq!(inner[1].offset, std::mem::offset_of!(Level, size));
 }
+
+#[test]
+fn an_array_is_created_by_the_name_of_its_element_type() {
+    let db = TestDb::new();
+    db.commit(|t| {
+        let mut ticks = t.create_any("ticks", &Tick::dtype().replace(' ', ""), &[2], &small_blocks()).unwrap();
+        ticks.row_bytes_mut(1..2).unwrap()[..8].copy_from_slice(&7_i64.to_le_bytes());
+        drop(ticks);
+        assert_eq!(t.array::<Tick, Ix1>("ticks").unwrap().view()[1].time, 7);
+        let column_major = small_blocks().order(Order::ColumnMajor);
+        t.create_any("numbers", "<f4", &[2, 3], &column_major).unwrap().append_bytes(&[0; 16]).unwrap();
+    });
+    assert_eq!(db.array::<Tick, Ix1>("ticks").unwrap().view()[1].time, 7);
+    assert_eq!(db.array::<f32, Ix2>("numbers").unwrap().shape(), [2, 5]);
+
+    let txn = db.begin().unwrap();
+    let error = txn.create_any("ticks", "<f4", &[1], &small_blocks()).unwrap_err();
+    assert!(error.is_already_exists(), "{error}");
+    let error = txn.create_any("text", "<U8", &[1], &small_blocks()).unwrap_err();
+    assert!(error.is_invalid(), "{error}");
+    assert!(error.to_string().contains("\"text\"") && error.to_string().contains("<U8"), "{error}");
+    let error = txn.create_any("large", "<f8", &[usize::MAX, 2], &small_blocks()).unwrap_err();
+    assert!(error.is_too_large() && error.to_string().contains("\"large\""), "{error}");
+    assert!(!txn.arrays().unwrap().iter().any(|array| array.name == "text" || array.name == "large"));
+}

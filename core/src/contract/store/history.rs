@@ -9,6 +9,7 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// A commit that is remembered.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Commit {
     /// What the store calls it.
     pub id: String,
@@ -20,8 +21,16 @@ pub struct Commit {
     pub message: String,
 }
 
+impl Commit {
+    /// For stores: one that they remember, without a message.
+    pub fn new(id: String, version: Version, time: SystemTime) -> Commit {
+        Commit { id, version, time, message: String::new() }
+    }
+}
+
 /// What compacting gave back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Compacted {
     /// States that were taken out of the log.
     pub states: u64,
