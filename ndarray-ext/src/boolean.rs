@@ -28,6 +28,21 @@ use crate::element::Element;
 /// assert_eq!(land.bools(..)?.iter().filter(|&&is_land| is_land).count(), 1);
 /// # Ok::<(), bigarray::Error>(())
 /// ```
+///
+/// An ndarray of `bool` is stored element by element:
+///
+/// ```
+/// # use bigarray::{Bool, Database, ndarray::{Ix2, arr2}};
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let db = Database::open(dir.path().join("a.bigarray"))?;
+/// let mask = arr2(&[[true, false], [false, true]]);
+/// db.transact(|txn| {
+///     txn.create::<Bool, _>("mask", mask.dim())?.view_mut().zip_mut_with(&mask, |to, &from| *to = from.into());
+///     Ok(())
+/// })?;
+/// assert_eq!(db.array::<Bool, Ix2>("mask")?.bools(..)?, mask);
+/// # Ok::<(), bigarray::Error>(())
+/// ```
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Pod, Zeroable)]
 #[repr(transparent)]
 pub struct Bool(u8);

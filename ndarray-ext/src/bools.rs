@@ -48,8 +48,8 @@ fn no_bool(name: &str, array: &Descriptor, at: usize, byte: Bool) -> Error {
 }
 
 impl<D: Dimension> BigArray<Bool, D> {
-    /// The rows `range` as `bool`. Each of their bytes is looked at first, in pieces of 2 MiB, so the rows are loaded once,
-    /// within the memory budget; what is shown does not change any more. For a part of a large array ask for its rows.
+    /// The rows `range` as `bool`. Costs one read of them at each call: each byte is looked at, in pieces of 2 MiB, within
+    /// the memory budget. What is shown does not change any more. For a part of a large array ask for its rows.
     ///
     /// ```
     /// # use bigarray::{Bool, Database, ndarray::Ix1};

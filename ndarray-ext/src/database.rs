@@ -21,8 +21,8 @@ use crate::transaction::Transaction;
 
 /// A directory of arrays.
 ///
-/// Cloning costs nothing; clones, and further openings of the same directory in this process, share one environment.
-/// Its transactions, snapshots and arrays keep it open.
+/// Cloning costs nothing, and clones share one memory budget. Further openings of the same directory in this process share
+/// its files and locks, each with a budget of its own. Its transactions, snapshots and arrays keep it open.
 ///
 /// ```
 /// # let dir = tempfile::tempdir().unwrap();
@@ -138,8 +138,8 @@ impl Database {
         self.home.check_process().map_or_else(|_| MemoryUse::default(), |()| self.home.engine.memory_use())
     }
 
-    /// What this database did since it was opened: faults, blocks, bytes, commits, and the time in them. It is always
-    /// counted. All zero in a forked process.
+    /// What this database did since it was opened: faults, blocks, bytes, commits, conflicts, and the time in commits and in
+    /// `fdatasync`. It is always counted. All zero in a forked process.
     ///
     /// ```
     /// # let dir = tempfile::tempdir().unwrap();

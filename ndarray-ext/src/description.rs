@@ -47,8 +47,8 @@ pub struct Description {
     pub pagemap_scan: bool,
     /// Memory that is searched for writes again and again is tracked (Linux 6.7).
     pub tracks_writes: bool,
-    /// Blocks are moved out of their span before they are spilled (Linux 6.8), so that nothing that a device stores is
-    /// lost.
+    /// Pages are taken from the view's addresses before they are spilled (Linux 6.8), so that nothing that a device stores
+    /// is lost.
     pub moves_pages: bool,
     /// What the kernel refused, and what to change, in a line.
     pub memory: String,
@@ -68,7 +68,8 @@ pub struct Description {
     pub descriptors: Option<usize>,
     /// Descriptors that it may have (`ulimit -n`).
     pub max_descriptors: Option<u64>,
-    /// Bytes of addresses that it may have (`ulimit -v`); the largest array is below 128 TiB in any case.
+    /// Bytes of addresses that it may have (`ulimit -v`). A view is below 128 TiB in any case; larger arrays are used by
+    /// [`rows`](crate::BigArray::rows).
     pub max_address_bytes: Option<u64>,
     /// The kernel's mode of transparent huge pages: `always`, `madvise` or `never`.
     pub huge_pages: Option<String>,

@@ -14,7 +14,7 @@
 //!
 //!     // Change: what a transaction does becomes visible all at once, or not at all.
 //!     let txn = db.begin()?;
-//!     let mut sst = txn.open_or_create::<f64, _>("sst", (0, 12))?; // a row a year; grows along its first axis
+//!     let mut sst = txn.open_or_create::<f64, _>("sst", (0, 12))?; // `_`: the shape's type. One that is there keeps its shape
 //!     sst.append(Axis(0), Array2::from_elem((60, 12), 20.0).view())?;
 //!     sst.view_mut().row_mut(59).mapv_inplace(|celsius| celsius + 1.5);
 //!     drop(sst); // an open array borrows its transaction
@@ -35,11 +35,16 @@
 //! | handle | what it is |
 //! |---|---|
 //! | [`Database`] | an open directory; `Clone`, shared by threads |
-//! | [`Transaction`] | a snapshot with private changes; [`commit`](Transaction::commit), or nothing happened |
-//! | [`BigArrayMut`] | an array in a transaction, to read and write; borrows it |
-//! | [`Snapshot`] | a committed state, to read |
+//! | [`Snapshot`] | one committed state, to read |
 //! | [`BigArray`] | an array of a snapshot, to read; owns it, `Clone`, `'static` |
-//! | [`AnyArray`], [`AnyArrayMut`] | the same two where the program does not know the type of the elements |
+//! | [`Transaction`] | a snapshot with private changes; [`commit`](Transaction::commit) makes them visible together, dropping it forgets them |
+//! | [`BigArrayMut`] | an array in a transaction, to read and write; borrows it |
+//! | [`AnyArray`], [`AnyArrayMut`] | the two kinds of arrays where the program does not know the type of the elements |
+//! | [`Bool`], [`impl_element!`] | elements for `bool`, and for structs of your own |
+//!
+//! Where another transaction has changed the same block first, `commit` returns an error for which
+//! [`is_conflict`](Error::is_conflict) is true. [`Database::transact`] runs a closure, commits, and runs it again after a
+//! conflict. The [words](guide#words) page, block, row and hole are used throughout.
 //!
 //! # Where to go on
 //!
@@ -47,19 +52,21 @@
 //! [view](guide::view), [change](guide::change), [commit](guide::commit), [conflict](guide::conflict),
 //! [append](guide::append), [more data than RAM](guide::larger_than_ram), [threads and processes](guide::processes),
 //! [compression](guide::compression), [sums of `f32`](guide::reductions), [`.npy` and other files](guide::files),
-//! [object storage](guide::object_storage), [what to set when](guide::options), [metrics and events](guide::observe).
+//! [object storage](guide::object_storage), [what to set when](guide::options), [metrics, events, what is in memory](guide::observe).
 //! If you know NumPy's memmap, memmap2, HDF5 or Zarr, read [their call, and ours](guide::coming_from). There are a
 //! [list of limits](guide::limits) and a [FAQ](guide::faq).
 //!
 //! # What it needs
 //!
-//! 64-bit Linux and a local file system; without userfaultfd it works, and [loads more at once](guide::safety). It works
+//! 64-bit Linux with pages of 4 KiB, a local file system, Rust 1.88 or later and a C compiler. Pages are loaded on touch by
+//! the kernel's *userfaultfd*. Where a process may not use it, as in many containers, arrays are
+//! [mapped whole when they are opened](guide::safety#what-linux-lets-a-process-do). It works
 //! with **ndarray 0.17**, re-exported as [`bigarray::ndarray`](crate::ndarray): a view of another version of ndarray is
 //! another type.
 //!
 //! | feature | adds |
 //! |---|---|
-//! | `lz4`, `zstd` (default) | the codecs |
+//! | `lz4`, `zstd` (default) | compression of arrays with LZ4 and Zstandard ([which to take](guide::compression)) |
 //! | `half` | elements of the types `f16` and `bf16` |
 //! | `icechunk` | [object storage](guide::object_storage); takes Rust 1.95 |
 //!

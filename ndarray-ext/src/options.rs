@@ -264,7 +264,8 @@ impl OpenOptions {
         self
     }
 
-    /// How many threads produce blocks that cannot be mapped. At least 1.
+    /// Threads that load blocks which cannot be mapped: compressed, copied or fetched ones. At least 1. Default: one a
+    /// processor, 2 to 8.
     ///
     /// ```
     /// # let dir = tempfile::tempdir().unwrap();

@@ -183,7 +183,8 @@ macro_rules! reading {
         /// process.
         ///
         /// Needed before a system call is handed a view's memory (`file.write_all(bytes_of_a_view)`) in a process that
-        /// may not receive the kernel's own faults; see the crate's page. [`write_to`](Self::write_to) does it by
+        /// gets page faults of user code only ([which processes](crate::guide::safety#what-linux-lets-a-process-do)).
+        /// [`is_resident`](Self::is_resident) tells whether rows are in memory. [`write_to`](Self::write_to) does it by
         /// itself. Blocks that it loads count against the memory budget: where that is short, blocks of a few prefetched
         /// rows may be gone again by the time of the call, which then fails with EFAULT and can be tried again.
         ///
