@@ -117,7 +117,7 @@ pub const HOUSES: &[House] = &[
             &["boolean", "element", "guide", "info", "process", "python"],
             &["array_options", "dtype", "home", "layout", "npy", "options"],
             &["blocks", "budget", "view"],
-            &["handle"],
+            &["handle", "removal"],
             &["aliases", "array", "array_mut"],
             &["any_array", "any_array_mut"],
             &["bools", "grow"],

@@ -212,6 +212,10 @@ impl<S: Store, W: Watch> Store for Adapter<S, W> {
         self.store.check_attr_name(name)
     }
 
+    fn drops_front(&self) -> bool {
+        self.store.drops_front()
+    }
+
     fn check_codec(&self, codec: Codec) -> Result<()> {
         self.store.check_codec(codec)
     }

@@ -21,6 +21,7 @@ pub fn array_of(blocks: usize) -> Descriptor {
         shape: vec![blocks * size.bytes()],
         order: Order::RowMajor,
         block_size: size,
+        skip: 0,
         codec: Codec::None,
         changed: Version(0),
         reshaped: Version(0),
@@ -153,6 +154,22 @@ impl Edit {
     #[must_use]
     pub fn reshape(mut self, shape: &[usize]) -> Edit {
         self.after.as_mut().expect("not removed").1.shape = shape.to_vec();
+        self
+    }
+
+    /// Drops `bytes` at the front of an array of one dimension, which has more.
+    #[must_use]
+    pub fn drop_front(mut self, bytes: usize) -> Edit {
+        let (_, array) = self.after.as_mut().expect("not removed");
+        array.skip += bytes;
+        array.shape[0] -= bytes / array.item_size;
+        self
+    }
+
+    /// So many bytes were dropped at the front.
+    #[must_use]
+    pub fn skip(mut self, bytes: usize) -> Edit {
+        self.after.as_mut().expect("not removed").1.skip = bytes;
         self
     }
 

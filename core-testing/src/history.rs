@@ -63,6 +63,10 @@ impl<S: Store> Store for Remembering<S> {
         self.store.check_attr_name(name)
     }
 
+    fn drops_front(&self) -> bool {
+        self.store.drops_front()
+    }
+
     fn check_codec(&self, codec: Codec) -> Result<()> {
         self.store.check_codec(codec)
     }

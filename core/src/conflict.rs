@@ -11,13 +11,15 @@
 //! | a transaction | is ruled out by what another one did to the same array since |
 //! |---|---|
 //! | writes to a block | a write to that block; a shrink, a reshape, growth; removal, rename |
-//! | shrinks | the same of every block that drops |
+//! | shrinks, or drops rows at the front | the same of every block that drops |
 //! | grows, reshapes | a shrink, a reshape, growth; removal, rename |
 //! | sets an attribute | that attribute set or removed; removal, rename |
 //! | sets an attribute of the database | that attribute set or removed |
 //! | depends on blocks | a write to one of them; a shrink, a reshape; removal, rename |
 //! | removes or renames the array | anything |
 //! | takes a name | an array that has it |
+//!
+//! Dropping rows at the front counts as a shrink here.
 
 use std::collections::BTreeSet;
 use std::ops::{ControlFlow, Range};
@@ -89,6 +91,12 @@ fn check_array(change: &ArrayChange<'_>, base: &dyn Snapshot, now: &dyn State) -
     {
         return Err(changed(name, block));
     }
+    if current.changed != before.changed
+        && let Some(block) =
+            changed_since(id, change.dropped_front(), base, now, &|block| now.same_block(base, id, block))?
+    {
+        return Err(changed(name, block));
+    }
     for block in &change.blocks {
         // Within what drops, the comparison above has looked at it.
         if change.dropped_from.is_none_or(|from| block.block.0 < from) {
@@ -135,6 +143,9 @@ fn changed_attr(
 }
 
 fn check_shape(name: &str, before: &Descriptor, current: &Descriptor) -> Result<()> {
+    if current.skip != before.skip {
+        return Err(conflict(name, "another transaction dropped rows at its front"));
+    }
     if !current.same_layout(before) {
         let why = format!("another transaction made its shape {:?}, which was {:?}", current.shape, before.shape);
         return Err(conflict(name, &why));
@@ -156,7 +167,10 @@ fn check_depends(
     let Some((_, before)) = change.before.as_ref().filter(|_| !change.depends.is_empty()) else { return Ok(()) };
     // Other programs change a shape and no token.
     if current.reshaped != before.reshaped || !current.grew_from(before) {
-        return Err(conflict(name, "another transaction shrank or reshaped it, and this one depends on its rows,"));
+        return Err(conflict(
+            name,
+            "another transaction shrank it, reshaped it or dropped rows at its front, and this one depends on its rows,",
+        ));
     }
     if current.changed == before.changed {
         return Ok(());

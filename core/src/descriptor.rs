@@ -1,11 +1,12 @@
 //! What an array is: its type, shape, order, codec and versions. Stores keep a descriptor, and conflicts compare two.
 
 use std::fmt;
+use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::geometry::BlockSize;
+use crate::geometry::{BlockNo, BlockSize};
 
 /// Identifies an array for ever: never given to another. It is kept through a rename where the store can.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -81,6 +82,9 @@ pub struct Descriptor {
     pub order: Order,
     /// Unit of loading and of conflict.
     pub block_size: BlockSize,
+    /// Bytes of rows that were dropped at the front, a multiple of `item_size`: blocks are counted from the first of
+    /// them on. 0 for an array of no bytes.
+    pub skip: usize,
     /// How its blocks are stored.
     pub codec: Codec,
     /// Another one after each commit that changed any block of the array (created, wrote or deleted one). It lets a
@@ -99,19 +103,41 @@ impl Descriptor {
         self.shape.iter().product::<usize>() * self.item_size
     }
 
-    /// Refuses an array whose bytes, with axes of no length counted as 1 since they may grow, are more than
-    /// `isize::MAX`, the most that a slice may have.
+    /// Where its bytes end, counted as blocks are.
+    pub fn end(&self) -> usize {
+        self.skip + self.nbytes()
+    }
+
+    /// Where `bytes` of its elements are, counted as blocks are.
+    pub fn placed(&self, bytes: &Range<usize>) -> Range<usize> {
+        self.skip + bytes.start..self.skip + bytes.end
+    }
+
+    /// The block with the first element.
+    pub fn first_block(&self) -> BlockNo {
+        self.block_size.block_at(self.skip)
+    }
+
+    /// Refuses an array whose bytes, with those dropped at the front, and with axes of no length counted as 1 since they
+    /// may grow, are more than `isize::MAX`, the most that a slice may have.
     ///
     /// # Errors
     /// [`TooLarge`](ErrorKind::TooLarge) naming `name`, the array's name or what is known of it.
     pub fn check_size(&self, name: &str) -> Result<()> {
         let bytes = self.shape.iter().try_fold(self.item_size, |bytes, &len| bytes.checked_mul(len.max(1)));
+        let bytes = bytes.and_then(|bytes| bytes.checked_add(self.skip));
         if bytes.is_some_and(|bytes| isize::try_from(bytes).is_ok()) {
             return Ok(());
         }
-        let (Descriptor { shape, item_size, .. }, most) = (self, isize::MAX);
+        let (Descriptor { shape, item_size, skip, .. }, most) = (self, isize::MAX);
+        let dropped = if *skip == 0 {
+            String::new()
+        } else {
+            format!(" behind {skip} bytes that were dropped, which a copy has not,")
+        };
         let why = format!(
-            "array {name:?}: shape {shape:?} of {item_size}-byte elements is more than the {most} bytes an array can have"
+            "array {name:?}: shape {shape:?} of {item_size}-byte elements{dropped} is more than the {most} bytes an array \
+             can have"
         );
         Err(Error::new(ErrorKind::TooLarge, why))
     }
@@ -150,6 +176,7 @@ impl Descriptor {
         let grows = self.growth_axis();
         let axes = self.shape.iter().zip(&before.shape).enumerate();
         self.shape.len() == before.shape.len()
+            && self.skip == before.skip
             && axes.fold(true, |same, (axis, (new, old))| same && (new == old || Some(axis) == grows && new > old))
     }
 
@@ -173,6 +200,7 @@ mod tests {
             shape: shape.into(),
             order: Order::RowMajor,
             block_size: BlockSize::MAX,
+            skip: 0,
             codec: Codec::None,
             changed: Version(0),
             reshaped: Version(0),
@@ -183,6 +211,8 @@ mod tests {
         assert!(error.to_string().contains("\"big\"") && error.to_string().contains("1099511627776"), "{error}");
         assert!(array(&[usize::MAX], 1).check_size("n").unwrap_err().is_too_large());
         assert!(array(&[isize::MAX as usize], 1).check_size("n").is_ok());
+        let dropped = Descriptor { skip: 1, ..array(&[isize::MAX as usize], 1) };
+        assert!(dropped.check_size("n").unwrap_err().to_string().contains("behind 1 bytes that were dropped"));
         // A zero elsewhere does not excuse the others: ndarray refuses such a shape.
         assert!(array(&[0, usize::MAX, 2], 1).check_size("n").unwrap_err().is_too_large());
     }

@@ -122,6 +122,14 @@ impl Ranges {
         });
     }
 
+    /// Takes everything before byte `start` away.
+    pub(crate) fn remove_before(&mut self, start: usize) {
+        self.0.retain_mut(|r| {
+            r.start = r.start.max(start);
+            r.start < r.end
+        });
+    }
+
     /// The ranges, ascending.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Range<usize>> {
         self.0.iter()
@@ -157,6 +165,10 @@ mod tests {
         assert_eq!(set.0, [5..6, 10..40]);
         set.truncate(15);
         assert_eq!(set.0, [5..6, 10..15]);
+        let mut behind = set.clone();
+        behind.insert(30..40);
+        behind.remove_before(12);
+        assert_eq!(behind.0, [12..15, 30..40]);
         set.truncate(5);
         assert_eq!(set.0, []);
     }

@@ -97,6 +97,52 @@ fn after_a_shrink_that_failed_half_way_nothing_is_stored() {
     assert_eq!(world.newest(), vec![1; 3 * BLOCK]);
 }
 
+/// The same at the front.
+#[test]
+fn after_rows_at_the_front_could_not_be_given_back_nothing_is_stored() {
+    for (copy, call) in [(false, SimOp::Reset), (true, SimOp::Reset)] {
+        let world = world(copy, 3);
+        let transaction = world.engine.begin().unwrap();
+        world.write(&mut transaction.open(NAME).unwrap(), 5, &[7]);
+        world.memory.fail(call, 0);
+        assert!(transaction.open(NAME).unwrap().drop_front(BLOCK + 5).unwrap_err().is_io());
+        let error = transaction.commit(None).unwrap_err();
+        assert!(error.to_string().contains("simulated failure of Reset"), "{error}");
+        assert_eq!(world.newest(), vec![1; 3 * BLOCK]);
+    }
+}
+
+/// What was written to rows that are dropped, spilled or not, is not stored; what is left of their block is.
+#[test]
+fn what_was_written_to_rows_that_are_dropped_is_not_stored() {
+    for copy in [false, true] {
+        for spills in [false, true] {
+            let world = world(copy, 3);
+            let transaction = world.engine.begin().unwrap();
+            let mut writer = transaction.open(NAME).unwrap();
+            world.write(&mut writer, 0, &vec![7; 2 * BLOCK]);
+            if spills {
+                writer.flush().unwrap();
+            }
+            writer.drop_front(BLOCK + 5).unwrap();
+            drop(writer);
+            let before = world.store.pages().0;
+            transaction.commit(None).unwrap();
+            let snapshot = world.engine.snapshot().unwrap();
+            let reader = world.engine.reader(&snapshot, NAME).unwrap();
+            let (span, first) = world.memory.span_over(reader.base().unwrap());
+            assert_eq!(first, BLOCK + 5);
+            let bytes = span.load(first..3 * BLOCK).unwrap();
+            assert_eq!(bytes[..BLOCK - 5], vec![7; BLOCK - 5]);
+            assert_eq!(bytes[BLOCK - 5..], vec![1; BLOCK]);
+            drop((reader, snapshot));
+            world.store.check();
+            let pages = BLOCK / PAGE;
+            assert_eq!(world.store.pages().0, 2 * pages, "copy {copy}, spills {spills}, {before} before");
+        }
+    }
+}
+
 /// What clears the tail must not wait in a fault that cannot be resolved: that ends the process.
 #[test]
 fn a_tail_that_cannot_be_made_writable_is_an_error() {

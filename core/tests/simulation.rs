@@ -4,12 +4,14 @@
 //! here. The same seed gives the same run.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
+use std::ptr::NonNull;
 use std::sync::Arc;
 
 use bigarray_core::store::Store;
 use bigarray_core::{
-    ArrayId, BlockSize, Codec, Descriptor, Engine, EngineOptions, Order, Reader, Savepoint, Transaction, Version,
-    Writer,
+    ArrayId, BlockNo, BlockSize, Codec, Descriptor, Engine, EngineOptions, Order, Reader, Savepoint, Transaction,
+    Version, Writer,
 };
 use bigarray_testing::{Hiccuping, MemStore, MemStoreOptions, Rng, SimMemory, SimOp, SimOptions, Versions};
 
@@ -143,7 +145,7 @@ impl World {
             model.insert(name.to_owned(), (self.rng.draw(), vec![0; len]));
             return;
         };
-        match self.rng.below(12) {
+        match self.rng.below(14) {
             0 => {
                 transaction.remove(name).unwrap();
                 model.remove(name);
@@ -170,6 +172,20 @@ impl World {
                 let before = writer.descriptor().clone();
                 assert!(writer.set_shape(&[1, 1]).unwrap_err().is_shape_mismatch());
                 assert_eq!(*writer.descriptor(), before);
+            }
+            6 | 7 => {
+                let mut writer = transaction.open(name).unwrap();
+                let rows = match self.rng.below(6) {
+                    0 => data.len(),
+                    1 => self.rng.below(data.len() + 1),
+                    _ => self.rng.below(data.len().min(2 * BLOCK) + 1),
+                };
+                assert!(writer.drop_front(data.len() + 1).unwrap_err().is_shape_mismatch());
+                match writer.drop_front(rows) {
+                    Ok(()) => drop(data.drain(..rows)),
+                    Err(error) => assert!(self.mode.versions == Versions::Hashes && error.is_unsupported(), "{error}"),
+                }
+                assert_same(&self.memory, &writer_bytes(&writer, &self.memory), data, "after rows at the front went");
             }
             _ => {
                 let mut writer = transaction.open(name).unwrap();
@@ -220,19 +236,19 @@ impl World {
         } else {
             writer.expose_mut(at..at + bytes.len()).unwrap();
         }
-        let span = self.memory.span_at(writer.base().unwrap());
-        span.store(at, &bytes).unwrap();
+        let (span, first) = self.memory.span_over(writer.base().unwrap());
+        span.store(first + at, &bytes).unwrap();
         data[at..at + bytes.len()].copy_from_slice(&bytes);
         if self.mode.devices && self.rng.one_in(2) {
             // A device is given the page, and takes a while, in which others are needed.
-            let page = at / 4096;
+            let page = (first + at) / 4096;
             span.pin(page).unwrap();
             for _ in 0..4 {
                 let from = self.rng.below(data.len());
-                assert_eq!(span.load(from..from + 1).unwrap(), data[from..from + 1]);
+                assert_eq!(span.load(first + from..first + from + 1).unwrap(), data[from..from + 1]);
             }
             let byte = self.rng.draw() as u8;
-            span.store_pinned(page, at % 4096, &[byte]);
+            span.store_pinned(page, (first + at) % 4096, &[byte]);
             data[at] = byte;
             span.unpin(page);
         }
@@ -265,7 +281,7 @@ impl World {
                     (Ok(()), other) => {
                         match other.flatten() {
                             None => self.committed = model,
-                            Some(name) => self.merge(model, &name),
+                            Some((name, skip)) => self.merge(model, &name, skip),
                         }
                         self.attrs = attrs;
                     }
@@ -293,8 +309,9 @@ impl World {
         }
     }
 
-    /// Another transaction writes somewhere and commits; says where, if that changed anything.
-    fn other(&mut self) -> Option<String> {
+    /// Another transaction writes somewhere and commits; says where, if that changed anything, and how many bytes had been
+    /// dropped before the first.
+    fn other(&mut self) -> Option<(String, usize)> {
         let transaction = self.engine.begin().unwrap();
         let mut model = self.committed.clone();
         let name = match model.iter().find(|(_, (_, data))| !data.is_empty()).map(|(name, _)| name.clone()) {
@@ -308,15 +325,17 @@ impl World {
         let (_, data) = model.get_mut(&name).unwrap();
         let mut writer = transaction.open(&name).unwrap();
         self.write(&mut writer, data);
+        let skip = writer.descriptor().skip;
         drop(writer);
         transaction.commit(None).unwrap();
         let changed = self.committed.get(&name) != model.get(&name);
         self.committed = model;
-        changed.then_some(name)
+        changed.then_some((name, skip))
     }
 
-    /// Both landed: what the other one wrote to `name` stays but where the first wrote, block by block.
-    fn merge(&mut self, first: Model, name: &str) {
+    /// Both landed: what the other one wrote to `name`, where `skip` bytes had been dropped before the first, stays but where
+    /// the first wrote, block by block.
+    fn merge(&mut self, first: Model, name: &str, skip: usize) {
         let (id, mut theirs) = self.committed.remove(name).unwrap();
         let readers = self.readers();
         self.committed = first;
@@ -327,10 +346,15 @@ impl World {
         let (name, (_, mine)) = self.committed.iter_mut().find(|(_, (other, _))| *other == id).expect("removed");
         let stored = reader_bytes(&readers[name], &self.memory);
         assert_eq!(stored.len(), mine.len());
+        let now = readers[name].descriptor();
+        // Rows dropped at the front go with what was written to them; if all went, so did all that was written.
+        drop(theirs.drain(..now.skip.checked_sub(skip).map_or(theirs.len(), |dropped| dropped.min(theirs.len()))));
         theirs.resize(mine.len(), 0); // a resize that touches no block lands on top of a write
-        for (at, block) in stored.chunks(BLOCK).enumerate() {
-            let range = at * BLOCK..at * BLOCK + block.len();
-            assert!(block == &mine[range.clone()] || block == &theirs[range], "block {at} of {name} is of neither");
+        for block in now.first_block().0..now.block_size.blocks_for(now.end()) {
+            let bytes = now.block_size.range_of(BlockNo(block));
+            let range = bytes.start.saturating_sub(now.skip)..bytes.end.min(now.end()) - now.skip;
+            let is = |data: &[u8]| stored[range.clone()] == data[range.clone()];
+            assert!(is(mine) || is(&theirs), "block {block} of {name} is of neither");
         }
         mine.clone_from(&stored);
     }
@@ -347,7 +371,7 @@ impl World {
         } else if !data.is_empty() {
             let at = self.rng.below(data.len());
             let range = at..(at + 3000).min(data.len());
-            let got = self.memory.span_at(reader.base().unwrap()).load(range.clone()).unwrap();
+            let got = load(&self.memory, reader.base().unwrap(), range.clone());
             assert_same(&self.memory, &got, &data[range], "in a part of a snapshot");
         }
     }
@@ -361,6 +385,7 @@ fn bytes_array(len: usize) -> Descriptor {
         shape: vec![len],
         order: Order::RowMajor,
         block_size: BlockSize::MIN,
+        skip: 0,
         codec: Codec::None,
         changed: Version(0),
         reshaped: Version(0),
@@ -368,17 +393,23 @@ fn bytes_array(len: usize) -> Descriptor {
     }
 }
 
+/// Bytes of an array whose first is at `base`.
+fn load(memory: &SimMemory, base: NonNull<u8>, bytes: Range<usize>) -> Vec<u8> {
+    let (span, first) = memory.span_over(base);
+    span.load(first + bytes.start..first + bytes.end).unwrap()
+}
+
 fn writer_bytes(writer: &Writer<'_>, memory: &SimMemory) -> Vec<u8> {
     match writer.descriptor().nbytes() {
         0 => Vec::new(),
-        len => memory.span_at(writer.base().unwrap()).load(0..len).unwrap(),
+        len => load(memory, writer.base().unwrap(), 0..len),
     }
 }
 
 fn reader_bytes(reader: &Reader, memory: &SimMemory) -> Vec<u8> {
     match reader.descriptor().nbytes() {
         0 => Vec::new(),
-        len => memory.span_at(reader.base().unwrap()).load(0..len).unwrap(),
+        len => load(memory, reader.base().unwrap(), 0..len),
     }
 }
 

@@ -10,7 +10,7 @@ use crate::scenario::{BLOCK, Change, pattern};
 struct Commit {
     /// Blocks that it wrote to, or dropped.
     written: BTreeSet<usize>,
-    /// The length is another.
+    /// The length is another, or the first byte.
     resized: bool,
     /// The array is another.
     recreated: bool,
@@ -21,6 +21,8 @@ pub(crate) struct Model {
     commits: Vec<Commit>,
     /// Bytes of the newest.
     pub(crate) newest: Arc<Vec<u8>>,
+    /// Bytes that were dropped before its first.
+    skip: usize,
 }
 
 /// The changes of a transaction.
@@ -28,7 +30,10 @@ pub(crate) struct Model {
 pub(crate) struct Draft {
     base: usize,
     before: Arc<Vec<u8>>,
+    skip_before: usize,
     pub(crate) bytes: Vec<u8>,
+    /// Bytes that were dropped before the first: blocks are counted from those.
+    skip: usize,
     written: BTreeSet<usize>,
     /// The array was so short for a while, in blocks.
     dropped_from: Option<usize>,
@@ -46,14 +51,16 @@ pub(crate) enum Verdict {
 
 impl Model {
     pub(crate) fn new(bytes: Vec<u8>) -> Model {
-        Model { commits: Vec::new(), newest: Arc::new(bytes) }
+        Model { commits: Vec::new(), newest: Arc::new(bytes), skip: 0 }
     }
 
     pub(crate) fn begin(&self) -> Draft {
         Draft {
             base: self.commits.len(),
             before: self.newest.clone(),
+            skip_before: self.skip,
             bytes: self.newest.to_vec(),
+            skip: self.skip,
             written: BTreeSet::new(),
             dropped_from: None,
             recreated: false,
@@ -67,12 +74,15 @@ impl Model {
         let touches_maybe = touches_surely || !draft.written.is_empty();
         let other_array = others.iter().any(|c| c.recreated);
 
-        let differs = |block: &usize| slice(*block, &draft.before) != slice(*block, &self.newest);
-        let other_layout = other_array || self.newest.len() != draft.before.len();
+        let (before, newest) = (At(&draft.before, draft.skip_before), At(&self.newest, self.skip));
+        let differs = |block: &usize| before.block(*block, 0) != newest.block(*block, 0);
+        let other_layout = other_array || self.newest.len() != draft.before.len() || self.skip != draft.skip_before;
         if touches_surely && other_layout || changed.iter().any(differs) {
             return Verdict::Conflicts;
         }
-        let dropped = |block: &usize| draft.dropped_from.is_some_and(|from| *block >= from);
+        let dropped = |block: &usize| {
+            draft.dropped_from.is_some_and(|from| *block >= from) || draft.dropped_front().contains(block)
+        };
         let meets = |c: &Commit| {
             c.written.iter().any(|block| draft.written.contains(block) || dropped(block))
                 || touches_maybe && (c.resized || c.recreated)
@@ -83,23 +93,25 @@ impl Model {
     /// Lays what `draft` changed over the newest state.
     pub(crate) fn commit(&mut self, draft: Draft) {
         let overlay = draft.overlay();
-        let bytes = if draft.recreated {
-            draft.bytes
+        let written = draft.written.union(&overlay).copied().collect();
+        let (bytes, skip) = if draft.recreated || draft.dropped_from == Some(0) {
+            (draft.bytes, draft.skip)
         } else {
-            let mut bytes = self.newest.to_vec();
+            let (mut bytes, mut skip) = (self.newest.to_vec(), self.skip);
             if draft.reshaped() {
+                bytes.drain(..(draft.skip - skip).min(bytes.len()));
                 bytes.resize(draft.bytes.len(), 0);
+                skip = draft.skip;
             }
             for &block in &overlay {
-                let range = bytes_of(block, bytes.len());
+                let range = bytes_of(block, skip, bytes.len());
                 bytes[range.clone()].copy_from_slice(&draft.bytes[range]);
             }
-            bytes
+            (bytes, skip)
         };
-        let resized = bytes.len() != self.newest.len();
-        let written = draft.written.union(&overlay).copied().collect();
+        let resized = bytes.len() != self.newest.len() || skip != self.skip;
         self.commits.push(Commit { written, resized, recreated: draft.recreated });
-        self.newest = Arc::new(bytes);
+        (self.newest, self.skip) = (Arc::new(bytes), skip);
     }
 }
 
@@ -117,7 +129,12 @@ impl Draft {
             Change::Recreate(size) => {
                 self.recreated = true;
                 self.dropped_from = Some(0);
-                self.bytes = vec![0; size.bytes()];
+                (self.bytes, self.skip) = (vec![0; size.bytes()], 0);
+            }
+            Change::DropFront(size) if size.bytes() >= self.bytes.len() => self.resize(0),
+            Change::DropFront(size) => {
+                self.bytes.drain(..size.bytes());
+                self.skip += size.bytes();
             }
         }
     }
@@ -126,37 +143,64 @@ impl Draft {
         for at in range.clone() {
             self.bytes[at] = pattern(at, value);
         }
-        self.written.extend(range.start / BLOCK..range.end.div_ceil(BLOCK));
+        self.written.extend((self.skip + range.start) / BLOCK..(self.skip + range.end).div_ceil(BLOCK));
     }
 
     fn resize(&mut self, len: usize) {
+        let end = if len == 0 { 0 } else { self.skip + len };
         if len < self.bytes.len() {
-            let blocks = len.div_ceil(BLOCK);
+            let blocks = end.div_ceil(BLOCK);
             self.dropped_from = Some(self.dropped_from.map_or(blocks, |from| from.min(blocks)));
-            self.written.extend(len.checked_sub(1).map(|last| last / BLOCK));
+            self.written.extend(end.checked_sub(1).map(|last| last / BLOCK));
         }
         self.bytes.resize(len, 0);
+        self.skip = end - len;
     }
 
     fn reshaped(&self) -> bool {
-        self.recreated || self.bytes.len() != self.before.len()
+        self.recreated || self.bytes.len() != self.before.len() || self.skip != self.skip_before
+    }
+
+    /// Blocks of which all bytes were dropped at the front.
+    fn dropped_front(&self) -> Range<usize> {
+        self.skip_before / BLOCK..self.skip / BLOCK
     }
 
     /// Blocks whose bytes differ from what they were, or were dropped.
     fn overlay(&self) -> BTreeSet<usize> {
-        let blocks = self.bytes.len().max(self.before.len()).div_ceil(BLOCK);
-        let dropped = |block: usize| self.dropped_from.is_some_and(|from| block >= from);
-        (0..blocks).filter(|&b| dropped(b) || slice(b, &self.bytes) != slice(b, &self.before)).collect()
+        let (now, before) = (At(&self.bytes, self.skip), At(&self.before, self.skip_before));
+        let blocks = now.end().max(before.end()).div_ceil(BLOCK);
+        let from = self.skip.max(self.skip_before);
+        let is_changed = |block: usize| {
+            self.dropped_from.is_some_and(|from| block >= from)
+                || self.dropped_front().contains(&block)
+                || now.block(block, from) != before.block(block, from)
+        };
+        (0..blocks).filter(|&block| is_changed(block)).collect()
     }
 }
 
-fn bytes_of(block: usize, len: usize) -> Range<usize> {
-    (block * BLOCK).min(len)..((block + 1) * BLOCK).min(len)
+/// Bytes, and how many were dropped before the first.
+struct At<'a>(&'a [u8], usize);
+
+impl<'a> At<'a> {
+    fn end(&self) -> usize {
+        self.1 + self.0.len()
+    }
+
+    /// The bytes of a block that lie behind `from`, without the zeros behind them: those are there or not.
+    fn block(&self, block: usize, from: usize) -> &'a [u8] {
+        let At(bytes, skip) = *self;
+        let range = bytes_of(block, skip, bytes.len());
+        let start = range.start.max(from.saturating_sub(skip)).min(range.end);
+        let bytes = &bytes[start..range.end];
+        let end = bytes.iter().rposition(|&byte| byte != 0).map_or(0, |at| at + 1);
+        &bytes[..end]
+    }
 }
 
-/// The bytes of a block, without the zeros behind them: those are there or not.
-fn slice(block: usize, bytes: &[u8]) -> &[u8] {
-    let bytes = &bytes[bytes_of(block, bytes.len())];
-    let end = bytes.iter().rposition(|&byte| byte != 0).map_or(0, |at| at + 1);
-    &bytes[..end]
+/// Where the bytes of a block are among `len` that lie behind `skip` dropped ones.
+fn bytes_of(block: usize, skip: usize, len: usize) -> Range<usize> {
+    let at = |n: usize| (n * BLOCK).saturating_sub(skip).min(len);
+    at(block)..at(block + 1)
 }

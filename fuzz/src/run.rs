@@ -1,5 +1,7 @@
 //! Runs a scenario on the engine and on the model, side by side.
 
+use std::ops::Range;
+use std::ptr::NonNull;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -229,13 +231,14 @@ impl World {
                 if bytes.is_empty() {
                     return Ok(Ok(()));
                 }
-                let written = writer.base().map(|base| self.memory.span_at(base).store(len, &bytes));
+                let written = writer.base().map(|base| self.store(base, len, &bytes));
                 if written.is_err() {
                     // As `append` does, which leaves the array as it was.
                     writer.take_back_growth(before);
                 }
                 written
             }
+            Change::DropFront(size) => transaction.open(NAME)?.drop_front(size.bytes().min(len)).map(Ok),
             Change::Recreate(size) => {
                 transaction.remove(NAME)?;
                 transaction.create(NAME, array(self.setup, size.bytes())).map(|_| Ok(()))
@@ -249,14 +252,16 @@ impl World {
         }
         // First: it closes the windows of an array that no addresses are left for.
         writer.expose_mut(at..at + bytes.len())?;
-        Ok(self.memory.span_at(writer.base()?).store(at, bytes))
+        Ok(self.store(writer.base()?, at, bytes))
     }
 
-    fn read(
-        &mut self,
-        place: Place,
-        read: impl Fn(&SimSpan, std::ops::Range<usize>) -> std::result::Result<Vec<u8>, Signal>,
-    ) {
+    /// Stores bytes of an array whose first is at `base`.
+    fn store(&self, base: NonNull<u8>, at: usize, bytes: &[u8]) -> std::result::Result<(), Signal> {
+        let (span, first) = self.memory.span_over(base);
+        span.store(first + at, bytes)
+    }
+
+    fn read(&mut self, place: Place, read: impl Fn(&SimSpan, Range<usize>) -> std::result::Result<Vec<u8>, Signal>) {
         let Some(mut open) = self.open.take() else { return };
         let range = place.within(open.draft.bytes.len());
         let loaded = open.transaction.open(NAME).and_then(|writer| {
@@ -264,7 +269,8 @@ impl World {
                 return Ok(Ok(Vec::new()));
             }
             writer.prefetch(range.clone())?;
-            Ok(read(&self.memory.span_at(writer.base()?), range.clone()))
+            let (span, first) = self.memory.span_over(writer.base()?);
+            Ok(read(&span, first + range.start..first + range.end))
         });
         match loaded {
             Ok(Ok(bytes)) => assert_same(&bytes, &open.draft.bytes[range.clone()], range.start, "the transaction"),
@@ -300,18 +306,24 @@ impl World {
         }
     }
 
-    fn compare(&self, reader: &Reader, expected: &[u8], range: std::ops::Range<usize>, whose: &str) {
+    fn compare(&self, reader: &Reader, expected: &[u8], range: Range<usize>, whose: &str) {
         assert_eq!(reader.descriptor().nbytes(), expected.len(), "length in {whose}");
         if range.is_empty() {
             return;
         }
         match reader.base() {
-            Ok(base) => match self.memory.span_at(base).load(range.clone()) {
+            Ok(base) => match self.load(base, &range) {
                 Ok(bytes) => assert_same(&bytes, &expected[range.clone()], range.start, whose),
                 Err(signal) => self.allow_signal(signal),
             },
             Err(error) => self.allow(&error),
         }
+    }
+
+    /// Loads bytes of an array whose first is at `base`.
+    fn load(&self, base: NonNull<u8>, range: &Range<usize>) -> std::result::Result<Vec<u8>, Signal> {
+        let (span, first) = self.memory.span_over(base);
+        span.load(first + range.start..first + range.end)
     }
 
     fn finish(&mut self, open: Open) {

@@ -136,6 +136,8 @@ pub enum Change {
     Append(u16, u8),
     /// Removes it, and creates another of that name.
     Recreate(Size),
+    /// Removes its first bytes: so many, or all.
+    DropFront(Size),
 }
 
 /// A range of bytes that is not empty, unless the array is.

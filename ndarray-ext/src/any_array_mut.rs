@@ -11,6 +11,7 @@ use crate::element::Element;
 use crate::handle::{changing, debug, reading};
 use crate::layout::{self, Layout};
 use crate::process::OfProcess;
+use crate::removal::drop_front;
 use crate::view::{here, here_mut};
 
 /// An array open in a [`Transaction`](crate::Transaction) whose element type and dimension the program does not know. To
@@ -209,6 +210,25 @@ impl<'t> AnyArrayMut<'t> {
     /// As [`BigArrayMut::resize`].
     pub fn resize(&mut self, shape: &[usize]) -> Result<()> {
         here_mut(&mut self.source)?.set_shape(shape)
+    }
+
+    /// Removes the first `n` rows; see [`BigArrayMut::drop_front`].
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let db = bigarray::Database::open(dir.path().join("a.bigarray"))?;
+    /// # db.transact(|txn| { txn.create::<f32, _>("grid", (40, 30))?.view_mut().fill(0.5); Ok(()) })?;
+    /// let txn = db.begin()?;
+    /// let mut grid = txn.any_array("grid")?;
+    /// grid.drop_front(15)?;
+    /// assert_eq!(grid.shape(), [25, 30]);
+    /// # Ok::<(), bigarray::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`BigArrayMut::drop_front`].
+    pub fn drop_front(&mut self, n: usize) -> Result<()> {
+        drop_front(&mut self.source, n)
     }
 
     /// Sees the same elements, in storage order, in another shape, of any dimension.

@@ -30,6 +30,8 @@ pub struct Blocks {
     rows: usize,
     row_bytes: usize,
     block_bytes: usize,
+    /// Bytes of the first block that lie before the first row.
+    before: usize,
     /// Ranges still to come, by number.
     left: Range<usize>,
 }
@@ -38,14 +40,15 @@ impl Blocks {
     /// Those of `array`.
     pub(crate) fn new(array: &Descriptor) -> Blocks {
         let (rows, row_bytes, block_bytes) = (array.rows(), array.row_bytes(), array.block_size.bytes());
+        let before = array.skip % block_bytes;
         let ranges = match (rows, row_bytes) {
             (0, _) => 0,
             (_, 0) => 1,
             // The last row begins in the last block that any row begins in.
-            _ if row_bytes <= block_bytes => (rows - 1) * row_bytes / block_bytes + 1,
+            _ if row_bytes <= block_bytes => (before + (rows - 1) * row_bytes) / block_bytes + 1,
             _ => rows,
         };
-        Blocks { rows, row_bytes, block_bytes, left: 0..ranges }
+        Blocks { rows, row_bytes, block_bytes, before, left: 0..ranges }
     }
 
     /// The first row of range `n`; of the one past the last, how many rows there are.
@@ -53,7 +56,9 @@ impl Blocks {
         match self.row_bytes {
             0 if n == 0 => 0,
             0 => self.rows,
-            bytes if bytes <= self.block_bytes => (n * self.block_bytes).div_ceil(bytes).min(self.rows),
+            bytes if bytes <= self.block_bytes => {
+                (n * self.block_bytes).saturating_sub(self.before).div_ceil(bytes).min(self.rows)
+            }
             _ => n,
         }
     }
@@ -170,18 +175,24 @@ mod tests {
         of_bytes(&[rows, row], BlockSize::MIN)
     }
 
+    fn behind(skip: usize, rows: usize, row: usize) -> Blocks {
+        Blocks::new(&Descriptor { shape: vec![rows, row], skip, ..array_of(1) })
+    }
+
     /// Whatever the sizes: the ranges follow each other without gap, none is empty, each begins in a block of its own
     /// or is one row.
-    fn covers(rows: usize, row: usize) {
+    fn covers(skip: usize, rows: usize, row: usize) {
         let block = BlockSize::MIN.bytes();
-        let ranges: Vec<_> = blocks(rows, row).collect();
-        assert_eq!(ranges.len(), blocks(rows, row).len());
+        let ranges: Vec<_> = behind(skip, rows, row).collect();
+        assert_eq!(ranges.len(), behind(skip, rows, row).len());
+        let first = skip / block;
         let mut next = 0;
         for (n, range) in ranges.iter().enumerate() {
             assert_eq!(range.start, next, "{rows} × {row}");
             assert!(!range.is_empty(), "{rows} × {row}");
             if row <= block {
-                assert!((range.start * row).div_euclid(block) == n && (range.end - 1) * row / block == n);
+                let in_block = |at: usize| (skip + at * row) / block == first + n;
+                assert!(in_block(range.start) && in_block(range.end - 1), "{skip}: {rows} × {row}");
             }
             next = range.end;
         }
@@ -194,7 +205,9 @@ mod tests {
         for row in [1, 24, 40, 4096, block - 1, block, block + 1, 3 * block] {
             let many = 5 * block / row;
             for rows in [1, 2, 7, many.max(1), many + 1, many + 17] {
-                covers(rows, row);
+                for skip in [0, row, 7 * row, block - 1, block, 9 * block + 5] {
+                    covers(skip, rows, row);
+                }
             }
         }
     }

@@ -7,6 +7,7 @@ use ndarray::{ArrayView, ArrayViewMut, Axis, Dimension, IntoDimension};
 
 use crate::array_mut::BigArrayMut;
 use crate::element::Element;
+use crate::removal::drop_front;
 use crate::view::{exposed, here_mut};
 
 /// Bytes that [`BigArrayMut::append`] copies at a time, so that a source in another order does not make it jump
@@ -132,6 +133,40 @@ impl<'t, T: Element, D: Dimension> BigArrayMut<'t, T, D> {
     /// [`append`](Self::append). The array is as it was then.
     pub fn resize(&mut self, shape: impl IntoDimension<Dim = D>) -> Result<()> {
         here_mut(&mut self.source)?.set_shape(shape.into_dimension().slice())
+    }
+
+    /// Removes the first `n` rows, as a log does with what is old. Costs the blocks that they fill, however many rows
+    /// remain: those stay where they are. The space of the blocks is free again once this is committed and no older snapshot
+    /// is open; a block is kept as long as one of its rows is. Rows are counted from the first that remains.
+    ///
+    /// A transaction that drops rows conflicts with one that changes the array meanwhile, as an append does;
+    /// [`transact`](crate::Database::transact) runs it again. In a database on object storage, whose chunks have fixed places,
+    /// the rows behind are moved as by [`remove_rows`](Self::remove_rows), at the cost of all of them.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let db = bigarray::Database::open(dir.path().join("a.bigarray"))?;
+    /// use bigarray::ndarray::{Axis, array, aview1};
+    ///
+    /// const KEPT: usize = 3;
+    /// for day in 0..10 {
+    ///     db.transact(|txn| {
+    ///         let mut log = txn.open_or_create::<u32, _>("log", 0)?;
+    ///         log.append(Axis(0), aview1(&[day]))?;
+    ///         let old = log.len().saturating_sub(KEPT);
+    ///         log.drop_front(old)
+    ///     })?;
+    /// }
+    /// assert_eq!(db.array::<u32, bigarray::ndarray::Ix1>("log")?.view(), array![7, 8, 9]);
+    /// # Ok::<(), bigarray::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ShapeMismatch`](ErrorKind::ShapeMismatch) if there are fewer rows, or the array is of dimension 0; the array is as it
+    /// was. Whatever storage reports, as [`append`](Self::append); then the transaction should be aborted, or go back to a
+    /// [savepoint](crate::Transaction::savepoint).
+    pub fn drop_front(&mut self, n: usize) -> Result<()> {
+        drop_front(&mut self.source, n)
     }
 
     /// Sees the same elements, in storage order, in another shape. Costs nothing.

@@ -110,7 +110,7 @@ impl<'a, D: Dimension> Layout<'a, D> {
     /// # Errors
     /// [`ErrorKind::ShapeMismatch`] for rows that the array does not have.
     pub(crate) fn window(&self, range: impl RangeBounds<usize>) -> Result<Window<D>> {
-        let rows = self.checked(range)?;
+        let rows = self.rows(range)?;
         if self.array.shape.is_empty() && rows.is_empty() {
             let why = format!("array {:?} has dimension 0: rows {rows:?} are not a view of it, 0..1 is", self.name);
             return Err(Error::new(ErrorKind::ShapeMismatch, why));
@@ -124,14 +124,18 @@ impl<'a, D: Dimension> Layout<'a, D> {
     /// # Errors
     /// As [`window`](Layout::window).
     pub(crate) fn bytes(&self, range: impl RangeBounds<usize>) -> Result<Range<usize>> {
-        Ok(self.bytes_of(self.checked(range)?))
+        Ok(self.bytes_of(self.rows(range)?))
     }
 
     fn bytes_of(&self, rows: Range<usize>) -> Range<usize> {
         rows.start * self.array.row_bytes()..rows.end * self.array.row_bytes()
     }
 
-    fn checked(&self, range: impl RangeBounds<usize>) -> Result<Range<usize>> {
+    /// The numbers of the rows `range`.
+    ///
+    /// # Errors
+    /// As [`window`](Layout::window).
+    pub(crate) fn rows(&self, range: impl RangeBounds<usize>) -> Result<Range<usize>> {
         let (from, to) = (range.start_bound().cloned(), range.end_bound().cloned());
         let rows = self.array.rows();
         let start = match from {
@@ -179,6 +183,14 @@ fn in_words(from: Bound<usize>, to: Bound<usize>) -> String {
 /// As [`window`](Layout::window).
 pub(crate) fn bytes(name: &str, array: &Descriptor, range: impl RangeBounds<usize>) -> Result<Range<usize>> {
     Layout::<IxDyn>::new(name, array).bytes(range)
+}
+
+/// The numbers of the rows `range` of the array `name`, whatever its dimension.
+///
+/// # Errors
+/// As [`window`](Layout::window).
+pub(crate) fn rows(name: &str, array: &Descriptor, range: impl RangeBounds<usize>) -> Result<Range<usize>> {
+    Layout::<IxDyn>::new(name, array).rows(range)
 }
 
 /// A type name with the other byte order.

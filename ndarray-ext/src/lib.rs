@@ -106,6 +106,7 @@ mod process;
 mod python;
 #[cfg(feature = "icechunk")]
 mod remote;
+mod removal;
 mod snapshot;
 mod transact;
 mod transaction;

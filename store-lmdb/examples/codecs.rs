@@ -58,6 +58,7 @@ fn write(store: &dyn Store, name: &str, memory: &Memory, size: BlockSize, codec:
         shape: vec![ARRAY_BYTES / 4],
         order: Order::RowMajor,
         block_size: size,
+        skip: 0,
         codec,
         changed: Version(0),
         reshaped: Version(0),

@@ -111,6 +111,10 @@ impl Store for LmdbStore {
         self.shared.add_metrics(metrics);
     }
 
+    fn drops_front(&self) -> bool {
+        true
+    }
+
     fn check_codec(&self, codec: Codec) -> Result<()> {
         codec::check(codec)
     }

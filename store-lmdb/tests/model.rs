@@ -36,7 +36,10 @@ struct Array {
     made: u64,
     size: BlockSize,
     codec: Codec,
+    /// The number of its last block, and 1.
     blocks: u64,
+    /// Elements dropped at the front.
+    dropped: usize,
     /// Tags of the pages that are not zero, by block and page.
     pages: BTreeMap<(u64, u32), u64>,
     attr: Option<Value>,
@@ -44,12 +47,18 @@ struct Array {
 
 impl Array {
     fn shape(&self) -> Vec<usize> {
-        vec![self.blocks as usize * self.size.bytes() / 8]
+        vec![self.blocks as usize * self.size.bytes() / 8 - self.dropped]
+    }
+
+    /// The number of its first block.
+    fn first(&self) -> u64 {
+        self.size.block_at(8 * self.dropped).0
     }
 
     /// Block and page for any two numbers.
     fn place(&self, (block, page): (usize, usize)) -> (u64, u32) {
-        (block as u64 % self.blocks, page as u32 % self.size.pages())
+        let first = self.first();
+        (first + block as u64 % (self.blocks - first), page as u32 % self.size.pages())
     }
 
     /// Some pages of arrays with a codec compress well, some do not at all.
@@ -93,6 +102,11 @@ enum Op {
         name: usize,
         blocks: u64,
         large: bool,
+    },
+    /// Drops so many elements at the front, but not all.
+    DropFront {
+        name: usize,
+        elements: usize,
     },
     /// Writes pages here and there, or makes them zero.
     Scatter {
@@ -183,6 +197,13 @@ impl World {
     fn apply(&mut self, op: &Op) {
         match op {
             Op::Resize { name, blocks, large } => self.resize(NAMES[*name], *blocks, *large),
+            Op::DropFront { name, elements } => self.change(NAMES[*name], |_, _, edit, array| {
+                let dropped = elements % array.shape()[0];
+                array.dropped += dropped;
+                let first = array.first();
+                array.pages.retain(|(block, _), _| *block >= first);
+                edit.drop_front(8 * dropped)
+            }),
             Op::Scatter { name, pages } => self.change(NAMES[*name], |world, base, mut edit, array| {
                 for (place, zero) in pages {
                     let (block, page) = array.place(*place);
@@ -248,6 +269,7 @@ impl World {
     fn resize(&mut self, name: &str, blocks: u64, large: bool) {
         if self.now.contains_key(name) {
             return self.change(name, |_, base, edit, array| {
+                let blocks = array.first() + blocks + u64::from(array.dropped > 0);
                 let shorter = blocks < array.blocks;
                 array.blocks = blocks;
                 array.pages.retain(|(block, _), _| *block < blocks);
@@ -259,7 +281,7 @@ impl World {
         let made = self.number();
         let codec = CODECS[(made - 1) as usize % CODECS.len()];
         let codec = if self.store().check_codec(codec).is_ok() { codec } else { Codec::None };
-        let array = Array { made, size, codec, blocks, pages: BTreeMap::new(), attr: None };
+        let array = Array { made, size, codec, blocks, dropped: 0, pages: BTreeMap::new(), attr: None };
         let base = self.store().snapshot().unwrap();
         let descriptor = Descriptor {
             shape: array.shape(),
@@ -291,7 +313,7 @@ impl World {
                 None => area.write(&descriptor, pages.start, &bytes).unwrap(),
             };
             // Pages of the block that were spilled before are dropped, and their place is used again.
-            written.insert(*block as u64 % array.blocks, (pages, first, runs));
+            written.insert(array.place((*block, 0)).0, (pages, first, runs));
         }
         for (block, (pages, first, _)) in &written {
             array.pages.extend(pages.clone().zip(*first..).map(|(page, tag)| ((*block, page), tag)));
@@ -360,7 +382,7 @@ impl World {
         // An array that shrank, and grew back, has another shape.
         let reshaped_in = |snapshot: &dyn Snapshot| snapshot.array(name).unwrap().map(|array| array.reshaped);
         let same_shape =
-            now.is_some_and(|now| now.blocks == seen.blocks) && reshaped_in(&*look.snapshot) == reshaped_in(&*newest);
+            now.is_some_and(|now| now.shape() == seen.shape()) && reshaped_in(&*look.snapshot) == reshaped_in(&*newest);
 
         let tag = self.last_number + 1;
         let edit = Edit::of(&*look.snapshot, name);
@@ -419,7 +441,8 @@ impl Look {
         let arrays = self.snapshot.arrays().unwrap();
         assert!(arrays.iter().map(|(name, _)| name).eq(self.arrays.keys()), "{arrays:?}");
         for ((name, found), array) in arrays.iter().zip(self.arrays.values()) {
-            assert_eq!((&found.shape, found.block_size), (&array.shape(), array.size), "array {name:?}");
+            let expected = (&array.shape(), array.size, 8 * array.dropped);
+            assert_eq!((&found.shape, found.block_size, found.skip), expected, "array {name:?}");
             assert_eq!(self.snapshot.attr(found.id, "unit").unwrap(), array.attr, "array {name:?}");
             for block in 0..array.blocks {
                 let mut expected = vec![0; array.size.bytes()];
@@ -469,6 +492,7 @@ fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         3 => (name(), 1..12_u64, any::<bool>())
             .prop_map(|(name, blocks, large)| Op::Resize { name, blocks: if large { blocks.min(3) } else { blocks }, large }),
+        3 => (name(), any::<usize>()).prop_map(|(name, elements)| Op::DropFront { name, elements: elements % 60_000 }),
         8 => (name(), prop::collection::vec((place(), prop::bool::weighted(0.2)), 1..30))
             .prop_map(|(name, pages)| Op::Scatter { name, pages }),
         4 => (name(), place(), many()).prop_map(|(name, from, pages)| Op::Fill { name, from, pages }),

@@ -1,6 +1,7 @@
 //! How a change becomes the next state.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bigarray_core::store::{ArrayChange, AttrChange, BlockChange, Bytes, Change, PageSource};
@@ -76,7 +77,7 @@ impl<'a> Draft<'a> {
         self.ids.push(id);
         let Some((name, after)) = &change.after else {
             self.changed.push(Version(0));
-            self.drop_blocks(id, 0);
+            self.drop_blocks(id, 0..u64::MAX);
             self.next.attrs.remove(&id);
             self.next.blocks.remove(&id);
             return Ok(());
@@ -85,8 +86,9 @@ impl<'a> Draft<'a> {
         let array = change.descriptor_at(versions.of_commit(number), id, current.as_ref());
         let mut array = array.unwrap_or_else(|| after.clone());
         if let Some(from) = change.dropped_from {
-            self.drop_blocks(id, from);
+            self.drop_blocks(id, from..u64::MAX);
         }
+        self.drop_blocks(id, change.dropped_front());
         for block in &change.blocks {
             self.lay_over(&array, block, change.bytes)?;
         }
@@ -96,7 +98,7 @@ impl<'a> Draft<'a> {
         }
         self.changed.push(array.changed);
         self.set_attrs(id, &change.attrs);
-        self.assert_nothing_past_the_end(name, &array)?;
+        self.assert_nothing_outside(name, &array)?;
         let taken = self.next.arrays.insert(name.clone(), array);
         assert!(taken.is_none(), "one change gives two arrays the name {name:?}");
         Ok(())
@@ -110,10 +112,10 @@ impl<'a> Draft<'a> {
         rehash(self.store, array, blocks, &suspects)
     }
 
-    /// Drops the blocks from number `from` on.
-    fn drop_blocks(&mut self, id: ArrayId, from: u64) {
+    fn drop_blocks(&mut self, id: ArrayId, range: Range<u64>) {
         let blocks = Arc::make_mut(self.next.blocks.entry(id).or_default());
-        let dropped = blocks.split_off(&from);
+        let mut dropped = blocks.split_off(&range.start);
+        blocks.append(&mut dropped.split_off(&range.end.max(range.start)));
         self.freed.extend(dropped.values().flat_map(|block| block.file_pages()));
     }
 
@@ -176,10 +178,18 @@ impl<'a> Draft<'a> {
         Ok(pages.map(PageAt::File).collect())
     }
 
-    /// Regrowing shows zeros, so no commit may leave anything behind the last element.
-    fn assert_nothing_past_the_end(&self, name: &str, array: &Descriptor) -> Result<()> {
-        let (end, size) = (array.nbytes(), array.block_size);
+    /// Regrowing shows zeros, so no commit may leave anything behind the last element. Nor may one leave blocks before that
+    /// of the first, which no commit would drop any more.
+    fn assert_nothing_outside(&self, name: &str, array: &Descriptor) -> Result<()> {
+        let (end, size) = (array.end(), array.block_size);
+        assert!(array.skip == 0 || array.nbytes() > 0, "array {name:?}: {} bytes before none", array.skip);
         let Some(blocks) = self.next.blocks.get(&array.id) else { return Ok(()) };
+        if let Some((block, _)) = blocks.range(..array.first_block().0).next() {
+            panic!(
+                "array {name:?}: block {block} stays stored, but its {} bytes before the first are dropped",
+                array.skip
+            );
+        }
         let count = size.blocks_for(end);
         if let Some((block, _)) = blocks.range(count..).next() {
             panic!("array {name:?}: block {block} stays stored, but its {end} bytes end in block {count} or before");
@@ -196,7 +206,7 @@ impl<'a> Draft<'a> {
     }
 }
 
-fn gather(bytes: &dyn Bytes, range: std::ops::Range<usize>) -> Result<Vec<u8>> {
+fn gather(bytes: &dyn Bytes, range: Range<usize>) -> Result<Vec<u8>> {
     let mut gathered = Vec::with_capacity(range.len());
     bytes.with(range.clone(), &mut |bytes| {
         gathered.extend_from_slice(bytes);

@@ -13,8 +13,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use bigarray_core::store::{
-    BlockRecord, CachedPages, Change, CommitLock, Committed, DataFile, LocalCommitLock, Snapshot, SpillArea, State,
-    Store,
+    ArrayChange, BlockRecord, CachedPages, Change, CommitLock, Committed, DataFile, LocalCommitLock, Snapshot,
+    SpillArea, State, Store,
 };
 use bigarray_core::sync::{Mutex, MutexGuard};
 use bigarray_core::{
@@ -183,6 +183,10 @@ impl Store for MemStore {
             return Ok(Committed { version: now.version, ids: Vec::new(), replaced: Vec::new(), changed: Vec::new() });
         }
         apply::assert_contract(change, now.version);
+        let skips = |array: &ArrayChange<'_>| array.after.as_ref().is_some_and(|(_, after)| after.skip > 0);
+        if !self.drops_front() && change.arrays.iter().any(skips) {
+            return Err(Error::new(ErrorKind::Unsupported, "the blocks of this store are counted from the first row"));
+        }
         let area = spill_area_of(&self.0, change);
         conflict::check(change, &*now)?;
         let mut draft = Draft::new(&self.0, &now, next_id);
@@ -220,6 +224,11 @@ impl Store for MemStore {
     fn verify(&self, _: &mut dyn FnMut(Progress)) -> Result<Report> {
         self.check();
         Ok(Report::default())
+    }
+
+    /// As a store whose versions are hashes does not: what it keeps together has places that do not move.
+    fn drops_front(&self) -> bool {
+        self.0.options.versions == Versions::Numbers
     }
 
     fn check_codec(&self, _: Codec) -> Result<()> {

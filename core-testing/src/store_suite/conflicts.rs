@@ -115,6 +115,47 @@ pub fn resize_conflicts_with_write_and_resize(make: MakeStore<'_>) {
     store.conflict(&*base, &[a(&*base).rename("b")]);
 }
 
+/// Rows dropped at the front are compared by their blocks; and for others it is a shrink.
+pub fn dropping_rows_at_the_front_conflicts_with_a_write_to_them_and_with_every_resize(make: MakeStore<'_>) {
+    let store = make();
+    if !store.drops_front() {
+        return;
+    }
+    let base = begun(&store);
+    let filled = a(&*base).page(&*base, 2, 0, 1).page(&*base, 3, 0, 1);
+    store.pass(&*base, &[filled]);
+    store.conflict(&*base, &[a(&*base).drop_front(3 * BLOCK)]);
+    // A write to a block that stays, to its first rows as well, is none to those that go.
+    let rows = 2 * BLOCK + 5;
+    store.pass(&*base, &[a(&*base).drop_front(rows)]);
+    let now = store.now();
+    assert_eq!(store.stored_blocks(&*now, a_id(&*now)), [2, 3]);
+    for edit in [
+        a(&*base).page(&*base, 1, 0, 2),
+        a(&*base).drop_front(rows),
+        a(&*base).reshape(&[5 * BLOCK]),
+        a(&*base).reshape(&[BLOCK]).drop_from(&*base, 1),
+        a(&*base).depend(3..4),
+        a(&*base).remove(),
+        a(&*base).rename("b"),
+    ] {
+        store.conflict(&*base, &[edit]);
+    }
+    // An appender first, then the other way round.
+    let base = store.now();
+    let len = 2 * BLOCK - 5;
+    store.pass(&*base, &[a(&*base).reshape(&[len + 9])]);
+    store.conflict(&*base, &[a(&*base).drop_front(9)]);
+    let base = store.now();
+    store.pass(&*base, &[a(&*base).drop_front(9)]);
+    store.conflict(&*base, &[a(&*base).reshape(&[len + 18])]);
+    // As long as before, and its rows are others.
+    let base = store.now();
+    store.pass(&*base, &[a(&*base).drop_front(9).reshape(&[len])]);
+    store.conflict(&*base, &[a(&*base).page(&*base, 3, 9, 2)]);
+    store.conflict(&*base, &[a(&*base).depend(3..4)]);
+}
+
 /// What is gone cannot be changed, whatever took its name.
 pub fn removed_and_renamed_arrays_conflict(make: MakeStore<'_>) {
     let store = make();

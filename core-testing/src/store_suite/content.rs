@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use bigarray_core::store::{BlockRecord, Committed, Origin, Snapshot};
-use bigarray_core::{ArrayId, BlockNo, BlockSize, Descriptor, PAGE, Version};
+use bigarray_core::{ArrayId, BlockNo, BlockSize, Descriptor, ErrorKind, PAGE, Version};
 
 use super::super::{Edit, array_of, page_of};
 use super::{MakeStore, photograph};
@@ -217,6 +217,54 @@ pub fn what_drops_is_gone_before_what_is_written_lands(make: MakeStore<'_>) {
     assert_page(&*now, 2, 3, Some(7));
     assert_page(&*now, 2, 4, None);
     assert_page(&*now, 3, 0, None);
+}
+
+/// The blocks before that of the first row go, with all that is counted by them; the others stay where they are, also in
+/// a MiB that both have part of.
+pub fn blocks_before_the_first_row_are_gone(make: MakeStore<'_>) {
+    let mut store = make();
+    let block = BlockSize::MIN.bytes();
+    let base = store.with_array(60);
+    let filled = (0..60).fold(Edit::of(&*base, "a"), |edit, block| edit.page(&*base, block, 3, 1000 + block));
+    store.pass(&*base, &[filled]);
+    let old = store.now();
+    if !store.drops_front() {
+        store.refuse(ErrorKind::Unsupported, &*old, &[Edit::of(&*old, "a").drop_front(block)]);
+        return;
+    }
+    let mut first = 0;
+    // Part of a block, a block, several MiB, and nothing.
+    for bytes in [100, block, 5 * block + 1, 34 * block, 0] {
+        let base = store.now();
+        let written = 50 + first % 7;
+        let edit = Edit::of(&*base, "a").drop_front(bytes).page(&*base, written, 9, 2000 + bytes as u64);
+        let before = array(&*base, "a");
+        store.pass(&*base, &[edit]);
+        let now = store.now();
+        let after = array(&*now, "a");
+        assert_eq!((after.skip, after.nbytes()), (before.skip + bytes, before.nbytes() - bytes));
+        assert_eq!(after.reshaped == before.reshaped, bytes == 0);
+        first = after.first_block().0;
+        assert_eq!(store.stored_blocks(&*now, after.id), (first..60).collect::<Vec<_>>());
+        assert_page(&*now, first, 3, Some(1000 + first));
+        assert_page(&*now, written, 9, Some(2000 + bytes as u64));
+        store.photograph_of(&*now);
+    }
+    let now = store.now();
+    // All of it, and then it is counted from 0 again.
+    let Descriptor { skip, shape, .. } = array(&*now, "a");
+    let none = Edit::of(&*now, "a").reshape(&[0]).drop_from(&*now, 0).skip(0).block(&*now, 1, 300);
+    store.pass(&*now, &[none.reshape(&[2 * block])]);
+    let again = store.now();
+    assert_eq!(store.stored_blocks(&*again, id_of(&*again, "a")), [1]);
+    assert_page(&*again, 1, 5, Some(305));
+    // An older state has what it had.
+    assert_eq!((array(&*now, "a").skip, array(&*now, "a").shape), (skip, shape));
+    assert_page(&*old, 0, 3, Some(1000));
+    assert_page(&*now, 59, 3, Some(1059));
+    drop((base, old, now, again));
+    store.reopen();
+    assert_page(&*store.now(), 1, 5, Some(305));
 }
 
 /// Megabytes in one commit, holes between.

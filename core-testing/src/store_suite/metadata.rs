@@ -35,6 +35,7 @@ pub fn created_arrays_are_listed_by_name(make: MakeStore<'_>) {
         shape: vec![3, 4, 5],
         order: Order::ColumnMajor,
         block_size: BlockSize::MAX,
+        skip: 0,
         codec: Codec::None,
         changed: Version(77),
         reshaped: Version(77),

@@ -184,13 +184,15 @@ macro_rules! store_suite {
             content: a_whole_block_reads_back, one_page_is_laid_over_the_rest, zero_pages_become_holes,
             a_block_of_zeros_keeps_a_version, a_block_that_was_stored_to_keeps_its_bytes, a_hole_reads_as_zeros_and_stores_nothing, reading_crosses_segments,
             many_small_commits_leave_few_segments, blocks_visits_a_range_ascending_until_told_to_stop,
-            what_drops_is_gone_before_what_is_written_lands, a_large_commit_reads_back,
+            what_drops_is_gone_before_what_is_written_lands,
+            blocks_before_the_first_row_are_gone, a_large_commit_reads_back,
             versions_move_only_with_the_bytes, a_reopened_store_is_as_it_was;
             isolation: a_snapshot_keeps_its_bytes_under_later_commits, one_state_is_one_snapshot,
             what_is_newer_is_the_newest, readers_see_a_commit_whole_or_not_at_all;
             conflicts: the_first_to_commit_a_block_wins, different_blocks_both_land, filling_a_hole_conflicts,
             dropping_a_block_that_changed_conflicts, dropping_a_block_filled_meanwhile_conflicts,
             dropping_a_block_dropped_meanwhile_conflicts, dropping_what_was_seen_passes,
+            dropping_rows_at_the_front_conflicts_with_a_write_to_them_and_with_every_resize,
             resize_conflicts_with_write_and_resize, removed_and_renamed_arrays_conflict,
             the_same_name_created_twice_conflicts, one_attribute_set_twice_conflicts,
             storing_what_was_there_conflicts, what_was_changed_back_conflicts,

@@ -21,6 +21,8 @@ pub(crate) struct Binding {
     pub(crate) snapshot: Arc<dyn Snapshot>,
     /// Blocks from here on are holes, whatever the snapshot has: the transaction dropped them.
     pub(crate) visible: u64,
+    /// The block of the array's first element, as it is now.
+    pub(crate) first: u64,
     /// Blocks of the array as it is now: nothing is loaded ahead past it.
     pub(crate) end: u64,
     /// What the transaction spilled; `None` for a reader.
@@ -36,7 +38,8 @@ impl Binding {
             changed: array.changed,
             snapshot: snapshot.clone(),
             visible: u64::MAX,
-            end: array.block_size.blocks_for(array.nbytes()),
+            first: array.first_block().0,
+            end: array.block_size.blocks_for(array.end()),
             spill_map: None,
         }
     }
@@ -105,6 +108,13 @@ impl Shown {
     pub(crate) fn end_at(&mut self, blocks: u64) {
         if let Some(binding) = &mut self.binding {
             binding.end = blocks;
+        }
+    }
+
+    /// The array begins in block `first` now.
+    pub(crate) fn begin_at(&mut self, first: BlockNo) {
+        if let Some(binding) = &mut self.binding {
+            binding.first = first.0;
         }
     }
 

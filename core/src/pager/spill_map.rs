@@ -121,6 +121,15 @@ impl SpillMap {
         drop(gone);
     }
 
+    /// Forgets the blocks before `first`.
+    pub(crate) fn forget_before(&self, first: BlockNo) {
+        let mut blocks = self.lock();
+        let kept = blocks.split_off(&first.0);
+        let gone = std::mem::replace(&mut *blocks, kept);
+        drop(blocks);
+        drop(gone);
+    }
+
     pub(crate) fn numbers(&self) -> Vec<u64> {
         self.lock().keys().copied().collect()
     }

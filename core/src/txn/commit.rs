@@ -213,17 +213,18 @@ fn finish_array(
     }
     let changes_blocks = !blocks.stored.is_empty();
     // Dropped blocks may be too many to list: after such a commit, binding a span compares all blocks.
-    if changes_blocks && array.before.is_some() && array.metadata.dropped_from.is_none() {
+    let drops_blocks = array.metadata.drops_blocks(array.before.as_ref().map(|(_, before)| before));
+    if changes_blocks && array.before.is_some() && !drops_blocks {
         let stored = std::mem::take(&mut blocks.stored);
         engine.pool.lock().remember(id, committed.replaced[at], committed.changed[at], stored);
     }
     let before = array.before.as_ref().map(|(_, before)| before.changed);
     // Written blocks may show the new state where clean blocks do too: if no other transaction committed to the array
-    // between this transaction's snapshot and the newest one. Blocks that were dropped, or of an array that shrank, are
-    // shown no more.
+    // between this transaction's snapshot and the newest one. Where blocks were dropped the span may have some of them, or
+    // zeros in their place.
     let newest = newest.filter(|newest| {
         let alone = newest.version() == committed.version && before.is_none_or(|v| v == committed.replaced[at]);
-        alone && array.metadata.dropped_from.is_none()
+        alone && !drops_blocks
     });
     // Else clean blocks are as the snapshot had them, whatever others committed since; those of a new array are holes.
     let right_for = before.filter(|_| newest.is_none() || !changes_blocks).unwrap_or(committed.changed[at]);

@@ -23,7 +23,7 @@ pub(super) struct Metadata {
     pub(super) after: Option<(String, Descriptor)>,
     /// The least number of blocks the array had since the snapshot, if it shrank.
     pub(super) dropped_from: Option<u64>,
-    /// Bytes at which the array ended for a while, inside a block that it had more of before.
+    /// Bytes, counted as blocks are, at which the array ended for a while, inside a block that it had more of before.
     pub(super) ends: Vec<usize>,
     /// Attributes; loaded when the array is opened.
     pub(super) attrs: Map<String, Value>,
@@ -31,6 +31,14 @@ pub(super) struct Metadata {
     pub(super) attrs_set: BTreeSet<String>,
     /// Blocks that others may not change, by their numbers.
     pub(super) depends: Ranges,
+}
+
+impl Metadata {
+    /// Whether blocks of the array that was `before` are dropped: too many to list, perhaps.
+    pub(super) fn drops_blocks(&self, before: Option<&Descriptor>) -> bool {
+        let is_cut_at_front = |now: &Descriptor| before.is_some_and(|before| before.skip != now.skip);
+        self.dropped_from.is_some() || self.after.as_ref().is_some_and(|(_, now)| is_cut_at_front(now))
+    }
 }
 
 /// One array in one transaction: what it was, what it is, and where its bytes are. There is one of it for each array, hence
@@ -43,7 +51,7 @@ pub(super) struct OpenArray {
     pub(super) metadata: Metadata,
     /// No span for an array of no bytes, one that was not opened, or one that no addresses are left for.
     pub(super) pager: WholeSpan,
-    /// Ranges that were handed out mutably: a search for writes looks there only.
+    /// Ranges that were handed out mutably, counted as blocks are: a search for writes looks there only.
     pub(super) exposed: Ranges,
     /// Its spilled pages.
     pub(super) spill_map: Arc<SpillMap>,
@@ -75,6 +83,21 @@ impl OpenArray {
         }
     }
 
+    /// All of the array is dropped: its span goes, with what was written to it.
+    pub(super) fn close_span(&mut self) {
+        self.replace_span(Ok(None));
+        self.exposed = Ranges::default();
+        self.untracked = UntrackedWrites::default();
+    }
+
+    /// Nothing of the blocks before `first` is stored: they are dropped.
+    pub(super) fn forget_before(&mut self, first: BlockNo, block_size: BlockSize) {
+        let start = block_size.start_of(first);
+        self.exposed.remove_before(start);
+        self.untracked.cut_front(start);
+        self.spill_map.forget_before(first);
+    }
+
     /// The array's bytes, of which there are as many as `now` says: as stored, and spilled pages over that.
     pub(super) fn binding(&self, name: &str, now: &Descriptor) -> Binding {
         let before = self.before.as_ref().map(|(_, before)| before);
@@ -87,7 +110,7 @@ impl OpenArray {
         }
     }
 
-    /// A span that has all of `bytes`, where the array has one, or a window over them.
+    /// A span that has all of `bytes`, counted as blocks are, where the array has one, or a window over them.
     pub(super) fn span_over(&self, bytes: &Range<usize>) -> Result<Option<Arc<Pager>>> {
         let Some((name, now)) = &self.metadata.after else { return Ok(None) };
         let open = || self.engine.window(now, self.binding(name, now), bytes);
@@ -105,7 +128,7 @@ impl OpenArray {
         Ok(())
     }
 
-    /// To be called before `bytes` are handed out mutably.
+    /// To be called before `bytes`, counted as blocks are, are handed out mutably.
     pub(super) fn expose(&mut self, bytes: Range<usize>) {
         if let Ok(Some(pager)) = &self.pager
             && !self.engine.sees_all_writes(pager, self.before.is_some())
@@ -153,7 +176,7 @@ impl OpenArray {
             }
         }
         // Pages past its end were cut off.
-        self.spill_map.truncate(now.block_size.blocks_for(now.nbytes()));
+        self.spill_map.truncate(now.block_size.blocks_for(now.end()));
         self.exposed = Ranges::default();
         self.untracked = UntrackedWrites::default();
         Ok(())
@@ -162,8 +185,9 @@ impl OpenArray {
     /// Where the array ended for a while, of what the commit does not drop anyway.
     pub(super) fn ends_in_blocks(&self, block_size: BlockSize) -> impl Iterator<Item = (BlockNo, usize)> {
         let ends = self.metadata.ends.iter().filter(|_| self.before.is_some());
-        let kept = self.metadata.dropped_from.unwrap_or(u64::MAX);
-        ends.map(move |&end| (block_size.block_at(end), end)).filter(move |(block, _)| block.0 < kept)
+        let first = self.metadata.after.as_ref().map_or(0, |(_, now)| now.first_block().0);
+        let kept = first..self.metadata.dropped_from.unwrap_or(u64::MAX);
+        ends.map(move |&end| (block_size.block_at(end), end)).filter(move |(block, _)| kept.contains(&block.0))
     }
 
     /// Its name, or the one it had, if anything of it was changed or handed out to be.

@@ -95,12 +95,12 @@ impl Pool {
 impl Engine {
     /// A span that shows `binding`, of an array that is `array` now: one that idles, or a new one.
     pub(super) fn acquire(&self, array: &Descriptor, binding: Binding) -> Result<Arc<Pager>> {
-        let (size, name) = (array.nbytes(), binding.name.clone());
+        let (all, name) = (array.placed(&(0..array.nbytes())), binding.name.clone());
         let residency = self.residency(array, 0..u64::MAX, &binding)?;
         let known = |id, from, to| self.pool.lock().between(id, from, to);
         let idle = binding.array.and_then(|id| {
             self.pool.lock().take_idle(id, |pager| {
-                pager.bytes.end >= size && pager.residency == residency && pager.block_size == array.block_size
+                pager.has(&all) && pager.residency == residency && pager.block_size == array.block_size
             })
         });
         if let Some(pager) = idle {
@@ -115,24 +115,26 @@ impl Engine {
         Ok(pager)
     }
 
-    /// A new span with room to grow. Where addresses are short idle spans go first, and then there is less room.
+    /// A new span with room to grow, and none for what was dropped at the front. Where addresses are short idle spans go
+    /// first, and then there is less room.
     pub(super) fn reserve(&self, name: &str, array: &Descriptor, residency: Residency) -> Result<Arc<Pager>> {
-        let size = array.nbytes();
+        let (size, end) = (array.nbytes(), array.end());
         let unit = BlockSize::MAX.bytes();
+        let start = array.skip / unit * unit;
         let too_large =
             || Error::new(ErrorKind::TooLarge, format!("array {name:?}: {size} bytes are beyond the address space"));
-        let least = size.checked_next_multiple_of(unit).ok_or_else(too_large)?;
+        let least = end.checked_next_multiple_of(unit).ok_or_else(too_large)?;
         let mut room = size.max(ROOM_TO_GROW_BYTES);
         let mut is_short = false;
         loop {
-            let len = size.saturating_add(room).checked_next_multiple_of(unit).unwrap_or(least).max(least);
-            match self.reserve_at(0..len, residency, array.block_size) {
-                Err(error) if error.is_too_large() && len > least => {
+            let end = end.saturating_add(room).checked_next_multiple_of(unit).unwrap_or(least).max(least);
+            match self.reserve_at(start..end, residency, array.block_size) {
+                Err(error) if error.is_too_large() && end > least => {
                     is_short = true;
                     room = if room < unit { 0 } else { room / 2 };
                 }
                 // About all that is left: other arrays need some of it, and whatever else the process maps.
-                Ok(pager) if is_short && len > least => {
+                Ok(pager) if is_short && end > least => {
                     drop(pager);
                     is_short = false;
                     room /= SHARE_OF_SHORT_ADDRESSES;

@@ -67,11 +67,12 @@ impl Reader {
         Reader { shared, windows: Windows::default() }
     }
 
-    /// The span, if it has one, or a window over `bytes`.
-    fn span_over(&self, bytes: &Range<usize>) -> Result<Option<Arc<Pager>>> {
+    /// The span, if it has one, or a window over `bytes`; and where in it they are.
+    fn span_over(&self, bytes: &Range<usize>) -> Result<(Option<Arc<Pager>>, Range<usize>)> {
         let ReadSpan { name, descriptor, pager, engine, snapshot, .. } = &*self.shared;
-        let open = || engine.window(descriptor, Binding::stored_array(name, descriptor, snapshot), bytes);
-        self.windows.over(pager, bytes, &open, &|_| Ok(()))
+        let bytes = descriptor.placed(bytes);
+        let open = || engine.window(descriptor, Binding::stored_array(name, descriptor, snapshot), &bytes);
+        Ok((self.windows.over(pager, &bytes, &open, &|_| Ok(()))?, bytes))
     }
 
     /// Name of the array in this state.
@@ -108,18 +109,20 @@ impl Reader {
     /// # Errors
     /// [`TooLarge`](ErrorKind::TooLarge) where none could be had; a clone that is dropped gives back those it took.
     pub fn address(&self, bytes: Range<usize>) -> Result<NonNull<u8>> {
-        Ok(address_in(self.span_over(&bytes)?.as_deref(), &bytes))
+        let (span, bytes) = self.span_over(&bytes)?;
+        Ok(address_in(span.as_deref(), &bytes))
     }
 
     /// Loads the blocks of a byte range, with errors as values.
     pub fn prefetch(&self, bytes: Range<usize>) -> Result<()> {
-        let Some(pager) = self.span_over(&bytes)? else { return Ok(()) };
+        let (Some(pager), bytes) = self.span_over(&bytes)? else { return Ok(()) };
         pager.prefetch(&bytes, false).map_err(|e| e.context(format_args!("array {:?}", self.name())))
     }
 
     /// Bytes of a byte range that an access finds without storage.
     pub fn resident_bytes(&self, bytes: Range<usize>) -> Result<usize> {
-        self.span_over(&bytes)?.map_or(Ok(0), |pager| pager.resident_bytes(&bytes))
+        let (span, bytes) = self.span_over(&bytes)?;
+        span.map_or(Ok(0), |pager| pager.resident_bytes(&bytes))
     }
 
     /// Whether a system call that is handed bytes of the array waits for what is missing, as a load does. If not, it

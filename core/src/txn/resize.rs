@@ -1,7 +1,9 @@
-//! Resize: metadata and the tail only.
+//! Resize: metadata and the blocks at both ends only.
 //!
 //! Stored bytes past the end of an array are zero, always, so that growing shows zeros. Shrinking upholds it: blocks
-//! past the end drop, and the tail of the last block is overwritten with zeros.
+//! past the end drop, and the tail of the last block is overwritten with zeros. At the front blocks drop as well, and what
+//! of the first one is not the array's any more stays as it is, since it is never shown again: an array that loses its last
+//! byte has no block left, and is counted from 0 again.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -32,14 +34,20 @@ impl Writer<'_> {
             let why = format!("array {name:?} has shape {has:?} and cannot become {shape:?}: {}", now.growth());
             return Err(Error::new(ErrorKind::ShapeMismatch, why));
         }
-        let new = self.with_shape(shape)?;
+        let mut new = self.with_shape(shape)?;
+        if new.nbytes() == 0 {
+            new.skip = 0;
+        }
         self.array_mut().quiescent_point()?;
-        let (old_bytes, new_bytes) = (now.nbytes(), new.nbytes());
-        if new_bytes > old_bytes {
+        let (old_end, new_end) = (now.end(), new.end());
+        if new_end > old_end {
             self.array().refuse_if_hopeless()?;
             self.grow(&new)?;
-        } else if new_bytes < old_bytes {
-            self.shrink(old_bytes, new_bytes)?;
+        } else if new_end < old_end {
+            self.shrink(old_end, new_end)?;
+        }
+        if new.skip != now.skip {
+            self.array_mut().close_span();
         }
         self.set_descriptor(new);
         let spanned = self.array_mut().ensure_span();
@@ -47,6 +55,50 @@ impl Writer<'_> {
             self.set_descriptor(now); // it had no span, so nothing else was done
         }
         spanned
+    }
+
+    /// Whether [`drop_front`](Writer::drop_front) can be had here.
+    pub fn drops_front(&self) -> bool {
+        self.transaction.engine.store.drops_front()
+    }
+
+    /// Removes the first `rows` rows: the blocks that have no others drop. What is in memory of them is given back.
+    ///
+    /// # Errors
+    /// [`Unsupported`](ErrorKind::Unsupported) where the store cannot [do that](crate::store::Store::drops_front), and
+    /// [`ShapeMismatch`](ErrorKind::ShapeMismatch) if there are fewer rows, or the array is of dimension 0; the array stays
+    /// as it was. What [`flush`](Writer::flush) says.
+    pub fn drop_front(&mut self, rows: usize) -> Result<()> {
+        let now = self.descriptor().clone();
+        let (name, has) = (self.name(), &now.shape);
+        let Some(axis) = now.growth_axis().filter(|axis| rows <= has[*axis]) else {
+            let why = format!(
+                "array {name:?} of shape {has:?} cannot lose its first {rows} rows: it has {}, and {}",
+                now.rows(),
+                now.growth()
+            );
+            return Err(Error::new(ErrorKind::ShapeMismatch, why));
+        };
+        if !self.drops_front() {
+            let why = format!("array {name:?}: this store counts rows from the first, which cannot be dropped");
+            return Err(Error::new(ErrorKind::Unsupported, why));
+        }
+        let mut new = now.clone();
+        new.shape[axis] -= rows;
+        if new.nbytes() == 0 {
+            return self.set_shape(&new.shape);
+        }
+        new.skip += rows * now.row_bytes();
+        self.array_mut().quiescent_point()?;
+        let first = new.first_block();
+        if let Ok(Some(pager)) = &self.array().pager {
+            pager.cut_front(first).map_err(|e| self.named(e))?;
+        }
+        self.array_mut().forget_before(first, new.block_size);
+        self.set_descriptor(new);
+        // There may be addresses for all that is left. If not it goes on without, as before.
+        let _ = self.array_mut().ensure_span();
+        Ok(())
     }
 
     /// Adds `rows` rows of zeros behind the last (none to an array of dimension 0) and exposes them to writes. Their
@@ -69,7 +121,7 @@ impl Writer<'_> {
             return Err(error);
         }
         let tail = before.nbytes()..self.descriptor().nbytes();
-        self.array_mut().expose(tail.clone());
+        self.expose(&tail);
         Ok(tail)
     }
 
@@ -80,9 +132,9 @@ impl Writer<'_> {
     /// If the array did not grow from `before`.
     pub fn take_back_growth(&mut self, before: Descriptor) {
         assert!(self.descriptor().grew_from(&before), "{:?} did not grow from {before:?}", self.descriptor());
-        self.array_mut().exposed.truncate(before.nbytes());
+        self.array_mut().exposed.truncate(before.end());
         if let Ok(Some(pager)) = &self.array().pager {
-            pager.end_at(before.block_size.blocks_for(before.nbytes()));
+            pager.end_at(before.block_size.blocks_for(before.end()));
         }
         self.set_descriptor(before);
     }
@@ -120,10 +172,10 @@ impl Writer<'_> {
     }
 
     fn grow(&mut self, new: &Descriptor) -> Result<()> {
-        let new_bytes = new.nbytes();
+        let new_end = new.end();
         let Ok(Some(pager)) = &self.array().pager else { return Ok(()) };
-        if new_bytes <= pager.bytes.end {
-            pager.end_at(new.block_size.blocks_for(new_bytes));
+        if new_end <= pager.bytes.end {
+            pager.end_at(new.block_size.blocks_for(new_end));
             return Ok(());
         }
         let larger = self.move_to_larger_span(pager, new);
@@ -154,13 +206,13 @@ impl Writer<'_> {
         error.context(format_args!("array {:?}", self.name()))
     }
 
-    fn shrink(&mut self, old_bytes: usize, new_bytes: usize) -> Result<()> {
+    fn shrink(&mut self, old_end: usize, new_end: usize) -> Result<()> {
         let block_size = self.descriptor().block_size;
-        let blocks = block_size.blocks_for(new_bytes);
-        let kept_end = block_size.start_of(BlockNo(blocks)).min(old_bytes);
-        if new_bytes < kept_end {
-            self.zero_tail(new_bytes..kept_end)?;
-            self.array_mut().metadata.ends.push(new_bytes);
+        let blocks = block_size.blocks_for(new_end);
+        let kept_end = block_size.start_of(BlockNo(blocks)).min(old_end);
+        if new_end < kept_end {
+            self.zero_tail(new_end..kept_end)?;
+            self.array_mut().metadata.ends.push(new_end);
         }
         let OpenArray { exposed, metadata, .. } = self.array_mut();
         metadata.dropped_from = Some(metadata.dropped_from.map_or(blocks, |from| from.min(blocks)));

@@ -44,6 +44,11 @@ impl UntrackedWrites {
         self.permit = Some(budget.make_room(self.bytes()));
     }
 
+    /// Nothing before byte `start` is looked for any more: it was dropped.
+    pub(super) fn cut_front(&mut self, start: usize) {
+        self.ranges.remove_before(start);
+    }
+
     /// Bytes that it may have in memory.
     pub(super) fn bytes(&self) -> usize {
         self.bytes + self.kept_bytes

@@ -167,7 +167,8 @@ impl<'t> Writer<'t> {
     /// snapshot, or shrank, reshaped, renamed or removed the array. What this transaction created has nothing to depend
     /// on.
     pub fn depend_on(&mut self, bytes: Range<usize>) {
-        let blocks = self.descriptor().block_size.blocks_in(&bytes);
+        let now = self.descriptor();
+        let blocks = now.block_size.blocks_in(&now.placed(&bytes));
         self.array_mut().metadata.depends.insert(blocks.start as usize..blocks.end as usize);
     }
 
@@ -186,6 +187,7 @@ impl<'t> Writer<'t> {
     /// # Errors
     /// [`TooLarge`](crate::ErrorKind::TooLarge) where none could be had.
     pub fn address(&self, bytes: Range<usize>) -> Result<NonNull<u8>> {
+        let bytes = self.descriptor().placed(&bytes);
         Ok(address_in(self.array().span_over(&bytes)?.as_deref(), &bytes))
     }
 
@@ -200,7 +202,7 @@ impl<'t> Writer<'t> {
         let _held = signals::hold_between_waits();
         self.array().refuse_if_hopeless()?;
         self.array_mut().quiescent_point()?;
-        self.array_mut().expose(bytes);
+        self.expose(&bytes);
         Ok(())
     }
 
@@ -213,7 +215,13 @@ impl<'t> Writer<'t> {
         {
             pager.fail_commit(&why);
         }
-        self.array_mut().expose(bytes);
+        self.expose(&bytes);
+    }
+
+    /// `bytes` are handed out mutably.
+    pub(super) fn expose(&mut self, bytes: &Range<usize>) {
+        let placed = self.descriptor().placed(bytes);
+        self.array_mut().expose(placed);
     }
 
     /// Spills all that was changed, and gives the memory back.
@@ -229,12 +237,14 @@ impl<'t> Writer<'t> {
     /// Loads the blocks of a byte range, with errors as values. Where system calls cannot wait for faults, also makes
     /// them writable.
     pub fn prefetch(&self, bytes: Range<usize>) -> Result<()> {
+        let bytes = self.descriptor().placed(&bytes);
         let Some(pager) = self.array().span_over(&bytes)? else { return Ok(()) };
         pager.prefetch(&bytes, pager.is_user_mode()).map_err(|e| e.context(format_args!("array {:?}", self.name())))
     }
 
     /// Bytes of a byte range that an access finds without storage.
     pub fn resident_bytes(&self, bytes: Range<usize>) -> Result<usize> {
+        let bytes = self.descriptor().placed(&bytes);
         self.array().span_over(&bytes)?.map_or(Ok(0), |pager| pager.resident_bytes(&bytes))
     }
 

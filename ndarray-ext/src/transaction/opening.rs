@@ -91,6 +91,7 @@ impl Transaction {
             shape: shape.to_vec(),
             order,
             block_size,
+            skip: 0,
             codec,
             changed: Version(0),
             reshaped: Version(0),

@@ -140,6 +140,7 @@ fn foreign_endianness_is_refused_and_named() {
         shape: vec![3],
         order: bigarray_core::Order::RowMajor,
         block_size: BlockSize::MAX,
+        skip: 0,
         codec: Codec::None,
         changed: Version(0),
         reshaped: Version(0),

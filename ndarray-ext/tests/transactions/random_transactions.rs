@@ -59,7 +59,7 @@ fn write(random: &mut Random, order: Order, a: &mut BigArrayMut<'_, u32, Ix2>, w
 /// One change of one open array and of what it should be.
 fn change(random: &mut Random, order: Order, a: &mut BigArrayMut<'_, u32, Ix2>, want: &mut Vec<u32>) {
     let axis = Axis(if order == Order::RowMajor { 0 } else { 1 });
-    match random.below(8) {
+    match random.below(9) {
         0 | 1 => {
             let rows = random.below(ROWS);
             a.resize(shape(order, rows)).unwrap();
@@ -76,6 +76,13 @@ fn change(random: &mut Random, order: Order, a: &mut BigArrayMut<'_, u32, Ix2>, 
             let new = fresh(random, n);
             a.append(axis, in_order(order, new.clone()).view()).unwrap();
             want.extend(new);
+        }
+        5 => {
+            let rows = want.len() / WIDTH;
+            let most = if random.below(8) == 0 { rows } else { rows.min(2 * BLOCK / (4 * WIDTH)) };
+            let n = random.below(most + 1);
+            a.drop_front(n).unwrap();
+            drop(want.drain(..n * WIDTH));
         }
         4 => {
             let new = fresh(random, 1);

@@ -81,6 +81,10 @@ pub(super) fn plan(change: &ArrayChange<'_>, tip: &IcechunkSnapshot, is_rename: 
     let Some((name, after)) = &change.after else {
         return Ok(before.map_or(Plan::Stay, |before| Plan::Remove(Arc::clone(before))));
     };
+    if after.skip > 0 {
+        let text = format!("array {name:?}: chunks are counted from the first row, which cannot be dropped");
+        return Err(Error::new(ErrorKind::Unsupported, text));
+    }
     let Some(before) = before else {
         zarr::check_array_name(name)?;
         let metadata = with_attributes(Metadata::create(name, after, token())?, name, change)?;

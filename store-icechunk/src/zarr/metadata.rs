@@ -125,6 +125,7 @@ impl Metadata {
             shape: self.shape(),
             order: self.order,
             block_size: self.block_size,
+            skip: 0,
             codec: self.codec,
             changed,
             reshaped: Version(self.reshaped),

@@ -2,6 +2,7 @@
 //! ranges of ids, and reads all names for each range.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use bigarray_core::{ArrayId, BlockSize, Damage, Descriptor, Result, Version};
 use lmdb::{Database, RoTransaction};
@@ -18,15 +19,15 @@ pub(super) struct Known {
     pub(super) name: String,
     pub(super) block_size: BlockSize,
     pub(super) changed: Version,
-    /// How many blocks it has.
-    pub(super) blocks: u64,
+    /// The blocks that it has.
+    pub(super) blocks: Range<u64>,
     /// The tallies of its records, as stored.
     pub(super) records: Tallies,
 }
 
 impl Known {
     fn new(name: String, array: &Descriptor, records: Tallies) -> Known {
-        let blocks = array.block_size.blocks_for(array.nbytes());
+        let blocks = array.first_block().0..array.block_size.blocks_for(array.end());
         Known { name, block_size: array.block_size, changed: array.changed, blocks, records }
     }
 }

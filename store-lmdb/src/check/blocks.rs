@@ -45,8 +45,11 @@ impl Check<'_> {
     /// Checks that the record of a block fits its array.
     fn check_fits(&mut self, array: &Known, block: u64, stored: &StoredBlock) {
         let mut note = |what| self.findings.note(Damage::of_block(&array.name, block, what));
-        if block >= array.blocks {
-            note(format!("lies behind the end, the array has {} blocks", array.blocks));
+        if block >= array.blocks.end {
+            note(format!("lies behind the end, the array has blocks {:?}", array.blocks));
+        }
+        if block < array.blocks.start {
+            note(format!("lies before the first row, the array has blocks {:?}", array.blocks));
         }
         if stored.pages != array.block_size.pages() {
             note(format!("has {} pages instead of {}", stored.pages, array.block_size.pages()));

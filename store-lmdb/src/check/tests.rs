@@ -135,6 +135,7 @@ fn descriptor(txn: &WriteTxn<'_>, id: ArrayId) -> Descriptor {
         shape: vec![3 * 16 * PAGE / 8],
         order: Order::RowMajor,
         block_size: BlockSize::MIN,
+        skip: 0,
         codec: Codec::None,
         changed: Version(txn.id()),
         reshaped: Version(txn.id()),

@@ -24,6 +24,9 @@ use crate::spill::LmdbSpillSlot;
 /// Most records that are deleted, and most freed runs that are kept in memory, at a time: an array may have any number.
 const AT_ONCE: usize = 1024;
 
+/// No array has a block of this number: its first byte would be number 2⁶⁴ or more.
+const MOST_BLOCKS: u64 = 1 << 48;
+
 /// The array whose blocks are changed.
 pub(super) struct Target<'c> {
     pub(super) id: ArrayId,
@@ -31,7 +34,7 @@ pub(super) struct Target<'c> {
     pub(super) size: BlockSize,
     pub(super) codec: Codec,
     pub(super) item_bytes: usize,
-    /// Its end in bytes, before and after the commit.
+    /// Its end, counted as blocks are, before and after the commit.
     pub(super) grown: Range<usize>,
 }
 
@@ -97,28 +100,39 @@ impl<'c, 't, 'i> Blocks<'c, 't, 'i> {
         }
     }
 
-    /// Deletes the blocks of an array from `from` on, with their checksums.
+    /// Deletes those blocks of an array, with their checksums. `range` may end behind all of them.
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`] if all were deleted, and they were not those of the tally.
-    pub(super) fn drop_from(&mut self, array: ArrayId, size: BlockSize, from: u64) -> Result<()> {
+    pub(super) fn drop_blocks(&mut self, array: ArrayId, size: BlockSize, range: Range<u64>) -> Result<()> {
+        let blocks = range.start..range.end.min(MOST_BLOCKS);
+        if blocks.is_empty() {
+            return Ok(());
+        }
         let db = self.txn.borrow().dbs().blocks;
+        let keys = block_key(array, BlockNo(blocks.start))..block_key(array, BlockNo(blocks.end));
         let runs = |key: &[u8], value: &[u8]| Ok(runs_of(&decode_block(key, value)?.segments));
-        self.delete_from(db, array, &block_key(array, BlockNo(from)), |records| &mut records.blocks, runs)?;
-        let first_page = from.saturating_mul(u64::from(size.pages()));
-        let (mib, rest) = (first_page / PAGES_PER_RECORD as u64, first_page % PAGES_PER_RECORD as u64);
-        if rest > 0 {
+        self.delete(db, array, &keys, |records| &mut records.blocks, runs)?;
+        let pages = blocks.start * u64::from(size.pages())..blocks.end * u64::from(size.pages());
+        let per_record = PAGES_PER_RECORD as u64;
+        let records = pages.start.div_ceil(per_record)..pages.end / per_record;
+        // Records of which some pages stay: the first and the last, or one that is both.
+        let parts = match records.start <= records.end {
+            true => [pages.start..records.start * per_record, records.end * per_record..pages.end],
+            false => [pages, 0..0],
+        };
+        {
             let mut txn = self.txn.borrow_mut();
             let mut checksums = ChecksumWriter::new(array, self.records.sums);
-            for page in first_page..(mib + 1) * PAGES_PER_RECORD as u64 {
+            for page in parts.into_iter().flatten() {
                 checksums.set(&mut txn, page, 0)?;
             }
             self.records.sums = checksums.finish(&mut txn)?;
         }
         let db = self.txn.borrow().dbs().sums;
-        let start = numbered_key(array, mib + u64::from(rest > 0));
-        self.delete_from(db, array, &start, |records| &mut records.sums, |_, _| Ok(Vec::new()))?;
-        if from == 0 {
+        let keys = numbered_key(array, records.start)..numbered_key(array, records.end);
+        self.delete(db, array, &keys, |records| &mut records.sums, |_, _| Ok(Vec::new()))?;
+        if blocks == (0..MOST_BLOCKS) {
             self.refuse_remains("blocks", array, self.records.blocks)?;
             self.refuse_remains("checksums", array, self.records.sums)?;
         }
@@ -128,24 +142,25 @@ impl<'c, 't, 'i> Blocks<'c, 't, 'i> {
     /// Deletes the attributes of an array.
     pub(super) fn drop_attrs(&mut self, array: ArrayId) -> Result<()> {
         let db = self.txn.borrow().dbs().attrs;
-        self.delete_from(db, array, &attr_key(array, ""), |records| &mut records.attrs, |_, _| Ok(Vec::new()))?;
+        let keys = attr_key(array, "")..attr_key(ArrayId(array.0.saturating_add(1)), "");
+        self.delete(db, array, &keys, |records| &mut records.attrs, |_, _| Ok(Vec::new()))?;
         self.refuse_remains("attributes", array, self.records.attrs)
     }
 
-    /// Deletes the records of an array in `db` from key `from` on, some at a time, and subtracts them from their `tally`.
-    /// `runs` are those to which a record refers.
-    fn delete_from(
+    /// Deletes the records of an array in `db` that have one of `wanted` keys, some at a time, and subtracts them from their
+    /// `tally`. `runs` are those to which a record refers.
+    fn delete(
         &mut self,
         db: Database,
         array: ArrayId,
-        from: &[u8],
+        wanted: &Range<impl AsRef<[u8]>>,
         tally: fn(&mut Tallies) -> &mut Tally,
         runs: impl Fn(&[u8], &[u8]) -> Result<Vec<Run>>,
     ) -> Result<()> {
         loop {
             let mut keys = Vec::new();
-            self.txn.borrow().tables().scan(db, from, |key, value| {
-                let ours = key.starts_with(&array.0.to_be_bytes());
+            self.txn.borrow().tables().scan(db, wanted.start.as_ref(), |key, value| {
+                let ours = key.starts_with(&array.0.to_be_bytes()) && key < wanted.end.as_ref();
                 if ours {
                     self.freed.extend(runs(key, value)?);
                     tally(&mut self.records).remove(key, value);
@@ -184,14 +199,14 @@ impl<'c, 't, 'i> Blocks<'c, 't, 'i> {
     ) -> Result<()> {
         let Some((name, descriptor)) = &change.after else { return Ok(()) };
         let mut checksums = ChecksumWriter::new(id, self.records.sums);
-        let before_bytes = change.before.as_ref().map_or(0, |(_, before)| before.nbytes());
+        let before_end = change.before.as_ref().map_or(0, |(_, before)| before.end());
         let array = Target {
             id,
             name,
             size: descriptor.block_size,
             codec: descriptor.codec,
             item_bytes: descriptor.item_size,
-            grown: before_bytes..descriptor.nbytes(),
+            grown: before_end..descriptor.end(),
         };
         for block in &change.blocks {
             match payload.unit_of_block(at, block.block) {

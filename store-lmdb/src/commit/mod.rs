@@ -121,7 +121,10 @@ fn try_commit(
         // A removed array loses all blocks, whatever else the change says.
         let from = if array.after.is_none() { Some(0) } else { array.dropped_from };
         if let (Some(size), Some(from)) = (size, from) {
-            blocks.drop_from(now.id, size, from)?;
+            blocks.drop_blocks(now.id, size, from..u64::MAX)?;
+        }
+        if let Some(size) = size {
+            blocks.drop_blocks(now.id, size, array.dropped_front())?;
         }
         if array.after.is_none() {
             blocks.drop_attrs(now.id)?;

@@ -145,7 +145,7 @@ fn is_whole(array: &ArrayChange<'_>, after: &Descriptor, block: &BlockChange) ->
     if block.pages.iter().any(|run| matches!(run.source, PageSource::Spilled(_))) {
         return false;
     }
-    let bytes = after.nbytes().saturating_sub(after.block_size.start_of(block.block));
+    let bytes = after.end().saturating_sub(after.block_size.start_of(block.block));
     let pages = bytes.min(after.block_size.bytes()).div_ceil(PAGE);
     let is_empty = block.seen == Version(0) || array.dropped_from.is_some_and(|from| from <= block.block.0);
     // Pages behind the end, which a shrink made zero, do not count.

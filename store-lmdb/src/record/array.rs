@@ -15,11 +15,17 @@ struct StoredArray {
     shape: Vec<usize>,
     order: Order,
     block_size: usize,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    skip: usize,
     codec: String,
     changed: u64,
     reshaped: u64,
     named: u64,
     records: Tallies,
+}
+
+fn is_zero(n: &usize) -> bool {
+    *n == 0
 }
 
 /// The stored name of a codec: `plain`, `lz4`, `zstd:LEVEL`, the last two with the suffix `+shuffle` if bytes are shuffled.
@@ -53,6 +59,10 @@ const LZ4: &str = "lz4";
 const ZSTD: &str = "zstd:";
 const SHUFFLED: &str = "+shuffle";
 
+/// Behind the name of the codec of an array whose first rows were dropped: a version that does not know of that does not
+/// know such a codec.
+const SKIPS: &str = "+skip";
+
 /// As stored under `name`, with the tallies of the array's records.
 pub(crate) fn encode_array(name: &str, d: &Descriptor, records: Tallies) -> Result<Vec<u8>> {
     let stored = StoredArray {
@@ -62,7 +72,8 @@ pub(crate) fn encode_array(name: &str, d: &Descriptor, records: Tallies) -> Resu
         shape: d.shape.clone(),
         order: d.order,
         block_size: d.block_size.bytes(),
-        codec: codec_name(d.codec)?,
+        skip: d.skip,
+        codec: codec_name(d.codec)? + if d.skip > 0 { SKIPS } else { "" },
         changed: d.changed.0,
         reshaped: d.reshaped.0,
         named: d.named.0,
@@ -77,13 +88,19 @@ pub(crate) fn decode_array(key: &[u8], value: &[u8]) -> Result<(String, Descript
     let value = unseal("arrays", key, value)?;
     let stored: StoredArray =
         serde_json::from_slice(value).map_err(|e| bad("arrays", key, &e.to_string()).with_source(e))?;
-    let Some(codec) = parse_codec(&stored.codec) else {
+    let (codec, skips) = stored.codec.strip_suffix(SKIPS).map_or((&*stored.codec, false), |codec| (codec, true));
+    let Some(codec) = parse_codec(codec) else {
         let text = format!("array {name:?} is stored with codec {:?}, which this version does not know", stored.codec);
         return Err(Error::new(ErrorKind::Unsupported, text));
     };
     let bytes = stored.shape.iter().try_fold(stored.item_size, |n, axis| n.checked_mul(*axis));
     if stored.item_size == 0 || bytes.is_none() {
         return Err(bad("arrays", key, "its shape does not fit an address space"));
+    }
+    let end = bytes.filter(|bytes| *bytes > 0).and_then(|bytes| bytes.checked_add(stored.skip));
+    let fits = stored.skip.is_multiple_of(stored.item_size) && end.is_some_and(|end| isize::try_from(end).is_ok());
+    if skips != (stored.skip > 0) || skips && !fits {
+        return Err(bad("arrays", key, &format!("{} bytes at its front cannot have been dropped", stored.skip)));
     }
     let descriptor = Descriptor {
         id: ArrayId(stored.id),
@@ -92,6 +109,7 @@ pub(crate) fn decode_array(key: &[u8], value: &[u8]) -> Result<(String, Descript
         shape: stored.shape,
         order: stored.order,
         block_size: BlockSize::new(stored.block_size).map_err(|e| bad("arrays", key, &e.to_string()))?,
+        skip: stored.skip,
         codec,
         changed: Version(stored.changed),
         reshaped: Version(stored.reshaped),

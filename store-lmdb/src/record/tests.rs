@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use bigarray_core::store::{Origin, Segment};
 use bigarray_core::{ArrayId, BlockSize, Codec, Descriptor, Order, PAGE, Version};
+use bigarray_testing::array_of;
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -66,18 +67,22 @@ fn descriptor() -> impl Strategy<Value = Descriptor> {
         16u32..=21,
         codec(),
         any::<[u64; 3]>(),
+        prop_oneof![Just(0), 0usize..1 << 40],
     )
-        .prop_map(|(id, dtype, item_size, shape, order, log, codec, [changed, reshaped, named])| Descriptor {
-            id: ArrayId(id),
-            dtype,
-            item_size,
-            shape,
-            order,
-            block_size: BlockSize::new(1 << log).unwrap(),
-            codec,
-            changed: Version(changed),
-            reshaped: Version(reshaped),
-            named: Version(named),
+        .prop_map(|(id, dtype, item_size, shape, order, log, codec, [changed, reshaped, named], dropped)| {
+            Descriptor {
+                id: ArrayId(id),
+                dtype,
+                item_size,
+                skip: if shape.contains(&0) { 0 } else { dropped * item_size },
+                shape,
+                order,
+                block_size: BlockSize::new(1 << log).unwrap(),
+                codec,
+                changed: Version(changed),
+                reshaped: Version(reshaped),
+                named: Version(named),
+            }
         })
 }
 
@@ -298,6 +303,41 @@ fn an_array_that_fits_no_address_space_is_corrupt() {
     let array = json!({"id": 1, "dtype": "<f8", "item_size": 8, "shape": [usize::MAX], "order": "C", "block_size": 65536,
         "codec": "plain", "changed": 1, "records": none});
     assert!(decode_array(b"a", &seal(b"a", array.to_string().into_bytes())).unwrap_err().is_corrupt());
+}
+
+/// A version that does not know of rows dropped at the front finds a codec that it does not know.
+#[test]
+fn bytes_dropped_at_the_front_are_told_by_the_codec_and_are_those_of_whole_elements() {
+    let array = array_of(2);
+    let stored = |array: &Descriptor| {
+        let value = encode_array("a", array, Tallies::default()).unwrap();
+        serde_json::from_slice::<serde_json::Value>(&value[..value.len() - 4]).unwrap()
+    };
+    assert_eq!((stored(&array).get("skip"), &stored(&array)["codec"]), (None, &json!("plain")));
+    let codec = Codec::Zstd { level: 3, shuffle: true };
+    let skips = stored(&Descriptor { skip: 48, item_size: 8, codec, ..array });
+    assert_eq!((&skips["skip"], &skips["codec"]), (&json!(48), &json!("zstd:3+shuffle+skip")));
+
+    let decode = |skip: serde_json::Value, codec: &str, shape: usize| {
+        let mut array = skips.clone();
+        (array["skip"], array["codec"], array["shape"]) = (skip, json!(codec), json!([shape]));
+        decode_array(b"a", &seal(b"a", array.to_string().into_bytes()))
+    };
+    assert_eq!(decode(json!(48), "lz4+skip", 1).unwrap().1.skip, 48);
+    let damaged = [
+        (json!(48), "lz4", 1),
+        (json!(0), "lz4+skip", 1),
+        (json!(49), "lz4+skip", 1),
+        (json!(48), "lz4+skip", 0),
+        (json!(usize::MAX - 7), "lz4+skip", 1),
+        (json!(isize::MAX as usize - 7), "lz4+skip", 1),
+        (json!(-8), "lz4+skip", 1),
+    ];
+    for (skip, codec, shape) in damaged {
+        assert!(decode(skip.clone(), codec, shape).unwrap_err().is_corrupt(), "{skip} bytes, {codec}, {shape}");
+    }
+    assert!(decode(json!(48), "lz4+skip+shuffle", 1).unwrap_err().is_unsupported());
+    assert!(decode(json!(48), "lz4+skip+skip", 1).unwrap_err().is_unsupported());
 }
 
 #[test]

@@ -80,6 +80,15 @@ impl ArrayChange<'_> {
         name_before != name || !before.same_layout(after) || self.dropped_from.is_some() || !self.blocks.is_empty()
     }
 
+    /// Blocks of which all rows are dropped at the front. They are dropped before `blocks`, all of which lie behind, are
+    /// laid over, and are compared as what is written is.
+    pub fn dropped_front(&self) -> Range<u64> {
+        match (&self.before, &self.after) {
+            (Some((_, before)), Some((_, after))) => before.first_block().0..after.first_block().0,
+            _ => 0..0,
+        }
+    }
+
     /// Whether anything is to be stored. Otherwise the transaction only depends on the array.
     pub fn stores(&self) -> bool {
         self.touches_array() || !self.attrs.is_empty()
@@ -97,7 +106,7 @@ impl ArrayChange<'_> {
             return Some(current.clone());
         }
         let at = |is_new: bool, before: Version| if is_new { version } else { before };
-        let is_cut = self.dropped_from.is_some();
+        let is_cut = self.dropped_from.is_some() || after.skip != current.skip;
         let is_renamed = self.before.as_ref().is_some_and(|(before, _)| before != name);
         Some(Descriptor {
             id,

@@ -120,6 +120,14 @@ pub trait Store: Send + Sync {
         let _ = metrics;
     }
 
+    /// Whether it stores arrays whose first rows were dropped ([`Descriptor::skip`]): other programs may count them from the
+    /// first.
+    ///
+    /// [`Descriptor::skip`]: crate::Descriptor::skip
+    fn drops_front(&self) -> bool {
+        false
+    }
+
     /// Refuses a name that no array can have here. A store may have rules beyond [`check_array_name`].
     ///
     /// # Errors

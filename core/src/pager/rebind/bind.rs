@@ -217,6 +217,27 @@ impl Pager {
         Ok(())
     }
 
+    /// The array begins in block `first` now. Blocks before are gone, whatever was written to them; from here on no access
+    /// and no search reaches them, so they need not be holes.
+    pub(crate) fn cut_front(&self, first: BlockNo) -> Result<()> {
+        let mut table = self.alone();
+        table.raise_generation();
+        table.shown.begin_at(first);
+        let before = table.numbers(..first.0, |_| true);
+        let mut cut = self.forget(&mut table, &before);
+        let front = self.bytes.start..self.block_size.start_of(first).clamp(self.bytes.start, self.bytes.end);
+        if cut.is_ok() && self.residency == Residency::Eager && !front.is_empty() {
+            // Zero memory has no entry there, and may have been written to.
+            cut = self.rebind.span.reset(front);
+        }
+        if let Err(error) = &cut {
+            table.fail_with(
+                &error.clone().context(format_args!("blocks before block {} could not be dropped", first.0)),
+            );
+        }
+        cut
+    }
+
     /// The array has `blocks` blocks now, and what is behind them is zero.
     pub(crate) fn end_at(&self, blocks: u64) {
         self.lock().shown.end_at(blocks);
@@ -293,7 +314,7 @@ impl Pager {
     /// The blocks of the array that this span has addresses for.
     fn shown(&self, binding: &Binding) -> Range<u64> {
         let blocks = self.blocks();
-        blocks.start.min(binding.end)..blocks.end.min(binding.end)
+        blocks.start.max(binding.first).min(binding.end)..blocks.end.min(binding.end)
     }
 
     /// Everything stored that an eager span does not have yet, and spilled pages of it.

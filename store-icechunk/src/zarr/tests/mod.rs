@@ -22,6 +22,7 @@ fn array(dtype: &str, item_size: usize, shape: &[usize], order: Order) -> Descri
         shape: shape.to_vec(),
         order,
         block_size: BlockSize::MAX,
+        skip: 0,
         codec: Codec::None,
         changed: Version(0),
         reshaped: Version(0),

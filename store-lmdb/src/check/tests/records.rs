@@ -78,8 +78,11 @@ fn records_of_no_array_are_found() {
 
 #[test]
 fn blocks_that_do_not_fit_their_array_are_found() {
-    finds(&["array \"a\", block 2: lies behind the end, the array has 2 blocks"], |txn| {
+    finds(&["array \"a\", block 2: lies behind the end, the array has blocks 0..2"], |txn| {
         put_array(txn, "a", &Descriptor { shape: vec![2 * 16 * PAGE / 8], ..descriptor(txn, A) });
+    });
+    finds(&["array \"a\", block 0: lies before the first row, the array has blocks 1..4"], |txn| {
+        put_array(txn, "a", &Descriptor { skip: 16 * PAGE, ..descriptor(txn, A) });
     });
     finds(&["array \"a\", block 0: has 16 pages instead of 512"], |txn| {
         put_array(txn, "a", &Descriptor { block_size: BlockSize::MAX, ..descriptor(txn, A) });
