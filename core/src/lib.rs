@@ -23,6 +23,6 @@ pub use error::{Error, ErrorKind, Result};
 pub use failure::FirstFailure;
 pub use geometry::{BlockNo, BlockSize, PAGE, page_ceil};
 pub use metrics::Metrics;
-pub use pager::{Access, EngineOptions, MemoryUse};
+pub use pager::{Access, EngineOptions, MemoryUse, Prefetch};
 pub use txn::{Engine, Reader, Savepoint, Transaction, Writer};
 pub use verify::{Damage, Progress, Report};

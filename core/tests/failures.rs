@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use bigarray_core::{BlockSize, Engine, EngineOptions, Error, ErrorKind, Reader, Result, Transaction};
+use bigarray_core::{BlockSize, Engine, EngineOptions, Error, ErrorKind, Prefetch, Reader, Result, Transaction};
 use bigarray_testing::{
     Counted, Failing, MemStore, MemStoreOptions, Signal, SimMemory, SimOp, SimOptions, StoreOp, array_of,
 };
@@ -40,6 +40,8 @@ const SPILLING: [Mode; 5] = [
 
 struct World {
     mode: Mode,
+    /// Blocks are prefetched, too, by jobs that run amid all else.
+    is_ahead: bool,
     engine: Arc<Engine>,
     store: Arc<Failing<MemStore>>,
     plain: MemStore,
@@ -50,7 +52,7 @@ struct World {
 }
 
 impl World {
-    fn new(mode: Mode, seed: u64) -> World {
+    fn new(mode: Mode, is_ahead: bool, seed: u64) -> World {
         let caches = mode.blocks && seed.is_multiple_of(2);
         let plain = MemStore::with(MemStoreOptions {
             produced_every: mode.produced,
@@ -65,7 +67,7 @@ impl World {
         let budget_bytes = if mode.spills { 2 * BLOCK } else { usize::MAX };
         let options = EngineOptions { copy: mode.copy, budget_bytes, ..EngineOptions::default() };
         let engine = Engine::new(store.clone(), Arc::new(memory.clone()), options);
-        World { mode, engine, store, plain, memory, committed: None, failures: 0 }
+        World { mode, is_ahead, engine, store, plain, memory, committed: None, failures: 0 }
     }
 
     /// Reads and changes one page of each block and all of the last, and commits, or sees that it did not.
@@ -90,6 +92,7 @@ impl World {
             Some(_) => transaction.open("a")?,
         };
         let span = self.memory.span_at(writer.base()?);
+        let prefetch = if self.is_ahead { Some(writer.prefetch_ahead(0..LEN)?) } else { None };
         let mut killed = None;
         for block in 0..4 {
             let at = block * BLOCK + round * 4096 + 10;
@@ -106,6 +109,11 @@ impl World {
             }
         }
         drop(writer);
+        if let Some(prefetch) = prefetch.filter(Prefetch::is_done)
+            && let Err(error) = prefetch.wait()
+        {
+            assert!(is_told(&error), "{error:?}");
+        }
         if self.mode.spills && killed.is_none() {
             killed = self.goes_back(&mut transaction, &mut data, round)?;
         }
@@ -169,6 +177,7 @@ impl World {
                 return assert!(is_told(&error), "{error:?}");
             }
         };
+        self.prefetch(reader);
         for block in [2, 0, 3, 1] {
             let range = block * BLOCK..(block + 1) * BLOCK;
             match self.memory.span_at(base).load(range.clone()) {
@@ -177,6 +186,18 @@ impl World {
                     self.failures += 1;
                     assert_eq!(signal, Signal::Bus);
                 }
+            }
+        }
+    }
+
+    /// A failure of a prefetch is told by it alone.
+    fn prefetch(&mut self, reader: &Reader) {
+        if self.is_ahead {
+            let prefetch = reader.prefetch_ahead(0..LEN).unwrap();
+            self.memory.run_jobs();
+            if let Err(error) = prefetch.wait() {
+                self.failures += 1;
+                assert!(is_told(&error), "{error:?}");
             }
         }
     }
@@ -219,10 +240,10 @@ fn is_told(error: &Error) -> bool {
 /// Runs the script with each call in turn failing, as `fail` orders it, until none is left to fail.
 fn sweep(modes: &[Mode], fail: impl Fn(&World, usize)) {
     let mut calls = 0;
-    for &mode in modes {
+    for (mode, is_ahead) in modes.iter().flat_map(|mode| [(*mode, false), (*mode, true)]) {
         for nth in 0.. {
             let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                let mut world = World::new(mode, nth as u64);
+                let mut world = World::new(mode, is_ahead, nth as u64);
                 fail(&world, nth);
                 let planned = world.pending();
                 world.script();
@@ -235,7 +256,7 @@ fn sweep(modes: &[Mode], fail: impl Fn(&World, usize)) {
             match outcome {
                 Ok(true) => calls += 1,
                 Ok(false) => break,
-                Err(_) => panic!("call {nth} failing in {mode:?}"),
+                Err(_) => panic!("call {nth} failing in {mode:?}, ahead: {is_ahead}"),
             }
         }
     }
@@ -268,6 +289,11 @@ fn blocks_that_cannot_be_looked_up_are_never_taken_for_holes() {
 #[test]
 fn bytes_that_cannot_be_read_are_never_shown() {
     sweep_store(StoreOp::Read, ErrorKind::Corrupt);
+}
+
+#[test]
+fn files_that_cannot_be_read_ahead_harm_no_access() {
+    sweep_memory(SimOp::ReadAhead, &MODES[..1]);
 }
 
 #[test]

@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use bigarray_core::store::Store;
 use bigarray_core::{
-    ArrayId, BlockNo, BlockSize, Codec, Descriptor, Engine, EngineOptions, Order, Reader, Savepoint, Transaction,
-    Version, Writer,
+    ArrayId, BlockNo, BlockSize, Codec, Descriptor, Engine, EngineOptions, Order, Prefetch, Reader, Savepoint,
+    Transaction, Version, Writer,
 };
 use bigarray_testing::{Hiccuping, MemStore, MemStoreOptions, Rng, SimMemory, SimOp, SimOptions, Versions};
 
@@ -80,6 +80,8 @@ struct World {
     attrs_rng: Rng,
     committed: Model,
     attrs: Attrs,
+    /// Those that may be going on.
+    prefetches: Vec<Prefetch>,
 }
 
 impl World {
@@ -120,7 +122,8 @@ impl World {
         };
         let engine = Engine::new(seen, Arc::new(memory.clone()), options);
         let (rng, attrs_rng) = (Rng::new(seed), Rng::new(!seed));
-        World { engine, store, memory, mode, rng, attrs_rng, committed: Model::new(), attrs: Attrs::new() }
+        let (committed, attrs, prefetches) = (Model::new(), Attrs::new(), Vec::new());
+        World { engine, store, memory, mode, rng, attrs_rng, committed, attrs, prefetches }
     }
 
     fn array(&self, len: usize) -> Descriptor {
@@ -189,6 +192,10 @@ impl World {
             }
             _ => {
                 let mut writer = transaction.open(name).unwrap();
+                if self.rng.one_in(3) {
+                    let part = self.part_of(data.len());
+                    self.prefetches.push(writer.prefetch_ahead(part).unwrap());
+                }
                 for _ in 0..self.rng.below(4) {
                     self.write(&mut writer, data);
                 }
@@ -305,6 +312,7 @@ impl World {
             }
             if self.rng.one_in(2) {
                 self.memory.run_jobs();
+                self.end_prefetches();
             }
         }
     }
@@ -365,7 +373,25 @@ impl World {
         names.into_iter().map(|(name, _)| (name.clone(), self.engine.reader(&snapshot, &name).unwrap())).collect()
     }
 
+    /// No job is left.
+    fn end_prefetches(&mut self) {
+        for prefetch in self.prefetches.drain(..) {
+            assert!(prefetch.is_done());
+            let outcome = prefetch.wait();
+            assert!(outcome.is_ok() || self.mode.hiccups, "{outcome:?}");
+        }
+    }
+
+    fn part_of(&mut self, len: usize) -> std::ops::Range<usize> {
+        let start = self.rng.below(len + 1);
+        start..start + self.rng.below(len - start + 1)
+    }
+
     fn compare(&mut self, reader: &Reader, data: &[u8]) {
+        if self.rng.one_in(3) {
+            let part = self.part_of(data.len());
+            self.prefetches.push(reader.prefetch_ahead(part).unwrap());
+        }
         if self.rng.one_in(4) {
             assert_same(&self.memory, &reader_bytes(reader, &self.memory), data, "in a snapshot");
         } else if !data.is_empty() {

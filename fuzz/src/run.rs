@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bigarray_core::store::{Snapshot, Store};
-use bigarray_core::{Codec, Descriptor, Engine, EngineOptions, Error, Reader, Result, Savepoint, Transaction, Writer};
+use bigarray_core::{
+    Codec, Descriptor, Engine, EngineOptions, Error, Prefetch, Reader, Result, Savepoint, Transaction, Writer,
+};
 use bigarray_testing::{MemStore, MemStoreOptions, Signal, SimMemory, SimOp, SimOptions, SimSpan, array_of};
 
 use crate::model::{Draft, Model, Verdict};
@@ -31,6 +33,7 @@ pub fn run(scenario: &Scenario) {
     world.held.clear();
     world.check_newest();
     world.memory.run_jobs();
+    world.end_prefetches();
     drop(world.engine);
     world.store.check();
 }
@@ -43,6 +46,8 @@ struct World {
     model: Model,
     open: Option<Open>,
     held: Vec<Held>,
+    /// Those that may be going on.
+    prefetches: Vec<Prefetch>,
     /// A call was ordered to fail: from now on errors are no surprise, but wrong bytes are.
     failures: bool,
 }
@@ -104,7 +109,9 @@ impl World {
         let bytes = vec![0; array.nbytes()];
         drop(transaction.create(NAME, array).expect("a new array"));
         transaction.commit(None).expect("the first commit");
-        World { setup, store, memory, engine, model: Model::new(bytes), open: None, held: Vec::new(), failures: false }
+        let model = Model::new(bytes);
+        let (held, prefetches) = (Vec::new(), Vec::new());
+        World { setup, store, memory, engine, model, open: None, held, prefetches, failures: false }
     }
 
     fn step(&mut self, op: Op) {
@@ -128,7 +135,11 @@ impl World {
                 self.held.swap_remove(usize::from(which) % self.held.len());
             }
             Op::Release(_) => {}
-            Op::RunJobs => self.memory.run_jobs(),
+            Op::PrefetchAhead(place) => self.prefetch_ahead(place),
+            Op::RunJobs => {
+                self.memory.run_jobs();
+                self.end_prefetches();
+            }
             Op::Fail(call, nth) => self.fail(call.into(), nth),
             Op::ShortOfAddresses(n) => (0..n % 24).for_each(|nth| self.fail(SimOp::Reserve, nth)),
         }
@@ -154,6 +165,33 @@ impl World {
     fn begin(&self) -> Open {
         let transaction = self.engine.begin().expect("a transaction");
         Open { transaction, draft: self.model.begin(), savepoints: Vec::new(), poisoned: false }
+    }
+
+    fn prefetch_ahead(&mut self, place: Place) {
+        let mut begun = Vec::new();
+        if let Some(open) = &self.open {
+            let bytes = place.within(open.draft.bytes.len());
+            begun.push(open.transaction.open(NAME).and_then(|writer| writer.prefetch_ahead(bytes)));
+        }
+        if let Some(Held { reader: Some(reader), bytes, .. }) = self.held.first() {
+            begun.push(reader.prefetch_ahead(place.within(bytes.len())));
+        }
+        for begun in begun {
+            match begun {
+                Ok(prefetch) => self.prefetches.push(prefetch),
+                Err(error) => self.allow(&error),
+            }
+        }
+    }
+
+    /// No job is left.
+    fn end_prefetches(&mut self) {
+        for prefetch in std::mem::take(&mut self.prefetches) {
+            assert!(prefetch.is_done(), "a prefetch that no job goes on with");
+            if let Err(error) = prefetch.wait() {
+                self.allow(&error);
+            }
+        }
     }
 
     fn flush(&mut self) {

@@ -117,6 +117,8 @@ pub enum Op {
     ReadHeld(u8, Place),
     /// Lets a snapshot go.
     Release(u8),
+    /// Prefetches in the transaction, and in a snapshot that is kept, and waits for neither.
+    PrefetchAhead(Place),
     /// Runs loads that are late.
     RunJobs,
     /// The n-th next call of its kind fails.

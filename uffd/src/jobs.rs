@@ -4,9 +4,12 @@
 //! alone, the next fault would wait for all of these. With an urgent and an idle queue, a thread that needs a block of
 //! the idle one could starve behind threads that go on faulting. So each job has a number: the arrival of its fault,
 //! plus [`OVERTAKING`] for each place behind the first.
+//!
+//! Jobs that are asked for ahead have a queue of their own, since no fault waits for them: they are run in their order where
+//! there is no job of a fault, and never by all resolvers at once, however long they take.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use bigarray_core::memory::Job;
@@ -15,10 +18,13 @@ use bigarray_core::sync::{Condvar, Mutex};
 /// Faults that come this much later go before the next job of the same fault.
 const OVERTAKING: u64 = 4;
 
-/// Jobs in the order of their numbers. Only threads of this crate take the lock, to put one in or take one out.
+/// Jobs in the order of their numbers, and those asked for ahead. The lock is taken to put one in or to take one out, by a
+/// thread of the program with its signals held back.
 pub(crate) struct Jobs {
     queue: Mutex<Queue>,
     changed: Condvar,
+    /// Jobs asked for ahead that may run at once.
+    most_ahead: usize,
 }
 
 #[derive(Default)]
@@ -26,20 +32,33 @@ struct Queue {
     /// By number; of equal numbers the later fault's first, whose job is closer to the front of its own fault.
     waiting: BTreeMap<(u64, Reverse<u64>), Job>,
     arrivals: u64,
+    ahead: VecDeque<Job>,
+    /// How many of those run.
+    ahead_running: usize,
     ended: bool,
 }
 
-/// Where jobs come from. When it is dropped there will be no more.
+/// Where jobs of faults come from. When it is dropped there will be no more.
 pub(crate) struct Feed(Arc<Jobs>);
 
+/// A job that was asked for ahead runs. When this is dropped it has ended, by a panic too.
+struct RunsAhead(Arc<Jobs>);
+
+impl Drop for RunsAhead {
+    fn drop(&mut self) {
+        self.0.queue.lock().ahead_running -= 1;
+        self.0.changed.notify_one();
+    }
+}
+
 impl Jobs {
-    pub(crate) fn new() -> (Feed, Arc<Jobs>) {
-        let jobs = Arc::new(Jobs { queue: Mutex::default(), changed: Condvar::new() });
+    pub(crate) fn new(most_ahead: usize) -> (Feed, Arc<Jobs>) {
+        let jobs = Arc::new(Jobs { queue: Mutex::default(), changed: Condvar::new(), most_ahead });
         (Feed(jobs.clone()), jobs)
     }
 
-    /// The next job; waits for one. `None` when all are done and there will be no more.
-    pub(crate) fn next(&self) -> Option<Job> {
+    /// The next job; waits for one. `None` when those of all faults are done and there will be no more.
+    pub(crate) fn next(self: &Arc<Self>) -> Option<Job> {
         let mut queue = self.queue.lock();
         loop {
             if let Some((_, job)) = queue.waiting.pop_first() {
@@ -48,8 +67,24 @@ impl Jobs {
             if queue.ended {
                 return None;
             }
+            if queue.ahead_running < self.most_ahead
+                && let Some(job) = queue.ahead.pop_front()
+            {
+                queue.ahead_running += 1;
+                let runs = RunsAhead(self.clone());
+                return Some(Box::new(move || {
+                    let _runs = runs;
+                    job();
+                }));
+            }
             queue = self.changed.wait(queue);
         }
+    }
+
+    /// A job that no fault waits for.
+    pub(crate) fn put_ahead(&self, job: Job) {
+        self.queue.lock().ahead.push_back(job);
+        self.changed.notify_one();
     }
 }
 
@@ -84,7 +119,7 @@ mod tests {
 
     /// The order in which jobs are taken out, by fault and place.
     fn order(faults: &[usize]) -> Vec<(usize, usize)> {
-        let (feed, jobs) = Jobs::new();
+        let (feed, jobs) = Jobs::new(0);
         let log = Arc::new(Mutex::new(Vec::new()));
         for (fault, &count) in faults.iter().enumerate() {
             let job = |place: usize| {
@@ -121,7 +156,7 @@ mod tests {
 
     #[test]
     fn a_thread_waits_for_a_job_and_for_the_end() {
-        let (feed, jobs) = Jobs::new();
+        let (feed, jobs) = Jobs::new(0);
         std::thread::scope(|scope| {
             let runs = scope.spawn(|| std::iter::from_fn(|| jobs.next()).map(|job| job()).count());
             for _ in 0..3 {
@@ -130,5 +165,40 @@ mod tests {
             drop(feed);
             assert_eq!(runs.join().unwrap(), 6);
         });
+    }
+
+    #[test]
+    fn jobs_asked_for_ahead_leave_a_thread_to_faults_and_go_after_their_jobs() {
+        let (feed, jobs) = Jobs::new(1);
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let job = |name: &'static str| {
+            let log = log.clone();
+            Box::new(move || log.lock().push(name)) as Job
+        };
+        ["first", "second", "third"].into_iter().for_each(|name| jobs.put_ahead(job(name)));
+        feed.put(vec![job("fault")]);
+        jobs.next().unwrap()();
+        // It is taken and not run yet, so no other one is taken.
+        let first = jobs.next().unwrap();
+        std::thread::scope(|scope| {
+            let other = scope.spawn(|| jobs.next().unwrap()());
+            feed.put(vec![job("a fault meanwhile")]);
+            other.join().unwrap();
+            first();
+            jobs.next().unwrap()();
+        });
+        assert_eq!(*log.lock(), ["fault", "a fault meanwhile", "first", "second"]);
+        drop(feed);
+        assert!(jobs.next().is_none());
+    }
+
+    #[test]
+    fn a_job_asked_for_ahead_that_panics_has_ended() {
+        let (_feed, jobs) = Jobs::new(1);
+        jobs.put_ahead(Box::new(|| panic!("a test says so")));
+        jobs.put_ahead(Box::new(|| ()));
+        let panics = jobs.next().unwrap();
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(panics)).unwrap_err();
+        jobs.next().unwrap()();
     }
 }

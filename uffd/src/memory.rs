@@ -3,9 +3,11 @@
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bigarray_core::memory::{Job, Memory, Residency, Span};
+use bigarray_core::store::DataFile;
 use bigarray_core::{Error, ErrorKind, Result};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
@@ -20,6 +22,7 @@ use crate::monitor::Shared;
 use crate::options::MemoryOptions;
 use crate::pagemap::{PageTable, Reader};
 use crate::probe::{self, Probe, Source};
+use crate::read_ahead;
 use crate::self_test;
 use crate::shortage::{io_error, os_error};
 use crate::signals;
@@ -186,6 +189,15 @@ impl Memory for UffdMemory {
 
     fn pause(&self, time: Duration) {
         std::thread::sleep(time);
+    }
+
+    fn run_ahead(&self, job: Job) {
+        self.inner.threads.run_ahead(job);
+    }
+
+    fn read_ahead(&self, file: &Arc<dyn DataFile>, bytes: Range<u64>, exactly: bool) -> Result<()> {
+        let is_over = || self.inner.shared.stopping.load(Ordering::Relaxed);
+        read_ahead::read_in(&**file, bytes, exactly, is_over)
     }
 
     fn report(&self, report: Job) {

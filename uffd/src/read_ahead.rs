@@ -45,9 +45,20 @@ pub(crate) fn read(file: &dyn DataFile, bytes: Range<u64>, stop: impl Fn() -> bo
     Ok(())
 }
 
+/// The same. `exactly`: not a byte more is read, where the kernel would else read ahead.
+///
+/// # Errors
+/// As [`read`].
+pub(crate) fn read_in(file: &dyn DataFile, bytes: Range<u64>, exactly: bool, stop: impl Fn() -> bool) -> Result<()> {
+    if exactly {
+        begin(file, bytes.clone());
+    }
+    read(file, bytes, stop)
+}
+
 /// Begins to read `bytes`, and nothing behind them: a read that found them missing would have the kernel read ahead,
 /// megabytes for a row of kilobytes.
-pub(crate) fn begin(file: &dyn DataFile, bytes: Range<u64>) {
+fn begin(file: &dyn DataFile, bytes: Range<u64>) {
     let Some(file) = file.as_file() else { return };
     for at in bytes.clone().step_by(ADVISED) {
         let len = (bytes.end - at).min(ADVISED as u64);

@@ -6,9 +6,9 @@ use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use bigarray_core::Result;
 use bigarray_core::memory::Job;
 use bigarray_core::store::DataFile;
+use bigarray_core::{Result, signals};
 use crossbeam::channel::{Receiver, Sender, unbounded};
 
 use crate::jobs::Jobs;
@@ -23,8 +23,13 @@ const READ_AHEADS: usize = 32;
 /// The time after which something is reported, so that what happens within it is one report.
 const REPORTED_AFTER: Duration = Duration::from_millis(100);
 
-/// Bytes of a file to be read into the page cache: that must not hold up the monitor or a faulting thread.
-type ReadAhead = (Arc<dyn DataFile>, Range<u64>);
+/// What the background thread does, one after the other.
+enum Task {
+    /// Reads bytes of a file into the page cache: that must not hold up the monitor or a faulting thread.
+    ReadAhead(Arc<dyn DataFile>, Range<u64>),
+    /// Runs what is asked for ahead, where there are too few resolvers.
+    Job(Job),
+}
 
 /// The running threads. They are stopped when this is dropped.
 pub(crate) struct Threads {
@@ -35,19 +40,24 @@ pub(crate) struct Threads {
 
 struct Running {
     handles: Vec<JoinHandle<()>>,
-    background: Sender<ReadAhead>,
+    background: Sender<Task>,
+    /// Of the resolvers, where one is left to faults while others run what is asked for ahead.
+    jobs: Option<Arc<Jobs>>,
 }
 
 impl Threads {
     /// Starts them; monitor and resolvers only where faults are delivered.
     pub(crate) fn start(shared: &Arc<Shared>, resolvers: usize) -> Result<Threads> {
         let (background, queue) = unbounded();
-        let running = Running { handles: Vec::new(), background };
+        let running = Running { handles: Vec::new(), background, jobs: None };
         // From here on an error stops those that run already.
         let mut threads = Threads { shared: shared.clone(), running: Some(running) };
         threads.spawn("bigarray-background", move |shared| run_background(shared, &queue))?;
         if shared.uffd.is_some() {
-            let (feed, jobs) = Jobs::new();
+            let (feed, jobs) = Jobs::new(resolvers.saturating_sub(1));
+            if let Some(running) = threads.running.as_mut().filter(|_| resolvers > 1) {
+                running.jobs = Some(jobs.clone());
+            }
             for _ in 0..resolvers {
                 let jobs = jobs.clone();
                 threads.spawn("bigarray-resolver", move |shared| {
@@ -83,7 +93,18 @@ impl Threads {
         if let Some(running) = &self.running
             && running.background.len() < READ_AHEADS
         {
-            let _ = running.background.send((file.clone(), bytes));
+            let _ = running.background.send(Task::ReadAhead(file.clone(), bytes));
+        }
+    }
+
+    /// Has a resolver run `job`, if that leaves one to faults, or the background thread where there is one resolver or none.
+    pub(crate) fn run_ahead(&self, job: Job) {
+        // The monitor puts jobs into the same queue.
+        let _held = signals::hold();
+        match &self.running {
+            Some(Running { jobs: Some(jobs), .. }) => jobs.put_ahead(job),
+            Some(running) => _ = running.background.send(Task::Job(job)),
+            None => {}
         }
     }
 }
@@ -134,9 +155,14 @@ fn spawn_report(report: impl FnOnce() + Send + 'static) {
     });
 }
 
-fn run_background(shared: &Shared, queue: &Receiver<ReadAhead>) {
-    for (file, bytes) in queue {
-        // What cannot be read, its own access finds out.
-        let _ = read_ahead::read(&*file, bytes, || shared.stopping.load(Ordering::Relaxed));
+fn run_background(shared: &Shared, queue: &Receiver<Task>) {
+    let is_over = || shared.stopping.load(Ordering::Relaxed);
+    for task in queue {
+        match task {
+            // What cannot be read, its own access finds out.
+            Task::ReadAhead(file, bytes) => _ = read_ahead::read(&*file, bytes, is_over),
+            Task::Job(job) if !is_over() => monitor::resolve(shared, job),
+            Task::Job(_) => {}
+        }
     }
 }

@@ -27,6 +27,16 @@ impl Drop for Waiting<'_> {
     }
 }
 
+/// A job that was asked for ahead runs until this is dropped, by a panic too.
+struct RunsAhead<'a>(&'a Shared);
+
+impl Drop for RunsAhead<'_> {
+    fn drop(&mut self) {
+        self.0.world().ahead_running -= 1;
+        self.0.moved.notify_all();
+    }
+}
+
 impl SimSpan {
     /// A fault at byte `at` that comes late: the pager is told of it whether or not the page is there. Returns at once.
     pub fn late_fault(&self, at: usize) {
@@ -47,7 +57,7 @@ impl Shared {
         let ticket = world.wait_for(fault.clone());
         let stale = if world.rng.one_in(LATE) { world.late.pop() } else { None };
         let (runs_now, comes_late) = (world.rng.one_in(2), world.rng.one_in(LATE));
-        let stands_in = !world.has_resolvers;
+        let stands_in = world.resolvers == 0;
         drop(world);
         let _waiting = Waiting { shared: self, ticket };
         for fault in stale.iter().chain([&fault]) {
@@ -84,7 +94,7 @@ impl Shared {
                 if world.take_woken(ticket) {
                     return;
                 }
-                if stands_in && !world.jobs.is_empty() {
+                if stands_in && world.ready_jobs() > 0 {
                     break;
                 }
                 let Some(left) = self.options.patience.checked_sub(since.elapsed()).filter(|left| !left.is_zero())
@@ -121,8 +131,10 @@ impl Shared {
 
     /// Runs one of the queued jobs, if there is one.
     pub(super) fn run_a_job(&self) -> bool {
-        let job = self.world().take_job();
-        job.map(|job| self.run(job)).is_some()
+        let Some((job, is_ahead)) = self.world().take_job() else { return false };
+        let _runs = is_ahead.then(|| RunsAhead(self));
+        self.run(job);
+        true
     }
 
     fn run(&self, job: Job) {

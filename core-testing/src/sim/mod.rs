@@ -15,15 +15,15 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bigarray_core::Result;
 use bigarray_core::memory::{Job, Memory, Residency, Span};
 use bigarray_core::store::DataFile;
+use bigarray_core::{PAGE, Result};
 
 use self::contract::refuse_unless;
 pub use self::handle::SimSpan;
 use self::span::Reserved;
 pub use self::user::Signal;
-use self::world::Shared;
+use self::world::{Shared, page_of_file};
 use crate::role::{Role, role};
 
 /// A [`Memory`] whose pages are values: missing, zero, mapped, copied, poisoned. [`SimSpan::load`] and
@@ -110,6 +110,8 @@ pub enum SimOp {
     TrackWrites,
     Written,
     ReadIn,
+    /// [`Memory::read_ahead`]: bytes of the file.
+    ReadAhead,
     Missing,
     Protected,
     /// A job was run; without range.
@@ -168,7 +170,7 @@ impl SimMemory {
 
     /// Bytes of private memory: copied, or written to.
     pub fn own_bytes(&self) -> usize {
-        self.0.world().spans.values().map(|span| span.table.own_pages() * bigarray_core::PAGE).sum()
+        self.0.world().spans.values().map(|span| span.table.own_pages() * PAGE).sum()
     }
 
     /// The `nth` call of `op` from now on (0: the next) fails: [`ErrorKind::TooLarge`](bigarray_core::ErrorKind::TooLarge) for
@@ -189,7 +191,8 @@ impl SimMemory {
 
     /// How many jobs are queued.
     pub fn jobs(&self) -> usize {
-        self.0.world().jobs.len()
+        let world = self.0.world();
+        world.jobs.len() + world.ahead.len()
     }
 
     /// From now on faults are not delivered any more, and every pager is told so.
@@ -247,6 +250,22 @@ impl Memory for SimMemory {
         let mut world = self.0.world();
         world.now += time;
         world.log(0, SimOp::Pause, 0..0);
+    }
+
+    fn run_ahead(&self, job: Job) {
+        self.0.world().ahead.push(job);
+        self.0.moved.notify_all();
+    }
+
+    fn read_ahead(&self, file: &Arc<dyn DataFile>, bytes: Range<u64>, _exactly: bool) -> Result<()> {
+        refuse_unless(role() != Role::Monitor, || "a read by the thread that receives faults".to_owned());
+        let mut world = self.0.world();
+        world.log(0, SimOp::ReadAhead, bytes.start as usize..bytes.end as usize);
+        world.fails(SimOp::ReadAhead)?;
+        drop(world);
+        file.read_at(bytes.start, &mut vec![0; (bytes.end - bytes.start) as usize])?;
+        self.0.world().read_ahead.extend(bytes.step_by(PAGE).map(|at| page_of_file(file, at)));
+        Ok(())
     }
 
     fn report(&self, _: Job) {}

@@ -13,7 +13,7 @@ impl SimMemory {
     /// If `work` or a job does.
     pub fn with_resolvers<T>(&self, threads: usize, work: impl FnOnce() -> T) -> T {
         let shared = &self.0;
-        shared.world().has_resolvers = true;
+        shared.world().resolvers = threads;
         std::thread::scope(|scope| {
             for _ in 0..threads {
                 scope.spawn(|| shared.resolve());
@@ -29,7 +29,7 @@ struct Ended<'a>(&'a Shared);
 
 impl Drop for Ended<'_> {
     fn drop(&mut self) {
-        self.0.world().has_resolvers = false;
+        self.0.world().resolvers = 0;
         self.0.moved.notify_all();
     }
 }
@@ -42,10 +42,10 @@ impl Shared {
                 continue;
             }
             let world = self.world();
-            if !world.has_resolvers {
+            if world.resolvers == 0 {
                 return;
             }
-            drop(self.moved.wait_while(world, |world| world.has_resolvers && world.jobs.is_empty()));
+            drop(self.moved.wait_while(world, |world| world.resolvers > 0 && world.ready_jobs() == 0));
         }
     }
 }

@@ -15,7 +15,7 @@ use super::contract::{breaks, refuse_unless};
 use super::handle::SimSpan;
 use super::page::{Access, Mapped, Page};
 use super::user::pieces;
-use super::world::{Shared, World};
+use super::world::{Shared, World, page_of_file};
 
 /// The owner of a span, which ends when this is dropped.
 pub(super) struct Reserved(SimSpan);
@@ -96,8 +96,17 @@ impl Install for Reserved {
 
     fn cached(&self, range: Range<usize>) -> Result<usize> {
         let mut world = self.0.enter(SimOp::Resident, &range);
+        let read_ahead = std::mem::take(&mut world.read_ahead);
         let pages = self.0.state(&mut world).table.pages.range(range.start / PAGE..range.end / PAGE);
-        Ok(pages.filter(|(_, page)| matches!(page, Page::Mapped { resident: true, .. })).count() * PAGE)
+        let is_cached = |page: &Page| match page {
+            Page::Mapped { file, offset, resident, .. } => {
+                *resident || read_ahead.contains(&page_of_file(&file.0, *offset))
+            }
+            _ => false,
+        };
+        let cached = pages.filter(|(_, page)| is_cached(page)).count() * PAGE;
+        world.read_ahead = read_ahead;
+        Ok(cached)
     }
 
     fn read_in(&self, range: Range<usize>, from_file: &Arc<dyn DataFile>, from: u64, _exactly: bool) -> Result<()> {

@@ -31,18 +31,30 @@ pub(super) struct Shared {
     pub(super) moved: Condvar,
 }
 
+/// The address of a file, and a byte of it.
+pub(super) type PageOfFile = (usize, u64);
+
+pub(super) fn page_of_file(file: &Arc<dyn DataFile>, at: u64) -> PageOfFile {
+    (Arc::as_ptr(file).addr(), at)
+}
+
 pub(super) struct World {
     pub(super) rng: Rng,
     pub(super) spans: BTreeMap<usize, SpanState>,
     pub(super) jobs: Vec<Job>,
+    /// Those that were asked for ahead, and how many of them run.
+    pub(super) ahead: Vec<Job>,
+    pub(super) ahead_running: usize,
+    /// Pages of files that were [read ahead](bigarray_core::memory::Memory::read_ahead).
+    pub(super) read_ahead: BTreeSet<PageOfFile>,
     pub(super) waiters: Vec<Waiter>,
     /// Faults that are delivered once more after they were resolved.
     pub(super) late: Vec<Fault>,
     pub(super) failures: Vec<(SimOp, usize)>,
     pub(super) trace: Vec<SimEvent>,
     pub(super) faults_stopped: bool,
-    /// Jobs are run by threads of their own.
-    pub(super) has_resolvers: bool,
+    /// Threads of their own that run jobs.
+    pub(super) resolvers: usize,
     /// Its clock.
     pub(super) now: Duration,
     next_base: usize,
@@ -77,12 +89,15 @@ impl Shared {
             rng: Rng::new(options.seed),
             spans: BTreeMap::new(),
             jobs: Vec::new(),
+            ahead: Vec::new(),
+            ahead_running: 0,
+            read_ahead: BTreeSet::new(),
             waiters: Vec::new(),
             late: Vec::new(),
             failures: Vec::new(),
             trace: Vec::new(),
             faults_stopped: false,
-            has_resolvers: false,
+            resolvers: 0,
             now: Duration::ZERO,
             next_base: FIRST_BASE,
             reserved: 0,
@@ -168,12 +183,24 @@ impl World {
         self.waiters.len() != before
     }
 
-    /// Takes one of the queued jobs.
-    pub(super) fn take_job(&mut self) -> Option<Job> {
-        if self.jobs.is_empty() {
+    /// How many of the queued jobs may be run now. Of several resolvers one is left to faults.
+    pub(super) fn ready_jobs(&self) -> usize {
+        let ready = self.resolvers == 0 || self.ahead_running < (self.resolvers - 1).max(1);
+        self.jobs.len() + if ready { self.ahead.len() } else { 0 }
+    }
+
+    /// Takes one of the queued jobs, and tells whether it was asked for ahead. A seed decides which: the pager relies on no order.
+    pub(super) fn take_job(&mut self) -> Option<(Job, bool)> {
+        let ready = self.ready_jobs();
+        if ready == 0 {
             return None;
         }
-        let n = self.rng.below(self.jobs.len());
-        Some(self.jobs.swap_remove(n))
+        let n = self.rng.below(ready);
+        let of_faults = self.jobs.len();
+        if n < of_faults {
+            return Some((self.jobs.swap_remove(n), false));
+        }
+        self.ahead_running += 1;
+        Some((self.ahead.swap_remove(n - of_faults), true))
     }
 }

@@ -45,6 +45,7 @@ use eviction::EvictionPart;
 pub use eviction::budget::MemoryUse;
 pub(crate) use eviction::budget::{Budget, BudgetPermit};
 use load::LoadPart;
+pub use load::ahead::Prefetch;
 use rebind::RebindPart;
 pub(crate) use reports::Activity;
 pub(crate) use spill_map::{LazySpillArea, SpillMap, SpilledBlock};

@@ -12,7 +12,7 @@ use super::windows::{WholeSpan, Windows};
 use crate::descriptor::{Descriptor, Version};
 use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::Ranges;
-use crate::pager::{Access, Binding, Pager};
+use crate::pager::{Access, Binding, Pager, Prefetch};
 use crate::signals;
 use crate::store::Snapshot;
 
@@ -117,6 +117,16 @@ impl Reader {
     pub fn prefetch(&self, bytes: Range<usize>) -> Result<()> {
         let (Some(pager), bytes) = self.span_over(&bytes)? else { return Ok(()) };
         pager.prefetch(&bytes, false).map_err(|e| e.context(format_args!("array {:?}", self.name())))
+    }
+
+    /// Begins to load the blocks of a byte range, and waits for none of them. What it loads takes at most half of the memory
+    /// budget; where that is full, an eighth of it at most is given back for it, of blocks that came long before.
+    ///
+    /// The prefetch ends early, and without an error, when that is used up, and when the array is given back or becomes
+    /// shorter. A failure is told by [`Prefetch::wait`], and poisons nothing.
+    pub fn prefetch_ahead(&self, bytes: Range<usize>) -> Result<Prefetch> {
+        let (span, bytes) = self.span_over(&bytes)?;
+        span.map_or_else(|| Ok(Prefetch::done()), |pager| pager.prefetch_ahead(&bytes))
     }
 
     /// Bytes of a byte range that an access finds without storage.

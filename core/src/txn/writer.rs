@@ -11,7 +11,7 @@ use super::reader::{address_in, not_found};
 use super::transaction::{Place, Transaction, in_use};
 use crate::descriptor::Descriptor;
 use crate::error::{Error, ErrorKind, Result};
-use crate::pager::Access;
+use crate::pager::{Access, Prefetch};
 use crate::signals;
 
 /// An array open in a transaction. Dropping it closes it; what was changed stays with the transaction.
@@ -240,6 +240,12 @@ impl<'t> Writer<'t> {
         let bytes = self.descriptor().placed(&bytes);
         let Some(pager) = self.array().span_over(&bytes)? else { return Ok(()) };
         pager.prefetch(&bytes, pager.is_user_mode()).map_err(|e| e.context(format_args!("array {:?}", self.name())))
+    }
+
+    /// See [`Reader::prefetch_ahead`](crate::Reader::prefetch_ahead).
+    pub fn prefetch_ahead(&self, bytes: Range<usize>) -> Result<Prefetch> {
+        let bytes = self.descriptor().placed(&bytes);
+        self.array().span_over(&bytes)?.map_or_else(|| Ok(Prefetch::done()), |pager| pager.prefetch_ahead(&bytes))
     }
 
     /// Bytes of a byte range that an access finds without storage.

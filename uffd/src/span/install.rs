@@ -226,11 +226,7 @@ impl Install for UffdSpan {
         self.check(&range)?;
         // First, since populating alone reads page by page where random access was advised, and not at all on an old
         // kernel.
-        let bytes = offset..offset + range.len() as u64;
-        if exactly {
-            read_ahead::begin(&**file, bytes.clone());
-        }
-        read_ahead::read(&**file, bytes, || false)?;
+        read_ahead::read_in(&**file, offset..offset + range.len() as u64, exactly, || false)?;
         self.populate(range)
     }
 

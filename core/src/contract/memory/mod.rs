@@ -4,8 +4,10 @@ mod faults;
 mod span;
 
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::contract::store::DataFile;
 use crate::error::Result;
 pub use faults::{Faults, Job};
 pub use span::{Install, Protect, Replace, Span, SpanBytes, TakenOut, TrackWrites, WrittenTo};
@@ -39,6 +41,18 @@ pub trait Memory: Send + Sync {
 
     /// Lets that much time pass, in a thread that may wait.
     fn pause(&self, time: Duration);
+
+    /// Runs `job` in a thread that may wait. No fault ever waits for such jobs, however many there are and however long they
+    /// take. Those that are not run when the memory ends are dropped.
+    fn run_ahead(&self, job: Job);
+
+    /// Reads `bytes` of `file` into the system's cache, so that a touch of what is mapped from there waits for no disk; if
+    /// they are there, that costs little. It touches no span, so it meets no fault. `exactly`: not a byte more is read, where
+    /// the system would else read ahead.
+    ///
+    /// # Errors
+    /// As [`DataFile::read_at`].
+    fn read_ahead(&self, file: &Arc<dyn DataFile>, bytes: Range<u64>, exactly: bool) -> Result<()>;
 
     /// Runs `report` a moment later in a thread that no other waits for. It may run code of the program, which may touch
     /// spans, and wait for locks whose holders do. A memory that is short of threads may drop it.

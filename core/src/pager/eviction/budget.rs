@@ -1,8 +1,9 @@
 //! The memory budget: the memory of their own that all spans of an engine together may have. Where it is exceeded, the
 //! eviction policy names the block that goes; see [`policy`](super::policy).
 
+use std::cell::Cell;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::pager::Pager;
 use crate::pager::eviction::policy::{EvictionPolicy, Outcome, Victim};
@@ -10,6 +11,13 @@ use crate::sync::{FaultMutex, FaultMutexGuard};
 
 /// Blocks in a row that cannot be evicted just now, after which no more are tried.
 const MOST_BUSY: usize = 64;
+
+/// A prefetch that no thread waits for takes no more than this part of the budget,
+const SHARE_TAKEN: usize = 2;
+
+/// and evicts blocks for no more than this part of it, which is as much as readahead takes. The blocks that came last, of as
+/// many bytes, stay.
+const SHARE_EVICTED: usize = 8;
 
 /// Memory that a database uses for arrays besides the page cache, and how often blocks were copied in, evicted or spilled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -117,6 +125,37 @@ impl Budget {
         (!self.is_exceeded()).then_some(permit)
     }
 
+    /// The share of a prefetch that begins now, of blocks of `block_bytes`.
+    pub(crate) fn share(&self, block_bytes: usize) -> Share {
+        let came_last = (self.limit_bytes / SHARE_EVICTED / block_bytes) as u64;
+        let spared = self.lock().policy.number().saturating_sub(came_last);
+        Share { spared, taken: AtomicUsize::new(0), evicted: AtomicUsize::new(0) }
+    }
+
+    /// A permit for `bytes` of what a prefetch loads; `None` where its share is used up. Never over the budget. Evicted are
+    /// clean blocks alone, and none that came since the prefetch began or shortly before: what a reader just loaded stays.
+    pub(crate) fn make_room_of(self: &Arc<Self>, share: &Share, bytes: usize) -> Option<BudgetPermit> {
+        if bytes > 0 && !take_up_to(&share.taken, bytes, self.limit_bytes / SHARE_TAKEN) {
+            return None;
+        }
+        if let Some(permit) = self.room_left(bytes) {
+            return Some(permit);
+        }
+        if !take_up_to(&share.evicted, bytes, self.limit_bytes / SHARE_EVICTED) {
+            return None;
+        }
+        let is_there = Cell::new(false);
+        self.evict_while(|Charges { policy, usage }| {
+            is_there.set(usage.used_bytes.saturating_add(bytes) <= self.limit_bytes);
+            if is_there.get() {
+                usage.used_bytes += bytes;
+                return None;
+            }
+            policy.clean_victim(self.limit_bytes, share.spared)
+        });
+        is_there.get().then(|| BudgetPermit { budget: self.clone(), bytes })
+    }
+
     /// Whether more is used than may be.
     pub(crate) fn is_exceeded(&self) -> bool {
         self.lock().usage.used_bytes > self.limit_bytes
@@ -155,6 +194,22 @@ impl Budget {
             }
         }
     }
+}
+
+/// The part of the budget that one prefetch may take.
+pub(crate) struct Share {
+    /// Blocks with this ticket or a later one are not evicted for it.
+    spared: u64,
+    /// Bytes that it took,
+    taken: AtomicUsize,
+    /// and those of them that others were evicted for.
+    evicted: AtomicUsize,
+}
+
+/// Adds `bytes` to `taken`, unless that would be more than `most`.
+fn take_up_to(taken: &AtomicUsize, bytes: usize, most: usize) -> bool {
+    let more = |taken: usize| taken.checked_add(bytes).filter(|taken| *taken <= most);
+    taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
 }
 
 /// A part of the budget for what is about to come.

@@ -175,23 +175,47 @@ impl EvictionPolicy {
 
     /// The next one to give way, of a memory of `limit_bytes`. It is the caller's to uncharge it, or to put it back.
     pub(crate) fn victim(&mut self, limit_bytes: usize) -> Option<Victim> {
-        let clean_bytes = self.bytes(Place::Fresh) + self.bytes(Place::Returned);
-        let kept_clean = (limit_bytes / CLEAN_PART).max(LEAST_CLEAN.min(limit_bytes / 2));
-        if clean_bytes <= kept_clean
+        if !self.clean_give_way(limit_bytes)
             && let Some(victim) = self.pop(Place::Dirty)
         {
             return Some(victim);
         }
+        self.clean_order(limit_bytes).into_iter().chain([Place::Dirty]).find_map(|place| self.pop(place))
+    }
+
+    /// The same, but a clean one that came before the one with the ticket `spared`, if a clean one is next.
+    pub(crate) fn clean_victim(&mut self, limit_bytes: usize, spared: u64) -> Option<Victim> {
+        if !self.clean_give_way(limit_bytes) {
+            return None;
+        }
+        self.clean_order(limit_bytes).into_iter().find_map(|place| self.pop_before(place, spared))
+    }
+
+    /// Whether clean blocks take so much that they give way first.
+    fn clean_give_way(&self, limit_bytes: usize) -> bool {
+        let kept_clean = (limit_bytes / CLEAN_PART).max(LEAST_CLEAN.min(limit_bytes / 2));
+        self.bytes(Place::Fresh) + self.bytes(Place::Returned) > kept_clean
+    }
+
+    fn clean_order(&self, limit_bytes: usize) -> [Place; 2] {
         let fresh_first = self.bytes(Place::Fresh) > limit_bytes / FRESH_PART;
-        let order = if fresh_first { [Place::Fresh, Place::Returned] } else { [Place::Returned, Place::Fresh] };
-        order.into_iter().chain([Place::Dirty]).find_map(|place| self.pop(place))
+        if fresh_first { [Place::Fresh, Place::Returned] } else { [Place::Returned, Place::Fresh] }
     }
 
     /// Takes the next one of a queue in hand.
     fn pop(&mut self, place: Place) -> Option<Victim> {
+        self.pop_before(place, u64::MAX)
+    }
+
+    /// The same, if its ticket is before `spared`.
+    fn pop_before(&mut self, place: Place, spared: u64) -> Option<Victim> {
         let queue = &mut self.queues[place as usize];
         while let Some(ticket) = queue.tickets.pop_front() {
             let Some(charged) = self.charged.get_mut(&ticket).filter(|c| c.place == Some(place)) else { continue };
+            if ticket >= spared {
+                queue.tickets.push_front(ticket);
+                return None;
+            }
             if charged.chances > 0 && place == Place::Returned {
                 charged.chances -= 1;
                 queue.tickets.push_back(ticket);

@@ -11,7 +11,7 @@ use crate::memory::{Faults, Job, Residency};
 use crate::pager::Pager;
 use crate::pager::binding::Binding;
 use crate::pager::block::Kind;
-use crate::pager::eviction::budget::BudgetPermit;
+use crate::pager::eviction::budget::{BudgetPermit, Share};
 use crate::pager::load::plan::{Plan, reach};
 use crate::pager::scratch::with_buffer;
 use crate::pager::table::{Presence, Table};
@@ -259,6 +259,18 @@ impl Load {
         {
             let _ = self.run(plan, permit);
         }
+    }
+
+    /// Steps 4 to 6 for a prefetch that no thread waits for, within its share of the budget: `false` where that is used up.
+    pub(crate) fn run_within(mut self, share: &Share) -> Result<bool> {
+        let plan = self.ask()?; // (4)
+        let bytes = self.pager.memory_for(self.binding(), &plan);
+        if bytes > 0 && plan.is_holes() {
+            return Ok(true); // no storage is waited for there, so it is not worth memory
+        }
+        let Some(permit) = self.pager.budget.make_room_of(share, bytes) else { return Ok(false) };
+        self.run(plan, permit)?;
+        Ok(true)
     }
 
     /// A failed load installs neither zeros nor old bytes. Where storage is unavailable, and there is patience, the block

@@ -1,5 +1,6 @@
 //! Loading: the life of a fault, how far one reaches, and what is laid into memory.
 
+pub(crate) mod ahead;
 pub(crate) mod fault;
 pub(crate) mod futile;
 pub(crate) mod install;

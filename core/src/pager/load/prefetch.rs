@@ -8,7 +8,7 @@ use crate::geometry::{PAGE, page_ceil};
 use crate::memory::Residency;
 use crate::page_map::{PageMap, Piece};
 use crate::pager::block::Kind;
-use crate::pager::table::Presence;
+use crate::pager::table::{Presence, Table};
 use crate::pager::{Access, Pager};
 use crate::signals;
 use crate::store::Origin;
@@ -59,8 +59,14 @@ impl Pager {
         Ok(())
     }
 
+    /// Why `block` is poisoned.
+    pub(crate) fn why_poisoned(table: &Table, block: u64) -> Error {
+        let why = table.failure().unwrap_or_else(|| Error::new(ErrorKind::Corrupt, ""));
+        why.context(format_args!("block {block} could not be loaded"))
+    }
+
     /// Tells storage of what has to be loaded of `blocks`.
-    fn tell_of_missing(&self, blocks: Range<u64>) {
+    pub(crate) fn tell_of_missing(&self, blocks: Range<u64>) {
         let table = self.lock();
         if let Some(binding) = table.shown.binding().filter(|_| self.residency == Residency::Lazy) {
             table.gaps(blocks).iter().for_each(|gap| binding.will_need(gap, self.maps_cached(binding)));
@@ -83,10 +89,7 @@ impl Pager {
         let mut table = self.lock();
         loop {
             let load = match table.presence(block) {
-                Presence::Installed(Kind::Poisoned) => {
-                    let why = table.failure().unwrap_or_else(|| Error::new(ErrorKind::Corrupt, ""));
-                    return Err(why.context(format_args!("block {block} could not be loaded")));
-                }
+                Presence::Installed(Kind::Poisoned) => return Err(Pager::why_poisoned(&table, block)),
                 Presence::Installed(_) => return Ok(()),
                 Presence::Loading => self.steal(&mut table, block),
                 Presence::Missing => Some(
