@@ -115,7 +115,7 @@ pub const HOUSES: &[House] = &[
         uses: &["core", "process", "store-icechunk", "store-lmdb", "uffd"],
         floors: &[
             &["boolean", "element", "guide", "info", "process", "python"],
-            &["array_options", "dtype", "home", "layout", "npy", "options"],
+            &["array_options", "dtype", "home", "layout", "npy", "options", "prefetch"],
             &["blocks", "budget", "view"],
             &["handle", "removal"],
             &["aliases", "array", "array_mut"],

@@ -102,6 +102,7 @@ mod info;
 mod layout;
 mod npy;
 mod options;
+mod prefetch;
 mod process;
 mod python;
 #[cfg(feature = "icechunk")]
@@ -142,6 +143,7 @@ pub use element::{Field, describe_field};
 pub use half;
 pub use info::ArrayInfo;
 pub use options::{OpenOptions, Pager};
+pub use prefetch::Prefetch;
 pub use snapshot::Snapshot;
 pub use transaction::Transaction;
 pub use {bytemuck, ndarray, num_complex, serde_json};

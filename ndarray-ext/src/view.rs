@@ -4,7 +4,7 @@
 use std::ops::Range;
 use std::ptr::NonNull;
 
-use bigarray_core::{Descriptor, Error, Reader, Result, Writer};
+use bigarray_core::{Descriptor, Error, Prefetch, Reader, Result, Writer};
 use ndarray::{ArrayView, ArrayViewMut, Dimension, Ix1};
 
 use crate::boolean::Bool;
@@ -24,6 +24,7 @@ pub(crate) trait Source: Sync {
     fn descriptor(&self) -> &Descriptor;
     fn address(&self, bytes: Range<usize>) -> Result<NonNull<u8>>;
     fn prefetch(&self, bytes: Range<usize>) -> Result<()>;
+    fn prefetch_ahead(&self, bytes: Range<usize>) -> Result<Prefetch>;
     fn waits_in_system_calls(&self) -> bool;
     fn budget_bytes(&self) -> usize;
 }
@@ -43,6 +44,10 @@ impl Source for Reader {
 
     fn prefetch(&self, bytes: Range<usize>) -> Result<()> {
         Reader::prefetch(self, bytes)
+    }
+
+    fn prefetch_ahead(&self, bytes: Range<usize>) -> Result<Prefetch> {
+        Reader::prefetch_ahead(self, bytes)
     }
 
     fn waits_in_system_calls(&self) -> bool {
@@ -69,6 +74,10 @@ impl Source for Writer<'_> {
 
     fn prefetch(&self, bytes: Range<usize>) -> Result<()> {
         Writer::prefetch(self, bytes)
+    }
+
+    fn prefetch_ahead(&self, bytes: Range<usize>) -> Result<Prefetch> {
+        Writer::prefetch_ahead(self, bytes)
     }
 
     fn waits_in_system_calls(&self) -> bool {

@@ -206,6 +206,46 @@ macro_rules! reading {
             crate::view::here(&self.source)?.prefetch(bytes)
         }
 
+        /// Begins to load the rows `range` and returns at once. Other threads load them side by side, while this one does
+        /// something else; no access to any array waits for them. From object storage that hides the time that an answer
+        /// takes.
+        ///
+        /// ```
+        /// # let dir = tempfile::tempdir().unwrap();
+        /// # let db = bigarray::Database::open(dir.path().join("a.bigarray"))?;
+        /// # db.transact(|txn| { txn.create::<f32, _>("grid", (1000, 100))?.view_mut().fill(0.5); Ok(()) })?;
+        /// let grid = db.array::<f32, bigarray::ndarray::Ix2>("grid")?;
+        /// let mut sum = 0.0;
+        /// let mut next = grid.prefetch_ahead(..100)?;
+        /// for start in (0..1000).step_by(100) {
+        ///     next.wait()?; // an error of storage is a value here
+        ///     next = grid.prefetch_ahead(1000.min(start + 100)..1000.min(start + 200))?;
+        ///     sum += grid.rows(start..start + 100)?.sum();
+        /// }
+        /// assert_eq!(sum, 50_000.0);
+        /// # Ok::<(), bigarray::Error>(())
+        /// ```
+        ///
+        /// The handle need not be kept, and does not borrow the array: the prefetch goes on when it is dropped, and ends when
+        /// the array is closed.
+        ///
+        /// Of the [memory budget](crate::OpenOptions::memory_budget) it takes half at most, for blocks that it copies or
+        /// decompresses. Where the budget is full, blocks give way for an eighth of it at most: none that was loaded since the
+        /// prefetch began or shortly before, and none that was written to. Then it ends. Mapped blocks take no budget, and are
+        /// read into the page cache, all of them.
+        ///
+        /// Without page faults ([`FaultMode`](crate::FaultMode)) blocks are in memory or mapped once the array is open. What
+        /// is mapped is read into the page cache then, by one thread.
+        ///
+        /// # Errors
+        /// [`ShapeMismatch`](crate::ErrorKind::ShapeMismatch) for rows that are not there;
+        /// [`TooLarge`](crate::ErrorKind::TooLarge) where no addresses are left for them. What storage reports is told by
+        /// [`Prefetch::wait`](crate::Prefetch::wait).
+        pub fn prefetch_ahead(&self, range: impl std::ops::RangeBounds<usize>) -> crate::Result<crate::Prefetch> {
+            let bytes = crate::layout::bytes(self.source.name(), self.source.descriptor(), range)?;
+            crate::view::here(&self.source)?.prefetch_ahead(bytes).map(crate::Prefetch::new)
+        }
+
         /// Bytes of the rows `range` that an access finds in memory, so that it waits for no storage: blocks that were
         /// copied, holes that were touched, and of mapped blocks the pages in the page cache. It may change at any moment.
         ///
@@ -280,7 +320,7 @@ macro_rules! reading {
             self.source.waits_in_system_calls()
         }
 
-        /// Writes all elements to `out`: raw bytes in storage order, loaded piece by piece.
+        /// Writes all elements to `out`: raw bytes in storage order, loaded piece by piece, and ahead of writing.
         ///
         /// ```
         /// # let dir = tempfile::tempdir().unwrap();
@@ -300,7 +340,7 @@ macro_rules! reading {
         }
 
         /// Writes the array to the file `path` in NumPy's format (`.npy`), which `numpy.load` reads, loaded piece by
-        /// piece. A file that is there is replaced at the end, when the new one is whole and synced, and its permissions
+        /// piece, and ahead of writing. A file that is there is replaced at the end, when the new one is whole and synced, and its permissions
         /// stay. [`Transaction::read_npy`](crate::Transaction::read_npy) is the way back, with an example.
         ///
         /// In a transaction what it has changed is written, too, though it may never be committed.

@@ -14,6 +14,9 @@ use crate::view::{self, Source};
 /// Bytes that [`write_to`] hands over at a time.
 const PIECE: usize = 2 << 20;
 
+/// Bytes that are loaded ahead of what is written, and no more than an eighth of the memory budget.
+const AHEAD: usize = 8 * PIECE;
+
 /// Writes all bytes out, each piece prefetched: an error of storage comes back as a value, and a system call never
 /// meets a page that is not there.
 pub(crate) fn write_to(source: &OfProcess<impl Source>, out: &mut (impl Write + ?Sized)) -> Result<()> {
@@ -30,8 +33,17 @@ pub(crate) fn write_to(source: &OfProcess<impl Source>, out: &mut (impl Write + 
 
 fn write_pieces(source: &OfProcess<impl Source>, out: &mut (impl Write + ?Sized), piece: &mut Vec<u8>) -> Result<()> {
     let end = source.descriptor().nbytes();
+    let ahead = AHEAD.min(source.budget_bytes() / 8 / PIECE * PIECE);
+    let mut announced = 0;
     for start in (0..end).step_by(PIECE) {
         let range = start..end.min(start + PIECE);
+        let next = announced.max(range.end)..end.min(range.end + ahead);
+        if !next.is_empty() {
+            announced = next.end;
+            let _held = signals::hold();
+            // A failure is met where the piece is written.
+            drop(view::here(source)?.prefetch_ahead(next));
+        }
         view::here(source)?.prefetch(range.clone())?;
         let bytes = view::bytes(source, range.clone())?;
         let written = if source.waits_in_system_calls() {

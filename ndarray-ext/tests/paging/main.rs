@@ -14,6 +14,7 @@ mod merged_pages;
 mod metrics;
 mod pinned_pages;
 mod planes;
+mod prefetching_ahead;
 mod residency;
 mod signal_handlers;
 mod subscribers;

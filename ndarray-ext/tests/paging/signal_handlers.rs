@@ -107,6 +107,22 @@ fn a_handler_that_touches_a_view_interrupts_a_prefetch() {
 }
 
 #[test]
+fn a_handler_that_touches_a_view_interrupts_a_prefetch_that_goes_on_by_itself() {
+    if alone(this_test!(), |_| ()) {
+        let db = TestDb::with(little_memory());
+        fill(&db);
+        let touched = db.array::<u64, Ix1>("touched").unwrap();
+        interrupted(&touched, 3000, |round| {
+            let first = round * 7 % (BLOCKS - 64);
+            let rows = first * ROWS..(first + 64) * ROWS;
+            let prefetch = touching(|| touched.prefetch_ahead(rows)).unwrap();
+            touching(|| prefetch.wait()).unwrap();
+            assert!(prefetch.is_done());
+        });
+    }
+}
+
+#[test]
 fn a_handler_that_touches_a_view_interrupts_writing_it_out() {
     if alone(this_test!(), |_| ()) {
         let db = TestDb::with(little_memory());

@@ -99,6 +99,7 @@ fn not_refused(db: &Database, txn: &Transaction, snapshot: &Snapshot, open: &mut
         refused(txn.create::<u8, _>("B", 1).map(drop)),
         refused(txn.remove("hole")),
         refused(open.prefetch(..)),
+        refused(open.prefetch_ahead(..).map(drop)),
         refused(open.resident_bytes(..).map(drop)),
         refused(open.is_resident(..).map(drop)),
         refused(open.rows(..).map(drop)),
@@ -143,6 +144,29 @@ fn the_forked_child_is_refused_by_every_handle() {
     assert_eq!(open.view()[0], 1);
     drop(open);
     parent_goes_on(&db);
+}
+
+#[test]
+fn a_prefetch_of_the_parent_is_refused_and_goes_on_in_the_parent() {
+    if !alone(this_test!(), |_| ()) {
+        return;
+    }
+    let db = stored();
+    let a = db.array::<u8, Ix1>("A").unwrap();
+    for _ in 0..20 {
+        let prefetch = a.prefetch_ahead(..).unwrap();
+        let other = a.prefetch_ahead(..).unwrap();
+        let status = forked(|| {
+            let refused = [prefetch.wait(), other.wait(), a.prefetch_ahead(..).map(drop)];
+            prefetch.cancel();
+            i32::from(
+                !(refused.iter().all(|r| r.as_ref().is_err_and(bigarray::Error::is_in_use)) && prefetch.is_done()),
+            )
+        });
+        assert!(matches!(status, WaitStatus::Exited(_, 0)), "{status:?}");
+        prefetch.wait().unwrap();
+    }
+    assert_eq!(a.view()[0], 1);
 }
 
 /// In the child the addresses of the parent's arrays are free, and soon have something else behind them.
