@@ -100,11 +100,11 @@ fn after_a_shrink_that_failed_half_way_nothing_is_stored() {
 /// The same at the front.
 #[test]
 fn after_rows_at_the_front_could_not_be_given_back_nothing_is_stored() {
-    for (copy, call) in [(false, SimOp::Reset), (true, SimOp::Reset)] {
+    for copy in [false, true] {
         let world = world(copy, 3);
         let transaction = world.engine.begin().unwrap();
         world.write(&mut transaction.open(NAME).unwrap(), 5, &[7]);
-        world.memory.fail(call, 0);
+        world.memory.fail(SimOp::Reset, 0);
         assert!(transaction.open(NAME).unwrap().drop_front(BLOCK + 5).unwrap_err().is_io());
         let error = transaction.commit(None).unwrap_err();
         assert!(error.to_string().contains("simulated failure of Reset"), "{error}");
@@ -126,7 +126,6 @@ fn what_was_written_to_rows_that_are_dropped_is_not_stored() {
             }
             writer.drop_front(BLOCK + 5).unwrap();
             drop(writer);
-            let before = world.store.pages().0;
             transaction.commit(None).unwrap();
             let snapshot = world.engine.snapshot().unwrap();
             let reader = world.engine.reader(&snapshot, NAME).unwrap();
@@ -137,8 +136,7 @@ fn what_was_written_to_rows_that_are_dropped_is_not_stored() {
             assert_eq!(bytes[BLOCK - 5..], vec![1; BLOCK]);
             drop((reader, snapshot));
             world.store.check();
-            let pages = BLOCK / PAGE;
-            assert_eq!(world.store.pages().0, 2 * pages, "copy {copy}, spills {spills}, {before} before");
+            assert_eq!(world.store.pages().0, 2 * BLOCK / PAGE, "copy {copy}, spills {spills}");
         }
     }
 }

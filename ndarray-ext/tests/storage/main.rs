@@ -5,6 +5,7 @@
 
 mod full_disk;
 mod limits;
+mod log;
 mod long_readers;
 mod overlayfs;
 mod paths;
