@@ -75,6 +75,31 @@ fn a_cancelled_prefetch_ends_without_an_error() {
 }
 
 #[test]
+fn to_wait_for_a_cancelled_prefetch_is_not_to_wait_for_its_queued_turns() {
+    let world = stored(copying());
+    let reader = world.reader();
+    let prefetch = reader.prefetch_ahead(ALL).unwrap();
+    assert!(!prefetch.is_done());
+    prefetch.cancel();
+    assert!(prefetch.is_done());
+    prefetch.wait().unwrap();
+    assert!(world.memory.jobs() > 0);
+    world.memory.run_jobs();
+    assert_eq!(reader.resident_bytes(ALL).unwrap(), 0);
+}
+
+#[test]
+fn that_no_fault_is_answered_any_more_is_a_failure() {
+    let world = stored(copying());
+    let reader = world.reader();
+    let prefetch = reader.prefetch_ahead(ALL).unwrap();
+    world.memory.fail_faults("as the test asks");
+    world.memory.run_jobs();
+    let error = prefetch.wait().unwrap_err();
+    assert!(error.to_string().contains("as the test asks"), "{error}");
+}
+
+#[test]
 fn a_prefetch_of_nothing_is_done() {
     let world = stored(copying());
     let prefetch = world.reader().prefetch_ahead(BLOCK..BLOCK).unwrap();
@@ -372,7 +397,7 @@ fn a_prefetch_whose_look_ups_block_holds_up_no_fault() {
         engine.reader(&engine.snapshot().unwrap(), "a").unwrap()
     });
     gate.hold();
-    memory.with_resolvers(3, || {
+    memory.with_resolvers(4, || {
         let prefetch = slow.prefetch_ahead(0..blocks * BLOCK).unwrap();
         gate.wait_for(2);
         let span = memory.span_at(other.base().unwrap());

@@ -6,7 +6,8 @@
 //! plus [`OVERTAKING`] for each place behind the first.
 //!
 //! Jobs that are asked for ahead have a queue of their own, since no fault waits for them: they are run in their order where
-//! there is no job of a fault, and never by all resolvers at once, however long they take.
+//! there is no job of a fault, and by half of the resolvers at once, however long they take. Where there are always faults
+//! they would never be run, so one goes before each [`AHEAD_AFTER`]th job of a fault.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
@@ -17,6 +18,9 @@ use bigarray_core::sync::{Condvar, Mutex};
 
 /// Faults that come this much later go before the next job of the same fault.
 const OVERTAKING: u64 = 4;
+
+/// So many jobs of faults in a row go before a job that was asked for ahead.
+const AHEAD_AFTER: u32 = 32;
 
 /// Jobs in the order of their numbers, and those asked for ahead. The lock is taken to put one in or to take one out, by a
 /// thread of the program with its signals held back.
@@ -35,6 +39,8 @@ struct Queue {
     ahead: VecDeque<Job>,
     /// How many of those run.
     ahead_running: usize,
+    /// Jobs of faults that went before them, since the last one.
+    went_before: u32,
     ended: bool,
 }
 
@@ -61,15 +67,18 @@ impl Jobs {
     pub(crate) fn next(self: &Arc<Self>) -> Option<Job> {
         let mut queue = self.queue.lock();
         loop {
-            if let Some((_, job)) = queue.waiting.pop_first() {
+            let has_ahead = !queue.ahead.is_empty() && queue.ahead_running < self.most_ahead && !queue.ended;
+            if !(has_ahead && queue.went_before >= AHEAD_AFTER)
+                && let Some((_, job)) = queue.waiting.pop_first()
+            {
+                queue.went_before = if has_ahead { queue.went_before + 1 } else { 0 };
                 return Some(job);
             }
             if queue.ended {
                 return None;
             }
-            if queue.ahead_running < self.most_ahead
-                && let Some(job) = queue.ahead.pop_front()
-            {
+            if has_ahead && let Some(job) = queue.ahead.pop_front() {
+                queue.went_before = 0;
                 queue.ahead_running += 1;
                 let runs = RunsAhead(self.clone());
                 return Some(Box::new(move || {
@@ -190,6 +199,24 @@ mod tests {
         assert_eq!(*log.lock(), ["fault", "a fault meanwhile", "first", "second"]);
         drop(feed);
         assert!(jobs.next().is_none());
+    }
+
+    #[test]
+    fn a_job_asked_for_ahead_does_not_wait_for_ever_behind_faults() {
+        let (feed, jobs) = Jobs::new(1);
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let job = |name: &'static str| {
+            let log = log.clone();
+            Box::new(move || log.lock().push(name)) as Job
+        };
+        jobs.put_ahead(job("ahead"));
+        for _ in 0..2 * AHEAD_AFTER {
+            feed.put(vec![job("fault")]);
+        }
+        for _ in 0..2 * AHEAD_AFTER {
+            jobs.next().unwrap()();
+        }
+        assert_eq!(log.lock().iter().position(|name| *name == "ahead"), Some(AHEAD_AFTER as usize));
     }
 
     #[test]

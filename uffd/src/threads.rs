@@ -41,7 +41,7 @@ pub(crate) struct Threads {
 struct Running {
     handles: Vec<JoinHandle<()>>,
     background: Sender<Task>,
-    /// Of the resolvers, where one is left to faults while others run what is asked for ahead.
+    /// Of the resolvers, where half of them are left to faults while others run what is asked for ahead.
     jobs: Option<Arc<Jobs>>,
 }
 
@@ -54,7 +54,7 @@ impl Threads {
         let mut threads = Threads { shared: shared.clone(), running: Some(running) };
         threads.spawn("bigarray-background", move |shared| run_background(shared, &queue))?;
         if shared.uffd.is_some() {
-            let (feed, jobs) = Jobs::new(resolvers.saturating_sub(1));
+            let (feed, jobs) = Jobs::new(resolvers / 2);
             if let Some(running) = threads.running.as_mut().filter(|_| resolvers > 1) {
                 running.jobs = Some(jobs.clone());
             }
@@ -97,7 +97,7 @@ impl Threads {
         }
     }
 
-    /// Has a resolver run `job`, if that leaves one to faults, or the background thread where there is one resolver or none.
+    /// Has a resolver run `job`, if that leaves half of them to faults, or the background thread where there is one resolver or none.
     pub(crate) fn run_ahead(&self, job: Job) {
         // The monitor puts jobs into the same queue.
         let _held = signals::hold();

@@ -185,7 +185,7 @@ impl World {
 
     /// How many of the queued jobs may be run now. Of several resolvers one is left to faults.
     pub(super) fn ready_jobs(&self) -> usize {
-        let ready = self.resolvers == 0 || self.ahead_running < (self.resolvers - 1).max(1);
+        let ready = self.resolvers == 0 || self.ahead_running < (self.resolvers / 2).max(1);
         self.jobs.len() + if ready { self.ahead.len() } else { 0 }
     }
 

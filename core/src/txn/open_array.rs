@@ -36,7 +36,7 @@ pub(super) struct Metadata {
 impl Metadata {
     /// Whether blocks of the array that was `before` are dropped: too many to list, perhaps.
     pub(super) fn drops_blocks(&self, before: Option<&Descriptor>) -> bool {
-        let is_cut_at_front = |now: &Descriptor| before.is_some_and(|before| before.skip != now.skip);
+        let is_cut_at_front = |now: &Descriptor| before.is_some_and(|before| before.first_block() != now.first_block());
         self.dropped_from.is_some() || self.after.as_ref().is_some_and(|(_, now)| is_cut_at_front(now))
     }
 }

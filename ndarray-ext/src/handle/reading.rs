@@ -207,7 +207,7 @@ macro_rules! reading {
         }
 
         /// Begins to load the rows `range` and returns at once. Other threads load them side by side, while this one does
-        /// something else; no access to any array waits for them. From object storage that hides the time that an answer
+        /// something else, and half of them stay free for threads that touch an array. From object storage that hides the time that an answer
         /// takes.
         ///
         /// ```

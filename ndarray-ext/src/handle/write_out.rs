@@ -1,11 +1,12 @@
 //! Writing all elements of an array out: as raw bytes, and in NumPy's format.
 
+use std::collections::VecDeque;
 use std::fs::{self, File, Permissions};
 use std::io::{BufWriter, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use bigarray_core::{Error, Result, signals};
+use bigarray_core::{Error, Prefetch, Result, signals};
 
 use crate::npy::header_of;
 use crate::process::OfProcess;
@@ -34,15 +35,18 @@ pub(crate) fn write_to(source: &OfProcess<impl Source>, out: &mut (impl Write + 
 fn write_pieces(source: &OfProcess<impl Source>, out: &mut (impl Write + ?Sized), piece: &mut Vec<u8>) -> Result<()> {
     let end = source.descriptor().nbytes();
     let ahead = AHEAD.min(source.budget_bytes() / 8 / PIECE * PIECE);
-    let mut announced = 0;
+    let mut announced = Announced::default();
     for start in (0..end).step_by(PIECE) {
         let range = start..end.min(start + PIECE);
-        let next = announced.max(range.end)..end.min(range.end + ahead);
+        announced.forget_before(range.end);
+        let next = announced.end.max(range.end)..end.min(range.end + ahead);
         if !next.is_empty() {
-            announced = next.end;
-            let _held = signals::hold();
+            announced.end = next.end;
+            let _held = signals::hold_between_waits();
             // A failure is met where the piece is written.
-            drop(view::here(source)?.prefetch_ahead(next));
+            announced
+                .pieces
+                .extend(view::here(source)?.prefetch_ahead(next.clone()).ok().map(|loads| (next.end, loads)));
         }
         view::here(source)?.prefetch(range.clone())?;
         let bytes = view::bytes(source, range.clone())?;
@@ -58,6 +62,28 @@ fn write_pieces(source: &OfProcess<impl Source>, out: &mut (impl Write + ?Sized)
             .map_err(|e| Error::io(format_args!("array {:?}: writing out its bytes {range:?}", source.name()), e))?;
     }
     Ok(())
+}
+
+/// Pieces that are loaded ahead of being written, with where they end. Those that a slow prefetch has not come to when they are
+/// written, or when writing fails, would be loaded for nothing: they are cancelled.
+#[derive(Default)]
+struct Announced {
+    pieces: VecDeque<(usize, Prefetch)>,
+    end: usize,
+}
+
+impl Announced {
+    fn forget_before(&mut self, start: usize) {
+        while self.pieces.front().is_some_and(|(end, _)| *end <= start) {
+            self.pieces.pop_front().iter().for_each(|(_, loads)| loads.cancel());
+        }
+    }
+}
+
+impl Drop for Announced {
+    fn drop(&mut self) {
+        self.forget_before(usize::MAX);
+    }
 }
 
 /// Writes the array to `out`, in NumPy's format.

@@ -42,8 +42,8 @@ pub trait Memory: Send + Sync {
     /// Lets that much time pass, in a thread that may wait.
     fn pause(&self, time: Duration);
 
-    /// Runs `job` in a thread that may wait. No fault ever waits for such jobs, however many there are and however long they
-    /// take. Those that are not run when the memory ends are dropped.
+    /// Runs `job` in a thread that may wait. Threads that answer faults are left to them, however many such jobs there are and
+    /// however long they take. Those that are not run when the memory ends are dropped.
     fn run_ahead(&self, job: Job);
 
     /// Reads `bytes` of `file` into the system's cache, so that a touch of what is mapped from there waits for no disk; if

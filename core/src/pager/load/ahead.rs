@@ -11,7 +11,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::BlockSize;
 use crate::page_map::Piece;
 use crate::pager::Pager;
@@ -47,6 +47,8 @@ struct Progress {
 struct State {
     /// Turns that are queued or run.
     turns: usize,
+    /// Of these, turns that run.
+    running: usize,
     failure: Option<Error>,
 }
 
@@ -56,14 +58,14 @@ impl Prefetch {
         Prefetch(Arc::default())
     }
 
-    /// Waits for its end. Signals of this thread arrive meanwhile.
+    /// Waits for its end. Signals of this thread arrive meanwhile; their handlers must not use this prefetch.
     ///
     /// # Errors
     /// The first failure to load a block; then others may not be loaded. An access to the block meets it again.
     pub fn wait(&self) -> Result<()> {
         let _held = signals::hold_between_waits();
         let mut state = self.0.state.lock();
-        while state.turns > 0 {
+        while !self.0.is_done(&state) {
             state = signals::let_through(|| self.0.ended.wait(state));
         }
         state.failure.clone().map_or(Ok(()), Err)
@@ -73,12 +75,31 @@ impl Prefetch {
     pub fn is_done(&self) -> bool {
         // A resolver takes the lock, too.
         let _held = signals::hold();
-        self.0.state.lock().turns == 0
+        self.0.is_done(&self.0.state.lock())
     }
 
     /// Ends it early. What is being loaded just now is loaded.
     pub fn cancel(&self) {
+        let _held = signals::hold();
+        // Under the lock, so that a thread that is about to wait sees it.
+        let _state = self.0.state.lock();
         self.0.is_cancelled.store(true, Ordering::Relaxed);
+        self.0.ended.notify_all();
+    }
+}
+
+impl Progress {
+    /// Nothing more is loaded. Queued turns of a cancelled prefetch load nothing, whenever they come to run.
+    fn is_done(&self, state: &State) -> bool {
+        state.turns == 0 || self.is_cancelled() && state.running == 0
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.is_cancelled.load(Ordering::Relaxed)
+    }
+
+    fn fail(&self, error: Error) {
+        self.state.lock().failure.get_or_insert(error);
     }
 }
 
@@ -105,7 +126,7 @@ struct Work {
 impl Work {
     /// Whether it is still to be done.
     fn is_wanted(&self, generation: u64) -> bool {
-        generation == self.generation && !self.progress.is_cancelled.load(Ordering::Relaxed)
+        generation == self.generation && !self.progress.is_cancelled()
     }
 }
 
@@ -115,14 +136,22 @@ struct Turn(Arc<Work>);
 impl Turn {
     fn run(self) {
         let Some(pager) = self.0.pager.upgrade() else { return };
-        match self.load_part(&pager) {
+        let loaded = {
+            let _runs = Runs::begin(&self.0.progress);
+            self.load_part(&pager).map_err(|error| error.context(format_args!("array {:?}", self.0.name)))
+        };
+        match loaded {
             Ok(true) => pager.memory.run_ahead(Box::new(move || self.run())),
-            Ok(false) => self.end(),
-            // Storage may have gone with what the prefetch was for.
-            Err(_) if pager.lock().generation() != self.0.generation => self.end(),
-            Err(error) => {
-                let error = error.context(format_args!("array {:?}", self.0.name));
-                self.0.progress.state.lock().failure.get_or_insert(error);
+            loaded => {
+                let table = pager.lock();
+                // Where no fault is answered any more, an access meets that.
+                let failure = if table.is_dead() { table.failure() } else { None };
+                // Storage may have gone with what the prefetch was for.
+                let is_closed = table.generation() != self.0.generation;
+                drop(table);
+                if let Some(error) = failure.or(loaded.err().filter(|_| !is_closed)) {
+                    self.0.progress.fail(error);
+                }
                 self.end();
             }
         }
@@ -173,6 +202,10 @@ impl Turn {
                 Presence::Loading => pager.steal(&mut table, block),
                 Presence::Missing => match pager.start(&mut table, block) {
                     None => return Ok(false),
+                    // What is around it may be holes, which are skipped: threads that write there should not wait.
+                    Some(load) if table.shown.binding().is_some_and(|binding| binding.spill_map.is_some()) => {
+                        Some(load.of_block(&mut table, block))
+                    }
                     load => load,
                 },
             };
@@ -188,10 +221,37 @@ impl Turn {
 impl Drop for Turn {
     fn drop(&mut self) {
         let progress = &self.0.progress;
+        if std::thread::panicking() {
+            progress.fail(Error::new(
+                ErrorKind::Io,
+                format!("array {:?}: a thread that loads pages panicked", self.0.name),
+            ));
+        }
         let mut state = progress.state.lock();
         state.turns -= 1;
         if state.turns == 0 {
             progress.ended.notify_all();
+        }
+    }
+}
+
+/// A turn runs. When this is dropped it does not, or it has ended by a panic.
+struct Runs<'p>(&'p Progress);
+
+impl Runs<'_> {
+    fn begin(progress: &Progress) -> Runs<'_> {
+        progress.state.lock().running += 1;
+        Runs(progress)
+    }
+}
+
+impl Drop for Runs<'_> {
+    fn drop(&mut self) {
+        let mut state = self.0.state.lock();
+        state.running -= 1;
+        // So is what `wait` waits for where the prefetch was cancelled.
+        if state.running == 0 && self.0.is_cancelled() {
+            self.0.ended.notify_all();
         }
     }
 }

@@ -47,11 +47,16 @@ impl Load {
         let mut table = self.pager.lock();
         table.shown.take_back(lent);
         table.loading.enqueue(self.number);
-        let is_unbound = table.shown.binding().is_none();
         drop(table);
-        if is_unbound {
-            self.pager.loaded.notify_all();
-        }
+        // The thread that releases the span waits for the binding, and a prefetch for a load that it may steal.
+        self.pager.loaded.notify_all();
+        self
+    }
+
+    /// The load of `block` alone. Only right after it began, before the table was unlocked.
+    pub(crate) fn of_block(mut self, table: &mut Table, block: u64) -> Load {
+        self.run = block..block + 1;
+        table.loading.narrow(self.number, &self.run);
         self
     }
 
