@@ -216,6 +216,10 @@ impl<S: Store, W: Watch> Store for Adapter<S, W> {
         self.store.drops_front()
     }
 
+    fn check_fill(&self, array: &Descriptor) -> Result<()> {
+        self.store.check_fill(array)
+    }
+
     fn check_codec(&self, codec: Codec) -> Result<()> {
         self.store.check_codec(codec)
     }

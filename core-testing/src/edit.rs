@@ -23,6 +23,7 @@ pub fn array_of(blocks: usize) -> Descriptor {
         block_size: size,
         skip: 0,
         codec: Codec::None,
+        fill: None,
         changed: Version(0),
         reshaped: Version(0),
         named: Version(0),

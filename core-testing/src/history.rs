@@ -8,7 +8,7 @@ use bigarray_core::store::{
     Change, Commit, CommitLock, Committed, History, Snapshot, SpillArea, Store, StoreDescription,
 };
 use bigarray_core::sync::Mutex;
-use bigarray_core::{Codec, Error, ErrorKind, Metrics, Progress, Report, Result};
+use bigarray_core::{Codec, Descriptor, Error, ErrorKind, Metrics, Progress, Report, Result};
 
 /// A store that remembers every state that is committed through it. A commit's id is `c` and the number of its state; it
 /// was made so many seconds after 1970 began.
@@ -65,6 +65,10 @@ impl<S: Store> Store for Remembering<S> {
 
     fn drops_front(&self) -> bool {
         self.store.drops_front()
+    }
+
+    fn check_fill(&self, array: &Descriptor) -> Result<()> {
+        self.store.check_fill(array)
     }
 
     fn check_codec(&self, codec: Codec) -> Result<()> {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -67,6 +68,38 @@ impl fmt::Display for Codec {
     }
 }
 
+/// The bytes of an element that blocks consist of before anything is stored to them. Never zero, so that arrays of equal
+/// elements have equal descriptors.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct FillValue(Arc<[u8]>);
+
+impl FillValue {
+    /// The element that consists of `bytes`; `None` if it is zero, which takes no fill value.
+    pub fn new(bytes: &[u8]) -> Option<FillValue> {
+        bytes.iter().any(|byte| *byte != 0).then(|| FillValue(bytes.into()))
+    }
+
+    /// The bytes of one element.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Fills `buffer`, the bytes of an array from byte `at` on.
+    pub fn write(&self, at: usize, buffer: &mut [u8]) {
+        let size = self.0.len();
+        let (lead, first) = (at % size, buffer.len().min(size));
+        for (n, byte) in buffer[..first].iter_mut().enumerate() {
+            *byte = self.0[(lead + n) % size];
+        }
+        let mut done = first;
+        while done < buffer.len() {
+            let next = done.min(buffer.len() - done);
+            buffer.copy_within(..next, done);
+            done += next;
+        }
+    }
+}
+
 /// What an array is, its elements aside.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Descriptor {
@@ -87,6 +120,8 @@ pub struct Descriptor {
     pub skip: usize,
     /// How its blocks are stored.
     pub codec: Codec,
+    /// What its elements are before anything is stored to their block; `None`: zero. It never changes.
+    pub fill: Option<FillValue>,
     /// Another one after each commit that changed any block of the array (created, wrote or deleted one). It lets a
     /// refresh skip an array that no commit touched.
     pub changed: Version,
@@ -140,6 +175,21 @@ impl Descriptor {
              can have"
         );
         Err(Error::new(ErrorKind::TooLarge, why))
+    }
+
+    /// Refuses a fill value that is no element.
+    ///
+    /// # Errors
+    /// [`DtypeMismatch`](ErrorKind::DtypeMismatch) naming `name`, the array's name.
+    pub fn check_fill(&self, name: &str) -> Result<()> {
+        match &self.fill {
+            Some(fill) if fill.bytes().len() != self.item_size => {
+                let (Descriptor { dtype, item_size, .. }, has) = (self, fill.bytes().len());
+                let why = format!("array {name:?}: a fill value of {has} bytes, and elements of {item_size} ({dtype})");
+                Err(Error::new(ErrorKind::DtypeMismatch, why))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The axis along which the array grows; `None` for an array of dimension 0.
@@ -202,6 +252,7 @@ mod tests {
             block_size: BlockSize::MAX,
             skip: 0,
             codec: Codec::None,
+            fill: None,
             changed: Version(0),
             reshaped: Version(0),
             named: Version(0),
@@ -215,5 +266,20 @@ mod tests {
         assert!(dropped.check_size("n").unwrap_err().to_string().contains("behind 1 bytes that were dropped"));
         // A zero elsewhere does not excuse the others: ndarray refuses such a shape.
         assert!(array(&[0, usize::MAX, 2], 1).check_size("n").unwrap_err().is_too_large());
+    }
+
+    #[test]
+    fn a_fill_value_goes_on_wherever_a_buffer_begins() {
+        for size in [1, 3, 8, 24, 5000] {
+            let item: Vec<u8> = (0..size).map(|n| (n % 251 + 1) as u8).collect();
+            let fill = FillValue::new(&item).unwrap();
+            for (at, len) in [(0, 0), (0, 1), (7, 2), (65536, 65536), (131_072, 8191), (3, size)] {
+                let mut buffer = vec![0; len];
+                fill.write(at, &mut buffer);
+                let expected: Vec<u8> = (at..at + len).map(|byte| item[byte % size]).collect();
+                assert_eq!(buffer, expected, "{len} bytes from {at} on, of elements of {size}");
+            }
+        }
+        assert_eq!(FillValue::new(&[0; 8]), None);
     }
 }

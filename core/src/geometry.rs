@@ -130,6 +130,12 @@ impl Ranges {
         });
     }
 
+    /// Those of them that lie in `bytes`.
+    pub(crate) fn within(&self, bytes: &Range<usize>) -> Ranges {
+        let within = self.0.iter().map(|r| r.start.max(bytes.start)..r.end.min(bytes.end));
+        Ranges(within.filter(|r| !r.is_empty()).collect())
+    }
+
     /// The ranges, ascending.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Range<usize>> {
         self.0.iter()
@@ -163,6 +169,7 @@ mod tests {
             set.insert(range);
         }
         assert_eq!(set.0, [5..6, 10..40]);
+        assert_eq!(set.within(&(0..12)).0, [5..6, 10..12]);
         set.truncate(15);
         assert_eq!(set.0, [5..6, 10..15]);
         let mut behind = set.clone();

@@ -18,7 +18,7 @@ mod txn;
 mod verify;
 
 pub use contract::{memory, store};
-pub use descriptor::{ArrayId, Codec, Descriptor, Order, Version};
+pub use descriptor::{ArrayId, Codec, Descriptor, FillValue, Order, Version};
 pub use error::{Error, ErrorKind, Result};
 pub use failure::FirstFailure;
 pub use geometry::{BlockNo, BlockSize, PAGE, page_ceil};

@@ -10,14 +10,17 @@ use std::sync::Arc;
 
 use bigarray_core::store::Store;
 use bigarray_core::{
-    ArrayId, BlockNo, BlockSize, Codec, Descriptor, Engine, EngineOptions, Order, Prefetch, Reader, Savepoint,
-    Transaction, Version, Writer,
+    ArrayId, BlockNo, BlockSize, Codec, Descriptor, Engine, EngineOptions, FillValue, Order, Prefetch, Reader,
+    Savepoint, Transaction, Version, Writer,
 };
 use bigarray_testing::{Hiccuping, MemStore, MemStoreOptions, Rng, SimMemory, SimOp, SimOptions, Versions};
 
 const BLOCK: usize = BlockSize::MIN.bytes();
 const MOST: usize = 6 * BLOCK;
 const NAMES: [&str; 3] = ["a", "b", "c"];
+
+/// No number of them is a block.
+const FILL: [u8; 3] = [1, 0, 255];
 
 /// Arrays as plain vectors, each with a number that a rename keeps.
 type Model = BTreeMap<String, (u64, Vec<u8>)>;
@@ -50,6 +53,8 @@ struct Mode {
     caches: bool,
     /// The store is unavailable to faults now and then.
     hiccups: bool,
+    /// Arrays have the fill value `FILL`.
+    fill: bool,
 }
 
 const MAP: Mode = Mode {
@@ -68,6 +73,7 @@ const MAP: Mode = Mode {
     lookups_may_block: false,
     caches: false,
     hiccups: false,
+    fill: false,
 };
 
 struct World {
@@ -128,15 +134,29 @@ impl World {
 
     fn array(&self, len: usize) -> Descriptor {
         let codec = if self.mode.compressed { Codec::Lz4 { shuffle: false } } else { Codec::None };
-        Descriptor { codec, ..bytes_array(len) }
+        match self.mode.fill {
+            true => {
+                let (item_size, shape) = (FILL.len(), vec![len / FILL.len()]);
+                Descriptor { codec, item_size, shape, fill: FillValue::new(&FILL), ..bytes_array(len) }
+            }
+            false => Descriptor { codec, ..bytes_array(len) },
+        }
     }
 
+    /// Bytes of an array, a whole number of elements.
     fn length(&mut self) -> usize {
-        match self.rng.below(4) {
+        let len = match self.rng.below(4) {
             0 => self.rng.below(3),
             1 => (1 + self.rng.below(5)) * BLOCK,
             _ => self.rng.below(MOST),
-        }
+        };
+        if self.mode.fill { len / FILL.len() * FILL.len() } else { len }
+    }
+
+    fn new_data(&self, len: usize) -> Vec<u8> {
+        let mut data = Vec::new();
+        resize(&mut data, len, self.mode.fill);
+        data
     }
 
     /// One step inside a transaction and in its model.
@@ -145,7 +165,8 @@ impl World {
         let Some((_, data)) = model.get_mut(name) else {
             let len = self.length();
             drop(transaction.create(name, self.array(len)).unwrap());
-            model.insert(name.to_owned(), (self.rng.draw(), vec![0; len]));
+            let data = self.new_data(len);
+            model.insert(name.to_owned(), (self.rng.draw(), data));
             return;
         };
         match self.rng.below(14) {
@@ -166,8 +187,8 @@ impl World {
             2..5 => {
                 let len = self.length();
                 let mut writer = transaction.open(name).unwrap();
-                writer.set_shape(&[len]).unwrap();
-                data.resize(len, 0);
+                writer.set_shape(&[len / writer.descriptor().item_size]).unwrap();
+                resize(data, len, self.mode.fill);
                 assert_same(&self.memory, &writer_bytes(&writer, &self.memory), data, "after a resize");
             }
             5 => {
@@ -184,8 +205,9 @@ impl World {
                     _ => self.rng.below(data.len().min(2 * BLOCK) + 1),
                 };
                 assert!(writer.drop_front(data.len() + 1).unwrap_err().is_shape_mismatch());
-                match writer.drop_front(rows) {
-                    Ok(()) => drop(data.drain(..rows)),
+                let item_size = writer.descriptor().item_size;
+                match writer.drop_front(rows / item_size) {
+                    Ok(()) => drop(data.drain(..rows / item_size * item_size)),
                     Err(error) => assert!(self.mode.versions == Versions::Hashes && error.is_unsupported(), "{error}"),
                 }
                 assert_same(&self.memory, &writer_bytes(&writer, &self.memory), data, "after rows at the front went");
@@ -325,8 +347,8 @@ impl World {
         let name = match model.iter().find(|(_, (_, data))| !data.is_empty()).map(|(name, _)| name.clone()) {
             Some(name) => name,
             None => {
-                drop(transaction.create("other", bytes_array(9)).or_else(|_| transaction.open("other")).unwrap());
-                model.entry("other".into()).or_insert((0, vec![0; 9]));
+                drop(transaction.create("other", self.array(9)).or_else(|_| transaction.open("other")).unwrap());
+                model.entry("other".into()).or_insert((0, self.new_data(9)));
                 "other".to_owned()
             }
         };
@@ -351,13 +373,15 @@ impl World {
             self.committed.entry(name.to_owned()).or_insert_with(|| (0, theirs.clone())); // which the first never saw
         }
         // The first did not touch those blocks, else it would have lost: what is stored is one of both, whole.
+        let is_filled = self.mode.fill;
         let (name, (_, mine)) = self.committed.iter_mut().find(|(_, (other, _))| *other == id).expect("removed");
         let stored = reader_bytes(&readers[name], &self.memory);
         assert_eq!(stored.len(), mine.len());
         let now = readers[name].descriptor();
         // Rows dropped at the front go with what was written to them; if all went, so did all that was written.
         drop(theirs.drain(..now.skip.checked_sub(skip).map_or(theirs.len(), |dropped| dropped.min(theirs.len()))));
-        theirs.resize(mine.len(), 0); // a resize that touches no block lands on top of a write
+        // A resize that touches no block lands on top of a write.
+        resize(&mut theirs, mine.len(), is_filled);
         for block in now.first_block().0..now.block_size.blocks_for(now.end()) {
             let bytes = now.block_size.range_of(BlockNo(block));
             let range = bytes.start.saturating_sub(now.skip)..bytes.end.min(now.end()) - now.skip;
@@ -403,6 +427,15 @@ impl World {
     }
 }
 
+/// Gives `data`, whole elements, another length, as a resize does.
+fn resize(data: &mut Vec<u8>, len: usize, is_filled: bool) {
+    let before = data.len();
+    data.resize(len, 0);
+    if is_filled && before < len {
+        data[before..].iter_mut().zip(FILL.iter().cycle()).for_each(|(byte, fill)| *byte = *fill);
+    }
+}
+
 fn bytes_array(len: usize) -> Descriptor {
     Descriptor {
         id: ArrayId(0),
@@ -413,6 +446,7 @@ fn bytes_array(len: usize) -> Descriptor {
         block_size: BlockSize::MIN,
         skip: 0,
         codec: Codec::None,
+        fill: None,
         changed: Version(0),
         reshaped: Version(0),
         named: Version(0),
@@ -608,6 +642,35 @@ fn where_pages_cannot_be_taken_out_each_state_shows_its_own_bytes() {
 fn where_mappings_run_out_blocks_are_copied() {
     simulate(Mode { mappings: 12, ..MAP }, 0..30);
     simulate(Mode { mappings: 12, faults: false, ..MAP }, 0..30);
+}
+
+#[test]
+fn where_arrays_have_a_fill_value_each_state_shows_its_own_bytes() {
+    let fill = Mode { fill: true, ..MAP };
+    let far = Mode { produced: 1, versions: Versions::Hashes, lookups_may_block: true, ..fill };
+    let modes = [
+        fill,
+        far,
+        Mode { copy: true, ..fill },
+        Mode { compressed: true, ..fill },
+        Mode { produced: 3, ..fill },
+        Mode { kernel_faults: false, ..fill },
+        Mode { versions: Versions::Hashes, ..fill },
+        Mode { mappings: 12, ..fill },
+        Mode { hiccups: true, ..fill },
+        Mode { merges: true, ..fill },
+        Mode { caches: true, ..far },
+        Mode { moves: false, ..fill },
+    ];
+    for mode in modes {
+        simulate(mode, 0..30);
+        simulate(Mode { budget: 3, steps: 16, ..mode }, 0..8);
+    }
+    simulate(Mode { devices: true, budget: 5, ..fill }, 0..20);
+    // What an eager span has to copy must fit into the budget.
+    simulate(Mode { faults: false, ..fill }, 0..30);
+    simulate(Mode { faults: false, steps: 16, ..fill }, 0..8);
+    simulate(Mode { faults: false, compressed: true, mappings: 12, ..fill }, 0..30);
 }
 
 #[test]

@@ -18,6 +18,8 @@ struct Commit {
 
 /// The committed states.
 pub(crate) struct Model {
+    /// What is new.
+    fill: u8,
     commits: Vec<Commit>,
     /// Bytes of the newest.
     pub(crate) newest: Arc<Vec<u8>>,
@@ -28,6 +30,7 @@ pub(crate) struct Model {
 /// The changes of a transaction.
 #[derive(Clone)]
 pub(crate) struct Draft {
+    fill: u8,
     base: usize,
     before: Arc<Vec<u8>>,
     skip_before: usize,
@@ -50,12 +53,14 @@ pub(crate) enum Verdict {
 }
 
 impl Model {
-    pub(crate) fn new(bytes: Vec<u8>) -> Model {
-        Model { commits: Vec::new(), newest: Arc::new(bytes), skip: 0 }
+    pub(crate) fn new(len: usize, fill: u8) -> Model {
+        let bytes = vec![fill; len];
+        Model { fill, commits: Vec::new(), newest: Arc::new(bytes), skip: 0 }
     }
 
     pub(crate) fn begin(&self) -> Draft {
         Draft {
+            fill: self.fill,
             base: self.commits.len(),
             before: self.newest.clone(),
             skip_before: self.skip,
@@ -75,7 +80,7 @@ impl Model {
         let other_array = others.iter().any(|c| c.recreated);
 
         let (before, newest) = (At(&draft.before, draft.skip_before), At(&self.newest, self.skip));
-        let differs = |block: &usize| before.block(*block, 0) != newest.block(*block, 0);
+        let differs = |block: &usize| before.block(*block, 0, self.fill) != newest.block(*block, 0, self.fill);
         let other_layout = other_array || self.newest.len() != draft.before.len() || self.skip != draft.skip_before;
         if touches_surely && other_layout || changed.iter().any(differs) {
             return Verdict::Conflicts;
@@ -100,7 +105,7 @@ impl Model {
             let (mut bytes, mut skip) = (self.newest.to_vec(), self.skip);
             if draft.reshaped() {
                 bytes.drain(..(draft.skip - skip).min(bytes.len()));
-                bytes.resize(draft.bytes.len(), 0);
+                bytes.resize(draft.bytes.len(), self.fill);
                 skip = draft.skip;
             }
             for &block in &overlay {
@@ -129,7 +134,7 @@ impl Draft {
             Change::Recreate(size) => {
                 self.recreated = true;
                 self.dropped_from = Some(0);
-                (self.bytes, self.skip) = (vec![0; size.bytes()], 0);
+                (self.bytes, self.skip) = (vec![self.fill; size.bytes()], 0);
             }
             Change::DropFront(size) if size.bytes() >= self.bytes.len() => self.resize(0),
             Change::DropFront(size) => {
@@ -153,7 +158,7 @@ impl Draft {
             self.dropped_from = Some(self.dropped_from.map_or(blocks, |from| from.min(blocks)));
             self.written.extend(end.checked_sub(1).map(|last| last / BLOCK));
         }
-        self.bytes.resize(len, 0);
+        self.bytes.resize(len, self.fill);
         self.skip = end - len;
     }
 
@@ -174,7 +179,7 @@ impl Draft {
         let is_changed = |block: usize| {
             self.dropped_from.is_some_and(|from| block >= from)
                 || self.dropped_front().contains(&block)
-                || now.block(block, from) != before.block(block, from)
+                || now.block(block, from, self.fill) != before.block(block, from, self.fill)
         };
         (0..blocks).filter(|&block| is_changed(block)).collect()
     }
@@ -188,13 +193,13 @@ impl<'a> At<'a> {
         self.1 + self.0.len()
     }
 
-    /// The bytes of a block that lie behind `from`, without the zeros behind them: those are there or not.
-    fn block(&self, block: usize, from: usize) -> &'a [u8] {
+    /// The bytes of a block that lie behind `from`, without those behind them that are what is new: these are there or not.
+    fn block(&self, block: usize, from: usize, fill: u8) -> &'a [u8] {
         let At(bytes, skip) = *self;
         let range = bytes_of(block, skip, bytes.len());
         let start = range.start.max(from.saturating_sub(skip)).min(range.end);
         let bytes = &bytes[start..range.end];
-        let end = bytes.iter().rposition(|&byte| byte != 0).map_or(0, |at| at + 1);
+        let end = bytes.iter().rposition(|&byte| byte != fill).map_or(0, |at| at + 1);
         &bytes[..end]
     }
 }

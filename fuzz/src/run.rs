@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use bigarray_core::store::{Snapshot, Store};
 use bigarray_core::{
-    Codec, Descriptor, Engine, EngineOptions, Error, Prefetch, Reader, Result, Savepoint, Transaction, Writer,
+    Codec, Descriptor, Engine, EngineOptions, Error, FillValue, Prefetch, Reader, Result, Savepoint, Transaction,
+    Writer,
 };
 use bigarray_testing::{MemStore, MemStoreOptions, Signal, SimMemory, SimOp, SimOptions, SimSpan, array_of};
 
@@ -106,10 +107,10 @@ impl World {
         let engine = Engine::new(Arc::new(store.clone()), Arc::new(memory.clone()), options);
         let transaction = engine.begin().expect("a transaction");
         let array = array(setup, array_of(2).nbytes());
-        let bytes = vec![0; array.nbytes()];
+        let len = array.nbytes();
         drop(transaction.create(NAME, array).expect("a new array"));
         transaction.commit(None).expect("the first commit");
-        let model = Model::new(bytes);
+        let model = Model::new(len, setup.fill());
         let (held, prefetches) = (Vec::new(), Vec::new());
         World { setup, store, memory, engine, model, open: None, held, prefetches, failures: false }
     }
@@ -410,7 +411,7 @@ impl World {
 
 fn array(setup: Setup, len: usize) -> Descriptor {
     let codec = if setup.compressed { Codec::Lz4 { shuffle: false } } else { Codec::None };
-    Descriptor { codec, shape: vec![len], ..array_of(0) }
+    Descriptor { codec, fill: FillValue::new(&[setup.fill()]), shape: vec![len], ..array_of(0) }
 }
 
 fn assert_same(found: &[u8], expected: &[u8], start: usize, whose: &str) {

@@ -56,6 +56,15 @@ pub struct Setup {
     pub compressed: bool,
 }
 
+impl Setup {
+    /// The byte that elements are before they are written to: the fill value of the array, or zero. Without faults an array
+    /// with one has to fit into the budget.
+    pub(crate) fn fill(self) -> u8 {
+        let fits = self.paging != Paging::Eager || self.budget == MemoryBudget::Unlimited;
+        if self.seed % 4 == 1 && fits { 0x5a } else { 0 }
+    }
+}
+
 /// Memory of their own that all spans together may have.
 #[derive(Arbitrary, Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "named as what they are")]

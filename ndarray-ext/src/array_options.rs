@@ -1,7 +1,10 @@
 //! How an array is created.
 
-use bigarray_core::{BlockSize, Codec, Result};
+use bigarray_core::{BlockSize, Codec, Descriptor, Error, ErrorKind, FillValue, Result};
+use bytemuck::bytes_of;
 use ndarray::Order;
+
+use crate::element::Element;
 
 /// What [`Transaction::create_with`](crate::Transaction::create_with) makes, the shape aside.
 ///
@@ -22,16 +25,24 @@ pub struct ArrayOptions {
     order: Order,
     block_bytes: usize,
     codec: Codec,
+    fill: Option<Fill>,
+}
+
+/// A fill value, of any type of elements.
+#[derive(Clone, Debug)]
+struct Fill {
+    dtype: String,
+    bytes: Vec<u8>,
 }
 
 impl Default for ArrayOptions {
     fn default() -> Self {
-        ArrayOptions { order: Order::RowMajor, block_bytes: BlockSize::MAX.bytes(), codec: Codec::None }
+        ArrayOptions { order: Order::RowMajor, block_bytes: BlockSize::MAX.bytes(), codec: Codec::None, fill: None }
     }
 }
 
 impl ArrayOptions {
-    /// Row-major, blocks of 2 MiB, not compressed.
+    /// Row-major, blocks of 2 MiB, not compressed, zero where nothing was written.
     ///
     /// ```
     /// # let dir = tempfile::tempdir().unwrap();
@@ -104,6 +115,57 @@ impl ArrayOptions {
     pub fn codec(mut self, codec: Codec) -> Self {
         self.codec = codec;
         self
+    }
+
+    /// The value of elements that were never written: of a new array, and of rows that are added by growing. Zero by
+    /// default. It cannot be changed later, and takes no storage; [`is_written`](crate::BigArray::is_written) tells what
+    /// was written, block by block.
+    ///
+    /// What was never written is not a hole then, which costs no memory: its blocks are filled in memory when they are
+    /// touched, within the memory budget. In a process to which no page faults can be delivered
+    /// ([`Database::describe`](crate::Database::describe) tells) all of them have to fit into the budget.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let db = bigarray::Database::open(dir.path().join("a.bigarray"))?;
+    /// use bigarray::ArrayOptions;
+    ///
+    /// let txn = db.begin()?;
+    /// let mut sst = txn.create_with::<f32, _>("sst", (365, 1000), &ArrayOptions::new().fill(f32::NAN))?;
+    /// sst.rows_mut(0..1)?.fill(20.5);
+    /// assert_eq!(sst.view()[[0, 0]], 20.5);
+    /// assert!(sst.view()[[364, 0]].is_nan());
+    /// assert_eq!((sst.is_written(..1)?, sst.is_written(..)?), (true, true));
+    /// // The type is that of the array.
+    /// let error = txn.create_with::<f64, _>("b", 10, &ArrayOptions::new().fill(f32::NAN)).unwrap_err();
+    /// assert!(error.is_dtype_mismatch());
+    /// # Ok::<(), bigarray::Error>(())
+    /// ```
+    pub fn fill<T: Element>(mut self, value: T) -> Self {
+        self.fill = Some(Fill { dtype: T::dtype(), bytes: bytes_of(&value).to_vec() });
+        self
+    }
+
+    /// With the fill value of `array`, whose elements are of type `T`, if it has none of its own.
+    pub(crate) fn or_fill_of<T: Element>(&self, array: &Descriptor) -> Self {
+        let of_array = array.fill.as_ref().map(|fill| Fill { dtype: T::dtype(), bytes: fill.bytes().to_vec() });
+        ArrayOptions { fill: self.fill.clone().or(of_array), ..self.clone() }
+    }
+
+    /// The fill value for an array of elements of type `dtype`; `None` if it is zero.
+    ///
+    /// # Errors
+    /// [`DtypeMismatch`](ErrorKind::DtypeMismatch) for one of another type.
+    pub(crate) fn checked_fill(&self, dtype: &str) -> Result<Option<FillValue>> {
+        match &self.fill {
+            Some(fill) if fill.dtype != dtype => {
+                let of = &fill.dtype;
+                let why =
+                    format!("its elements are {dtype}, and the fill value is {of}: give ArrayOptions::fill a {dtype}");
+                Err(Error::new(ErrorKind::DtypeMismatch, why))
+            }
+            fill => Ok(fill.as_ref().and_then(|fill| FillValue::new(&fill.bytes))),
+        }
     }
 
     pub(crate) fn checked(&self) -> Result<(bigarray_core::Order, BlockSize, Codec)> {

@@ -112,8 +112,8 @@ impl<'t, T: Element, D: Dimension> BigArrayMut<'t, T, D> {
         self.append(axis, row.expect("one axis more than a row has"))
     }
 
-    /// Makes the growth axis longer or shorter. Costs nothing: new rows are a hole of zeros; rows cut off are dropped
-    /// by commit, and show zeros if the array grows again.
+    /// Makes the growth axis longer or shorter. Costs nothing: new rows are a hole of zeros, or consist of the
+    /// [fill value](crate::ArrayOptions::fill); rows cut off are dropped by commit, and show that if the array grows again.
     ///
     /// ```
     /// # let dir = tempfile::tempdir().unwrap();

@@ -31,6 +31,8 @@ pub struct ArrayInfo {
     pub block_size: usize,
     /// How its blocks are stored.
     pub codec: Codec,
+    /// The bytes of an element that was never written: the [fill value](crate::ArrayOptions::fill), or zeros.
+    pub fill_value: Vec<u8>,
     /// Bytes of all elements; holes included, so it may be far more than is stored.
     pub nbytes: usize,
 }
@@ -45,6 +47,7 @@ impl ArrayInfo {
             order: to_ndarray(descriptor.order),
             block_size: descriptor.block_size.bytes(),
             codec: descriptor.codec,
+            fill_value: descriptor.fill.as_ref().map_or(vec![0; descriptor.item_size], |fill| fill.bytes().to_vec()),
             nbytes: descriptor.nbytes(),
         }
     }

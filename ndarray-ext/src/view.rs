@@ -25,6 +25,7 @@ pub(crate) trait Source: Sync {
     fn address(&self, bytes: Range<usize>) -> Result<NonNull<u8>>;
     fn prefetch(&self, bytes: Range<usize>) -> Result<()>;
     fn prefetch_ahead(&self, bytes: Range<usize>) -> Result<Prefetch>;
+    fn is_written(&self, bytes: Range<usize>) -> Result<bool>;
     fn waits_in_system_calls(&self) -> bool;
     fn budget_bytes(&self) -> usize;
 }
@@ -48,6 +49,10 @@ impl Source for Reader {
 
     fn prefetch_ahead(&self, bytes: Range<usize>) -> Result<Prefetch> {
         Reader::prefetch_ahead(self, bytes)
+    }
+
+    fn is_written(&self, bytes: Range<usize>) -> Result<bool> {
+        Reader::is_written(self, bytes)
     }
 
     fn waits_in_system_calls(&self) -> bool {
@@ -78,6 +83,10 @@ impl Source for Writer<'_> {
 
     fn prefetch_ahead(&self, bytes: Range<usize>) -> Result<Prefetch> {
         Writer::prefetch_ahead(self, bytes)
+    }
+
+    fn is_written(&self, bytes: Range<usize>) -> Result<bool> {
+        Writer::is_written(self, bytes)
     }
 
     fn waits_in_system_calls(&self) -> bool {

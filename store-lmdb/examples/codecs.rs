@@ -60,6 +60,7 @@ fn write(store: &dyn Store, name: &str, memory: &Memory, size: BlockSize, codec:
         block_size: size,
         skip: 0,
         codec,
+        fill: None,
         changed: Version(0),
         reshaped: Version(0),
         named: Version(0),

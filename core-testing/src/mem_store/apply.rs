@@ -107,7 +107,8 @@ impl<'a> Draft<'a> {
     /// Versions of what `change` left: of bytes alone.
     fn rehash(&mut self, change: &ArrayChange<'_>, array: &mut Descriptor) -> Result<()> {
         let blocks = Arc::make_mut(self.next.blocks.entry(array.id).or_default());
-        blocks.retain(|_, block| block.pages.iter().any(|page| !matches!(page, PageAt::Hole)));
+        // A block without bytes would be absent, which is another thing where there is a fill value.
+        blocks.retain(|_, block| array.fill.is_some() || block.pages.iter().any(|page| !matches!(page, PageAt::Hole)));
         let suspects = kept_with(change, blocks);
         rehash(self.store, array, blocks, &suspects)
     }
@@ -122,6 +123,10 @@ impl<'a> Draft<'a> {
     fn lay_over(&mut self, array: &Descriptor, change: &BlockChange, bytes: &dyn Bytes) -> Result<()> {
         let (id, size) = (array.id, array.block_size);
         let stored = self.next.block_at(id, change.block);
+        if stored.is_none() && array.fill.is_some() {
+            let pages: u32 = change.pages.iter().map(|run| run.pages.end - run.pages.start).sum();
+            assert_eq!(pages, size.pages(), "block {} was absent, and is not written whole", change.block.0);
+        }
         let mut pages = stored.map_or_else(|| vec![PageAt::Hole; size.pages() as usize], |block| block.pages.clone());
         for run in &change.pages {
             let (first, last) = (run.pages.start as usize, run.pages.end as usize);
@@ -178,7 +183,7 @@ impl<'a> Draft<'a> {
         Ok(pages.map(PageAt::File).collect())
     }
 
-    /// Regrowing shows zeros, so no commit may leave anything behind the last element. Nor may one leave blocks before that
+    /// Regrowing shows the fill value, or zeros, so no commit may leave anything else behind the last element. Nor may one leave blocks before that
     /// of the first, which no commit would drop any more.
     fn assert_nothing_outside(&self, name: &str, array: &Descriptor) -> Result<()> {
         let (end, size) = (array.end(), array.block_size);
@@ -199,8 +204,12 @@ impl<'a> Draft<'a> {
         let mut buf = [0; PAGE];
         for (n, page) in last.pages.iter().enumerate().skip(inside / PAGE) {
             page.read(&*self.store.file, &mut buf)?;
-            let tail = &buf[inside.saturating_sub(n * PAGE).min(PAGE)..];
-            assert!(tail.iter().all(|b| *b == 0), "array {name:?}: bytes behind its end at {end} are not zero");
+            let mut cleared = [0; PAGE];
+            if let Some(fill) = &array.fill {
+                fill.write(size.start_of(size.block_at(end)) + n * PAGE, &mut cleared);
+            }
+            let from = inside.saturating_sub(n * PAGE).min(PAGE);
+            assert!(buf[from..] == cleared[from..], "array {name:?}: bytes behind its end at {end} are not cleared");
         }
         Ok(())
     }

@@ -231,6 +231,10 @@ impl Store for MemStore {
         self.0.options.versions == Versions::Numbers
     }
 
+    fn check_fill(&self, _: &Descriptor) -> Result<()> {
+        Ok(())
+    }
+
     fn check_codec(&self, _: Codec) -> Result<()> {
         Ok(())
     }

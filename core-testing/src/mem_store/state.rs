@@ -153,8 +153,13 @@ impl State for Committed {
             Versions::Hashes => {
                 let Some(array) = self.arrays.values().find(|found| found.id == array) else { return Ok(false) };
                 let mut bytes = vec![0; array.block_size.bytes()];
+                if let Some(fill) = &array.fill {
+                    fill.write(array.block_size.start_of(block), &mut bytes);
+                }
                 let digest = there.map_or_else(|| digest_of(&bytes), |there| there.digest);
-                base.read(array.id, block, 0, &mut bytes)?;
+                if array.fill.is_none() || base.block(array.id, block)?.is_some() {
+                    base.read(array.id, block, 0, &mut bytes)?;
+                }
                 Ok(digest == digest_of(&bytes))
             }
         }

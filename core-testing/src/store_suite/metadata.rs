@@ -37,6 +37,7 @@ pub fn created_arrays_are_listed_by_name(make: MakeStore<'_>) {
         block_size: BlockSize::MAX,
         skip: 0,
         codec: Codec::None,
+        fill: None,
         changed: Version(77),
         reshaped: Version(77),
         named: Version(77),

@@ -1,28 +1,31 @@
 //! The binding of a span: what it shows, and what is known of its memory once it shows nothing.
 
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
-use crate::descriptor::{ArrayId, Descriptor, Version};
-use crate::error::Result;
-use crate::geometry::BlockNo;
+use crate::descriptor::{ArrayId, Descriptor, FillValue, Version};
+use crate::error::{Error, ErrorKind, Result};
+use crate::geometry::{BlockNo, BlockSize};
 use crate::pager::spill_map::SpillMap;
-use crate::store::{BlockRecord, CachedPages, Snapshot};
+use crate::store::{BlockRecord, CachedPages, Origin, Segment, Snapshot};
 
 /// What a span shows: one array as one committed state has it, cut where its transaction cut it.
 #[derive(Clone)]
 pub(crate) struct Binding {
     /// For messages.
     pub(crate) name: Arc<str>,
-    /// `None` while the array is not committed: all holes.
+    /// `None` while the array is not committed: all blocks are absent.
     pub(crate) array: Option<ArrayId>,
     /// When that was last changed (`Descriptor::changed`).
     pub(crate) changed: Version,
     pub(crate) snapshot: Arc<dyn Snapshot>,
-    /// Blocks from here on are holes, whatever the snapshot has: the transaction dropped them.
+    /// Blocks from here on are absent, whatever the snapshot has: the transaction dropped them.
     pub(crate) visible: u64,
     /// The block of the array's first element, as it is now.
     pub(crate) first: u64,
+    /// What blocks that are absent consist of; `None`: they are holes.
+    pub(crate) fill: Option<FillValue>,
+    pub(crate) block_size: BlockSize,
     /// Blocks of the array as it is now: nothing is loaded ahead past it.
     pub(crate) end: u64,
     /// What the transaction spilled; `None` for a reader.
@@ -40,6 +43,8 @@ impl Binding {
             visible: u64::MAX,
             first: array.first_block().0,
             end: array.block_size.blocks_for(array.end()),
+            fill: array.fill.clone(),
+            block_size: array.block_size,
             spill_map: None,
         }
     }
@@ -67,11 +72,60 @@ impl Binding {
         self.stored(&(block..block + 1)).map_or(Vec::new(), |(array, _)| self.snapshot.cached(array, BlockNo(block)))
     }
 
-    /// What storage has for `block`, if that is visible.
+    /// What is shown of `block`: what storage has for it, if that is visible.
     pub(crate) fn record(&self, block: u64) -> Result<Option<BlockRecord>> {
+        Ok(self.stored_record(block)?.or_else(|| self.absent_record()))
+    }
+
+    fn stored_record(&self, block: u64) -> Result<Option<BlockRecord>> {
         match self.stored(&(block..block + 1)) {
             Some((array, _)) => self.snapshot.block(array, BlockNo(block)),
             None => Ok(None),
+        }
+    }
+
+    /// The record of a block that is absent, and no hole: its pages are produced. Its version is that of a block that is
+    /// not stored.
+    fn absent_record(&self) -> Option<BlockRecord> {
+        let pages = 0..self.block_size.pages();
+        let produced = Segment { pages, origin: Origin::Produced };
+        self.fill.is_some().then(|| BlockRecord { version: Version(0), segments: vec![produced] })
+    }
+
+    /// Visits the blocks of `range` that have a [record](Binding::record), ascending, until `visit` breaks.
+    pub(crate) fn records(
+        &self,
+        range: Range<u64>,
+        visit: &mut dyn FnMut(u64, BlockRecord) -> ControlFlow<()>,
+    ) -> Result<()> {
+        let absent = self.absent_record();
+        let (mut next, mut is_over) = (range.start, false);
+        if let Some((array, stored)) = self.stored(&range) {
+            self.snapshot.blocks(array, stored, &mut |BlockNo(block), record| {
+                let before = absent.iter().flat_map(|absent| (next..block).map(move |block| (block, absent.clone())));
+                let done = before.chain([(block, record)]).try_for_each(|(block, record)| visit(block, record));
+                next = block + 1;
+                is_over = done.is_break();
+                done
+            })?;
+        }
+        if let Some(absent) = absent.filter(|_| !is_over) {
+            let _ = (next..range.end).try_for_each(|block| visit(block, absent.clone()));
+        }
+        Ok(())
+    }
+
+    /// The verified bytes of a block that has a [record](Binding::record).
+    pub(crate) fn read(&self, block: u64, buffer: &mut [u8]) -> Result<()> {
+        if let Some(fill) = &self.fill
+            && self.stored_record(block)?.is_none()
+        {
+            fill.write(self.block_size.start_of(BlockNo(block)), buffer);
+            return Ok(());
+        }
+        match self.stored(&(block..block + 1)) {
+            Some((array, _)) => self.snapshot.read(array, BlockNo(block), 0, buffer),
+            None => Err(Error::new(ErrorKind::Invalid, "an array that is not committed has no stored block")),
         }
     }
 }
@@ -80,6 +134,8 @@ impl Binding {
 #[derive(Default)]
 pub(crate) struct Shown {
     binding: Option<Binding>,
+    /// The fill value of what it shows, or showed last.
+    pub(crate) fill: Option<FillValue>,
     /// How many loads have a binding as well.
     lent: usize,
     /// Set when a binding ends: the array, and its version (`Descriptor::changed`) then. The clean blocks are right for it.
@@ -96,6 +152,7 @@ impl Shown {
     /// Shows `binding` from here on.
     pub(crate) fn bind(&mut self, binding: Binding) {
         debug_assert!(self.binding.is_none());
+        self.fill.clone_from(&binding.fill);
         self.binding = Some(binding);
     }
 

@@ -84,6 +84,10 @@ impl SpillMap {
         self.lock().contains_key(&block)
     }
 
+    pub(crate) fn has_any(&self, blocks: Range<u64>) -> bool {
+        self.lock().range(blocks).next().is_some()
+    }
+
     /// Whether `page` of `block` is spilled, and is not zero there.
     pub(crate) fn has_bytes(&self, block: u64, page: u32) -> bool {
         let blocks = self.lock();

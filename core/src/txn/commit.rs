@@ -126,6 +126,8 @@ fn written(array: &OpenArray, snapshot: &dyn Snapshot) -> Result<Written> {
         (Some((_, now)), _) => {
             let mut changes = unseen_ends(array, now.block_size, snapshot)?;
             changes.retain(|change| !array.spill_map.has(change.block.0));
+            // Where the array has a fill value all of them are spilled.
+            debug_assert!(now.fill.is_none() || changes.is_empty(), "array {:?}: {changes:?}", array.metadata.after);
             Ok(Written { changes: array.spill_map.with(changes), ..Written::default() })
         }
         (None, _) => Ok(Written::default()),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::Engine;
-use super::reader::or_too_large;
+use super::reader::{is_stored, or_too_large};
 use super::untracked::UntrackedWrites;
 use super::windows::{WholeSpan, Windows};
 use crate::descriptor::{Descriptor, Version};
@@ -188,6 +188,29 @@ impl OpenArray {
         let first = self.metadata.after.as_ref().map_or(0, |(_, now)| now.first_block().0);
         let kept = first..self.metadata.dropped_from.unwrap_or(u64::MAX);
         ends.map(move |&end| (block_size.block_at(end), end)).filter(move |(block, _)| kept.contains(&block.0))
+    }
+
+    /// Whether anything was ever stored to a block that `bytes` lie in, counted as blocks are, as far as this transaction sees.
+    pub(super) fn is_written(&self, bytes: &Range<usize>) -> Result<bool> {
+        let Some((_, now)) = &self.metadata.after else { return Ok(false) };
+        let blocks = now.block_size.blocks_in(bytes);
+        let visible = blocks.start..blocks.end.min(self.metadata.dropped_from.unwrap_or(u64::MAX));
+        if let Some((_, before)) = &self.before
+            && is_stored(&*self.snapshot, before, visible)?
+        {
+            return Ok(true);
+        }
+        let exposed = self
+            .exposed
+            .within(&(now.block_size.start_of(BlockNo(blocks.start))..now.block_size.start_of(BlockNo(blocks.end))));
+        let spans = self.pager.iter().flatten().cloned().chain(self.windows.open());
+        for span in spans.filter(|_| exposed.iter().next().is_some()) {
+            if !span.pinned(|| span.written(&exposed))?.changes.is_empty() {
+                return Ok(true);
+            }
+        }
+        // Last: what was spilled meanwhile was in memory before.
+        Ok(self.spill_map.has_any(blocks))
     }
 
     /// Its name, or the one it had, if anything of it was changed or handed out to be.

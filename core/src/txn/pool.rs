@@ -173,7 +173,8 @@ impl Engine {
             return Ok(Residency::Eager);
         }
         // Blocks that have to be produced would all be held in memory, and spilled pages would not be compressed.
-        if self.options.copy || self.memory.delivers_kernel_faults() || array.codec != Codec::None {
+        let is_produced = array.codec != Codec::None || array.fill.is_some();
+        if self.options.copy || self.memory.delivers_kernel_faults() || is_produced {
             return Ok(Residency::Lazy);
         }
         // A new array of which little fits has to give way while it is filled through one view, which takes faults.

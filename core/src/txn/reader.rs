@@ -1,7 +1,7 @@
 //! An array of a snapshot, open for reading. All readers of one state share a span, so that pages are loaded once.
 
 use std::fmt;
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::ptr::NonNull;
 use std::sync::Arc;
 
@@ -135,6 +135,16 @@ impl Reader {
         span.map_or(Ok(0), |pager| pager.resident_bytes(&bytes))
     }
 
+    /// Whether anything was ever stored to a block that `bytes` lie in.
+    ///
+    /// # Errors
+    /// Of the look-up.
+    pub fn is_written(&self, bytes: Range<usize>) -> Result<bool> {
+        let _held = signals::hold_between_waits();
+        let ReadSpan { descriptor, snapshot, .. } = &*self.shared;
+        is_stored(&**snapshot, descriptor, descriptor.block_size.blocks_in(&descriptor.placed(&bytes)))
+    }
+
     /// Whether a system call that is handed bytes of the array waits for what is missing, as a load does. If not, it
     /// fails: what was prefetched may be let go of again.
     pub fn waits_in_system_calls(&self) -> bool {
@@ -180,6 +190,16 @@ impl fmt::Debug for Reader {
 
 pub(super) fn not_found(name: &str) -> Error {
     Error::new(ErrorKind::NotFound, format!("there is no array {name:?}"))
+}
+
+/// Whether any of `blocks` is stored.
+pub(super) fn is_stored(snapshot: &dyn Snapshot, array: &Descriptor, blocks: Range<u64>) -> Result<bool> {
+    let mut is_stored = false;
+    snapshot.blocks(array.id, blocks, &mut |_, _| {
+        is_stored = true;
+        ControlFlow::Break(())
+    })?;
+    Ok(is_stored)
 }
 
 /// Lets an array be opened that no addresses are left for; what needs them fails later.

@@ -1,9 +1,9 @@
 //! Resize: metadata and the blocks at both ends only.
 //!
-//! Stored bytes past the end of an array are zero, always, so that growing shows zeros. Shrinking upholds it: blocks
-//! past the end drop, and the tail of the last block is overwritten with zeros. At the front blocks drop as well, and what
-//! of the first one is not the array's any more stays as it is, since it is never shown again: an array that loses its last
-//! byte has no block left, and is counted from 0 again.
+//! Stored bytes past the end of an array are its fill value, always: zero, if it has none. So growing shows that. Shrinking
+//! upholds it: blocks past the end drop, and the tail of the last block is overwritten. At the
+//! front blocks drop as well, and what of the first one is not the array's any more stays as it is, since it is never shown
+//! again: an array that loses its last byte has no block left, and is counted from 0 again.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -18,8 +18,8 @@ use crate::pager::Pager;
 use crate::signals;
 
 impl Writer<'_> {
-    /// Gives the array another length along its growth axis. What remains keeps its values; what is new is zero, also
-    /// where the array was longer before.
+    /// Gives the array another length along its growth axis. What remains keeps its values; what is new is the fill
+    /// value, or zero, also where the array was longer before.
     ///
     /// # Errors
     /// [`ShapeMismatch`](ErrorKind::ShapeMismatch) if another axis or the dimension differs, and
@@ -101,7 +101,8 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Adds `rows` rows of zeros behind the last (none to an array of dimension 0) and exposes them to writes. Their
+    /// Adds `rows` rows of the fill value, or of zeros, behind the last (none to an array of dimension 0) and exposes them to
+    /// writes. Their
     /// bytes. The array is as it was where that fails. One quiescent point for both.
     ///
     /// # Errors
@@ -175,8 +176,7 @@ impl Writer<'_> {
         let new_end = new.end();
         let Ok(Some(pager)) = &self.array().pager else { return Ok(()) };
         if new_end <= pager.bytes.end {
-            pager.end_at(new.block_size.blocks_for(new_end));
-            return Ok(());
+            return pager.grow_to(new.block_size.blocks_for(new_end)).map_err(|e| self.named(e));
         }
         let larger = self.move_to_larger_span(pager, new);
         let array = self.array_mut();
@@ -211,12 +211,12 @@ impl Writer<'_> {
         let blocks = block_size.blocks_for(new_end);
         let kept_end = block_size.start_of(BlockNo(blocks)).min(old_end);
         if new_end < kept_end {
-            self.zero_tail(new_end..kept_end)?;
+            self.clear_tail(new_end..kept_end)?;
             self.array_mut().metadata.ends.push(new_end);
         }
         let OpenArray { exposed, metadata, .. } = self.array_mut();
         metadata.dropped_from = Some(metadata.dropped_from.map_or(blocks, |from| from.min(blocks)));
-        // Not at `kept_end`: behind it lie the zeros of an earlier shrink to the middle of the same block.
+        // Not at `kept_end`: behind it lies what an earlier shrink to the middle of the same block wrote.
         exposed.truncate(block_size.start_of(BlockNo(blocks)));
         if let Ok(Some(pager)) = &self.array().pager {
             pager.cut(blocks).map_err(|e| self.named(e))?;
@@ -225,16 +225,26 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Zeros the end of the last block that stays, unless it is a hole.
-    fn zero_tail(&mut self, tail: Range<usize>) -> Result<()> {
+    /// Gives the end of the last block that stays the fill value, or zeros, unless it has that already.
+    fn clear_tail(&mut self, tail: Range<usize>) -> Result<()> {
         let block = self.descriptor().block_size.block_at(tail.start).0;
         let Some(pager) = self.array().span_over(&tail)? else { return Ok(()) };
-        if pager.is_untouched_hole(block).map_err(|e| self.named(e))? {
+        let fill = self.descriptor().fill.clone();
+        // Where the array has no span, the commit could not tell of what the block consists: it is spilled, below.
+        let is_known = fill.is_none() || self.array().pager.is_ok();
+        if is_known && pager.is_untouched(block).map_err(|e| self.named(e))? {
             return Ok(());
         }
         pager.prefetch(&tail, true).map_err(|e| self.named(e))?; // a failure to load is a value here, not a fault
         self.array_mut().expose(tail.clone());
-        pager.fill_zero(tail.clone());
+        match fill {
+            None => pager.fill_zero(tail.clone()),
+            Some(fill) => {
+                let mut bytes = vec![0; tail.len()];
+                fill.write(tail.start, &mut bytes);
+                pager.write(tail.start, &bytes);
+            }
+        }
         if self.array().pager.is_err() {
             // The window is about to be closed: its page counts as written, whether or not there was anything to clear.
             pager.spill_page(&self.array().spill_map, tail.start).map_err(|e| self.named(e))?;

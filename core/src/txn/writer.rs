@@ -41,10 +41,12 @@ impl Deref for Lender<'_> {
 }
 
 impl Transaction {
-    /// Creates an array of zeros and opens it.
+    /// Creates an array of its fill value, or of zeros, and opens it.
     ///
     /// # Errors
     /// [`AlreadyExists`](ErrorKind::AlreadyExists); [`Invalid`](ErrorKind::Invalid) for a name that no array can have;
+    /// [`DtypeMismatch`](ErrorKind::DtypeMismatch) for a fill value that is no element, and
+    /// [`Unsupported`](ErrorKind::Unsupported) for one that the store cannot keep;
     /// [`StoreFull`](ErrorKind::StoreFull) and others of spilling what is in memory of the arrays before.
     pub fn create(&self, name: &str, descriptor: Descriptor) -> Result<Writer<'_>> {
         self.engine.store.check_array_name(name)?;
@@ -57,6 +59,8 @@ impl Transaction {
         }
         descriptor.check_size(name)?;
         self.check_codec(name, &descriptor)?;
+        descriptor.check_fill(name)?;
+        self.engine.store.check_fill(&descriptor).map_err(|e| e.context(format_args!("array {name:?}")))?;
         self.spill_closed_arrays(&mut arrays)?;
         let mut array = Box::new(self.created(name, descriptor.clone()));
         array.ensure_span()?;
@@ -252,6 +256,17 @@ impl<'t> Writer<'t> {
     pub fn resident_bytes(&self, bytes: Range<usize>) -> Result<usize> {
         let bytes = self.descriptor().placed(&bytes);
         self.array().span_over(&bytes)?.map_or(Ok(0), |pager| pager.resident_bytes(&bytes))
+    }
+
+    /// Whether anything was ever stored to a block that `bytes` lie in, by this transaction too. No thread may be writing.
+    ///
+    /// # Errors
+    /// Of the look-up, and the first failure to load any of the array's pages.
+    pub fn is_written(&self, bytes: Range<usize>) -> Result<bool> {
+        let _held = signals::hold_between_waits();
+        self.array()
+            .is_written(&self.descriptor().placed(&bytes))
+            .map_err(|e| e.context(format_args!("array {:?}", self.name())))
     }
 
     /// See [`Reader::waits_in_system_calls`](crate::Reader::waits_in_system_calls).

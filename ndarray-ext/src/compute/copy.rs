@@ -23,8 +23,11 @@ const BATCH: usize = 64 << 20;
 macro_rules! copying {
     () => {
         /// Copies the array, its attributes included, into `txn`, which may be of another database, as a new array that has
-        /// `options`: another order, codec or block size. `progress` hears of the bytes that are copied, of all that there
+        /// `options`: another order, codec or block size. It keeps the [fill value](ArrayOptions::fill), unless `options` have
+        /// one. `progress` hears of the bytes that are copied, of all that there
         /// are.
+        ///
+        /// What was never written takes no storage in the copy either, where order and fill value are the same.
         ///
         /// Both sides stay within the memory budget of their database. Where the order is the same, elements are copied
         /// front to back. Where it changes, the copy is filled front to back, a quarter of the budget at a time, and for each
@@ -88,7 +91,8 @@ fn copy_to<'c, T: Element, D: Dimension>(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<BigArrayMut<'c, T, D>> {
     let dim = Layout::<D>::new(source.name(), here(source)?.descriptor()).dim();
-    let mut copy = txn.create_dim(name, dim, options)?;
+    let options = options.or_fill_of::<T>(here(source)?.descriptor());
+    let mut copy = txn.create_dim(name, dim, &options)?;
     let mut fill = || {
         attrs.iter().try_for_each(|(key, value)| copy.set_attr(key, value.clone()))?;
         copy_elements::<T>(source, &mut copy.source, progress)
@@ -115,9 +119,11 @@ fn copy_elements<T: Element>(
     let block = (to.block_size.bytes() / size_of::<T>()).max(1);
     let mut told = |elements: usize| progress(Progress::new((elements * size_of::<T>()) as u64, total));
     let is_same_order = from.order == to.order || from.shape.len() < 2;
+    // Else zeros over holes are left out by the commit.
+    let skips = from.fill.is_some() && from.fill == to.fill;
     Walk::go(source, |walk| {
         if is_same_order {
-            in_order::<T>(walk, copy, len, part, &mut told)
+            in_order::<T>(walk, copy, len, if skips { part.min(block) } else { part }, skips, &mut told)
         } else {
             Transposed { walk, runs: Runs::of(from), part, block }.fill::<T>(copy, &mut told)
         }
@@ -129,10 +135,15 @@ fn in_order<T: Element>(
     copy: &mut OfProcess<Writer<'_>>,
     len: usize,
     part: usize,
+    skips: bool,
     told: &mut dyn FnMut(usize),
 ) -> Result<()> {
     for start in (0..len).step_by(part) {
         let range = start..len.min(start + part);
+        if skips && !walk.source.is_written(range.start * size_of::<T>()..range.end * size_of::<T>())? {
+            told(range.end);
+            continue;
+        }
         if !walk.load_together(range.start * size_of::<T>()..range.end * size_of::<T>()) {
             break;
         }

@@ -293,6 +293,32 @@ macro_rules! reading {
             Ok(crate::view::here(&self.source)?.resident_bytes(bytes)? == len)
         }
 
+        /// Whether anything was ever written to the rows `range`, as far as blocks tell: a block counts as written when
+        /// anything of it was. What was not written is the [fill value](crate::ArrayOptions::fill), or zero. Writing just
+        /// that may not count. In a transaction what it has written counts, too, and has to be looked for.
+        ///
+        /// ```
+        /// # use bigarray::{ArrayOptions, Database, ndarray::Ix2};
+        /// # let dir = tempfile::tempdir().unwrap();
+        /// # let db = Database::open(dir.path().join("a.bigarray"))?;
+        /// let options = ArrayOptions::new().fill(f64::NAN).block_size(64 << 10); // 8 rows
+        /// db.transact(|txn| {
+        ///     let mut a = txn.create_with::<f64, _>("A", (100, 1024), &options)?;
+        ///     a.rows_mut(20..21)?.fill(1.5);
+        ///     Ok(())
+        /// })?;
+        /// let a = db.array::<f64, Ix2>("A")?;
+        /// assert_eq!([0..1, 20..21, 23..24, 0..100].map(|rows| a.is_written(rows).unwrap()), [false, true, true, true]);
+        /// # Ok::<(), bigarray::Error>(())
+        /// ```
+        ///
+        /// # Errors
+        /// [`ShapeMismatch`](crate::ErrorKind::ShapeMismatch) for rows that are not there, and whatever storage reports.
+        pub fn is_written(&self, range: impl std::ops::RangeBounds<usize>) -> crate::Result<bool> {
+            let bytes = crate::layout::bytes(self.source.name(), self.source.descriptor(), range)?;
+            crate::view::here(&self.source)?.is_written(bytes)
+        }
+
         /// Whether a system call may be handed the memory of this array's views. If not, one that meets a page that is
         /// not in memory fails with EFAULT: copy the bytes to memory of your own first, or [`prefetch`](Self::prefetch)
         /// them and try again where the call fails. [`write_to`](Self::write_to) and [`write_npy`](Self::write_npy) work

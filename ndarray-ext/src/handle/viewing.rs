@@ -22,6 +22,24 @@ macro_rules! viewing {
             self.layout().dim().into_pattern()
         }
 
+        /// The value of elements that were never written: zero, or what [`ArrayOptions::fill`](crate::ArrayOptions::fill) was
+        /// given when the array was created.
+        ///
+        /// ```
+        /// # let dir = tempfile::tempdir().unwrap();
+        /// # let db = bigarray::Database::open(dir.path().join("a.bigarray"))?;
+        /// let options = bigarray::ArrayOptions::new().fill(-1i32);
+        /// db.transact(|txn| txn.create_with::<i32, _>("labels", (40, 30), &options).map(drop))?;
+        /// let labels = db.array::<i32, bigarray::ndarray::Ix2>("labels")?;
+        /// assert_eq!(labels.fill_value(), -1);
+        /// assert_eq!(labels.view()[[39, 29]], -1);
+        /// # Ok::<(), bigarray::Error>(())
+        /// ```
+        pub fn fill_value(&self) -> T {
+            let fill = self.source.descriptor().fill.as_ref();
+            fill.map_or(T::zeroed(), |fill| bytemuck::pod_read_unaligned(fill.bytes()))
+        }
+
         /// The whole array, as ndarray sees it. Costs nothing: pages are loaded when they are touched.
         ///
         /// ndarray's `sum`, `mean`, `std` and `product` of a view add up in the type of its elements, which for `f32` and

@@ -3,7 +3,7 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
-use bigarray_core::{ArrayId, Descriptor, Result, Version, Writer, signals};
+use bigarray_core::{ArrayId, Descriptor, Error, Result, Version, Writer, signals};
 use ndarray::{Dimension, IntoDimension};
 
 use super::Transaction;
@@ -37,7 +37,7 @@ impl Transaction {
         self.create_with(name, shape, &ArrayOptions::new())
     }
 
-    /// The same with another order, block size or codec.
+    /// The same with another order, block size, codec or fill value.
     ///
     /// ```
     /// # let dir = tempfile::tempdir().unwrap();
@@ -52,7 +52,9 @@ impl Transaction {
     ///
     /// # Errors
     /// As [`create`](Transaction::create); [`Invalid`](crate::ErrorKind::Invalid) for a block size or compression level
-    /// that is none, [`Unsupported`](crate::ErrorKind::Unsupported) for a codec that is not compiled in.
+    /// that is none, [`DtypeMismatch`](crate::ErrorKind::DtypeMismatch) for a fill value of another type than `T`,
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) for a codec that is not compiled in, and for a fill value that this
+    /// database cannot keep, or that does not fit into memory where no page faults can be delivered.
     pub fn create_with<T: Element, Sh: IntoDimension>(
         &self,
         name: &str,
@@ -83,7 +85,9 @@ impl Transaction {
     ) -> Result<Writer<'_>> {
         let _held = signals::hold_between_waits();
         self.check_change(format_args!("create array {name:?}"))?;
-        let (order, block_size, codec) = options.checked().map_err(|e| e.context(format_args!("array {name:?}")))?;
+        let named = |e: Error| e.context(format_args!("array {name:?}"));
+        let (order, block_size, codec) = options.checked().map_err(named)?;
+        let fill = options.checked_fill(&dtype).map_err(named)?;
         let descriptor = Descriptor {
             id: ArrayId(0), // given by the commit
             dtype,
@@ -93,6 +97,7 @@ impl Transaction {
             block_size,
             skip: 0,
             codec,
+            fill,
             changed: Version(0),
             reshaped: Version(0),
             named: Version(0),

@@ -142,6 +142,7 @@ fn foreign_endianness_is_refused_and_named() {
         block_size: BlockSize::MAX,
         skip: 0,
         codec: Codec::None,
+        fill: None,
         changed: Version(0),
         reshaped: Version(0),
         named: Version(0),

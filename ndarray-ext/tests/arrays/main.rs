@@ -5,6 +5,7 @@ mod bad_arguments;
 mod bools;
 mod element_types;
 mod erased;
+mod fill;
 mod front;
 mod growth;
 mod interop;

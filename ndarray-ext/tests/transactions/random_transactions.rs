@@ -29,6 +29,11 @@ fn shape(order: Order, rows: usize) -> (usize, usize) {
     if order == Order::RowMajor { (rows, WIDTH) } else { (WIDTH, rows) }
 }
 
+/// What elements are that were never written.
+fn fill(order: Order) -> u32 {
+    if order == Order::RowMajor { 0 } else { 0x0a0b_0c0d }
+}
+
 /// What `name` is in: its order never changes.
 fn order(name: &str) -> Order {
     if name == "b" { Order::ColumnMajor } else { Order::RowMajor }
@@ -63,13 +68,13 @@ fn change(random: &mut Random, order: Order, a: &mut BigArrayMut<'_, u32, Ix2>, 
         0 | 1 => {
             let rows = random.below(ROWS);
             a.resize(shape(order, rows)).unwrap();
-            want.resize(rows * WIDTH, 0);
+            want.resize(rows * WIDTH, fill(order));
         }
         2 => {
             // Inside the last block, where there is a tail to clear.
             let rows = (want.len() / WIDTH).saturating_sub(random.below(3000));
             a.resize(shape(order, rows)).unwrap();
-            want.resize(rows * WIDTH, 0);
+            want.resize(rows * WIDTH, fill(order));
         }
         3 => {
             let n = random.below(3000);
@@ -99,9 +104,9 @@ fn transaction(random: &mut Random, txn: &Transaction, model: &mut Model) {
         match (model.contains_key(name), random.below(12)) {
             (false, _) => {
                 let rows = random.below(ROWS);
-                let options = small_blocks().order(order(name));
+                let options = small_blocks().order(order(name)).fill(fill(order(name)));
                 drop(txn.create_with::<u32, _>(name, shape(order(name), rows), &options).unwrap());
-                model.insert(name.into(), vec![0; rows * WIDTH]);
+                model.insert(name.into(), vec![fill(order(name)); rows * WIDTH]);
             }
             (true, 0) => {
                 txn.remove(name).unwrap();

@@ -127,6 +127,7 @@ impl Metadata {
             block_size: self.block_size,
             skip: 0,
             codec: self.codec,
+            fill: None,
             changed,
             reshaped: Version(self.reshaped),
             named,

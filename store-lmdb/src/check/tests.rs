@@ -137,6 +137,7 @@ fn descriptor(txn: &WriteTxn<'_>, id: ArrayId) -> Descriptor {
         block_size: BlockSize::MIN,
         skip: 0,
         codec: Codec::None,
+        fill: None,
         changed: Version(txn.id()),
         reshaped: Version(txn.id()),
         named: Version(txn.id()),

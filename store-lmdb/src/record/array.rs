@@ -1,6 +1,6 @@
 //! Tables `arrays` (name → descriptor, JSON) and `attrs` (array id ‖ name → version, JSON).
 
-use bigarray_core::{ArrayId, BlockSize, Codec, Descriptor, Error, ErrorKind, Order, Result, Version};
+use bigarray_core::{ArrayId, BlockSize, Codec, Descriptor, Error, ErrorKind, FillValue, Order, Result, Version};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -18,6 +18,8 @@ struct StoredArray {
     #[serde(default, skip_serializing_if = "is_zero")]
     skip: usize,
     codec: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    fill: Option<String>,
     changed: u64,
     reshaped: u64,
     named: u64,
@@ -63,6 +65,20 @@ const SHUFFLED: &str = "+shuffle";
 /// know such a codec.
 const SKIPS: &str = "+skip";
 
+/// Behind the name of the codec of an array with a fill value: versions that do not know of fill values refuse it, instead
+/// of showing zeros.
+const FILLED: &str = "+fill";
+
+fn to_hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn from_hex(hex: &str) -> Option<Vec<u8>> {
+    let digits: Option<Vec<u8>> = hex.chars().map(|digit| digit.to_digit(16).map(|value| value as u8)).collect();
+    let digits = digits.filter(|digits| digits.len().is_multiple_of(2))?;
+    Some(digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect())
+}
+
 /// As stored under `name`, with the tallies of the array's records.
 pub(crate) fn encode_array(name: &str, d: &Descriptor, records: Tallies) -> Result<Vec<u8>> {
     let stored = StoredArray {
@@ -73,7 +89,13 @@ pub(crate) fn encode_array(name: &str, d: &Descriptor, records: Tallies) -> Resu
         order: d.order,
         block_size: d.block_size.bytes(),
         skip: d.skip,
-        codec: codec_name(d.codec)? + if d.skip > 0 { SKIPS } else { "" },
+        codec: [
+            &*codec_name(d.codec)?,
+            if d.fill.is_some() { FILLED } else { "" },
+            if d.skip > 0 { SKIPS } else { "" },
+        ]
+        .concat(),
+        fill: d.fill.as_ref().map(|fill| to_hex(fill.bytes())),
         changed: d.changed.0,
         reshaped: d.reshaped.0,
         named: d.named.0,
@@ -89,6 +111,7 @@ pub(crate) fn decode_array(key: &[u8], value: &[u8]) -> Result<(String, Descript
     let stored: StoredArray =
         serde_json::from_slice(value).map_err(|e| bad("arrays", key, &e.to_string()).with_source(e))?;
     let (codec, skips) = stored.codec.strip_suffix(SKIPS).map_or((&*stored.codec, false), |codec| (codec, true));
+    let (codec, is_filled) = codec.strip_suffix(FILLED).map_or((codec, false), |codec| (codec, true));
     let Some(codec) = parse_codec(codec) else {
         let text = format!("array {name:?} is stored with codec {:?}, which this version does not know", stored.codec);
         return Err(Error::new(ErrorKind::Unsupported, text));
@@ -102,6 +125,12 @@ pub(crate) fn decode_array(key: &[u8], value: &[u8]) -> Result<(String, Descript
     if skips != (stored.skip > 0) || skips && !fits {
         return Err(bad("arrays", key, &format!("{} bytes at its front cannot have been dropped", stored.skip)));
     }
+    let fill = stored.fill.as_deref().map(|hex| from_hex(hex).filter(|bytes| bytes.len() == stored.item_size));
+    let fill = match fill {
+        None if !is_filled => None,
+        Some(Some(bytes)) if is_filled && bytes.iter().any(|byte| *byte != 0) => FillValue::new(&bytes),
+        _ => return Err(bad("arrays", key, "its fill value is not one element other than zero")),
+    };
     let descriptor = Descriptor {
         id: ArrayId(stored.id),
         dtype: stored.dtype,
@@ -111,6 +140,7 @@ pub(crate) fn decode_array(key: &[u8], value: &[u8]) -> Result<(String, Descript
         block_size: BlockSize::new(stored.block_size).map_err(|e| bad("arrays", key, &e.to_string()))?,
         skip: stored.skip,
         codec,
+        fill,
         changed: Version(stored.changed),
         reshaped: Version(stored.reshaped),
         named: Version(stored.named),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bigarray_core::store::{Origin, Segment};
-use bigarray_core::{ArrayId, BlockSize, Codec, Descriptor, Order, PAGE, Version};
+use bigarray_core::{ArrayId, BlockSize, Codec, Descriptor, FillValue, Order, PAGE, Version};
 use bigarray_testing::array_of;
 use proptest::prelude::*;
 use serde_json::json;
@@ -67,23 +67,26 @@ fn descriptor() -> impl Strategy<Value = Descriptor> {
         16u32..=21,
         codec(),
         any::<[u64; 3]>(),
-        prop_oneof![Just(0), 0usize..1 << 40],
+        (prop_oneof![Just(0), 0usize..1 << 40], proptest::option::of(proptest::collection::vec(any::<u8>(), 64))),
     )
-        .prop_map(|(id, dtype, item_size, shape, order, log, codec, [changed, reshaped, named], dropped)| {
-            Descriptor {
-                id: ArrayId(id),
-                dtype,
-                item_size,
-                skip: if shape.contains(&0) { 0 } else { dropped * item_size },
-                shape,
-                order,
-                block_size: BlockSize::new(1 << log).unwrap(),
-                codec,
-                changed: Version(changed),
-                reshaped: Version(reshaped),
-                named: Version(named),
-            }
-        })
+        .prop_map(
+            |(id, dtype, item_size, shape, order, log, codec, [changed, reshaped, named], (dropped, fill))| {
+                Descriptor {
+                    id: ArrayId(id),
+                    dtype,
+                    item_size,
+                    skip: if shape.contains(&0) { 0 } else { dropped * item_size },
+                    shape,
+                    order,
+                    block_size: BlockSize::new(1 << log).unwrap(),
+                    codec,
+                    fill: fill.and_then(|bytes| FillValue::new(&bytes[..item_size])),
+                    changed: Version(changed),
+                    reshaped: Version(reshaped),
+                    named: Version(named),
+                }
+            },
+        )
 }
 
 fn decode_everything(key: &[u8], value: &[u8]) {
@@ -255,6 +258,63 @@ fn an_unknown_codec_is_unsupported_and_named() {
     assert_eq!(decode("plain").unwrap().1.codec, Codec::None);
     assert_eq!(decode("lz4+shuffle").unwrap().1.codec, Codec::Lz4 { shuffle: true });
     assert_eq!(decode("zstd:3").unwrap().1.codec, Codec::Zstd { level: 3, shuffle: false });
+}
+
+fn stored_array(codec: &str, fill: Option<&str>) -> serde_json::Value {
+    let mut array = json!({"id": 1, "dtype": "<f4", "item_size": 4, "shape": [2], "order": "C", "block_size": 65536,
+        "codec": codec, "changed": 1, "reshaped": 1, "named": 1, "records": no_records()});
+    if let Some(fill) = fill {
+        array["fill"] = json!(fill);
+    }
+    array
+}
+
+/// Versions that do not know of fill values find a codec that they do not know.
+#[test]
+fn only_an_array_with_a_fill_value_is_stored_in_another_way_than_before() {
+    let decode = |array: serde_json::Value| decode_array(b"a", &seal(b"a", array.to_string().into_bytes()));
+    let (_, plain, records) = decode(stored_array("plain", None)).unwrap();
+    assert_eq!(plain.fill, None);
+    let json = |array: &Descriptor| {
+        let value = encode_array("a", array, records).unwrap();
+        serde_json::from_slice::<serde_json::Value>(unseal("arrays", b"a", &value).unwrap()).unwrap()
+    };
+    assert_eq!(json(&plain), stored_array("plain", None));
+    let filled = Descriptor { fill: FillValue::new(&f32::NAN.to_le_bytes()), ..plain };
+    assert_eq!(json(&filled), stored_array("plain+fill", Some("0000c07f")));
+    let codec = Codec::Zstd { level: 3, shuffle: true };
+    assert_eq!(json(&Descriptor { codec, ..filled })["codec"], "zstd:3+shuffle+fill");
+    assert!(parse_codec_of_earlier_versions("plain+fill").is_none());
+}
+
+/// As it was before there were fill values.
+fn parse_codec_of_earlier_versions(name: &str) -> Option<&str> {
+    let base = name.strip_suffix("+shuffle").unwrap_or(name);
+    (["plain", "lz4"].contains(&base) || base.strip_prefix("zstd:")?.parse::<i32>().is_ok()).then_some(base)
+}
+
+#[test]
+fn a_fill_value_that_is_no_element_or_zero_is_corrupt() {
+    for (codec, fill) in [
+        ("plain+fill", None),
+        ("plain", Some("0000c07f")),
+        ("plain+fill", Some("0000c0")),
+        ("plain+fill", Some("0000c07f00")),
+        ("plain+fill", Some("0000c07")),
+        ("plain+fill", Some("0000c0 f")),
+        ("plain+fill", Some("0000c0\u{e9}")),
+        ("plain+fill", Some("00000000")),
+        ("plain+fill", Some("")),
+    ] {
+        let value = seal(b"a", stored_array(codec, fill).to_string().into_bytes());
+        let error = decode_array(b"a", &value).unwrap_err();
+        assert!(error.is_corrupt() && error.to_string().contains("fill value"), "{codec} {fill:?}: {error}");
+    }
+    for unknown in ["plain+fill+fill", "+fill", "plain+shuffle+fill", "plain+fill+shuffle"] {
+        let value = seal(b"a", stored_array(unknown, Some("0000c07f")).to_string().into_bytes());
+        let error = decode_array(b"a", &value).unwrap_err();
+        assert!(error.is_unsupported() && error.to_string().contains(&format!("{unknown:?}")), "{error}");
+    }
 }
 
 #[test]

@@ -125,7 +125,9 @@ pub struct BlockChange {
     pub block: BlockNo,
     /// Its version in the state the transaction saw.
     pub seen: Version,
-    /// Runs of changed pages, ascending, apart. Pages between them stay as stored: zero, if the block was dropped.
+    /// Runs of changed pages, ascending, apart. Pages between them stay as stored: zero, if the block was dropped. All
+    /// pages of a block that was absent, in an array with a [fill value](Descriptor::fill): from then on it is stored, also
+    /// if all of them are zero.
     /// None, where what was stored to the block is what was there: then it gets a new version, if the store has one for
     /// that, and nothing else.
     pub pages: Vec<PageRun>,

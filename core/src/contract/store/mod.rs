@@ -13,7 +13,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::descriptor::{Codec, Version};
+use crate::descriptor::{Codec, Descriptor, Version};
 use crate::error::{Error, ErrorKind, Result};
 use crate::metrics::Metrics;
 use crate::verify::{Progress, Report};
@@ -147,6 +147,17 @@ pub trait Store: Send + Sync {
     /// What it keeps of its past; `None` if that is the states that snapshots hold.
     fn history(&self) -> Option<&dyn History> {
         None
+    }
+
+    /// Refuses an array whose [fill value](Descriptor::fill) cannot be kept here.
+    ///
+    /// # Errors
+    /// [`Unsupported`](crate::ErrorKind::Unsupported).
+    fn check_fill(&self, array: &Descriptor) -> Result<()> {
+        match &array.fill {
+            Some(_) => Err(Error::new(ErrorKind::Unsupported, "this store does not keep fill values other than zero")),
+            None => Ok(()),
+        }
     }
 
     /// Refuses a codec that this build does not have.

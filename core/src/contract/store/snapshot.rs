@@ -116,7 +116,8 @@ pub trait State {
     /// no more are included.
     fn attr_versions(&self, array: ArrayId) -> Result<Vec<(String, Version)>>;
 
-    /// One block; `None` if it is absent: a hole of version 0, as one that nothing was ever stored to.
+    /// One block; `None` if it is absent: of version 0, as one that nothing was ever stored to. It is a hole, or consists
+    /// of its array's [fill value](Descriptor::fill), which core sees to.
     fn block(&self, array: ArrayId, block: BlockNo) -> Result<Option<BlockRecord>>;
 
     /// Whether nothing was stored to `block` between `base`, an earlier state, and this one, as far as another
@@ -183,7 +184,7 @@ pub trait Snapshot: State + Send + Sync {
     }
 
     /// Fills `buf` with the pages of `block` from `first_page` on (whole pages), whatever their origin; zeros for
-    /// holes. What is read is verified against its checksums.
+    /// holes. A block that is absent from an array with a fill value is not asked for. What is read is verified against its checksums.
     ///
     /// # Errors
     /// [`Corrupt`](crate::ErrorKind::Corrupt) naming the array's id, the block and the page.

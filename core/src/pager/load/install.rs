@@ -2,8 +2,7 @@
 
 use std::ops::Range;
 
-use crate::error::{Error, ErrorKind, Result};
-use crate::geometry::BlockNo;
+use crate::error::{Error, Result};
 use crate::memory::Residency;
 use crate::pager::Pager;
 use crate::pager::binding::Binding;
@@ -22,7 +21,7 @@ impl Pager {
         }
         let stored = (plan.first..).zip(&plan.records).filter(|(_, record)| record.is_some());
         for (block, _) in stored {
-            with_buffer(self.block_size.bytes(), |buffer| self.read_block(binding, block, buffer))?;
+            with_buffer(self.block_size.bytes(), |buffer| binding.read(block, buffer))?;
         }
         Ok(())
     }
@@ -105,23 +104,15 @@ impl Pager {
         Ok(())
     }
 
-    /// The bytes that the span shows of a block: those that are `stored`, and over them spilled pages.
+    /// The bytes that the span shows of a block: those of its record, if it is `stored`, and over them spilled pages.
     pub(crate) fn read_shown(&self, binding: &Binding, block: u64, stored: bool, buffer: &mut [u8]) -> Result<()> {
         let spilled = binding.spill_map.as_ref().and_then(|map| map.block(block));
         match &spilled {
             Some(spilled) if spilled.covers(self.block_size.pages()) => {}
-            _ if stored => self.read_block(binding, block, buffer)?,
+            _ if stored => binding.read(block, buffer)?,
             _ => buffer.fill(0),
         }
         spilled.map_or(Ok(()), |spilled| spilled.read_over(buffer))
-    }
-
-    /// The verified bytes of a stored block.
-    pub(crate) fn read_block(&self, binding: &Binding, block: u64, buffer: &mut [u8]) -> Result<()> {
-        let Some(array) = binding.array else {
-            return Err(Error::new(ErrorKind::Invalid, "an array that is not committed has no stored block"));
-        };
-        binding.snapshot.read(array, BlockNo(block), 0, buffer)
     }
 
     /// Lets threads that wait for missing pages of `blocks` try again.

@@ -75,19 +75,17 @@ impl Plan {
     fn onward(binding: &Binding, run: Range<u64>, block_size: BlockSize) -> Result<Plan> {
         let mut plan = Plan { first: run.start, records: Vec::new(), is_spilled: false, cached: Vec::new() };
         let mut holes = run.end - run.start;
-        if let Some((array, stored)) = binding.stored(&run) {
-            binding.snapshot.blocks(array, stored, &mut |BlockNo(block), record| {
-                if plan.records.is_empty() && block > plan.first {
-                    holes = block - plan.first;
-                    return ControlFlow::Break(());
-                }
-                if block > plan.next() || !plan.takes(&record, block_size) {
-                    return ControlFlow::Break(());
-                }
-                plan.records.push(Some(record));
-                ControlFlow::Continue(())
-            })?;
-        }
+        binding.records(run, &mut |block, record| {
+            if plan.records.is_empty() && block > plan.first {
+                holes = block - plan.first;
+                return ControlFlow::Break(());
+            }
+            if block > plan.next() || !plan.takes(&record, block_size) {
+                return ControlFlow::Break(());
+            }
+            plan.records.push(Some(record));
+            ControlFlow::Continue(())
+        })?;
         if plan.records.is_empty() {
             plan.records.resize(holes as usize, None);
         }
@@ -215,15 +213,13 @@ impl Plan {
     }
 }
 
-/// What storage has for each block of `run`.
+/// What is shown of each block of `run`.
 fn records(binding: &Binding, run: &Range<u64>) -> Result<Vec<Option<BlockRecord>>> {
     let mut records = vec![None; (run.end - run.start) as usize];
-    if let Some((array, stored)) = binding.stored(run) {
-        binding.snapshot.blocks(array, stored, &mut |BlockNo(block), record| {
-            records[(block - run.start) as usize] = Some(record);
-            ControlFlow::Continue(())
-        })?;
-    }
+    binding.records(run.clone(), &mut |block, record| {
+        records[(block - run.start) as usize] = Some(record);
+        ControlFlow::Continue(())
+    })?;
     Ok(records)
 }
 

@@ -49,10 +49,8 @@ impl Suspects {
         let mut shown = Vec::with_capacity(blocks.len());
         let (first, last) = (blocks.first().copied(), blocks.last().copied());
         let mut blocks = blocks.into_iter().peekable();
-        if let (Some(first), Some(last)) = (first, last)
-            && let Some((array, stored)) = binding.stored(&(first..last + 1))
-        {
-            binding.snapshot.blocks(array, stored, &mut |BlockNo(block), record| {
+        if let (Some(first), Some(last)) = (first, last) {
+            binding.records(first..last + 1, &mut |block, record| {
                 while let Some(absent) = blocks.next_if(|at| *at < block) {
                     shown.push((absent, None));
                 }
@@ -109,6 +107,10 @@ impl Pager {
         }
         // Dropped blocks are holes, whatever a span that idled has there.
         stale.extend(table.numbers(binding.visible.., |_| true));
+        // Other elements than before are in those that are absent.
+        if table.shown.fill != binding.fill {
+            stale.extend(table.numbers(.., |there| there.version() == Version(0)));
+        }
         // And spilled pages are, whatever is stored.
         let spilled = binding.spill_map.as_ref().map_or(Vec::new(), |map| map.numbers());
         stale.extend(spilled.into_iter().filter(|block| table.has(*block)));
@@ -126,7 +128,7 @@ impl Pager {
         stale.dedup();
         self.forget(&mut table, &stale)?;
         if self.residency == Residency::Eager {
-            self.install_all(&mut table, &binding, &mut permit)?;
+            self.install_all(&mut table, &binding, self.shown(&binding), &mut permit)?;
         }
         table.shown.bind(binding);
         Ok(())
@@ -238,13 +240,33 @@ impl Pager {
         cut
     }
 
-    /// The array has `blocks` blocks now, and what is behind them is zero.
+    /// The array has `blocks` blocks now, fewer than before. Nothing was written to the others.
     pub(crate) fn end_at(&self, blocks: u64) {
         self.lock().shown.end_at(blocks);
     }
 
-    /// Whether `block` surely is all zero, as far as storage and this span know.
-    pub(crate) fn is_untouched_hole(&self, block: u64) -> Result<bool> {
+    /// The array has `blocks` blocks now, more than before; those that are new are absent.
+    ///
+    /// # Errors
+    /// [`Unsupported`](ErrorKind::Unsupported) where an eager span has to hold them in memory, and that is too much.
+    pub(crate) fn grow_to(&self, blocks: u64) -> Result<()> {
+        let mut table = self.lock();
+        let Some(mut binding) = table.shown.binding().cloned() else { return Ok(()) };
+        let before = std::mem::replace(&mut binding.end, blocks);
+        if self.residency == Residency::Eager && binding.fill.is_some() {
+            // To make room may take the lock.
+            drop(table);
+            let new = (before..blocks).filter(|block| !self.lock().has(*block)).count();
+            let mut permit = self.room_in_eager_span(new)?;
+            table = self.alone();
+            self.install_all(&mut table, &binding, before..blocks.min(self.blocks().end), &mut permit)?;
+        }
+        table.shown.end_at(blocks);
+        Ok(())
+    }
+
+    /// Whether `block` surely is what a block is that nothing was stored to, as far as storage and this span know.
+    pub(crate) fn is_untouched(&self, block: u64) -> Result<bool> {
         let table = self.lock();
         if self.residency == Residency::Eager || table.has(block) {
             return Ok(false);
@@ -252,7 +274,9 @@ impl Pager {
         let Some(binding) = table.shown.binding().cloned() else { return Ok(false) };
         drop(table);
         let is_spilled = binding.spill_map.as_ref().is_some_and(|map| map.has(block));
-        Ok(!is_spilled && is_hole(binding.record(block)?.as_ref()))
+        let record = binding.record(block)?;
+        let is_absent = record.as_ref().is_none_or(|record| record.version == Version(0));
+        Ok(!is_spilled && (is_absent || binding.fill.is_none() && is_hole(record.as_ref())))
     }
 
     /// Installed → Missing.
@@ -284,24 +308,29 @@ impl Pager {
     /// Room for what an eager span has to hold in memory of its own: all that cannot be mapped.
     fn room_for_produced(&self, binding: &Binding) -> Result<BudgetPermit> {
         let mut blocks = 0;
-        if self.residency == Residency::Eager
-            && let Some((array, stored)) = binding.stored(&self.shown(binding))
-        {
+        if self.residency == Residency::Eager {
+            let shown = self.shown(binding);
             // Else the span shows it already.
-            if self.lock().shown.valid_for != Some((array, binding.changed)) {
-                binding.will_need(&stored, self.maps_cached(binding));
+            if binding.array.is_some_and(|array| self.lock().shown.valid_for != Some((array, binding.changed))) {
+                binding.will_need(&shown, self.maps_cached(binding));
             }
-            binding.snapshot.blocks(array, stored, &mut |_, record| {
+            binding.records(shown, &mut |_, record| {
                 blocks += usize::from(!record.is_mappable());
                 ControlFlow::Continue(())
             })?;
         }
+        self.room_in_eager_span(blocks)
+    }
+
+    /// Room for so many blocks that an eager span holds in memory of its own.
+    fn room_in_eager_span(&self, blocks: usize) -> Result<BudgetPermit> {
         let (bytes, limit) = (blocks * self.block_size.bytes(), self.budget.limit_bytes());
         let permit = self.budget.make_room(bytes);
         if bytes > 0 && self.budget.is_exceeded() {
             let others = self.budget.in_use().used_bytes.saturating_sub(bytes);
             let why = format!(
-                "{bytes} bytes of it are compressed and have to be held in memory where page faults cannot be had; the \
+                "{bytes} bytes of it are compressed, or consist of its fill value, and have to be held in memory where page \
+                 faults cannot be had; the \
                  memory budget is {limit} bytes, and others hold {others} of it: open the database with a memory_budget \
                  of {} bytes or more",
                 bytes.saturating_add(others)
@@ -317,26 +346,29 @@ impl Pager {
         blocks.start.max(binding.first).min(binding.end)..blocks.end.min(binding.end)
     }
 
-    /// Everything stored that an eager span does not have yet, and spilled pages of it.
-    fn install_all(&self, table: &mut Table, binding: &Binding, permit: &mut BudgetPermit) -> Result<()> {
-        let shown = self.shown(binding);
+    /// Everything of the blocks `shown` that is no hole and that an eager span does not have yet, and spilled pages of it.
+    fn install_all(
+        &self,
+        table: &mut Table,
+        binding: &Binding,
+        shown: Range<u64>,
+        permit: &mut BudgetPermit,
+    ) -> Result<()> {
         let spilled = binding.spill_map.as_ref().map_or(Vec::new(), |map| map.numbers());
         let spilled: Vec<u64> = spilled.into_iter().filter(|block| shown.contains(block)).collect();
         let mut plans: Vec<Plan> = Vec::new();
-        if let Some((array, stored)) = binding.stored(&shown) {
-            binding.snapshot.blocks(array, stored, &mut |BlockNo(block), record| {
-                if table.has(block) || spilled.binary_search(&block).is_ok() {
-                    return ControlFlow::Continue(());
+        binding.records(shown, &mut |block, record| {
+            if table.has(block) || spilled.binary_search(&block).is_ok() {
+                return ControlFlow::Continue(());
+            }
+            match plans.last_mut() {
+                Some(plan) if plan.next() == block && plan.is_continued_by(&record, self.block_size) => {
+                    plan.records.push(Some(record))
                 }
-                match plans.last_mut() {
-                    Some(plan) if plan.next() == block && plan.is_continued_by(&record, self.block_size) => {
-                        plan.records.push(Some(record))
-                    }
-                    _ => plans.push(Plan::of_one(block, Some(record))),
-                }
-                ControlFlow::Continue(())
-            })?;
-        }
+                _ => plans.push(Plan::of_one(block, Some(record))),
+            }
+            ControlFlow::Continue(())
+        })?;
         for plan in plans {
             plan.check(self.block_size)?;
             let mappings = 2 * plan.records.iter().flatten().map(|r| r.segments.len()).sum::<usize>();

@@ -8,6 +8,7 @@
 
 use std::ops::Range;
 
+use crate::descriptor::Version;
 use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::{BlockNo, PAGE, Ranges, page_range};
 use crate::memory::{Residency, TakenOut, WrittenTo};
@@ -79,6 +80,8 @@ impl Pager {
         for change in &mut changes.list {
             change.seen = table.version_of(change.block.0);
         }
+        drop(table);
+        changes.list.iter_mut().try_for_each(|change| self.take_whole(self, change))?;
         touched.sort_unstable();
         touched.dedup();
         Ok(Written { changes: changes.list, touched, zeroed })
@@ -111,7 +114,41 @@ impl Pager {
             Some(taken) => taken.stored_to(part),
             None => self.track.span.stored_to(part),
         })?;
-        Ok(changes.list.pop())
+        let mut change = changes.list.pop();
+        if let Some(change) = &mut change {
+            self.take_whole(there, change)?;
+        }
+        Ok(change)
+    }
+
+    /// Extends a change of a block that consists of its array's fill value to all of its pages: once it is stored, none is
+    /// produced any more. `there` has its bytes. A block of which all is spilled is stored already.
+    fn take_whole(&self, there: &dyn Bytes, change: &mut BlockChange) -> Result<()> {
+        let block = change.block;
+        let binding = {
+            let table = self.lock();
+            if table.version_of(block.0) != Version(0) {
+                return Ok(());
+            }
+            table.shown.binding().cloned()
+        };
+        let spilled = |binding: &Binding| binding.spill_map.as_ref().and_then(|map| map.block(block.0));
+        let is_filled = |binding: &Binding| {
+            binding.fill.is_some() && !spilled(binding).is_some_and(|there| there.covers(self.block_size.pages()))
+        };
+        if !binding.as_ref().is_some_and(is_filled) {
+            return Ok(());
+        }
+        let mut whole = Changes::of(self.block_size);
+        let bytes = self.block_size.range_of(block);
+        there.with(bytes.clone(), &mut |there| {
+            (bytes.start / PAGE..)
+                .zip(there.chunks(PAGE))
+                .for_each(|(page, bytes)| whole.push(page as u64, bytes == ZEROS));
+            Ok(())
+        })?;
+        change.pages = whole.list.pop().map_or(Vec::new(), |change| change.pages);
+        Ok(())
     }
 
     /// Blocks in whose memory zeros were found where there are holes. Those that were surely stored to are changes,
@@ -155,7 +192,10 @@ impl Pager {
         let block = self.block_size.block_at(at);
         let page = ((start - self.block_size.start_of(block)) / PAGE) as u32;
         let seen = self.lock().version_of(block.0);
-        Ok(BlockChange { block, seen, pages: vec![PageRun { pages: page..page + 1, source: source_of(zero) }] })
+        let mut change =
+            BlockChange { block, seen, pages: vec![PageRun { pages: page..page + 1, source: source_of(zero) }] };
+        self.take_whole(self, &mut change)?;
+        Ok(change)
     }
 
     /// Superset of the blocks of `exposed` with uncommitted bytes, for an abort.
@@ -308,7 +348,8 @@ impl Pager {
     fn collect_compared(&self, there: &dyn Bytes, range: &Range<usize>, changes: &mut Changes) -> Result<()> {
         let block = self.block_size.block_at(range.start).0;
         let (binding, stored, stored_to) = self.base_of(block)?;
-        if stored_to && binding.array.is_some() {
+        // Of an array that no other transaction has it tells nothing, but that the block is not absent any more.
+        if stored_to && (binding.array.is_some() || binding.fill.is_some()) {
             changes.of_block(block);
         }
         with_buffer(self.block_size.bytes(), |base| {

@@ -24,6 +24,7 @@ fn array(dtype: &str, item_size: usize, shape: &[usize], order: Order) -> Descri
         block_size: BlockSize::MAX,
         skip: 0,
         codec: Codec::None,
+        fill: None,
         changed: Version(0),
         reshaped: Version(0),
         named: Version(0),
