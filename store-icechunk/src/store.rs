@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bigarray_core::store::{Change, CommitLock, Committed, History, Snapshot, SpillArea, Store, StoreDescription};
-use bigarray_core::{Codec, Error, ErrorKind, Metrics, Result};
+use bigarray_core::{Codec, Descriptor, Error, ErrorKind, Metrics, Result};
 
 use crate::commit;
 use crate::disk_cache::ChunkFiles;
@@ -100,6 +100,10 @@ impl Store for IcechunkStore {
 
     fn check_attr_name(&self, name: &str) -> Result<()> {
         zarr::check_attr_name(name)
+    }
+
+    fn check_fill(&self, array: &Descriptor) -> Result<()> {
+        zarr::check_fill(array)
     }
 
     fn check_codec(&self, codec: Codec) -> Result<()> {

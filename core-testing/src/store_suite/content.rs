@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use bigarray_core::store::{BlockRecord, Committed, Origin, Snapshot};
-use bigarray_core::{ArrayId, BlockNo, BlockSize, Descriptor, ErrorKind, PAGE, Version};
+use bigarray_core::{ArrayId, BlockNo, BlockSize, Descriptor, ErrorKind, FillValue, PAGE, Version};
 
 use super::super::{Edit, array_of, page_of};
 use super::{MakeStore, photograph};
@@ -48,6 +48,33 @@ pub fn one_page_is_laid_over_the_rest(make: MakeStore<'_>) {
     store.photograph_of(&*now);
     for page in 0..16 {
         assert_page(&*now, 0, page, Some(if page == 5 { 7 } else { 100 + u64::from(page) }));
+    }
+}
+
+/// Zeros are no less written than other bytes: where a fill value is shown of what is absent, a block of them is there.
+pub fn a_block_of_zeros_is_stored_where_there_is_a_fill_value(make: MakeStore<'_>) {
+    let mut store = make();
+    let base = store.now();
+    let filled = Descriptor { fill: FillValue::new(&[7]), ..array_of(80) };
+    assert!(store.check_fill(&filled).is_ok());
+    store.pass(&*base, &[Edit::create("a", filled)]);
+    let base = store.now();
+    let zeros = (0..16).fold(Edit::of(&*base, "a"), |edit, page| edit.zero(&*base, 1, page));
+    store.pass(&*base, &[zeros.block(&*base, 70, 100)]);
+    let base = store.now();
+    // A part of what is stored now.
+    store.pass(&*base, &[Edit::of(&*base, "a").zero(&*base, 70, 3)]);
+    drop(base);
+    store.reopen();
+    let now = store.now();
+    let stored = array(&*now, "a");
+    assert_eq!(stored.fill, FillValue::new(&[7]));
+    let record = |block| now.block(stored.id, BlockNo(block)).expect("block");
+    assert!(record(1).is_some_and(|record| record.version != Version(0)), "it is not absent any more");
+    assert_eq!(record(40), None, "absent");
+    for page in 0..16 {
+        assert_page(&*now, 1, page, None);
+        assert_page(&*now, 70, page, (page != 3).then_some(100 + u64::from(page)));
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bigarray_core::store::Snapshot;
-use bigarray_core::{ArrayId, BlockNo, BlockSize, Codec, Descriptor, Order, Version};
+use bigarray_core::{ArrayId, BlockNo, BlockSize, Codec, Descriptor, FillValue, Order, Version};
 
 use super::super::{Edit, array_of};
 use super::{MakeStore, photograph};
@@ -37,7 +37,7 @@ pub fn created_arrays_are_listed_by_name(make: MakeStore<'_>) {
         block_size: BlockSize::MAX,
         skip: 0,
         codec: Codec::None,
-        fill: None,
+        fill: FillValue::new(&[7; 16]),
         changed: Version(77),
         reshaped: Version(77),
         named: Version(77),

@@ -182,6 +182,7 @@ macro_rules! store_suite {
     ($make:expr) => {
         $crate::store_suite! { $make;
             content: a_whole_block_reads_back, one_page_is_laid_over_the_rest, zero_pages_become_holes,
+                a_block_of_zeros_is_stored_where_there_is_a_fill_value,
             a_block_of_zeros_keeps_a_version, a_block_that_was_stored_to_keeps_its_bytes, a_hole_reads_as_zeros_and_stores_nothing, reading_crosses_segments,
             many_small_commits_leave_few_segments, blocks_visits_a_range_ascending_until_told_to_stop,
             what_drops_is_gone_before_what_is_written_lands,

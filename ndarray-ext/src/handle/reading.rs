@@ -295,7 +295,8 @@ macro_rules! reading {
 
         /// Whether anything was ever written to the rows `range`, as far as blocks tell: a block counts as written when
         /// anything of it was. What was not written is the [fill value](crate::ArrayOptions::fill), or zero. Writing just
-        /// that may not count. In a transaction what it has written counts, too, and has to be looked for.
+        /// that may not count. In a transaction what it has written counts, too, and has to be looked for. On object storage
+        /// the blocks of a chunk are stored together, and count together.
         ///
         /// ```
         /// # use bigarray::{ArrayOptions, Database, ndarray::Ix2};

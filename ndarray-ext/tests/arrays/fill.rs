@@ -96,7 +96,9 @@ fn growth_shows_the_fill_value_and_what_is_written_is_told_block_by_block() {
         assert_eq!([0..1, row..row + 1, row + 1..2 * row].map(|rows| a.is_written(rows).unwrap()), [false, true, true]);
     });
     let a = db.array::<f64, Ix1>("A").unwrap();
-    assert_eq!(blocks_written(&a), [false, true, false, false, false]);
+    if !db.is_at_url() {
+        assert_eq!(blocks_written(&a), [false, true, false, false, false]);
+    }
     db.commit(|txn| {
         let mut a = txn.array::<f64, Ix1>("A").unwrap();
         a.view_mut().slice_mut(s![3 * row..]).fill(0.0);
@@ -107,7 +109,9 @@ fn growth_shows_the_fill_value_and_what_is_written_is_told_block_by_block() {
     });
     db.reopen();
     let a = db.array::<f64, Ix1>("A").unwrap();
-    assert_eq!(blocks_written(&a), [false, true, false, true, false, true]);
+    if !db.is_at_url() {
+        assert_eq!(blocks_written(&a), [false, true, false, true, false, true]);
+    }
     let mut expected = Array1::from_elem(5 * row + 2, f64::NAN);
     expected[row] = 1.0;
     expected.slice_mut(s![3 * row..3 * row + 5]).fill(0.0);
@@ -130,14 +134,16 @@ fn what_is_written_as_the_fill_value_or_as_zero_stays_that() {
         db.reopen();
         let a = db.array::<i32, Ix1>(&name).unwrap();
         let part = |n: usize| n * BLOCK / 4..(n + 1) * BLOCK / 4;
-        assert_eq!([0, 1, 2, 3].map(|n| a.is_written(part(n)).unwrap()), [true, true, false, false]);
+        // On object storage the four of them are one chunk.
+        let absent = !db.is_at_url();
+        assert_eq!([0, 1, 2, 3].map(|n| a.is_written(part(n)).unwrap()), [true, true, !absent, !absent]);
         let sums = [0, 1, 2, 3].map(|n| a.rows(part(n)).unwrap().iter().map(|x| i64::from(*x)).sum::<i64>());
         assert_eq!(sums, [-(BLOCK as i64) / 4, 0, -(BLOCK as i64) / 4, -(BLOCK as i64) / 4]);
         // An aborted change leaves nothing.
         let txn = db.begin().unwrap();
         txn.array::<i32, Ix1>(&name).unwrap().view_mut().fill(5);
         txn.abort();
-        assert!(!db.array::<i32, Ix1>(&name).unwrap().is_written(part(3)).unwrap());
+        assert_eq!(db.array::<i32, Ix1>(&name).unwrap().is_written(part(3)).unwrap(), !absent);
         assert_eq!(db.array::<i32, Ix1>(&name).unwrap().view()[BLOCK - 1], -1);
     }
 }
@@ -207,7 +213,9 @@ fn a_copy_stores_what_was_written_and_no_more() {
         assert_eq!(told, copy.nbytes() as u64);
     });
     let b = db.array::<f64, Ix2>("b").unwrap();
-    assert_eq!([0..5000, 5000..5001, 5008..rows].map(|rows| b.is_written(rows).unwrap()), [false, true, false]);
+    // A chunk of object storage has 128 rows.
+    assert_eq!([0..4000, 5000..5001, 6000..rows].map(|rows| b.is_written(rows).unwrap()), [false, true, false]);
+    assert!(db.is_at_url() || !b.is_written(0..5000).unwrap());
     assert!(b.view()[[5000, 7]] == 3.0 && b.view()[[rows - 1, 1023]].is_nan());
 }
 

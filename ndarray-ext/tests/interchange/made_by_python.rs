@@ -176,6 +176,7 @@ fn arrays_that_python_makes_are_read_and_written_or_refused_with_the_reason() {
     let filled = db.array::<f64, Ix1>("xarray/filled").unwrap();
     // Chunks of ten, of which the second is stored.
     assert!(filled.view().iter().enumerate().all(|(n, x)| if n / 10 == 1 { *x == n as f64 } else { x.is_nan() }));
+    assert!(filled.fill_value().is_nan());
     assert_eq!(db.array::<i64, Ix1>("xarray/counts").unwrap().view(), Array1::from_iter(0..50));
     assert_eq!(db.array::<i64, Ix1>("xarray/time").unwrap().view().len(), 50);
 
@@ -188,6 +189,11 @@ fn arrays_that_python_makes_are_read_and_written_or_refused_with_the_reason() {
         }
         let mut writable = txn.array::<f32, Ix1>("xarray/writable")?;
         writable.append(Axis(0), array![1.0, 2.0].view())?;
+        let mut filled = txn.array::<f64, Ix1>("xarray/filled")?;
+        filled.view_mut()[0] = 0.25;
+        filled.resize(60)?;
+        assert!(filled.view()[59].is_nan());
+        filled.append(Axis(0), array![7.0].view())?;
         txn.array::<Flag, Ix1>("zarr/flags")?.append(Axis(0), array![Flag(1)].view())
     })
     .unwrap();
@@ -196,6 +202,17 @@ fn arrays_that_python_makes_are_read_and_written_or_refused_with_the_reason() {
     for name in ["zarr/big_endian", "zarr/zstd"] {
         assert_eq!(in_python(&mut python, name), expected, "{name}");
     }
+    let filled = in_python(&mut python, "xarray/filled");
+    let expected = |n: usize| match n {
+        0 => 0.25,
+        10..20 => n as f64,
+        60 => 7.0,
+        _ => f64::NAN,
+    };
+    assert!(
+        filled.len() == 61 && filled.iter().enumerate().all(|(n, x)| x.total_cmp(&expected(n)).is_eq()),
+        "{filled:?}"
+    );
     assert_eq!(in_python(&mut python, "xarray/writable")[48..], [48.0, 49.0, 1.0, 2.0]);
     assert_eq!(in_python(&mut python, "zarr/flags")[49..], [1.0, 1.0]);
 
@@ -211,11 +228,6 @@ fn arrays_that_python_makes_are_read_and_written_or_refused_with_the_reason() {
         assert!(error.is_unsupported(), "{error}");
         says(&error, &[name, reason]);
     }
-    let txn = db.begin().unwrap();
-    txn.array::<f64, Ix1>("xarray/filled").unwrap().view_mut()[0] = 1.0;
-    let error = txn.commit().unwrap_err();
-    assert!(error.is_unsupported(), "{error}");
-    says(&error, &["xarray/filled", "its fill value is \"NaN\""]);
 
     // What cannot even be read, and keeps nothing else from being used.
     let listed = db.snapshot().unwrap().unreadable().unwrap();
@@ -256,4 +268,24 @@ fn resizes_by_python_show_what_python_shows() {
         python.runs(&format!("resize {resize}"));
         compare(&mut python);
     }
+}
+
+#[test]
+fn fill_values_that_are_given_here_are_those_of_python() {
+    let Some(mut python) = Python::start() else { return };
+    let db = python.database();
+    db.transact(|txn| {
+        let options = ArrayOptions::new().block_size(64 << 10);
+        let mut nan = txn.create_with::<f64, _>("nan", 300_000, &options.clone().fill(f64::NAN))?;
+        nan.view_mut()[5] = 1.5;
+        let mut minus = txn.create_with::<i16, _>("minus", 300_000, &options.fill(-1i16))?;
+        minus.view_mut().slice_mut(ndarray::s![..200_000]).fill(0);
+        minus.resize(100)?;
+        minus.resize(150)
+    })
+    .unwrap();
+    let nan = in_python(&mut python, "nan");
+    assert!(nan.len() == 300_000 && nan.iter().enumerate().all(|(n, x)| if n == 5 { *x == 1.5 } else { x.is_nan() }));
+    let minus = in_python(&mut python, "minus");
+    assert!(minus.len() == 150 && minus.iter().enumerate().all(|(n, x)| *x == if n < 100 { 0.0 } else { -1.0 }));
 }

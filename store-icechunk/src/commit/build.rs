@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bigarray_core::store::{ArrayChange, Bytes, PageSource};
-use bigarray_core::{PAGE, Result};
+use bigarray_core::{FillValue, PAGE, Result};
 use icechunk::format::ChunkIndices;
 use icechunk::format::manifest::ChunkPayload;
 
@@ -32,14 +32,19 @@ pub(super) fn build(
     uploads: &mut Uploads,
 ) -> Result<Option<Built>> {
     let metadata = &stored.metadata;
+    // Chunks begin with an element.
+    let fill = metadata.fill();
     let mut bytes = vec![0; metadata.grid().chunk_bytes()];
+    if let Some(fill) = fill {
+        fill.write(0, &mut bytes);
+    }
     let is_covered = covered(change, &chunk.bytes) == chunk.bytes.len();
     match (&chunk.base, &stored.before) {
         _ if is_covered => {}
         (Base::Chunk(payload, end), Some(before)) => {
             let under = decoded(source, before, &chunk.index, payload)?;
             let kept = end.saturating_sub(chunk.bytes.start).min(under.len());
-            if chunk.is_for_its_end && under[kept..].iter().all(|byte| *byte == 0) {
+            if chunk.is_for_its_end && is_fill(fill, kept, &under[kept..]) {
                 return Ok(None);
             }
             bytes[..kept].copy_from_slice(&under[..kept]);
@@ -51,11 +56,19 @@ pub(super) fn build(
         _ => {}
     }
     overlay(change, &chunk.bytes, &mut bytes)?;
-    let payload = match bytes.iter().all(|byte| *byte == 0) {
+    let payload = match is_fill(fill, 0, &bytes) {
         true => None,
         false => Some(uploads.put(metadata.chain().encode(bytes)?)?),
     };
     Ok(Some(Built { base: chunk.base.clone(), payload }))
+}
+
+/// Whether `bytes` of a chunk, from byte `at` of it on, are what they are where it is not stored.
+fn is_fill(fill: Option<&FillValue>, at: usize, bytes: &[u8]) -> bool {
+    match fill.map(FillValue::bytes) {
+        Some(element) => (at..).zip(bytes).all(|(at, byte)| *byte == element[at % element.len()]),
+        None => bytes.iter().all(|byte| *byte == 0),
+    }
 }
 
 fn decoded(

@@ -59,7 +59,7 @@ pub(super) struct Chunk {
 pub(super) enum Base {
     /// Nothing: the array's fill value.
     Empty,
-    /// The bytes that a stored chunk has up to this byte of the array; zeros behind.
+    /// The bytes that a stored chunk has up to this byte of the array; the fill value behind.
     Chunk(ChunkPayload, usize),
     /// The bytes that the array of this version had under another grid, up to this one.
     Array(Version, usize),
@@ -211,7 +211,7 @@ fn touched(change: &ArrayChange<'_>, after: &Descriptor, grid: &Grid) -> Chunks 
     for block in &change.blocks {
         let start = after.block_size.start_of(block.block);
         for run in &block.pages {
-            // Behind the end of the array there are only zeros, which no chunk needs.
+            // Behind the end of the array there is only the fill value, which no chunk needs.
             let at = |page: u32| (start + page as usize * PAGE).min(end);
             touched.extend(over(grid, at(run.pages.start)..at(run.pages.end)));
         }

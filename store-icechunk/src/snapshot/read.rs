@@ -15,12 +15,12 @@ use icechunk::format::manifest::ChunkPayload;
 const AT_ONCE_BYTES: usize = 64 << 20;
 
 impl Source {
-    /// Fills `buf` with the bytes of an array from byte `from` on: zeros behind its end, its fill value where nothing is
+    /// Fills `buf` with the bytes of an array from byte `from` on: its fill value behind its end, and where nothing is
     /// stored.
     pub(crate) fn read(self: &Arc<Self>, entry: &Arc<Entry>, from: usize, buf: &mut [u8]) -> Result<()> {
         let inside = entry.descriptor.nbytes().saturating_sub(from).min(buf.len());
         // Chunks at the end are stored whole; what another program left behind the array's end is no part of it.
-        buf[inside..].fill(0);
+        fill(entry, from + inside, &mut buf[inside..]);
         let grid = entry.metadata.grid();
         let pieces: Vec<_> = grid.chunks_over(from..from + inside).collect();
         // The pieces of a chunk follow each other.
@@ -63,8 +63,8 @@ impl Source {
 
 /// Fills `into` with the elements of an array that are not stored, from byte `from` on.
 fn fill(entry: &Entry, from: usize, into: &mut [u8]) {
-    let Some(element) = entry.metadata.fill() else { return into.fill(0) };
-    for (byte, value) in into.iter_mut().zip(element.iter().cycle().skip(from % element.len())) {
-        *byte = *value;
+    match entry.metadata.fill() {
+        Some(fill) => fill.write(from, into),
+        None => into.fill(0),
     }
 }

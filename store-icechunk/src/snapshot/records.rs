@@ -50,8 +50,8 @@ impl Source {
         if range.start >= end {
             return Ok(());
         }
-        if end - range.start <= FEW || entry.metadata.fill().is_some() || !entry.is_linear() {
-            // Every block of the last two is something else than zeros, or has parts of chunks over other blocks, too.
+        if end - range.start <= FEW || !entry.is_linear() {
+            // Every block of the last has parts of chunks over other blocks, too.
             for block in range.start..end {
                 if let Some(record) = self.block(entry, BlockNo(block))?
                     && visit(BlockNo(block), record).is_break()
@@ -162,7 +162,7 @@ impl<'a> Record<'a> {
         if entry.metadata.fill().is_some() || !entry.is_linear() {
             let array = &entry.descriptor;
             let lengths = (0..).zip(&array.shape).filter(|(axis, _)| Some(*axis) != array.growth_axis());
-            (array.shape.len(), lengths.collect::<Vec<_>>()).hash(&mut hasher);
+            (array.shape.len(), lengths.collect::<Vec<_>>(), &array.fill).hash(&mut hasher);
             entry.bytes_of_block(block).hash(&mut hasher);
         }
         Record { entry, block, bytes, hasher, stored: Vec::new() }
@@ -187,15 +187,15 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// `None` if no chunk over the block is stored, and what is not stored is zeros.
+    /// `None` if no chunk over the block is stored.
     fn finish(mut self) -> Option<BlockRecord> {
         let pages = self.entry.descriptor.block_size.pages();
+        if self.stored.is_empty() {
+            return None;
+        }
         if self.entry.metadata.fill().is_some() {
             let segments = vec![Segment { pages: 0..pages, origin: Origin::Produced }];
             return Some(BlockRecord { version: Version(self.hasher.finish().max(1)), segments });
-        }
-        if self.stored.is_empty() {
-            return None;
         }
         let mut segments = Vec::new();
         let mut at = 0;

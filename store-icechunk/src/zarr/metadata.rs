@@ -9,7 +9,7 @@
 
 use std::iter;
 
-use bigarray_core::{ArrayId, BlockSize, Codec, Descriptor, Error, ErrorKind, Order, Result, Version};
+use bigarray_core::{ArrayId, BlockSize, Codec, Descriptor, Error, ErrorKind, FillValue, Order, Result, Version};
 use serde_json::{Map, Value, json};
 
 use super::codec::{self, Chain};
@@ -48,7 +48,7 @@ pub(crate) struct Metadata {
     reshaped: u64,
     grid: Grid,
     chain: Chain,
-    fill: Option<Vec<u8>>,
+    fill: Option<FillValue>,
     read_only: Option<String>,
 }
 
@@ -56,7 +56,7 @@ impl Metadata {
     /// The metadata of a new array, without attributes. Its versions and id are not looked at. `reshaped` is its token.
     ///
     /// # Errors
-    /// [`Unsupported`](ErrorKind::Unsupported): the codec. [`TooLarge`](ErrorKind::TooLarge): more chunks than can be numbered.
+    /// [`Unsupported`](ErrorKind::Unsupported): the codec, or the fill value. [`TooLarge`](ErrorKind::TooLarge): more chunks than can be numbered.
     pub(crate) fn create(name: &str, array: &Descriptor, reshaped: u64) -> Result<Metadata> {
         let (data_type, says_all) = DataType::storing(&array.dtype, array.item_size);
         let grid = Grid::for_new_array(&array.shape, array.order, array.item_size, array.block_size)?;
@@ -78,7 +78,7 @@ impl Metadata {
             "data_type": data_type.to_json(),
             "chunk_grid": regular(&grid),
             "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
-            "fill_value": data_type.zero(),
+            "fill_value": fill_value(array, &data_type)?,
             "codecs": codec::codecs(array.codec, array.order, dims, &data_type, array.item_size)?,
             "attributes": {OWN_ATTRIBUTE: own},
             // xarray refuses an array without.
@@ -127,7 +127,7 @@ impl Metadata {
             block_size: self.block_size,
             skip: 0,
             codec: self.codec,
-            fill: None,
+            fill: self.fill.clone(),
             changed,
             reshaped: Version(self.reshaped),
             named,
@@ -156,8 +156,8 @@ impl Metadata {
     }
 
     /// The element that a chunk consists of that is not stored; `None` if it is zero.
-    pub(crate) fn fill(&self) -> Option<&[u8]> {
-        self.fill.as_deref()
+    pub(crate) fn fill(&self) -> Option<&FillValue> {
+        self.fill.as_ref()
     }
 
     /// Why bigarray only reads the array, if it does.
@@ -327,14 +327,9 @@ impl Metadata {
         });
         let grid = Grid::new(&shape, &chunk_shape, order, item_size)?;
         let fill = data_type.fill(member("fill_value")).map_err(unreadable)?;
-        let fill = Some(fill).filter(|fill| fill.iter().any(|byte| *byte != 0));
-        let read_only = if fill.is_some() {
-            Some(format!("its fill value is {}, not 0", member("fill_value")))
-        } else if !grid.is_linear() {
-            Some(format!("its chunks of shape {chunk_shape:?} are not runs of the elements of shape {shape:?}"))
-        } else {
-            None
-        };
+        let fill = FillValue::new(&fill);
+        let read_only = (!grid.is_linear())
+            .then(|| format!("its chunks of shape {chunk_shape:?} are not runs of the elements of shape {shape:?}"));
 
         let says = |dtype: &str| DataType::storing(dtype, item_size).0 == data_type;
         let dtype = own["dtype"].as_str().filter(|dtype| says(dtype)).map_or_else(|| data_type.numpy(), str::to_owned);
@@ -349,6 +344,22 @@ impl Metadata {
         let codec = codec.unwrap_or_else(|| chain.codec());
         Ok(Metadata { dtype, item_size, order, block_size, codec, reshaped, grid, chain, fill, read_only, document })
     }
+}
+
+/// Refuses an array whose fill value Zarr has no spelling for.
+///
+/// # Errors
+/// [`Unsupported`](ErrorKind::Unsupported).
+pub(crate) fn check_fill(array: &Descriptor) -> Result<()> {
+    fill_value(array, &DataType::storing(&array.dtype, array.item_size).0).map(drop)
+}
+
+fn fill_value(array: &Descriptor, data_type: &DataType) -> Result<Value> {
+    let Some(fill) = &array.fill else { return Ok(data_type.zero()) };
+    data_type.spelled(fill.bytes()).ok_or_else(|| {
+        let why = format!("the bytes {:?} are no fill value that Zarr has for {}", fill.bytes(), array.dtype);
+        Error::new(ErrorKind::Unsupported, why)
+    })
 }
 
 /// The error for an array that cannot be read.

@@ -16,5 +16,5 @@ pub(crate) use codec::Chain;
 pub(crate) use codec::DECODING;
 pub(crate) use grid::{Grid, Piece};
 pub(crate) use group::Group;
-pub(crate) use metadata::Metadata;
+pub(crate) use metadata::{Metadata, check_fill};
 pub(crate) use names::{check_array_name, check_attr_name, name_of, path_of};

@@ -107,9 +107,9 @@ def write(root):
     # Chunks that are not there, of another value.
     array = zarr.create_array(root / "nan", shape=(100, 10), dtype="f4", chunks=(7, 10), fill_value=float("nan"))
     array[20:30] = 1
-    finish(array, "nan", read_only=True)
+    finish(array, "nan")
     array = zarr.create_array(root / "ones", shape=(100,), dtype="f2", chunks=(7,), fill_value=1.5)
-    finish(array, "ones", read_only=True)
+    finish(array, "ones")
 
     # Values stay behind the edge of an array that shrinks.
     array = add("shrunk", rows, (7, 10))

@@ -188,8 +188,8 @@ fn another_shape_is_a_change_though_no_chunk_is_another() {
         (&[1, 10], &[4, 10], &[4, 20], 0, 1),
         (&[30, 4], &[30, 8], &[30, 16], 0, 2),
         (&[30, 4], &[20, 8], &[30, 8], 0, 2),
-        // Values that are stored nowhere.
-        (&[1000], &[100], &[150], 7, 0),
+        // The same end where the fill value is behind it.
+        (&[1000], &[100], &[150], 7, 1),
     ];
     let url = url();
     let store = open(&url);

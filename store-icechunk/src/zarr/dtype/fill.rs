@@ -22,6 +22,37 @@ impl DataType {
         }
     }
 
+    /// The `fill_value` of Zarr's metadata for elements of `bytes`, in little-endian words; `None` where Zarr has none, as for
+    /// text with zeros in the midst.
+    pub(in crate::zarr) fn spelled(&self, bytes: &[u8]) -> Option<Value> {
+        let value = match self {
+            DataType::Number(number) => number.spelled(bytes)?,
+            DataType::Time { .. } => match i64::from_le_bytes(bytes.try_into().ok()?) {
+                i64::MIN => json!("NaT"),
+                count => json!(count),
+            },
+            DataType::Raw(_) => json!(BASE64_STANDARD.encode(bytes)),
+            DataType::Bytes(_) => json!(BASE64_STANDARD.encode(&bytes[..end_of(bytes)])),
+            DataType::Utf32(_) => {
+                let points = bytes.chunks_exact(4).map(|point| Some(u32::from_le_bytes(point.try_into().ok()?)));
+                let points: Vec<u32> = points.collect::<Option<_>>()?;
+                let len = points.iter().rposition(|point| *point != 0).map_or(0, |last| last + 1);
+                json!(points[..len].iter().map(|point| char::from_u32(*point)).collect::<Option<String>>()?)
+            }
+            DataType::Struct(fields) => {
+                let mut rest = bytes;
+                let mut spelled = Map::new();
+                for (name, of) in fields {
+                    let (field, behind) = rest.split_at_checked(of.size()?)?;
+                    spelled.insert(name.clone(), of.spelled(field)?);
+                    rest = behind;
+                }
+                Value::Object(spelled)
+            }
+        };
+        (self.bytes_of(&value)? == bytes).then_some(value)
+    }
+
     /// The bytes of an element that is `fill_value`, in little-endian words.
     ///
     /// # Errors
@@ -63,7 +94,33 @@ impl DataType {
     }
 }
 
+/// Where the zeros at the end begin.
+fn end_of(bytes: &[u8]) -> usize {
+    bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)
+}
+
 impl Number {
+    fn spelled(&self, bytes: &[u8]) -> Option<Value> {
+        let word = |bytes: &[u8]| {
+            let mut word = [0; 8];
+            word[..bytes.len()].copy_from_slice(bytes);
+            u64::from_le_bytes(word)
+        };
+        Some(match self.kind {
+            Kind::Bool => json!(bytes[0] == 1),
+            Kind::Int => {
+                let unused = 64 - 8 * self.bytes as u32;
+                json!(word(bytes).cast_signed() << unused >> unused)
+            }
+            Kind::Uint => json!(word(bytes)),
+            Kind::Float | Kind::Bfloat => spelled_float(bytes, self.kind),
+            Kind::Complex => {
+                let (re, im) = bytes.split_at(self.bytes / 2);
+                json!([spelled_float(re, Kind::Float), spelled_float(im, Kind::Float)])
+            }
+        })
+    }
+
     fn bytes_of(&self, value: &Value) -> Option<Vec<u8>> {
         let integer = |bytes: [u8; 8]| Some(bytes[..self.bytes].to_vec());
         let bits = 8 * self.bytes as u32;
@@ -107,6 +164,28 @@ fn float(value: &Value, kind: Kind, bytes: usize) -> Option<Vec<u8>> {
         (_, Kind::Bfloat) => sixteen_bits(number, 0x7fc0, |bits| f64::from(f32::from_bits(u32::from(bits) << 16))),
         _ => sixteen_bits(number, 0x7e00, from_half),
     }
+}
+
+/// A float as [`float`] reads it: by its bits where that is a NaN of another kind.
+fn spelled_float(bytes: &[u8], kind: Kind) -> Value {
+    let number = match (bytes, kind) {
+        (&[a, b, c, d, e, f, g, h], _) => f64::from_le_bytes([a, b, c, d, e, f, g, h]),
+        (&[a, b, c, d], _) => f64::from(f32::from_le_bytes([a, b, c, d])),
+        (&[a, b], Kind::Bfloat) => f64::from(f32::from_le_bytes([0, 0, a, b])),
+        (&[a, b], _) => from_half(u16::from_le_bytes([a, b])),
+        _ => f64::NAN,
+    };
+    let value = match number {
+        _ if number.is_nan() => json!("NaN"),
+        f64::INFINITY => json!("Infinity"),
+        f64::NEG_INFINITY => json!("-Infinity"),
+        _ => json!(number),
+    };
+    if float(&value, kind, bytes.len()).as_deref() == Some(bytes) {
+        return value;
+    }
+    let digits: String = bytes.iter().rev().map(|byte| format!("{byte:02x}")).collect();
+    json!(format!("0x{digits}"))
 }
 
 /// The bits that mean `number`, if there are any. The search is short, and needs no rounding.

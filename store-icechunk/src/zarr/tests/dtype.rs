@@ -175,6 +175,34 @@ fn fill_values_are_the_bytes_of_an_element() {
 }
 
 #[test]
+fn a_fill_value_is_spelled_as_it_is_read() {
+    let spelled = |numpy: &str, bytes: &[u8]| DataType::storing(numpy, bytes.len()).0.spelled(bytes);
+    for (numpy, bytes, expected) in [
+        ("<f8", &f64::NAN.to_le_bytes()[..], json!("NaN")),
+        ("<f8", &(-0.0f64).to_le_bytes(), json!(-0.0)),
+        ("<f8", &0x7ff8_0000_0000_0001_u64.to_le_bytes(), json!("0x7ff8000000000001")),
+        ("<f4", &0.1f32.to_le_bytes(), json!(f64::from(0.1f32))),
+        ("<f4", &f32::NEG_INFINITY.to_le_bytes(), json!("-Infinity")),
+        ("<f2", &[0, 0xc3], json!(-3.5)),
+        ("<f2", &[1, 0x7e], json!("0x7e01")),
+        ("<c8", &[0, 0, 128, 63, 0, 0, 192, 127], json!([1.0, "NaN"])),
+        ("<c16", &1.5f64.to_le_bytes().repeat(2), json!([1.5, 1.5])),
+        ("|b1", &[1], json!(true)),
+        ("<i2", &(-9i16).to_le_bytes(), json!(-9)),
+        ("<i8", &i64::MIN.to_le_bytes(), json!(i64::MIN)),
+        ("<u8", &u64::MAX.to_le_bytes(), json!(u64::MAX)),
+        ("|S4", b"ab\0\0", json!("YWI=")),
+        ("<U2", &[0xf6, 0, 0, 0, 0, 0, 0, 0], json!("ö")),
+        ("[('a', '|u1'), ('b', '<f2')]", &[7, 0, 0x3c], json!({"a": 7, "b": 1.0})),
+    ] {
+        assert_eq!(spelled(numpy, bytes), Some(expected), "{numpy} {bytes:?}");
+    }
+    for (numpy, bytes) in [("|b1", &[2][..]), ("<U1", &[0, 0xd8, 0, 0])] {
+        assert_eq!(spelled(numpy, bytes), None, "{numpy} {bytes:?}");
+    }
+}
+
+#[test]
 fn the_fill_value_of_new_arrays_is_zero_bytes() {
     for (numpy, bytes, _) in both() {
         let (stored, _) = DataType::storing(numpy, bytes);

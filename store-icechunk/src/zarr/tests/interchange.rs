@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use bigarray_core::{BlockSize, Codec, Descriptor, ErrorKind, Order};
+use bigarray_core::{BlockSize, Codec, Descriptor, ErrorKind, FillValue, Order};
 use serde_json::json;
 
 use super::array;
@@ -29,6 +29,9 @@ fn cases() -> Vec<Case> {
         |codec: Codec, order: Order, case: Case| Case { array: Descriptor { codec, order, ..case.array }, ..case };
     let plain = |order, case| with(Codec::None, order, case);
     let coded = |codec, case| with(codec, Order::RowMajor, case);
+    let filled =
+        |fill: &[u8], case: Case| Case { array: Descriptor { fill: FillValue::new(fill), ..case.array }, ..case };
+    let record = [(-9i64).to_le_bytes(), 0.5f64.to_le_bytes()].concat();
     let doubles = |name| case(name, "<f8", 8, &[300, 1001], "'<f8'");
     let nested = "[('a', '|u1'), ('in', [('x', '<f4'), ('y', '<c16')])]";
     vec![
@@ -72,18 +75,34 @@ fn cases() -> Vec<Case> {
         case("no_axes", "<f8", 8, &[], "'<f8'"),
         case("empty", "<f8", 8, &[0, 3], "'<f8'"),
         case("holes", "<f8", 8, &[300_000, 2], "'<f8'"),
+        filled(&f64::NAN.to_le_bytes(), case("filled", "<f8", 8, &[300_000, 2], "'<f8'")),
+        filled(&[1], case("filled_bool", "|b1", 1, &[7001], "'|b1'")),
+        filled(&1.5f64.to_le_bytes().repeat(2), case("filled_complex", "<c16", 16, &[701], "'<c16'")),
+        filled(
+            &record[..],
+            case("filled_record", "[('n', '<i8'), ('x', '<f8')]", 16, &[701], "[('n', '<i8'), ('x', '<f8')]"),
+        ),
     ]
 }
 
-/// Bytes of an array: bool has but two values, and holes are whole chunks of zeros.
+/// Bytes of an array: bool has but two values, and what is stored nowhere are whole chunks.
 fn content(case: &Case) -> Vec<u8> {
     let mut bytes: Vec<u8> = (0..case.array.nbytes()).map(|n| (n * n / 13 % 251) as u8).collect();
     match case.name {
-        "boolean" => bytes.iter_mut().for_each(|byte| *byte %= 2),
+        "boolean" | "filled_bool" => bytes.iter_mut().for_each(|byte| *byte %= 2),
         "holes" => bytes[1 << 20..3 << 20].fill(0),
+        "filled" => empty(&case.array, &mut bytes[1 << 20..3 << 20]),
         _ => {}
     }
     bytes
+}
+
+/// The bytes of elements that are stored nowhere.
+fn empty(array: &Descriptor, bytes: &mut [u8]) {
+    match &array.fill {
+        Some(fill) => fill.write(0, bytes),
+        None => bytes.fill(0),
+    }
 }
 
 fn chunk_file(dir: &Path, piece: &Piece) -> PathBuf {
@@ -98,8 +117,10 @@ fn write(dir: &Path, case: &Case, bytes: &[u8]) {
     fs::write(dir.join("zarr.json"), metadata.to_json().unwrap()).unwrap();
     for piece in metadata.grid().chunks_over(0..bytes.len()) {
         let mut chunk = vec![0; metadata.grid().chunk_bytes()];
+        empty(&case.array, &mut chunk);
+        let absent = chunk.clone();
         chunk[piece.chunk_offset..][..piece.array.len()].copy_from_slice(&bytes[piece.array.clone()]);
-        if chunk.iter().all(|byte| *byte == 0) {
+        if chunk == absent {
             continue;
         }
         let file = chunk_file(dir, &piece);
@@ -111,7 +132,7 @@ fn write(dir: &Path, case: &Case, bytes: &[u8]) {
 /// Reads an array from its directory.
 fn read(dir: &Path, metadata: &Metadata) -> Vec<u8> {
     let array = metadata.descriptor(bigarray_core::ArrayId(0), bigarray_core::Version(0), bigarray_core::Version(0));
-    let fill = metadata.fill().map_or_else(|| vec![0; array.item_size], <[u8]>::to_vec);
+    let fill = metadata.fill().map_or_else(|| vec![0; array.item_size], |fill| fill.bytes().to_vec());
     let mut bytes = fill.repeat(array.nbytes() / array.item_size);
     for piece in metadata.grid().chunks_over(0..bytes.len()) {
         if let Ok(stored) = fs::read(chunk_file(dir, &piece)) {
