@@ -1,9 +1,9 @@
 //! Resize: metadata and the blocks at both ends only.
 //!
 //! Stored bytes past the end of an array are its fill value, always: zero, if it has none. So growing shows that. Shrinking
-//! upholds it: blocks past the end drop, and the tail of the last block is overwritten. At the
-//! front blocks drop as well, and what of the first one is not the array's any more stays as it is, since it is never shown
-//! again: an array that loses its last byte has no block left, and is counted from 0 again.
+//! upholds it: blocks past the end drop, and the tail of the last block is overwritten. At the front blocks drop as well, and
+//! what of the first one is not the array's any more stays as it is, since it is never shown again: an array that loses its
+//! last byte has no block left, and is counted from 0 again.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -102,8 +102,7 @@ impl Writer<'_> {
     }
 
     /// Adds `rows` rows of the fill value, or of zeros, behind the last (none to an array of dimension 0) and exposes them to
-    /// writes. Their
-    /// bytes. The array is as it was where that fails. One quiescent point for both.
+    /// writes. Returns their bytes. The array is as it was where that fails. One quiescent point for both.
     ///
     /// # Errors
     /// As [`set_shape`](Writer::set_shape), and as [`expose_mut`](Writer::expose_mut).

@@ -294,3 +294,28 @@ fn two_transactions_that_write_to_one_block_conflict_and_to_two_do_not() {
     let a = db.array::<i32, Ix1>("a").unwrap();
     assert_eq!((a.view()[0], a.view()[1], a.view()[row], a.view()[2 * row]), (row as i32, -1, row as i32, -1));
 }
+
+#[test]
+fn what_was_written_is_told_and_copied_where_rows_were_dropped_at_the_front() {
+    let mut db = TestDb::new();
+    let in_block = BLOCK / size_of::<f64>();
+    let written = 3 * in_block - 2;
+    db.commit(|txn| drop(txn.create_with::<f64, _>("a", 3 * in_block, &small_blocks().fill(f64::NAN)).unwrap()));
+    db.commit(|txn| txn.array::<f64, Ix1>("a").unwrap().rows_mut(written..written + 1).unwrap().fill(7.0));
+    let (dropped, len) = (2 * in_block + 3, in_block - 3);
+    db.commit(|txn| txn.array::<f64, Ix1>("a").unwrap().drop_front(dropped).unwrap());
+    let is_right = |a: &BigArray<f64, Ix1>| {
+        let mut elements = a.view().into_iter().enumerate();
+        elements.all(|(at, &element)| if at == written - dropped { element == 7.0 } else { element.is_nan() })
+    };
+    let a = db.array::<f64, Ix1>("a").unwrap();
+    assert_eq!(a.len(), len);
+    assert!(is_right(&a) && a.is_written(..1).unwrap());
+    db.commit(|txn| drop(a.copy_to(txn, "b", &small_blocks(), |_| {}).unwrap()));
+    db.commit(|txn| txn.array::<f64, Ix1>("a").unwrap().resize(len + 2 * in_block).unwrap());
+    drop(a);
+    db.reopen();
+    let [a, b] = ["a", "b"].map(|name| db.array::<f64, Ix1>(name).unwrap());
+    assert_eq!((a.len(), b.len()), (len + 2 * in_block, len));
+    assert!(is_right(&a) && is_right(&b));
+}

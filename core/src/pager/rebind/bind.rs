@@ -330,8 +330,7 @@ impl Pager {
             let others = self.budget.in_use().used_bytes.saturating_sub(bytes);
             let why = format!(
                 "{bytes} bytes of it are compressed, or consist of its fill value, and have to be held in memory where page \
-                 faults cannot be had; the \
-                 memory budget is {limit} bytes, and others hold {others} of it: open the database with a memory_budget \
+                 faults cannot be had; the memory budget is {limit} bytes, and others hold {others} of it: open the database with a memory_budget \
                  of {} bytes or more",
                 bytes.saturating_add(others)
             );
