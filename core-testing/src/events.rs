@@ -48,10 +48,8 @@ impl Subscriber for EventLog {
     fn record_follows_from(&self, _: &Id, _: &Id) {}
 
     fn event(&self, event: &Event<'_>) {
-        let mut message = Message::default();
-        event.record(&mut message);
         let thread = std::thread::current().name().map(str::to_owned);
-        self.0.lock().push(LoggedEvent { level: *event.metadata().level(), thread, message: message.0 });
+        self.0.lock().push(LoggedEvent { level: *event.metadata().level(), thread, message: message_of(event) });
     }
 
     fn enter(&self, _: &Id) {}
@@ -59,7 +57,13 @@ impl Subscriber for EventLog {
     fn exit(&self, _: &Id) {}
 }
 
-/// The field `message` of an event.
+/// The field `message` of an event, for subscribers of a test's own.
+pub fn message_of(event: &Event<'_>) -> String {
+    let mut message = Message::default();
+    event.record(&mut message);
+    message.0
+}
+
 #[derive(Default)]
 struct Message(String);
 

@@ -58,7 +58,7 @@ pub mod store_suite;
 
 pub use adapter::{Adapter, Counted, Counts, Failing, Failures, StoreOp, Watch};
 pub use edit::{Edit, array_of, page_of, smooth_page_of};
-pub use events::{EventLog, LoggedEvent};
+pub use events::{EventLog, LoggedEvent, message_of};
 pub use gate::{Gate, Gated};
 pub use hiccups::{Hiccuping, Hiccups};
 pub use history::Remembering;

@@ -158,18 +158,24 @@ fn growth_shows_the_fill_value_also_where_the_array_was_longer() {
     }
 }
 
-/// A commit knows of the block that the array ended in from what is spilled alone.
-#[test]
-fn a_shrink_without_a_span_conflicts_with_a_write_behind_its_end() {
-    let world = world().reopened();
+/// A transaction that has made "f" half a block long, and then a block, while no addresses could be had for it.
+fn shrunk_without_a_span(world: &World) -> Transaction {
     (0..400).for_each(|nth| world.memory.fail(SimOp::Reserve, nth));
     let transaction = world.engine.begin().unwrap();
     let mut writer = transaction.open("f").unwrap();
     assert!(writer.base().unwrap_err().is_too_large());
-    while reader(&world).base().is_err() {}
+    while reader(world).base().is_err() {}
     writer.set_shape(&[BLOCK / 2]).unwrap();
     writer.set_shape(&[BLOCK]).unwrap();
     drop(writer);
+    transaction
+}
+
+/// A commit knows of the block that the array ended in from what is spilled alone.
+#[test]
+fn a_shrink_without_a_span_conflicts_with_a_write_behind_its_end() {
+    let world = world().reopened();
+    let transaction = shrunk_without_a_span(&world);
     commit_bytes(&world, BLOCK / 2 * 3 + 10, &[7]).unwrap();
     assert!(transaction.commit(None).unwrap_err().is_conflict());
 }
@@ -177,14 +183,7 @@ fn a_shrink_without_a_span_conflicts_with_a_write_behind_its_end() {
 #[test]
 fn a_shrink_without_a_span_and_the_growth_after_it_are_committed() {
     let world = world().reopened();
-    (0..400).for_each(|nth| world.memory.fail(SimOp::Reserve, nth));
-    let transaction = world.engine.begin().unwrap();
-    let mut writer = transaction.open("f").unwrap();
-    assert!(writer.base().unwrap_err().is_too_large());
-    while reader(&world).base().is_err() {}
-    writer.set_shape(&[BLOCK / 2]).unwrap();
-    writer.set_shape(&[BLOCK]).unwrap();
-    drop(writer);
+    let transaction = shrunk_without_a_span(&world);
     transaction.commit(None).unwrap();
     assert!(is_fill(0, &read(&world, &reader(&world), 0..3 * BLOCK)));
 }

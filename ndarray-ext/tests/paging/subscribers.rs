@@ -2,7 +2,6 @@
 //! locks whose holders do.
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
@@ -10,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use bigarray::ndarray::Ix1;
 use bigarray::{BigArray, Database, OpenOptions};
-use tracing::field::{Field, Visit};
+use bigarray_testing::message_of;
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
@@ -69,9 +68,7 @@ impl Subscriber for Touching {
     fn record_follows_from(&self, _: &Id, _: &Id) {}
 
     fn event(&self, event: &Event<'_>) {
-        let mut message = Message::default();
-        event.record(&mut message);
-        self.hear(Some(&message.0));
+        self.hear(Some(&message_of(event)));
     }
 
     fn enter(&self, _: &Id) {
@@ -80,17 +77,6 @@ impl Subscriber for Touching {
 
     fn exit(&self, _: &Id) {
         self.hear(None);
-    }
-}
-
-#[derive(Default)]
-struct Message(String);
-
-impl Visit for Message {
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        if field.name() == "message" {
-            self.0 = format!("{value:?}");
-        }
     }
 }
 

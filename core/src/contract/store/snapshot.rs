@@ -184,7 +184,8 @@ pub trait Snapshot: State + Send + Sync {
     }
 
     /// Fills `buf` with the pages of `block` from `first_page` on (whole pages), whatever their origin; zeros for
-    /// holes. A block that is absent from an array with a fill value is not asked for. What is read is verified against its checksums.
+    /// holes. A block that is absent from an array with a fill value is not asked for. What is read is verified against its
+    /// checksums.
     ///
     /// # Errors
     /// [`Corrupt`](crate::ErrorKind::Corrupt) naming the array's id, the block and the page.
