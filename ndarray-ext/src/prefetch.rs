@@ -34,7 +34,8 @@ impl Prefetch {
         Prefetch(OfProcess::new(begun))
     }
 
-    /// Waits for the end of the prefetch. Signal handlers run meanwhile. It can be called again, and by several threads.
+    /// Waits for the end of the prefetch. Signal handlers run meanwhile; they must not use this prefetch. It can be called
+    /// again, and by several threads.
     ///
     /// ```
     /// # use bigarray::{Database, ndarray::Ix2};

@@ -1,4 +1,4 @@
-//! Jobs that are asked for ahead: all of them are run, and no fault waits for one.
+//! Jobs that are asked for ahead: all of them are run, and resolvers are left to faults.
 
 mod common;
 

@@ -183,7 +183,7 @@ impl World {
         self.waiters.len() != before
     }
 
-    /// How many of the queued jobs may be run now. Of several resolvers one is left to faults.
+    /// How many of the queued jobs may be run now. Of several resolvers half are left to faults.
     pub(super) fn ready_jobs(&self) -> usize {
         let ready = self.resolvers == 0 || self.ahead_running < (self.resolvers / 2).max(1);
         self.jobs.len() + if ready { self.ahead.len() } else { 0 }
