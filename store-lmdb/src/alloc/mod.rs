@@ -21,6 +21,8 @@ pub(crate) use bitmap::Bitmap;
 pub(crate) use freed::OldestReader;
 pub(crate) use owner::Owner;
 pub(crate) use table::{FreedKey, SpaceTable};
+#[cfg(test)]
+pub(crate) use tests::SimulatedTable;
 
 use bigarray_core::PAGE;
 

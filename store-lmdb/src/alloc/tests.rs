@@ -6,7 +6,8 @@ mod model;
 mod simulated;
 
 use super::{Bitmap, CHUNK_PAGES, OldestReader, Run, Space};
-use simulated::{OWNER, SimulatedTable};
+use simulated::OWNER;
+pub(crate) use simulated::SimulatedTable;
 
 /// A file with those chunks, all free.
 fn free_file(chunks: u64) -> SimulatedTable {

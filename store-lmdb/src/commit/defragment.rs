@@ -24,7 +24,7 @@ use crate::record::{Location, MAX_SEGMENTS, StoredBlock, StoredSegment, Unit, ru
 ///
 /// A block that is mostly holes is not copied while its record has room: a copy stores zeros for the holes. Nor is a block
 /// that is partly compressed: it is read by copying, so that its pieces take no mappings.
-fn most_pieces(block: &StoredBlock) -> usize {
+pub(super) fn most_pieces(block: &StoredBlock) -> usize {
     let is_packed = block.segments.iter().any(|segment| segment.run().is_none());
     if is_packed || 4 * stored_pages(block) < block.pages { MAX_SEGMENTS } else { (block.pages as usize / 25).max(4) }
 }

@@ -10,6 +10,8 @@ mod parallel;
 mod payload;
 mod phases;
 mod small;
+#[cfg(test)]
+mod space_model;
 
 use std::cell::RefCell;
 use std::sync::Arc;

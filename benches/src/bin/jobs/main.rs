@@ -14,6 +14,7 @@ mod memory;
 mod numbers;
 mod random;
 mod rewrite;
+mod settle;
 mod statistics;
 mod stream;
 mod verify;
@@ -64,7 +65,7 @@ struct Part {
     run: fn(&Ground) -> Outcome<()>,
 }
 
-const JOBS: [(&str, &[Part]); 10] = [
+const JOBS: [(&str, &[Part]); 11] = [
     ("ingest", &ingest::PARTS),
     ("rewrite", &rewrite::PARTS),
     ("statistics", &statistics::PARTS),
@@ -74,6 +75,7 @@ const JOBS: [(&str, &[Part]); 10] = [
     ("dirty", &dirty::PARTS),
     ("codec-scan", &codec_scan::PARTS),
     ("budget-cost", &budget_cost::PARTS),
+    ("settle", &settle::PARTS),
     ("verify", &verify::PARTS),
 ];
 

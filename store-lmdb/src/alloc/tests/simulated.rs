@@ -12,20 +12,20 @@ pub(super) const OWNER: Owner = Owner { client: 1, token: 2, serial: 3 };
 
 /// A write transaction is a clone that replaces the original when it commits.
 #[derive(Clone, Debug)]
-pub(super) struct SimulatedTable {
-    pub(super) txn: u64,
-    pub(super) end: u64,
+pub(crate) struct SimulatedTable {
+    pub(crate) txn: u64,
+    pub(crate) end: u64,
     /// Chunks for which the disk has room.
-    pub(super) disk: u64,
-    pub(super) chunks: BTreeMap<u64, Bitmap>,
-    pub(super) fits: BTreeSet<(u8, u64)>,
-    pub(super) freed: BTreeMap<FreedKey, Vec<Run>>,
-    pub(super) claims: BTreeMap<[u8; Owner::BYTES], Vec<Range<u64>>>,
+    pub(crate) disk: u64,
+    pub(crate) chunks: BTreeMap<u64, Bitmap>,
+    pub(crate) fits: BTreeSet<(u8, u64)>,
+    pub(crate) freed: BTreeMap<FreedKey, Vec<Run>>,
+    pub(crate) claims: BTreeMap<[u8; Owner::BYTES], Vec<Range<u64>>>,
 }
 
 impl SimulatedTable {
     /// An empty file on a disk with room for that many chunks.
-    pub(super) fn new(disk: u64) -> SimulatedTable {
+    pub(crate) fn new(disk: u64) -> SimulatedTable {
         SimulatedTable {
             txn: 0,
             end: 0,
@@ -38,12 +38,18 @@ impl SimulatedTable {
     }
 
     /// A write transaction on top of this state.
-    pub(super) fn begin(&self) -> SimulatedTable {
+    pub(crate) fn begin(&self) -> SimulatedTable {
         SimulatedTable { txn: self.txn + 1, ..self.clone() }
     }
 
+    /// The same in place, for a transaction that commits. Returns the owner of its claims.
+    pub(crate) fn begin_commit(&mut self) -> Owner {
+        self.txn += 1;
+        Owner { serial: self.txn, ..OWNER }
+    }
+
     /// The free runs of all chunks.
-    pub(super) fn free_runs(&self) -> impl Iterator<Item = Run> {
+    pub(crate) fn free_runs(&self) -> impl Iterator<Item = Run> {
         self.chunks
             .iter()
             .flat_map(|(chunk, bitmap)| bitmap.runs().map(|(first, pages)| Run { chunk: *chunk, first, pages }))
