@@ -102,18 +102,28 @@ impl<T: Operand> Accumulator<T> for Compensated {
     }
 }
 
+/// How many sums of a run are made side by side.
+const SUMS: usize = 16;
+
 /// The sum of `f` of all elements of a run, by several sums side by side.
 fn sum_of<T: Operand>(run: &[T], f: impl Fn(f64) -> f64) -> f64 {
-    let (pieces, rest) = run.as_chunks::<8>();
-    let mut sums = [0.0; 8];
+    let (pieces, rest) = run.as_chunks::<SUMS>();
+    let mut sums = [0.0; SUMS];
     for piece in pieces {
         for (sum, x) in sums.iter_mut().zip(piece) {
             *sum += f(x.to_f64());
         }
     }
-    let [a, b, c, d, e, g, h, i] = sums;
-    let whole = ((a + b) + (c + d)) + ((e + g) + (h + i));
-    whole + rest.iter().map(|x| f(x.to_f64())).sum::<f64>()
+    // Halves are added up: sums of neighbours would have the compiler sort the elements anew in each turn of the loop.
+    let mut half = SUMS / 2;
+    while half > 0 {
+        let (front, back) = sums.split_at_mut(half);
+        for (sum, x) in front.iter_mut().zip(back) {
+            *sum += *x;
+        }
+        half /= 2;
+    }
+    sums[0] + rest.iter().map(|x| f(x.to_f64())).sum::<f64>()
 }
 
 /// The sum of `f` of all elements, lane by lane.
