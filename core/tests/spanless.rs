@@ -4,8 +4,8 @@ mod support;
 
 use std::ops::Range;
 
-use bigarray_core::{PAGE, Reader, Writer};
-use bigarray_testing::{SimOp, SimOptions, array_of};
+use bigarray_core::{BlockNo, ErrorKind, PAGE, Reader, Writer};
+use bigarray_testing::{SimOp, SimOptions, StoreOp, array_of};
 use support::{BLOCK, World};
 
 /// More reservations than one attempt makes, each with less room to grow.
@@ -83,6 +83,66 @@ fn an_array_that_shrank_without_a_span_shows_zeros_when_it_gets_one_that_idled()
     let got = world.memory.span_at(writer.base().unwrap()).load(0..3 * BLOCK).unwrap();
     assert!(got[..BLOCK].iter().all(|&byte| byte == 1));
     assert!(got[BLOCK..].iter().all(|&byte| byte == 0));
+}
+
+/// More look-ups than any resize makes.
+const LOOKUPS: usize = 20;
+
+/// No view may show rows that are gone: not of the array without a span, whose blocks were dropped already.
+#[test]
+fn an_array_that_shrank_without_a_span_is_shorter_also_where_it_could_not_get_one() {
+    let options = SimOptions { delivers_faults: false, ..SimOptions::default() };
+    let world = World::with(options, |world, transaction| world.write(transaction, 0, &[1; 3 * BLOCK])).reopened();
+    exhaust(&world);
+    let transaction = world.engine.begin().unwrap();
+    let mut writer = transaction.open("a").unwrap();
+    assert!(writer.base().unwrap_err().is_too_large());
+    use_up_failures(&world);
+    for nth in 0..LOOKUPS {
+        world.failing.fail(StoreOp::Blocks, nth, ErrorKind::Io);
+    }
+    writer.set_shape(&[BLOCK]).unwrap();
+    assert!(world.failing.pending() < LOOKUPS, "there were addresses, and no look-up succeeded");
+    while world.failing.pending() > 0 {
+        assert!(writer.base().is_err());
+        let _ = world.engine.snapshot().unwrap().block(writer.descriptor().id, BlockNo(0));
+    }
+    writer.set_shape(&[2 * BLOCK]).unwrap();
+    let check = |got: &[u8]| {
+        assert!(got[..BLOCK].iter().all(|&byte| byte == 1));
+        assert!(got[BLOCK..].iter().all(|&byte| byte == 0));
+    };
+    check(&load(&world, &writer, 0..2 * BLOCK));
+    drop(writer);
+    transaction.commit(None).unwrap();
+    check(&bytes(&world, &world.reader()));
+}
+
+/// What the shrink cleared is the array's still where the shrink is refused: no commit may store it.
+#[test]
+fn a_shrink_without_a_span_that_fails_halfway_fails_the_commit() {
+    for delivers_faults in [true, false] {
+        let options = SimOptions { delivers_faults, ..SimOptions::default() };
+        let world = World::with(options, |world, transaction| world.write(transaction, 0, &[1; 3 * BLOCK])).reopened();
+        exhaust(&world);
+        let mut transaction = world.engine.begin().unwrap();
+        let savepoint = transaction.savepoint().unwrap();
+        let mut writer = transaction.open("a").unwrap();
+        assert!(writer.base().unwrap_err().is_too_large());
+        use_up_failures(&world);
+        world.failing.fail(StoreOp::Spill, 0, ErrorKind::StoreFull);
+        assert!(writer.set_shape(&[BLOCK + 5]).unwrap_err().is_store_full());
+        assert_eq!(writer.descriptor().shape, [3 * BLOCK]);
+        assert!(writer.flush().unwrap_err().is_store_full(), "nothing fails any more, but of what was cleared");
+        drop(writer);
+        transaction.rollback(savepoint).unwrap();
+        let mut writer = transaction.open("a").unwrap();
+        store(&world, &mut writer, 0, &[2]);
+        assert!(load(&world, &writer, 1..3 * BLOCK).iter().all(|&byte| byte == 1), "faults: {delivers_faults}");
+        drop(writer);
+        transaction.commit(None).unwrap();
+        assert!(bytes(&world, &world.reader())[1..].iter().all(|&byte| byte == 1), "faults: {delivers_faults}");
+    }
 }
 
 fn store(world: &World, writer: &mut Writer<'_>, at: usize, bytes: &[u8]) {

@@ -23,7 +23,8 @@ impl Writer<'_> {
     ///
     /// # Errors
     /// [`ShapeMismatch`](ErrorKind::ShapeMismatch) if another axis or the dimension differs, and
-    /// [`TooLarge`](ErrorKind::TooLarge); the array stays as it was. What [`flush`](Writer::flush) says.
+    /// [`TooLarge`](ErrorKind::TooLarge); the array stays as it was. What [`flush`](Writer::flush) says; where that met an
+    /// array without a span while it shrank, it cannot be committed any more.
     pub fn set_shape(&mut self, shape: &[usize]) -> Result<()> {
         let now = self.descriptor().clone();
         let grows = now.growth_axis();
@@ -50,11 +51,15 @@ impl Writer<'_> {
             self.array_mut().close_span();
         }
         self.set_descriptor(new);
-        let spanned = self.array_mut().ensure_span();
-        if spanned.is_err() {
-            self.set_descriptor(now); // it had no span, so nothing else was done
+        match self.array_mut().ensure_span() {
+            // What it lost is gone. It had no span before either, and goes on without.
+            Err(_) if new_end < old_end => Ok(()),
+            Err(error) => {
+                self.set_descriptor(now); // it had no span, so nothing else was done
+                Err(error)
+            }
+            Ok(()) => Ok(()),
         }
-        spanned
     }
 
     /// Whether [`drop_front`](Writer::drop_front) can be had here.
@@ -246,8 +251,12 @@ impl Writer<'_> {
         }
         if self.array().pager.is_err() {
             // The window is about to be closed: its page counts as written, whether or not there was anything to clear.
-            pager.spill_page(&self.array().spill_map, tail.start).map_err(|e| self.named(e))?;
-            self.array_mut().spill()?;
+            let spilled = pager.spill_page(&self.array().spill_map, tail.start).map_err(|e| self.named(e));
+            if let Err(error) = spilled.and_then(|()| self.array_mut().spill()) {
+                // The array is as long as it was, and what it has there is lost.
+                pager.fail_commit(&error);
+                return Err(error);
+            }
         }
         Ok(())
     }
