@@ -11,7 +11,7 @@
 //! | a transaction | is ruled out by what another one did to the same array since |
 //! |---|---|
 //! | writes to a block | a write to that block; a shrink, a reshape, growth; removal, rename |
-//! | shrinks, or drops rows at the front | the same of every block that drops |
+//! | shrinks, or drops rows at the front | the same of every block that drops, or that it then ends in |
 //! | grows, reshapes | a shrink, a reshape, growth; removal, rename |
 //! | sets an attribute | that attribute set or removed; removal, rename |
 //! | sets an attribute of the database | that attribute set or removed |

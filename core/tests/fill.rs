@@ -277,6 +277,47 @@ fn check_after(world: World, is_committed: bool) {
     assert_eq!(differ, if is_committed { vec![10, BLOCK + 5] } else { vec![] });
 }
 
+/// What it has there is the fill value, wherever it comes from: a fault, an eager span, a window.
+#[test]
+fn a_shrink_that_clears_nothing_writes_nothing() {
+    let kinds = [(true, true), (true, false), (false, true), (false, false)];
+    for (delivers_faults, has_span) in kinds {
+        let world = World::with(SimOptions { delivers_faults, ..SimOptions::default() }, |_, transaction| {
+            drop(transaction.create("f", filled(3 * BLOCK)).unwrap());
+        })
+        .reopened();
+        let transaction = if has_span { world.engine.begin().unwrap() } else { shrunk_without_a_span(&world) };
+        let mut writer = transaction.open("f").unwrap();
+        assert!(is_fill(0, &load(&world, &writer, 0..3 * BLOCK - 3)), "in memory");
+        writer.set_shape(&[BLOCK / 2]).unwrap();
+        writer.set_shape(&[BLOCK]).unwrap();
+        assert!(!writer.is_written(0..3 * BLOCK - 3).unwrap());
+        drop(writer);
+        transaction.commit(None).unwrap();
+        let now = reader(&world);
+        assert!(!now.is_written(0..3 * BLOCK - 3).unwrap(), "faults: {delivers_faults}, span: {has_span}");
+        assert!(is_fill(0, &read(&world, &now, 0..3 * BLOCK - 3)));
+    }
+}
+
+/// What was written behind the new end would show where the array grows.
+#[test]
+fn of_a_shrink_and_a_write_behind_the_new_end_the_second_conflicts() {
+    for delivers_faults in [true, false] {
+        for shrinks_first in [true, false] {
+            let world = World::with(SimOptions { delivers_faults, ..SimOptions::default() }, |_, transaction| {
+                drop(transaction.create("f", filled(3 * BLOCK)).unwrap());
+            });
+            let (shrinks, writes) = (world.engine.begin().unwrap(), world.engine.begin().unwrap());
+            shrinks.open("f").unwrap().set_shape(&[BLOCK / 2]).unwrap();
+            store(&world, &mut writes.open("f").unwrap(), BLOCK / 2 * 3 + 10, &[7]);
+            let (first, second) = if shrinks_first { (shrinks, writes) } else { (writes, shrinks) };
+            first.commit(None).unwrap();
+            assert!(second.commit(None).unwrap_err().is_conflict(), "{delivers_faults} {shrinks_first}");
+        }
+    }
+}
+
 /// As a commit without a pager says it.
 #[test]
 fn a_store_is_asked_for_no_byte_of_an_absent_block() {

@@ -3,13 +3,10 @@
 use super::open_array::OpenArray;
 use super::transaction::Transaction;
 use crate::conflict;
-use crate::descriptor::Version;
 use crate::error::{Error, ErrorKind, Result};
-use crate::geometry::{BlockNo, BlockSize, PAGE};
-use crate::pager::{Pager, Written};
-use crate::store::{
-    ArrayChange, AttrChange, BlockChange, Bytes, Change, CommitLock, Committed, PageRun, PageSource, Snapshot,
-};
+use crate::geometry::BlockNo;
+use crate::pager::Written;
+use crate::store::{ArrayChange, AttrChange, BlockChange, Bytes, Change, CommitLock, Committed, Snapshot};
 
 /// Blocks of one array that a commit is about.
 struct Blocks {
@@ -67,7 +64,7 @@ fn commit(transaction: &Transaction, lock: Option<&dyn CommitLock>) -> Result<()
     for array in &mut opened {
         array.pin()?;
     }
-    let search = || opened.iter().map(|array| written(array, &*transaction.snapshot)).collect::<Result<Vec<_>>>();
+    let search = || opened.iter().map(|array| written(array)).collect::<Result<Vec<_>>>();
     let written = tracing::debug_span!("search").in_scope(search)?;
     let mut change = Change { base: &*transaction.snapshot, arrays: Vec::new(), attrs, spill_area: None };
     let spill_area = transaction.spill_area.begun();
@@ -116,50 +113,13 @@ fn commit(transaction: &Transaction, lock: Option<&dyn CommitLock>) -> Result<()
     Ok(())
 }
 
-fn written(array: &OpenArray, snapshot: &dyn Snapshot) -> Result<Written> {
-    match (&array.metadata.after, &array.pager) {
-        (Some((name, _)), Ok(Some(pager))) => {
-            let written = pager.written(&array.exposed).and_then(|w| with_ends(array, pager, w));
-            let written = written.map_err(|e| e.context(format_args!("array {name:?}")))?;
-            Ok(Written { changes: array.spill_map.with(written.changes), ..written })
-        }
-        (Some((_, now)), _) => {
-            let mut changes = unseen_ends(array, now.block_size, snapshot)?;
-            changes.retain(|change| !array.spill_map.has(change.block.0));
-            // Where the array has a fill value all of them are spilled.
-            debug_assert!(now.fill.is_none() || changes.is_empty(), "array {:?}: {changes:?}", array.metadata.after);
-            Ok(Written { changes: array.spill_map.with(changes), ..Written::default() })
-        }
-        (None, _) => Ok(Written::default()),
-    }
-}
-
-/// The same as [`with_ends`] for an array without a span. Where it ended in a block that was no hole, a page of that is
-/// spilled.
-fn unseen_ends(array: &OpenArray, block_size: BlockSize, snapshot: &dyn Snapshot) -> Result<Vec<BlockChange>> {
-    let Some((_, before)) = &array.before else { return Ok(Vec::new()) };
-    let mut changes = array
-        .ends_in_blocks(block_size)
-        .map(|(block, end)| {
-            let page = ((end - block_size.start_of(block)) / PAGE) as u32;
-            let seen = snapshot.block(before.id, block)?.map_or(Version(0), |record| record.version);
-            Ok(BlockChange { block, seen, pages: vec![PageRun { pages: page..page + 1, source: PageSource::Zero }] })
-        })
-        .collect::<Result<Vec<_>>>()?;
-    changes.sort_by_key(|change| change.block);
-    changes.dedup_by_key(|change| change.block);
-    Ok(changes)
-}
-
-/// A shrink writes to the block that the array then ends in, whether or not there was anything to clear. A transaction
-/// that wrote behind the new end meanwhile must conflict, or its bytes would show when the array grows again.
-fn with_ends(array: &OpenArray, pager: &Pager, mut written: Written) -> Result<Written> {
-    for (block, end) in array.ends_in_blocks(pager.block_size) {
-        if let Err(at) = written.changes.binary_search_by_key(&block, |change| change.block) {
-            written.changes.insert(at, pager.page_as_written(end)?);
-        }
-    }
-    Ok(written)
+fn written(array: &OpenArray) -> Result<Written> {
+    let Some((name, _)) = &array.metadata.after else { return Ok(Written::default()) };
+    let written = match &array.pager {
+        Ok(Some(pager)) => pager.written(&array.exposed).map_err(|e| e.context(format_args!("array {name:?}")))?,
+        _ => Written::default(),
+    };
+    Ok(Written { changes: array.spill_map.with(written.changes), ..written })
 }
 
 fn array_change<'a>(

@@ -23,13 +23,12 @@ pub(super) struct Metadata {
     pub(super) after: Option<(String, Descriptor)>,
     /// The least number of blocks the array had since the snapshot, if it shrank.
     pub(super) dropped_from: Option<u64>,
-    /// Bytes, counted as blocks are, at which the array ended for a while, inside a block that it had more of before.
-    pub(super) ends: Vec<usize>,
     /// Attributes; loaded when the array is opened.
     pub(super) attrs: Map<String, Value>,
     /// Those of them that were set, whether or not that changed anything.
     pub(super) attrs_set: BTreeSet<String>,
-    /// Blocks that others may not change, by their numbers.
+    /// Blocks that others may not change, by their numbers: also those in which the array ended for a while, and had more of
+    /// before.
     pub(super) depends: Ranges,
 }
 
@@ -168,26 +167,12 @@ impl OpenArray {
         self.windows.close();
         if let Ok(Some(pager)) = &self.pager {
             pager.spill(&self.spill_map, &self.exposed).map_err(named)?;
-            // Where it ended for a while counts as written to, also where there was nothing to clear.
-            for (block, end) in self.ends_in_blocks(now.block_size) {
-                if !self.spill_map.has(block.0) {
-                    pager.spill_page(&self.spill_map, end).map_err(named)?;
-                }
-            }
         }
         // Pages past its end were cut off.
         self.spill_map.truncate(now.block_size.blocks_for(now.end()));
         self.exposed = Ranges::default();
         self.untracked = UntrackedWrites::default();
         Ok(())
-    }
-
-    /// Where the array ended for a while, of what the commit does not drop anyway.
-    pub(super) fn ends_in_blocks(&self, block_size: BlockSize) -> impl Iterator<Item = (BlockNo, usize)> {
-        let ends = self.metadata.ends.iter().filter(|_| self.before.is_some());
-        let first = self.metadata.after.as_ref().map_or(0, |(_, now)| now.first_block().0);
-        let kept = first..self.metadata.dropped_from.unwrap_or(u64::MAX);
-        ends.map(move |&end| (block_size.block_at(end), end)).filter(move |(block, _)| kept.contains(&block.0))
     }
 
     /// Whether anything was ever stored to a block that `bytes` lie in, counted as blocks are, as far as this transaction sees.

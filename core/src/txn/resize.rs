@@ -16,6 +16,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::BlockNo;
 use crate::pager::Pager;
 use crate::signals;
+use crate::store::Bytes;
 
 impl Writer<'_> {
     /// Gives the array another length along its growth axis. What remains keeps its values; what is new is the fill
@@ -216,7 +217,9 @@ impl Writer<'_> {
         let kept_end = block_size.start_of(BlockNo(blocks)).min(old_end);
         if new_end < kept_end {
             self.clear_tail(new_end..kept_end)?;
-            self.array_mut().metadata.ends.push(new_end);
+            // Whether or not there is anything to clear: what another transaction writes there would show once the array grows.
+            let last = blocks as usize - 1;
+            self.array_mut().metadata.depends.insert(last..last + 1);
         }
         let OpenArray { exposed, metadata, .. } = self.array_mut();
         metadata.dropped_from = Some(metadata.dropped_from.map_or(blocks, |from| from.min(blocks)));
@@ -229,34 +232,43 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Gives the end of the last block that stays the fill value, or zeros, unless it has that already.
+    /// Gives the end of the last block that stays the fill value, or zeros, unless it has that already: a block that was
+    /// never written stays so.
     fn clear_tail(&mut self, tail: Range<usize>) -> Result<()> {
         let block = self.descriptor().block_size.block_at(tail.start).0;
         let Some(pager) = self.array().span_over(&tail)? else { return Ok(()) };
-        let fill = self.descriptor().fill.clone();
-        // Where the array has no span, the commit could not tell of what the block consists: it is spilled, below.
-        let is_known = fill.is_none() || self.array().pager.is_ok();
-        if is_known && pager.is_untouched(block).map_err(|e| self.named(e))? {
+        if pager.is_untouched(block).map_err(|e| self.named(e))? {
             return Ok(());
         }
-        pager.prefetch(&tail, true).map_err(|e| self.named(e))?; // a failure to load is a value here, not a fault
-        self.array_mut().expose(tail.clone());
-        match fill {
-            None => pager.fill_zero(tail.clone()),
-            Some(fill) => {
-                let mut bytes = vec![0; tail.len()];
-                fill.write(tail.start, &mut bytes);
-                pager.write(tail.start, &bytes);
-            }
+        let mut cleared = vec![0; tail.len()];
+        if let Some(fill) = &self.descriptor().fill {
+            fill.write(tail.start, &mut cleared);
         }
-        if self.array().pager.is_err() {
-            // The window is about to be closed: its page counts as written, whether or not there was anything to clear.
-            let spilled = pager.spill_page(&self.array().spill_map, tail.start).map_err(|e| self.named(e));
-            if let Err(error) = spilled.and_then(|()| self.array_mut().spill()) {
-                // The array is as long as it was, and what it has there is lost.
-                pager.fail_commit(&error);
-                return Err(error);
-            }
+        // A failure to load is a value here, not a fault.
+        let mut is_clear = false;
+        let loaded = pager.prefetch(&tail, false).and_then(|()| {
+            pager.with(tail.clone(), &mut |there| {
+                is_clear = there == cleared;
+                Ok(())
+            })
+        });
+        loaded.map_err(|e| self.named(e))?;
+        if is_clear {
+            return Ok(());
+        }
+        pager.prefetch(&tail, true).map_err(|e| self.named(e))?;
+        self.array_mut().expose(tail.clone());
+        match self.descriptor().fill {
+            None => pager.fill_zero(tail),
+            Some(_) => pager.write(tail.start, &cleared),
+        }
+        // A window is about to be closed.
+        if self.array().pager.is_err()
+            && let Err(error) = self.array_mut().spill()
+        {
+            // The array is as long as it was, and what it has there is lost.
+            pager.fail_commit(&error);
+            return Err(error);
         }
         Ok(())
     }

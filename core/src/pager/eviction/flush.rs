@@ -40,12 +40,6 @@ impl Pager {
         }
     }
 
-    /// Spills the page at byte `at`, whether it was written to or not.
-    pub(crate) fn spill_page(&self, spill_map: &SpillMap, at: usize) -> Result<()> {
-        // Pinned: else it may be let go of before it is read.
-        self.pinned(|| self.spill_change(spill_map, &self.page_as_written(at)?))
-    }
-
     fn spill_written(&self, spill_map: &SpillMap, exposed: &Ranges) -> Result<Written> {
         let written = self.written(exposed)?;
         written.changes.iter().try_for_each(|change| self.spill_change(spill_map, change))?;

@@ -17,8 +17,8 @@ use crate::pager::binding::Binding;
 use crate::pager::block::{Block, Kind};
 use crate::pager::scratch::with_buffer;
 use crate::pager::spill_map::SpillMap;
-use crate::pager::track::changes::{Changes, ZEROS, source_of, unchanged};
-use crate::store::{BlockChange, Bytes, Origin, PageRun};
+use crate::pager::track::changes::{Changes, ZEROS, unchanged};
+use crate::store::{BlockChange, Bytes, Origin};
 
 /// How writes to a piece of the span are found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -177,25 +177,6 @@ impl Pager {
             }
         }
         Ok(zeroed)
-    }
-
-    /// The page at byte `at` as a change, whether it was written to or not.
-    pub(crate) fn page_as_written(&self, at: usize) -> Result<BlockChange> {
-        let start = at / PAGE * PAGE;
-        let bytes = start..start + PAGE;
-        let mut zero = false;
-        self.prefetch(&bytes, false)?; // a failure to load is a value here, not a fault
-        self.with(bytes, &mut |bytes| {
-            zero = bytes == ZEROS;
-            Ok(())
-        })?;
-        let block = self.block_size.block_at(at);
-        let page = ((start - self.block_size.start_of(block)) / PAGE) as u32;
-        let seen = self.lock().version_of(block.0);
-        let mut change =
-            BlockChange { block, seen, pages: vec![PageRun { pages: page..page + 1, source: source_of(zero) }] };
-        self.take_whole(self, &mut change)?;
-        Ok(change)
     }
 
     /// Superset of the blocks of `exposed` with uncommitted bytes, for an abort.
