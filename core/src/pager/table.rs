@@ -254,7 +254,7 @@ impl Table {
 
     /// Whether `block` must stay in memory for now.
     pub(crate) fn must_stay(&self, block: u64) -> bool {
-        self.spills.is_pinned || self.is_dead || self.spills.has(block)
+        self.spills.is_pinned() || self.is_dead || self.spills.has(block)
     }
 }
 

@@ -186,7 +186,7 @@ impl Pager {
 
     /// Nothing is let go of from here on, until the next release.
     pub(crate) fn pin(&self) {
-        self.lock().spills.is_pinned = true;
+        self.lock().spills.pin();
         drop(self.alone());
     }
 
@@ -194,7 +194,7 @@ impl Pager {
     pub(crate) fn pinned<R>(&self, f: impl FnOnce() -> R) -> R {
         self.pin();
         let done = f();
-        self.lock().spills.is_pinned = false;
+        self.lock().spills.unpin();
         done
     }
 }

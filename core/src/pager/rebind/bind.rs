@@ -92,11 +92,11 @@ impl Pager {
         if !suspects.is_empty() {
             // Storage is asked without the lock: the monitor takes it for a message that came late. Nothing is evicted
             // meanwhile, so that what is installed is right or a suspect.
-            table.spills.is_pinned = true;
+            table.spills.pin();
             drop(table);
             let shown = suspects.shown_by(&binding);
             table = self.alone();
-            table.spills.is_pinned = false;
+            table.spills.unpin();
             let is_stale = |(block, record): &(u64, Option<BlockRecord>)| {
                 table.block(*block).is_some_and(|there| !there.is(record.as_ref()))
             };
@@ -147,7 +147,7 @@ impl Pager {
         valid_for: Option<(ArrayId, Version)>,
     ) -> Result<()> {
         let (mut table, binding) = self.take_binding();
-        table.spills.is_pinned = false;
+        table.spills.unpin_all();
         if let Some(why) = table.failure() {
             return Err(why);
         }
