@@ -3,9 +3,12 @@
 mod support;
 
 use std::ops::Range;
+use std::sync::Arc;
 
-use bigarray_core::{Codec, Descriptor, EngineOptions, Error, ErrorKind, FillValue, PAGE, Reader, Transaction, Writer};
-use bigarray_testing::{Edit, SimOp, SimOptions, StoreOp, array_of};
+use bigarray_core::{
+    Codec, Descriptor, Engine, EngineOptions, Error, ErrorKind, FillValue, PAGE, Reader, Transaction, Writer,
+};
+use bigarray_testing::{Counted, Edit, MemStore, SimMemory, SimOp, SimOptions, StoreOp, array_of};
 use support::{BLOCK, World};
 
 /// Elements of an array; no number of them is a block.
@@ -226,6 +229,59 @@ fn a_fill_value_that_is_no_element_is_refused_by_name() {
     let array = Descriptor { fill: FillValue::new(&[1, 2]), ..filled(300) };
     let error = transaction.create("odd", array).unwrap_err();
     assert!(error.is_dtype_mismatch() && error.to_string().contains("\"odd\""), "{error}");
+}
+
+/// To visit each of its blocks takes minutes, or ends for want of memory.
+#[test]
+fn a_refresh_of_a_sparse_array_asks_for_what_is_stored_alone() {
+    const BYTES: usize = 60 << 40;
+    let plain = MemStore::new();
+    let store = Arc::new(Counted::new(plain.clone()));
+    let memory = SimMemory::new(plain.file());
+    let engine = Engine::new(store.clone(), Arc::new(memory.clone()), EngineOptions::default());
+    let transaction = engine.begin().unwrap();
+    drop(transaction.create("f", filled(BYTES)).unwrap());
+    transaction.commit(None).unwrap();
+    let blocks = [0, BYTES / 2 / BLOCK, BYTES / BLOCK - 1];
+    let read = || {
+        let before = store.lookups();
+        let reader = engine.reader(&engine.snapshot().unwrap(), "f").unwrap();
+        let (span, opening) = (memory.span_at(reader.base().unwrap()), store.lookups() - before);
+        let is_fill = |at: usize| span.load(at..at + 1).unwrap()[0] == FILL[at % 3];
+        (blocks.map(|block| is_fill(block * BLOCK + 5 * PAGE)), opening)
+    };
+    assert_eq!(read().0, [true; 3]);
+    for (nth, block) in blocks.into_iter().enumerate() {
+        let base = engine.snapshot().unwrap();
+        let edit = Edit::of(&*base, "f").block(&*base, block as u64, 200);
+        Edit::commit(&*store, &*base, &[edit]).unwrap();
+        drop(base);
+        let (found, opening) = read();
+        assert_eq!(found, [0, 1, 2].map(|n| n > nth));
+        // One for all that is stored between the first and the last, and what opening an array asks for.
+        assert!(opening <= 3, "{opening} look-ups");
+    }
+}
+
+/// What is absent is counted, not visited, before there is room for it.
+#[test]
+fn a_sparse_array_beyond_the_budget_is_refused_at_once_where_no_fault_is_delivered() {
+    let memory = SimOptions { delivers_faults: false, ..SimOptions::default() };
+    let options = EngineOptions { budget_bytes: 64 * BLOCK, ..EngineOptions::default() };
+    let world = World::of(memory, options, |_, transaction| drop(transaction.create("f", filled(3 * BLOCK)).unwrap()));
+    let transaction = world.engine.begin().unwrap();
+    let mut writer = transaction.open("f").unwrap();
+    store(&world, &mut writer, BLOCK, &[9]);
+    assert!(writer.set_shape(&[6 << 40]).unwrap_err().is_unsupported());
+    assert!(transaction.create("g", filled(18 << 40)).unwrap_err().is_unsupported());
+    // What is there already takes no more room: 40 blocks of the budget, twice.
+    for blocks in [40, 41, 39] {
+        writer.set_shape(&[blocks * BLOCK / 3]).unwrap();
+        assert_eq!(load(&world, &writer, BLOCK..BLOCK + 1), [9]);
+    }
+    drop(writer);
+    transaction.commit(None).unwrap();
+    assert!(is_fill(2 * BLOCK, &read(&world, &reader(&world), 2 * BLOCK..39 * BLOCK - 3)));
 }
 
 /// At each call to storage and memory: neither zeros nor half of a block are seen, before or after.

@@ -86,7 +86,7 @@ impl Binding {
 
     /// The record of a block that is absent, and no hole: its pages are produced. Its version is that of a block that is
     /// not stored.
-    fn absent_record(&self) -> Option<BlockRecord> {
+    pub(crate) fn absent_record(&self) -> Option<BlockRecord> {
         let pages = 0..self.block_size.pages();
         let produced = Segment { pages, origin: Origin::Produced };
         self.fill.is_some().then(|| BlockRecord { version: Version(0), segments: vec![produced] })
@@ -100,19 +100,29 @@ impl Binding {
     ) -> Result<()> {
         let absent = self.absent_record();
         let (mut next, mut is_over) = (range.start, false);
-        if let Some((array, stored)) = self.stored(&range) {
-            self.snapshot.blocks(array, stored, &mut |BlockNo(block), record| {
-                let before = absent.iter().flat_map(|absent| (next..block).map(move |block| (block, absent.clone())));
-                let done = before.chain([(block, record)]).try_for_each(|(block, record)| visit(block, record));
-                next = block + 1;
-                is_over = done.is_break();
-                done
-            })?;
-        }
+        self.stored_records(range.clone(), &mut |block, record| {
+            let before = absent.iter().flat_map(|absent| (next..block).map(move |block| (block, absent.clone())));
+            let done = before.chain([(block, record)]).try_for_each(|(block, record)| visit(block, record));
+            next = block + 1;
+            is_over = done.is_break();
+            done
+        })?;
         if let Some(absent) = absent.filter(|_| !is_over) {
             let _ = (next..range.end).try_for_each(|block| visit(block, absent.clone()));
         }
         Ok(())
+    }
+
+    /// Visits the blocks of `range` that are stored, ascending, until `visit` breaks: few, also of an array of terabytes of
+    /// which little was written.
+    pub(crate) fn stored_records(
+        &self,
+        range: Range<u64>,
+        visit: &mut dyn FnMut(u64, BlockRecord) -> ControlFlow<()>,
+    ) -> Result<()> {
+        self.stored(&range).map_or(Ok(()), |(array, stored)| {
+            self.snapshot.blocks(array, stored, &mut |BlockNo(block), record| visit(block, record))
+        })
     }
 
     /// The verified bytes of a block that has a [record](Binding::record).

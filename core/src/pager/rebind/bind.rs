@@ -28,7 +28,7 @@ type ChangesBetween<'a> = &'a dyn Fn(ArrayId, Version, Version) -> Option<Vec<u6
 enum Suspects {
     /// They are looked up one by one.
     Few(Vec<u64>),
-    /// All between the first and the last are visited.
+    /// All that are stored between the first and the last are visited.
     Many(Vec<u64>),
 }
 
@@ -49,16 +49,17 @@ impl Suspects {
         let mut shown = Vec::with_capacity(blocks.len());
         let (first, last) = (blocks.first().copied(), blocks.last().copied());
         let mut blocks = blocks.into_iter().peekable();
+        let absent = |block| (block, binding.absent_record());
         if let (Some(first), Some(last)) = (first, last) {
-            binding.records(first..last + 1, &mut |block, record| {
-                while let Some(absent) = blocks.next_if(|at| *at < block) {
-                    shown.push((absent, None));
+            binding.stored_records(first..last + 1, &mut |block, record| {
+                while let Some(block) = blocks.next_if(|at| *at < block) {
+                    shown.push(absent(block));
                 }
                 shown.extend(blocks.next_if_eq(&block).map(|block| (block, Some(record))));
                 ControlFlow::Continue(())
             })?;
         }
-        shown.extend(blocks.map(|absent| (absent, None)));
+        shown.extend(blocks.map(absent));
         Ok(shown)
     }
 }
@@ -254,12 +255,13 @@ impl Pager {
         let Some(mut binding) = table.shown.binding().cloned() else { return Ok(()) };
         let before = std::mem::replace(&mut binding.end, blocks);
         if self.residency == Residency::Eager && binding.fill.is_some() {
+            let new = before..blocks.min(self.blocks().end);
+            let there = table.numbers(new.clone(), |_| true).len();
             // To make room may take the lock.
             drop(table);
-            let new = (before..blocks).filter(|block| !self.lock().has(*block)).count();
-            let mut permit = self.room_in_eager_span(new)?;
+            let mut permit = self.room_in_eager_span((new.end - new.start) as usize - there)?;
             table = self.alone();
-            self.install_all(&mut table, &binding, before..blocks.min(self.blocks().end), &mut permit)?;
+            self.install_all(&mut table, &binding, new, &mut permit)?;
         }
         table.shown.end_at(blocks);
         Ok(())
@@ -314,8 +316,13 @@ impl Pager {
             if binding.array.is_some_and(|array| self.lock().shown.valid_for != Some((array, binding.changed))) {
                 binding.will_need(&shown, self.maps_cached(binding));
             }
-            binding.records(shown, &mut |_, record| {
+            let is_filled = binding.fill.is_some();
+            if is_filled {
+                blocks = shown.end.saturating_sub(shown.start) as usize;
+            }
+            binding.stored_records(shown, &mut |_, record| {
                 blocks += usize::from(!record.is_mappable());
+                blocks -= usize::from(is_filled); // it is not absent
                 ControlFlow::Continue(())
             })?;
         }
