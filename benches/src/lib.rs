@@ -1,5 +1,6 @@
 //! What the comparisons share: rounds that are measured in turn, and the table of what comes of them.
 
+pub mod baseline;
 pub mod machine;
 pub mod rounds;
 pub mod row;

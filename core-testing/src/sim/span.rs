@@ -53,6 +53,10 @@ impl Install for Reserved {
         self.0.install(SimOp::Zero, range, Page::counts_as_missing, |_| Page::zero(true))
     }
 
+    fn zero_in_pages(&self, range: Range<usize>) -> Result<()> {
+        self.zero(range)
+    }
+
     fn map(&self, range: Range<usize>, file: &Arc<dyn DataFile>, offset: u64, _read_ahead: bool) -> Result<()> {
         self.0.check_file(file, offset, range.len());
         self.0.install(SimOp::Map, range, Page::counts_as_missing, |at| mapped(file, offset + at as u64))
@@ -102,6 +106,7 @@ impl Install for Reserved {
             Page::Mapped { file, offset, resident, .. } => {
                 *resident || read_ahead.contains(&page_of_file(&file.0, *offset))
             }
+            Page::Zero { touched, .. } => *touched,
             _ => false,
         };
         let cached = pages.filter(|(_, page)| is_cached(page)).count() * PAGE;

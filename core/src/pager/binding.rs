@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::descriptor::{ArrayId, Descriptor, FillValue, Version};
 use crate::error::{Error, ErrorKind, Result};
-use crate::geometry::{BlockNo, BlockSize};
+use crate::geometry::{BlockNo, BlockSize, page_ceil};
 use crate::pager::spill_map::SpillMap;
 use crate::store::{BlockRecord, CachedPages, Origin, Segment, Snapshot};
 
@@ -28,6 +28,8 @@ pub(crate) struct Binding {
     pub(crate) block_size: BlockSize,
     /// Blocks of the array as it is now: nothing is loaded ahead past it.
     pub(crate) end: u64,
+    /// The byte at which the array ends, or ended when it was longer: no view reaches what lies behind.
+    pub(crate) end_bytes: usize,
     /// What the transaction spilled; `None` for a reader.
     pub(crate) spill_map: Option<Arc<SpillMap>>,
 }
@@ -43,6 +45,7 @@ impl Binding {
             visible: u64::MAX,
             first: array.first_block().0,
             end: array.block_size.blocks_for(array.end()),
+            end_bytes: array.end(),
             fill: array.fill.clone(),
             block_size: array.block_size,
             spill_map: None,
@@ -53,6 +56,13 @@ impl Binding {
     pub(crate) fn stored(&self, range: &Range<u64>) -> Option<(ArrayId, Range<u64>)> {
         let range = range.start..range.end.min(self.visible);
         self.array.filter(|_| !range.is_empty()).map(|array| (array, range))
+    }
+
+    /// Bytes of `block`, in whole pages, that a view can reach.
+    pub(crate) fn bytes_in(&self, block: u64) -> usize {
+        let bytes = self.block_size.range_of(BlockNo(block));
+        // Behind the end nothing is laid but as a part of a block.
+        if bytes.start < self.end_bytes { bytes.end.min(page_ceil(self.end_bytes)) - bytes.start } else { bytes.len() }
     }
 
     /// Whether to ask for what is shown may take long.
@@ -169,6 +179,14 @@ impl Shown {
     /// Shows nothing from here on.
     pub(crate) fn unbind(&mut self) -> Option<Binding> {
         self.binding.take()
+    }
+
+    /// The array ends at byte `end` now, behind where it ended.
+    pub(crate) fn grow_to(&mut self, end: usize) {
+        if let Some(binding) = &mut self.binding {
+            binding.end = binding.block_size.blocks_for(end);
+            binding.end_bytes = binding.end_bytes.max(end);
+        }
     }
 
     /// The array has `blocks` blocks now.

@@ -134,6 +134,13 @@ impl Block {
         self.charge.as_ref().is_some_and(|charge| charge.ticket() == ticket)
     }
 
+    /// What it is charged, if anything, is `bytes` from here on.
+    pub(crate) fn charge_whole(&self, bytes: usize) {
+        if let Some(charge) = &self.charge {
+            charge.become_of(bytes);
+        }
+    }
+
     pub(crate) fn is_tracked(&self) -> bool {
         self.tracking == Tracking::Async
     }

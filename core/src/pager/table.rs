@@ -162,6 +162,13 @@ impl Table {
         self.blocks.insert(block, Block::poisoned());
     }
 
+    /// See [`Block::charge_whole`].
+    pub(crate) fn charge_whole(&mut self, block: u64, bytes: usize) {
+        if let Some(there) = self.blocks.get(&block) {
+            there.charge_whole(bytes);
+        }
+    }
+
     /// Clean → Dirty.
     pub(crate) fn let_writer_in(&mut self, block: u64, by_store: bool) -> bool {
         self.futile_faults.forget(block);

@@ -181,7 +181,7 @@ impl Writer<'_> {
         let new_end = new.end();
         let Ok(Some(pager)) = &self.array().pager else { return Ok(()) };
         if new_end <= pager.bytes.end {
-            return pager.grow_to(new.block_size.blocks_for(new_end)).map_err(|e| self.named(e));
+            return pager.grow_to(new_end).map_err(|e| self.named(e));
         }
         let larger = self.move_to_larger_span(pager, new);
         let array = self.array_mut();

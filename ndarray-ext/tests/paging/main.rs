@@ -15,6 +15,7 @@ mod metrics;
 mod pinned_pages;
 mod planes;
 mod prefetching_ahead;
+mod proportion;
 mod residency;
 mod signal_handlers;
 mod subscribers;

@@ -102,6 +102,20 @@ impl UffdSpan {
         self.mapped(laid, format_args!("mapping {} bytes of a file from byte {offset} on", range.len()))
     }
 
+    fn lay_zero(&self, range: Range<usize>, pages: HarmlessAdvice) -> Result<()> {
+        self.check(&range)?;
+        // Missing pages of an eager span are zero memory.
+        if self.residency == Residency::Eager || range.is_empty() {
+            return Ok(());
+        }
+        // In one piece: a part of it might be written to before the rest turns out not to be had.
+        let laid = Scratch::anonymous(range.len(), Access::ReadWrite).and_then(|scratch| {
+            scratch.advise(pages);
+            self.range.install(range.start, scratch)
+        });
+        self.mapped(laid, format_args!("laying {} bytes of zero memory", range.len()))
+    }
+
     fn copy_lazy(&self, at: usize, bytes: &[u8]) -> Result<()> {
         let uffd = self.uffd().map_err(|errno| os_error("copying", errno))?;
         let (done, outcome) = copy_protected(uffd, self.range.addresses(&(at..at + bytes.len())).start, bytes);
@@ -143,20 +157,13 @@ impl UffdSpan {
 
 impl Install for UffdSpan {
     fn zero(&self, range: Range<usize>) -> Result<()> {
-        self.check(&range)?;
-        // Missing pages of an eager span are zero memory.
-        if self.residency == Residency::Eager || range.is_empty() {
-            return Ok(());
-        }
-        // In one piece: a part of it might be written to before the rest turns out not to be had.
-        let laid = Scratch::anonymous(range.len(), Access::ReadWrite).and_then(|scratch| {
-            // Only where a whole huge page fits, which is not so in smaller blocks.
-            if range.start.next_multiple_of(HUGE) + HUGE <= range.end {
-                scratch.advise(HarmlessAdvice::HugePages);
-            }
-            self.range.install(range.start, scratch)
-        });
-        self.mapped(laid, format_args!("laying {} bytes of zero memory", range.len()))
+        // Only where a whole huge page fits, which is not so in smaller blocks.
+        let fits = range.start.next_multiple_of(HUGE) + HUGE <= range.end;
+        self.lay_zero(range, if fits { HarmlessAdvice::HugePages } else { HarmlessAdvice::SmallPages })
+    }
+
+    fn zero_in_pages(&self, range: Range<usize>) -> Result<()> {
+        self.lay_zero(range, HarmlessAdvice::SmallPages)
     }
 
     fn map(&self, range: Range<usize>, data: &Arc<dyn DataFile>, offset: u64, read_ahead: bool) -> Result<()> {

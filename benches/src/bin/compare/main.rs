@@ -5,7 +5,6 @@
 //! can be compared between machines; the seconds cannot.
 
 mod ageing;
-mod baseline;
 mod chart;
 mod child;
 mod committing;
@@ -21,7 +20,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use bigarray_benches::{Outcome, machine, rounds, row, table};
+use bigarray_benches::{Outcome, baseline, machine, rounds, row, table};
 use clap::Parser;
 
 use machine::Machine;

@@ -12,6 +12,7 @@ mod ground;
 mod ingest;
 mod memory;
 mod numbers;
+mod proportion;
 mod random;
 mod rewrite;
 mod settle;
@@ -77,6 +78,7 @@ const JOBS: [(&str, &[Part]); 11] = [
     ("budget-cost", &budget_cost::PARTS),
     ("settle", &settle::PARTS),
     ("verify", &verify::PARTS),
+    ("proportion", &proportion::PARTS),
 ];
 
 fn names() -> Vec<&'static str> {

@@ -68,13 +68,24 @@ impl Watch {
     }
 }
 
+/// Bytes of anonymous memory now.
+pub(crate) fn anonymous_bytes() -> Outcome<usize> {
+    Ok(bytes_of(&status()?, "RssAnon:")?)
+}
+
+fn status() -> Result<String, String> {
+    fs::read_to_string("/proc/self/status").map_err(|e| format!("/proc/self/status: {e}"))
+}
+
+fn bytes_of(status: &str, key: &str) -> Result<usize, String> {
+    let line = status.lines().find_map(|line| line.strip_prefix(key));
+    let kib: Option<usize> = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok());
+    kib.map(|kib| kib << 10).ok_or_else(|| format!("no {key} in /proc/self/status"))
+}
+
 fn look(peaks: &Peaks) -> Result<(), String> {
-    let status = fs::read_to_string("/proc/self/status").map_err(|e| format!("/proc/self/status: {e}"))?;
-    let bytes = |key: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(key));
-        let kib: Option<usize> = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok());
-        kib.map(|kib| kib << 10).ok_or_else(|| format!("no {key} in /proc/self/status"))
-    };
+    let status = status()?;
+    let bytes = |key: &str| bytes_of(&status, key);
     let (anonymous, page_tables) = (bytes("RssAnon:")?, bytes("VmPTE:")?);
     peaks.anonymous.fetch_max(anonymous, Ordering::Relaxed);
     peaks.page_tables.fetch_max(page_tables, Ordering::Relaxed);

@@ -26,11 +26,18 @@ pub trait Span: Install + Replace + Protect + TrackWrites + SpanBytes {
 
 /// What is laid over missing pages, and poison.
 pub trait Install: Send + Sync {
-    /// Lays zero memory over missing pages; a write to it goes unnoticed until [`written`](TrackWrites::written).
+    /// Lays zero memory over missing pages; a write to it goes unnoticed until [`written`](TrackWrites::written). The first
+    /// access may take memory for all of a huge page.
     ///
     /// # Errors
     /// Then nothing was laid. [`Io`](crate::ErrorKind::Io) naming the limit that is short.
     fn zero(&self, range: Range<usize>) -> Result<()>;
+
+    /// The same in small pages: an access takes memory for its page, and for none around it.
+    ///
+    /// # Errors
+    /// As [`zero`](Install::zero).
+    fn zero_in_pages(&self, range: Range<usize>) -> Result<()>;
 
     /// Maps `file` from byte `offset` on, privately, over missing pages; a write goes unnoticed until
     /// [`written`](TrackWrites::written). `read_ahead` starts reading it from disk, but not in an eager span, which is
@@ -68,7 +75,8 @@ pub trait Install: Send + Sync {
     /// touched; or, without `random`, to read around that as it sees fit. Changes no byte, so nothing can fail.
     fn advise(&self, range: Range<usize>, random: bool);
 
-    /// Bytes of `range`, which is mapped, that an access finds in memory, without a read from disk.
+    /// Bytes of `range`, which is mapped, that an access finds in memory, without a read from disk; or, of zero memory, those
+    /// that were accessed.
     ///
     /// # Errors
     /// [`Io`](crate::ErrorKind::Io) where the system does not say.

@@ -25,7 +25,7 @@ const SHARE_EVICTED: usize = 8;
 pub struct MemoryUse {
     /// The budget in bytes; `usize::MAX` if there is none.
     pub budget_bytes: usize,
-    /// Bytes in use now. A copied block counts whole, and a new block as if all of it were written to.
+    /// Bytes in use now. A copied block counts whole, and a new block as if all that the array has of it were written to.
     pub used_bytes: usize,
     /// Blocks copied into memory so far: decompressed or copied, or read back after they were spilled.
     pub blocks_copied: u64,
@@ -249,6 +249,13 @@ pub(crate) struct Charge {
 impl Charge {
     pub(crate) fn ticket(&self) -> u64 {
         self.ticket
+    }
+
+    /// It is of `bytes` from here on, over the budget if need be.
+    pub(crate) fn become_of(&self, bytes: usize) {
+        let mut state = self.budget.lock();
+        let before = state.policy.recharge(self.ticket, bytes);
+        state.usage.used_bytes = state.usage.used_bytes - before + bytes;
     }
 
     /// From here on, to let go of it takes a write.

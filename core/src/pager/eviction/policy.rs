@@ -162,6 +162,17 @@ impl EvictionPolicy {
         charged.bytes
     }
 
+    /// It takes `bytes` from here on. What it took before.
+    pub(crate) fn recharge(&mut self, ticket: u64, bytes: usize) -> usize {
+        let Some(charged) = self.charged.get_mut(&ticket) else { return bytes };
+        let before = std::mem::replace(&mut charged.bytes, bytes);
+        if let Some(place) = charged.place {
+            let queue = &mut self.queues[place as usize];
+            queue.bytes = queue.bytes - before + bytes;
+        }
+        before
+    }
+
     /// From here on, to let go of it takes a write.
     pub(crate) fn is_written_to(&mut self, ticket: u64) {
         let Some(charged) = self.charged.get_mut(&ticket) else { return };

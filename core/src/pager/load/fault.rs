@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::geometry::{BlockSize, PAGE};
 use crate::memory::{Faults, Job, Residency};
 use crate::pager::Pager;
 use crate::pager::binding::Binding;
@@ -15,6 +16,13 @@ use crate::pager::eviction::budget::{BudgetPermit, Share};
 use crate::pager::load::plan::{Plan, reach};
 use crate::pager::scratch::with_buffer;
 use crate::pager::table::{Presence, Table};
+
+/// Zero memory that is written to here and there is laid in pages, so much of it at once: a huge page. Each of them shows
+/// anew whether memory is being filled in order.
+const FILLED_UNIT: usize = BlockSize::MAX.bytes();
+
+/// It is where all of so many bytes beside a touched page were touched already.
+const FILLED_BYTES: usize = 256 << 10;
 
 /// Storage that says at once that it is unavailable is not asked more often.
 const BETWEEN_TRIES: Duration = Duration::from_millis(20);
@@ -26,8 +34,10 @@ pub(crate) struct Load {
     /// Its number in the table.
     number: u64,
     run: Range<u64>,
-    /// The one of them that a thread waits for.
+    /// The one of them that a thread waits for,
     block: u64,
+    /// and the byte of it that it touched, if a fault told of that.
+    at: Option<usize>,
     generation: u64,
     /// When a thread needed it.
     began: Duration,
@@ -109,11 +119,12 @@ impl Faults for Pager {
             }
             Presence::Loading => self.load_ahead_of_loading(&mut table, block), // the end of that load wakes
             Presence::Missing => {
-                let Some(load) = self.start(&mut table, block) else {
+                let Some(mut load) = self.start(&mut table, block) else {
                     self.withdraw(&mut table, offset); // without a binding there is no view
                     return Vec::new();
                 }; // (3)
                 drop(table);
+                load.at = Some(offset);
                 if load.binding().lookups_may_block() { self.load_by_job(load) } else { self.load_here(load) }
             }
         }
@@ -231,8 +242,7 @@ impl Load {
             plan.check(self.pager.block_size)?;
         }
         if !self.pager.reads(&plan) {
-            let most = self.pager.most_zero_blocks();
-            return Ok(if plan.is_holes() { plan.at_most(most, self.block) } else { plan });
+            return Ok(if plan.is_holes() { self.holes(plan) } else { plan });
         }
         let run = std::mem::replace(&mut self.run, self.block..self.block + 1);
         self.pager.lock().loading.narrow(self.number, &self.run);
@@ -242,6 +252,21 @@ impl Load {
             self.pager.wake(rest);
         }
         Ok(self.pager.with_cached(plan.of(self.block), self.binding()))
+    }
+
+    /// Of the holes that were planned those that zero memory is laid for at once.
+    fn holes(&self, plan: Plan) -> Plan {
+        let Load { pager, block, at, .. } = self;
+        let most = pager.most_zero_blocks();
+        // A reader's zeros take no memory. What is filled in order is filled in huge pages, and so is what was asked for.
+        let is_written = self.binding().spill_map.is_some();
+        if !is_written || at.is_none_or(|at| pager.is_filled_up_to(at)) {
+            return plan.at_most(most, *block);
+        }
+        // Touched here and there, each of these is a mapping more.
+        let has_room = pager.memory.has_room_for_mappings(pager.memory.most_mappings() / 2);
+        let few = if has_room { most.min(pager.block_size.blocks_for(FILLED_UNIT)) } else { most };
+        Plan { in_pages: true, ..plan.at_most(few, *block) }
     }
 
     /// Step 5.
@@ -316,7 +341,7 @@ impl Pager {
         let around = around.start.max(own.start)..around.end.min(own.end);
         let (number, run) = table.start(block, around);
         let (generation, began) = (table.generation(), self.memory.now());
-        Some(Load { pager, number, run, block, generation, began, binding: Some(binding) })
+        Some(Load { pager, number, run, block, at: None, generation, began, binding: Some(binding) })
     }
 
     /// The same for `block` alone, queued.
@@ -326,7 +351,7 @@ impl Pager {
         let (number, run) = table.start(block, block..block + 1);
         table.loading.enqueue(number);
         let (generation, began) = (table.generation(), self.memory.now());
-        Some(Load { pager, number, run, block, generation, began, binding: None })
+        Some(Load { pager, number, run, block, at: None, generation, began, binding: None })
     }
 
     /// The load of `block`, which is loading, if that is queued.
@@ -334,7 +359,7 @@ impl Pager {
         let pager = self.this.upgrade()?;
         let (number, run) = table.loading.steal(block)?;
         let (generation, began) = (table.generation(), self.memory.now());
-        Some(Load { pager, number, run, block, generation, began, binding: table.shown.lend() })
+        Some(Load { pager, number, run, block, at: None, generation, began, binding: table.shown.lend() })
     }
 
     /// Steps 4 to 6 for a thread that wants errors as values.
@@ -346,12 +371,28 @@ impl Pager {
 
     /// The memory of its own that the planned blocks may come to take: copies, and holes that may be written to.
     fn memory_for(&self, binding: &Binding, plan: &Plan) -> usize {
-        let blocks = match plan.is_holes() {
-            _ if self.copies(plan) => 1,
-            true if binding.spill_map.is_some() => plan.records.len(),
+        match plan.is_holes() {
+            _ if self.copies(plan) => self.block_size.bytes(),
+            true if binding.spill_map.is_some() => (plan.first..plan.next()).map(|block| binding.bytes_in(block)).sum(),
             _ => 0,
+        }
+    }
+
+    /// Whether zero memory is being filled in order, and comes to byte `at`: the first one of a huge page, where all before
+    /// it was touched, or in the last page of one, where all behind was.
+    fn is_filled_up_to(&self, at: usize) -> bool {
+        let page = at / PAGE * PAGE;
+        let neighbour = match page % FILLED_UNIT {
+            0 => page.saturating_sub(FILLED_BYTES)..page,
+            last if last + PAGE == FILLED_UNIT => page + PAGE..page.saturating_add(PAGE + FILLED_BYTES),
+            _ => return false,
         };
-        blocks * self.block_size.bytes()
+        let table = self.lock();
+        let mut blocks = self.block_size.blocks_in(&neighbour);
+        neighbour.len() == FILLED_BYTES
+            && self.has(&neighbour)
+            && blocks.all(|block| table.presence(block) == Presence::Installed(Kind::Zero))
+            && self.load.span.cached(neighbour).is_ok_and(|touched| touched == FILLED_BYTES)
     }
 
     /// Most blocks that zero memory is laid for at once: an eighth of the budget.

@@ -46,6 +46,7 @@ impl Pager {
                 Some((file, at)) => self.load.span.map(bytes.clone(), file, at, !self.is_random()),
                 // An eager span is zero memory where nothing else is.
                 None if self.residency == Residency::Eager => Ok(()),
+                None if plan.in_pages => self.load.span.zero_in_pages(bytes.clone()),
                 None => self.load.span.zero(bytes.clone()),
             };
             if outcome.is_err() {
@@ -67,7 +68,8 @@ impl Pager {
                     self.activity.counters.blocks_zeroed.add(1);
                     // A transaction may write to it; memory of an eager span is not charged.
                     let is_charged = self.residency == Residency::Lazy && binding.spill_map.is_some();
-                    let charge = is_charged.then(|| permit.charge(self, block, self.block_size.bytes(), true));
+                    let bytes = binding.bytes_in(block);
+                    let charge = is_charged.then(|| permit.charge(self, block, bytes, true));
                     Block::zero(record.clone(), charge)
                 }
             };

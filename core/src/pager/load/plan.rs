@@ -41,6 +41,8 @@ pub(crate) struct Plan {
     pub(crate) is_spilled: bool,
     /// Where files have all pages that are produced; then it is one block.
     pub(crate) cached: Vec<CachedPages>,
+    /// Holes are laid in small pages.
+    pub(crate) in_pages: bool,
 }
 
 impl Plan {
@@ -73,7 +75,8 @@ impl Plan {
 
     /// From the first block of `run` on.
     fn onward(binding: &Binding, run: Range<u64>, block_size: BlockSize) -> Result<Plan> {
-        let mut plan = Plan { first: run.start, records: Vec::new(), is_spilled: false, cached: Vec::new() };
+        let mut plan =
+            Plan { first: run.start, records: Vec::new(), is_spilled: false, cached: Vec::new(), in_pages: false };
         let mut holes = run.end - run.start;
         binding.records(run, &mut |block, record| {
             if plan.records.is_empty() && block > plan.first {
@@ -115,7 +118,7 @@ impl Plan {
 
     /// One block.
     pub(crate) fn of_one(block: u64, record: Option<BlockRecord>) -> Plan {
-        Plan { first: block, records: vec![record], is_spilled: false, cached: Vec::new() }
+        Plan { first: block, records: vec![record], is_spilled: false, cached: Vec::new(), in_pages: false }
     }
 
     /// The same, of one block, with files that have its pages: all of those that are produced, else it is copied.

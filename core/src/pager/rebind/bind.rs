@@ -246,11 +246,12 @@ impl Pager {
         self.lock().shown.end_at(blocks);
     }
 
-    /// The array has `blocks` blocks now, more than before; those that are new are absent.
+    /// The array ends at byte `end` now, behind where it did; blocks that are new are absent.
     ///
     /// # Errors
     /// [`Unsupported`](ErrorKind::Unsupported) where an eager span has to hold them in memory, and that is too much.
-    pub(crate) fn grow_to(&self, blocks: u64) -> Result<()> {
+    pub(crate) fn grow_to(&self, end: usize) -> Result<()> {
+        let blocks = self.block_size.blocks_for(end);
         let mut table = self.lock();
         let Some(mut binding) = table.shown.binding().cloned() else { return Ok(()) };
         let before = std::mem::replace(&mut binding.end, blocks);
@@ -263,7 +264,9 @@ impl Pager {
             table = self.alone();
             self.install_all(&mut table, &binding, new, &mut permit)?;
         }
-        table.shown.end_at(blocks);
+        table.shown.grow_to(end);
+        // More of the block that was the last one can be reached.
+        table.charge_whole(self.block_size.block_at(binding.end_bytes).0, self.block_size.bytes());
         Ok(())
     }
 

@@ -9,35 +9,35 @@ use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use crate::Outcome;
 
 /// A file mapped for reading.
-pub(crate) fn map(path: &Path) -> Outcome<Mmap> {
-    // SAFETY: the comparison's own file, which is not written to while it is mapped so.
+pub fn map(path: &Path) -> Outcome<Mmap> {
+    // SAFETY: the own file of a comparison, which is not written to while it is mapped so.
     Ok(unsafe { Mmap::map(&File::open(path)?) }?)
 }
 
 /// A file mapped for changes that stay in memory.
-pub(crate) fn map_copy(path: &Path) -> Outcome<MmapMut> {
+pub fn map_copy(path: &Path) -> Outcome<MmapMut> {
     // SAFETY: as above.
     Ok(unsafe { MmapOptions::new().map_copy(&File::open(path)?) }?)
 }
 
 /// A file mapped for changes that reach it.
-pub(crate) fn map_mut(file: &File) -> Outcome<MmapMut> {
-    // SAFETY: the comparison's own file, mapped once at a time.
+pub fn map_mut(file: &File) -> Outcome<MmapMut> {
+    // SAFETY: the own file of a comparison, mapped once at a time.
     Ok(unsafe { MmapMut::map_mut(file) }?)
 }
 
 /// Bytes as numbers. A mapping starts at a page, so it is aligned.
-pub(crate) fn numbers(bytes: &[u8]) -> &[f64] {
+pub fn numbers(bytes: &[u8]) -> &[f64] {
     bytemuck::cast_slice(bytes)
 }
 
 /// The same, to be changed.
-pub(crate) fn numbers_mut(bytes: &mut [u8]) -> &mut [f64] {
+pub fn numbers_mut(bytes: &mut [u8]) -> &mut [f64] {
     bytemuck::cast_slice_mut(bytes)
 }
 
 /// Takes the file out of the page cache. What a process has mapped stays.
-pub(crate) fn drop_cache(path: &Path) -> Outcome<()> {
+pub fn drop_cache(path: &Path) -> Outcome<()> {
     let file = File::open(path)?;
     file.sync_all()?;
     posix_fadvise(&file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED)?;
