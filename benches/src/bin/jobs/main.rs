@@ -66,7 +66,7 @@ struct Part {
     run: fn(&Ground) -> Outcome<()>,
 }
 
-const JOBS: [(&str, &[Part]); 11] = [
+const JOBS: [(&str, &[Part]); 12] = [
     ("ingest", &ingest::PARTS),
     ("rewrite", &rewrite::PARTS),
     ("statistics", &statistics::PARTS),
