@@ -1,5 +1,7 @@
 //! Copies of arrays: to another name, database, order, codec or block size.
 
+use std::ops::Range;
+
 use bigarray_core::{Progress, Result, Writer};
 use ndarray::Dimension;
 use rayon::iter::{IndexedParallelIterator, ParallelIterator};
@@ -27,7 +29,8 @@ macro_rules! copying {
         /// one. `progress` hears of the bytes that are copied, of all that there
         /// are.
         ///
-        /// What was never written takes no storage in the copy either, where order and fill value are the same.
+        /// What was never written is not read, and takes no storage in the copy either, where order and fill value are the
+        /// same: a sparse array of terabytes is copied as fast as what was written to it.
         ///
         /// Both sides stay within the memory budget of their database. Where the order is the same, elements are copied
         /// front to back. Where it changes, the copy is filled front to back, a quarter of the budget at a time, and for each
@@ -119,39 +122,75 @@ fn copy_elements<T: Element>(
     let block = (to.block_size.bytes() / size_of::<T>()).max(1);
     let mut told = |elements: usize| progress(Progress::new((elements * size_of::<T>()) as u64, total));
     let is_same_order = from.order == to.order || from.shape.len() < 2;
-    // Else zeros over holes are left out by the commit.
-    let skips = from.fill.is_some() && from.fill == to.fill;
+    // What was never written is equal in both.
+    let skips = from.fill == to.fill;
     Walk::go(source, |walk| {
         if is_same_order {
-            in_order::<T>(walk, copy, len, if skips { part.min(block) } else { part }, skips, &mut told)
+            let bytes = |elements: &Range<usize>| elements.start * size_of::<T>()..elements.end * size_of::<T>();
+            let is_written =
+                |elements: &Range<usize>| if skips { source.is_written(bytes(elements)) } else { Ok(true) };
+            let runs = WrittenRuns { step: part.min(block), most: part, is_written };
+            in_order::<T>(walk, copy, len, &runs, &mut told)
         } else {
             Transposed { walk, runs: Runs::of(from), part, block }.fill::<T>(copy, &mut told)
         }
     })?
 }
 
+/// Runs of elements that were written, as far as blocks tell.
+struct WrittenRuns<W> {
+    /// So many elements are in a run or not.
+    step: usize,
+    /// No run is longer.
+    most: usize,
+    is_written: W,
+}
+
+impl<W: Fn(&Range<usize>) -> Result<bool>> WrittenRuns<W> {
+    /// The first run in `elements`; behind them all if there is none. Asks as often as gaps and runs are, not elements.
+    fn first_in(&self, elements: Range<usize>) -> Result<Range<usize>> {
+        let from = |start: usize, len: usize| start..elements.end.min(start.saturating_add(len));
+        let (mut start, mut len) = (elements.start, self.step);
+        // Twice as many each time, until something in them was written; that is in half of them, and so on.
+        while start < elements.end && !(self.is_written)(&from(start, len))? {
+            start = from(start, len).end;
+            len = len.saturating_mul(2);
+        }
+        while len > self.step {
+            len /= 2;
+            if !(self.is_written)(&from(start, len))? {
+                start = from(start, len).end;
+            }
+        }
+        let mut end = from(start, self.step).end;
+        while end < elements.end && end - start + self.step <= self.most && (self.is_written)(&from(end, self.step))? {
+            end = from(end, self.step).end;
+        }
+        Ok(start..end)
+    }
+}
+
 fn in_order<T: Element>(
     walk: &Walk<'_, impl Source>,
     copy: &mut OfProcess<Writer<'_>>,
     len: usize,
-    part: usize,
-    skips: bool,
+    runs: &WrittenRuns<impl Fn(&Range<usize>) -> Result<bool>>,
     told: &mut dyn FnMut(usize),
 ) -> Result<()> {
-    for start in (0..len).step_by(part) {
-        let range = start..len.min(start + part);
-        if skips && !walk.source.is_written(range.start * size_of::<T>()..range.end * size_of::<T>())? {
-            told(range.end);
-            continue;
+    let mut done = 0;
+    while done < len {
+        let range = runs.first_in(done..len)?;
+        if !range.is_empty() {
+            if !walk.load_together(range.start * size_of::<T>()..range.end * size_of::<T>()) {
+                break;
+            }
+            let from = elements::<T>(walk.source, range.clone())?;
+            let pieces = from.par_chunks((PIECE / size_of::<T>()).max(1));
+            let to = elements_mut::<T>(copy, range.clone())?.par_chunks_mut((PIECE / size_of::<T>()).max(1));
+            to.zip(pieces).for_each(|(to, from)| to.copy_from_slice(from));
         }
-        if !walk.load_together(range.start * size_of::<T>()..range.end * size_of::<T>()) {
-            break;
-        }
-        let from = elements::<T>(walk.source, range.clone())?;
-        let pieces = from.par_chunks((PIECE / size_of::<T>()).max(1));
-        let to = elements_mut::<T>(copy, range.clone())?.par_chunks_mut((PIECE / size_of::<T>()).max(1));
-        to.zip(pieces).for_each(|(to, from)| to.copy_from_slice(from));
-        told(range.end);
+        done = range.end;
+        told(done);
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use bigarray::{ArrayOptions, BigArrayMut, Codec, Database, Error, Pager};
 
 use crate::support::arrays::says;
 use crate::support::random::Random;
-use crate::support::{Faults, TestDb, faults, small_blocks};
+use crate::support::{BLOCK, Faults, TestDb, faults, small_blocks};
 
 const ORDERS: [Order; 2] = [Order::RowMajor, Order::ColumnMajor];
 
@@ -78,13 +78,13 @@ fn copies_to_the_other_order_stay_within_the_budget() {
         }
         txn.commit().unwrap();
         let b = db.array::<u32, Ix3>("b").unwrap();
-        // Block by block: what does not fit the budget is not to be loaded again for each row.
+        // Block by block, and each as it lies in storage: what does not fit the budget is not to be loaded again for each row.
         for last in b.blocks() {
             let part = b.rows(last.clone()).unwrap();
-            let is_right = |((i, j, k), x): ((usize, usize, usize), &u32)| {
+            let is_right = |((k, j, i), x): ((usize, usize, usize), &u32)| {
                 *x == number((i * shape[1] + j) * shape[2] + last.start + k)
             };
-            assert!(part.indexed_iter().all(is_right), "{shape:?}, {last:?}");
+            assert!(part.t().indexed_iter().all(is_right), "{shape:?}, {last:?}");
         }
     }
 }
@@ -100,6 +100,38 @@ fn a_copy_that_cannot_be_made_leaves_no_array() {
     assert!(a.copy_to(&txn, "b", &ArrayOptions::new().block_size(5), |_| {}).unwrap_err().is_invalid());
     assert_eq!(txn.arrays().unwrap().len(), 1);
     assert!(a.copy_to(&txn, "b", &ArrayOptions::new(), |_| {}).unwrap().view() == a.view());
+}
+
+/// Where a terabyte was never written: neither read nor stored, wherever the runs of blocks that were begin and end.
+#[test]
+fn a_copy_of_a_sparse_array_is_as_sparse() {
+    let rows = if faults() == Faults::None { 1 << 10 } else { 1 << 24 };
+    for fill in [0u64, 7] {
+        let (db, other) = (TestDb::new(), TestDb::new());
+        let written = [0..1, 3..5, 100..101, 200..331, rows - 1..rows];
+        // A row is a block.
+        db.commit(|t| {
+            let mut a = t.create_with::<u64, _>("a", (rows, BLOCK / 8), &small_blocks().fill(fill)).unwrap();
+            written.iter().for_each(|rows| a.rows_mut(rows.clone()).unwrap().fill(9));
+        });
+        let mut told = Vec::new();
+        other.commit(|t| {
+            let a = db.array::<u64, Ix2>("a").unwrap();
+            drop(a.copy_to(t, "b", &small_blocks(), |progress| told.push(progress)).unwrap());
+        });
+        assert!(told.is_sorted_by_key(|progress| progress.done_bytes));
+        assert!(told.last().is_some_and(|last| last.done_bytes == last.total_bytes));
+        let b = other.array::<u64, Ix2>("b").unwrap();
+        for row in (0..400).chain(rows - 10..rows) {
+            let is_written = written.iter().any(|rows| rows.contains(&row));
+            if !other.is_at_url() {
+                assert_eq!(b.is_written(row..row + 1).unwrap(), is_written, "row {row}, fill value {fill}");
+            }
+            let right = if is_written { 9 } else { fill };
+            assert!(b.rows(row..row + 1).unwrap().iter().all(|&element| element == right), "row {row}");
+        }
+        assert!(other.is_at_url() || !b.is_written(400..rows - 1).unwrap());
+    }
 }
 
 #[test]
