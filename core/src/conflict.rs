@@ -21,7 +21,7 @@
 //!
 //! Dropping rows at the front counts as a shrink here.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::ops::{ControlFlow, Range};
 
 use crate::descriptor::{ArrayId, Descriptor, Version};
@@ -136,10 +136,16 @@ fn changed_attr(
     base: &dyn Snapshot,
     now: &dyn State,
 ) -> Result<Option<String>> {
-    let seen: BTreeSet<_> = base.attr_versions(array)?.into_iter().collect();
-    let found: BTreeSet<_> = now.attr_versions(array)?.into_iter().collect();
-    let mut changed = seen.symmetric_difference(&found);
-    Ok(changed.find(|(attr, _)| is_ours(attr)).map(|(attr, _)| attr.clone()))
+    let seen: BTreeMap<_, _> = base.attr_versions(array)?.into_iter().collect();
+    let found: BTreeMap<_, _> = now.attr_versions(array)?.into_iter().collect();
+    for attr in seen.keys().chain(found.keys()).filter(|attr| is_ours(attr)) {
+        // What was removed already the store may have forgotten, which is no change.
+        let is_forgotten = || Ok::<_, Error>(!found.contains_key(attr) && base.attr(array, attr)?.is_none());
+        if seen.get(attr) != found.get(attr) && !is_forgotten()? {
+            return Ok(Some(attr.clone()));
+        }
+    }
+    Ok(None)
 }
 
 fn check_shape(name: &str, before: &Descriptor, current: &Descriptor) -> Result<()> {

@@ -2,8 +2,8 @@
 
 mod support;
 
-use bigarray_core::store::{Origin, Store as _};
-use bigarray_core::{BlockNo, ErrorKind, PAGE};
+use bigarray_core::store::{Origin, Snapshot, Store as _};
+use bigarray_core::{ArrayId, BlockNo, ErrorKind, PAGE};
 use bigarray_store_lmdb::{LmdbStore, Options};
 use bigarray_testing::{Edit, array_of};
 use serde_json::json;
@@ -202,4 +202,33 @@ fn a_read_only_store_reads_and_refuses_commits() {
         assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
         assert!(read_only.commit_lock().is_err());
     }
+}
+
+/// Else each name that an attribute of the database ever had would be read and written with all others for ever.
+#[test]
+fn removed_attributes_of_the_database_are_forgotten_once_no_older_state_is_read() {
+    let db = Db::new();
+    let store = db.open();
+    let set = |name: &str, value: Option<u32>| Edit::of_database().attr(name, value.map(Into::into));
+    let names = |base: &dyn Snapshot| {
+        base.attr_versions(ArrayId::DATABASE).unwrap().into_iter().map(|(name, _)| name).collect::<Vec<_>>()
+    };
+    commit(&store, |_| set("x", Some(1)));
+    let with_x = now(&store);
+    commit(&store, |_| set("x", None));
+    let without_x = now(&store);
+    commit(&store, |_| set("y", Some(1)));
+    assert_eq!(names(&*now(&store)), ["x", "y"], "a transaction that saw it may commit");
+    assert!(Edit::commit(&*store, &*with_x, &[set("x", Some(2))]).unwrap_err().is_conflict());
+    drop(with_x);
+    commit(&store, |_| set("y", Some(2)));
+    assert_eq!(names(&*now(&store)), ["y"]);
+    // It saw that there was none, and there is none.
+    Edit::commit(&*store, &*without_x, &[set("x", Some(3))]).unwrap();
+    assert!(Edit::commit(&*store, &*without_x, &[set("x", Some(4))]).unwrap_err().is_conflict());
+    // Set and removed is a change, however it is now.
+    commit(&store, |_| set("x", None));
+    commit(&store, |_| set("y", Some(3)));
+    assert!(Edit::commit(&*store, &*without_x, &[set("x", Some(4))]).unwrap_err().is_conflict());
+    check(&store);
 }

@@ -20,7 +20,7 @@ pub(crate) enum OldestReader {
 }
 
 impl OldestReader {
-    /// Whether a reader may see pages that transaction `txn` freed.
+    /// Whether a reader may see pages that transaction `txn` freed, or what else it removed.
     pub(crate) fn may_see_freed_by(self, txn: u64) -> bool {
         match self {
             OldestReader::None => false,

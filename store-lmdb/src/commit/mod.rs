@@ -143,7 +143,7 @@ fn try_commit(
     }
     blocks.space.reclaim(oldest, 2 * blocks.freed_runs)?;
     names::store_arrays(&mut txn.borrow_mut(), change, &current)?;
-    names::store_database_attrs(&mut txn.borrow_mut(), &change.attrs)?;
+    names::store_database_attrs(&mut txn.borrow_mut(), &change.attrs, oldest)?;
     let wrote = blocks.wrote || small.is_some_and(|payload| !payload.is_empty());
     drop(blocks);
     let lengthened = table.lengthened;

@@ -3,6 +3,7 @@
 use bigarray_core::store::{ArrayChange, AttrChange, Change, State};
 use bigarray_core::{ArrayId, Descriptor, Error, ErrorKind, Result, Version};
 
+use crate::alloc::OldestReader;
 use crate::index::WriteTxn;
 use crate::record::{Meta, StoredAttr, Tallies, attr_key, count_array, discount_array, encode_array, encode_attr};
 
@@ -105,12 +106,14 @@ pub(super) fn store_attrs(txn: &mut WriteTxn<'_>, array: &ArrayChange<'_>, now: 
     Ok(())
 }
 
-/// Sets and removes attributes of the database.
-pub(super) fn store_database_attrs(txn: &mut WriteTxn<'_>, set: &[AttrChange]) -> Result<()> {
+/// Sets and removes attributes of the database. Those removed before are forgotten once no reader sees a state in which they
+/// were there: until then a transaction of that state has to find that they were removed.
+pub(super) fn store_database_attrs(txn: &mut WriteTxn<'_>, set: &[AttrChange], oldest: OldestReader) -> Result<()> {
     if set.is_empty() {
         return Ok(());
     }
     let mut attrs = txn.tables().database_attrs()?;
+    attrs.retain(|_, attr| attr.value.is_some() || oldest.may_see_freed_by(attr.version.0));
     let version = Version(txn.id());
     attrs.extend(set.iter().map(|attr| (attr.name.clone(), StoredAttr { version, value: attr.after.clone() })));
     txn.put_database_attrs(&attrs)

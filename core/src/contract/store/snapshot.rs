@@ -113,7 +113,7 @@ pub trait State {
     fn attrs(&self, array: ArrayId) -> Result<Vec<(String, Value)>>;
 
     /// The version of each attribute, another one whenever it was set or removed, in order of names. Those that are there
-    /// no more are included.
+    /// no more are included, as long as there is a snapshot older than that.
     fn attr_versions(&self, array: ArrayId) -> Result<Vec<(String, Version)>>;
 
     /// One block; `None` if it is absent: of version 0, as one that nothing was ever stored to. It is a hole, or consists
