@@ -134,6 +134,35 @@ fn the_block_that_an_array_ends_in_is_whole_when_all_of_it_is_written() {
     }
 }
 
+/// Pages of it that no row lies in are not written again.
+#[test]
+fn the_block_that_an_array_begins_in_is_whole_when_all_rows_of_it_are_written() {
+    let db = Db::new();
+    let store = db.open();
+    for codec in codecs(&store) {
+        let db = Db::new();
+        let store = open_unsynced(&db);
+        commit(&store, |base| {
+            Edit::create("a", array(codec, BlockSize::MIN, 2)).smooth_block(base, 0, 100).smooth_block(base, 1, 200)
+        });
+        commit(&store, |base| Edit::of(base, "a").drop_front(5 * PAGE + 8));
+        assert!(is_packed(&segments(&*now(&store), 0)), "nothing was written");
+        commit(&store, |base| {
+            (5..16).fold(Edit::of(base, "a"), |edit, page| edit.smooth_page(base, 0, page, 300 + u64::from(page)))
+        });
+        let new = now(&store);
+        assert!(is_packed(&segments(&*new, 0)), "{codec}: {:?}", segments(&*new, 0));
+        assert_smooth(&*new, 0, &(0..16).map(|page| (page >= 5).then_some(300 + page)).collect::<Vec<_>>());
+        assert_smooth(&*new, 1, &(0..16).map(|n| Some(200 + n)).collect::<Vec<_>>());
+        // Fewer are laid over it.
+        commit(&store, |base| {
+            (6..16).fold(Edit::of(base, "a"), |edit, page| edit.smooth_page(base, 0, page, 400 + u64::from(page)))
+        });
+        assert!(!is_packed(&segments(&*now(&store), 0)));
+        check(&store);
+    }
+}
+
 #[test]
 fn a_compressed_block_in_too_many_pieces_is_compressed_again() {
     let db = Db::new();

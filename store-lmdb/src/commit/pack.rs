@@ -1,5 +1,5 @@
-//! Blocks that a commit stores compressed: those of arrays with a codec whose pages are all written, or all up to the end
-//! of the array.
+//! Blocks that a commit stores compressed: those of arrays with a codec whose pages are all written, or all that have bytes of
+//! the array.
 //!
 //! A block is compressed as one or not at all, so that a fault decompresses one unit. Later changes are laid over it
 //! uncompressed, page by page.
@@ -145,12 +145,15 @@ fn is_whole(array: &ArrayChange<'_>, after: &Descriptor, block: &BlockChange) ->
     if block.pages.iter().any(|run| matches!(run.source, PageSource::Spilled(_))) {
         return false;
     }
-    let bytes = after.end().saturating_sub(after.block_size.start_of(block.block));
-    let pages = bytes.min(after.block_size.bytes()).div_ceil(PAGE);
+    // Pages with bytes of the array: what others have is not shown.
+    let (start, size) = (after.block_size.start_of(block.block), after.block_size.bytes());
+    let first = after.skip.saturating_sub(start).min(size) / PAGE;
+    let last = after.end().saturating_sub(start).min(size).div_ceil(PAGE);
     let is_empty = block.seen == Version(0) || array.dropped_from.is_some_and(|from| from <= block.block.0);
     // Pages behind the end, which a shrink made zero, do not count.
-    let inside = |page: u32| (page as usize).min(pages);
+    let inside = |page: u32| (page as usize).clamp(first, last.max(first));
     let written: usize = block.pages.iter().map(|run| inside(run.pages.end) - inside(run.pages.start)).sum();
+    let pages = last.saturating_sub(first);
     (is_empty || written >= pages) && stored_pages(block) >= LEAST_PAGES.max(pages / 4)
 }
 
