@@ -3,12 +3,13 @@
 
 mod support;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use bigarray_core::store::Store;
-use bigarray_core::{Engine, EngineOptions, ErrorKind, Reader};
+use bigarray_core::{Engine, EngineOptions, ErrorKind, Reader, Result};
 use bigarray_testing::{
-    Edit, Gated, MemStore, MemStoreOptions, SimMemory, SimOp, SimOptions, StoreOp, array_of, page_of,
+    Adapter, Edit, Gated, MemStore, MemStoreOptions, SimMemory, SimOp, SimOptions, StoreOp, Watch, array_of, page_of,
 };
 use support::{BLOCK, World};
 
@@ -97,6 +98,38 @@ fn that_no_fault_is_answered_any_more_is_a_failure() {
     world.memory.run_jobs();
     let error = prefetch.wait().unwrap_err();
     assert!(error.to_string().contains("as the test asks"), "{error}");
+}
+
+/// Reads of it panic.
+struct Panics;
+
+impl Watch for Panics {
+    fn before(&self, op: StoreOp, _: usize) -> Result<()> {
+        assert!(op != StoreOp::Read, "storage panics, as the test asks");
+        Ok(())
+    }
+}
+
+/// The thread that waits must not wait for turns that will never end.
+#[test]
+fn a_panic_within_a_turn_is_a_failure() {
+    let plain = MemStore::new();
+    let base = plain.snapshot().unwrap();
+    Edit::commit(&plain, &*base, &[Edit::create("a", array_of(3)).block(&*base, 1, 7)]).unwrap();
+    let memory = SimMemory::new(plain.file());
+    let engine = Engine::new(Arc::new(Adapter::wrap(plain, Panics)), Arc::new(memory.clone()), copying());
+    let reader = engine.reader(&engine.snapshot().unwrap(), "a").unwrap();
+    let prefetch = reader.prefetch_ahead(BLOCK..2 * BLOCK).unwrap();
+    let mut panics = 0;
+    while memory.jobs() > 0 {
+        panics += usize::from(catch_unwind(AssertUnwindSafe(|| memory.run_jobs())).is_err());
+    }
+    assert_eq!(panics, 1);
+    assert!(prefetch.is_done());
+    let error = prefetch.wait().unwrap_err();
+    assert!(error.is_io() && error.to_string().contains("panicked"), "{error}");
+    // What the turn had lent is given back: letting go of the span waits for that.
+    drop(reader);
 }
 
 #[test]

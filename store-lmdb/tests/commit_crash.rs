@@ -3,9 +3,11 @@
 
 mod support;
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use bigarray_core::store::Snapshot;
+use bigarray_core::{BlockNo, Descriptor, FillValue};
 use bigarray_store_lmdb::LmdbStore;
 use bigarray_testing::{Edit, array_of};
 use serde_json::json;
@@ -18,6 +20,9 @@ fn prepare(store: &LmdbStore) {
     commit(store, |base| Edit::create("a", large_array_of(2)).block(base, 0, 1000));
     commit(store, |base| Edit::create("shrinks", array_of(3)).block(base, 0, 2000).block(base, 2, 3000));
     commit(store, |base| Edit::create("goes", array_of(1)).page(base, 0, 0, 4000));
+    commit(store, |base| {
+        Edit::create("filled", Descriptor { fill: FillValue::new(&[7]), ..array_of(3) }).block(base, 0, 8000)
+    });
 }
 
 fn assert_old(base: &dyn Snapshot) {
@@ -27,8 +32,23 @@ fn assert_old(base: &dyn Snapshot) {
     assert_page(base, "a", 1, 0, None);
     assert_page(base, "shrinks", 2, 0, Some(3000));
     assert_page(base, "goes", 0, 0, Some(4000));
-    assert_eq!(base.arrays().unwrap().len(), 3);
+    assert_page(base, "filled", 0, 1, Some(8001));
+    assert_eq!(stored_of_filled(base), [0]);
+    assert_eq!(base.arrays().unwrap().len(), 4);
     assert_eq!(base.attr(id_of(base, "a"), "new").unwrap(), None);
+}
+
+/// Blocks of "filled" that are stored; all others consist of its fill value.
+fn stored_of_filled(base: &dyn Snapshot) -> Vec<u64> {
+    let (_, array) = base.arrays().unwrap().into_iter().find(|(name, _)| name == "filled").unwrap();
+    assert_eq!(array.fill, FillValue::new(&[7]));
+    let mut stored = Vec::new();
+    base.blocks(array.id, 0..u64::MAX, &mut |BlockNo(block), _| {
+        stored.push(block);
+        ControlFlow::Continue(())
+    })
+    .unwrap();
+    stored
 }
 
 /// Writes some pages or many, drops and removes, creates and renames.
@@ -39,6 +59,8 @@ fn change(base: &dyn Snapshot, is_large: bool) -> Vec<Edit> {
         Edit::of(base, "shrinks").drop_from(base, 1).page(base, 1, 3, 6000).rename("shrunk"),
         Edit::of(base, "goes").remove(),
         Edit::create("goes", array_of(2)).page(base, 1, 15, 7000),
+        // A page of what was stored, and a block that was absent, of which a page is zero.
+        Edit::of(base, "filled").page(base, 0, 1, 1).block(base, 2, 9000).zero(base, 2, 3),
     ]
 }
 
@@ -53,7 +75,12 @@ fn assert_new(base: &dyn Snapshot, is_large: bool) {
     assert_page(base, "shrunk", 2, 0, None);
     assert_page(base, "goes", 0, 0, None);
     assert_page(base, "goes", 1, 15, Some(7000));
-    assert_eq!(base.arrays().unwrap().len(), 3);
+    for page in 0..16 {
+        assert_page(base, "filled", 0, page, Some(if page == 1 { 1 } else { 8000 + u64::from(page) }));
+        assert_page(base, "filled", 2, page, (page != 3).then_some(9000 + u64::from(page)));
+    }
+    assert_eq!(stored_of_filled(base), [0, 2]);
+    assert_eq!(base.arrays().unwrap().len(), 4);
     assert_eq!(base.attr(id_of(base, "a"), "new").unwrap(), Some(json!(1)));
 }
 

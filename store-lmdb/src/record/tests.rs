@@ -287,7 +287,7 @@ fn only_an_array_with_a_fill_value_is_stored_in_another_way_than_before() {
     assert!(parse_codec_of_earlier_versions("plain+fill").is_none());
 }
 
-/// As it was before there were fill values.
+/// As it was before there were fill values, and rows dropped at the front.
 fn parse_codec_of_earlier_versions(name: &str) -> Option<&str> {
     let base = name.strip_suffix("+shuffle").unwrap_or(name);
     (["plain", "lz4"].contains(&base) || base.strip_prefix("zstd:")?.parse::<i32>().is_ok()).then_some(base)
@@ -377,6 +377,9 @@ fn bytes_dropped_at_the_front_are_told_by_the_codec_and_are_those_of_whole_eleme
     let codec = Codec::Zstd { level: 3, shuffle: true };
     let skips = stored(&Descriptor { skip: 48, item_size: 8, codec, ..array });
     assert_eq!((&skips["skip"], &skips["codec"]), (&json!(48), &json!("zstd:3+shuffle+skip")));
+    for name in ["plain+skip", "lz4+shuffle+skip", "zstd:3+shuffle+skip", "plain+fill+skip", "plain+skip+fill"] {
+        assert!(parse_codec_of_earlier_versions(name).is_none(), "{name}");
+    }
 
     let decode = |skip: serde_json::Value, codec: &str, shape: usize| {
         let mut array = skips.clone();
