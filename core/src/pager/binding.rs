@@ -21,8 +21,8 @@ pub(crate) struct Binding {
     pub(crate) snapshot: Arc<dyn Snapshot>,
     /// Blocks from here on are absent, whatever the snapshot has: the transaction dropped them.
     pub(crate) visible: u64,
-    /// The block of the array's first element, as it is now.
-    pub(crate) first: u64,
+    /// Where the array's first element is now, in bytes counted as blocks are.
+    pub(crate) start: usize,
     /// What blocks that are absent consist of; `None`: they are holes.
     pub(crate) fill: Option<FillValue>,
     pub(crate) block_size: BlockSize,
@@ -43,13 +43,18 @@ impl Binding {
             changed: array.changed,
             snapshot: snapshot.clone(),
             visible: u64::MAX,
-            first: array.first_block().0,
+            start: array.skip,
             end: array.block_size.blocks_for(array.end()),
             end_bytes: array.end(),
             fill: array.fill.clone(),
             block_size: array.block_size,
             spill_map: None,
         }
+    }
+
+    /// The block of the array's first element.
+    pub(crate) fn first(&self) -> u64 {
+        self.block_size.block_at(self.start).0
     }
 
     /// The stored blocks of `range` that are visible.
@@ -196,10 +201,10 @@ impl Shown {
         }
     }
 
-    /// The array begins in block `first` now.
-    pub(crate) fn begin_at(&mut self, first: BlockNo) {
+    /// The array begins at byte `start` now.
+    pub(crate) fn begin_at(&mut self, start: usize) {
         if let Some(binding) = &mut self.binding {
-            binding.first = first.0;
+            binding.start = start;
         }
     }
 

@@ -244,7 +244,7 @@ impl Table {
     pub(crate) fn start(&mut self, block: u64, around: Range<u64>) -> (u64, Range<u64>) {
         debug_assert_eq!(self.presence(block), Presence::Missing);
         // Nothing is loaded before the first block or behind the last, though the span reaches there.
-        let shown = self.shown.binding().map_or(block..block + 1, |b| b.first.min(block)..b.end.max(block + 1));
+        let shown = self.shown.binding().map_or(block..block + 1, |b| b.first().min(block)..b.end.max(block + 1));
         let around = around.start.max(shown.start)..around.end.min(shown.end);
         let end = self.blocks.range(block..around.end).next().map_or(around.end, |(&next, _)| next);
         let start = self.blocks.range(around.start..block).next_back().map_or(around.start, |(&last, _)| last + 1);

@@ -174,19 +174,21 @@ fn finish_array(
         return;
     }
     let changes_blocks = !blocks.stored.is_empty();
-    // Dropped blocks may be too many to list: after such a commit, binding a span compares all blocks.
-    let drops_blocks = array.metadata.drops_blocks(array.before.as_ref().map(|(_, before)| before));
-    if changes_blocks && array.before.is_some() && !drops_blocks {
+    // Blocks dropped at the end may be too many to list: after such a commit, binding a span compares all blocks. Those dropped
+    // at the front are no blocks of the array any more, and binding a span forgets them.
+    let drops_end = array.metadata.dropped_from.is_some();
+    let is_changed = committed.replaced[at] != committed.changed[at];
+    if is_changed && array.before.is_some() && !drops_end {
         let stored = std::mem::take(&mut blocks.stored);
         engine.pool.lock().remember(id, committed.replaced[at], committed.changed[at], stored);
     }
     let before = array.before.as_ref().map(|(_, before)| before.changed);
     // Written blocks may show the new state where clean blocks do too: if no other transaction committed to the array
-    // between this transaction's snapshot and the newest one. Where blocks were dropped the span may have some of them, or
-    // zeros in their place.
+    // between this transaction's snapshot and the newest one. Where blocks were dropped at the end the span may have some of
+    // them, or zeros in their place.
     let newest = newest.filter(|newest| {
         let alone = newest.version() == committed.version && before.is_none_or(|v| v == committed.replaced[at]);
-        alone && !drops_blocks
+        alone && !drops_end
     });
     // Else clean blocks are as the snapshot had them, whatever others committed since; those of a new array are holes.
     let right_for = before.filter(|_| newest.is_none() || !changes_blocks).unwrap_or(committed.changed[at]);

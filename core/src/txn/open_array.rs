@@ -32,14 +32,6 @@ pub(super) struct Metadata {
     pub(super) depends: Ranges,
 }
 
-impl Metadata {
-    /// Whether blocks of the array that was `before` are dropped: too many to list, perhaps.
-    pub(super) fn drops_blocks(&self, before: Option<&Descriptor>) -> bool {
-        let is_cut_at_front = |now: &Descriptor| before.is_some_and(|before| before.first_block() != now.first_block());
-        self.dropped_from.is_some() || self.after.as_ref().is_some_and(|(_, now)| is_cut_at_front(now))
-    }
-}
-
 /// One array in one transaction: what it was, what it is, and where its bytes are. There is one of it for each array, hence
 /// one span (invariant G).
 pub(super) struct OpenArray {

@@ -98,7 +98,7 @@ impl Writer<'_> {
         self.array_mut().quiescent_point()?;
         let first = new.first_block();
         if let Ok(Some(pager)) = &self.array().pager {
-            pager.cut_front(first).map_err(|e| self.named(e))?;
+            pager.cut_front(new.skip).map_err(|e| self.named(e))?;
         }
         self.array_mut().forget_before(first, new.block_size);
         self.set_descriptor(new);

@@ -106,8 +106,9 @@ impl Pager {
         if std::mem::take(&mut table.shown.is_withdrawn) {
             table.gaps(self.blocks()).into_iter().try_for_each(|gap| self.rebind.span.reset(self.bytes_of(&gap)))?;
         }
-        // Dropped blocks are holes, whatever a span that idled has there.
+        // Dropped blocks are holes, whatever a span that idled has there; before the first one there are none.
         stale.extend(table.numbers(binding.visible.., |_| true));
+        stale.extend(table.numbers(..binding.first(), |_| true));
         // Other elements than before are in those that are absent.
         if table.shown.fill != binding.fill {
             stale.extend(table.numbers(.., |there| there.version() == Version(0)));
@@ -163,7 +164,7 @@ impl Pager {
             self.forget(&mut table, &beyond)?;
         }
         table.shown.valid_for = valid_for.filter(|_| !cut);
-        self.track_exposed(&mut table, exposed, binding.as_ref().map_or(0, |b| b.end));
+        self.track_exposed(&mut table, exposed, binding.as_ref().map_or((0, 0), |b| (b.start, b.end)));
         drop(table);
         drop(binding); // the snapshot, last of all and outside the lock
         Ok(())
@@ -220,12 +221,13 @@ impl Pager {
         Ok(())
     }
 
-    /// The array begins in block `first` now. Blocks before are gone, whatever was written to them; from here on no access
+    /// The array begins at byte `start` now. Blocks before that are gone, whatever was written to them; from here on no access
     /// and no search reaches them, so they need not be holes.
-    pub(crate) fn cut_front(&self, first: BlockNo) -> Result<()> {
+    pub(crate) fn cut_front(&self, start: usize) -> Result<()> {
+        let first = self.block_size.block_at(start);
         let mut table = self.alone();
         table.raise_generation();
-        table.shown.begin_at(first);
+        table.shown.begin_at(start);
         let before = table.numbers(..first.0, |_| true);
         let mut cut = self.forget(&mut table, &before);
         let front = self.bytes.start..self.block_size.start_of(first).clamp(self.bytes.start, self.bytes.end);
@@ -352,7 +354,7 @@ impl Pager {
     /// The blocks of the array that this span has addresses for.
     fn shown(&self, binding: &Binding) -> Range<u64> {
         let blocks = self.blocks();
-        blocks.start.max(binding.first).min(binding.end)..blocks.end.min(binding.end)
+        blocks.start.max(binding.first()).min(binding.end)..blocks.end.min(binding.end)
     }
 
     /// Everything of the blocks `shown` that is no hole and that an eager span does not have yet, and spilled pages of it.

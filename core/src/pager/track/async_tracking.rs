@@ -15,17 +15,20 @@ use crate::pager::Pager;
 use crate::pager::table::Table;
 
 impl Pager {
-    /// Counts that `exposed`, of an array of `end` blocks, was handed out mutably and is as it was, and arms what was
-    /// so before. To be called when no thread uses the span and what was written is gone from the table.
-    pub(crate) fn track_exposed(&self, table: &mut Table, exposed: &Ranges, end: u64) {
+    /// Counts that `exposed`, of an array from byte `start` to before block `end`, was handed out mutably and is as it was,
+    /// and arms what was so before. To be called when no thread uses the span and what was written is gone from the table.
+    pub(crate) fn track_exposed(&self, table: &mut Table, exposed: &Ranges, (start, end): (usize, u64)) {
         if !self.track.can_track.load(Ordering::Relaxed) {
             return;
         }
         let mut chosen = Vec::new();
         for range in exposed.iter() {
-            // Blocks that are exposed whole: to search a part of one is cheap anyway.
-            let first = self.block_size.blocks_for(range.start);
-            // The last one ends where the array does.
+            // Blocks that are exposed whole: to search a part of one is cheap anyway. The first one begins where the array does,
+            // and the last one ends where it ends.
+            let first = match range.start <= start {
+                true => self.block_size.block_at(start).0,
+                false => self.block_size.blocks_for(range.start),
+            };
             let to_the_end = range.end > self.block_size.start_of(BlockNo(end.saturating_sub(1)));
             let last = if to_the_end { end } else { self.block_size.block_at(range.end).0 };
             for (block, exposures) in table.count_exposures(first..last.max(first)) {
