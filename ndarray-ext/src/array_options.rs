@@ -4,6 +4,7 @@ use bigarray_core::{BlockSize, Codec, Descriptor, Error, ErrorKind, FillValue, R
 use bytemuck::bytes_of;
 use ndarray::Order;
 
+use crate::dtype::in_rust;
 use crate::element::Element;
 
 /// What [`Transaction::create_with`](crate::Transaction::create_with) makes, the shape aside.
@@ -159,9 +160,10 @@ impl ArrayOptions {
     pub(crate) fn checked_fill(&self, dtype: &str) -> Result<Option<FillValue>> {
         match &self.fill {
             Some(fill) if fill.dtype != dtype => {
-                let of = &fill.dtype;
-                let why =
-                    format!("its elements are {dtype}, and the fill value is {of}: give ArrayOptions::fill a {dtype}");
+                let (has, of) = (in_rust(dtype), in_rust(&fill.dtype));
+                let why = format!(
+                    "its elements are {has}, and the fill value is {of}: give ArrayOptions::fill a value of the elements' type"
+                );
                 Err(Error::new(ErrorKind::DtypeMismatch, why))
             }
             fill => Ok(fill.as_ref().and_then(|fill| FillValue::new(&fill.bytes))),

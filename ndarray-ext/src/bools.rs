@@ -43,7 +43,11 @@ fn no_bool(name: &str, array: &Descriptor, at: usize, byte: Bool) -> Error {
         Order::RowMajor => (0..array.shape.len()).rev().for_each(&mut place),
         Order::ColumnMajor => (0..array.shape.len()).for_each(&mut place),
     }
-    let why = format!("array {name:?}: element {index:?} is the byte {}, neither 0 (false) nor 1 (true)", byte.byte());
+    let byte = byte.byte();
+    let why = format!(
+        "array {name:?}: element {index:?} is the byte {byte}, neither 0 (false) nor 1 (true); BigArray::bytes shows what is \
+         stored"
+    );
     Error::new(ErrorKind::Corrupt, why)
 }
 

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use bigarray::ndarray::{Array1, Axis, Ix2};
+use bigarray::ndarray::{Array1, Axis, Ix1, Ix2, Order};
 use bigarray::{Codec, Database, Pager};
 
 use crate::support::{Faults, faults, small_blocks};
@@ -52,6 +52,17 @@ fn damage_of_any_block_is_an_error_of_every_reduction() {
     for (n, error) in errors.into_iter().enumerate() {
         let error = error.expect_err(&n.to_string());
         assert!(error.is_corrupt() && error.to_string().contains("\"a\""), "{n}: {error}");
+    }
+    // There is no copy then, and what else the other transaction has is committed.
+    let other = Database::open(dir.path().join("b.bigarray")).unwrap();
+    for order in [Order::RowMajor, Order::ColumnMajor] {
+        let txn = other.begin().unwrap();
+        txn.open_or_create::<u8, _>("kept", 1).unwrap().view_mut().fill(7);
+        let error = a.copy_to(&txn, "copy", &small_blocks().order(order), |_| {}).unwrap_err();
+        assert!(error.is_corrupt() && error.to_string().contains("\"a\""), "{error}");
+        txn.commit().unwrap();
+        assert!(other.array::<f32, Ix2>("copy").unwrap_err().is_not_found());
+        assert_eq!(other.array::<u8, Ix1>("kept").unwrap().view()[0], 7);
     }
 }
 

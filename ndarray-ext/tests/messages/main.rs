@@ -7,8 +7,8 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-use bigarray::ndarray::{Array1, Array2, Axis, Ix1, Ix2, Ix3, array};
-use bigarray::{ArrayOptions, Codec, Database, Error, Result};
+use bigarray::ndarray::{Array1, Array2, Axis, Ix0, Ix1, Ix2, Ix3, array};
+use bigarray::{ArrayOptions, Bool, Codec, Database, Error, Result};
 use bigarray_testing::EventLog;
 
 use crate::support::child::{alone, this_test};
@@ -67,6 +67,7 @@ fn mistakes_are_told_what_to_do() {
     let mut page = Page { text: String::new(), dir: dir.path().to_owned() };
     paths(&mut page, dir.path());
     types(&mut page, &db);
+    fill_values(&mut page, &db);
     shapes(&mut page, &db);
     transactions(&mut page, &db);
     attributes(&mut page, &db);
@@ -100,6 +101,33 @@ fn types(page: &mut Page, db: &Database) {
     page.say(r#"db.array::<f32, Ix3>("sst"), which has two dimensions"#, db.array::<f32, Ix3>("sst"));
     page.say(r#"db.array::<f32, Ix2>("SST")"#, db.array::<f32, Ix2>("SST"));
     page.say(r#"db.any_array("sst")?.downcast::<u8, Ix1>()"#, db.any_array("sst").unwrap().downcast::<u8, Ix1>());
+    let (txn, plain) = (db.begin().unwrap(), ArrayOptions::new());
+    page.say(r#"txn.create_any("b", "float32", …)"#, txn.create_any("b", "float32", &[1], &plain));
+    page.say(r#"txn.create_any("b", ">f4", …)"#, txn.create_any("b", ">f4", &[1], &plain));
+    let mut mask = txn.create_any("mask", "|b1", &[2, 2], &plain).unwrap();
+    mask.row_bytes_mut(1..2).unwrap()[0] = 2;
+    let mask = mask.downcast::<Bool, Ix2>().unwrap();
+    page.say("mask.bools(..), of which one is the byte 2", mask.bools(..));
+    drop(mask);
+    txn.abort();
+}
+
+fn fill_values(page: &mut Page, db: &Database) {
+    page.title("Fill values");
+    let txn = db.begin().unwrap();
+    let fill = ArrayOptions::new().fill(f32::NAN);
+    page.say(r#"txn.create_with::<f64, _>("b", …), .fill(f32::NAN)"#, txn.create_with::<f64, _>("b", 1, &fill));
+    page.say(
+        r#"txn.create_with::<u32, _>("b", …), .fill(-1)"#,
+        txn.create_with::<u32, _>("b", 1, &ArrayOptions::new().fill(-1)),
+    );
+    page.say(r#"txn.create_any("b", "<f8", …), .fill(f32::NAN)"#, txn.create_any("b", "<f8", &[1], &fill));
+    page.say(
+        r#"txn.create_with::<f32, _>("sst", …), .fill(f32::NAN)"#,
+        txn.create_with::<f32, _>("sst", (10, 4), &fill),
+    );
+    page.say("sst.is_written(5..11), of 10", txn.array::<f32, Ix2>("sst").unwrap().is_written(5..11));
+    txn.abort();
 }
 
 fn shapes(page: &mut Page, db: &Database) {
@@ -112,7 +140,12 @@ fn shapes(page: &mut Page, db: &Database) {
     page.say("sst.append(Axis(0), …), of another width", sst.append(Axis(0), Array2::zeros((1, 5)).view()));
     page.say("sst.push(Axis(0), …), of another width", sst.push(Axis(0), Array1::zeros(5).view()));
     page.say("sst.resize((10, 5))", sst.resize((10, 5)));
+    page.say("sst.drop_front(11), of 10", sst.drop_front(11));
+    page.say("sst.prefetch_ahead(5..11), of 10", sst.prefetch_ahead(5..11));
+    page.say("sst.remove_rows(5..11), of 10", sst.remove_rows(5..11));
+    page.say("sst.insert_rows(11, …), of 10", sst.insert_rows(11, Array2::zeros((1, 4)).view()));
     page.say("sst.reshape((3, 7))", sst.reshape((3, 7)));
+    page.say("total.drop_front(1), of dimension 0", txn.array::<f64, Ix0>("total").unwrap().drop_front(1));
     page.say(r#"txn.create::<u8, _>("huge", 1 << 63)"#, txn.create::<u8, _>("huge", 1 << 63));
     page.say("any.append_bytes(&[0; 13])", txn.any_array("sst").unwrap().append_bytes(&[0; 13]));
     txn.abort();

@@ -1,11 +1,11 @@
 //! A full disk is an error of the next call that can fail, before memory fills up with what cannot be committed.
 
-use bigarray::ndarray::{Array2, Axis, Ix2};
-use bigarray::{Database, Error, ErrorKind};
+use bigarray::ndarray::{Array2, Axis, Ix1, Ix2, Order};
+use bigarray::{ArrayOptions, Database, Error, ErrorKind};
 
 use crate::support::child::{alone, this_test};
 use crate::support::disk::small_disk;
-use crate::support::{Faults, faults, skip};
+use crate::support::{Faults, TestDb, faults, skip};
 
 const BUDGET: usize = 8 << 20;
 /// 800 kB.
@@ -81,6 +81,70 @@ fn rows_mut_fails_once_disk_and_memory_are_full() {
         let mut array = txn.create::<f64, _>("a", (1000 * ROWS, ROW)).unwrap();
         let told = first_error(|n| array.rows_mut(n * ROWS..(n + 1) * ROWS).map(|mut rows| rows.fill(1.5)));
         is_told_early(told, db);
+    });
+}
+
+/// The array that was to become the copy is gone, and what else the transaction has is committed.
+#[test]
+fn a_copy_that_finds_the_disk_full_leaves_its_transaction_as_it_was() {
+    if !alone(this_test!(), |_| ()) {
+        return;
+    }
+    let source = TestDb::new();
+    let rows = Array2::from_elem((50 * ROWS, ROW), 1.5); // 40 MB
+    source.commit(|t| t.create::<f64, _>("a", (0, ROW)).unwrap().append(Axis(0), rows.view()).unwrap());
+    let a = source.array::<f64, Ix2>("a").unwrap();
+    on_a_small_disk(|db| {
+        for order in [Order::RowMajor, Order::ColumnMajor] {
+            let txn = db.begin().unwrap();
+            txn.array::<f64, Ix1>("kept").unwrap().view_mut().fill(3.0);
+            let error = a.copy_to(&txn, "copy", &ArrayOptions::new().order(order), |_| {}).unwrap_err();
+            assert!(error.is_store_full(), "{error}");
+            assert!(txn.array::<f64, Ix2>("copy").unwrap_err().is_not_found());
+            drop(txn.create::<f64, _>("copy", 3).unwrap());
+            txn.commit().unwrap();
+            assert!(db.array::<f64, Ix1>("kept").unwrap().view().iter().all(|x| *x == 3.0));
+            db.transact(|txn| txn.remove("copy")).unwrap();
+        }
+    });
+}
+
+/// Rows may have moved in part, and no commit stores that by itself: the savepoint brings back what was.
+#[test]
+fn rows_that_find_the_disk_full_as_they_move_are_where_they_were_after_a_rollback() {
+    if !alone(this_test!(), |_| ()) {
+        return;
+    }
+    on_a_small_disk(|db| {
+        // 12 MB, of which the disk has room for one.
+        let value = |at: usize| at as f64;
+        db.transact(|txn| {
+            let mut a = txn.create::<f64, _>("a", (15 * ROWS, ROW))?;
+            a.view_mut().iter_mut().enumerate().for_each(|(at, x)| *x = value(at));
+            Ok(())
+        })
+        .unwrap();
+        let is_as_before = |db: &Database| {
+            let a = db.array::<f64, Ix2>("a").unwrap();
+            a.shape() == [15 * ROWS, ROW] && a.view().iter().enumerate().all(|(at, x)| *x == value(at))
+        };
+        for inserts in [false, true] {
+            let mut txn = db.begin().unwrap();
+            txn.array::<f64, Ix2>("a").unwrap().flush().unwrap();
+            let savepoint = txn.savepoint().unwrap();
+            let mut a = txn.array::<f64, Ix2>("a").unwrap();
+            let row = Array2::zeros((1, ROW));
+            let moved = if inserts { a.insert_rows(1, row.view()) } else { a.remove_rows(1..2) };
+            // Some of it is in memory still: the call, or what gives that memory back.
+            let error = moved.and_then(|()| a.flush()).unwrap_err();
+            assert!(error.is_store_full(), "{error}");
+            drop(a);
+            txn.rollback(savepoint).unwrap();
+            txn.array::<f64, Ix2>("a").unwrap().set_attr("tried", inserts.into()).unwrap();
+            txn.commit().unwrap();
+            assert!(is_as_before(db), "inserts: {inserts}");
+        }
+        db.transact(|txn| txn.remove("a")).unwrap();
     });
 }
 
