@@ -84,7 +84,7 @@ pub const HOUSES: &[House] = &[
             &["alloc", "codec"],
             &["record"],
             &["locks"],
-            &["data", "index"],
+            &["data", "index", "queue"],
             &["checked", "dead_readers", "durability", "reading"],
             &["closing"],
             &["shared"],

@@ -23,6 +23,7 @@
 //! shared                             an open database
 //! closing, dead_readers, durability  closing; killed readers; surviving a power loss
 //! reading, checked                   pages of a block; arrays found complete
+//! queue                              commits that wait for their turn
 //! data, index                        the two files
 //! record, locks                      records as bytes; files, locks and processes of a directory
 //! alloc, codec                       the allocator; compression: pure
@@ -45,6 +46,7 @@ mod index;
 mod locks;
 mod opening;
 mod options;
+mod queue;
 mod reading;
 mod record;
 mod shared;

@@ -19,6 +19,7 @@ use crate::dead_readers;
 use crate::index::{Env, Index, WriteTxn};
 use crate::locks::OpenLocks;
 use crate::options::{Durability, Options};
+use crate::queue::Queue;
 
 /// An open database. It lives as long as a store or a snapshot of it does.
 pub(crate) struct Shared {
@@ -30,6 +31,8 @@ pub(crate) struct Shared {
     pub(crate) dir: PathBuf,
     /// Owners of this client whose transactions failed, and whose claims could not be released yet.
     pub(crate) abandoned: Mutex<Vec<Owner>>,
+    /// Commits that wait for their turn.
+    pub(crate) queue: Queue,
     /// The chunk that small commits of this process fill.
     pub(crate) open_chunk: Mutex<Option<u64>>,
     /// For compressing blocks, in spills and in commits.
@@ -60,6 +63,7 @@ impl Shared {
             data: Arc::new(data),
             dir,
             abandoned: Mutex::default(),
+            queue: Queue::default(),
             open_chunk: Mutex::default(),
             packers: Packers::default(),
             unpackers: Unpackers::default(),

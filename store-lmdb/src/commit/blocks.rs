@@ -47,7 +47,7 @@ pub(super) struct ChangedBlock<'c> {
     pub(super) checksums: Vec<Option<u32>>,
 }
 
-/// The blocks of a commit, while their records are changed.
+/// The blocks of a commit, or of several one after the other, while their records are changed.
 pub(super) struct Blocks<'c, 't, 'i> {
     pub(super) txn: &'t RefCell<WriteTxn<'i>>,
     pub(super) space: Space<'c>,
@@ -74,13 +74,7 @@ pub(super) struct Blocks<'c, 't, 'i> {
 }
 
 impl<'c, 't, 'i> Blocks<'c, 't, 'i> {
-    pub(super) fn new(
-        txn: &'t RefCell<WriteTxn<'i>>,
-        space: Space<'c>,
-        data: &'t Data,
-        claim: Option<&'t Claim>,
-        is_payload_claimed: bool,
-    ) -> Self {
+    pub(super) fn new(txn: &'t RefCell<WriteTxn<'i>>, space: Space<'c>, data: &'t Data) -> Self {
         let checksum_of_zeros = crc32c::crc32c(&[0; PAGE]);
         let (freed, used) = (Vec::new(), Vec::new());
         Blocks {
@@ -89,15 +83,21 @@ impl<'c, 't, 'i> Blocks<'c, 't, 'i> {
             data,
             freed,
             freed_runs: 0,
-            claim,
+            claim: None,
             used,
-            is_payload_claimed,
+            is_payload_claimed: false,
             checksum_of_zeros,
             packer: Packer::default(),
             unpacker: Unpacker::default(),
             wrote: false,
             records: Tallies::default(),
         }
+    }
+
+    /// Begins the next commit. Its pages may have been spilled to `claim`, where its payload lies too if `is_payload_claimed`.
+    pub(super) fn begin(&mut self, claim: Option<&'t Claim>, is_payload_claimed: bool) {
+        (self.claim, self.is_payload_claimed) = (claim, is_payload_claimed);
+        self.used.clear();
     }
 
     /// Deletes those blocks of an array, with their checksums. `range` may end behind all of them.

@@ -12,25 +12,23 @@ mod phases;
 mod small;
 #[cfg(test)]
 mod space_model;
+mod together;
+mod turn;
 
-use std::cell::RefCell;
 use std::sync::Arc;
 
 use bigarray_core::store::{
     ArrayChange, Change, CommitLock, Committed, PageSource, SpillArea, check_array_name, check_attr_name,
 };
-use bigarray_core::{ArrayId, Error, ErrorKind, PAGE, Result, Version, conflict, signals};
+use bigarray_core::{ArrayId, Error, ErrorKind, PAGE, Result, Version, signals};
 
-use crate::alloc::Space;
-use crate::locks::exclusive::Held;
 use crate::shared::Shared;
-use crate::space::{ClaimCommit, TxnSpace, reclaim_space, with_room};
+use crate::space::ClaimCommit;
 use crate::spill::LmdbSpillArea;
 use crate::{codec, crash};
-use blocks::Blocks;
-use pack::PackedBlock;
 use payload::{Payload, pages_of};
 use phases::Phases;
+use together::Prepared;
 
 /// A payload of more pages is written before the commit lock is taken: claiming chunks for it costs one more transaction,
 /// which is little beside writing it.
@@ -70,21 +68,12 @@ pub(crate) fn commit(shared: &Arc<Shared>, change: &Change<'_>, lock: Option<&dy
     let packed = if is_large { Vec::new() } else { phases.payload.time(|| pack::pack(change, &shared.packers))? };
     // Later compression uses a packer of its own, so the memory of these is freed.
     shared.packers.forget_idle();
-    // (4) The commit lock, then the write transaction, which lives inside one call on this thread.
-    let commit_lock = &shared.locks.commit_lock;
-    let held = match lock.map(|lock| lock.as_any().downcast_ref::<Held>()) {
-        None => Some(phases.commit_lock.time(|| commit_lock.take())?),
-        Some(Some(held)) if held.is_of(commit_lock) => None,
-        Some(_) => {
-            return Err(Error::new(ErrorKind::Invalid, "a commit under the commit lock of another database"));
-        }
-    };
-    let attempt = || try_commit(shared, change, &packed, claim.as_ref(), large.as_ref(), &phases);
-    let committed = with_room(shared, attempt)?;
+    // (4) to (7), by this thread or by another one, whose turn it is.
+    let prepared = Prepared { change, packed: &packed, claim: claim.as_ref(), large: large.as_ref() };
+    let committed = turn::store(shared, &prepared, lock, &phases)?;
     if let Some(claim) = claim {
         claim.consumed();
     }
-    drop(held);
     phases.report();
     Ok(committed)
 }
@@ -93,80 +82,6 @@ pub(crate) fn commit(shared: &Arc<Shared>, change: &Change<'_>, lock: Option<&dy
 fn spill_area_of<'c>(shared: &Arc<Shared>, area: &'c dyn SpillArea) -> Result<&'c LmdbSpillArea> {
     let ours = area.as_any().downcast_ref::<LmdbSpillArea>().filter(|area| Arc::ptr_eq(&area.claim.shared, shared));
     ours.ok_or_else(|| Error::new(ErrorKind::Invalid, "a commit of pages that were spilled in another database"))
-}
-
-fn try_commit(
-    shared: &Shared,
-    change: &Change<'_>,
-    packed: &[PackedBlock],
-    claim: Option<&ClaimCommit<'_>>,
-    large: Option<&Payload>,
-    phases: &Phases,
-) -> Result<Committed> {
-    let txn = RefCell::new(phases.write_transaction.time(|| shared.begin_write())?);
-    // (5) Conflicts with the state that is replaced, which cannot change any more.
-    phases.conflict_check.time(|| conflict::check(change, &txn.borrow().tables()))?;
-    crash::point("checked");
-
-    // (6) A small payload, then records that refer to it, laid over those of this state.
-    let mut current = names::look_up(&mut txn.borrow_mut(), change)?;
-    let mut table = TxnSpace::new(&txn, &shared.data);
-    let mut space = Space::new(&mut table);
-    let oldest = reclaim_space(shared, &txn, &mut space)?;
-    let write_small = || phases.payload.time(|| small::write(shared, change, packed, &mut space));
-    let small = large.is_none().then(write_small).transpose()?;
-    crash::point("small payload written");
-    let mut blocks = Blocks::new(&txn, space, &shared.data, claim.map(|c| c.claim), large.is_some());
-    for ((at, array), now) in change.arrays.iter().enumerate().zip(&mut current) {
-        blocks.records = now.records;
-        let size = array.before.as_ref().map(|(_, d)| d.block_size);
-        // A removed array loses all blocks, whatever else the change says.
-        let from = if array.after.is_none() { Some(0) } else { array.dropped_from };
-        if let (Some(size), Some(from)) = (size, from) {
-            blocks.drop_blocks(now.id, size, from..u64::MAX)?;
-        }
-        if let Some(size) = size {
-            blocks.drop_blocks(now.id, size, array.dropped_front())?;
-        }
-        if array.after.is_none() {
-            blocks.drop_attrs(now.id)?;
-        }
-        if let Some(payload) = large.or(small.as_ref()) {
-            blocks.lay_over(at, array, now.id, payload)?;
-        }
-        now.records = blocks.records;
-        names::store_attrs(&mut txn.borrow_mut(), array, now)?;
-    }
-    blocks.free_all()?;
-    if let Some(claim) = claim {
-        blocks.space.consume_claim(&claim.claim.owner, &blocks.used)?;
-    }
-    blocks.space.reclaim(oldest, 2 * blocks.freed_runs)?;
-    names::store_arrays(&mut txn.borrow_mut(), change, &current)?;
-    names::store_database_attrs(&mut txn.borrow_mut(), &change.attrs, oldest)?;
-    let wrote = blocks.wrote || small.is_some_and(|payload| !payload.is_empty());
-    drop(blocks);
-    let lengthened = table.lengthened;
-    crash::point("records written");
-
-    // (7) Pages are on disk before the records that refer to them.
-    if wrote || lengthened {
-        phases.sync.time(|| shared.data.sync())?;
-    }
-    crash::point("data synced");
-    let txn = txn.into_inner();
-    let version = Version(txn.id());
-    phases.index.time(|| shared.commit_txn(txn))?;
-    crash::point("committed");
-    for (array, now) in change.arrays.iter().zip(&current) {
-        shared.checked.follow(now.id, &now.before, array.after.is_some().then_some(now.records));
-    }
-    Ok(Committed {
-        version,
-        ids: current.iter().map(|now| now.id).collect(),
-        replaced: current.iter().map(names::Current::changed).collect(),
-        changed: change.arrays.iter().zip(&current).map(|(array, now)| now.changed_by(array, version)).collect(),
-    })
 }
 
 /// Refuses a change that could not be stored and found again.

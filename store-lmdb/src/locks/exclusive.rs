@@ -91,6 +91,28 @@ impl Exclusive {
         self.take_within(None)
     }
 
+    /// The wait for it, for messages and with its limit.
+    pub(crate) fn waiting(&self) -> Waiting {
+        waiting(&self.dir, self.what, self.limit.get())
+    }
+
+    /// # Errors
+    /// [`ErrorKind::InUse`] if this thread holds it already: a wait for it would be a deadlock.
+    pub(crate) fn check_held_elsewhere(&self) -> Result<()> {
+        self.origin.check(self.dir.display())?;
+        let _held = signals::hold();
+        match &self.state.lock().holder {
+            Some(holder) if holder.id() == thread::current().id() => Err(self.is_held_here()),
+            _ => Ok(()),
+        }
+    }
+
+    fn is_held_here(&self) -> Error {
+        let (place, what) = (self.dir.display(), self.what);
+        let text = format!("{place}: this thread holds {what} for another transaction; commit that one first");
+        Error::new(ErrorKind::InUse, text)
+    }
+
     fn take_within(self: &Arc<Self>, limit: Option<Duration>) -> Result<Held> {
         self.origin.check(self.dir.display())?;
         // A resolver may take this lock too, and a signal handler may fault: so no handler may interrupt a thread that has
@@ -122,9 +144,7 @@ impl Exclusive {
         let mut patience = Patience::new(waiting, THREAD);
         while let Some(holder) = &state.holder {
             if holder.id() == me {
-                let Waiting { place, what, .. } = waiting;
-                let text = format!("{place}: this thread holds {what} for another transaction; commit that one first");
-                return Err(Error::new(ErrorKind::InUse, text));
+                return Err(self.is_held_here());
             }
             if patience.left().is_zero() {
                 let holder = holder.clone();
