@@ -13,6 +13,7 @@ use rayon::prelude::*;
 use crate::Outcome;
 use crate::baseline;
 use crate::rounds::timed;
+use crate::side_by_side;
 use crate::stored::BLOCK;
 
 /// Figures that `job` prints in a process of its own.
@@ -90,6 +91,7 @@ pub(crate) fn run(job: &str, operands: &[String]) -> Outcome<()> {
             let mapped = baseline::map(path)?;
             in_threads(view(&mapped), operand)?
         }
+        "commit-when-told" => side_by_side::commit_when_told(path, operand)?,
         "anonymous-memory" => {
             let array = Database::open(path)?.array::<f64, Ix1>("a")?;
             let before = anonymous_bytes()?;

@@ -12,6 +12,7 @@ mod copying;
 mod document;
 mod reading;
 mod scaling;
+mod side_by_side;
 mod stored;
 mod whole_arrays;
 mod writing;
@@ -53,13 +54,14 @@ struct Arguments {
 /// A group of cases that share what they are measured on.
 type Group = fn(&Place) -> Outcome<Vec<Row>>;
 
-const GROUPS: [(&str, Group); 15] = [
+const GROUPS: [(&str, Group); 16] = [
     ("reading", reading::in_memory),
     ("first scan", reading::first_scan),
     ("first scan from disk", reading::from_disk),
     ("random touches and threads", reading::touches_and_threads),
     ("writing", writing::before_commit),
     ("committing", committing::durable),
+    ("committing side by side", side_by_side::commits),
     ("ageing", ageing::by_small_commits),
     ("ageing by mixed use", ageing::by_mixed_use),
     ("small appends", ageing::by_small_appends),
