@@ -14,6 +14,10 @@ use crate::record::Unit;
 use crate::shared::Shared;
 use crate::space::{ClaimCommit, runs_of as runs_of_pages, with_room};
 
+/// Pieces that follow each other in the file are copied together and written by one call, up to so many bytes: single pages
+/// of many arrays would else be a call each, and a request to the disk.
+const BATCH_BYTES: usize = 256 << 10;
+
 /// Changed pages of a block that are stored uncompressed, and where.
 pub(super) struct PlacedRun {
     /// The entry in [`Change::arrays`].
@@ -24,6 +28,17 @@ pub(super) struct PlacedRun {
     pub(super) run: Run,
     /// Its first page, counted through the payload.
     at: usize,
+}
+
+impl PlacedRun {
+    fn bytes(&self) -> usize {
+        usize::from(self.run.pages) * PAGE
+    }
+
+    /// Whether `next` lies right behind it in the file.
+    fn follows_in_file(&self, next: &PlacedRun) -> bool {
+        self.run.offset() + self.bytes() as u64 == next.run.offset()
+    }
 }
 
 /// All changed pages that are not zero.
@@ -127,30 +142,61 @@ impl Payload {
 
     /// Writes all pages, in this thread.
     pub(super) fn write(&self, change: &Change<'_>, data: &Data) -> Result<()> {
-        self.pieces.iter().try_for_each(|piece| self.write_piece(piece, change, data))
+        let mut buffer = Vec::new();
+        self.batches().try_for_each(|batch| self.write_batch(batch, change, data, &mut buffer))
     }
 
     /// Writes all pages, in several threads.
     fn write_in_parallel(&self, change: &Change<'_>, shared: &Shared) -> Result<()> {
-        in_parallel(
-            self.pieces.len(),
-            MAX_THREADS,
-            || (),
-            |(), at| with_room(shared, || self.write_piece(&self.pieces[at], change, &shared.data)),
-        )
+        let batches: Vec<&[PlacedRun]> = self.batches().collect();
+        in_parallel(batches.len(), MAX_THREADS, Vec::new, |buffer, at| {
+            with_room(shared, || self.write_batch(batches[at], change, &shared.data, buffer))
+        })
     }
 
-    fn write_piece(&self, piece: &PlacedRun, change: &Change<'_>, data: &Data) -> Result<()> {
+    /// The pieces, those together that are small and follow each other in the file.
+    fn batches(&self) -> impl Iterator<Item = &[PlacedRun]> {
+        let mut bytes = 0;
+        self.pieces.chunk_by(move |piece, next| {
+            bytes += piece.bytes();
+            let joins = piece.follows_in_file(next) && bytes + next.bytes() <= BATCH_BYTES;
+            if !joins {
+                bytes = 0;
+            }
+            joins
+        })
+    }
+
+    /// Writes pieces that follow each other in the file by one call.
+    fn write_batch(&self, batch: &[PlacedRun], change: &Change<'_>, data: &Data, buffer: &mut Vec<u8>) -> Result<()> {
+        let [first, others @ ..] = batch else { return Ok(()) };
+        if others.is_empty() {
+            return self.with_piece(first, change, &mut |bytes| data.write_at(first.run.offset(), bytes));
+        }
+        buffer.clear();
+        for piece in batch {
+            self.with_piece(piece, change, &mut |bytes| {
+                buffer.extend_from_slice(bytes);
+                Ok(())
+            })?;
+        }
+        let of = |e: Error| match &change.arrays[first.array].after {
+            Some((name, _)) => e.context(format_args!("array {name:?}")),
+            None => e,
+        };
+        data.write_at(first.run.offset(), buffer).map_err(of)
+    }
+
+    /// Calls `f` with the bytes of a piece, whose checksums are taken.
+    fn with_piece(&self, piece: &PlacedRun, change: &Change<'_>, f: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
         let array = &change.arrays[piece.array];
         let Some((name, descriptor)) = &array.after else { return Ok(()) };
         let start = descriptor.block_size.start_of(piece.block) + piece.first as usize * PAGE;
-        let len = usize::from(piece.run.pages) * PAGE;
-        let of = |e: Error| e.context(format_args!("array {name:?}"));
-        array.bytes.with(start..start + len, &mut |bytes| {
+        array.bytes.with(start..start + piece.bytes(), &mut |bytes| {
             for (sum, page) in self.checksums[piece.at..].iter().zip(bytes.chunks_exact(PAGE)) {
                 sum.store(crc32c::crc32c(page), Ordering::Relaxed);
             }
-            data.write_at(piece.run.offset(), bytes).map_err(of)
+            f(bytes).map_err(|e| e.context(format_args!("array {name:?}")))
         })
     }
 }
