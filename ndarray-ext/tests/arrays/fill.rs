@@ -148,6 +148,33 @@ fn what_is_written_as_the_fill_value_or_as_zero_stays_that() {
     }
 }
 
+/// A compressed block is stored whole. Part of it lies behind the end, where the array may grow to.
+#[test]
+fn behind_an_end_inside_a_block_the_array_grows_by_its_fill_value_whatever_was_compressed() {
+    let mut db = TestDb::new();
+    // Other than the fill value in each page, and zero in the first one.
+    let written = |n: usize| if n < 4096 { 0 } else { 20 + (n / 4096) as u8 };
+    for codec in [Codec::None, Codec::Lz4 { shuffle: true }] {
+        let options = small_blocks().fill(7u8).codec(codec);
+        let (name, end) = (format!("{codec:?}"), BLOCK * 3 / 4);
+        db.commit(|txn| {
+            txn.create_with::<u8, _>(&name, end, &options).unwrap().view_mut()[0] = 1;
+        });
+        db.reopen();
+        db.commit(|txn| {
+            let mut a = txn.array::<u8, Ix1>(&name).unwrap();
+            a.view_mut().iter_mut().enumerate().for_each(|(n, x)| *x = written(n));
+        });
+        db.reopen();
+        db.commit(|txn| txn.array::<u8, Ix1>(&name).unwrap().resize(2 * BLOCK).unwrap());
+        db.reopen();
+        let a = db.array::<u8, Ix1>(&name).unwrap();
+        let right = |n: usize| if n < end { written(n) } else { 7 };
+        let wrong = a.view().iter().enumerate().position(|(n, x)| *x != right(n));
+        assert_eq!(wrong, None, "{codec:?}");
+    }
+}
+
 #[test]
 fn rows_are_removed_inserted_reshaped_and_copied_with_the_fill_value() {
     for order in [Order::RowMajor, Order::ColumnMajor] {

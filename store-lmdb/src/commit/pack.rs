@@ -120,9 +120,15 @@ impl WholeBlock<'_> {
         let done = if pages == after.block_size.pages() as usize && block.pages.len() == 1 {
             array.bytes.with(start..start + after.block_size.bytes(), &mut pack)
         } else {
-            // Joined, with zeros for missing pages.
+            // Joined. Missing pages have no row: they read as what was never written, once the array grows over them.
             buffer.clear();
             buffer.resize(after.block_size.bytes(), 0);
+            if let Some(fill) = &after.fill {
+                fill.write(start, buffer);
+                for run in block.pages.iter().filter(|run| run.source == PageSource::Zero) {
+                    buffer[run.pages.start as usize * PAGE..run.pages.end as usize * PAGE].fill(0);
+                }
+            }
             let mut joined = in_memory().try_for_each(|run| {
                 let range = run.pages.start as usize * PAGE..run.pages.end as usize * PAGE;
                 array.bytes.with(start + range.start..start + range.end, &mut |new| {
