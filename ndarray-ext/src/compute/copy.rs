@@ -127,8 +127,8 @@ fn copy_elements<T: Element>(
     Walk::go(source, |walk| {
         if is_same_order {
             let bytes = |elements: &Range<usize>| elements.start * size_of::<T>()..elements.end * size_of::<T>();
-            let is_written =
-                |elements: &Range<usize>| if skips { source.is_written(bytes(elements)) } else { Ok(true) };
+            // Where it cannot be told, as after a failure to spill, the rows are read: that says why if they cannot be.
+            let is_written = |elements: &Range<usize>| !skips || source.is_written(bytes(elements)).unwrap_or(true);
             let runs = WrittenRuns { step: part.min(block), most: part, is_written };
             in_order::<T>(walk, copy, len, &runs, &mut told)
         } else {
@@ -146,27 +146,27 @@ struct WrittenRuns<W> {
     is_written: W,
 }
 
-impl<W: Fn(&Range<usize>) -> Result<bool>> WrittenRuns<W> {
+impl<W: Fn(&Range<usize>) -> bool> WrittenRuns<W> {
     /// The first run in `elements`; behind them all if there is none. Asks as often as gaps and runs are, not elements.
-    fn first_in(&self, elements: Range<usize>) -> Result<Range<usize>> {
+    fn first_in(&self, elements: Range<usize>) -> Range<usize> {
         let from = |start: usize, len: usize| start..elements.end.min(start.saturating_add(len));
         let (mut start, mut len) = (elements.start, self.step);
         // Twice as many each time, until something in them was written; that is in half of them, and so on.
-        while start < elements.end && !(self.is_written)(&from(start, len))? {
+        while start < elements.end && !(self.is_written)(&from(start, len)) {
             start = from(start, len).end;
             len = len.saturating_mul(2);
         }
         while len > self.step {
             len /= 2;
-            if !(self.is_written)(&from(start, len))? {
+            if !(self.is_written)(&from(start, len)) {
                 start = from(start, len).end;
             }
         }
         let mut end = from(start, self.step).end;
-        while end < elements.end && end - start + self.step <= self.most && (self.is_written)(&from(end, self.step))? {
+        while end < elements.end && end - start + self.step <= self.most && (self.is_written)(&from(end, self.step)) {
             end = from(end, self.step).end;
         }
-        Ok(start..end)
+        start..end
     }
 }
 
@@ -174,12 +174,12 @@ fn in_order<T: Element>(
     walk: &Walk<'_, impl Source>,
     copy: &mut OfProcess<Writer<'_>>,
     len: usize,
-    runs: &WrittenRuns<impl Fn(&Range<usize>) -> Result<bool>>,
+    runs: &WrittenRuns<impl Fn(&Range<usize>) -> bool>,
     told: &mut dyn FnMut(usize),
 ) -> Result<()> {
     let mut done = 0;
     while done < len {
-        let range = runs.first_in(done..len)?;
+        let range = runs.first_in(done..len);
         if !range.is_empty() {
             if !walk.load_together(range.start * size_of::<T>()..range.end * size_of::<T>()) {
                 break;
