@@ -451,6 +451,12 @@ impl Look {
                 }
                 let mut bytes = vec![0xee; expected.len()];
                 self.snapshot.read(found.id, BlockNo(block), 0, &mut bytes).unwrap();
+                // Pages of dropped rows alone, in the block that the array begins in, are never shown: they go when all rows of
+                // that are compressed anew.
+                let dropped = (8 * array.dropped).saturating_sub(block as usize * expected.len()) / PAGE * PAGE;
+                if array.codec != Codec::None && dropped < expected.len() {
+                    expected[..dropped].copy_from_slice(&bytes[..dropped]);
+                }
                 assert!(bytes == expected, "array {name:?}, block {block}: {:?} were read", tags_of(&bytes));
 
                 let mut mapped = vec![0; expected.len()];

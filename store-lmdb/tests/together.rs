@@ -169,6 +169,41 @@ fn one_that_fails_after_it_began_to_store_fails_alone() {
     assert_page(&*seen, "b", 0, 0, Some(4));
 }
 
+/// The first one's payload lies in a claim, and its blocks are in so many pieces that they are copied out of there.
+#[test]
+fn what_one_of_them_leaves_of_its_claim_is_not_given_to_the_next_one() {
+    let db = Db::new();
+    let store = db.open();
+    let every_second = |base: &dyn Snapshot, edit: Edit| {
+        let pages = (0..4).flat_map(|block| (0..512).step_by(2).map(move |page| (block, page)));
+        pages.fold(edit, |edit, (block, page)| edit.page(base, block, page, 10_000 * block + u64::from(page)))
+    };
+    commit(&store, |base| (0..4).fold(Edit::create("a", large_array_of(4)), |edit, n| edit.block(base, n, 90_000)));
+    let outcomes = commit_together(
+        &store,
+        vec![
+            edit(move |base| every_second(base, Edit::of(base, "a"))),
+            edit(|base| {
+                let small = Edit::create("b", large_array_of(1));
+                (0..400).fold(small, |edit, page| edit.page(base, 0, page, 50_000 + u64::from(page)))
+            }),
+            Box::new(|base| {
+                let twice = |tag| Edit::create("twice", array_of(1)).page(base, 0, 0, tag);
+                vec![twice(2), twice(3)]
+            }),
+        ],
+    );
+    assert!(outcomes[2].as_ref().is_err_and(|e| e.kind() == ErrorKind::AlreadyExists), "{outcomes:?}");
+    versions(&outcomes[..2]);
+    check(&store);
+    let seen = now(&store);
+    for block in 0..4 {
+        for page in (0..512).step_by(2) {
+            assert_page(&*seen, "a", block, page, Some(10_000 * block + u64::from(page)));
+        }
+    }
+}
+
 #[test]
 fn at_the_limit_of_the_wait_each_leaves_the_queue_and_nothing_is_stored() {
     let db = Db::new();

@@ -16,7 +16,7 @@ use super::pack::PackedBlock;
 use super::payload::Payload;
 use super::phases::Phases;
 use super::small;
-use crate::alloc::{OldestReader, Space};
+use crate::alloc::{OldestReader, Owner, Run, Space};
 use crate::crash;
 use crate::shared::Shared;
 use crate::space::{ClaimCommit, TxnSpace, reclaim_space, with_room};
@@ -56,10 +56,13 @@ pub(super) fn store(shared: &Shared, commits: &[&Prepared<'_>], phases: &Phases)
         let stored = with_room(shared, || try_commit(shared, std::slice::from_ref(commit), phases));
         stored.and_then(|mut outcomes| outcomes.remove(0))
     };
-    if commits.len() > 1
-        && let Ok(outcomes) = try_commit(shared, commits, phases)
-    {
-        return outcomes;
+    if commits.len() > 1 {
+        match try_commit(shared, commits, phases) {
+            Ok(outcomes) => return outcomes,
+            // The right to write was not to be had in time, which is the fault of none of them: each would wait as long again.
+            Err(e) if e.is_in_use() => return commits.iter().map(|_| Err(e.clone())).collect(),
+            Err(_) => {}
+        }
     }
     commits.iter().map(alone).collect()
 }
@@ -69,6 +72,8 @@ struct Written {
     current: Vec<Current>,
     /// It has pages that are not on disk yet.
     has_pages: bool,
+    /// Its claim, and the runs of that to which its records refer.
+    claimed: Option<(Owner, Vec<Run>)>,
 }
 
 /// Stores all that do not conflict, or none.
@@ -99,6 +104,11 @@ fn try_commit(shared: &Shared, commits: &[&Prepared<'_>], phases: &Phases) -> Re
         // All of them conflict, and nothing is stored.
         return Ok(written.into_iter().filter_map(Result::err).map(Err).collect());
     };
+    // What claims have left becomes free behind all records: were it given to the next commit, that would write over payload
+    // which is needed once more, if they cannot be stored together and each is stored alone.
+    for (owner, used) in written.iter().flatten().filter_map(|written| written.claimed.as_ref()) {
+        blocks.space.consume_claim(owner, used)?;
+    }
     blocks.free_all()?;
     blocks.space.reclaim(oldest, 2 * blocks.freed_runs)?;
     let wrote = blocks.wrote || written.iter().flatten().any(|written| written.has_pages);
@@ -166,10 +176,8 @@ fn write_records<'t>(
         now.records = blocks.records;
         names::store_attrs(&mut txn.borrow_mut(), array, now)?;
     }
-    if let Some(claim) = claim {
-        blocks.space.consume_claim(&claim.claim.owner, &blocks.used)?;
-    }
+    let claimed = claim.map(|claim| (claim.claim.owner, std::mem::take(&mut blocks.used)));
     names::store_arrays(&mut txn.borrow_mut(), change, &current)?;
     names::store_database_attrs(&mut txn.borrow_mut(), &change.attrs, oldest)?;
-    Ok(Written { current, has_pages: small.is_some_and(|payload| !payload.is_empty()) })
+    Ok(Written { current, has_pages: small.is_some_and(|payload| !payload.is_empty()), claimed })
 }
