@@ -4,12 +4,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, Ordering};
-use std::thread::{self, Thread};
+use std::thread::{self, ThreadId};
 
 use bigarray_core::store::Committed;
-use bigarray_core::store::waiting::{Patience, THREAD, Waiting, named};
+use bigarray_core::store::waiting::{Patience, THREAD, Waiting};
 use bigarray_core::sync::{Condvar, Mutex};
 use bigarray_core::{Error, ErrorKind, Result, signals};
+
+use crate::locks::exclusive::SIGNALS;
 
 /// The commits of this process that wait.
 #[derive(Default)]
@@ -22,7 +24,7 @@ pub(crate) struct Queue {
 #[derive(Default)]
 struct State {
     /// The thread whose turn it is.
-    leader: Option<Thread>,
+    leader: Option<ThreadId>,
     /// Commits that no turn has taken, in order of arrival.
     waiting: Vec<Arc<Entry>>,
     /// Threads that wait for the end of a turn: waking without one costs a system call.
@@ -53,15 +55,17 @@ pub(crate) struct Leader<'q> {
 
 impl Queue {
     /// Waits until it is the turn of this thread, or until another thread has stored `commit` in its own turn. `waiting` says
-    /// how long, and for what. `commit` must stay in place until this returns.
+    /// how long, and for what; `holder` what holds that. `commit` must stay in place until this returns.
     ///
     /// # Errors
-    /// [`ErrorKind::InUse`] past the limit: no other thread has `commit` then.
-    pub(crate) fn enter<T>(&self, commit: &T, waiting: &Waiting) -> Result<Turn<'_>> {
+    /// [`ErrorKind::InUse`] past the limit, or if it is the turn of this thread, which was interrupted: no other thread has
+    /// `commit` then.
+    pub(crate) fn enter<T>(&self, commit: &T, waiting: &Waiting, holder: impl Fn() -> String) -> Result<Turn<'_>> {
+        let _held = signals::hold_between_waits();
         let mut state = self.state.lock();
-        if state.leader.is_none() {
-            state.leader = Some(thread::current());
-            return Ok(Turn::Own(Leader { queue: self, taken: Vec::new() }));
+        if state.leader == Some(thread::current().id()) {
+            let text = format!("{}: a signal handler commits, and interrupted a commit of its thread", waiting.place);
+            return Err(Error::new(ErrorKind::InUse, text));
         }
         let address = AtomicPtr::new(std::ptr::from_ref(commit).cast_mut().cast());
         let entry = Arc::new(Entry { commit: address, outcome: Mutex::default() });
@@ -71,27 +75,27 @@ impl Queue {
             if let Some(outcome) = entry.outcome.lock().take() {
                 return Ok(Turn::Stored(outcome));
             }
-            let place = state.waiting.iter().position(|other| Arc::ptr_eq(other, &entry));
-            match (&state.leader, place) {
-                (None, Some(place)) => {
-                    state.waiting.remove(place);
-                    state.leader = Some(thread::current());
+            match state.waiting.iter().position(|other| Arc::ptr_eq(other, &entry)) {
+                Some(0) if state.leader.is_none() => {
+                    state.waiting.remove(0);
+                    state.leader = Some(thread::current().id());
                     return Ok(Turn::Own(Leader { queue: self, taken: Vec::new() }));
                 }
-                (Some(leader), Some(place)) if patience.left().is_zero() => {
-                    if let Err(limit) = patience.report(|| named(leader)) {
+                Some(place) if patience.left().is_zero() => {
+                    if let Err(limit) = patience.report(&holder) {
                         state.waiting.remove(place);
                         return Err(limit);
                     }
                 }
                 // Once it is taken the commit is under way, and has no limit.
-                (_, place) => {
+                place => {
+                    let at_most = place.map_or(SIGNALS, |_| patience.left().min(SIGNALS));
                     state.threads += 1;
-                    state = signals::let_through(|| match place {
-                        Some(_) => self.ended.wait_timeout(state, patience.left()),
-                        None => self.ended.wait(state),
-                    });
+                    state = self.ended.wait_timeout(state, at_most);
                     state.threads -= 1;
+                    drop(state);
+                    signals::let_through(|| ());
+                    state = self.state.lock();
                 }
             }
         }
@@ -108,7 +112,8 @@ impl Leader<'_> {
     }
 
     /// Ends the turn, with the outcomes of the commits that were taken, in that order.
-    pub(crate) fn finish(mut self, outcomes: impl IntoIterator<Item = Result<Committed>>) {
+    pub(crate) fn finish(mut self, outcomes: impl ExactSizeIterator<Item = Result<Committed>>) {
+        debug_assert_eq!(outcomes.len(), self.taken.len(), "an outcome for each commit");
         for (entry, outcome) in self.taken.drain(..).zip(outcomes) {
             *entry.outcome.lock() = Some(outcome);
         }
@@ -117,6 +122,7 @@ impl Leader<'_> {
 
 impl Drop for Leader<'_> {
     fn drop(&mut self) {
+        let _held = signals::hold();
         // A panic on the way.
         for entry in self.taken.drain(..) {
             let why = "the thread that stored this commit together with its own panicked: whether the commit took place is \

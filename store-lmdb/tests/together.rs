@@ -44,6 +44,14 @@ fn edit(make: impl Fn(&dyn Snapshot) -> Edit + Send + Sync + 'static) -> MakeEdi
     Box::new(move |base| vec![make(base)])
 }
 
+/// A commit that fails after it began to store.
+fn failing() -> MakeEdits {
+    Box::new(|base| {
+        let twice = |tag| Edit::create("twice", array_of(1)).page(base, 0, 0, tag);
+        vec![twice(2), twice(3)]
+    })
+}
+
 fn versions<'r>(outcomes: impl IntoIterator<Item = &'r Result<Committed>>) -> BTreeSet<u64> {
     outcomes.into_iter().map(|outcome| outcome.as_ref().expect("a commit").version.0).collect()
 }
@@ -154,10 +162,7 @@ fn one_that_fails_after_it_began_to_store_fails_alone() {
         &store,
         vec![
             edit(|base| Edit::create("a", array_of(1)).page(base, 0, 0, 1)),
-            Box::new(|base| {
-                let twice = |tag| Edit::create("twice", array_of(1)).page(base, 0, 0, tag);
-                vec![twice(2), twice(3)]
-            }),
+            failing(),
             edit(|base| Edit::create("b", array_of(1)).page(base, 0, 0, 4)),
         ],
     );
@@ -178,19 +183,19 @@ fn what_one_of_them_leaves_of_its_claim_is_not_given_to_the_next_one() {
         let pages = (0..4).flat_map(|block| (0..512).step_by(2).map(move |page| (block, page)));
         pages.fold(edit, |edit, (block, page)| edit.page(base, block, page, 10_000 * block + u64::from(page)))
     };
+    let part = |base: &dyn Snapshot, name: &str, tag: u64| {
+        let new = Edit::create(name, large_array_of(1));
+        (0..400).fold(new, |edit, page| edit.page(base, 0, page, tag + u64::from(page)))
+    };
     commit(&store, |base| (0..4).fold(Edit::create("a", large_array_of(4)), |edit, n| edit.block(base, n, 90_000)));
+    // No chunk in part use has room for as much.
+    commit(&store, |base| part(base, "filler", 70_000));
     let outcomes = commit_together(
         &store,
         vec![
             edit(move |base| every_second(base, Edit::of(base, "a"))),
-            edit(|base| {
-                let small = Edit::create("b", large_array_of(1));
-                (0..400).fold(small, |edit, page| edit.page(base, 0, page, 50_000 + u64::from(page)))
-            }),
-            Box::new(|base| {
-                let twice = |tag| Edit::create("twice", array_of(1)).page(base, 0, 0, tag);
-                vec![twice(2), twice(3)]
-            }),
+            edit(move |base| part(base, "b", 50_000)),
+            failing(),
         ],
     );
     assert!(outcomes[2].as_ref().is_err_and(|e| e.kind() == ErrorKind::AlreadyExists), "{outcomes:?}");
@@ -211,6 +216,7 @@ fn at_the_limit_of_the_wait_each_leaves_the_queue_and_nothing_is_stored() {
     let store = LmdbStore::open(&options).unwrap();
     let base = now(&store);
     let lock = store.commit_lock().unwrap();
+    let holder = format!("{:?}", thread::current().id());
     thread::scope(|scope| {
         let create = |n: usize| {
             let (store, base) = (&store, &base);
@@ -221,7 +227,8 @@ fn at_the_limit_of_the_wait_each_leaves_the_queue_and_nothing_is_stored() {
         let threads: Vec<_> = (0..4).map(|n| scope.spawn(create(n))).collect();
         for thread in threads {
             let error = thread.join().unwrap().expect_err("the lock is held");
-            assert!(error.is_in_use() && error.to_string().contains("wait_timeout"), "{error}");
+            let text = error.to_string();
+            assert!(error.is_in_use() && text.contains("wait_timeout") && text.contains(&holder), "{text}");
         }
     });
     drop(lock);

@@ -70,6 +70,12 @@ impl Binding {
         if bytes.start < self.end_bytes { bytes.end.min(page_ceil(self.end_bytes)) - bytes.start } else { bytes.len() }
     }
 
+    /// The block of which the array has a part alone, and the bytes of that, in whole pages.
+    pub(crate) fn partial_block(&self) -> Option<(u64, usize)> {
+        let block = self.block_size.block_at(self.end_bytes).0;
+        Some((block, self.bytes_in(block))).filter(|(_, bytes)| *bytes < self.block_size.bytes())
+    }
+
     /// Whether to ask for what is shown may take long.
     pub(crate) fn lookups_may_block(&self) -> bool {
         self.array.is_some() && self.snapshot.lookups_may_block()

@@ -135,7 +135,7 @@ impl Block {
     }
 
     /// What it is charged, if anything, is `bytes` from here on.
-    pub(crate) fn charge_whole(&self, bytes: usize) {
+    pub(crate) fn recharge(&self, bytes: usize) {
         if let Some(charge) = &self.charge {
             charge.become_of(bytes);
         }

@@ -162,10 +162,10 @@ impl Table {
         self.blocks.insert(block, Block::poisoned());
     }
 
-    /// See [`Block::charge_whole`].
-    pub(crate) fn charge_whole(&mut self, block: u64, bytes: usize) {
-        if let Some(there) = self.blocks.get(&block) {
-            there.charge_whole(bytes);
+    /// Zero memory in `block`, if it is charged, is charged `bytes` from here on.
+    pub(crate) fn recharge_zero(&mut self, block: u64, bytes: usize) {
+        if let Some(there) = self.blocks.get(&block).filter(|there| there.kind() == Kind::Zero) {
+            there.recharge(bytes);
         }
     }
 

@@ -1,6 +1,7 @@
 //! Step 4 of a commit: its turn, or that of another thread, which stores it together with its own.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bigarray_core::store::{CommitLock, Committed};
 use bigarray_core::{Error, ErrorKind, Result};
@@ -28,12 +29,13 @@ pub(super) fn store(
         }
     }
     commit_lock.check_held_elsewhere()?;
-    let waiting = commit_lock.waiting();
-    let mut leader = match phases.commit_lock.time(|| shared.queue.enter(commit, &waiting))? {
+    let (since, waiting) = (Instant::now(), commit_lock.waiting());
+    let turn = phases.commit_lock.time(|| shared.queue.enter(commit, &waiting, || commit_lock.holder()))?;
+    let mut leader = match turn {
         Turn::Own(leader) => leader,
         Turn::Stored(outcome) => return outcome,
     };
-    let held = phases.commit_lock.time(|| commit_lock.take())?;
+    let held = phases.commit_lock.time(|| commit_lock.take_since(since))?;
     let mut commits = vec![commit];
     leader.take(|other| {
         // SAFETY: the queue holds what threads enter it with, which is done above and nowhere else: a `Prepared` each. `enter`

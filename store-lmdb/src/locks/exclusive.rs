@@ -9,7 +9,7 @@ use std::mem;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{self, Thread};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bigarray_core::store::CommitLock;
 use bigarray_core::store::waiting::{PROCESS, Patience, THREAD, Waiting, named};
@@ -22,7 +22,7 @@ use super::holders::holders;
 use super::waiting::{Limit, POLL, spawn_waiter, wait_failed, waiting};
 
 /// The longest time for which a waiting thread holds signals back.
-const SIGNALS: Duration = Duration::from_millis(50);
+pub(crate) const SIGNALS: Duration = Duration::from_millis(50);
 
 /// The lock. Taking it costs one system call while it is free.
 pub(crate) struct Exclusive {
@@ -83,17 +83,30 @@ impl Exclusive {
     /// [`ErrorKind::InUse`] if this thread holds it already, which would be a deadlock; past the limit; and in a forked
     /// child, which holds no lock of its parent.
     pub(crate) fn take(self: &Arc<Self>) -> Result<Held> {
-        self.take_within(self.limit.get())
+        self.take_since(Instant::now())
+    }
+
+    /// As [`take`](Exclusive::take), at the end of a wait that began at `since`.
+    pub(crate) fn take_since(self: &Arc<Self>, since: Instant) -> Result<Held> {
+        self.take_within(self.limit.get(), since)
     }
 
     /// As [`take`](Exclusive::take), without a limit.
     pub(crate) fn take_without_limit(self: &Arc<Self>) -> Result<Held> {
-        self.take_within(None)
+        self.take_within(None, Instant::now())
     }
 
     /// The wait for it, for messages and with its limit.
     pub(crate) fn waiting(&self) -> Waiting {
         waiting(&self.dir, self.what, self.limit.get())
+    }
+
+    /// What holds it, for messages.
+    pub(crate) fn holder(&self) -> String {
+        match &*self.state.lock() {
+            ExclusiveState { holder: Some(thread), is_locked: true, .. } => named(thread),
+            _ => holders(&self.file, self.lock),
+        }
     }
 
     /// # Errors
@@ -113,24 +126,24 @@ impl Exclusive {
         Error::new(ErrorKind::InUse, text)
     }
 
-    fn take_within(self: &Arc<Self>, limit: Option<Duration>) -> Result<Held> {
+    fn take_within(self: &Arc<Self>, limit: Option<Duration>, since: Instant) -> Result<Held> {
         self.origin.check(self.dir.display())?;
         // A resolver may take this lock too, and a signal handler may fault: so no handler may interrupt a thread that has
         // `state` locked.
         let _held = signals::hold_between_waits();
-        self.take_here(&waiting(&self.dir, self.what, limit))
+        self.take_here(&waiting(&self.dir, self.what, limit), since)
     }
 
-    fn take_here(self: &Arc<Self>, waiting: &Waiting) -> Result<Held> {
+    fn take_here(self: &Arc<Self>, waiting: &Waiting, since: Instant) -> Result<Held> {
         let mut state = self.state.lock();
         if state.holder.is_some() {
-            state = self.wait_for_thread(state, waiting)?;
+            state = self.wait_for_thread(state, waiting, since)?;
         }
         state.holder = Some(thread::current());
         // From here on dropping `held` releases the locks that were taken.
         let held = Held { of: Arc::clone(self), this_thread_only: PhantomData };
         // `state` is unlocked when this returns, so that `held` can be dropped after an error.
-        self.lock_file(state, waiting)?;
+        self.lock_file(state, waiting, since)?;
         Ok(held)
     }
 
@@ -139,9 +152,10 @@ impl Exclusive {
         &'s self,
         mut state: MutexGuard<'s, ExclusiveState>,
         waiting: &Waiting,
+        since: Instant,
     ) -> Result<MutexGuard<'s, ExclusiveState>> {
         let me = thread::current().id();
-        let mut patience = Patience::new(waiting, THREAD);
+        let mut patience = Patience::since(waiting, THREAD, since);
         while let Some(holder) = &state.holder {
             if holder.id() == me {
                 return Err(self.is_held_here());
@@ -161,12 +175,17 @@ impl Exclusive {
     }
 
     /// Takes the lock of the file. This thread is the holder.
-    fn lock_file<'s>(self: &'s Arc<Self>, mut state: MutexGuard<'s, ExclusiveState>, waiting: &Waiting) -> Result<()> {
+    fn lock_file<'s>(
+        self: &'s Arc<Self>,
+        mut state: MutexGuard<'s, ExclusiveState>,
+        waiting: &Waiting,
+        since: Instant,
+    ) -> Result<()> {
         let try_lock = || self.lock.take(&self.file).map_err(|e| wait_failed(waiting, e));
         if !state.is_waited_for {
             state.is_locked = try_lock()?;
         }
-        let mut patience = Patience::new(waiting, PROCESS);
+        let mut patience = Patience::since(waiting, PROCESS, since);
         let mut has_thread = true;
         while !state.is_locked {
             if let Some(e) = state.failure.take() {

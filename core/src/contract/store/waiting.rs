@@ -55,8 +55,12 @@ pub struct Patience<'w> {
 impl<'w> Patience<'w> {
     /// Begins the wait. It is reported after `silent`, then at growing intervals.
     pub fn new(waiting: &'w Waiting, silent: Duration) -> Patience<'w> {
-        let since = Instant::now();
-        Patience { waiting, since, next: since + silent, interval: 2 * silent }
+        Patience::since(waiting, silent, Instant::now())
+    }
+
+    /// The same for a wait that is a part of one that began at `since`, from when on the limit counts.
+    pub fn since(waiting: &'w Waiting, silent: Duration, since: Instant) -> Patience<'w> {
+        Patience { waiting, since, next: Instant::now() + silent, interval: 2 * silent }
     }
 
     /// Time until a report or the limit is due.

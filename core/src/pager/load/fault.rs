@@ -183,6 +183,7 @@ impl Pager {
             Some(permit) if !self.reads(&plan) => load.run_or_fail(plan, permit),
             // Bytes have to be read, or blocks to be evicted: not by the thread that all other faults wait for.
             permit => {
+                load.keep(plan.first..plan.next()); // others need not wait for what this does not load
                 let mut load = load.enqueue();
                 jobs.push(Box::new(move || {
                     if load.dequeue() {
@@ -244,14 +245,21 @@ impl Load {
         if !self.pager.reads(&plan) {
             return Ok(if plan.is_holes() { self.holes(plan) } else { plan });
         }
-        let run = std::mem::replace(&mut self.run, self.block..self.block + 1);
+        self.keep(self.block..self.block + 1);
+        Ok(self.pager.with_cached(plan.of(self.block), self.binding()))
+    }
+
+    /// Gives up the blocks of its run that are not in `kept`: threads that wait there try again.
+    fn keep(&mut self, kept: Range<u64>) {
+        if self.run == kept {
+            return;
+        }
+        let run = std::mem::replace(&mut self.run, kept);
         self.pager.lock().loading.narrow(self.number, &self.run);
         self.pager.loaded.notify_all();
-        // Threads that wait there try again.
         for rest in [run.start..self.run.start, self.run.end..run.end].iter().filter(|rest| !rest.is_empty()) {
             self.pager.wake(rest);
         }
-        Ok(self.pager.with_cached(plan.of(self.block), self.binding()))
     }
 
     /// Of the holes that were planned those that zero memory is laid for at once.

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use crate::error::{Error, Result};
+use crate::geometry::BlockNo;
 use crate::memory::Residency;
 use crate::pager::Pager;
 use crate::pager::binding::Binding;
@@ -41,12 +42,23 @@ impl Pager {
         let start = self.bytes_of(&(plan.first..plan.next())).start;
         let mut laid = start;
         let mut outcome = Ok(());
-        for (bytes, place) in plan.places(binding.snapshot.file(), self.block_size) {
+        // A transaction may write to zero memory. It takes as much as the array has of it now, which is what is charged: so the
+        // block that the array ends in is laid in pages.
+        let partial = table.shown.binding().unwrap_or(binding).partial_block().filter(|_| binding.spill_map.is_some());
+        let in_pages_from = match plan.in_pages {
+            true => start,
+            false => partial.map_or(usize::MAX, |(block, _)| self.block_size.start_of(BlockNo(block))),
+        };
+        let places = plan.places(binding.snapshot.file(), self.block_size).into_iter().flat_map(|(bytes, place)| {
+            let cut = if place.is_none() { in_pages_from.clamp(bytes.start, bytes.end) } else { bytes.end };
+            [(bytes.start..cut, place), (cut..bytes.end, place)].into_iter().filter(|(bytes, _)| !bytes.is_empty())
+        });
+        for (bytes, place) in places {
             outcome = match place {
                 Some((file, at)) => self.load.span.map(bytes.clone(), file, at, !self.is_random()),
                 // An eager span is zero memory where nothing else is.
                 None if self.residency == Residency::Eager => Ok(()),
-                None if plan.in_pages => self.load.span.zero_in_pages(bytes.clone()),
+                None if bytes.start >= in_pages_from => self.load.span.zero_in_pages(bytes.clone()),
                 None => self.load.span.zero(bytes.clone()),
             };
             if outcome.is_err() {
@@ -68,7 +80,9 @@ impl Pager {
                     self.activity.counters.blocks_zeroed.add(1);
                     // A transaction may write to it; memory of an eager span is not charged.
                     let is_charged = self.residency == Residency::Lazy && binding.spill_map.is_some();
-                    let bytes = binding.bytes_in(block);
+                    let bytes = partial
+                        .filter(|(there, _)| *there == block)
+                        .map_or(self.block_size.bytes(), |(_, bytes)| bytes);
                     let charge = is_charged.then(|| permit.charge(self, block, bytes, true));
                     Block::zero(record.clone(), charge)
                 }

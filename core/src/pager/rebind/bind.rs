@@ -157,6 +157,12 @@ impl Pager {
         // Spilled pages are of no state, or somewhere else in the new one.
         let spilled = table.take_spilled();
         self.forget(&mut table, &spilled)?;
+        // Zero memory is charged for what the array has of it, which may be more when the span is bound again.
+        let partial = binding.as_ref().and_then(Binding::partial_block);
+        let partial = partial.map_or(Vec::new(), |(block, _)| {
+            table.numbers(block..block + 1, |there| there.kind() == Kind::Zero && there.is_charged())
+        });
+        self.forget(&mut table, &partial)?;
         // Blocks that the transaction dropped were shown as holes, which says nothing about any state.
         let cut = binding.as_ref().is_some_and(|b| b.visible != u64::MAX);
         if let Some(binding) = binding.as_ref().filter(|_| cut) {
@@ -267,8 +273,16 @@ impl Pager {
             self.install_all(&mut table, &binding, new, &mut permit)?;
         }
         table.shown.grow_to(end);
-        // More of the block that was the last one can be reached.
-        table.charge_whole(self.block_size.block_at(binding.end_bytes).0, self.block_size.bytes());
+        // The array has more of the block that it ended in.
+        if let Some((block, before)) = binding.partial_block()
+            && table.block(block).is_some_and(|there| there.kind() == Kind::Zero && there.is_charged())
+        {
+            let bytes = table.shown.binding().map_or(before, |now| now.bytes_in(block));
+            // To evict others takes the lock.
+            drop(table);
+            let _room = self.budget.make_room(bytes - before);
+            self.lock().recharge_zero(block, bytes);
+        }
         Ok(())
     }
 
