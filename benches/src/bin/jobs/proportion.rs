@@ -3,6 +3,7 @@
 use bigarray::ndarray::Ix1;
 use bigarray::{ArrayOptions, Codec, Database, Durability};
 use bigarray_benches::baseline::{map, numbers};
+use bigarray_benches::row::Spread;
 use fastrand::Rng;
 
 use crate::ground::{GIB, Ground, MIB, against, ensure, figure, timed};
@@ -107,10 +108,8 @@ fn scattered_in_holes(ground: &Ground) -> Outcome<()> {
     ensure(places(false).into_iter().all(|at| array.view()[at] == 7), || "a byte is not there".to_owned())
 }
 
-/// The median of `times`.
-fn median(mut times: Vec<f64>) -> f64 {
-    times.sort_by(f64::total_cmp);
-    times[times.len() / 2]
+fn median(times: Vec<f64>) -> f64 {
+    Spread::of(times).median
 }
 
 fn change_compressed(ground: &Ground) -> Outcome<()> {

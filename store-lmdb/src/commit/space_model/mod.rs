@@ -1,7 +1,7 @@
 //! How the data file settles under small and large commits: the allocator, laying pages over blocks and defragmenting, run
 //! for many commits without an index, a file or a payload.
 //!
-//! `just space-model` runs ten million commits, or as many as it is told, and prints what becomes of the file.
+//! `just space-model` runs a million commits of each kind, or as many as it is told, and prints what becomes of the file.
 
 mod database;
 
@@ -91,7 +91,8 @@ impl Simulation {
     }
 }
 
-/// Runs so many commits, and returns the greatest ratio of file and live bytes at every 500th.
+/// Runs so many commits, fails if a page is in two places then or in none, and returns the greatest ratio of file and live
+/// bytes at every 500th.
 fn most(workload: Workload, commits: u64) -> f64 {
     println!("{workload:?} commits");
     let mut simulation = Simulation::new(workload);
@@ -112,18 +113,21 @@ fn most(workload: Workload, commits: u64) -> f64 {
     most
 }
 
+/// As many as the recipe `space-model` asks for, else `usual`.
+fn commits(usual: u64) -> u64 {
+    std::env::var("COMMITS").map_or(usual, |n| n.parse().expect("COMMITS is a number"))
+}
+
 #[test]
 fn a_file_settles_under_small_commits() {
-    let most = most(Workload::Small, 100_000);
+    let most = most(Workload::Small, commits(100_000));
     assert!(most <= 1.5, "the file grew to {most:.2} times what lives in it");
 }
 
-/// The recipe `space-model`.
+/// How large the file becomes is printed.
 #[test]
-#[ignore = "takes a while"]
-fn ten_million_commits() {
-    let commits = std::env::var("COMMITS").map_or(10_000_000, |n| n.parse().expect("COMMITS is a number"));
-    for workload in [Workload::Small, Workload::Large, Workload::Flushed] {
-        println!("file against live bytes, at most: {:.3}", most(workload, commits));
+fn every_page_is_in_one_place_whether_commits_claim_chunks_or_not() {
+    for workload in [Workload::Large, Workload::Flushed] {
+        println!("file against live bytes, at most: {:.3}", most(workload, commits(5_000)));
     }
 }
