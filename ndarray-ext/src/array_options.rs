@@ -147,6 +147,28 @@ impl ArrayOptions {
         self
     }
 
+    /// The same for an element type that is given by its NumPy name, as in [`create_any`](crate::Transaction::create_any):
+    /// `bytes` are those of one element, as [`ArrayInfo::fill_value`](crate::ArrayInfo::fill_value) has them.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let db = bigarray::Database::open(dir.path().join("a.bigarray"))?;
+    /// use bigarray::ArrayOptions;
+    ///
+    /// let options = ArrayOptions::new().fill_bytes("<f8", &f64::NAN.to_ne_bytes());
+    /// db.transact(|txn| txn.create_any("sst", "<f8", &[60, 12], &options).map(drop))?;
+    /// let sst = db.array::<f64, bigarray::ndarray::Ix2>("sst")?;
+    /// assert!(sst.view()[[0, 0]].is_nan());
+    ///
+    /// let short = ArrayOptions::new().fill_bytes("<f8", &[0xff; 4]);
+    /// assert!(db.begin()?.create_any("short", "<f8", &[1], &short).unwrap_err().is_invalid());
+    /// # Ok::<(), bigarray::Error>(())
+    /// ```
+    pub fn fill_bytes(mut self, dtype: &str, bytes: &[u8]) -> Self {
+        self.fill = Some(Fill { dtype: dtype.to_owned(), bytes: bytes.to_vec() });
+        self
+    }
+
     /// With the fill value of `array`, whose elements are of type `T`, if it has none of its own.
     pub(crate) fn or_fill_of<T: Element>(&self, array: &Descriptor) -> Self {
         let of_array = array.fill.as_ref().map(|fill| Fill { dtype: T::dtype(), bytes: fill.bytes().to_vec() });
@@ -157,7 +179,7 @@ impl ArrayOptions {
     ///
     /// # Errors
     /// [`DtypeMismatch`](ErrorKind::DtypeMismatch) for one of another type.
-    pub(crate) fn checked_fill(&self, dtype: &str) -> Result<Option<FillValue>> {
+    pub(crate) fn checked_fill(&self, dtype: &str, item_size: usize) -> Result<Option<FillValue>> {
         match &self.fill {
             Some(fill) if fill.dtype != dtype => {
                 let (has, of) = (in_rust(dtype), in_rust(&fill.dtype));
@@ -165,6 +187,11 @@ impl ArrayOptions {
                     "its elements are {has}, and the fill value is {of}: give ArrayOptions::fill a value of the elements' type"
                 );
                 Err(Error::new(ErrorKind::DtypeMismatch, why))
+            }
+            Some(fill) if fill.bytes.len() != item_size => {
+                let given = fill.bytes.len();
+                let why = format!("its fill value has {given} bytes, and an element of {dtype} has {item_size}");
+                Err(Error::new(ErrorKind::Invalid, why))
             }
             fill => Ok(fill.as_ref().and_then(|fill| FillValue::new(&fill.bytes))),
         }

@@ -142,6 +142,7 @@ pub use element::{Field, describe_field};
 #[cfg(feature = "half")]
 pub use half;
 pub use info::ArrayInfo;
+pub use npy::NpyHeader;
 pub use options::{OpenOptions, Pager};
 pub use prefetch::Prefetch;
 pub use snapshot::Snapshot;

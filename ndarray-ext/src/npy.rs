@@ -24,11 +24,91 @@ const MOST_AXES: usize = 64;
 /// Types that NumPy does not have, as headers would have them: the quotes tell them from names of fields.
 const NOT_IN_NUMPY: [&str; 6] = ["'<i16'", "'>i16'", "'<u16'", "'>u16'", "'<bfloat16'", "'>bfloat16'"];
 
-/// What a header says.
-pub(crate) struct Header {
-    pub(crate) dtype: String,
-    pub(crate) order: Order,
-    pub(crate) shape: Vec<usize>,
+/// What the header of a file of NumPy's format (`.npy`) says: for programs that read and write such files without knowing
+/// the type of their elements. [`read_npy`](crate::Transaction::read_npy) and [`write_npy`](crate::BigArray::write_npy) do
+/// all of it where the type is known.
+///
+/// ```
+/// use bigarray::{NpyHeader, ndarray::Order};
+///
+/// let header = NpyHeader::new("<f8", Order::RowMajor, &[2, 3]);
+/// let mut file = header.to_bytes()?;
+/// file.extend([0; 2 * 3 * 8]);
+///
+/// let mut rest = &file[..];
+/// assert_eq!(NpyHeader::read(&mut rest)?, header);
+/// assert_eq!(rest.len(), 48); // the elements
+/// # Ok::<(), bigarray::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct NpyHeader {
+    /// NumPy's name of the element type, or a list of fields. It may be one that arrays here cannot have: `>f8` of the other
+    /// byte order, `<U12` of text, `|O` of Python's objects.
+    pub dtype: String,
+    /// Order of the elements.
+    pub order: Order,
+    /// Length of each axis. It is what the file says: nothing is known of how many elements follow.
+    pub shape: Vec<usize>,
+}
+
+impl NpyHeader {
+    /// The header of a file of elements `dtype`, which is not checked.
+    ///
+    /// ```
+    /// use bigarray::{NpyHeader, ndarray::Order};
+    ///
+    /// assert_eq!(NpyHeader::new("<f4", Order::ColumnMajor, &[5]).shape, [5]);
+    /// ```
+    pub fn new(dtype: impl Into<String>, order: Order, shape: &[usize]) -> NpyHeader {
+        NpyHeader { dtype: dtype.into(), order, shape: shape.to_vec() }
+    }
+
+    /// Reads a header of version 1 to 3, and leaves `from` at the first element. No more than 1 MiB is read, and the length
+    /// that the header gives is believed no further.
+    ///
+    /// ```
+    /// use bigarray::NpyHeader;
+    ///
+    /// assert!(NpyHeader::read(&mut &b"no such file"[..]).unwrap_err().is_invalid());
+    /// ```
+    ///
+    /// # Errors
+    /// [`Invalid`](ErrorKind::Invalid) for another format, a later version, and a header that is not understood;
+    /// [`Io`](ErrorKind::Io) for what `from` reports.
+    pub fn read(from: &mut (impl Read + ?Sized)) -> Result<NpyHeader> {
+        read_header(from)
+    }
+
+    /// The header as it stands in a file: elements that follow it begin at a multiple of 64 bytes.
+    ///
+    /// ```
+    /// use bigarray::{NpyHeader, ndarray::Order};
+    ///
+    /// let header = NpyHeader::new("<f8", Order::RowMajor, &[2, 3]).to_bytes()?;
+    /// assert!(header.starts_with(b"\x93NUMPY\x01\x00") && header.len() % 64 == 0);
+    /// # Ok::<(), bigarray::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Unsupported`](ErrorKind::Unsupported) for elements that NumPy does not have, as `<bfloat16`.
+    pub fn to_bytes(&self) -> Result<Vec<u8>> {
+        if let Some(dtype) = absent_in_numpy(&self.dtype) {
+            return Err(Error::new(ErrorKind::Unsupported, format!("NumPy has no elements of the type {dtype}")));
+        }
+        Ok(bytes_of(&self.dtype, self.order, &self.shape))
+    }
+}
+
+/// The type, if NumPy does not have it.
+fn absent_in_numpy(dtype: &str) -> Option<&str> {
+    let quoted = quoted(dtype);
+    NOT_IN_NUMPY.iter().any(|absent| quoted.contains(absent)).then_some(dtype)
+}
+
+/// The type as a literal of Python.
+fn quoted(dtype: &str) -> String {
+    if dtype.starts_with('[') { dtype.to_owned() } else { format!("'{dtype}'") }
 }
 
 /// The header of the array `name`.
@@ -36,14 +116,15 @@ pub(crate) struct Header {
 /// # Errors
 /// [`ErrorKind::Unsupported`] for elements that NumPy does not have.
 pub(crate) fn header_of(name: &str, array: &Descriptor) -> Result<Vec<u8>> {
-    let dtype = &array.dtype;
-    let descr = if dtype.starts_with('[') { dtype.clone() } else { format!("'{dtype}'") };
-    if NOT_IN_NUMPY.iter().any(|absent| descr.contains(absent)) {
-        let text = format!("array {name:?}: NumPy has no elements of the type {dtype}");
-        return Err(Error::new(ErrorKind::Unsupported, text));
-    }
-    let fortran = if array.order == bigarray_core::Order::ColumnMajor { "True" } else { "False" };
-    let shape: Vec<_> = array.shape.iter().map(|length| format!("{length},")).collect();
+    let order = crate::info::to_ndarray(array.order);
+    let header = NpyHeader::new(&array.dtype, order, &array.shape).to_bytes();
+    header.map_err(|e| e.context(format_args!("array {name:?}")))
+}
+
+fn bytes_of(dtype: &str, order: Order, shape: &[usize]) -> Vec<u8> {
+    let descr = quoted(dtype);
+    let fortran = if order.is_column_major() { "True" } else { "False" };
+    let shape: Vec<_> = shape.iter().map(|length| format!("{length},")).collect();
     let mut literal = format!("{{'descr': {descr}, 'fortran_order': {fortran}, 'shape': ({}), }}", shape.join(" "));
     // Version 1 counts its bytes by two bytes, version 3 by four and has any characters.
     let is_long = literal.len() + ALIGNMENT > usize::from(u16::MAX) || !literal.is_ascii();
@@ -60,14 +141,14 @@ pub(crate) fn header_of(name: &str, array: &Descriptor) -> Result<Vec<u8>> {
         header.extend((length as u16).to_le_bytes());
     }
     header.extend(literal.as_bytes());
-    Ok(header)
+    header
 }
 
 /// Reads a header, and leaves `from` at the first element.
 ///
 /// # Errors
 /// [`ErrorKind::Invalid`] for another format, [`ErrorKind::Io`].
-pub(crate) fn read_header(from: &mut (impl Read + ?Sized)) -> Result<Header> {
+pub(crate) fn read_header(from: &mut (impl Read + ?Sized)) -> Result<NpyHeader> {
     let short = |e: io::Error| Error::io("reading the header of NumPy's format", e);
     let invalid = |what: &str| Error::new(ErrorKind::Invalid, format!("no file of NumPy's format (.npy): {what}"));
     let mut start = [0; 8];
@@ -109,5 +190,5 @@ pub(crate) fn read_header(from: &mut (impl Read + ?Sized)) -> Result<Header> {
         return Err(invalid(&format!("its shape has {} axes, and {MOST_AXES} is the most", shape.len())));
     }
     let dtype = member("descr")?.dtype().ok_or_else(|| invalid("its descr is no type that is known"))?;
-    Ok(Header { dtype, order, shape })
+    Ok(NpyHeader { dtype, order, shape })
 }

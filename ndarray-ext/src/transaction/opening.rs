@@ -87,7 +87,7 @@ impl Transaction {
         self.check_change(format_args!("create array {name:?}"))?;
         let named = |e: Error| e.context(format_args!("array {name:?}"));
         let (order, block_size, codec) = options.checked().map_err(named)?;
-        let fill = options.checked_fill(&dtype).map_err(named)?;
+        let fill = options.checked_fill(&dtype, item_size).map_err(named)?;
         let descriptor = Descriptor {
             id: ArrayId(0), // given by the commit
             dtype,
