@@ -127,6 +127,18 @@ pub const HOUSES: &[House] = &[
             &["description", "follow", "history", "remote", "transact"],
         ],
     },
+    House {
+        dir: "cli",
+        uses: &["ndarray-ext"],
+        floors: &[
+            &["dtype", "failure", "interrupt", "units"],
+            &["address", "output", "progress"],
+            &["open", "select"],
+            &["formats"],
+            &["args"],
+            &["commands"],
+        ],
+    },
 ];
 
 /// The traits of a span (`contract/memory/span.rs` of core), each with the one room that takes it. A room that reached

@@ -1,0 +1,5 @@
+//! The command `bigarray`.
+
+fn main() -> std::process::ExitCode {
+    bigarray_cli::main()
+}
