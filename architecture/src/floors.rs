@@ -59,7 +59,7 @@ pub const HOUSES: &[House] = &[
     House {
         dir: "process",
         uses: &["core"],
-        floors: &[&["handlers"], &["unshared", "word"], &["origin"], &["per_process"]],
+        floors: &[&["handlers"], &["unshared", "word"], &["origin"], &["per_process", "temporary"]],
     },
     House {
         dir: "uffd",
@@ -99,6 +99,7 @@ pub const HOUSES: &[House] = &[
         dir: "store-icechunk",
         uses: &["core", "process"],
         floors: &[
+            &["checksum"],
             &["options", "zarr"],
             &["objects"],
             &["clock", "disk_cache", "errors"],

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bigarray_process::{Origin, PerProcess, Unshared};
+use bigarray_process::{Origin, PerProcess, TemporaryFile, Unshared};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::libc;
@@ -110,6 +110,20 @@ fn is_empty_file(file: &File) -> bool {
 fn lock(file: &File, kind: libc::c_int) -> nix::Result<i32> {
     let (l_type, l_whence) = (kind as libc::c_short, libc::SEEK_SET as libc::c_short);
     fcntl(file, FcntlArg::F_OFD_SETLK(&libc::flock { l_type, l_whence, l_start: 0, l_len: 1, l_pid: 0 }))
+}
+
+#[test]
+fn a_child_does_not_remove_its_parents_temporary_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let count = || std::fs::read_dir(dir.path()).unwrap().count();
+    let file = Mutex::new(Some(TemporaryFile::new_in(dir.path(), "", "", 0o600).unwrap()));
+    assert!(forked(|| {
+        drop(file.lock().unwrap().take());
+        count() == 1
+    }));
+    assert_eq!(count(), 1);
+    drop(file);
+    assert_eq!(count(), 0);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //!
 //! Metadata and commits go through [`icechunk`]; chunk payload goes to the same bucket by [`object_store`] directly.
 
+mod checksum;
 mod clock;
 mod commit;
 mod compact;

@@ -10,7 +10,10 @@ use std::sync::{Arc, OnceLock};
 
 use bigarray_core::store::{SpillArea, SpillSlot, SpilledPages};
 use bigarray_core::{Descriptor, Error, ErrorKind, PAGE, Result};
+use bigarray_process::unnamed_file_in;
 use nix::fcntl::{FallocateFlags, fallocate};
+
+use crate::checksum::crc32c;
 
 /// The spill area of one transaction. The file is made by the first write.
 pub(crate) struct LocalSpillArea {
@@ -28,7 +31,7 @@ impl LocalSpillArea {
         if let Some(file) = self.file.get() {
             return Ok(file);
         }
-        let file = tempfile::tempfile_in(&self.dir)
+        let file = unnamed_file_in(&self.dir)
             .map_err(|e| Error::io(format_args!("{}: making a file to spill to", self.dir.display()), e))?;
         Ok(self.file.get_or_init(|| Arc::new(SpillFile { file, end: AtomicU64::new(0), dir: self.dir.clone() })))
     }
@@ -61,7 +64,7 @@ struct SpillFile {
 impl SpillFile {
     fn write(self: &Arc<Self>, first_page: u32, bytes: &[u8]) -> Result<LocalSlot> {
         let at = self.end.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-        let checksums = bytes.chunks_exact(PAGE).map(crc32c::crc32c).collect();
+        let checksums = bytes.chunks_exact(PAGE).map(crc32c).collect();
         let slot = LocalSlot { file: Arc::clone(self), at, first_page, checksums };
         // After an error the slot gives the room back.
         self.file.write_all_at(bytes, at).map_err(|e| self.error("spilling to it", e))?;
@@ -93,7 +96,7 @@ impl SpillSlot for LocalSlot {
         let at = self.at + (first * PAGE) as u64;
         self.file.file.read_exact_at(buf, at).map_err(|e| self.file.error("reading what was spilled to it", e))?;
         for (page, (bytes, checksum)) in buf.chunks_exact(PAGE).zip(&self.checksums[first..]).enumerate() {
-            if crc32c::crc32c(bytes) != *checksum {
+            if crc32c(bytes) != *checksum {
                 let text = format!(
                     "a temporary file in {}: spilled page {} of a block does not fit its checksum",
                     self.file.dir.display(),

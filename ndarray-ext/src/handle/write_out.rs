@@ -1,12 +1,13 @@
 //! Writing all elements of an array out: as raw bytes, and in NumPy's format.
 
 use std::collections::VecDeque;
-use std::fs::{self, File, Permissions};
+use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use bigarray_core::{Error, Prefetch, Result, signals};
+use bigarray_process::TemporaryFile;
 
 use crate::npy::header_of;
 use crate::process::OfProcess;
@@ -110,12 +111,11 @@ pub(crate) fn write_npy(source: &OfProcess<impl Source>, path: &Path) -> Result<
     // Where a link leads, and beside that: a rename moves nothing between file systems.
     let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let permissions = there.map_or_else(|| Permissions::from_mode(0o666), |there| there.permissions());
-    let mut part = tempfile::Builder::new();
-    let part = part.prefix(".bigarray-").suffix(".npy.part").permissions(permissions);
-    let mut out = BufWriter::new(part.tempfile_in(folder).map_err(failed)?);
+    let mode = there.map_or(0o666, |there| there.permissions().mode());
+    let part = TemporaryFile::new_in(folder, ".bigarray-", ".npy.part", mode).map_err(failed)?;
+    let mut out = BufWriter::new(part);
     write_npy_to(source, &mut out)?;
     let part = out.into_inner().map_err(|e| failed(e.into_error()))?;
     part.as_file().sync_all().map_err(failed)?;
-    part.persist(&path).map(drop).map_err(|e| failed(e.error))
+    part.persist(&path).map_err(failed)
 }

@@ -18,6 +18,7 @@ use bigarray_core::store::DataFile;
 use bigarray_core::{Error, Result};
 
 use super::directory::is_own;
+use crate::checksum::{Sum, crc32c};
 
 /// The time of the last use is as exact as this.
 pub(super) const USE_STEP: Duration = Duration::from_secs(60);
@@ -68,8 +69,10 @@ impl DataFile for ChunkFile {
 /// What stands behind `chunk`.
 pub(super) fn seal(key: &str, chunk: &[u8]) -> Vec<u8> {
     let mut seal = unsummed_seal(key, chunk.len());
-    let sum = crc32c::crc32c_append(crc32c::crc32c(chunk), &seal);
-    seal.extend(sum.to_le_bytes());
+    let mut sum = Sum::default();
+    sum.add(chunk);
+    sum.add(&seal);
+    seal.extend(sum.total().to_le_bytes());
     seal
 }
 
@@ -93,7 +96,7 @@ pub(super) fn read(file: &File, key: &str, chunk_bytes: usize) -> io::Result<Opt
     file.take(whole as u64).read_to_end(&mut bytes)?;
     let is_right = bytes.len() == whole
         && bytes[chunk_bytes..summed] == expected
-        && bytes[summed..] == crc32c::crc32c(&bytes[..summed]).to_le_bytes();
+        && bytes[summed..] == crc32c(&bytes[..summed]).to_le_bytes();
     bytes.truncate(chunk_bytes);
     Ok(is_right.then_some(bytes))
 }
@@ -110,15 +113,15 @@ pub(super) fn is_right(file: &File, key: &str, chunk_bytes: usize) -> io::Result
         return Ok(false);
     }
     let mut buffer = vec![0; STEP.min(summed)];
-    let mut sum = 0;
+    let mut sum = Sum::default();
     for start in (0..summed).step_by(STEP) {
         let part = &mut buffer[..STEP.min(summed - start)];
         file.read_exact_at(part, start as u64)?;
-        sum = crc32c::crc32c_append(sum, part);
+        sum.add(part);
     }
     let mut seal = vec![0; expected.len() + size_of::<u32>()];
     file.read_exact_at(&mut seal, chunk_bytes as u64)?;
-    Ok(seal[..expected.len()] == expected && seal[expected.len()..] == sum.to_le_bytes())
+    Ok(seal[..expected.len()] == expected && seal[expected.len()..] == sum.total().to_le_bytes())
 }
 
 /// Whether it is a file of so many bytes that this user alone can have written.

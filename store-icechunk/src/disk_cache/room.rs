@@ -11,18 +11,18 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use bigarray_process::Unshared;
-use tempfile::NamedTempFile;
+use bigarray_process::{TemporaryFile, Unshared};
 
 use super::{SUFFIX, directory};
+use crate::checksum::crc32c;
 
 /// The name of the file that says how much room is taken.
 const USAGE: &str = "usage";
 
-/// What the name of a file that is being written begins and ends with. Between them are [`RANDOM`] letters and digits.
+/// What the name of a file that is being written begins and ends with. Between them are
+/// [`TemporaryFile::UNIQUE`] letters and digits.
 const PREFIX: &str = ".new-";
 const PART: &str = ".part";
-const RANDOM: usize = 16;
 
 /// One that is older than this, or as far in the future, was left behind by a process that died.
 const ABANDONED: Duration = Duration::from_secs(3600);
@@ -60,7 +60,7 @@ impl Room {
     ///
     /// # Errors
     /// Those of the disk.
-    pub(super) fn new_file(&self, bytes: u64) -> io::Result<Option<NamedTempFile>> {
+    pub(super) fn new_file(&self, bytes: u64) -> io::Result<Option<TemporaryFile>> {
         let taken = on_disk(bytes);
         if taken > self.limit {
             return Ok(None);
@@ -77,8 +77,7 @@ impl Room {
             return Ok(None);
         }
         usage.write(used + taken)?;
-        let new =
-            tempfile::Builder::new().prefix(PREFIX).rand_bytes(RANDOM).suffix(PART).tempfile_in(&self.directory)?;
+        let new = TemporaryFile::new_in(&self.directory, PREFIX, PART, 0o600)?;
         // An eviction meanwhile counts all of it.
         new.as_file().set_len(bytes)?;
         Ok(Some(new))
@@ -89,10 +88,9 @@ impl Room {
     ///
     /// # Errors
     /// Those of the disk.
-    pub(super) fn put(&self, new: NamedTempFile, path: &Path) -> io::Result<()> {
+    pub(super) fn put(&self, new: TemporaryFile, path: &Path) -> io::Result<()> {
         let _usage = self.lock()?;
-        new.persist(path)?;
-        Ok(())
+        new.persist(path)
     }
 
     /// Removes a tenth of the files, whatever the limit: the disk is full.
@@ -164,7 +162,7 @@ impl Usage {
         let mut bytes = [0; 8 + BOOT_BYTES + 4];
         bytes[..8].copy_from_slice(&used.to_le_bytes());
         bytes[8..8 + BOOT_BYTES].copy_from_slice(&self.boot);
-        let sum = crc32c::crc32c(&bytes[..8 + BOOT_BYTES]);
+        let sum = crc32c(&bytes[..8 + BOOT_BYTES]);
         bytes[8 + BOOT_BYTES..].copy_from_slice(&sum.to_le_bytes());
         bytes
     }
@@ -228,8 +226,9 @@ struct Found {
 fn found(entry: &DirEntry) -> Option<Found> {
     let name = entry.file_name().into_string().ok()?;
     let random = name.strip_prefix(PREFIX).and_then(|rest| rest.strip_suffix(PART));
-    let is_new =
-        random.is_some_and(|random| random.len() == RANDOM && random.bytes().all(|c| c.is_ascii_alphanumeric()));
+    let is_new = random.is_some_and(|random| {
+        random.len() == TemporaryFile::UNIQUE && random.bytes().all(|c| c.is_ascii_alphanumeric())
+    });
     let is_hash = |hash: &str| hash.len() == 16 && hash.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f'));
     let is_chunk = name.strip_suffix(SUFFIX).is_some_and(is_hash);
     let metadata = entry.metadata().ok().filter(|metadata| (is_new || is_chunk) && metadata.is_file())?;

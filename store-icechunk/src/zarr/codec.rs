@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 use super::blosc::{self, Compressor, Settings, Shuffle};
 use super::dtype::{DataType, Words};
 use super::json::{lengths, named};
+use crate::checksum::crc32c;
 
 /// The version of decoding. It grows when the same stored bytes give other ones than before, as after a mended fault: what
 /// was decoded under an earlier one is not used any more.
@@ -156,7 +157,7 @@ impl Chain {
                 }
                 Stage::Blosc(settings) => blosc::compress(settings, &chunk)?,
                 Stage::Crc32c => {
-                    let sum = crc32c::crc32c(&chunk);
+                    let sum = crc32c(&chunk);
                     chunk.extend(sum.to_le_bytes());
                     chunk
                 }
@@ -205,7 +206,7 @@ impl Chain {
                 let Some((chunk, sum)) = stored.split_last_chunk::<CRC_BYTES>() else {
                     return Err(format!("{} bytes are less than a checksum has", stored.len()));
                 };
-                if crc32c::crc32c(chunk) != u32::from_le_bytes(*sum) {
+                if crc32c(chunk) != u32::from_le_bytes(*sum) {
                     return Err("its checksum does not fit".to_owned());
                 }
                 Ok(stored.slice(..chunk.len()))
