@@ -20,7 +20,7 @@ use nix::libc;
 use nix::sys::statfs::{BTRFS_SUPER_MAGIC, fstatfs};
 use nix::unistd::{Whence, lseek};
 
-use crate::alloc::CHUNK;
+use crate::alloc::{CHUNK, Pages};
 use crate::calls::{allocate, uninterrupted};
 use crate::record::{DatabaseId, decode_header};
 
@@ -136,11 +136,11 @@ impl Data {
         }
     }
 
-    /// Punches a hole over chunks that are about to be written, on a file system that copies blocks: it would keep their old
+    /// Punches a hole over pages that are about to be written, on a file system that copies blocks: it would keep their old
     /// content until the new one is written beside it, and need room for both.
-    pub(crate) fn prepare_for_writing(&self, chunks: &Range<u64>) {
+    pub(crate) fn prepare_for_writing(&self, pages: &Pages) {
         if self.copies {
-            self.punch_hole(&bytes_of(chunks));
+            self.punch_hole(&bytes_of_pages(pages));
         }
     }
 
@@ -278,6 +278,11 @@ impl Data {
 /// The bytes of `chunks` in the file.
 pub(crate) fn bytes_of(chunks: &Range<u64>) -> Range<u64> {
     chunks.start.saturating_mul(CHUNK)..chunks.end.saturating_mul(CHUNK)
+}
+
+/// The bytes of `pages` in the file.
+pub(crate) fn bytes_of_pages(pages: &Pages) -> Range<u64> {
+    pages.start.saturating_mul(PAGE as u64)..pages.end.saturating_mul(PAGE as u64)
 }
 
 impl DataFile for Data {

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use bigarray_core::metrics::{Counter, Metrics};
 use bigarray_core::store::Snapshot;
-use bigarray_core::sync::Mutex;
+use bigarray_core::sync::{FaultMutex, Mutex};
 use bigarray_core::{Error, ErrorKind, Result};
 
 use crate::alloc::Owner;
@@ -34,7 +34,7 @@ pub(crate) struct Shared {
     /// Commits that wait for their turn.
     pub(crate) queue: Queue,
     /// The chunk that small commits of this process fill.
-    pub(crate) open_chunk: Mutex<Option<u64>>,
+    pub(crate) open_chunk: FaultMutex<Option<u64>>,
     /// For compressing blocks, in spills and in commits.
     pub(crate) packers: Packers,
     /// For reading compressed blocks.
@@ -64,7 +64,7 @@ impl Shared {
             dir,
             abandoned: Mutex::default(),
             queue: Queue::default(),
-            open_chunk: Mutex::default(),
+            open_chunk: FaultMutex::default(),
             packers: Packers::default(),
             unpackers: Unpackers::default(),
             checked: Checked::default(),

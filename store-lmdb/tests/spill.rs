@@ -151,7 +151,7 @@ fn the_space_of_killed_ingests_that_stay_zombies_is_used_again() {
     assert!(ingest_again(&db.open(), &db.path) <= longest);
 }
 
-// The same without an opening: a process that has the database open meanwhile releases dead claims when it claims chunks,
+// The same without an opening: a process that has the database open meanwhile releases dead claims when it claims pages,
 // or when it commits.
 #[test]
 fn the_space_of_a_killed_ingest_is_used_again_by_a_process_that_has_the_database_open() {

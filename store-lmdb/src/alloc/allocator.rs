@@ -1,10 +1,8 @@
 //! Allocating pages and freeing them, in one write transaction.
 
-use std::ops::Range;
-
 use bigarray_core::{Error, ErrorKind, Result};
 
-use super::{Bitmap, CHUNK_PAGES, Run, SpaceTable};
+use super::{Bitmap, CHUNK_PAGES, Pages, Run, SpaceTable};
 
 /// Most pieces of one request while the file can still grow.
 const PIECES: usize = 4;
@@ -148,24 +146,34 @@ impl<'a> Space<'a> {
         Ok(None)
     }
 
-    /// Wholly free chunks, at most `wanted`: the first piece of `wanted` chunks if there is one, else the lowest chunks.
-    pub(super) fn free_chunks(&self, wanted: u64) -> Result<Vec<Range<u64>>> {
-        /// More chunks than wanted that are looked at to find one piece.
-        const LOOKAHEAD: u64 = 1024;
-        let mut found: Vec<Range<u64>> = Vec::new();
-        for chunk in self.table.chunks_of(Bitmap::WHOLE).take(wanted.saturating_add(LOOKAHEAD) as usize) {
-            let chunk = chunk?;
-            push_chunks(&mut found, chunk..chunk + 1);
-            if let Some(piece) = found.last().filter(|r| r.end - r.start == wanted) {
-                return Ok(vec![piece.clone()]);
+    /// A whole free run of at least `least` pages in a chunk in part use, the longest that a few looks find.
+    pub(super) fn find_part(&self, least: u16) -> Result<Option<Run>> {
+        for class in (least.ilog2() as u8..Bitmap::WHOLE).rev() {
+            for chunk in self.table.chunks_of(class).take(LOOKS) {
+                let chunk = chunk?;
+                if let Some((first, pages)) = self.bitmap(chunk)?.longest().filter(|(_, pages)| *pages >= least) {
+                    return Ok(Some(Run { chunk, first, pages }));
+                }
             }
         }
-        let mut missing = wanted;
-        found.retain_mut(|range| {
-            range.end = range.end.min(range.start + missing);
-            missing -= range.end - range.start;
-            !range.is_empty()
-        });
+        Ok(None)
+    }
+
+    /// Wholly free chunks, at most `wanted`: the first piece of `wanted` chunks if there is one, else the lowest chunks.
+    pub(super) fn free_chunks(&self, wanted: u64) -> Result<Vec<u64>> {
+        /// More chunks than wanted that are looked at to find one piece.
+        const LOOKAHEAD: u64 = 1024;
+        let mut found: Vec<u64> = Vec::new();
+        for chunk in self.table.chunks_of(Bitmap::WHOLE).take(wanted.saturating_add(LOOKAHEAD) as usize) {
+            let chunk = chunk?;
+            found.push(chunk);
+            if let Some(piece) = found.len().checked_sub(wanted as usize).map(|from| &found[from..])
+                && piece.first().is_some_and(|first| first + wanted == chunk + 1)
+            {
+                return Ok(piece.to_vec());
+            }
+        }
+        found.truncate(wanted as usize);
         Ok(found)
     }
 
@@ -228,12 +236,12 @@ pub(super) fn split(mut run: Run, wanted: &[u16]) -> impl Iterator<Item = Run> {
     })
 }
 
-/// Appends chunks to a list of ranges: extends the last range if they follow it.
-pub(super) fn push_chunks(ranges: &mut Vec<Range<u64>>, chunks: Range<u64>) {
+/// Appends pages to a list of ranges: extends the last range if they follow it.
+pub(super) fn push_pages(ranges: &mut Vec<Pages>, pages: Pages) {
     match ranges.last_mut() {
-        Some(last) if last.end == chunks.start => last.end = chunks.end,
-        _ if chunks.is_empty() => {}
-        _ => ranges.push(chunks),
+        Some(last) if last.end == pages.start => last.end = pages.end,
+        _ if pages.is_empty() => {}
+        _ => ranges.push(pages),
     }
 }
 

@@ -3,7 +3,7 @@
 //! dropped half-way leaves no trace.
 //!
 //! The data file is cut into chunks of 2 MiB. Every page below the allocator's end is in exactly one place: referenced
-//! by a segment of the newest state, listed as freed (older states may still refer to it), part of a claimed chunk, free,
+//! by a segment of the newest state, listed as freed (older states may still refer to it), claimed, free,
 //! or the header, which is the first page. Only free pages are recorded as such: a bitmap for each chunk that has some.
 
 mod allocator;
@@ -24,6 +24,8 @@ pub(crate) use table::{FreedKey, SpaceTable};
 #[cfg(test)]
 pub(crate) use tests::SimulatedTable;
 
+use std::ops::Range;
+
 use bigarray_core::PAGE;
 
 /// Pages of a chunk.
@@ -31,6 +33,9 @@ pub(crate) const CHUNK_PAGES: u16 = 512;
 
 /// Bytes of a chunk: 2 MiB.
 pub(crate) const CHUNK: u64 = CHUNK_PAGES as u64 * PAGE as u64;
+
+/// Pages of the data file, counted from its start.
+pub(crate) type Pages = Range<u64>;
 
 /// Consecutive pages of the data file inside one chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -58,8 +63,14 @@ impl Run {
     }
 
     /// Its bytes in the data file.
-    pub(crate) fn bytes(&self) -> std::ops::Range<u64> {
+    pub(crate) fn bytes(&self) -> Range<u64> {
         self.offset()..self.offset() + u64::from(self.pages) * PAGE as u64
+    }
+
+    /// Its pages, counted from the start of the data file.
+    pub(crate) fn in_file(&self) -> Pages {
+        let start = self.chunk * u64::from(CHUNK_PAGES) + u64::from(self.first);
+        start..start + u64::from(self.pages)
     }
 
     /// The page behind its last one, in the chunk.
@@ -71,4 +82,16 @@ impl Run {
     pub(crate) fn is_sound(&self) -> bool {
         self.pages > 0 && self.end() <= CHUNK_PAGES && self.chunk < i64::MAX as u64 / CHUNK
     }
+}
+
+/// Splits pages into runs, one a chunk.
+pub(crate) fn runs_of(pages: Pages) -> impl Iterator<Item = Run> {
+    let of_chunk = u64::from(CHUNK_PAGES);
+    let mut at = pages.start;
+    std::iter::from_fn(move || {
+        let (chunk, first) = (at / of_chunk, at % of_chunk);
+        let n = (of_chunk - first).min(pages.end - at);
+        at += n;
+        (n > 0).then_some(Run { chunk, first: first as u16, pages: n as u16 })
+    })
 }

@@ -6,7 +6,7 @@ use super::allocator::{LOOKS, split};
 use super::{Bitmap, CHUNK_PAGES, Run, Space};
 
 /// A commit of at most this many pages goes to the open chunk.
-const OPEN_CHUNK_TAKES: u16 = CHUNK_PAGES / 4;
+pub(super) const OPEN_CHUNK_TAKES: u16 = CHUNK_PAGES / 4;
 /// A chunk in part use is opened only if at least this many of its pages are free. With fewer, the small payload could
 /// outlive the pages between, and then no block would ever fit there.
 const WORTH_OPENING: u16 = CHUNK_PAGES / 8;

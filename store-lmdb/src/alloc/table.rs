@@ -1,10 +1,8 @@
 //! The tables of space in a write transaction of the index, as the allocator needs them.
 
-use std::ops::Range;
-
 use bigarray_core::Result;
 
-use super::{Bitmap, Owner, Run};
+use super::{Bitmap, Owner, Pages, Run};
 
 /// The tables of space in one write transaction of the index. Dropping the transaction undoes everything but the length of
 /// the file.
@@ -45,11 +43,11 @@ pub(crate) trait SpaceTable {
     /// Deletes a record of freed runs.
     fn delete_freed(&mut self, key: FreedKey) -> Result<()>;
 
-    /// The chunks that `owner` claimed, in the order in which they are to be filled; `None` if it claimed none.
-    fn claim(&self, owner: &Owner) -> Result<Option<Vec<Range<u64>>>>;
+    /// The pages that `owner` claimed, in the order in which they were; `None` if it claimed none.
+    fn claim(&self, owner: &Owner) -> Result<Option<Vec<Pages>>>;
 
-    /// Records the chunks that `owner` claimed; `None` deletes the record.
-    fn set_claim(&mut self, owner: &Owner, chunks: Option<&[Range<u64>]>) -> Result<()>;
+    /// Records the pages that `owner` claimed; `None` deletes the record.
+    fn set_claim(&mut self, owner: &Owner, pages: Option<&[Pages]>) -> Result<()>;
 
     /// The first owner of a claim after `after`, in the order of [`Owner::to_bytes`].
     fn next_claim(&self, after: Option<&Owner>) -> Result<Option<Owner>>;

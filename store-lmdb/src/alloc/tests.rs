@@ -5,7 +5,7 @@
 mod model;
 mod simulated;
 
-use super::{Bitmap, CHUNK_PAGES, OldestReader, Run, Space};
+use super::{Bitmap, CHUNK_PAGES, OldestReader, Owner, Run, Space, runs_of};
 use simulated::OWNER;
 pub(crate) use simulated::SimulatedTable;
 
@@ -14,7 +14,7 @@ fn free_file(chunks: u64) -> SimulatedTable {
     let mut table = SimulatedTable::new(chunks);
     table.txn = 1;
     let mut space = Space::new(&mut table);
-    space.claim(&OWNER, chunks).unwrap();
+    space.claim(&OWNER, chunks * u64::from(CHUNK_PAGES), CHUNK_PAGES).unwrap();
     space.release(&OWNER).unwrap();
     table
 }
@@ -67,23 +67,100 @@ fn many_short_pieces_are_taken_only_when_the_file_cannot_grow() {
 }
 
 #[test]
-fn a_claim_prefers_one_piece_and_leaves_chunks_in_part_use_alone() {
+fn a_claim_prefers_one_piece_of_whole_chunks() {
     let mut table = free_file(8);
     take(&mut table, &[run(2, 7, 1), run(3, 0, 1)]);
     let mut space = Space::new(&mut table);
-    assert_eq!(space.claim(&OWNER, 3).unwrap(), [4..7]);
-    assert_eq!(space.claim(&OWNER, 3).unwrap(), [0..2, 7..8]);
-    assert_eq!(table.claims[&OWNER.to_bytes()], [4..7, 0..2, 7..8]);
-    assert_eq!(table.chunks.keys().copied().collect::<Vec<_>>(), [2, 3]);
-    let full = Space::new(&mut table).claim(&OWNER, 1).unwrap_err();
+    assert_eq!(space.claim(&OWNER, 1536, 64).unwrap(), [2048..3584]);
+    assert_eq!(space.claim(&OWNER, 1200, 64).unwrap(), [0..1024, 3584..3760]);
+    assert_eq!(table.claims[&OWNER.to_bytes()], [2048..3584, 0..1024, 3584..3760]);
+    assert_eq!(table.free_runs().collect::<Vec<_>>(), [run(2, 0, 7), run(2, 8, 504), run(3, 1, 511), run(7, 176, 336)]);
+}
+
+#[test]
+fn a_claim_of_less_than_a_chunk_takes_the_tightest_place() {
+    let mut table = free_file(3);
+    take(&mut table, &[run(0, 100, 412), run(1, 0, 1)]);
+    let mut space = Space::new(&mut table);
+    assert_eq!(space.claim(&OWNER, 90, 1).unwrap(), [0..90]);
+    assert_eq!(space.claim(&OWNER, 20, 20).unwrap(), [513..533]);
+    assert_eq!(space.claim(&OWNER, 500, 500).unwrap(), [1024..1524]);
+}
+
+/// A file of eight chunks, which can grow by two, of which two have two free runs of so many pages each.
+fn with_gaps(pages: u16) -> SimulatedTable {
+    let mut table = free_file(8);
+    table.disk = 10;
+    let parts = |chunk| [run(chunk, pages, 256 - pages), run(chunk, 256 + pages, 256 - pages)];
+    take(&mut table, &(2..8).map(Run::whole).chain(parts(0)).chain(parts(1)).collect::<Vec<_>>());
+    table
+}
+
+#[test]
+fn a_claim_takes_chunks_in_part_use_once_they_have_an_eighth_of_the_file() {
+    let claimed = |gaps: u16, wanted: u64, least: u16| {
+        let mut table = with_gaps(gaps);
+        let claimed = Space::new(&mut table).claim(&OWNER, wanted, least).unwrap();
+        (claimed, table.end)
+    };
+    assert_eq!(claimed(127, 600, 64), (vec![4096..4696], 10));
+    assert_eq!(claimed(128, 512, 64), (vec![0..128, 256..384, 512..640, 768..896], 8));
+    // What is missing then comes from the end of the file.
+    assert_eq!(claimed(128, 600, 64), (vec![0..128, 256..384, 512..640, 768..896, 4096..4184], 9));
+    // In runs of which there are none.
+    assert_eq!(claimed(128, 512, 129), (vec![4096..4608], 9));
+}
+
+#[test]
+fn scattered_blocks_are_claimed_in_gaps_of_their_size_and_single_pages_together() {
+    let mut table = free_file(4);
+    take(&mut table, &[run(0, 16, 84), run(0, 164, 348), run(1, 0, 1)]);
+    let claimed = Space::new(&mut table).claim_scattered(&OWNER, &mut None, &[16, 1, 64, 2, 512]).unwrap();
+    assert_eq!(claimed, [run(0, 0, 16), run(1, 1, 1), run(0, 100, 64), run(1, 2, 2), run(2, 0, 512)]);
+    assert_eq!(table.claims[&OWNER.to_bytes()].iter().map(|range| range.end - range.start).sum::<u64>(), 595);
+}
+
+#[test]
+fn a_few_pages_are_claimed_in_the_open_chunk_and_more_in_a_gap() {
+    let mut table = free_file(3);
+    take(&mut table, &[run(0, 100, 412), run(1, 0, 1)]);
+    let (mut space, mut open) = (Space::new(&mut table), Some(1));
+    assert_eq!(space.claim_piece(&OWNER, &mut open, 90).unwrap(), 513..603);
+    assert_eq!(space.claim_piece(&OWNER, &mut open, 1).unwrap(), 603..604);
+    assert_eq!(space.claim_piece(&OWNER, &mut open, 421).unwrap(), 1024..1445);
+}
+
+#[test]
+fn a_claim_takes_any_room_when_the_file_cannot_grow_and_nothing_when_that_is_too_little() {
+    let mut table = free_file(8);
+    take(&mut table, &(1..8).map(Run::whole).chain([run(0, 70, 10), run(0, 150, 362)]).collect::<Vec<_>>());
+    let before: Vec<Run> = table.free_runs().collect();
+    let full = Space::new(&mut table).claim(&OWNER, 600, 64).unwrap_err();
     assert!(full.is_store_full(), "{full:?}");
+    assert_eq!(table.free_runs().collect::<Vec<_>>(), before);
+    assert_eq!(Space::new(&mut table).claim(&OWNER, 130, 64).unwrap(), [0..70, 80..144]);
+}
+
+#[test]
+fn claims_share_a_chunk_with_each_other_and_with_what_is_stored() {
+    let mut table = free_file(2);
+    let other = Owner { serial: 9, ..OWNER };
+    let mut space = Space::new(&mut table);
+    assert_eq!(space.claim(&OWNER, 100, 1).unwrap(), [0..100]);
+    assert_eq!(space.claim(&other, 100, 1).unwrap(), [100..200]);
+    let stored = space.allocate(&[10]).unwrap();
+    assert_eq!(stored, [run(0, 200, 10)]);
+    space.consume_claim(&other, &[run(0, 150, 50)]).unwrap();
+    assert_eq!(table.free_runs().next(), Some(run(0, 100, 50)));
+    Space::new(&mut table).release(&OWNER).unwrap();
+    assert_eq!(table.free_runs().next(), Some(run(0, 0, 150)));
 }
 
 #[test]
 fn unused_pages_of_a_claim_become_free() {
     let mut table = free_file(3);
     let mut space = Space::new(&mut table);
-    space.claim(&OWNER, 3).unwrap();
+    space.claim(&OWNER, 1536, 512).unwrap();
     space.consume_claim(&OWNER, &[run(0, 0, 512), run(1, 0, 10)]).unwrap();
     assert_eq!(table.free_runs().collect::<Vec<_>>(), [run(1, 10, 502), run(2, 0, 512)]);
     assert!(table.claims.is_empty());
@@ -150,8 +227,14 @@ fn records_that_contradict_each_other_are_refused() {
     corrupt(Space::new(&mut twice).reclaim(OldestReader::None, 9).map(drop));
     // Claimed, yet free.
     let mut claimed = table.clone();
-    claimed.claims.insert(OWNER.to_bytes(), vec![0..1]);
+    claimed.claims.insert(OWNER.to_bytes(), vec![0..512]);
     corrupt(Space::new(&mut claimed).release(&OWNER));
+    // Claimed by two.
+    let mut both = table.clone();
+    both.chunks.clear();
+    both.fits.clear();
+    both.claims.insert(OWNER.to_bytes(), vec![0..200, 199..1024]);
+    corrupt(Space::new(&mut both).release(&OWNER));
     // Claimed outside the file.
     claimed.claims.insert(OWNER.to_bytes(), vec![0..u64::MAX]);
     corrupt(Space::new(&mut claimed).release(&OWNER));
@@ -194,7 +277,7 @@ fn the_open_chunk_of_a_dropped_transaction_is_not_used() {
     Space::new(&mut table.clone()).allocate_in(&mut open, &[1]).unwrap();
     assert_eq!(open, Some(0));
     let mut space = Space::new(&mut table);
-    space.claim(&OWNER, 2).unwrap();
+    space.claim(&OWNER, 1024, 512).unwrap();
     assert_eq!(space.allocate_in(&mut open, &[1]).unwrap(), [run(2, 0, 1)]);
 }
 
@@ -239,4 +322,11 @@ fn no_more_pages_are_prezeroed_than_are_in_use() {
     let mut fresh = free_file(1);
     take(&mut fresh, &[run(0, 0, 2)]);
     assert_eq!(Space::new(&mut fresh).prezeroed_next(&run(0, 1, 1)).unwrap(), Some(run(0, 2, 2)));
+}
+
+#[test]
+fn runs_end_where_chunks_do() {
+    let runs: Vec<Run> = runs_of(500..1600).collect();
+    assert_eq!(runs, [run(0, 500, 12), run(1, 0, 512), run(2, 0, 512), run(3, 0, 64)]);
+    assert_eq!(runs_of(7..7).count(), 0);
 }

@@ -8,7 +8,7 @@ use lmdb::RoTransaction;
 
 use super::findings::Findings;
 use super::{Check, is_damage};
-use crate::alloc::{Bitmap, CHUNK, HEADER, Run};
+use crate::alloc::{Bitmap, CHUNK, CHUNK_PAGES, HEADER, Run, runs_of as runs_of_pages};
 use crate::index::Tables;
 use crate::record::{
     Meta, chunk_key, class_key, decode_bitmap, decode_block, decode_claim, decode_class, decode_freed, parse_chunk_key,
@@ -224,7 +224,7 @@ impl Check<'_> {
     }
 }
 
-/// Visits the recorded uses of pages. Of claimed chunks it visits those in `some` of the file's `chunks`, and one for each
+/// Visits the recorded uses of pages. Of claimed pages it visits those in `some` of the file's `chunks`, and one for each
 /// range that lies outside. Records of blocks that do not decode are left to `blocks`, which knows their arrays.
 fn each_place(
     tables: &Tables<'_, RoTransaction<'static>>,
@@ -249,9 +249,11 @@ fn each_place(
     tables.scan(dbs.claims, &[], |key, value| {
         visit_all(parse_owner(key).and_then(|owner| {
             let ranges = decode_claim(key, value)?;
-            let inside = ranges.iter().flat_map(|range| range.start.max(some.start)..range.end.min(some.end));
-            let outside = ranges.iter().filter(|range| range.end > chunks).map(|range| range.end - 1);
-            let runs = inside.chain(outside).map(Run::whole).collect();
+            let of_chunk = u64::from(CHUNK_PAGES);
+            let some = some.start.saturating_mul(of_chunk)..some.end.saturating_mul(of_chunk);
+            let inside = ranges.iter().map(|range| range.start.max(some.start)..range.end.min(some.end));
+            let outside = ranges.iter().filter(|range| range.end.div_ceil(of_chunk) > chunks).map(|range| range.end - 1..range.end);
+            let runs = inside.chain(outside).filter(|range| !range.is_empty()).flat_map(runs_of_pages).collect();
             Ok((PageUse::Claimed { client: owner.client }, runs))
         }))?;
         Ok(true)

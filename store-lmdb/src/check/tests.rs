@@ -68,7 +68,7 @@ impl Sound {
             free.add(&run(1, 21, 491));
             put_free(txn, 1, &free);
             put_free(txn, 2, &Bitmap::FULL);
-            put_claim(txn, 3..4);
+            put_claim(txn, 1536..2048);
         });
         sound
     }
@@ -181,9 +181,9 @@ fn put_bitmap(txn: &mut WriteTxn<'_>, chunk: u64, free: &Bitmap) {
     txn.put(txn.dbs().chunks, &key, &encode_bitmap(&key, free)).unwrap();
 }
 
-fn put_claim(txn: &mut WriteTxn<'_>, chunks: Range<u64>) {
-    let key = Owner { client: 1, token: chunks.start, serial: txn.id() }.to_bytes();
-    txn.put(txn.dbs().claims, &key, &encode_claim(&key, std::slice::from_ref(&chunks))).unwrap();
+fn put_claim(txn: &mut WriteTxn<'_>, pages: Range<u64>) {
+    let key = Owner { client: 1, token: pages.start, serial: txn.id() }.to_bytes();
+    txn.put(txn.dbs().claims, &key, &encode_claim(&key, std::slice::from_ref(&pages))).unwrap();
 }
 
 /// Damages a sound database. The check has to find it with all of `words`, also with the smallest limits.

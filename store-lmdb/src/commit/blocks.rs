@@ -254,11 +254,10 @@ impl<'c, 't, 'i> Blocks<'c, 't, 'i> {
         let spilled = self.spilled(change)?;
         let mut new: Vec<StoredSegment> =
             pieces.iter().map(|piece| StoredSegment::plain(piece.first, piece.run)).collect();
-        // A claimed chunk holds nothing else.
         let mut claimed = if self.is_payload_claimed { runs_of(&new) } else { Vec::new() };
         new.extend(spilled.iter().map(|(segment, _)| segment));
         claimed.extend(runs_of(&new[pieces.len()..]));
-        let is_claimed = |run: &Run| claimed.iter().any(|c| c.chunk == run.chunk);
+        claimed.sort_unstable();
         new.sort_unstable_by_key(|segment| segment.first);
         let over = lay_over(&old, &changed, &new);
         self.freed.extend(over.freed);
@@ -283,8 +282,9 @@ impl<'c, 't, 'i> Blocks<'c, 't, 'i> {
         let version = Version(self.txn.borrow().id());
         let stored = StoredBlock { version, pages: array.size.pages(), segments: over.segments };
         let mut block = ChangedBlock { array, change, stored, checksums: new_checksums };
-        self.defragment(&mut block, &old, &is_claimed, checksums)?;
-        self.used.extend(runs_of(&block.stored.segments).into_iter().filter(is_claimed));
+        if !self.defragment(&mut block, &old, &claimed, checksums)? {
+            self.used.extend(claimed);
+        }
         self.store_block(&block, checksums)
     }
 

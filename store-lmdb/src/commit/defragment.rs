@@ -5,7 +5,7 @@ use bigarray_core::{BlockNo, Codec, Error, ErrorKind, PAGE, Result};
 
 use super::blocks::{Blocks, ChangedBlock, Target};
 use super::checksums::ChecksumWriter;
-use super::overlay::lay_over;
+use super::overlay::{lay_over, without};
 use crate::alloc::{CHUNK_PAGES, Run};
 use crate::codec::Packed;
 use crate::crash;
@@ -58,14 +58,15 @@ fn most_pieces_when_full(change: &BlockChange, array: &Target<'_>, old: &[Stored
 
 impl Blocks<'_, '_, '_> {
     /// Copies a block that this commit changes, if it is in too many pieces: compressed, if the array has a codec and the
-    /// block shrinks. `old` are its segments before; `is_claimed` says which runs belong to the claim.
+    /// block shrinks. `old` are its segments before; `claimed`, sorted, those of its runs that belong to the claim. Returns
+    /// whether it was copied, and refers to none of them any more.
     pub(super) fn defragment(
         &mut self,
         block: &mut ChangedBlock<'_>,
         old: &[StoredSegment],
-        is_claimed: &dyn Fn(&Run) -> bool,
+        claimed: &[Run],
         checksums: &mut ChecksumWriter,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         let ChangedBlock { array, change, stored, .. } = &*block;
         let full = most_pieces_when_full(change, array, old).filter(|_| 2 * stored_pages(stored) >= stored.pages);
         let most = full.unwrap_or(usize::MAX).min(most_pieces(stored));
@@ -78,7 +79,7 @@ impl Blocks<'_, '_, '_> {
             && change.pages.iter().map(|run| run.pages.len()).sum::<usize>() < stored.pages as usize;
         // Nor for a block of which the commit changes no page.
         if stored.segments.is_empty() || change.pages.is_empty() || (is_fine && !could_shrink) {
-            return Ok(());
+            return Ok(false);
         }
         let of = |e: Error| {
             let (dir, number) = (self.data.dir.display(), change.block.0);
@@ -93,16 +94,16 @@ impl Blocks<'_, '_, '_> {
                 block.checksums.fill(Some(0));
                 vec![StoredSegment::unit(all.end, unit)]
             }
-            None if is_fine => return Ok(()),
+            None if is_fine => return Ok(false),
             None => self.copy(block, full.is_some(), &bytes)?,
         };
         self.wrote = true;
         crash::point("block copied");
         let over = lay_over(&block.stored.segments, std::slice::from_ref(&all), &whole);
         block.stored.segments = over.segments;
-        // Claimed runs become free with the claim.
-        self.freed.extend(over.freed.into_iter().filter(|run| !is_claimed(run)));
-        Ok(())
+        // Claimed runs become free with the claim. A run may be in part one: what follows each other was joined.
+        self.freed.extend(over.freed.into_iter().flat_map(|run| without(run, claimed)));
+        Ok(true)
     }
 
     /// Stores a block of these bytes compressed; `None` if it does not shrink, or there is no room for it in one piece.

@@ -30,7 +30,7 @@ use payload::{Payload, pages_of};
 use phases::Phases;
 use together::Prepared;
 
-/// A payload of more pages is written before the commit lock is taken: claiming chunks for it costs one more transaction,
+/// A payload of more pages is written before the commit lock is taken: claiming pages for it costs one more transaction,
 /// which is little beside writing it.
 const EARLY_PAGES: usize = (2 << 20) / PAGE;
 

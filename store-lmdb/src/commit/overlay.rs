@@ -44,6 +44,23 @@ pub(super) fn lay_over(old: &[StoredSegment], changed: &[Range<u32>], new: &[Sto
     Overlay { segments: kept, freed }
 }
 
+/// The parts of `run` that are in none of `others`, which are sorted and apart.
+pub(super) fn without(run: Run, others: &[Run]) -> Vec<Run> {
+    let from = others.partition_point(|other| (other.chunk, other.end()) <= (run.chunk, run.first));
+    let mut parts = Vec::new();
+    let mut first = run.first;
+    for other in others[from..].iter().take_while(|other| (other.chunk, other.first) < (run.chunk, run.end())) {
+        if first < other.first {
+            parts.push(Run { first, pages: other.first - first, ..run });
+        }
+        first = other.end();
+    }
+    if first < run.end() {
+        parts.push(Run { first, pages: run.end() - first, ..run });
+    }
+    parts
+}
+
 /// Whether two segments that are consecutive in the block are consecutive in the file, too.
 fn joins(before: &StoredSegment, next: &StoredSegment) -> bool {
     match (before.run(), next.run()) {
@@ -94,6 +111,17 @@ mod tests {
         let one = lay_over_one(&[segment(0, 7, 100, 64)], 10..11, &[segment(10, 9, 3, 1)]);
         assert_eq!(one.segments, [segment(0, 7, 100, 10), segment(10, 9, 3, 1), segment(11, 7, 111, 53)]);
         assert_eq!(one.freed, [Run { chunk: 7, first: 110, pages: 1 }]);
+    }
+
+    #[test]
+    fn a_run_without_others_is_what_lies_between_them() {
+        let run = |first, pages| Run { chunk: 7, first, pages };
+        let others = [Run { chunk: 6, first: 10, pages: 9 }, run(0, 10), run(12, 3), run(20, 10), run(40, 2)];
+        assert_eq!(without(run(10, 15), &others), [run(10, 2), run(15, 5)]);
+        assert_eq!(without(run(21, 9), &others), []);
+        assert_eq!(without(run(28, 14), &others), [run(30, 10)]);
+        assert_eq!(without(run(30, 10), &others), [run(30, 10)]);
+        assert_eq!(without(Run { chunk: 8, first: 0, pages: 50 }, &others), [Run { chunk: 8, first: 0, pages: 50 }]);
     }
 
     #[test]

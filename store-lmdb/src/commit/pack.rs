@@ -49,8 +49,8 @@ pub(super) fn pack(change: &Change<'_>, packers: &Packers) -> Result<Vec<PackedB
 }
 
 /// Compresses those blocks of `change` that can be compressed, and writes them to pages of `claim`. For a large payload:
-/// each of a few threads has one block in memory. The compressed size is known only afterwards, and chunks that are claimed
-/// in vain lengthen the file: so chunks are claimed as pages are taken.
+/// each of a few threads has one block in memory. The compressed size is known only afterwards, and pages that are claimed
+/// in vain may lengthen the file: so they are claimed as they are taken.
 pub(super) fn write_packed(change: &Change<'_>, claim: &ClaimCommit<'_>) -> Result<Vec<PlacedUnit>> {
     let blocks: Vec<WholeBlock<'_>> = whole_blocks(change).collect();
     if blocks.is_empty() {

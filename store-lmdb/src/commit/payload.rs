@@ -12,7 +12,7 @@ use crate::alloc::Run;
 use crate::data::Data;
 use crate::record::Unit;
 use crate::shared::Shared;
-use crate::space::{ClaimCommit, runs_of as runs_of_pages, with_room};
+use crate::space::{ClaimCommit, with_room};
 
 /// Pieces that follow each other in the file are copied together and written by one call, up to so many bytes: single pages
 /// of many arrays would else be a call each, and a request to the disk.
@@ -72,6 +72,23 @@ pub(super) fn pages_of(change: &Change<'_>) -> usize {
     runs_of(change, &[]).map(|(_, _, pages)| pages.len()).sum()
 }
 
+/// Changed pages that follow each other in an array, how many each time.
+fn groups_of(change: &Change<'_>, units: &[PlacedUnit]) -> Vec<u64> {
+    let mut groups = Vec::new();
+    // The array, and the page behind the last one, counted from the array's first block.
+    let mut end = None;
+    for (array, block, pages) in runs_of(change, units) {
+        let of_block = change.arrays[array].after.as_ref().map_or(0, |(_, after)| u64::from(after.block_size.pages()));
+        let first = block.0 * of_block + u64::from(pages.start);
+        match groups.last_mut() {
+            Some(last) if end == Some((array, first)) => *last += pages.len() as u64,
+            _ => groups.push(pages.len() as u64),
+        }
+        end = Some((array, first + pages.len() as u64));
+    }
+    groups
+}
+
 impl Payload {
     /// Places the pages that are not in `units` in `space`, front to back. It must be large enough.
     pub(super) fn place(
@@ -103,9 +120,9 @@ impl Payload {
     /// Writes the payload of `change`, which is large, to pages of `claim`. Blocks that shrink are compressed.
     pub(super) fn write_early(shared: &Shared, change: &Change<'_>, claim: &ClaimCommit<'_>) -> Result<Payload> {
         let units = write_packed(change, claim)?;
-        let plain: usize = runs_of(change, &units).map(|(_, _, pages)| pages.len()).sum();
-        let taken = if plain > 0 { claim.take_many(plain as u64)? } else { Vec::new() };
-        let payload = Payload::place(change, units, taken.into_iter().flat_map(runs_of_pages))?;
+        let groups = groups_of(change, &units);
+        let runs = if groups.is_empty() { Vec::new() } else { claim.take_groups(&groups)? };
+        let payload = Payload::place(change, units, runs)?;
         // If the disk is full, the part that was written takes the room that the index needs to make room.
         with_room(shared, || {
             payload.write_in_parallel(change, shared).inspect_err(|e| {

@@ -1,12 +1,10 @@
 //! Tables of the space in the data file: `chunks` (chunk → bitmap of free pages), `fits` (class ‖ chunk → nothing: the
-//! chunks of `chunks` by their longest run), `freed` (transaction ‖ part → runs), `claims` (owner → ranges of chunks).
-
-use std::ops::Range;
+//! chunks of `chunks` by their longest run), `freed` (transaction ‖ part → runs), `claims` (owner → ranges of pages).
 
 use bigarray_core::Result;
 
 use super::{ValueReader, bad, seal};
-use crate::alloc::{Bitmap, FreedKey, Owner, Run};
+use crate::alloc::{Bitmap, CHUNK_PAGES, FreedKey, Owner, Pages, Run};
 
 /// Key in `chunks`.
 pub(crate) fn chunk_key(chunk: u64) -> [u8; 8] {
@@ -98,26 +96,35 @@ pub(crate) fn parse_owner(key: &[u8]) -> Result<Owner> {
     Ok(Owner::from_bytes(bytes))
 }
 
+/// Set in the first number of a claimed range of pages. Without it the range is one of chunks, as programs claimed before
+/// pages were: those refuse this one, which lies outside any file.
+const OF_PAGES: u64 = 1 << 63;
+
 /// As stored under `owner`.
-pub(crate) fn encode_claim(owner: &[u8], chunks: &[Range<u64>]) -> Vec<u8> {
-    let mut value = Vec::with_capacity(16 * chunks.len() + 4);
-    for range in chunks {
-        value.extend_from_slice(&range.start.to_le_bytes());
-        value.extend_from_slice(&range.end.to_le_bytes());
+pub(crate) fn encode_claim(owner: &[u8], claimed: &[Pages]) -> Vec<u8> {
+    let mut value = Vec::with_capacity(16 * claimed.len() + 4);
+    for pages in claimed {
+        value.extend_from_slice(&(pages.start | OF_PAGES).to_le_bytes());
+        value.extend_from_slice(&pages.end.to_le_bytes());
     }
     seal(owner, value)
 }
 
 /// Decodes [`encode_claim`].
-pub(crate) fn decode_claim(owner: &[u8], value: &[u8]) -> Result<Vec<Range<u64>>> {
+pub(crate) fn decode_claim(owner: &[u8], value: &[u8]) -> Result<Vec<Pages>> {
     let mut reader = ValueReader::new("claims", owner, value)?;
-    let mut chunks = Vec::new();
+    let mut claimed = Vec::new();
     while !reader.is_empty() {
-        let range = reader.u64()?..reader.u64()?;
-        if range.is_empty() {
-            return Err(reader.bad("it lists chunks that cannot be"));
+        let (start, end) = (reader.u64()?, reader.u64()?);
+        let of_chunk = u64::from(CHUNK_PAGES);
+        let pages = match start & OF_PAGES {
+            0 => start.checked_mul(of_chunk).zip(end.checked_mul(of_chunk)).map(|(start, end)| start..end),
+            _ => Some(start & !OF_PAGES..end),
+        };
+        match pages.filter(|pages| !pages.is_empty()) {
+            Some(pages) => claimed.push(pages),
+            None => return Err(reader.bad("it lists pages that cannot be")),
         }
-        chunks.push(range);
     }
-    Ok(chunks)
+    Ok(claimed)
 }

@@ -173,9 +173,9 @@ proptest! {
 
         let owner = Owner { client: 1, token: 2, serial: 3 };
         let key = owner.to_bytes();
-        let chunks: Vec<_> = runs.iter().map(|run| run.chunk..run.chunk + u64::from(run.pages)).collect();
+        let pages: Vec<_> = runs.iter().map(Run::in_file).collect();
         prop_assert_eq!(parse_owner(&key).unwrap(), owner);
-        prop_assert_eq!(decode_claim(&key, &encode_claim(&key, &chunks)).unwrap(), chunks);
+        prop_assert_eq!(decode_claim(&key, &encode_claim(&key, &pages)).unwrap(), pages);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The claim of one transaction: chunks that it may write to before its commit, more of them the more it writes.
+//! The claim of one transaction: pages that it may write to before its commit, more of them the more it writes.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -7,15 +7,25 @@ use bigarray_core::sync::{FaultMutex, Mutex, RwLock, RwLockReadGuard, RwLockWrit
 use bigarray_core::{Error, ErrorKind, Result};
 
 use super::full_disk::{punch_holes, with_room};
+use super::pool::Pool;
 use super::reclaim::reclaim_space;
 use super::txn_space::TxnSpace;
-use super::unused::{Pages, Unused};
-use crate::alloc::{CHUNK_PAGES, Owner, Space};
+use super::unused::Unused;
+use crate::alloc::{CHUNK_PAGES, Owner, Pages, Run, Space, runs_of};
 use crate::crash;
 use crate::shared::Shared;
 
-/// Most chunks that are claimed at a time: 128 MiB.
-const MOST_AT_ONCE: u64 = 64;
+/// Most pages that are claimed at a time beyond what is needed: 128 MiB.
+const MOST_AT_ONCE: u64 = 32_768;
+/// The first claim of a transaction is of what it needs, each other of this many times as many pages.
+const TIMES: u64 = 8;
+/// The fewest pages that the second claim is of.
+const FEWEST: u64 = 64;
+/// The shortest run of pages that is claimed beyond what is needed: 64 KiB, the smallest block.
+const SHORT: u16 = 16;
+/// The shortest run of pages that consecutive blocks of a large payload are written to: 256 KiB. In shorter ones blocks would
+/// be in too many pieces.
+const LONG: u16 = 64;
 
 /// The claim of one transaction; nothing until it writes.
 pub(crate) struct Claim {
@@ -39,8 +49,8 @@ enum Stage {
 
 /// The size of the next claim.
 struct Batch {
-    chunks: u64,
-    /// Chunks were claimed, or may have been.
+    pages: u64,
+    /// Pages were claimed, or may have been.
     claimed: bool,
 }
 
@@ -65,7 +75,7 @@ impl Claim {
             shared: Arc::clone(shared),
             owner: shared.locks.client.new_owner(),
             stage: RwLock::new(Stage::Open),
-            claiming: FaultMutex::new(Batch { chunks: 1, claimed: false }),
+            claiming: FaultMutex::new(Batch { pages: 0, claimed: false }),
             unused: FaultMutex::default(),
         }
     }
@@ -127,49 +137,47 @@ impl Claim {
         })
     }
 
-    /// Takes unused pages by `take`. If there are too few, claims chunks, `least` or more.
-    fn take<T>(&self, take: impl Fn(&mut Unused) -> Option<T>, least: impl Fn(&Unused) -> u64) -> Result<T> {
-        if let Some(taken) = take(&mut self.unused.lock()) {
+    /// Takes `n` consecutive unused pages. If there are none, claims them, or more if the transaction claimed some before and
+    /// there is room.
+    fn take(&self, n: u64) -> Result<Pages> {
+        if let Some(taken) = self.unused.lock().take(n) {
             return Ok(taken);
         }
         let mut batch = self.claiming.lock();
         loop {
-            // Another thread may have claimed chunks meanwhile.
-            if let Some(taken) = take(&mut self.unused.lock()) {
+            // Another thread may have claimed pages meanwhile.
+            if let Some(taken) = self.unused.lock().take(n) {
                 return Ok(taken);
             }
-            let least = least(&self.unused.lock());
-            self.claim_chunks(&mut batch, least)?;
+            let wanted = batch.pages.max(n);
+            let mut claimed = self.claim_beyond(wanted, n as u16);
+            if wanted > n && claimed.as_ref().is_err_and(Error::is_store_full) {
+                claimed = self.claim_beyond(n, n as u16);
+            }
+            self.add(claimed?);
+            *batch = Batch { pages: (TIMES * wanted).clamp(FEWEST, MOST_AT_ONCE), claimed: true };
+            crash::point("claimed");
         }
     }
 
-    /// Claims `least` chunks, or more if chunks were claimed before and there is room.
-    fn claim_chunks(&self, batch: &mut Batch, least: u64) -> Result<()> {
-        let wanted = batch.chunks.max(least);
-        let mut claimed = self.claim_some(wanted);
-        if wanted > least && claimed.as_ref().is_err_and(Error::is_store_full) {
-            claimed = self.claim_some(least);
-        }
-        let chunks = claimed?;
-        batch.claimed = true;
-        batch.chunks = (2 * batch.chunks).min(MOST_AT_ONCE);
-        let of_chunk = u64::from(CHUNK_PAGES);
-        chunks.iter().for_each(|range| self.shared.data.prepare_for_writing(range));
-        let mut unused = self.unused.lock();
-        chunks.into_iter().for_each(|range| unused.add(range.start * of_chunk..range.end * of_chunk));
-        drop(unused);
-        crash::point("claimed");
-        Ok(())
+    fn claim_beyond(&self, wanted: u64, n: u16) -> Result<Vec<Pages>> {
+        self.claim_by(|space, owner| match u16::try_from(wanted) {
+            Ok(pages) if pages <= CHUNK_PAGES => {
+                Ok(vec![space.claim_piece(owner, &mut self.shared.open_chunk.lock(), pages)?])
+            }
+            _ => space.claim(owner, wanted, n.max(SHORT)),
+        })
     }
 
-    fn claim_some(&self, chunks: u64) -> Result<Vec<std::ops::Range<u64>>> {
+    /// Claims pages by `claim`, in a write transaction of its own.
+    fn claim_by<T>(&self, claim: impl Fn(&mut Space<'_>, &Owner) -> Result<T>) -> Result<T> {
         let shared = &self.shared;
         with_room(shared, || {
             let txn = RefCell::new(shared.begin_write()?);
             let mut table = TxnSpace::new(&txn, &shared.data);
             let mut space = Space::new(&mut table);
             reclaim_space(shared, &txn, &mut space)?;
-            let claimed = space.claim(&self.owner, chunks)?;
+            let claimed = claim(&mut space, &self.owner)?;
             if table.lengthened {
                 shared.data.sync()?;
             }
@@ -177,6 +185,13 @@ impl Claim {
             shared.commit_txn(txn.into_inner())?;
             Ok(claimed)
         })
+    }
+
+    /// Adds claimed pages to those that are unused.
+    fn add(&self, claimed: Vec<Pages>) {
+        claimed.iter().for_each(|pages| self.shared.data.prepare_for_writing(pages));
+        let mut unused = self.unused.lock();
+        claimed.into_iter().for_each(|pages| unused.add(pages));
     }
 }
 
@@ -193,7 +208,7 @@ impl ClaimWriter<'_> {
     /// Takes `n` consecutive pages, at most a chunk's worth, which may lie in two chunks. The caller has to give them back.
     pub(crate) fn take(&self, n: u64) -> Result<Pages> {
         debug_assert!((1..=u64::from(CHUNK_PAGES)).contains(&n));
-        self.claim.take(|unused| unused.take(n), |_| 1)
+        self.claim.take(n)
     }
 }
 
@@ -201,24 +216,49 @@ impl ClaimCommit<'_> {
     /// Takes `n` pages as [`ClaimWriter::take`] does. They are given back when this is dropped.
     pub(crate) fn take(&self, n: u64) -> Result<Pages> {
         debug_assert!((1..=u64::from(CHUNK_PAGES)).contains(&n));
-        let taken = self.claim.take(|unused| unused.take(n), |_| 1)?;
+        let taken = self.claim.take(n)?;
         self.keep([taken.clone()]);
         Ok(taken)
     }
 
-    /// Takes `n` pages in as few pieces as possible.
-    pub(crate) fn take_many(&self, n: u64) -> Result<Vec<Pages>> {
-        let missing = |unused: &Unused| (n - unused.in_whole_chunks().min(n)).div_ceil(u64::from(CHUNK_PAGES));
-        let taken = self.claim.take(|unused| unused.take_many(n), missing)?;
-        self.keep(taken.iter().cloned());
-        Ok(taken)
+    /// Takes room for groups of pages that follow each other in an array, as many as `groups` says, and returns one or more
+    /// runs for each, in order.
+    ///
+    /// Groups of a chunk and more are placed one behind the other; others each where it fits, since its pages are rewritten
+    /// at another time than those of the others.
+    pub(crate) fn take_groups(&self, groups: &[u64]) -> Result<Vec<Run>> {
+        let is_large = |pages: &u64| *pages >= u64::from(CHUNK_PAGES);
+        let large: u64 = groups.iter().filter(|pages| is_large(pages)).sum();
+        let small: Vec<u16> = groups.iter().filter(|pages| !is_large(pages)).map(|pages| *pages as u16).collect();
+        let mut batch = self.claim.claiming.lock();
+        // Unused pages of what was claimed to spill come first. No other thread takes any: none spills during a commit.
+        let missing = large - self.claim.unused.lock().in_ranges_of(LONG).min(large);
+        let (claimed, small) = match missing == 0 && small.is_empty() {
+            true => (Vec::new(), Vec::new()),
+            false => self.claim.claim_by(|space, owner| {
+                let claimed = if missing > 0 { space.claim(owner, missing, LONG)? } else { Vec::new() };
+                Ok((claimed, space.claim_scattered(owner, &mut self.claim.shared.open_chunk.lock(), &small)?))
+            })?,
+        };
+        batch.claimed = true;
+        drop(batch);
+        self.claim.add(claimed);
+        small.iter().for_each(|run| self.claim.shared.data.prepare_for_writing(&run.in_file()));
+        self.keep(small.iter().map(Run::in_file));
+        let large = self.claim.unused.lock().take_many(large, LONG).ok_or_else(|| {
+            Error::new(ErrorKind::Corrupt, "data file: less space was handed out than asked for")
+        })?;
+        self.keep(large.iter().cloned());
+        crash::point("claimed");
+        let (mut large, mut small) = (Pool::new(large.into_iter().flat_map(runs_of)), Pool::new(small));
+        Ok(groups.iter().flat_map(|n| if is_large(n) { large.draw(*n) } else { small.draw(*n) }).collect())
     }
 
     fn keep(&self, taken: impl IntoIterator<Item = Pages>) {
         self.taken.lock().extend(taken);
     }
 
-    /// Whether chunks were claimed.
+    /// Whether pages were claimed.
     pub(crate) fn has_any(&self) -> bool {
         self.claim.claiming.lock().claimed
     }

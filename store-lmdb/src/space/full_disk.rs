@@ -6,8 +6,8 @@ use std::cell::RefCell;
 use bigarray_core::Result;
 
 use super::txn_space::TxnSpace;
-use crate::alloc::{Bitmap, CHUNK, Owner, Run, Space, SpaceTable};
-use crate::data::bytes_of;
+use crate::alloc::{Bitmap, CHUNK, CHUNK_PAGES, Owner, Run, Space, SpaceTable};
+use crate::data::{bytes_of, bytes_of_pages};
 use crate::index::is_index_full;
 use crate::record::Meta;
 use crate::shared::Shared;
@@ -91,8 +91,9 @@ pub(super) fn punch_holes(shared: &Shared, owners: &mut dyn FnMut(&Owner) -> Res
     while let Some(owner) = table.next_claim(last.as_ref())? {
         if owners(&owner)? {
             let claimed = table.claim(&owner)?;
-            let claimed = claimed.iter().flatten().filter(|chunks| chunks.end <= end);
-            claimed.for_each(|chunks| data.punch_hole(&bytes_of(chunks)));
+            let in_file = end.saturating_mul(CHUNK_PAGES.into());
+            let claimed = claimed.iter().flatten().filter(|pages| pages.end <= in_file);
+            claimed.for_each(|pages| data.punch_hole(&bytes_of_pages(pages)));
         }
         last = Some(owner);
     }

@@ -1,8 +1,9 @@
-//! The space of a transaction in the data file: the allocator on the tables of a write transaction, chunks that are claimed
+//! The space of a transaction in the data file: the allocator on the tables of a write transaction, pages that are claimed
 //! before a commit, claims and freed pages that are reclaimed, and room on a full disk.
 
 mod claim;
 mod full_disk;
+mod pool;
 mod reclaim;
 mod txn_space;
 mod unused;
@@ -11,4 +12,3 @@ pub(crate) use claim::{Claim, ClaimCommit, ClaimWriter};
 pub(crate) use full_disk::with_room;
 pub(crate) use reclaim::{reclaim_space, sweep_at_opening};
 pub(crate) use txn_space::TxnSpace;
-pub(crate) use unused::{Pages, runs_of};

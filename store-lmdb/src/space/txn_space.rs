@@ -1,11 +1,10 @@
 //! The tables of space of a write transaction, as the allocator sees them.
 
 use std::cell::RefCell;
-use std::ops::Range;
 
 use bigarray_core::Result;
 
-use crate::alloc::{Bitmap, FreedKey, Owner, Run, SpaceTable};
+use crate::alloc::{Bitmap, FreedKey, Owner, Pages, Run, SpaceTable};
 use crate::data::Data;
 use crate::index::WriteTxn;
 use crate::record::{
@@ -95,16 +94,16 @@ impl SpaceTable for TxnSpace<'_, '_> {
         txn.delete(db, &freed_key(at)).map(drop)
     }
 
-    fn claim(&self, owner: &Owner) -> Result<Option<Vec<Range<u64>>>> {
+    fn claim(&self, owner: &Owner) -> Result<Option<Vec<Pages>>> {
         let (txn, key) = (self.txn.borrow(), owner.to_bytes());
         txn.tables().get(txn.dbs().claims, &key)?.map(|value| decode_claim(&key, value)).transpose()
     }
 
-    fn set_claim(&mut self, owner: &Owner, chunks: Option<&[Range<u64>]>) -> Result<()> {
+    fn set_claim(&mut self, owner: &Owner, pages: Option<&[Pages]>) -> Result<()> {
         let (mut txn, key) = (self.txn.borrow_mut(), owner.to_bytes());
         let db = txn.dbs().claims;
-        match chunks {
-            Some(chunks) => txn.put(db, &key, &encode_claim(&key, chunks)),
+        match pages {
+            Some(pages) => txn.put(db, &key, &encode_claim(&key, pages)),
             None => txn.delete(db, &key).map(drop),
         }
     }

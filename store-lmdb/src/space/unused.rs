@@ -1,12 +1,8 @@
 //! The unused pages of a claim. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Range;
 
-use crate::alloc::{CHUNK_PAGES, Run};
-
-/// Pages of the data file, counted from its start.
-pub(crate) type Pages = Range<u64>;
+use crate::alloc::Pages;
 
 /// Ranges of pages, none adjacent to another: pages that are given back join the ranges beside them.
 #[derive(Debug, Default)]
@@ -43,9 +39,10 @@ impl Unused {
         Some(self.take_front(&(start..start + length), n))
     }
 
-    /// Takes `n` pages, from ranges of a chunk or longer, the longest first. `None`, and takes none, if there are too few.
-    pub(super) fn take_many(&mut self, mut n: u64) -> Option<Vec<Pages>> {
-        if self.in_whole_chunks() < n {
+    /// Takes `n` pages, from ranges of `least` pages or longer, the longest first. `None`, and takes none, if there are too
+    /// few.
+    pub(super) fn take_many(&mut self, mut n: u64, least: u16) -> Option<Vec<Pages>> {
+        if self.in_ranges_of(least) < n {
             return None;
         }
         let mut taken = Vec::new();
@@ -58,9 +55,9 @@ impl Unused {
         Some(taken)
     }
 
-    /// Pages in ranges of a chunk or longer.
-    pub(super) fn in_whole_chunks(&self) -> u64 {
-        self.by_length.range((u64::from(CHUNK_PAGES), 0)..).map(|(length, _)| length).sum()
+    /// Pages in ranges of `least` pages or longer.
+    pub(super) fn in_ranges_of(&self, least: u16) -> u64 {
+        self.by_length.range((u64::from(least), 0)..).map(|(length, _)| length).sum()
     }
 
     fn take_front(&mut self, of: &Pages, n: u64) -> Pages {
@@ -81,18 +78,6 @@ impl Unused {
         self.by_start.remove(&pages.start);
         self.by_length.remove(&(pages.end - pages.start, pages.start));
     }
-}
-
-/// Splits pages into runs, one a chunk.
-pub(crate) fn runs_of(pages: Pages) -> impl Iterator<Item = Run> {
-    let of_chunk = u64::from(CHUNK_PAGES);
-    let mut at = pages.start;
-    std::iter::from_fn(move || {
-        let (chunk, first) = (at / of_chunk, at % of_chunk);
-        let n = (of_chunk - first).min(pages.end - at);
-        at += n;
-        (n > 0).then_some(Run { chunk, first: first as u16, pages: n as u16 })
-    })
 }
 
 #[cfg(test)]
@@ -126,17 +111,9 @@ mod tests {
         unused.add(0..100);
         unused.add(512..1024);
         unused.add(5120..6144);
-        assert_eq!(unused.take_many(1537), None);
-        assert_eq!(unused.take_many(1100), Some(vec![5120..6144, 512..588]));
+        assert_eq!(unused.take_many(1537, 512), None);
+        assert_eq!(unused.take_many(1100, 512), Some(vec![5120..6144, 512..588]));
         assert_eq!(unused.take(436), Some(588..1024));
-    }
-
-    #[test]
-    fn runs_end_where_chunks_do() {
-        let runs: Vec<Run> = runs_of(500..1600).collect();
-        let run = |chunk, first, pages| Run { chunk, first, pages };
-        assert_eq!(runs, [run(0, 500, 12), run(1, 0, 512), run(2, 0, 512), run(3, 0, 64)]);
-        assert_eq!(runs_of(7..7).count(), 0);
     }
 
     proptest! {

@@ -1,4 +1,4 @@
-//! The spill area of a transaction: pages that leave memory before the commit are written to chunks that only this
+//! The spill area of a transaction: pages that leave memory before the commit are written to pages that only this
 //! transaction can use, outside the write transaction.
 
 mod slot;
@@ -9,15 +9,15 @@ use std::sync::Arc;
 use bigarray_core::store::{SpillArea, SpilledPages};
 use bigarray_core::{Descriptor, Error, ErrorKind, PAGE, Result};
 
-use crate::alloc::Run;
+use crate::alloc::{Pages, Run, runs_of};
 use crate::codec::Packed;
 use crate::crash;
 use crate::record::{StoredSegment, Unit};
 use crate::shared::Shared;
-use crate::space::{Claim, ClaimWriter, Pages, runs_of, with_room};
+use crate::space::{Claim, ClaimWriter, with_room};
 pub(crate) use slot::LmdbSpillSlot;
 
-/// The spill area of one transaction. Dropping it without a commit releases the chunks.
+/// The spill area of one transaction. Dropping it without a commit releases its pages.
 pub(crate) struct LmdbSpillArea {
     pub(crate) claim: Arc<Claim>,
 }

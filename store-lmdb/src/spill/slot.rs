@@ -7,9 +7,10 @@ use std::sync::Arc;
 use bigarray_core::store::{SpillSlot, SpilledPages};
 use bigarray_core::{Error, ErrorKind, PAGE, Result};
 
+use crate::alloc::Pages;
 use crate::reading::read_pages;
 use crate::record::StoredSegment;
-use crate::space::{Claim, Pages};
+use crate::space::Claim;
 
 /// Spilled pages of a block. They may be overwritten once the last reference is dropped: a reader holds one.
 pub(crate) struct LmdbSpillSlot {

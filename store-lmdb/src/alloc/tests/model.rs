@@ -10,7 +10,7 @@ use bigarray_core::Error;
 use proptest::prelude::*;
 
 use super::simulated::{OWNER, SimulatedTable};
-use crate::alloc::{CHUNK_PAGES, OldestReader, Owner, Run, Space};
+use crate::alloc::{CHUNK_PAGES, OldestReader, Owner, Run, Space, runs_of};
 use ops::{Op, Where, op};
 
 /// A stored object: its pages, and the stamp that all of them have.
@@ -27,11 +27,11 @@ struct ModelState {
     objects: BTreeMap<u64, Object>,
 }
 
-/// A transaction that writes to claimed chunks before its commit.
+/// A transaction that writes to claimed pages before its commit.
 struct Writer {
     owner: Owner,
     stamp: u64,
-    /// Written so far: the front of its chunks.
+    /// Written so far.
     written: Vec<Run>,
     alive: bool,
 }
@@ -171,14 +171,14 @@ impl Model {
                     self.commit(new);
                 }
             }
-            Op::Claim { writer, chunks, pages, reclaim, dropped } => {
+            Op::Claim { writer, wanted, least, left, reclaim, dropped } => {
                 let living: Vec<usize> = (0..self.writers.len()).filter(|i| self.writers[*i].alive).collect();
                 let known = writer.and_then(|n| living.get(n % living.len().max(1)).copied());
                 let fresh = Owner { serial: self.number(), ..OWNER };
                 let owner = known.map_or(fresh, |i| self.writers[i].owner);
                 let mut space = Space::new(&mut new.table);
                 space.reclaim(oldest, *reclaim).unwrap();
-                let got = match space.claim(&owner, *chunks) {
+                let got = match space.claim(&owner, *wanted, *least) {
                     Ok(got) => got,
                     Err(full) => {
                         assert!(full.is_store_full(), "{full:?}");
@@ -187,8 +187,9 @@ impl Model {
                         return;
                     }
                 };
-                let got: Vec<u64> = got.into_iter().flatten().collect();
-                assert_eq!(got.len() as u64, *chunks);
+                let (lengths, fewest) = (got.iter().map(|range| range.end - range.start), (*wanted).max((*least).into()));
+                assert!(lengths.clone().all(|n| n >= (*least).into()), "{got:?} in runs of {least}");
+                assert!((fewest..fewest + u64::from(*least)).contains(&lengths.sum()), "{got:?} for {wanted}");
                 if *dropped {
                     return;
                 }
@@ -198,11 +199,8 @@ impl Model {
                     self.writers.push(Writer { owner, stamp, written: Vec::new(), alive: true });
                     self.writers.len() - 1
                 });
-                // All but the last chunk are full.
-                let mut written: Vec<Run> = got.into_iter().map(Run::whole).collect();
-                if let Some(last) = written.last_mut() {
-                    last.pages = *pages;
-                }
+                let mut written: Vec<Run> = got.into_iter().flat_map(runs_of).collect();
+                written.truncate(written.len().saturating_sub(*left));
                 self.write(&written, self.writers[index].stamp);
                 self.writers[index].written.extend(written);
             }
@@ -283,7 +281,7 @@ impl Model {
         let mut places = vec![None; table.end as usize * usize::from(CHUNK_PAGES)];
         let referenced = self.now.objects.values().flat_map(|o| o.runs.clone()).map(|run| ("referenced", run));
         let freed = table.freed.values().flatten().map(|run| ("freed", *run));
-        let claimed = table.claims.values().flatten().cloned().flatten().map(|chunk| ("claimed", Run::whole(chunk)));
+        let claimed = table.claims.values().flatten().cloned().flat_map(runs_of).map(|run| ("claimed", run));
         let free = table.free_runs().map(|run| ("free", run));
         for (place, run) in referenced.chain(freed).chain(claimed).chain(free) {
             for page in &mut places[range_of(&run)] {

@@ -1,11 +1,10 @@
 //! The tables of space as plain maps, for tests.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Range;
 
 use bigarray_core::{Error, ErrorKind, Result};
 
-use crate::alloc::{Bitmap, FreedKey, Owner, Run, SpaceTable};
+use crate::alloc::{Bitmap, FreedKey, Owner, Pages, Run, SpaceTable};
 
 /// An owner of claims.
 pub(super) const OWNER: Owner = Owner { client: 1, token: 2, serial: 3 };
@@ -20,7 +19,7 @@ pub(crate) struct SimulatedTable {
     pub(crate) chunks: BTreeMap<u64, Bitmap>,
     pub(crate) fits: BTreeSet<(u8, u64)>,
     pub(crate) freed: BTreeMap<FreedKey, Vec<Run>>,
-    pub(crate) claims: BTreeMap<[u8; Owner::BYTES], Vec<Range<u64>>>,
+    pub(crate) claims: BTreeMap<[u8; Owner::BYTES], Vec<Pages>>,
 }
 
 impl SimulatedTable {
@@ -110,13 +109,13 @@ impl SpaceTable for SimulatedTable {
         Ok(())
     }
 
-    fn claim(&self, owner: &Owner) -> Result<Option<Vec<Range<u64>>>> {
+    fn claim(&self, owner: &Owner) -> Result<Option<Vec<Pages>>> {
         Ok(self.claims.get(&owner.to_bytes()).cloned())
     }
 
-    fn set_claim(&mut self, owner: &Owner, chunks: Option<&[Range<u64>]>) -> Result<()> {
-        match chunks {
-            Some(chunks) => self.claims.insert(owner.to_bytes(), chunks.to_vec()),
+    fn set_claim(&mut self, owner: &Owner, pages: Option<&[Pages]>) -> Result<()> {
+        match pages {
+            Some(pages) => self.claims.insert(owner.to_bytes(), pages.to_vec()),
             None => self.claims.remove(&owner.to_bytes()),
         };
         Ok(())

@@ -5,10 +5,10 @@ use std::ops::Range;
 
 use bigarray_core::Version;
 
-use crate::alloc::{CHUNK_PAGES, OldestReader, Owner, Run, SimulatedTable, Space};
+use crate::alloc::{CHUNK_PAGES, OldestReader, Owner, Run, SimulatedTable, Space, runs_of as runs_of_pages};
 use crate::commit::EARLY_PAGES;
 use crate::commit::defragment::most_pieces;
-use crate::commit::overlay::lay_over;
+use crate::commit::overlay::{lay_over, without};
 use crate::record::{StoredBlock, StoredSegment, runs_of};
 
 /// New content of some pages of a block.
@@ -36,17 +36,13 @@ impl Database {
         Database { table, open, arrays: Vec::new(), written: 0, copies: 0 }
     }
 
-    /// Stores an array of whole blocks, as a large payload does: in consecutive chunks.
+    /// Stores an array of whole blocks, as a large payload does: one behind the other.
     pub(super) fn create(&mut self, blocks: usize, pages: u16) -> usize {
-        let chunks = (blocks * usize::from(pages)).div_ceil(usize::from(CHUNK_PAGES)) as u64;
         let owner = self.table.begin_commit();
         let mut space = Space::new(&mut self.table);
-        let claimed = space.claim(&owner, chunks).unwrap();
-        let mut free = claimed
-            .into_iter()
-            .flatten()
-            .flat_map(|chunk| (0..CHUNK_PAGES).step_by(pages.into()).map(move |first| Run { chunk, first, pages }));
-        let runs: Vec<Run> = free.by_ref().take(blocks).collect();
+        let claimed = space.claim(&owner, (blocks * usize::from(pages)) as u64, pages).unwrap();
+        let in_blocks = |run: Run| (run.first..run.end()).step_by(pages.into()).map(move |first| Run { first, pages, ..run });
+        let runs: Vec<Run> = claimed.into_iter().flat_map(runs_of_pages).flat_map(in_blocks).collect();
         space.consume_claim(&owner, &runs).unwrap();
         let block = |run: &Run| StoredBlock {
             version: Version(self.table.txn),
@@ -58,13 +54,13 @@ impl Database {
     }
 
     /// Commits new content of some pages of blocks, no two of which are of one block. A small payload goes to free pages in
-    /// the commit. A large one, and one that was `spilled`, goes to claimed chunks before it.
+    /// the commit. A large one, and one that was `spilled`, goes to claimed pages before it.
     pub(super) fn commit(&mut self, changes: &[Change], spilled: bool) {
         let pages: u64 = changes.iter().map(|change| change.pages.len() as u64).sum();
         self.written += pages;
         let is_claimed = spilled || pages > EARLY_PAGES as u64;
         let wanted: Vec<u16> = changes.iter().map(|change| change.pages.len() as u16).collect();
-        let claimed = is_claimed.then(|| self.claim(pages));
+        let claimed = is_claimed.then(|| self.claim(&wanted, spilled));
         self.table.begin_commit();
         let mut space = Space::new(&mut self.table);
         let oldest = OldestReader::None;
@@ -92,9 +88,8 @@ impl Database {
             freed.extend(over.freed);
             if stored.segments.len() > most_pieces(stored) {
                 // What is copied of the claim becomes free with it.
-                freed.extend(
-                    runs_of(&stored.segments).into_iter().filter(|run| !is_claimed || !runs_of(&new).contains(run)),
-                );
+                let claimed = if is_claimed { runs_of(&new) } else { Vec::new() };
+                freed.extend(runs_of(&stored.segments).into_iter().flat_map(|run| without(run, &claimed)));
                 stored.segments.clear();
                 let mut first = 0;
                 for run in space.allocate_whole(stored.pages as u16, stored.pages as u16).unwrap() {
@@ -115,13 +110,17 @@ impl Database {
         space.reclaim(oldest, 2 * freed_runs).unwrap();
     }
 
-    /// Claims chunks for so many pages.
-    fn claim(&mut self, pages: u64) -> (Owner, Vec<Run>) {
+    /// Claims pages as [`Claim`](crate::space::Claim) does: for one payload, or for runs that were `spilled` one by one.
+    fn claim(&mut self, wanted: &[u16], spilled: bool) -> (Owner, Vec<Run>) {
         let owner = self.table.begin_commit();
         let mut space = Space::new(&mut self.table);
         space.reclaim(OldestReader::None, Space::RECLAIM_RUNS).unwrap();
-        let chunks = space.claim(&owner, pages.div_ceil(u64::from(CHUNK_PAGES))).unwrap();
-        (owner, chunks.into_iter().flatten().map(Run::whole).collect())
+        let open = &mut self.open;
+        let runs = match spilled {
+            true => wanted.iter().map(|n| space.claim_piece(&owner, open, *n).unwrap()).flat_map(runs_of_pages).collect(),
+            false => space.claim_scattered(&owner, open, wanted).unwrap(),
+        };
+        (owner, runs)
     }
 
     /// Pages that blocks refer to.

@@ -21,10 +21,12 @@ pub(super) enum Op {
         reclaim: usize,
         dropped: bool,
     },
+    /// Claims `wanted` pages in runs of `least`, and writes to all of them but those of the last `left` runs.
     Claim {
         writer: Option<usize>,
-        chunks: u64,
-        pages: u16,
+        wanted: u64,
+        least: u16,
+        left: usize,
         reclaim: usize,
         dropped: bool,
     },
@@ -85,8 +87,8 @@ pub(super) fn op() -> impl Strategy<Value = Op> {
         12 => (wanted, chosen(), reclaim(), prop::option::weighted(0.2, 0..3_usize)).prop_map(
             |(wanted, free, reclaim, dropped_after)| Op::Commit { wanted, free, reclaim, dropped_after }
         ),
-        4 => (any::<Option<usize>>(), 1..4_u64, 1..=CHUNK_PAGES, reclaim(), rarely()).prop_map(
-            |(writer, chunks, pages, reclaim, dropped)| Op::Claim { writer, chunks, pages, reclaim, dropped }
+        4 => (any::<Option<usize>>(), 1..2000_u64, 1..=CHUNK_PAGES, 0..3_usize, reclaim(), rarely()).prop_map(
+            |(writer, wanted, least, left, reclaim, dropped)| Op::Claim { writer, wanted, least, left, reclaim, dropped }
         ),
         3 => (any::<usize>(), 2..5_usize, chosen(), rarely())
             .prop_map(|(writer, skip, free, dropped)| Op::Consume { writer, skip, free, dropped }),
