@@ -378,9 +378,9 @@ fn the_data_file_grows_by_about_the_compressed_size_of_a_large_payload() {
             (0..blocks).fold(edit, |edit, block| edit.smooth_block(base, block, 1000 * block))
         });
         let stored = check(&store).stored_pages.div_ceil(512);
-        // The first chunk has the header, and is not claimed.
+        // The first chunk has the header.
         let chunks = (db.data_length() >> 21) - 1;
-        // Twice as many chunks are claimed each time, and only once the earlier ones are used.
+        // Twice as many pages are claimed each time, and only once the earlier ones are used.
         assert!(chunks < 2 * stored, "{codec}: {stored} of {chunks} chunks");
     }
 }

@@ -185,7 +185,10 @@ impl Space<'_> {
         for pages in claimed.iter().flatten() {
             if pages.start > pages.end || pages.end > end {
                 let (chunk, last) = (pages.end / u64::from(CHUNK_PAGES), pages.end % u64::from(CHUNK_PAGES));
-                return Err(wrong(&Run { chunk, first: last as u16, pages: 1 }, "are claimed, but lie outside the file"));
+                return Err(wrong(
+                    &Run { chunk, first: last as u16, pages: 1 },
+                    "are claimed, but lie outside the file",
+                ));
             }
             runs.extend(runs_of(pages.clone()));
         }

@@ -252,7 +252,10 @@ fn each_place(
             let of_chunk = u64::from(CHUNK_PAGES);
             let some = some.start.saturating_mul(of_chunk)..some.end.saturating_mul(of_chunk);
             let inside = ranges.iter().map(|range| range.start.max(some.start)..range.end.min(some.end));
-            let outside = ranges.iter().filter(|range| range.end.div_ceil(of_chunk) > chunks).map(|range| range.end - 1..range.end);
+            let outside = ranges
+                .iter()
+                .filter(|range| range.end.div_ceil(of_chunk) > chunks)
+                .map(|range| range.start.max((range.end - 1) / of_chunk * of_chunk)..range.end);
             let runs = inside.chain(outside).filter(|range| !range.is_empty()).flat_map(runs_of_pages).collect();
             Ok((PageUse::Claimed { client: owner.client }, runs))
         }))?;

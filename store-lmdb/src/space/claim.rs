@@ -17,10 +17,8 @@ use crate::shared::Shared;
 
 /// Most pages that are claimed at a time beyond what is needed: 128 MiB.
 const MOST_AT_ONCE: u64 = 32_768;
-/// The first claim of a transaction is of what it needs, each other of this many times as many pages.
-const TIMES: u64 = 8;
-/// The fewest pages that the second claim is of.
-const FEWEST: u64 = 64;
+/// The fewest pages that are claimed once a transaction claimed what it needed first: 512 KiB. Twice as many each time.
+const FEWEST: u64 = 128;
 /// The shortest run of pages that is claimed beyond what is needed: 64 KiB, the smallest block.
 const SHORT: u16 = 16;
 /// The shortest run of pages that consecutive blocks of a large payload are written to: 256 KiB. In shorter ones blocks would
@@ -155,7 +153,7 @@ impl Claim {
                 claimed = self.claim_beyond(n, n as u16);
             }
             self.add(claimed?);
-            *batch = Batch { pages: (TIMES * wanted).clamp(FEWEST, MOST_AT_ONCE), claimed: true };
+            *batch = Batch { pages: (2 * wanted).clamp(FEWEST, MOST_AT_ONCE), claimed: true };
             crash::point("claimed");
         }
     }
@@ -245,9 +243,12 @@ impl ClaimCommit<'_> {
         self.claim.add(claimed);
         small.iter().for_each(|run| self.claim.shared.data.prepare_for_writing(&run.in_file()));
         self.keep(small.iter().map(Run::in_file));
-        let large = self.claim.unused.lock().take_many(large, LONG).ok_or_else(|| {
-            Error::new(ErrorKind::Corrupt, "data file: less space was handed out than asked for")
-        })?;
+        let large = self
+            .claim
+            .unused
+            .lock()
+            .take_many(large, LONG)
+            .ok_or_else(|| Error::new(ErrorKind::Corrupt, "data file: less space was handed out than asked for"))?;
         self.keep(large.iter().cloned());
         crash::point("claimed");
         let (mut large, mut small) = (Pool::new(large.into_iter().flat_map(runs_of)), Pool::new(small));

@@ -187,7 +187,8 @@ impl Model {
                         return;
                     }
                 };
-                let (lengths, fewest) = (got.iter().map(|range| range.end - range.start), (*wanted).max((*least).into()));
+                let (lengths, fewest) =
+                    (got.iter().map(|range| range.end - range.start), (*wanted).max((*least).into()));
                 assert!(lengths.clone().all(|n| n >= (*least).into()), "{got:?} in runs of {least}");
                 assert!((fewest..fewest + u64::from(*least)).contains(&lengths.sum()), "{got:?} for {wanted}");
                 if *dropped {

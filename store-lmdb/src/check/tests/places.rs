@@ -20,7 +20,7 @@ fn a_page_with_two_uses_is_found() {
     });
     finds(&["pages 0..512 of chunk 2 are free and claimed by client", both], |txn| put_claim(txn, 1024..1536));
     finds(&["pages 0..512 of chunk 3 are claimed by client", both], |txn| put_claim(txn, 1536..2048));
-    finds(&["pages 19..30 of chunk 1 are claimed by client", both], |txn| put_claim(txn, 531..542));
+    finds(&["pages 19..30 of chunk 1 are free and claimed by client", both], |txn| put_claim(txn, 531..542));
     finds(&["pages 9..10 of chunk 3 are claimed by client", "and part of array \"a\", block 1", both], |txn| {
         put_block(txn, 1, &[(0, run(3, 9, 1))]);
     });

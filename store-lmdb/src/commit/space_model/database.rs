@@ -41,7 +41,8 @@ impl Database {
         let owner = self.table.begin_commit();
         let mut space = Space::new(&mut self.table);
         let claimed = space.claim(&owner, (blocks * usize::from(pages)) as u64, pages).unwrap();
-        let in_blocks = |run: Run| (run.first..run.end()).step_by(pages.into()).map(move |first| Run { first, pages, ..run });
+        let in_blocks =
+            |run: Run| (run.first..run.end()).step_by(pages.into()).map(move |first| Run { first, pages, ..run });
         let runs: Vec<Run> = claimed.into_iter().flat_map(runs_of_pages).flat_map(in_blocks).collect();
         space.consume_claim(&owner, &runs).unwrap();
         let block = |run: &Run| StoredBlock {
@@ -117,7 +118,9 @@ impl Database {
         space.reclaim(OldestReader::None, Space::RECLAIM_RUNS).unwrap();
         let open = &mut self.open;
         let runs = match spilled {
-            true => wanted.iter().map(|n| space.claim_piece(&owner, open, *n).unwrap()).flat_map(runs_of_pages).collect(),
+            true => {
+                wanted.iter().map(|n| space.claim_piece(&owner, open, *n).unwrap()).flat_map(runs_of_pages).collect()
+            }
             false => space.claim_scattered(&owner, open, wanted).unwrap(),
         };
         (owner, runs)
