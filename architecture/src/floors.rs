@@ -132,8 +132,9 @@ pub const HOUSES: &[House] = &[
         dir: "cli",
         uses: &["ndarray-ext"],
         floors: &[
-            &["dtype", "failure", "interrupt", "units"],
-            &["address", "output", "progress"],
+            &["failure", "interrupt", "progress", "sketch", "units"],
+            &["address", "dtype", "output", "summary"],
+            &["convert"],
             &["open", "select"],
             &["formats"],
             &["args"],

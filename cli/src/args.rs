@@ -52,6 +52,62 @@ pub(crate) enum Command {
   bigarray head sea.bigarray:sst
   bigarray head -n 3 'sea.bigarray:sst[::-1, 0:4]'")]
     Head(Head),
+    /// Print all elements of an array, or of a slice, a row a line
+    #[command(after_help = "Examples:
+  bigarray slice 'sea.bigarray:sst[48:51, ::3]'
+  bigarray slice 'sea.bigarray:sst[:, 2]' | sort -n | tail -1")]
+    Slice(OfSlice),
+    /// Count, extremes, mean, deviation and quantiles, in one pass
+    #[command(after_help = "Examples:
+  bigarray stats sea.bigarray:sst
+  bigarray stats --by-column 'sea.bigarray:sst[:, :4]'
+
+NaN are counted and left out of all else. Quantiles are right within 1 part in 256, and the deviation is that of all elements
+(NumPy's std).")]
+    Stats(Stats),
+    /// List the arrays of a database as a tree, by the slashes in their names
+    #[command(after_help = "Example:
+  bigarray tree sea.bigarray")]
+    Tree(OfDatabase),
+    /// Copy an array or a slice: to another name, database, type, order, codec or block size
+    #[command(after_help = "Examples:
+  bigarray cp sea.bigarray:sst sea.bigarray:copy
+  bigarray cp 'sea.bigarray:sst[:, 0]' sea.bigarray:january
+  bigarray cp sea.bigarray:sst sea.bigarray:rows --order C --codec zstd
+  bigarray cp sea.bigarray:sst other.bigarray:small --dtype '<f4'
+
+A number that the new type does not have is an error: an integer out of range, a fraction in an integer, a float too large.
+Floats are rounded.")]
+    Cp(Cp),
+    /// Make the axis along which an array grows longer or shorter
+    #[command(after_help = "Example:
+  bigarray resize sea.bigarray:rows 100")]
+    Resize(Resize),
+    /// Add the rows of files to an array: import --append
+    #[command(after_help = "Example:
+  bigarray append data/digits_1797x8x8_u1.npy sea.bigarray:digits")]
+    Append(Import),
+    /// Compare two arrays, or slices
+    #[command(after_help = "Examples:
+  bigarray diff sea.bigarray:sst sea.bigarray:copy
+  bigarray diff 'sea.bigarray:sst[0:10]' 'sea.bigarray:copy[0:10]'
+
+Exit code 1 if they differ, as of diff. NaN is the same as NaN.")]
+    Diff(Diff),
+    /// Read all that is stored, and compare it with its checksums
+    #[command(after_help = "Example:
+  bigarray check sea.bigarray")]
+    Check(OfDatabase),
+    /// Print rows as they are committed, until it is interrupted
+    #[command(after_help = "Examples:
+  bigarray watch sea.bigarray:log
+  bigarray watch --for 0.1 sea.bigarray:log")]
+    Watch(Watch),
+    /// Tell what this kernel and file system allow, which limits are near, and what a commit costs here
+    #[command(after_help = "Examples:
+  bigarray doctor
+  bigarray doctor sea.bigarray")]
+    Doctor(Doctor),
     /// Create an array that was never written
     #[command(after_help = "Examples:
   bigarray create sea.bigarray:wind --dtype '<f4' --shape 0,180,360 --fill NaN
@@ -120,6 +176,82 @@ pub(crate) struct Head {
     /// How many rows
     #[arg(short = 'n', long, default_value_t = 10)]
     pub(crate) rows: usize,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct OfSlice {
+    /// The array, and which elements of it
+    #[arg(value_name = "DB:NAME[SLICE]")]
+    pub(crate) address: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Stats {
+    /// The array, and which elements of it
+    #[arg(value_name = "DB:NAME[SLICE]")]
+    pub(crate) address: String,
+    /// Each column by itself: each index of the last axis
+    #[arg(long)]
+    pub(crate) by_column: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Cp {
+    /// The array, and which elements of it
+    #[arg(value_name = "DB:NAME[SLICE]")]
+    pub(crate) from: String,
+    /// The copy
+    #[arg(value_name = "DB:NAME")]
+    pub(crate) to: String,
+    /// NumPy's name of the new element type, as '<f4'
+    #[arg(long)]
+    pub(crate) dtype: Option<String>,
+    /// The new order: which axis grows and is outermost, C the first, F the last
+    #[arg(long, value_name = "C|F")]
+    pub(crate) order: Option<GivenOrder>,
+    /// Compression of the copy: none, lz4 or zstd, after byte shuffle; that of the array by default
+    #[arg(long, value_name = "NAME[:LEVEL]", value_parser = codec)]
+    pub(crate) codec: Option<Codec>,
+    /// Bytes of a block, 65536 to 2097152; that of the array by default
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) block: Option<usize>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Resize {
+    /// The array
+    #[arg(value_name = "DB:NAME")]
+    pub(crate) address: String,
+    /// Its new length along the axis that grows
+    #[arg(value_name = "ROWS")]
+    pub(crate) rows: usize,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Diff {
+    /// One array
+    #[arg(value_name = "DB:NAME[SLICE]")]
+    pub(crate) one: String,
+    /// The other
+    #[arg(value_name = "DB:NAME[SLICE]")]
+    pub(crate) other: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Watch {
+    /// The array
+    #[arg(value_name = "DB:NAME")]
+    pub(crate) address: String,
+    /// Stop after so many seconds
+    #[arg(long = "for", value_name = "SECONDS")]
+    pub(crate) seconds: Option<f64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    /// A database, or the directory where one would be
+    #[arg(value_name = "DB", default_value = ".")]
+    pub(crate) place: String,
 }
 
 #[derive(Debug, Args)]

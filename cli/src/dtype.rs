@@ -98,6 +98,11 @@ impl Dtype {
         Ok(Dtype { size: end, parts: Parts::Struct(all), swapped })
     }
 
+    /// The number that an element is; `None` for a struct.
+    pub(crate) fn kind(&self) -> Option<Kind> {
+        if let Parts::Number(kind) = self.parts { Some(kind) } else { None }
+    }
+
     /// Turns the bytes of whole elements round where they are in the other order.
     pub(crate) fn turn_round(&self, elements: &mut [u8]) {
         fn each<const WIDTH: usize>(bytes: &mut [u8]) {
@@ -239,7 +244,8 @@ impl Kind {
         }
     }
 
-    fn write(self, bytes: &[u8], out: &mut String) {
+    /// Writes the number as text.
+    pub(crate) fn write(self, bytes: &[u8], out: &mut String) {
         // Writing to a text never fails.
         let _ = match self {
             Kind::Bool => write!(out, "{}", bytes[0] != 0),

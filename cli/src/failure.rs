@@ -33,6 +33,11 @@ impl Failure {
         Failure { code: USAGE, message: message.into() }
     }
 
+    /// What was asked has the answer no, which the output tells already.
+    pub(crate) fn no() -> Failure {
+        Failure::new("")
+    }
+
     /// An input or output failed.
     pub(crate) fn io(what: impl fmt::Display, error: &io::Error) -> Failure {
         let code = if error.kind() == io::ErrorKind::BrokenPipe { PIPE_CLOSED } else { FAILED };
@@ -49,9 +54,10 @@ impl Failure {
         self.code
     }
 
-    /// What is said on standard error: nothing where the reader of the output is gone, which is no mistake.
+    /// What is said on standard error: nothing where that is no mistake, as when the reader
+    /// of the output is gone.
     pub(crate) fn line(&self) -> Option<String> {
-        (self.code != PIPE_CLOSED).then(|| one_line(&self.message))
+        (self.code != PIPE_CLOSED && !self.message.is_empty()).then(|| one_line(&self.message))
     }
 }
 

@@ -5,6 +5,7 @@
 mod address;
 mod args;
 mod commands;
+mod convert;
 mod dtype;
 mod failure;
 mod formats;
@@ -13,6 +14,8 @@ mod open;
 mod output;
 mod progress;
 mod select;
+mod sketch;
+mod summary;
 mod units;
 
 use std::io::Write;

@@ -24,6 +24,11 @@ impl Progress {
         Progress { begun: Instant::now(), total, done: 0, is_wanted, bar: None }
     }
 
+    /// So many bytes there are: known only now.
+    pub(crate) fn of(&mut self, total: u64) {
+        self.total = Some(total);
+    }
+
     /// So many bytes more are done.
     pub(crate) fn add(&mut self, bytes: u64) {
         self.set(self.done + bytes);

@@ -87,7 +87,7 @@ fn place(shape: &[usize], nth: usize) -> String {
     format!("[{}, :, :]\n", at.join(", "))
 }
 
-fn print_json(selection: &Selection<'_>, dtype: &Dtype) -> Result<()> {
+pub(super) fn print_json(selection: &Selection<'_>, dtype: &Dtype) -> Result<()> {
     let mut elements = Vec::new();
     selection.for_each_piece(Order::RowMajor, |piece| {
         elements.extend(piece.chunks_exact(dtype.size).map(|element| dtype.json(element)));

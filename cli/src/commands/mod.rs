@@ -1,17 +1,26 @@
 //! The commands, a file each.
 
 mod attr;
+mod check;
+mod copy;
 mod create;
+mod diff;
+mod doctor;
 mod export;
 mod head;
 mod import;
 mod info;
 mod ls;
 mod names;
+mod resize;
+mod slice;
+mod stats;
+mod tree;
+mod watch;
 
 use bigarray::serde_json::Value;
 
-use crate::args::{Cli, Command};
+use crate::args::{self, Cli, Command};
 use crate::failure::Result;
 use crate::output::print;
 
@@ -34,6 +43,16 @@ pub(crate) fn run(cli: Cli) -> Result<()> {
         Command::Ls(args) => ls::run(&args, how),
         Command::Info(args) => info::run(&args, how),
         Command::Head(args) => head::run(&args, how),
+        Command::Slice(args) => slice::run(&args, how),
+        Command::Stats(args) => stats::run(&args, how),
+        Command::Tree(args) => tree::run(&args, how),
+        Command::Cp(args) => copy::run(&args, how),
+        Command::Resize(args) => resize::run(&args, how),
+        Command::Append(args) => import::run(&args::Import { append: true, ..args }, how),
+        Command::Diff(args) => diff::run(&args, how),
+        Command::Check(args) => check::run(&args, how),
+        Command::Watch(args) => watch::run(&args, how),
+        Command::Doctor(args) => doctor::run(&args, how),
         Command::Create(args) => create::run(&args, how),
         Command::Rm(args) => names::remove(&args, how),
         Command::Mv(args) => names::rename(&args, how),
