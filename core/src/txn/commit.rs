@@ -1,6 +1,7 @@
 //! The life of a commit, in numbered steps. Steps 3 to 7 are the store's.
 
 use super::open_array::OpenArray;
+use super::pool::IDLE_SPANS;
 use super::transaction::Transaction;
 use crate::conflict;
 use crate::error::{Error, ErrorKind, Result};
@@ -104,10 +105,15 @@ fn commit(transaction: &Transaction, lock: Option<&dyn CommitLock>) -> Result<()
     drop(change);
     // What is committed is committed, whether or not it can be looked at.
     let newest = transaction.engine.known().ok();
+    let arrays = opened.len();
     for (index, array) in opened.iter_mut().enumerate() {
-        match indices.iter().position(|&i| i == index) {
-            Some(at) => finish_array(transaction, array, &mut blocks[at], &committed, at, newest.as_deref()),
-            None => array.abandon(),
+        // Those before would make room in the pool for these: they are not brought up to date for that.
+        if arrays - index > IDLE_SPANS {
+            array.drop_span();
+        }
+        match indices.binary_search(&index) {
+            Ok(at) => finish_array(transaction, array, &mut blocks[at], &committed, at, newest.as_deref()),
+            Err(_) => array.abandon(),
         }
     }
     Ok(())

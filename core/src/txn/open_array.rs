@@ -205,6 +205,13 @@ impl OpenArray {
         set.map(|name| AttrChange { name: name.clone(), after: self.metadata.attrs.get(name).cloned() }).collect()
     }
 
+    /// Lets go of the span, which will show nothing any more.
+    pub(super) fn drop_span(&mut self) {
+        if let Ok(Some(pager)) = std::mem::replace(&mut self.pager, Ok(None)) {
+            pager.unbind();
+        }
+    }
+
     /// Lets go of the span without keeping anything that was written.
     pub(super) fn abandon(&mut self) {
         let exposed = std::mem::take(&mut self.exposed);

@@ -13,7 +13,7 @@ use crate::memory::Residency;
 use crate::pager::{Binding, Pager};
 
 /// Spans that idle, over all arrays. Each holds addresses, and page tables of what it showed.
-const IDLE_SPANS: usize = 64;
+pub(super) const IDLE_SPANS: usize = 64;
 
 /// Commits remembered an array, and blocks a commit: beyond, a refresh looks at every installed block.
 const REMEMBERED_COMMITS: usize = 64;

@@ -42,6 +42,8 @@ pub(super) struct Arrays {
     /// snapshot has it.
     pub(super) names: BTreeMap<String, Option<usize>>,
     pub(super) places: Vec<Place>,
+    /// What those at home may have in memory that no fault told of: at most so many bytes.
+    pub(super) untracked_bytes: usize,
     /// Attributes of the database that were set, whether or not that changed anything; `None` if they were removed.
     pub(super) attrs_set: BTreeMap<String, Option<Value>>,
 }
@@ -178,6 +180,10 @@ impl Transaction {
             arrays.idle().try_for_each(|array| array.refuse_if_hopeless())?;
         }
         let most = self.engine.budget.limit_bytes() / CLOSED_PART;
+        // A transaction may open very many arrays, one after the other.
+        if arrays.untracked_bytes <= most {
+            return Ok(());
+        }
         let mut all = arrays.idle().map(|array| array.untracked.bytes()).fold(0, usize::saturating_add);
         for array in arrays.idle().filter(|array| array.untracked.bytes() > 0) {
             if all <= most {
@@ -186,6 +192,7 @@ impl Transaction {
             all = all.saturating_sub(array.untracked.bytes());
             array.spill()?;
         }
+        arrays.untracked_bytes = arrays.idle().map(|array| array.untracked.bytes()).fold(0, usize::saturating_add);
         Ok(())
     }
 

@@ -288,7 +288,9 @@ impl<'t> Writer<'t> {
 impl Drop for Writer<'_> {
     fn drop(&mut self) {
         if let Some(array) = self.array.take() {
-            self.transaction.arrays.lock().places[self.at] = Place::Idle(array);
+            let mut arrays = self.transaction.arrays.lock();
+            arrays.untracked_bytes = arrays.untracked_bytes.saturating_add(array.untracked.bytes());
+            arrays.places[self.at] = Place::Idle(array);
         }
     }
 }
