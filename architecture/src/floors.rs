@@ -134,7 +134,7 @@ pub const HOUSES: &[House] = &[
         floors: &[
             &["failure", "interrupt", "progress", "sketch", "units"],
             &["address", "dtype", "output", "summary"],
-            &["convert"],
+            &["convert", "plot"],
             &["open", "select"],
             &["formats"],
             &["args"],

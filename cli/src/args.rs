@@ -65,6 +65,23 @@ pub(crate) enum Command {
 NaN are counted and left out of all else. Quantiles are right within 1 part in 256, and the deviation is that of all elements
 (NumPy's std).")]
     Stats(Stats),
+    /// Draw a line, a histogram or an image: in the terminal, or as a PNG or SVG file
+    #[command(after_help = "Examples:
+  bigarray plot 'sea.bigarray:sst[:, 0]'
+  bigarray plot --kind histogram sea.bigarray:sst
+  bigarray plot 'sea.bigarray:sst[:, 0:3]' --kind line -o months.svg
+  bigarray plot sea.bigarray:sst -o sst.png
+
+One axis is a line, two are an image, and more a histogram, unless --kind says otherwise. Letters are in SVG files only.")]
+    Plot(Plot),
+    /// Print the completions of a shell
+    #[command(after_help = "Example:
+  bigarray completions bash > bigarray.bash")]
+    Completions(Completions),
+    /// Print the man page
+    #[command(after_help = "Example:
+  bigarray man > bigarray.1")]
+    Man,
     /// List the arrays of a database as a tree, by the slashes in their names
     #[command(after_help = "Example:
   bigarray tree sea.bigarray")]
@@ -137,13 +154,19 @@ A value is JSON where it is that, and a text otherwise.")]
   bigarray import --append data/elnino_sst_61x12_f8.npy data/elnino_sst_bigendian_f8.npy sea.bigarray:twice
   bigarray import --codec zstd data/digits_1797x8x8_u1.npy sea.bigarray:digits
   bigarray import --dtype '<f8' --shape 61,12 --offset 128 data/elnino_sst_61x12_f8.npy --format raw sea.bigarray:raw
-  cat data/sunspots_309x2_f8.npy | bigarray import - sea.bigarray:sunspots")]
+  cat data/sunspots_309x2_f8.npy | bigarray import - sea.bigarray:sunspots
+  printf 'year,spots\\n1700,5\\n1701,11\\n' | bigarray import --format csv - sea.bigarray:csv
+
+Text files (.csv, .tsv): a first row without numbers has the names of the columns, which become the attribute 'columns'. Without
+--dtype the first 1000 rows decide: integers become <i8, all else <f8. An empty field is NaN. Files ending in .gz are
+decompressed.")]
     Import(Import),
     /// Export an array, or a slice of it, to a file
     #[command(after_help = "Examples:
   bigarray export sea.bigarray:sst sst.npy
   bigarray export 'sea.bigarray:sst[::2, 0]' - | wc -c
-  bigarray export sea.bigarray:sst sst.raw")]
+  bigarray export sea.bigarray:sst sst.raw
+  bigarray export sea.bigarray:sst sst.csv.gz")]
     Export(Export),
 }
 
@@ -193,6 +216,36 @@ pub(crate) struct Stats {
     /// Each column by itself: each index of the last axis
     #[arg(long)]
     pub(crate) by_column: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Plot {
+    /// The array, and which elements of it
+    #[arg(value_name = "DB:NAME[SLICE]")]
+    pub(crate) address: String,
+    /// The picture, a .png or .svg file; without it, it is drawn in the terminal
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// What is drawn
+    #[arg(short, long)]
+    pub(crate) kind: Option<PlotKind>,
+    /// Parts of a histogram
+    #[arg(long, value_name = "N")]
+    pub(crate) bins: Option<usize>,
+}
+
+/// What is drawn of an array.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PlotKind {
+    Line,
+    Histogram,
+    Image,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Completions {
+    /// The shell
+    pub(crate) shell: clap_complete::Shell,
 }
 
 #[derive(Debug, Args)]
@@ -311,12 +364,9 @@ pub(crate) struct Attr {
 
 #[derive(Debug, Args)]
 pub(crate) struct Import {
-    /// The files; - is standard input
-    #[arg(value_name = "FILE", required = true)]
-    pub(crate) files: Vec<PathBuf>,
-    /// The array
-    #[arg(value_name = "DB:NAME")]
-    pub(crate) address: String,
+    /// The files, of which - is standard input, and the array
+    #[arg(value_name = "FILE… DB:NAME", required = true, num_args = 1..)]
+    pub(crate) paths: Vec<String>,
     /// Add rows to the array if it is there; several files are added one after the other
     #[arg(long)]
     pub(crate) append: bool,
@@ -326,7 +376,7 @@ pub(crate) struct Import {
     /// The files' format, where their endings do not tell
     #[arg(long)]
     pub(crate) format: Option<Format>,
-    /// Raw files: NumPy's name of the element type, as '<f4' or '>i2'
+    /// Raw files: NumPy's name of the element type, as '<f4' or '>i2'. Text files: the type that their numbers get
     #[arg(long)]
     pub(crate) dtype: Option<String>,
     /// Raw files: length of each axis; without it there is one axis, as long as the file is

@@ -318,7 +318,7 @@ impl Kind {
             Kind::C32 => parsed::<Complex<f32>>(text),
             Kind::C64 => parsed::<Complex<f64>>(text),
         };
-        bytes.ok_or_else(|| format!("{text:?} is no {self:?}").to_lowercase())
+        bytes.ok_or_else(|| format!("{text:?} is no {}", format!("{self:?}").to_lowercase()))
     }
 }
 

@@ -12,6 +12,7 @@ mod formats;
 mod interrupt;
 mod open;
 mod output;
+mod plot;
 mod progress;
 mod select;
 mod sketch;

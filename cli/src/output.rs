@@ -5,6 +5,8 @@ use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use tempfile::NamedTempFile;
 
 use crate::failure::{Failure, Result};
@@ -23,6 +25,8 @@ pub(crate) enum Output {
         file: BufWriter<File>,
         path: PathBuf,
     },
+    /// One of these, compressed by gzip.
+    Gzip(Box<GzEncoder<Output>>),
 }
 
 /// Bytes that are written together.
@@ -57,11 +61,17 @@ impl Output {
         Ok(Output::Part { file: BufWriter::with_capacity(BUFFER, part), path })
     }
 
+    /// The same, compressed by gzip on the way.
+    pub(crate) fn compressed(self) -> Output {
+        Output::Gzip(Box::new(GzEncoder::new(self, Compression::default())))
+    }
+
     /// Its name in messages.
     pub(crate) fn name(&self) -> String {
         match self {
             Output::Stdout(_) => "standard output".to_owned(),
             Output::Part { path, .. } | Output::Device { path, .. } => path.display().to_string(),
+            Output::Gzip(file) => file.get_ref().name(),
         }
     }
 
@@ -76,6 +86,7 @@ impl Output {
         match self {
             Output::Stdout(mut file) => file.flush().map_err(failed),
             Output::Device { mut file, .. } => file.flush().map_err(failed),
+            Output::Gzip(file) => file.finish().map_err(failed)?.finish(),
             Output::Part { file, path } => {
                 let part = file.into_inner().map_err(|e| failed(e.into_error()))?;
                 part.as_file().sync_all().map_err(failed)?;
@@ -92,6 +103,7 @@ impl Write for Output {
             Output::Stdout(file) => file.write(bytes),
             Output::Part { file, .. } => file.write(bytes),
             Output::Device { file, .. } => file.write(bytes),
+            Output::Gzip(file) => file.write(bytes),
         }
     }
 
@@ -100,6 +112,7 @@ impl Write for Output {
             Output::Stdout(file) => file.flush(),
             Output::Part { file, .. } => file.flush(),
             Output::Device { file, .. } => file.flush(),
+            Output::Gzip(file) => file.flush(),
         }
     }
 }

@@ -18,8 +18,9 @@ const COMMITS: usize = 21;
 
 pub(crate) fn run(args: &args::Doctor, how: How) -> Result<()> {
     let place = Path::new(&args.place);
-    let is_database =
-        place.join("data").exists() || args.place.contains("://") || place.extension().is_some_and(|e| e == "bigarray");
+    let is_database = place.join("data").is_file()
+        || args.place.contains("://")
+        || place.extension().is_some_and(|e| e == "bigarray");
     let folder: PathBuf =
         if is_database { place.parent().unwrap_or(Path::new(".")).to_owned() } else { place.to_owned() };
     let folder = if folder.as_os_str().is_empty() { PathBuf::from(".") } else { folder };

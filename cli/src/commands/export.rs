@@ -19,7 +19,9 @@ pub(crate) fn run(args: &args::Export, how: How) -> Result<()> {
     let format = formats::to_write(&args.file, args.format)?;
     let array = open::array(&address)?;
     let selection = Selection::new(&array, open::picks(address.slice.as_ref(), array.shape())?);
-    let mut sink = formats::sink(format, Output::create(&args.file)?);
+    let output = Output::create(&args.file)?;
+    let output = if formats::is_gzip(&args.file) { output.compressed() } else { output };
+    let mut sink = formats::sink(format, output);
     let order = sink.order(array.order());
     let layout = Layout { dtype: array.dtype().to_owned(), shape: selection.shape(), order, is_open: false };
     sink.begin(&layout, array.attrs())?;

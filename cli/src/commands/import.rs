@@ -1,7 +1,7 @@
 //! `import`: files become an array, in one transaction.
 
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::Path;
 
 use bigarray::ndarray::Order;
 use bigarray::{AnyArrayMut, Transaction};
@@ -22,8 +22,11 @@ const PIECE: usize = 1 << 20;
 
 pub(crate) fn run(args: &args::Import, how: How) -> Result<()> {
     interrupt::changes();
-    let address = Address::of_whole_array(&args.address)?;
-    if args.files.len() > 1 && !args.append {
+    let (address, files) = match args.paths.split_last() {
+        Some((address, files)) if !files.is_empty() => (Address::of_whole_array(address)?, files),
+        _ => return Err(Failure::usage("import takes a file and an array, as bigarray import FILE DB:NAME")),
+    };
+    if files.len() > 1 && !args.append {
         return Err(Failure::usage("several files become one array by --append"));
     }
     let reading = Reading {
@@ -33,19 +36,19 @@ pub(crate) fn run(args: &args::Import, how: How) -> Result<()> {
         order: args.order.map(Into::into),
         offset: args.offset,
     };
-    let open_file = |file: &PathBuf| -> Result<_> {
-        let input = Input::open(file)?;
+    let open_file = |file: &String| -> Result<_> {
+        let input = Input::open(Path::new(file))?;
         let name = input.name();
         Ok((formats::source(input, &reading)?, name))
     };
     // Before the database is opened: a file that is none creates none.
-    let (first, name) = open_file(&args.files[0])?;
+    let (first, name) = open_file(&files[0])?;
     let db = open::or_create(&address.database)?;
     let txn = db.begin()?;
     let mut import = Import { txn: &txn, address: &address, args, how };
     let mut array = import.begin(first.layout(), &name)?;
     import.add(&mut array, first, &name)?;
-    for file in &args.files[1..] {
+    for file in &files[1..] {
         let (source, name) = open_file(file)?;
         import.add(&mut array, source, &name)?;
     }

@@ -12,6 +12,8 @@ mod import;
 mod info;
 mod ls;
 mod names;
+mod pages;
+mod plot;
 mod resize;
 mod slice;
 mod stats;
@@ -45,6 +47,9 @@ pub(crate) fn run(cli: Cli) -> Result<()> {
         Command::Head(args) => head::run(&args, how),
         Command::Slice(args) => slice::run(&args, how),
         Command::Stats(args) => stats::run(&args, how),
+        Command::Plot(args) => plot::run(&args, how),
+        Command::Completions(args) => pages::completions(args.shell),
+        Command::Man => pages::man(),
         Command::Tree(args) => tree::run(&args, how),
         Command::Cp(args) => copy::run(&args, how),
         Command::Resize(args) => resize::run(&args, how),

@@ -1,13 +1,20 @@
 //! A file that is read, or standard input.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
+
+use flate2::read::MultiGzDecoder;
 
 use crate::failure::{Failure, Result};
 
 /// Bytes by which a format is recognized.
 const START: usize = 8;
+
+/// Whether the ending of `path` says that the file is compressed by gzip.
+pub(crate) fn is_gzip(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("gz"))
+}
 
 /// A file that is read, front to back.
 pub(crate) struct Input {
@@ -35,7 +42,12 @@ impl Input {
             if metadata.is_dir() {
                 return Err(Failure::new(format!("{}: it is a directory; give the name of a file", path.display())));
             }
-            (Box::new(file), metadata.is_file().then_some(metadata.len()))
+            if is_gzip(path) {
+                // How much comes out of it is not known.
+                (Box::new(MultiGzDecoder::new(BufReader::new(file))), None)
+            } else {
+                (Box::new(file), metadata.is_file().then_some(metadata.len()))
+            }
         };
         Ok(Input { path: path.to_owned(), file, len, start: Vec::new(), done: 0 })
     }

@@ -4,6 +4,7 @@
 //! and [`sink`]. What it reads it hands on in the byte order of this machine, in pieces, so that memory does not depend on the
 //! file's size; what it is told by a header it believes no further than that.
 
+mod csv;
 mod input;
 mod npy;
 mod raw;
@@ -14,7 +15,7 @@ use bigarray::ndarray::Order;
 use bigarray::serde_json::{Map, Value};
 use clap::ValueEnum;
 
-pub(crate) use input::Input;
+pub(crate) use input::{Input, is_gzip};
 
 use crate::failure::{Failure, Result};
 use crate::output::Output;
@@ -26,6 +27,10 @@ pub(crate) enum Format {
     Npy,
     /// Elements and nothing else
     Raw,
+    /// Numbers in columns, parted by commas
+    Csv,
+    /// Numbers in columns, parted by tabs
+    Tsv,
 }
 
 /// What is known of an array before its elements are read.
@@ -99,7 +104,15 @@ impl Format {
     /// The format of the ending of `path`.
     pub(crate) fn of_ending(path: &Path) -> Option<Format> {
         let name = path.file_name()?.to_str()?.to_ascii_lowercase();
-        let endings = [(".npy", Format::Npy), (".raw", Format::Raw), (".bin", Format::Raw), (".dat", Format::Raw)];
+        let name = name.strip_suffix(".gz").unwrap_or(&name);
+        let endings = [
+            (".npy", Format::Npy),
+            (".raw", Format::Raw),
+            (".bin", Format::Raw),
+            (".dat", Format::Raw),
+            (".csv", Format::Csv),
+            (".tsv", Format::Tsv),
+        ];
         endings.into_iter().find(|(ending, _)| name.ends_with(ending)).map(|(_, format)| format)
     }
 
@@ -123,6 +136,8 @@ pub(crate) fn source(mut input: Input, reading: &Reading) -> Result<Box<dyn Sour
     let source: Result<Box<dyn Source>> = match format {
         Format::Npy => npy::NpySource::open(input, reading).map(|source| Box::new(source) as _),
         Format::Raw => raw::RawSource::open(input, reading).map(|source| Box::new(source) as _),
+        Format::Csv => csv::CsvSource::open(input, reading, b',').map(|source| Box::new(source) as _),
+        Format::Tsv => csv::CsvSource::open(input, reading, b'\t').map(|source| Box::new(source) as _),
     };
     source.map_err(|failure| failure.at(name))
 }
@@ -132,6 +147,8 @@ pub(crate) fn sink(format: Format, output: Output) -> Box<dyn Sink> {
     match format {
         Format::Npy => Box::new(npy::NpySink::new(output)),
         Format::Raw => Box::new(raw::RawSink::new(output)),
+        Format::Csv => Box::new(csv::CsvSink::new(output, b',')),
+        Format::Tsv => Box::new(csv::CsvSink::new(output, b'\t')),
     }
 }
 

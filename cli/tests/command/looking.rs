@@ -80,6 +80,7 @@ fn command_lines_that_make_no_sense_are_one_line_with_exit_code_2() {
     assert!(place.fails(2, &["ls"]).contains("<DB>"));
     assert!(place.fails(2, &["create", "a.bigarray:a", "--dtype", "<f8", "--order", "X"]).contains("C, F"));
     assert!(place.fails(2, &["create", "a.bigarray:a", "--dtype", "<f8", "--codec", "zip"]).contains("lz4"));
+    assert!(place.fails(2, &["import", "a.npy"]).contains("FILE DB:NAME"));
     assert!(place.run(&["--help"]).out.contains("Examples:"));
     assert!(place.run(&["--version"]).out.starts_with("bigarray "));
 }

@@ -2,7 +2,10 @@
 
 mod ending;
 mod files;
+mod help;
 mod looking;
 mod numbers;
+mod pictures;
 mod support;
+mod text;
 mod whole;
