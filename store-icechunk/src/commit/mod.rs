@@ -30,6 +30,12 @@ use crate::snapshot::IcechunkSnapshot;
 /// by it.
 const COMMIT_PROPERTY: &str = "bigarray_commit";
 
+/// Losses after which a commit goes on without a pause: others have gone before it often enough.
+const PAUSED_LOSSES: u32 = 3;
+
+/// Losses after which there are more writers than one after the other can pass: all of them pause, ever longer.
+const MANY_LOSSES: u32 = 16;
+
 /// The longest wait before a commit that met another one is tried again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
@@ -154,6 +160,8 @@ struct Attempts {
     /// The states that it was tried on. None of the answers is the last word: where the answer to a swap was lost and
     /// another commit followed, Icechunk finds that the branch has moved, and says *conflict*.
     on: Vec<Arc<IcechunkSnapshot>>,
+    /// When the last of them began.
+    began: Instant,
     /// Since when there was no answer, and why.
     unanswered: Option<(Instant, Error)>,
     /// What the last one failed with, where trying again does not help. It may have landed all the same.
@@ -165,11 +173,13 @@ const LOOKED_FOR: Duration = Duration::from_secs(60);
 
 impl Attempts {
     fn new() -> Attempts {
-        Attempts { token: format!("{:032x}", fastrand::u128(..)), on: Vec::new(), unanswered: None, refused: None }
+        let token = format!("{:032x}", fastrand::u128(..));
+        Attempts { token, on: Vec::new(), began: Instant::now(), unanswered: None, refused: None }
     }
 
     fn begin(&mut self, tip: &Arc<IcechunkSnapshot>) {
         self.on.push(Arc::clone(tip));
+        self.began = Instant::now();
     }
 
     /// The state that the commit made, if it did, and the one that it replaced.
@@ -202,7 +212,7 @@ impl Attempts {
         }
         match error.kind {
             SessionErrorKind::Conflict { .. } => {
-                self.pause();
+                pause(longest_pause(self.on.len() as u32, self.began.elapsed()));
                 Ok(())
             }
             // The clock went back between the look at it and the swap.
@@ -235,7 +245,7 @@ impl Attempts {
         match &self.unanswered {
             Some((since, _)) if since.elapsed() > LOOKED_FOR => Err(self.told(error)),
             Some(_) => {
-                self.pause();
+                pause(growing_pause(self.on.len() as u32));
                 Ok(())
             }
             None => {
@@ -255,11 +265,39 @@ impl Attempts {
             None => error,
         }
     }
+}
 
-    /// Waits longer after each attempt, and a random time, so that writers do not meet again.
-    fn pause(&self) {
-        let longest = Duration::from_millis(5 << self.on.len().saturating_sub(1).min(10)).min(LONGEST_PAUSE);
-        let pause = longest.mul_f64(fastrand::f64());
-        signals::let_through(|| std::thread::sleep(pause));
+/// Waits a random time, so that writers do not meet again.
+fn pause(longest: Duration) {
+    let pause = longest.mul_f64(fastrand::f64());
+    signals::let_through(|| std::thread::sleep(pause));
+}
+
+/// The longest pause after a commit lost so often, where the last try took `took`. It gets shorter, so that of several
+/// writers the one that has lost the most is the next: were it to get longer, that one would lose again and again to those
+/// that have just begun.
+fn longest_pause(losses: u32, took: Duration) -> Duration {
+    if losses > MANY_LOSSES {
+        return growing_pause(losses - MANY_LOSSES);
+    }
+    (took * (PAUSED_LOSSES + 1).saturating_sub(losses) / 2).min(LONGEST_PAUSE)
+}
+
+fn growing_pause(attempts: u32) -> Duration {
+    Duration::from_millis(5 << attempts.saturating_sub(1).min(10)).min(LONGEST_PAUSE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_writer_that_lost_the_most_pauses_the_least_until_there_are_too_many() {
+        let took = Duration::from_millis(20);
+        let pauses = [1, 2, 3, 4, MANY_LOSSES].map(|losses| longest_pause(losses, took).as_millis());
+        assert_eq!(pauses, [30, 20, 10, 0, 0]);
+        let pauses = [1, 2, 3, 100].map(|more| longest_pause(MANY_LOSSES + more, took).as_millis());
+        assert_eq!(pauses, [5, 10, 20, 1000]);
+        assert_eq!(longest_pause(1, Duration::MAX / 4), LONGEST_PAUSE);
     }
 }
