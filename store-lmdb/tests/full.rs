@@ -9,7 +9,9 @@ use bigarray_testing::{Edit, array_of, page_of};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 
-use support::{Db, Written, assert_page, check, commit, commit_spilled, large_array_of, now, spill};
+use support::{
+    Db, Written, assert_page, check, commit, commit_spilled, commit_with_spilled, large_array_of, now, spill,
+};
 
 /// The first chunk of the data file, which has the header, and six more.
 const LIMIT_BYTES: u64 = 14 << 20;
@@ -41,6 +43,7 @@ fn a_full_disk_refuses_the_commit_and_the_database_goes_on() {
     setrlimit(Resource::RLIMIT_FSIZE, LIMIT_BYTES, hard).unwrap();
 
     spilling_fails_and_goes_on();
+    a_commit_has_what_its_own_transaction_claimed();
     // Spilled: claims are released.
     let (large, error) = fill(&store, "large", true);
     assert!(error.is_store_full(), "{error}");
@@ -106,4 +109,37 @@ fn spilling_fails_and_goes_on() {
     assert_page(&*base, "a", 9, 9, Some(77));
     let report = check(&store);
     assert_eq!((report.claimed_pages, report.stored_pages), (0, 6 * 512 + 1));
+}
+
+/// Where nothing else is free, changed pages of many blocks are written to what was claimed for more to be spilled.
+fn a_commit_has_what_its_own_transaction_claimed() {
+    let db = Db::new();
+    let store = db.open();
+    commit(&store, |_| Edit::create("a", large_array_of(1000)));
+    commit(&store, |_| Edit::create("other", large_array_of(4096)));
+    let base = now(&store);
+    let array = base.array("a").unwrap().unwrap();
+    let area = store.spill_area().unwrap();
+    // The second block claims two, of which one stays.
+    let written: Vec<Written> = (0..2).map(|block| (block, spill(&*area, &array, 0, 512, 1000 * block))).collect();
+    assert_eq!(check(&store).claimed_pages, 3 * 512);
+    assert!(fill(&store, "other", true).1.is_store_full());
+    // The chunk of the header, by one commit: the index would be full of many, since the snapshot keeps its old pages.
+    commit(&store, |base| (1000..1511).fold(Edit::of(base, "other"), |edit, block| edit.page(base, block, 0, block)));
+    let edit = (100..613).fold(Edit::of(&*base, "a"), |edit, block| edit.page(&*base, block, 5, block));
+    // One page more than there are.
+    let error = commit_with_spilled(&store, &*base, edit, "a", &*area, &written[..1]).map(drop);
+    assert!(error.as_ref().is_err_and(Error::is_store_full), "{error:?}");
+    assert_page(&*now(&store), "a", 0, 0, None);
+    let edit = (100..612).fold(Edit::of(&*base, "a"), |edit, block| edit.page(&*base, block, 5, block));
+    let edit = edit.page(&*base, 700, 0, 1);
+    drop(written);
+    let written = vec![(0, spill(&*area, &array, 0, 511, 7))];
+    commit_with_spilled(&store, &*base, edit, "a", &*area, &written).unwrap();
+    let base = now(&store);
+    for block in 100..612 {
+        assert_page(&*base, "a", block, 5, Some(block));
+    }
+    assert_page(&*base, "a", 0, 510, Some(517));
+    assert_eq!(check(&store).claimed_pages, 0);
 }

@@ -79,22 +79,20 @@ impl<'a> Space<'a> {
         if let Some(chunk) = self.table.first_in_class(Bitmap::WHOLE, 0)? {
             return Ok(vec![Run { chunk, first: 0, pages }]);
         }
-        match self.add_chunk() {
+        match self.add_chunk()? {
             Ok(chunk) => Ok(vec![Run { chunk, first: 0, pages }]),
-            Err(full) if full.is_store_full() => self.find_pieces(pages, usize::MAX)?.ok_or(full),
-            Err(e) => Err(e),
+            Err(full) => self.find_pieces(pages, usize::MAX)?.ok_or(full),
         }
     }
 
-    /// A new chunk at the end of the file, all of it free.
-    ///
-    /// # Errors
-    /// [`ErrorKind::StoreFull`]: nothing has changed, the transaction may go on.
-    pub(super) fn add_chunk(&mut self) -> Result<u64> {
+    /// A new chunk at the end of the file, all of it free, or why the file cannot grow.
+    pub(super) fn add_chunk(&mut self) -> Result<std::result::Result<u64, Error>> {
         let chunk = self.table.end()?;
-        self.table.extend_file(chunk + 1)?;
+        if let Err(full) = self.table.extend_file(chunk + 1)? {
+            return Ok(Err(full));
+        }
         self.put(chunk, Bitmap::EMPTY, Bitmap::FULL)?;
-        Ok(chunk)
+        Ok(Ok(chunk))
     }
 
     /// A run of `pages` in a chunk in part use, the tightest that a few looks find.
@@ -237,7 +235,7 @@ pub(super) fn split(mut run: Run, wanted: &[u16]) -> impl Iterator<Item = Run> {
 }
 
 /// Appends pages to a list of ranges: extends the last range if they follow it.
-pub(super) fn push_pages(ranges: &mut Vec<Pages>, pages: Pages) {
+pub(crate) fn push_pages(ranges: &mut Vec<Pages>, pages: Pages) {
     match ranges.last_mut() {
         Some(last) if last.end == pages.start => last.end = pages.end,
         _ if pages.is_empty() => {}

@@ -4,7 +4,7 @@ use bigarray_core::{Error, ErrorKind, Result};
 
 use super::allocator::{push_pages, wrong};
 use super::placing::OPEN_CHUNK_TAKES;
-use super::{Bitmap, CHUNK_PAGES, Owner, Pages, Run, Space, runs_of};
+use super::{Bitmap, CHUNK_PAGES, Growth, Owner, Pages, Run, Space, runs_of};
 
 /// Most chunks in part use that are looked at to tell whether they have much room.
 const LOOKED_AT: usize = 1024;
@@ -16,7 +16,7 @@ const BLOCK: u16 = 16;
 
 impl Space<'_> {
     /// Claims `wanted` free pages for `owner`, to be written before its commit, in runs of at least `least` pages, at most a
-    /// chunk: so it may be fewer than `least` pages more. They are added behind its earlier claims.
+    /// chunk: so it may be fewer than `least` pages more.
     ///
     /// Less than a chunk comes from the tightest place in chunks in part use. More comes from wholly free chunks, in one
     /// piece if there is such a piece, else lowest first. What is missing then comes from chunks in part use if they have
@@ -37,15 +37,12 @@ impl Space<'_> {
         if missing > 0 && self.have_much_room(least)? {
             self.take_parts(&mut missing, least, &mut got)?;
         }
-        match self.take_new(missing, least, &mut got) {
-            Err(full) if full.is_store_full() => {
-                self.take_parts(&mut missing, least, &mut got)?;
-                if missing > 0 {
-                    got.into_iter().flat_map(runs_of).try_for_each(|run| self.give_back(&[run]))?;
-                    return Err(full);
-                }
+        if let Err(full) = self.take_new(missing, least, &mut got)? {
+            self.take_parts(&mut missing, least, &mut got)?;
+            if missing > 0 {
+                got.into_iter().flat_map(runs_of).try_for_each(|run| self.give_back(&[run]))?;
+                return Err(full);
             }
-            taken => taken?,
         }
         self.enter(owner, got.iter().cloned())?;
         Ok(got)
@@ -99,10 +96,13 @@ impl Space<'_> {
         Ok(claimed)
     }
 
-    /// Adds pages, which were free, to what `owner` claimed.
+    /// Adds pages, which were free, to what `owner` claimed. What adjoins is joined: the record is written anew each time.
     fn enter(&mut self, owner: &Owner, pages: impl IntoIterator<Item = Pages>) -> Result<()> {
-        let mut claimed = self.table.claim(owner)?.unwrap_or_default();
-        pages.into_iter().for_each(|pages| push_pages(&mut claimed, pages));
+        let mut all = self.table.claim(owner)?.unwrap_or_default();
+        all.extend(pages);
+        all.sort_unstable_by_key(|pages| pages.start);
+        let mut claimed = Vec::new();
+        all.into_iter().for_each(|pages| push_pages(&mut claimed, pages));
         if claimed.is_empty() { Ok(()) } else { self.table.set_claim(owner, Some(&claimed)) }
     }
 
@@ -114,6 +114,9 @@ impl Space<'_> {
 
     /// Takes wholly free chunks, and of the last one what is missing.
     fn take_whole(&mut self, missing: &mut u64, least: u16, got: &mut Vec<Pages>) -> Result<()> {
+        if *missing == 0 {
+            return Ok(());
+        }
         for chunk in self.free_chunks(missing.div_ceil(CHUNK_PAGES.into()))? {
             let pages = (*missing).clamp(least.into(), CHUNK_PAGES.into()) as u16;
             self.take_for_claim(Run { chunk, first: 0, pages }, missing, got)?;
@@ -140,24 +143,27 @@ impl Space<'_> {
         Ok(())
     }
 
-    /// Takes pages at the end of the file. What is left of the last chunk is free.
-    fn take_new(&mut self, missing: u64, least: u16, got: &mut Vec<Pages>) -> Result<()> {
+    /// Takes pages at the end of the file, or says why it cannot grow. What is left of the last chunk is free.
+    fn take_new(&mut self, missing: u64, least: u16, got: &mut Vec<Pages>) -> Result<Growth> {
         if missing == 0 {
-            return Ok(());
+            return Ok(Ok(()));
         }
         let missing = missing.max(least.into());
         let (end, of_chunk) = (self.table.end()?, u64::from(CHUNK_PAGES));
         let new_end = end.checked_add(missing.div_ceil(of_chunk)).filter(|end| end.checked_mul(of_chunk).is_some());
-        let new_end = new_end.ok_or_else(|| {
-            Error::new(ErrorKind::StoreFull, format!("data file: {missing} more pages of 4 KiB have no room"))
-        })?;
-        self.table.extend_file(new_end)?;
+        let Some(new_end) = new_end else {
+            let text = format!("data file: {missing} more pages of 4 KiB have no room");
+            return Ok(Err(Error::new(ErrorKind::StoreFull, text)));
+        };
+        if let Err(full) = self.table.extend_file(new_end)? {
+            return Ok(Err(full));
+        }
         let pages = end * of_chunk..end * of_chunk + missing;
         for rest in runs_of(pages.end..new_end * of_chunk) {
             self.give_back(&[rest])?;
         }
         push_pages(got, pages);
-        Ok(())
+        Ok(Ok(()))
     }
 
     /// Whether chunks in part use have much room in runs of at least `least` pages.

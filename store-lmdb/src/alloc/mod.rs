@@ -16,11 +16,11 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use allocator::Space;
+pub(crate) use allocator::{Space, push_pages};
 pub(crate) use bitmap::Bitmap;
 pub(crate) use freed::OldestReader;
 pub(crate) use owner::Owner;
-pub(crate) use table::{FreedKey, SpaceTable};
+pub(crate) use table::{FreedKey, Growth, SpaceTable};
 #[cfg(test)]
 pub(crate) use tests::SimulatedTable;
 

@@ -140,9 +140,6 @@ impl Space<'_> {
     }
 
     fn chunk_if_it_can_grow(&mut self) -> Result<Option<u64>> {
-        match self.add_chunk() {
-            Err(full) if full.is_store_full() => Ok(None),
-            added => added.map(Some),
-        }
+        Ok(self.add_chunk()?.ok())
     }
 }

@@ -4,6 +4,9 @@ use bigarray_core::Result;
 
 use super::{Bitmap, Owner, Pages, Run};
 
+/// Whether a file became longer, or why it cannot: [`StoreFull`](bigarray_core::ErrorKind::StoreFull).
+pub(crate) type Growth = std::result::Result<(), bigarray_core::Error>;
+
 /// The tables of space in one write transaction of the index. Dropping the transaction undoes everything but the length of
 /// the file.
 ///
@@ -16,11 +19,9 @@ pub(crate) trait SpaceTable {
     /// transaction that was dropped.
     fn end(&self) -> Result<u64>;
 
-    /// Makes the file hold `end` chunks or more, and records `end`.
-    ///
-    /// # Errors
-    /// [`StoreFull`](bigarray_core::ErrorKind::StoreFull): nothing has changed.
-    fn extend_file(&mut self, end: u64) -> Result<()>;
+    /// Makes the file hold `end` chunks or more, and records `end`. If the file cannot grow, nothing has changed, and the
+    /// transaction may go on; after an error, as where the index is full, it may not.
+    fn extend_file(&mut self, end: u64) -> Result<Growth>;
 
     /// The free pages of a chunk; `None` if it has none.
     fn bitmap(&self, chunk: u64) -> Result<Option<Bitmap>>;
@@ -43,7 +44,7 @@ pub(crate) trait SpaceTable {
     /// Deletes a record of freed runs.
     fn delete_freed(&mut self, key: FreedKey) -> Result<()>;
 
-    /// The pages that `owner` claimed, in the order in which they were; `None` if it claimed none.
+    /// The pages that `owner` claimed; `None` if it claimed none.
     fn claim(&self, owner: &Owner) -> Result<Option<Vec<Pages>>>;
 
     /// Records the pages that `owner` claimed; `None` deletes the record.

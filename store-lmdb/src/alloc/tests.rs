@@ -73,7 +73,7 @@ fn a_claim_prefers_one_piece_of_whole_chunks() {
     let mut space = Space::new(&mut table);
     assert_eq!(space.claim(&OWNER, 1536, 64).unwrap(), [2048..3584]);
     assert_eq!(space.claim(&OWNER, 1200, 64).unwrap(), [0..1024, 3584..3760]);
-    assert_eq!(table.claims[&OWNER.to_bytes()], [2048..3584, 0..1024, 3584..3760]);
+    assert_eq!(table.claims[&OWNER.to_bytes()], [0..1024, 2048..3760]);
     assert_eq!(table.free_runs().collect::<Vec<_>>(), [run(2, 0, 7), run(2, 8, 504), run(3, 1, 511), run(7, 176, 336)]);
 }
 

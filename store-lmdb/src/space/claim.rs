@@ -11,7 +11,7 @@ use super::pool::Pool;
 use super::reclaim::reclaim_space;
 use super::txn_space::TxnSpace;
 use super::unused::Unused;
-use crate::alloc::{CHUNK_PAGES, Owner, Pages, Run, Space, runs_of};
+use crate::alloc::{CHUNK_PAGES, Owner, Pages, Run, Space, push_pages, runs_of};
 use crate::crash;
 use crate::shared::Shared;
 
@@ -21,6 +21,8 @@ const MOST_AT_ONCE: u64 = 32_768;
 const FEWEST: u64 = 128;
 /// The shortest run of pages that is claimed beyond what is needed: 64 KiB, the smallest block.
 const SHORT: u16 = 16;
+/// The most runs that are claimed at a time beyond what is needed.
+const MOST_RANGES: u64 = 256;
 /// The shortest run of pages that consecutive blocks of a large payload are written to: 256 KiB. In shorter ones blocks would
 /// be in too many pieces.
 const LONG: u16 = 64;
@@ -163,7 +165,8 @@ impl Claim {
             Ok(pages) if pages <= CHUNK_PAGES => {
                 Ok(vec![space.claim_piece(owner, &mut self.shared.open_chunk.lock(), pages)?])
             }
-            _ => space.claim(owner, wanted, n.max(SHORT)),
+            // The more there are, the longer: their list is in the claim's record.
+            _ => space.claim(owner, wanted, n.max(SHORT).max((wanted / MOST_RANGES) as u16)),
         })
     }
 
@@ -230,19 +233,26 @@ impl ClaimCommit<'_> {
         let small: Vec<u16> = groups.iter().filter(|pages| !is_large(pages)).map(|pages| *pages as u16).collect();
         let mut batch = self.claim.claiming.lock();
         // Unused pages of what was claimed to spill come first. No other thread takes any: none spills during a commit.
+        if let Some(taken) = self.take_unused(groups, LONG) {
+            return Ok(taken);
+        }
         let missing = large - self.claim.unused.lock().in_ranges_of(LONG).min(large);
-        let (claimed, small) = match missing == 0 && small.is_empty() {
-            true => (Vec::new(), Vec::new()),
-            false => self.claim.claim_by(|space, owner| {
-                let claimed = if missing > 0 { space.claim(owner, missing, LONG)? } else { Vec::new() };
-                Ok((claimed, space.claim_scattered(owner, &mut self.claim.shared.open_chunk.lock(), &small)?))
-            })?,
+        let claimed = self.claim.claim_by(|space, owner| {
+            let claimed = if missing > 0 { space.claim(owner, missing, LONG)? } else { Vec::new() };
+            Ok((claimed, space.claim_scattered(owner, &mut self.claim.shared.open_chunk.lock(), &small)?))
+        });
+        let (claimed, small) = match claimed {
+            // What the transaction claimed itself may be what is missing.
+            Err(full) if full.is_store_full() => return self.take_unused(groups, 1).ok_or(full),
+            claimed => claimed?,
         };
         batch.claimed = true;
         drop(batch);
         self.claim.add(claimed);
-        small.iter().for_each(|run| self.claim.shared.data.prepare_for_writing(&run.in_file()));
-        self.keep(small.iter().map(Run::in_file));
+        let mut joined = Vec::new();
+        small.iter().for_each(|run| push_pages(&mut joined, run.in_file()));
+        joined.iter().for_each(|pages| self.claim.shared.data.prepare_for_writing(pages));
+        self.keep(joined);
         let large = self
             .claim
             .unused
@@ -253,6 +263,14 @@ impl ClaimCommit<'_> {
         crash::point("claimed");
         let (mut large, mut small) = (Pool::new(large.into_iter().flat_map(runs_of)), Pool::new(small));
         Ok(groups.iter().flat_map(|n| if is_large(n) { large.draw(*n) } else { small.draw(*n) }).collect())
+    }
+
+    /// Takes room for all groups from unused pages in ranges of at least `least`, if there is enough.
+    fn take_unused(&self, groups: &[u64], least: u16) -> Option<Vec<Run>> {
+        let pages = self.claim.unused.lock().take_many(groups.iter().sum(), least)?;
+        self.keep(pages.iter().cloned());
+        let mut pool = Pool::new(pages.into_iter().flat_map(runs_of));
+        Some(groups.iter().flat_map(|n| pool.draw(*n)).collect())
     }
 
     fn keep(&self, taken: impl IntoIterator<Item = Pages>) {

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 
 use bigarray_core::Result;
 
-use crate::alloc::{Bitmap, FreedKey, Owner, Pages, Run, SpaceTable};
+use crate::alloc::{Bitmap, FreedKey, Growth, Owner, Pages, Run, SpaceTable};
 use crate::data::Data;
 use crate::index::WriteTxn;
 use crate::record::{
@@ -35,9 +35,14 @@ impl SpaceTable for TxnSpace<'_, '_> {
         self.txn.borrow().tables().meta(Meta::CHUNKS_END)
     }
 
-    fn extend_file(&mut self, end: u64) -> Result<()> {
-        self.lengthened |= self.data.lengthen(end)?;
-        self.txn.borrow_mut().put_meta(Meta::CHUNKS_END, end)
+    fn extend_file(&mut self, end: u64) -> Result<Growth> {
+        match self.data.lengthen(end) {
+            Ok(lengthened) => self.lengthened |= lengthened,
+            Err(full) if full.is_store_full() => return Ok(Err(full)),
+            Err(e) => return Err(e),
+        }
+        self.txn.borrow_mut().put_meta(Meta::CHUNKS_END, end)?;
+        Ok(Ok(()))
     }
 
     fn bitmap(&self, chunk: u64) -> Result<Option<Bitmap>> {

@@ -11,7 +11,7 @@ use proptest::prelude::*;
 
 use super::simulated::{OWNER, SimulatedTable};
 use crate::alloc::{CHUNK_PAGES, OldestReader, Owner, Run, Space, runs_of};
-use ops::{Op, Where, op};
+use ops::{Op, What, Where, op};
 
 /// A stored object: its pages, and the stamp that all of them have.
 #[derive(Clone, Debug)]
@@ -171,26 +171,43 @@ impl Model {
                     self.commit(new);
                 }
             }
-            Op::Claim { writer, wanted, least, left, reclaim, dropped } => {
+            Op::Claim { writer, what, left, reclaim, dropped } => {
                 let living: Vec<usize> = (0..self.writers.len()).filter(|i| self.writers[*i].alive).collect();
                 let known = writer.and_then(|n| living.get(n % living.len().max(1)).copied());
                 let fresh = Owner { serial: self.number(), ..OWNER };
                 let owner = known.map_or(fresh, |i| self.writers[i].owner);
                 let mut space = Space::new(&mut new.table);
                 space.reclaim(oldest, *reclaim).unwrap();
-                let got = match space.claim(&owner, *wanted, *least) {
+                let claimed = match what {
+                    What::Pages(wanted, least) => space.claim(&owner, *wanted, *least),
+                    What::Piece(pages) => space.claim_piece(&owner, &mut self.open, *pages).map(|piece| vec![piece]),
+                    What::Scattered(wanted) => {
+                        let claimed = space.claim_scattered(&owner, &mut self.open, wanted);
+                        claimed.map(|runs| runs.iter().map(Run::in_file).collect())
+                    }
+                };
+                let got = match claimed {
                     Ok(got) => got,
                     Err(full) => {
                         assert!(full.is_store_full(), "{full:?}");
-                        // Nothing has changed, the transaction may go on.
-                        self.commit(new);
+                        // Nothing has changed, the transaction may go on: but not where one run of several has no room.
+                        if !matches!(what, What::Scattered(_)) {
+                            self.commit(new);
+                        }
                         return;
                     }
                 };
-                let (lengths, fewest) =
-                    (got.iter().map(|range| range.end - range.start), (*wanted).max((*least).into()));
-                assert!(lengths.clone().all(|n| n >= (*least).into()), "{got:?} in runs of {least}");
-                assert!((fewest..fewest + u64::from(*least)).contains(&lengths.sum()), "{got:?} for {wanted}");
+                let lengths: Vec<u64> = got.iter().map(|range| range.end - range.start).collect();
+                let sum: u64 = lengths.iter().sum();
+                match what {
+                    What::Pages(wanted, least) => {
+                        let (fewest, least) = ((*wanted).max((*least).into()), u64::from(*least));
+                        assert!(lengths.iter().all(|n| *n >= least), "{got:?} in runs of {least}");
+                        assert!((fewest..fewest + least).contains(&sum), "{got:?} for {wanted}");
+                    }
+                    What::Piece(pages) => assert_eq!(lengths, [u64::from(*pages)]),
+                    What::Scattered(wanted) => assert_eq!(sum, wanted.iter().map(|n| u64::from(*n)).sum::<u64>()),
+                }
                 if *dropped {
                     return;
                 }

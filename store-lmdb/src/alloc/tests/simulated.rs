@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bigarray_core::{Error, ErrorKind, Result};
 
-use crate::alloc::{Bitmap, FreedKey, Owner, Pages, Run, SpaceTable};
+use crate::alloc::{Bitmap, FreedKey, Growth, Owner, Pages, Run, SpaceTable};
 
 /// An owner of claims.
 pub(super) const OWNER: Owner = Owner { client: 1, token: 2, serial: 3 };
@@ -64,13 +64,13 @@ impl SpaceTable for SimulatedTable {
         Ok(self.end)
     }
 
-    fn extend_file(&mut self, end: u64) -> Result<()> {
+    fn extend_file(&mut self, end: u64) -> Result<Growth> {
         assert!(end > self.end);
         if end > self.disk {
-            return Err(Error::new(ErrorKind::StoreFull, format!("{end} chunks on a disk for {}", self.disk)));
+            return Ok(Err(Error::new(ErrorKind::StoreFull, format!("{end} chunks on a disk for {}", self.disk))));
         }
         self.end = end;
-        Ok(())
+        Ok(Ok(()))
     }
 
     fn bitmap(&self, chunk: u64) -> Result<Option<Bitmap>> {

@@ -21,11 +21,10 @@ pub(super) enum Op {
         reclaim: usize,
         dropped: bool,
     },
-    /// Claims `wanted` pages in runs of `least`, and writes to all of them but those of the last `left` runs.
+    /// Claims pages, and writes to all of them but those of the last `left` runs.
     Claim {
         writer: Option<usize>,
-        wanted: u64,
-        least: u16,
+        what: What,
         left: usize,
         reclaim: usize,
         dropped: bool,
@@ -55,6 +54,17 @@ pub(super) enum Op {
     PowerLoss,
 }
 
+/// What is claimed.
+#[derive(Clone, Debug)]
+pub(super) enum What {
+    /// So many pages, in runs of so many at least.
+    Pages(u64, u16),
+    /// So many in one piece.
+    Piece(u16),
+    /// Runs of so many.
+    Scattered(Vec<u16>),
+}
+
 /// The place of an object.
 #[derive(Clone, Debug)]
 pub(super) enum Where {
@@ -73,6 +83,11 @@ pub(super) fn op() -> impl Strategy<Value = Op> {
         2 => prop::collection::vec(1..=CHUNK_PAGES, 0..3),
         1 => prop::collection::vec(1..200_u16, 0..8),
     ];
+    let what = prop_oneof![
+        (1..2000_u64, 1..=CHUNK_PAGES).prop_map(|(wanted, least)| What::Pages(wanted, least)),
+        (1..=CHUNK_PAGES).prop_map(What::Piece),
+        prop::collection::vec(prop_oneof![1..20_u16, 1..=CHUNK_PAGES], 1..12).prop_map(What::Scattered),
+    ];
     let chosen = || prop::collection::vec(any::<usize>(), 0..12);
     let reclaim = || prop_oneof![Just(0), 1..200_usize, Just(usize::MAX)];
     let rarely = || prop::bool::weighted(0.2);
@@ -87,9 +102,8 @@ pub(super) fn op() -> impl Strategy<Value = Op> {
         12 => (wanted, chosen(), reclaim(), prop::option::weighted(0.2, 0..3_usize)).prop_map(
             |(wanted, free, reclaim, dropped_after)| Op::Commit { wanted, free, reclaim, dropped_after }
         ),
-        4 => (any::<Option<usize>>(), 1..2000_u64, 1..=CHUNK_PAGES, 0..3_usize, reclaim(), rarely()).prop_map(
-            |(writer, wanted, least, left, reclaim, dropped)| Op::Claim { writer, wanted, least, left, reclaim, dropped }
-        ),
+        5 => (any::<Option<usize>>(), what, 0..3_usize, reclaim(), rarely())
+            .prop_map(|(writer, what, left, reclaim, dropped)| Op::Claim { writer, what, left, reclaim, dropped }),
         3 => (any::<usize>(), 2..5_usize, chosen(), rarely())
             .prop_map(|(writer, skip, free, dropped)| Op::Consume { writer, skip, free, dropped }),
         1 => (any::<usize>(), rarely()).prop_map(|(writer, dropped)| Op::Release { writer, dropped }),
