@@ -9,11 +9,11 @@ use std::sync::Arc;
 use bigarray_core::store::{Snapshot, Store as _};
 use bigarray_core::{Error, Result};
 use bigarray_store_lmdb::{LmdbStore, Options};
-use bigarray_testing::{Edit, array_of};
+use bigarray_testing::{Edit, array_of, page_of};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde_json::json;
 
-use support::{Db, assert_page, check, commit, id_of, now};
+use support::{Db, assert_page, check, commit, commit_spilled, id_of, large_array_of, now};
 
 const DATABASE: &str = "BIGARRAY_TEST_DATABASE";
 const MAP_BYTES: usize = 1 << 20;
@@ -162,4 +162,34 @@ fn commits_of_a_process_with_a_larger_map_are_read_under_a_limit_on_addresses() 
     let db = Db::new();
     run_child("child_adopts_growth_with_few_addresses", &db);
     assert_eq!(attrs(&*now(&db.open())), 101);
+}
+
+/// The record of the file's length finds no room first. That once ended in an error of another kind, and the map stayed small.
+#[test]
+fn a_full_index_refuses_to_spill_while_a_snapshot_lives_and_grows_after_it() {
+    let db = Db::new();
+    let store = open(&db.path);
+    commit(&store, |base| Edit::create("a", large_array_of(9)).page(base, 0, 0, 1));
+    let held = now(&store);
+    let array = held.array("a").unwrap().unwrap();
+    let error = (0..).find_map(|n| grow(&store, n).err()).unwrap();
+    assert!(error.is_store_full(), "{error}");
+    let few = |n: usize| {
+        let base = now(&store);
+        Edit::commit(&*store, &*base, &[Edit::of(&*base, "a").attr("few", Some(json!(n)))]).map(drop)
+    };
+    assert!((0..).find_map(|n| few(n).err()).unwrap().is_store_full());
+    let area = store.spill_area().unwrap();
+    // A page more than the first chunk has free, and less than a chunk: other chunks in part use are looked for.
+    let block: Vec<u8> = (0..511).flat_map(page_of).collect();
+    let error = area.write(&array, 0, &block).unwrap_err();
+    assert!(error.is_store_full() && error.to_string().contains("snapshot"), "{error}");
+    drop((area, held));
+
+    let area = store.spill_area().unwrap();
+    let base = now(&store);
+    let written = vec![(3, area.write(&array, 0, &block).unwrap())];
+    commit_spilled(&store, &*base, &*area, &written).unwrap();
+    assert_page(&*now(&store), "a", 3, 9, Some(9));
+    check(&store);
 }
