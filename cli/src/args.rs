@@ -115,6 +115,11 @@ Exit code 1 if they differ, as of diff. NaN is the same as NaN.")]
     #[command(after_help = "Example:
   bigarray check sea.bigarray")]
     Check(OfDatabase),
+    /// Tell what the files of a database are used for, and which process holds an old state
+    #[command(after_help = "Examples:
+  bigarray space sea.bigarray
+  bigarray space --json sea.bigarray")]
+    Space(OfDatabase),
     /// Print rows as they are committed, until it is interrupted
     #[command(after_help = "Examples:
   bigarray watch sea.bigarray:log

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
 use bigarray_core::store::{
-    BlockRecord, CachedPages, Change, CommitLock, Committed, DataFile, History, Snapshot, SpillArea, SpillSlot,
+    BlockRecord, CachedPages, Change, CommitLock, Committed, DataFile, History, Snapshot, Space, SpillArea, SpillSlot,
     SpilledPages, State, Store, StoreDescription,
 };
 use bigarray_core::sync::Mutex;
@@ -226,6 +226,10 @@ impl<S: Store, W: Watch> Store for Adapter<S, W> {
 
     fn describe(&self) -> Result<StoreDescription> {
         self.store.describe()
+    }
+
+    fn space(&self) -> Result<Space> {
+        self.store.space()
     }
 
     fn add_metrics(&self, metrics: &mut Metrics) {

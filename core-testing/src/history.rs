@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bigarray_core::store::{
-    Change, Commit, CommitLock, Committed, History, Snapshot, SpillArea, Store, StoreDescription,
+    Change, Commit, CommitLock, Committed, History, Snapshot, Space, SpillArea, Store, StoreDescription,
 };
 use bigarray_core::sync::Mutex;
 use bigarray_core::{Codec, Descriptor, Error, ErrorKind, Metrics, Progress, Report, Result};
@@ -77,6 +77,10 @@ impl<S: Store> Store for Remembering<S> {
 
     fn describe(&self) -> Result<StoreDescription> {
         self.store.describe()
+    }
+
+    fn space(&self) -> Result<Space> {
+        self.store.space()
     }
 
     fn add_metrics(&self, metrics: &mut Metrics) {

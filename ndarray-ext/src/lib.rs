@@ -109,6 +109,7 @@ mod python;
 mod remote;
 mod removal;
 mod snapshot;
+mod space;
 mod transact;
 mod transaction;
 mod view;
@@ -122,7 +123,7 @@ pub use any_array_mut::AnyArrayMut;
 pub use array::BigArray;
 pub use array_mut::BigArrayMut;
 pub use array_options::ArrayOptions;
-pub use bigarray_core::store::{Commit, Compacted};
+pub use bigarray_core::store::{Commit, Compacted, OldestSnapshot, Space};
 pub use bigarray_core::{
     Access, Codec, Damage, Error, ErrorKind, MemoryUse, Metrics, Progress, Report, Result, Savepoint, Version,
 };

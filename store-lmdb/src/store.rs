@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Weak};
 
-use bigarray_core::store::{Change, CommitLock, Committed, Snapshot, SpillArea, Store, StoreDescription};
+use bigarray_core::store::{Change, CommitLock, Committed, Snapshot, Space, SpillArea, Store, StoreDescription};
 use bigarray_core::{Codec, Descriptor, Error, ErrorKind, Metrics, Progress, Report, Result, Version};
 
 use crate::check::{self, CheckReport};
@@ -13,6 +13,7 @@ use crate::opening;
 use crate::options::Options;
 use crate::shared::Shared;
 use crate::snapshot::LmdbSnapshot;
+use crate::space;
 use crate::spill::LmdbSpillArea;
 
 /// An open database.
@@ -105,6 +106,11 @@ impl Store for LmdbStore {
     fn describe(&self) -> Result<StoreDescription> {
         self.shared.locks.check_process()?;
         description::describe(&self.shared)
+    }
+
+    fn space(&self) -> Result<Space> {
+        self.shared.locks.check_process()?;
+        space::usage(&self.shared)
     }
 
     fn add_metrics(&self, metrics: &mut Metrics) {

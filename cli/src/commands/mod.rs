@@ -16,6 +16,7 @@ mod pages;
 mod plot;
 mod resize;
 mod slice;
+mod space;
 mod stats;
 mod tree;
 mod watch;
@@ -56,6 +57,7 @@ pub(crate) fn run(cli: Cli) -> Result<()> {
         Command::Append(args) => import::run(&args::Import { append: true, ..args }, how),
         Command::Diff(args) => diff::run(&args, how),
         Command::Check(args) => check::run(&args, how),
+        Command::Space(args) => space::run(&args, how),
         Command::Watch(args) => watch::run(&args, how),
         Command::Doctor(args) => doctor::run(&args, how),
         Command::Create(args) => create::run(&args, how),

@@ -21,7 +21,7 @@ use crate::memory::Memory;
 use crate::metrics::Metrics;
 use crate::pager::{Activity, Budget, EngineOptions, MemoryUse};
 use crate::signals;
-use crate::store::{CommitLock, History, Snapshot, Store, StoreDescription};
+use crate::store::{CommitLock, History, Snapshot, Space, Store, StoreDescription};
 use crate::sync::FaultMutex;
 use crate::verify::{Progress, Report};
 use pool::Pool;
@@ -116,6 +116,14 @@ impl Engine {
     /// As [`Store::describe`].
     pub fn describe_store(&self) -> Result<StoreDescription> {
         self.store.describe()
+    }
+
+    /// What the files of its store are used for.
+    ///
+    /// # Errors
+    /// As [`Store::space`].
+    pub fn space(&self) -> Result<Space> {
+        self.store.space()
     }
 
     /// What was done so far.

@@ -15,6 +15,12 @@ pub(super) fn file_id(env: &Environment) -> nix::Result<FileId> {
     Ok(FileId::from(&uninterrupted(|| fstat(file))?))
 }
 
+/// The length of the file.
+pub(super) fn bytes(env: &Environment) -> nix::Result<u64> {
+    let file = file_of(env)?;
+    Ok(uninterrupted(|| fstat(file))?.st_size as u64)
+}
+
 /// LMDB's descriptor of the file.
 pub(super) fn file_of(env: &Environment) -> nix::Result<BorrowedFd<'_>> {
     let mut fd = -1;

@@ -140,6 +140,14 @@ impl Index {
         Ok(Version(info.last_txnid() as u64))
     }
 
+    /// The length of its file.
+    pub(crate) fn file_bytes(&self) -> Result<u64> {
+        let _unmoved = self.usable()?;
+        file::bytes(self.env.lmdb()).map_err(|e| {
+            Error::io(format_args!("{}: asking for the length of the index", self.dir.display()), e.into())
+        })
+    }
+
     /// The id of its file.
     pub(crate) fn file(&self) -> io::Result<FileId> {
         Ok(file::file_id(self.env.lmdb())?)

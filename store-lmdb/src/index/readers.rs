@@ -68,6 +68,13 @@ impl Readers {
         self.is_understood.then(|| self.readers.iter().filter(|(_, state)| state.is_some()).count())
     }
 
+    /// The oldest state that a reader sees, and the number of its process; `None` if there is none, or the list is not
+    /// understood.
+    pub(crate) fn oldest_of_all(&self) -> Option<(u64, u32)> {
+        let states = self.readers.iter().filter_map(|(number, state)| state.map(|state| (state, *number)));
+        states.min().filter(|_| self.is_understood)
+    }
+
     /// The oldest state that a reader of any process sees.
     pub(crate) fn oldest(&self) -> OldestReader {
         if !self.is_understood {
@@ -118,6 +125,7 @@ mod tests {
         let readers = Readers::parse(&format!("{HEAD}      1234 7f00aa12 -\n        99 0 3\n      1234 7f 20\n"));
         assert_eq!(readers.numbers(), [99, 1234]);
         assert_eq!(readers.living(), Some(2));
+        assert_eq!(readers.oldest_of_all(), Some((3, 99)));
     }
 
     #[test]

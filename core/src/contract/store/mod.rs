@@ -6,6 +6,7 @@ mod description;
 mod history;
 mod names;
 mod snapshot;
+mod space;
 mod spill;
 pub mod waiting;
 
@@ -23,6 +24,7 @@ pub use description::StoreDescription;
 pub use history::{Commit, Compacted, History};
 pub use names::{check_array_name, check_attr_name};
 pub use snapshot::{BlockRecord, CachedPages, DataFile, Origin, Segment, Snapshot, State};
+pub use space::{OldestSnapshot, Space};
 pub use spill::{SpillArea, SpillSlot, SpilledPages};
 
 /// Stores committed states.
@@ -113,6 +115,15 @@ pub trait Store: Send + Sync {
     /// A failure to find out.
     fn describe(&self) -> Result<StoreDescription> {
         Ok(StoreDescription::default())
+    }
+
+    /// What its files are used for.
+    ///
+    /// # Errors
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) for a store that is not in files of its own; a failure to find out.
+    fn space(&self) -> Result<Space> {
+        let why = "this database is not in files of its own, whose space could be told of";
+        Err(Error::new(ErrorKind::Unsupported, why))
     }
 
     /// Adds what it counted so far.
