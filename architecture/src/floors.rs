@@ -125,7 +125,7 @@ pub const HOUSES: &[House] = &[
             &["snapshot", "transaction"],
             &["compute", "from_npy"],
             &["database"],
-            &["description", "follow", "history", "remote", "transact"],
+            &["description", "follow", "history", "remote", "space", "transact"],
         ],
     },
     House {

@@ -17,7 +17,7 @@ use crate::support::{Place, data, npy};
 /// An import of a file that does not end, and that has begun to be stored.
 fn endless(place: &Place) -> (Child, std::process::ChildStdin) {
     let header = "{'descr': '<f8', 'fortran_order': False, 'shape': (100000000,), }\n";
-    let mut command = place.command(&["import", "--replace", "-", "a.bigarray:a"]);
+    let mut command = place.interruptible(&["import", "--replace", "-", "a.bigarray:a"]);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
@@ -88,7 +88,7 @@ fn a_reader_that_is_gone_ends_a_command_quietly() {
     let place = Place::new();
     large(&place);
     for args in [&["export", "a.bigarray:large", "-"][..], &["slice", "a.bigarray:large"]] {
-        let mut child = place.command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = place.interruptible(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut stdout = child.stdout.take().unwrap();
         stdout.read_exact(&mut [0; 100]).unwrap();
         drop(stdout);
@@ -102,7 +102,7 @@ fn an_export_that_is_interrupted_leaves_the_file_that_was_there() {
     let place = Place::new();
     large(&place);
     fs::write(place.path("out.npy"), "before").unwrap();
-    let mut command = place.command(&["export", "a.bigarray:large", "out.npy"]);
+    let mut command = place.interruptible(&["export", "a.bigarray:large", "out.npy"]);
     let child = command.stderr(Stdio::piped()).spawn().unwrap();
     let is_begun = |dir: &Path| {
         fs::read_dir(dir).unwrap().flatten().any(|entry| entry.file_name().to_string_lossy().ends_with(".part"))

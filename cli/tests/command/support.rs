@@ -35,6 +35,15 @@ impl Place {
         command
     }
 
+    /// The same, for a command that gets signals: those that are ignored here, as in the background of a shell, would stay
+    /// ignored in it.
+    pub(crate) fn interruptible(&self, args: &[&str]) -> Command {
+        let mut command = Command::new("env");
+        command.args(["--default-signal", env!("CARGO_BIN_EXE_bigarray")]).args(args);
+        command.current_dir(self.dir.path()).stdin(Stdio::null());
+        command
+    }
+
     pub(crate) fn run(&self, args: &[&str]) -> Done {
         Done::of(self.command(args).output().unwrap())
     }

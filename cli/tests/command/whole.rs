@@ -5,6 +5,9 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::fs::FileExt;
 use std::process::Stdio;
 
+use bigarray::Database;
+use bigarray::serde_json::json;
+
 use crate::support::{Place, data};
 
 #[test]
@@ -91,4 +94,23 @@ fn rows_are_watched_as_they_come() {
     child.wait().unwrap();
     reader.join().unwrap();
     place.ok(&["watch", "--for", "0.05", "a.bigarray:log"]);
+}
+
+#[test]
+fn space_tells_what_the_files_are_used_for_and_which_process_holds_an_old_state() {
+    let place = Place::new();
+    place.ok(&["import", &data("elnino_sst_61x12_f8.npy"), "a.bigarray:sst"]);
+    let space = place.json(&["space", "a.bigarray"]);
+    assert_eq!(
+        (&space["live_bytes"], &space["pinned_bytes"], &space["oldest_snapshot"]),
+        (&json!(8192), &json!(0), &json!(null))
+    );
+    let db = Database::open(place.path("a.bigarray")).unwrap();
+    let held = db.snapshot().unwrap();
+    place.ok(&["rm", "a.bigarray:sst"]);
+    let space = place.ok(&["space", "a.bigarray"]);
+    let process = format!("oldest   1 commits behind, seen by process {} (", std::process::id());
+    assert!(space.contains("pinned    8.0 KiB  of older states") && space.contains(&process), "{space}");
+    drop(held);
+    assert!(place.run(&["space", "a.bigarray:sst"]).err.contains("space takes a whole database"));
 }

@@ -27,7 +27,8 @@ pub struct Space {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OldestSnapshot {
-    /// How many commits of any process made the newest state of it.
+    /// How many commits of any process made the newest state of it, at most: a large one counts twice, since it claims room
+    /// before.
     pub commits_behind: u64,
     /// The process that sees it, in words: its number and its program.
     pub process: String,
