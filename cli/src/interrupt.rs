@@ -3,11 +3,11 @@
 //! The signals are blocked in all threads but one, which waits for them. A command that has begun to make its result visible
 //! cannot be taken back any more: it ends first, and a second signal ends it at once.
 
-use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
+use std::{fs, io};
 
 use nix::sys::signal::{SigSet, Signal};
 
@@ -20,8 +20,9 @@ static STATE: AtomicU8 = AtomicU8::new(RUNNING);
 /// Whether the command changes a database.
 static CHANGES: AtomicBool = AtomicBool::new(false);
 
-/// The output under its temporary name, if there is one.
-static PART: OnceLock<PathBuf> = OnceLock::new();
+/// The output under its temporary name, or a temporary folder, if there is one. Locked while it is made, and from an interruption on for ever: so
+/// none is left behind that was made meanwhile.
+static PART: Mutex<Option<PathBuf>> = Mutex::new(None);
 
 /// Begins to wait for signals. Called before any thread is started, which takes over what is blocked here.
 pub(crate) fn watch() {
@@ -51,8 +52,9 @@ fn wait(signals: &SigSet) {
     while let Ok(signal) = signals.wait() {
         let code = 128 + signal as i32;
         if STATE.compare_exchange(RUNNING, INTERRUPTED, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
-            if let Some(part) = PART.get() {
-                let _ = fs::remove_file(part);
+            let part = PART.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(part) = &*part {
+                let _ = fs::remove_file(part).or_else(|_| fs::remove_dir_all(part));
             }
             let changes = CHANGES.load(Ordering::SeqCst);
             eprintln!("bigarray: interrupted{}", if changes { "; nothing was changed" } else { "" });
@@ -70,9 +72,12 @@ pub(crate) fn changes() {
     CHANGES.store(true, Ordering::SeqCst);
 }
 
-/// Tells of a temporary file, which goes when the command is interrupted.
-pub(crate) fn remember(part: &Path) {
-    let _ = PART.set(part.to_owned());
+/// Makes a temporary file or folder, which goes when the command is interrupted. Its path is what `path` says.
+pub(crate) fn make_part<T>(make: impl FnOnce() -> io::Result<T>, path: impl Fn(&T) -> &Path) -> io::Result<T> {
+    let mut part = PART.lock().unwrap_or_else(PoisonError::into_inner);
+    let made = make()?;
+    *part = Some(path(&made).to_owned());
+    Ok(made)
 }
 
 /// From here on the command ends as if there was no signal: called before a commit, and before a file gets its name.

@@ -56,8 +56,7 @@ impl Output {
         let permissions = there.map_or_else(|| Permissions::from_mode(0o666), |there| there.permissions());
         let mut builder = tempfile::Builder::new();
         let builder = builder.prefix(".bigarray-").suffix(".part").permissions(permissions);
-        let part = builder.tempfile_in(folder).map_err(|e| failed(&e))?;
-        interrupt::remember(part.path());
+        let part = interrupt::make_part(|| builder.tempfile_in(folder), |part| part.path()).map_err(|e| failed(&e))?;
         Ok(Output::Part { file: BufWriter::with_capacity(BUFFER, part), path })
     }
 

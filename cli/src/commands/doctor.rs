@@ -10,6 +10,7 @@ use bigarray::{Database, Description};
 use super::How;
 use crate::args;
 use crate::failure::{Failure, Result};
+use crate::interrupt;
 use crate::open;
 use crate::output::print;
 
@@ -26,7 +27,8 @@ pub(crate) fn run(args: &args::Doctor, how: How) -> Result<()> {
     let folder = if folder.as_os_str().is_empty() { PathBuf::from(".") } else { folder };
     let description = is_database.then(|| Ok::<_, Failure>(open::to_read(&args.place)?.describe()?)).transpose()?;
     // Beside the database, on its disk, and gone afterwards.
-    let trial = match tempfile::Builder::new().prefix(".bigarray-doctor-").tempdir_in(&folder) {
+    let make = || tempfile::Builder::new().prefix(".bigarray-doctor-").tempdir_in(&folder);
+    let trial = match interrupt::make_part(make, |trial| trial.path()) {
         Ok(trial) => Some(trial),
         Err(_) if description.is_some() => None,
         Err(e) => return Err(Failure::io(folder.display(), &e)),
