@@ -4,8 +4,8 @@
 //! cannot be taken back any more: it ends first, and a second signal ends it at once.
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::{fs, io};
 
@@ -20,9 +20,9 @@ static STATE: AtomicU8 = AtomicU8::new(RUNNING);
 /// Whether the command changes a database.
 static CHANGES: AtomicBool = AtomicBool::new(false);
 
-/// The output under its temporary name, or a temporary folder, if there is one. Locked while it is made, and from an interruption on for ever: so
-/// none is left behind that was made meanwhile.
-static PART: Mutex<Option<PathBuf>> = Mutex::new(None);
+/// The output under its temporary name, or a temporary folder, if there is one. While it is made an interruption
+/// waits for it, and after an interruption none is made: so none is left behind.
+static PART: OnceLock<Option<PathBuf>> = OnceLock::new();
 
 /// Begins to wait for signals. Called before any thread is started, which takes over what is blocked here.
 pub(crate) fn watch() {
@@ -52,8 +52,7 @@ fn wait(signals: &SigSet) {
     while let Ok(signal) = signals.wait() {
         let code = 128 + signal as i32;
         if STATE.compare_exchange(RUNNING, INTERRUPTED, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
-            let part = PART.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(part) = &*part {
+            if let Some(part) = PART.get_or_init(|| None) {
                 let _ = fs::remove_file(part).or_else(|_| fs::remove_dir_all(part));
             }
             let changes = CHANGES.load(Ordering::SeqCst);
@@ -74,10 +73,22 @@ pub(crate) fn changes() {
 
 /// Makes a temporary file or folder, which goes when the command is interrupted. Its path is what `path` says.
 pub(crate) fn make_part<T>(make: impl FnOnce() -> io::Result<T>, path: impl Fn(&T) -> &Path) -> io::Result<T> {
-    let mut part = PART.lock().unwrap_or_else(PoisonError::into_inner);
-    let made = make()?;
-    *part = Some(path(&made).to_owned());
-    Ok(made)
+    let (mut make, mut made) = (Some(make), None);
+    PART.get_or_init(|| {
+        let part = make.take()?();
+        let path = part.as_ref().ok().map(|part| path(part).to_owned());
+        made = Some(part);
+        path
+    });
+    match (made, make) {
+        (Some(made), _) => made,
+        // Another was made, or could not be.
+        (None, Some(make)) if STATE.load(Ordering::SeqCst) != INTERRUPTED => make(),
+        // The process ends at any moment.
+        _ => loop {
+            thread::park();
+        },
+    }
 }
 
 /// From here on the command ends as if there was no signal: called before a commit, and before a file gets its name.
