@@ -140,7 +140,7 @@ impl Data {
     /// content until the new one is written beside it, and need room for both.
     pub(crate) fn prepare_for_writing(&self, pages: &Pages) {
         if self.copies {
-            self.punch_hole(&bytes_of_pages(pages));
+            self.punch_hole(&bytes_of(pages));
         }
     }
 
@@ -275,13 +275,8 @@ impl Data {
     }
 }
 
-/// The bytes of `chunks` in the file.
-pub(crate) fn bytes_of(chunks: &Range<u64>) -> Range<u64> {
-    chunks.start.saturating_mul(CHUNK)..chunks.end.saturating_mul(CHUNK)
-}
-
 /// The bytes of `pages` in the file.
-pub(crate) fn bytes_of_pages(pages: &Pages) -> Range<u64> {
+pub(crate) fn bytes_of(pages: &Pages) -> Range<u64> {
     pages.start.saturating_mul(PAGE as u64)..pages.end.saturating_mul(PAGE as u64)
 }
 

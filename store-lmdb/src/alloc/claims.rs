@@ -4,14 +4,13 @@ use bigarray_core::{Error, ErrorKind, Result};
 
 use super::allocator::{push_pages, wrong};
 use super::placing::OPEN_CHUNK_TAKES;
-use super::{Bitmap, CHUNK_PAGES, Growth, Owner, Pages, Run, Space, runs_of};
+use super::{Bitmap, CHUNK_PAGES, Growth, Owner, Pages, Pool, Run, Space, runs_of};
 
 /// Most chunks in part use that are looked at to tell whether they have much room.
 const LOOKED_AT: usize = 1024;
 /// Chunks in part use have much room if it is more than this part of the file: an eighth.
 const MUCH: u64 = 8;
-/// The fewest pages that the changed pages of a few blocks are placed as blocks, and not as what lives until a block is copied:
-/// those of the smallest block.
+/// Pages of the smallest block. Fewer are placed as what changed of a block, which lives only until that is copied.
 const BLOCK: u16 = 16;
 
 impl Space<'_> {
@@ -77,20 +76,10 @@ impl Space<'_> {
         wanted: &[u16],
     ) -> Result<Vec<Run>> {
         let short: Vec<u16> = wanted.iter().copied().filter(|pages| *pages < BLOCK).collect();
-        let mut short = self.allocate_in(open, &short)?.into_iter();
+        let mut short = Pool::new(self.allocate_in(open, &short)?);
         let mut claimed = Vec::new();
         for &pages in wanted {
-            let mut missing = pages;
-            while pages < BLOCK
-                && missing > 0
-                && let Some(run) = short.next()
-            {
-                missing -= run.pages.min(missing);
-                claimed.push(run);
-            }
-            if pages >= BLOCK {
-                claimed.extend(self.allocate(&[pages])?);
-            }
+            claimed.extend(if pages < BLOCK { short.draw(pages.into()) } else { self.allocate(&[pages])? });
         }
         self.enter(owner, claimed.iter().map(Run::in_file))?;
         Ok(claimed)

@@ -12,6 +12,7 @@ mod claims;
 mod freed;
 mod owner;
 mod placing;
+mod pool;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -20,6 +21,7 @@ pub(crate) use allocator::{Space, push_pages};
 pub(crate) use bitmap::Bitmap;
 pub(crate) use freed::OldestReader;
 pub(crate) use owner::Owner;
+pub(crate) use pool::Pool;
 pub(crate) use table::{FreedKey, Growth, SpaceTable};
 #[cfg(test)]
 pub(crate) use tests::SimulatedTable;

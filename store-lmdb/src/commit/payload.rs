@@ -8,7 +8,7 @@ use bigarray_core::{BlockNo, Error, ErrorKind, PAGE, Result};
 
 use super::pack::{PlacedUnit, write_packed};
 use super::parallel::{MAX_THREADS, in_parallel};
-use crate::alloc::Run;
+use crate::alloc::{Pool, Run};
 use crate::data::Data;
 use crate::record::Unit;
 use crate::shared::Shared;
@@ -96,22 +96,17 @@ impl Payload {
         units: Vec<PlacedUnit>,
         space: impl IntoIterator<Item = Run>,
     ) -> Result<Payload> {
-        let mut space = space.into_iter();
-        let mut rest: Option<Run> = None;
+        let mut space = Pool::new(space);
         let (mut pieces, mut at) = (Vec::new(), 0);
-        for (array, block, mut pages) in runs_of(change, &units) {
-            while !pages.is_empty() {
-                let Some(free) = rest.take().or_else(|| space.next()) else {
-                    return Err(Error::new(ErrorKind::Corrupt, "data file: less space was handed out than asked for"));
-                };
-                let taken = free.pages.min(pages.len() as u16);
-                let run = Run { pages: taken, ..free };
-                pieces.push(PlacedRun { array, block, first: pages.start, run, at });
-                pages.start += u32::from(taken);
-                at += usize::from(taken);
-                if taken < free.pages {
-                    rest = Some(Run { first: free.first + taken, pages: free.pages - taken, ..free });
-                }
+        for (array, block, pages) in runs_of(change, &units) {
+            let mut first = pages.start;
+            for run in space.draw(pages.len() as u64) {
+                pieces.push(PlacedRun { array, block, first, run, at });
+                first += u32::from(run.pages);
+                at += usize::from(run.pages);
+            }
+            if first < pages.end {
+                return Err(Error::new(ErrorKind::Corrupt, "data file: less space was handed out than asked for"));
             }
         }
         Ok(Payload { units, pieces, checksums: (0..at).map(|_| AtomicU32::new(0)).collect() })

@@ -7,11 +7,10 @@ use bigarray_core::sync::{FaultMutex, Mutex, RwLock, RwLockReadGuard, RwLockWrit
 use bigarray_core::{Error, ErrorKind, Result};
 
 use super::full_disk::{punch_holes, with_room};
-use super::pool::Pool;
 use super::reclaim::reclaim_space;
 use super::txn_space::TxnSpace;
 use super::unused::Unused;
-use crate::alloc::{CHUNK_PAGES, Owner, Pages, Run, Space, push_pages, runs_of};
+use crate::alloc::{CHUNK_PAGES, Owner, Pages, Pool, Run, Space, push_pages, runs_of};
 use crate::crash;
 use crate::shared::Shared;
 

@@ -7,7 +7,7 @@ use bigarray_core::Result;
 
 use super::txn_space::TxnSpace;
 use crate::alloc::{Bitmap, CHUNK, CHUNK_PAGES, Owner, Run, Space, SpaceTable};
-use crate::data::{bytes_of, bytes_of_pages};
+use crate::data::bytes_of;
 use crate::index::is_index_full;
 use crate::record::Meta;
 use crate::shared::Shared;
@@ -86,14 +86,14 @@ pub(super) fn punch_holes(shared: &Shared, owners: &mut dyn FnMut(&Owner) -> Res
     let data = &shared.data;
     let before = data.stored_bytes()?;
     let end = table.end()?;
-    data.punch_hole(&bytes_of(&(end..data.length()?.div_ceil(CHUNK))));
+    data.punch_hole(&(end.saturating_mul(CHUNK)..data.length()?));
     let mut last = None;
     while let Some(owner) = table.next_claim(last.as_ref())? {
         if owners(&owner)? {
             let claimed = table.claim(&owner)?;
             let in_file = end.saturating_mul(CHUNK_PAGES.into());
             let claimed = claimed.iter().flatten().filter(|pages| pages.end <= in_file);
-            claimed.for_each(|pages| data.punch_hole(&bytes_of_pages(pages)));
+            claimed.for_each(|pages| data.punch_hole(&bytes_of(pages)));
         }
         last = Some(owner);
     }

@@ -3,7 +3,6 @@
 
 mod claim;
 mod full_disk;
-mod pool;
 mod reclaim;
 mod txn_space;
 mod unused;

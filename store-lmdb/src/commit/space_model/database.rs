@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use bigarray_core::Version;
 
-use crate::alloc::{CHUNK_PAGES, OldestReader, Owner, Run, SimulatedTable, Space, runs_of as runs_of_pages};
+use crate::alloc::{CHUNK_PAGES, OldestReader, Owner, Pool, Run, SimulatedTable, Space, runs_of as runs_of_pages};
 use crate::commit::EARLY_PAGES;
 use crate::commit::defragment::most_pieces;
 use crate::commit::overlay::{lay_over, without};
@@ -70,20 +70,17 @@ impl Database {
             Some((_, runs)) => runs.clone(),
             None => space.allocate_in(&mut self.open, &wanted).unwrap(),
         };
-        let mut runs = runs.into_iter();
-        let mut rest: Option<Run> = None;
+        let mut runs = Pool::new(runs);
         let (mut freed, mut used) = (Vec::new(), Vec::new());
         for Change { array, block, pages } in changes {
             let stored = &mut self.arrays[*array][*block];
             let mut new = Vec::new();
             let mut first = pages.start;
-            while first < pages.end {
-                let free = rest.take().or_else(|| runs.next()).unwrap();
-                let run = Run { pages: free.pages.min((pages.end - first) as u16), ..free };
+            for run in runs.draw(pages.len() as u64) {
                 new.push(StoredSegment::plain(first, run));
                 first += u32::from(run.pages);
-                rest = Some(Run { first: run.end(), pages: free.pages - run.pages, ..free }).filter(|r| r.pages > 0);
             }
+            assert_eq!(first, pages.end, "less space was handed out than asked for");
             let over = lay_over(&stored.segments, std::slice::from_ref(pages), &new);
             stored.segments = over.segments;
             freed.extend(over.freed);

@@ -1,19 +1,20 @@
-//! Runs of pages, used front to back. Pure.
+//! Runs of pages, used front to back.
 
-use crate::alloc::Run;
+use super::Run;
 
-pub(super) struct Pool {
+/// Runs of pages, used front to back.
+pub(crate) struct Pool {
     runs: std::vec::IntoIter<Run>,
     rest: Option<Run>,
 }
 
 impl Pool {
-    pub(super) fn new(runs: impl IntoIterator<Item = Run>) -> Pool {
+    pub(crate) fn new(runs: impl IntoIterator<Item = Run>) -> Pool {
         Pool { runs: runs.into_iter().collect::<Vec<_>>().into_iter(), rest: None }
     }
 
     /// So many pages, or all that there are.
-    pub(super) fn draw(&mut self, mut pages: u64) -> Vec<Run> {
+    pub(crate) fn draw(&mut self, mut pages: u64) -> Vec<Run> {
         let mut drawn = Vec::new();
         while pages > 0
             && let Some(run) = self.rest.take().or_else(|| self.runs.next())
