@@ -4,7 +4,7 @@ use bigarray_core::{BlockSize, Codec, Descriptor, Error, ErrorKind, FillValue, R
 use bytemuck::bytes_of;
 use ndarray::Order;
 
-use crate::dtype::in_rust;
+use crate::dtype::{element_type, in_rust};
 use crate::element::Element;
 
 /// What [`Transaction::create_with`](crate::Transaction::create_with) makes, the shape aside.
@@ -160,12 +160,18 @@ impl ArrayOptions {
     /// let sst = db.array::<f64, bigarray::ndarray::Ix2>("sst")?;
     /// assert!(sst.view()[[0, 0]].is_nan());
     ///
+    /// // A type may be spelled as for `create_any`.
+    /// let ones = ArrayOptions::new().fill_bytes("<u1", &[1]);
+    /// assert_eq!(db.begin()?.create_any("ones", "|u1", &[3], &ones)?.shape(), [3]);
+    ///
     /// let short = ArrayOptions::new().fill_bytes("<f8", &[0xff; 4]);
     /// assert!(db.begin()?.create_any("short", "<f8", &[1], &short).unwrap_err().is_invalid());
     /// # Ok::<(), bigarray::Error>(())
     /// ```
     pub fn fill_bytes(mut self, dtype: &str, bytes: &[u8]) -> Self {
-        self.fill = Some(Fill { dtype: dtype.to_owned(), bytes: bytes.to_vec() });
+        // Another type is told of when an array is created.
+        let dtype = element_type(dtype).map_or_else(|_| dtype.to_owned(), |(name, _)| name);
+        self.fill = Some(Fill { dtype, bytes: bytes.to_vec() });
         self
     }
 
@@ -178,13 +184,14 @@ impl ArrayOptions {
     /// The fill value for an array of elements of type `dtype`; `None` if it is zero.
     ///
     /// # Errors
-    /// [`DtypeMismatch`](ErrorKind::DtypeMismatch) for one of another type.
+    /// [`DtypeMismatch`](ErrorKind::DtypeMismatch) for one of another type, [`Invalid`](ErrorKind::Invalid) for one of
+    /// another length.
     pub(crate) fn checked_fill(&self, dtype: &str, item_size: usize) -> Result<Option<FillValue>> {
         match &self.fill {
             Some(fill) if fill.dtype != dtype => {
                 let (has, of) = (in_rust(dtype), in_rust(&fill.dtype));
                 let why = format!(
-                    "its elements are {has}, and the fill value is {of}: give ArrayOptions::fill a value of the elements' type"
+                    "its elements are {has}, and the fill value is {of}: give ArrayOptions a fill value of the elements' type"
                 );
                 Err(Error::new(ErrorKind::DtypeMismatch, why))
             }

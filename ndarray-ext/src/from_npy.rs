@@ -12,7 +12,7 @@ use crate::array_options::ArrayOptions;
 use crate::dtype::in_rust;
 use crate::element::Element;
 use crate::layout::swapped;
-use crate::npy::read_header;
+use crate::npy::NpyHeader;
 use crate::transaction::Transaction;
 
 /// Characters of a type that is another one, in errors.
@@ -87,7 +87,7 @@ impl Transaction {
     ) -> Result<BigArrayMut<'_, T, D>> {
         let _held = signals::hold_between_waits();
         let named = |e: Error| e.context(format_args!("array {name:?}"));
-        let header = read_header(from).map_err(named)?;
+        let header = NpyHeader::read(from).map_err(named)?;
         if header.dtype != T::dtype() {
             let stored: String = header.dtype.chars().take(SHOWN).collect();
             let hint = if swapped(&header.dtype) == T::dtype() { "; its byte order is the other one" } else { "" };

@@ -64,8 +64,8 @@ impl NpyHeader {
         NpyHeader { dtype: dtype.into(), order, shape: shape.to_vec() }
     }
 
-    /// Reads a header of version 1 to 3, and leaves `from` at the first element. No more than 1 MiB is read, and the length
-    /// that the header gives is believed no further.
+    /// Reads a header of version 1 to 3, and leaves `from` at the first element. A header of more than 1 MiB is refused before
+    /// it is read.
     ///
     /// ```
     /// use bigarray::NpyHeader;
@@ -74,10 +74,50 @@ impl NpyHeader {
     /// ```
     ///
     /// # Errors
-    /// [`Invalid`](ErrorKind::Invalid) for another format, a later version, and a header that is not understood;
-    /// [`Io`](ErrorKind::Io) for what `from` reports.
+    /// [`Invalid`](ErrorKind::Invalid) for another format, a later version, and a header that is cut short or not
+    /// understood; [`Io`](ErrorKind::Io) for what `from` reports.
     pub fn read(from: &mut (impl Read + ?Sized)) -> Result<NpyHeader> {
-        read_header(from)
+        let short = |e: io::Error| match e.kind() {
+            io::ErrorKind::UnexpectedEof => invalid("it ends within its header"),
+            _ => Error::io("reading the header of NumPy's format", e),
+        };
+        let mut start = [0; 8];
+        from.read_exact(&mut start).map_err(short)?;
+        if start[..6] != *MAGIC {
+            return Err(invalid("it begins with other bytes"));
+        }
+        let length = match start[6] {
+            1 => {
+                let mut length = [0; 2];
+                from.read_exact(&mut length).map_err(short)?;
+                usize::from(u16::from_le_bytes(length))
+            }
+            2 | 3 => {
+                let mut length = [0; 4];
+                from.read_exact(&mut length).map_err(short)?;
+                u32::from_le_bytes(length) as usize
+            }
+            version => return Err(invalid(&format!("its version is {version}, and 1 to 3 are known"))),
+        };
+        if length > LONGEST_HEADER {
+            return Err(invalid(&format!("its header has {length} bytes")));
+        }
+        let mut bytes = vec![0; length];
+        from.read_exact(&mut bytes).map_err(short)?;
+        // Version 1 has Latin-1, in which no name of ours is anything but ASCII.
+        let text = String::from_utf8(bytes).map_err(|_| invalid("its header is no text"))?;
+        let header = parse(&text).map_err(|what| invalid(&what))?;
+        let member = |name: &str| header.member(name).ok_or_else(|| invalid(&format!("its header has no {name:?}")));
+        let order = match member("fortran_order")? {
+            Literal::Bool(is_fortran) => Order::row_major(!is_fortran),
+            _ => return Err(invalid("its fortran_order is neither True nor False")),
+        };
+        let shape = member("shape")?.numbers().ok_or_else(|| invalid("its shape is no tuple of numbers"))?;
+        if shape.len() > MOST_AXES {
+            return Err(invalid(&format!("its shape has {} axes, and {MOST_AXES} is the most", shape.len())));
+        }
+        let dtype = member("descr")?.dtype().ok_or_else(|| invalid("its descr is no type that is known"))?;
+        Ok(NpyHeader { dtype, order, shape })
     }
 
     /// The header as it stands in a file: elements that follow it begin at a multiple of 64 bytes.
@@ -93,22 +133,36 @@ impl NpyHeader {
     /// # Errors
     /// [`Unsupported`](ErrorKind::Unsupported) for elements that NumPy does not have, as `<bfloat16`.
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
-        if let Some(dtype) = absent_in_numpy(&self.dtype) {
+        let NpyHeader { dtype, order, shape } = self;
+        // As a literal of Python.
+        let descr = if dtype.starts_with('[') { dtype.clone() } else { format!("'{dtype}'") };
+        if NOT_IN_NUMPY.iter().any(|absent| descr.contains(absent)) {
             return Err(Error::new(ErrorKind::Unsupported, format!("NumPy has no elements of the type {dtype}")));
         }
-        Ok(bytes_of(&self.dtype, self.order, &self.shape))
+        let fortran = if order.is_column_major() { "True" } else { "False" };
+        let shape: Vec<_> = shape.iter().map(|length| format!("{length},")).collect();
+        let mut literal = format!("{{'descr': {descr}, 'fortran_order': {fortran}, 'shape': ({}), }}", shape.join(" "));
+        // Version 1 counts its bytes by two bytes, version 3 by four and has any characters.
+        let is_long = literal.len() + ALIGNMENT > usize::from(u16::MAX) || !literal.is_ascii();
+        let before = MAGIC.len() + 2 + if is_long { 4 } else { 2 };
+        let length = (before + literal.len() + 1).next_multiple_of(ALIGNMENT) - before;
+        literal.extend(std::iter::repeat_n(' ', length - 1 - literal.len()));
+        literal.push('\n');
+        let mut header = MAGIC.to_vec();
+        if is_long {
+            header.extend([3, 0]);
+            header.extend((length as u32).to_le_bytes());
+        } else {
+            header.extend([1, 0]);
+            header.extend((length as u16).to_le_bytes());
+        }
+        header.extend(literal.as_bytes());
+        Ok(header)
     }
 }
 
-/// The type, if NumPy does not have it.
-fn absent_in_numpy(dtype: &str) -> Option<&str> {
-    let quoted = quoted(dtype);
-    NOT_IN_NUMPY.iter().any(|absent| quoted.contains(absent)).then_some(dtype)
-}
-
-/// The type as a literal of Python.
-fn quoted(dtype: &str) -> String {
-    if dtype.starts_with('[') { dtype.to_owned() } else { format!("'{dtype}'") }
+fn invalid(what: &str) -> Error {
+    Error::new(ErrorKind::Invalid, format!("no file of NumPy's format (.npy): {what}"))
 }
 
 /// The header of the array `name`.
@@ -119,76 +173,4 @@ pub(crate) fn header_of(name: &str, array: &Descriptor) -> Result<Vec<u8>> {
     let order = crate::info::to_ndarray(array.order);
     let header = NpyHeader::new(&array.dtype, order, &array.shape).to_bytes();
     header.map_err(|e| e.context(format_args!("array {name:?}")))
-}
-
-fn bytes_of(dtype: &str, order: Order, shape: &[usize]) -> Vec<u8> {
-    let descr = quoted(dtype);
-    let fortran = if order.is_column_major() { "True" } else { "False" };
-    let shape: Vec<_> = shape.iter().map(|length| format!("{length},")).collect();
-    let mut literal = format!("{{'descr': {descr}, 'fortran_order': {fortran}, 'shape': ({}), }}", shape.join(" "));
-    // Version 1 counts its bytes by two bytes, version 3 by four and has any characters.
-    let is_long = literal.len() + ALIGNMENT > usize::from(u16::MAX) || !literal.is_ascii();
-    let before = MAGIC.len() + 2 + if is_long { 4 } else { 2 };
-    let length = (before + literal.len() + 1).next_multiple_of(ALIGNMENT) - before;
-    literal.extend(std::iter::repeat_n(' ', length - 1 - literal.len()));
-    literal.push('\n');
-    let mut header = MAGIC.to_vec();
-    if is_long {
-        header.extend([3, 0]);
-        header.extend((length as u32).to_le_bytes());
-    } else {
-        header.extend([1, 0]);
-        header.extend((length as u16).to_le_bytes());
-    }
-    header.extend(literal.as_bytes());
-    header
-}
-
-/// Reads a header, and leaves `from` at the first element.
-///
-/// # Errors
-/// [`ErrorKind::Invalid`] for another format, [`ErrorKind::Io`].
-pub(crate) fn read_header(from: &mut (impl Read + ?Sized)) -> Result<NpyHeader> {
-    let short = |e: io::Error| Error::io("reading the header of NumPy's format", e);
-    let invalid = |what: &str| Error::new(ErrorKind::Invalid, format!("no file of NumPy's format (.npy): {what}"));
-    let mut start = [0; 8];
-    from.read_exact(&mut start).map_err(|e| match e.kind() {
-        io::ErrorKind::UnexpectedEof => invalid("it is shorter than a header"),
-        _ => short(e),
-    })?;
-    if start[..6] != *MAGIC {
-        return Err(invalid("it begins with other bytes"));
-    }
-    let length = match start[6] {
-        1 => {
-            let mut length = [0; 2];
-            from.read_exact(&mut length).map_err(short)?;
-            usize::from(u16::from_le_bytes(length))
-        }
-        2 | 3 => {
-            let mut length = [0; 4];
-            from.read_exact(&mut length).map_err(short)?;
-            u32::from_le_bytes(length) as usize
-        }
-        version => return Err(invalid(&format!("its version is {version}, and 1 to 3 are known"))),
-    };
-    if length > LONGEST_HEADER {
-        return Err(invalid(&format!("its header has {length} bytes")));
-    }
-    let mut bytes = vec![0; length];
-    from.read_exact(&mut bytes).map_err(short)?;
-    // Version 1 has Latin-1, in which no name of ours is anything but ASCII.
-    let text = String::from_utf8(bytes).map_err(|_| invalid("its header is no text"))?;
-    let header = parse(&text).map_err(|what| invalid(&what))?;
-    let member = |name: &str| header.member(name).ok_or_else(|| invalid(&format!("its header has no {name:?}")));
-    let order = match member("fortran_order")? {
-        Literal::Bool(is_fortran) => Order::row_major(!is_fortran),
-        _ => return Err(invalid("its fortran_order is neither True nor False")),
-    };
-    let shape = member("shape")?.numbers().ok_or_else(|| invalid("its shape is no tuple of numbers"))?;
-    if shape.len() > MOST_AXES {
-        return Err(invalid(&format!("its shape has {} axes, and {MOST_AXES} is the most", shape.len())));
-    }
-    let dtype = member("descr")?.dtype().ok_or_else(|| invalid("its descr is no type that is known"))?;
-    Ok(NpyHeader { dtype, order, shape })
 }

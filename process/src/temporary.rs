@@ -15,7 +15,7 @@ use crate::Origin;
 const TRIES: u32 = 64;
 
 /// A new file under a name of its own, which is removed when this is dropped, unless it was given its [last
-/// name](TemporaryFile::persist) before. A child of `fork` removes nothing.
+/// name](TemporaryFile::persist) before. A child of `fork` removes nothing, and renames nothing.
 #[derive(Debug)]
 pub struct TemporaryFile {
     file: File,
@@ -36,7 +36,8 @@ impl TemporaryFile {
     pub fn new_in(directory: &Path, prefix: &str, suffix: &str, mode: u32) -> io::Result<TemporaryFile> {
         let mut options = File::options();
         options.read(true).write(true).mode(mode);
-        let (file, path) = create(directory, prefix, suffix, &mut options)?;
+        // The current directory may change before the file is renamed or removed.
+        let (file, path) = create(&std::path::absolute(directory)?, prefix, suffix, &mut options)?;
         Ok(TemporaryFile { file, path: Some(path), origin: Origin::here() })
     }
 
@@ -48,8 +49,11 @@ impl TemporaryFile {
     /// Renames the file to `path`, where it replaces another one, and stays.
     ///
     /// # Errors
-    /// Those of the file system. The file is removed then.
+    /// Those of the file system: the file is removed then. `PermissionDenied` in a forked child, whose parent's it is.
     pub fn persist(mut self, path: &Path) -> io::Result<()> {
+        if !self.origin.is_here() {
+            return Err(ErrorKind::PermissionDenied.into());
+        }
         if let Some(own) = &self.path {
             fs::rename(own, path)?;
         }
@@ -88,13 +92,16 @@ pub fn unnamed_file_in(directory: &Path) -> io::Result<File> {
     match options.clone().custom_flags(flags).open(directory) {
         // Overlayfs on some kernels, NFS and FUSE have no such files. A kernel that does not know the flag takes it for the
         // directory.
-        Err(error) if lacks_unnamed_files(&error) => {
-            let (file, path) = create(directory, ".bigarray-", ".tmp", &mut options)?;
-            fs::remove_file(path)?;
-            Ok(file)
-        }
+        Err(error) if lacks_unnamed_files(&error) => unlinked_file_in(directory, &mut options),
         opened => opened,
     }
+}
+
+/// The same where the file system makes no file without a name.
+fn unlinked_file_in(directory: &Path, options: &mut OpenOptions) -> io::Result<File> {
+    let (file, path) = create(directory, ".bigarray-", ".tmp", options)?;
+    fs::remove_file(path)?;
+    Ok(file)
 }
 
 fn lacks_unnamed_files(error: &io::Error) -> bool {
@@ -169,13 +176,16 @@ mod tests {
     #[test]
     fn a_file_without_a_name_is_read_back() {
         let dir = tempfile::tempdir().unwrap();
-        let mut file = unnamed_file_in(dir.path()).unwrap();
-        file.write_all(b"spilled").unwrap();
-        file.rewind().unwrap();
-        let mut back = String::new();
-        file.read_to_string(&mut back).unwrap();
-        assert_eq!((back.as_str(), file.metadata().unwrap().nlink()), ("spilled", 0));
-        assert!(names(dir.path()).is_empty());
+        let mut options = File::options();
+        options.read(true).write(true);
+        for mut file in [unnamed_file_in(dir.path()).unwrap(), unlinked_file_in(dir.path(), &mut options).unwrap()] {
+            file.write_all(b"spilled").unwrap();
+            file.rewind().unwrap();
+            let mut back = String::new();
+            file.read_to_string(&mut back).unwrap();
+            assert_eq!((back.as_str(), file.metadata().unwrap().nlink()), ("spilled", 0));
+            assert!(names(dir.path()).is_empty());
+        }
     }
 
     #[test]

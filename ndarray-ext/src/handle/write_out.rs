@@ -108,9 +108,10 @@ pub(crate) fn write_npy(source: &OfProcess<impl Source>, path: &Path) -> Result<
         write_npy_to(source, &mut out)?;
         return out.flush().map_err(failed);
     }
-    // Where a link leads, and beside that: a rename moves nothing between file systems.
-    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // Where a link leads, and beside that: a rename moves nothing between file systems. Absolute, since the current directory
+    // may change meanwhile.
+    let path = fs::canonicalize(path).or_else(|_| std::path::absolute(path)).map_err(failed)?;
+    let folder = path.parent().unwrap_or(&path);
     let mode = there.map_or(0o666, |there| there.permissions().mode());
     let part = TemporaryFile::new_in(folder, ".bigarray-", ".npy.part", mode).map_err(failed)?;
     let mut out = BufWriter::new(part);
