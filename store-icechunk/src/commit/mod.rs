@@ -30,11 +30,12 @@ use crate::snapshot::IcechunkSnapshot;
 /// by it.
 const COMMIT_PROPERTY: &str = "bigarray_commit";
 
-/// Losses after which a commit goes on without a pause: others have gone before it often enough.
-const PAUSED_LOSSES: u32 = 3;
+/// Tries after which a commit goes on without a pause: others have gone before it often enough.
+const PAUSED_TRIES: u32 = 3;
 
-/// Losses after which there are more writers than one after the other can pass: all of them pause, ever longer.
-const MANY_LOSSES: u32 = 16;
+/// Tries after which a commit pauses again as at first. So many in vain mean that most writers no longer pause, and only
+/// disturb each other.
+const MANY_TRIES: u32 = 16;
 
 /// The longest wait before a commit that met another one is tried again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -273,14 +274,12 @@ fn pause(longest: Duration) {
     signals::let_through(|| std::thread::sleep(pause));
 }
 
-/// The longest pause after a commit lost so often, where the last try took `took`. It gets shorter, so that of several
-/// writers the one that has lost the most is the next: were it to get longer, that one would lose again and again to those
-/// that have just begun.
-fn longest_pause(losses: u32, took: Duration) -> Duration {
-    if losses > MANY_LOSSES {
-        return growing_pause(losses - MANY_LOSSES);
-    }
-    (took * (PAUSED_LOSSES + 1).saturating_sub(losses) / 2).min(LONGEST_PAUSE)
+/// The longest pause after so many tries in vain, the last of which took `took`. It gets shorter, so that of several writers
+/// the one that has lost the most is the next: were it to get longer, that one would lose again and again to those that have
+/// just begun.
+fn longest_pause(tries: u32, took: Duration) -> Duration {
+    let of_round = tries.saturating_sub(1) % MANY_TRIES;
+    (took * PAUSED_TRIES.saturating_sub(of_round) / 2).min(LONGEST_PAUSE)
 }
 
 fn growing_pause(attempts: u32) -> Duration {
@@ -292,12 +291,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_writer_that_lost_the_most_pauses_the_least_until_there_are_too_many() {
-        let took = Duration::from_millis(20);
-        let pauses = [1, 2, 3, 4, MANY_LOSSES].map(|losses| longest_pause(losses, took).as_millis());
-        assert_eq!(pauses, [30, 20, 10, 0, 0]);
-        let pauses = [1, 2, 3, 100].map(|more| longest_pause(MANY_LOSSES + more, took).as_millis());
-        assert_eq!(pauses, [5, 10, 20, 1000]);
-        assert_eq!(longest_pause(1, Duration::MAX / 4), LONGEST_PAUSE);
+    fn the_writer_that_lost_the_most_pauses_the_least() {
+        for took in [Duration::from_millis(1), Duration::from_millis(300), Duration::MAX / 4] {
+            let pauses: Vec<Duration> = (1..=MANY_TRIES).map(|tries| longest_pause(tries, took)).collect();
+            assert!(pauses.is_sorted_by(|before, after| before >= after), "{pauses:?}");
+            assert!(pauses[0] >= took.min(LONGEST_PAUSE) && pauses[15] == Duration::ZERO, "{pauses:?}");
+            assert!(pauses.iter().all(|pause| *pause <= LONGEST_PAUSE));
+            assert_eq!(longest_pause(MANY_TRIES + 1, took), pauses[0]);
+        }
     }
 }
