@@ -76,7 +76,7 @@ impl Number {
     }
 
     /// The number as bytes of the type `kind`; `None` where that has none: it is out of range, has a fraction, or another part.
-    /// Floats are rounded to the nearest, an integer only if it is no further away than that.
+    /// Floats are rounded to the nearest; an integer never is.
     pub(crate) fn bytes(self, kind: Kind, out: &mut Vec<u8>) -> Option<()> {
         macro_rules! integer {
             ($t:ty) => {{
@@ -96,6 +96,7 @@ impl Number {
         match kind {
             Kind::Bool => match self {
                 Number::Integer(number @ 0..=1) => out.push(number as u8),
+                Number::Float(x) | Number::Complex(x, 0.0) if x == 0.0 || x == 1.0 => out.push(x as u8),
                 _ => return None,
             },
             Kind::I8 => integer!(i8),
@@ -109,13 +110,16 @@ impl Number {
             Kind::U64 => integer!(u64),
             Kind::U128 => integer!(u128),
             Kind::F64 => out.extend(self.float()?.to_ne_bytes()),
-            Kind::F32 => out.extend(finite(self.float()?, self.float()? as f32, f64::from)?.to_ne_bytes()),
-            Kind::F16 => out.extend(finite(self.float()?, f16::from_f64(self.float()?), f64::from)?.to_ne_bytes()),
-            Kind::Bf16 => out.extend(finite(self.float()?, bf16::from_f64(self.float()?), f64::from)?.to_ne_bytes()),
+            Kind::F32 => out.extend(self.rounded(|x| x as f32, f64::from)?.to_ne_bytes()),
+            Kind::F16 => out.extend(self.rounded(f16::from_f64, f64::from)?.to_ne_bytes()),
+            Kind::Bf16 => out.extend(self.rounded(bf16::from_f64, f64::from)?.to_ne_bytes()),
             Kind::C32 | Kind::C64 => {
                 let (re, im) = if let Number::Complex(re, im) = self { (re, im) } else { (self.float()?, 0.0) };
                 let part = if kind == Kind::C32 { Kind::F32 } else { Kind::F64 };
-                Number::Float(re).bytes(part, out)?;
+                match self {
+                    Number::Complex(..) => Number::Float(re).bytes(part, out)?,
+                    real => real.bytes(part, out)?,
+                }
                 Number::Float(im).bytes(part, out)?;
             }
         }
@@ -127,15 +131,22 @@ impl Number {
         match self {
             Number::Float(x) | Number::Complex(x, 0.0) => Some(x),
             Number::Complex(..) => None,
-            Number::Integer(number) => Some(number as f64).filter(|x| (*x as i128) == number),
-            Number::Large(number) => Some(number as f64).filter(|x| (*x as u128) == number),
+            // The greatest numbers are rounded up to a power of two, which is none of the type.
+            Number::Integer(number) => Some(number as f64).filter(|x| *x < 2_f64.powi(127) && (*x as i128) == number),
+            Number::Large(number) => Some(number as f64).filter(|x| *x < 2_f64.powi(128) && (*x as u128) == number),
         }
     }
-}
 
-/// The rounded number, unless it became infinite by that.
-fn finite<T: Copy>(exact: f64, rounded: T, back: impl Fn(T) -> f64) -> Option<T> {
-    (back(rounded).is_finite() || !exact.is_finite()).then_some(rounded)
+    /// The float as a shorter one: rounded to the nearest, unless that is infinite, or the number is an integer.
+    fn rounded<T: Copy>(self, round: impl Fn(f64) -> T, back: impl Fn(T) -> f64) -> Option<T> {
+        let exact = self.float()?;
+        let rounded = round(exact);
+        let is_right = match self {
+            Number::Integer(_) | Number::Large(_) => back(rounded) == exact,
+            _ => back(rounded).is_finite() || !exact.is_finite(),
+        };
+        is_right.then_some(rounded)
+    }
 }
 
 #[cfg(test)]
@@ -159,6 +170,8 @@ mod tests {
         assert_eq!(converted(float(f64::INFINITY), Kind::F32), Some(float(f64::INFINITY)));
         assert!(converted(float(f64::NAN), Kind::F16).unwrap().is_nan());
         assert_eq!(converted(int(1), Kind::Bool), Some(int(1)));
+        assert_eq!(converted(float(1.0), Kind::Bool), Some(int(1)));
+        assert_eq!(converted(int(1 << 24), Kind::C32), Some(Number::Complex(16_777_216.0, 0.0)));
         assert_eq!(converted(float(2.5), Kind::C64), Some(Number::Complex(2.5, 0.0)));
         assert_eq!(converted(Number::Complex(2.5, 0.0), Kind::F64), Some(float(2.5)));
         assert_eq!(converted(Number::Large(u128::MAX), Kind::U128), Some(Number::Large(u128::MAX)));
@@ -172,6 +185,11 @@ mod tests {
             (float(1e10), Kind::F16),
             (int(2), Kind::Bool),
             (int((1 << 53) + 1), Kind::F64),
+            (int(i128::MAX), Kind::F64),
+            (Number::Large(u128::MAX), Kind::F64),
+            (int((1 << 24) + 1), Kind::F32),
+            (int((1 << 24) + 1), Kind::C32),
+            (int(2049), Kind::F16),
             (Number::Complex(1.0, 1.0), Kind::F64),
             (Number::Large(u128::MAX), Kind::I128),
         ] {

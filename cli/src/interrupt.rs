@@ -1,13 +1,14 @@
-//! Ctrl-C and SIGTERM: the transaction is dropped, a temporary file removed, and one line says so.
+//! Ctrl-C, SIGTERM and SIGHUP: the transaction is dropped, a temporary file removed, and one line says so.
 //!
 //! The signals are blocked in all threads but one, which waits for them. A command that has begun to make its result visible
 //! cannot be taken back any more: it ends first, and a second signal ends it at once.
 
+use std::fs;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::thread;
-use std::{fs, io};
 
 use nix::sys::signal::{SigSet, Signal};
 
@@ -56,13 +57,18 @@ fn wait(signals: &SigSet) {
                 let _ = fs::remove_file(part).or_else(|_| fs::remove_dir_all(part));
             }
             let changes = CHANGES.load(Ordering::SeqCst);
-            eprintln!("bigarray: interrupted{}", if changes { "; nothing was changed" } else { "" });
+            // A terminal that is gone is no reason to stay.
+            let _ =
+                writeln!(io::stderr(), "bigarray: interrupted{}", if changes { "; nothing was changed" } else { "" });
             std::process::exit(code);
         }
         if std::mem::replace(&mut warned, true) {
             std::process::exit(code);
         }
-        eprintln!("bigarray: interrupted while it ends, which takes a moment; once more stops it at once");
+        let _ = writeln!(
+            io::stderr(),
+            "bigarray: interrupted while it ends, which takes a moment; once more stops it at once"
+        );
     }
 }
 

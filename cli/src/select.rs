@@ -42,7 +42,8 @@ impl<'a> Selection<'a> {
 
     /// How many elements there are.
     pub(crate) fn len(&self) -> usize {
-        self.picks.iter().map(|pick| pick.len).product()
+        // Axes of great length may be there beside one of none.
+        if self.picks.iter().any(|pick| pick.len == 0) { 0 } else { self.picks.iter().map(|pick| pick.len).product() }
     }
 
     /// How many bytes these are.
@@ -53,6 +54,11 @@ impl<'a> Selection<'a> {
     /// Whether it is the whole array as it is stored.
     pub(crate) fn is_whole(&self) -> bool {
         self.picks.iter().zip(self.array.shape()).all(|(pick, len)| pick.is_whole(*len))
+    }
+
+    /// Whether it has all columns, in their order: what lies along the last axis, behind the first.
+    pub(crate) fn has_all_columns(&self) -> bool {
+        self.picks.iter().zip(self.array.shape()).skip(1).last().is_none_or(|(pick, len)| pick.is_whole(*len))
     }
 
     /// Hands all bytes to `take` in the order `order` of the result, whole elements at a time.
@@ -123,13 +129,19 @@ impl<'a> Selection<'a> {
     /// All elements in the order of storage.
     fn whole(&self, mut take: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
         let mut blocks = self.array.blocks().peekable();
+        let mut piece = Vec::new();
         while let Some(rows) = blocks.next() {
             self.array.prefetch(rows.clone())?;
             if let Some(next) = blocks.peek() {
                 self.array.prefetch_ahead(next.clone())?;
             }
             let bytes = self.array.row_bytes(rows)?;
-            bytes.chunks((PIECE / self.item).max(1) * self.item).try_for_each(&mut take)?;
+            for chunk in bytes.chunks((PIECE / self.item).max(1) * self.item) {
+                // A system call that meets a page that is not there fails, where a copy loads it.
+                piece.clear();
+                piece.extend_from_slice(chunk);
+                take(&piece)?;
+            }
         }
         Ok(())
     }
@@ -161,6 +173,10 @@ impl<'a> Selection<'a> {
         }
         let row = self.row_bytes();
         let rows = from / row..to.max(self.array.nbytes().min(from + LOADED / 4)).div_ceil(row);
+        // Only whole rows are loaded ahead, and these are much longer than what is wanted: touching loads that.
+        if rows.len().saturating_mul(row) > 4 * LOADED {
+            return Ok(());
+        }
         self.array.prefetch(rows.clone())?;
         *loaded = rows.start * row..rows.end * row;
         Ok(())

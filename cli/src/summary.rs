@@ -62,11 +62,11 @@ halves!(f16 bf16);
 
 impl Value for Bool {
     fn to_f64(self) -> f64 {
-        f64::from(u8::from(self.get()))
+        f64::from(u8::from(self.byte() != 0))
     }
 
     fn text(self) -> String {
-        shown(self.get())
+        shown(self.byte() != 0)
     }
 
     const IS_INTEGER: bool = true;

@@ -11,6 +11,7 @@ use crate::args;
 use crate::convert::Number;
 use crate::dtype::{Dtype, Kind};
 use crate::failure::{Failure, Result};
+use crate::formats::COLUMNS;
 use crate::progress::Progress;
 use crate::select::Selection;
 use crate::{interrupt, open, units};
@@ -80,7 +81,9 @@ fn copy<'t>(
     };
     let options = fill.map_or(options.clone(), |fill| options.fill_bytes(name, &fill));
     let mut copy = txn.create_any(&to.name, name, &selection.shape(), &options)?;
-    array.attrs().iter().try_for_each(|(key, value)| copy.set_attr(key, value.clone()))?;
+    // Names of columns are those of all of them.
+    let attrs = array.attrs().iter().filter(|(key, _)| *key != COLUMNS || selection.has_all_columns());
+    attrs.into_iter().try_for_each(|(key, value)| copy.set_attr(key, value.clone()))?;
     let mut target = Target { copy, row: 0, rest: Vec::new() };
     let mut converted = Vec::new();
     let mut done = 0;

@@ -43,7 +43,7 @@ pub(crate) fn run(args: &args::Diff, how: How) -> Result<()> {
     }
     let dtype = Dtype::parse(a.dtype())?;
     let rows = shapes.0.first().copied().unwrap_or(1);
-    let row = shapes.0.iter().skip(1).product::<usize>();
+    let row = shapes.0.iter().skip(1).fold(1_usize, |elements, len| elements.saturating_mul(*len));
     let step = (PIECE / dtype.size / row.max(1)).max(1);
     let mut found = Found::default();
     let (mut left, mut right) = (Vec::new(), Vec::new());

@@ -8,7 +8,7 @@ use super::How;
 use crate::address::Address;
 use crate::args;
 use crate::failure::Result;
-use crate::formats::{self, Layout};
+use crate::formats::{self, COLUMNS, Layout};
 use crate::output::Output;
 use crate::progress::Progress;
 use crate::select::Selection;
@@ -24,7 +24,11 @@ pub(crate) fn run(args: &args::Export, how: How) -> Result<()> {
     let mut sink = formats::sink(format, output);
     let order = sink.order(array.order());
     let layout = Layout { dtype: array.dtype().to_owned(), shape: selection.shape(), order, is_open: false };
-    sink.begin(&layout, array.attrs())?;
+    let mut attrs = array.attrs().clone();
+    if !selection.has_all_columns() {
+        attrs.remove(COLUMNS);
+    }
+    sink.begin(&layout, &attrs)?;
     let mut progress = Progress::new(Some(selection.nbytes() as u64), how.quiet);
     selection.for_each_piece(order, |piece| {
         sink.write(piece)?;

@@ -107,6 +107,12 @@ impl<'t> Import<'t> {
         let layout = source.layout().clone();
         check_fits(array, &layout, self.address).map_err(|failure| failure.at(file))?;
         for (key, value) in source.attrs() {
+            if array.attrs().get(&key).is_some_and(|there| *there != value) {
+                return Err(Failure::new(format!(
+                    "{file}: its {key} are {value}, and those of {} are others; nothing was imported",
+                    self.address
+                )));
+            }
             array.set_attr(&key, value)?;
         }
         if layout.is_open {
@@ -131,7 +137,7 @@ impl<'t> Import<'t> {
     fn fill(&self, array: &mut AnyArrayMut<'_>, rows: Range<usize>, source: &mut dyn Source, file: &str) -> Result<()> {
         let (mut buffer, mut done) = (Vec::new(), 0);
         let item = array.info().item_size;
-        let all = source.layout().shape.iter().product::<usize>() * item;
+        let all = source.layout().shape.iter().fold(item, |bytes, len| bytes.saturating_mul(*len));
         let mut progress = Progress::new(Some(all as u64), self.how.quiet);
         for block in array.blocks() {
             let block = block.start.max(rows.start)..block.end.min(rows.end);

@@ -35,12 +35,13 @@ pub(crate) fn rename(args: &Mv, how: How) -> Result<()> {
     interrupt::changes();
     let from = Address::of_whole_array(&args.from)?;
     // The new name may be given in full.
-    let same = format!("{}:", from.database);
-    let to = args.to.strip_prefix(&same).unwrap_or(&args.to);
-    if to.contains(".bigarray:") {
-        let why = format!("{to:?} is in another database; export and import it, and remove it here");
+    let full = if args.to.contains(':') { args.to.clone() } else { format!("{}:{}", from.database, args.to) };
+    let full = Address::of_whole_array(&full)?;
+    if full.database != from.database {
+        let why = format!("{} is in another database; copy it there by cp, and remove it here", args.to);
         return Err(Failure::usage(why));
     }
+    let to = full.name.as_str();
     let db = open::to_change(&from.database)?;
     let txn = db.begin()?;
     txn.rename(&from.name, to).map_err(|e| not_found(&txn, e, &from.name).at(&from.database))?;

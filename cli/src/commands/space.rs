@@ -38,7 +38,10 @@ pub(crate) fn run(args: &OfDatabase, how: How) -> Result<()> {
         .collect();
     print(&units::table(&rows, &[false, true, false]))?;
     match space.oldest_snapshot {
-        Some(of) => print(&format!("oldest   {} commits behind, seen by {}\n", of.commits_behind, of.process)),
+        Some(of) => {
+            let commits = if of.commits_behind == 1 { "commit" } else { "commits" };
+            print(&format!("oldest    {} {commits} behind, seen by {}\n", of.commits_behind, of.process))
+        }
         None => Ok(()),
     }
 }

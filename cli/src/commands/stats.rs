@@ -1,7 +1,7 @@
 //! `stats`: numbers that describe an array, found in one pass.
 
 use bigarray::AnyArray;
-use bigarray::ndarray::{Axis, IxDyn, Order};
+use bigarray::ndarray::IxDyn;
 use bigarray::serde_json::{Map, Value, json};
 
 use super::How;
@@ -90,33 +90,43 @@ fn told<T: Operand>(
     Ok(units::table(&rows, &[&[false][..], &vec![true; columns]].concat()))
 }
 
-/// One pass over all elements: by all threads where the array is whole, and otherwise piece by piece.
+/// One pass over all elements: by all threads where all of an array are one column, and otherwise piece by piece.
 fn summaries<T: Operand>(selection: &Selection<'_>, array: &AnyArray, columns: usize) -> Result<Vec<Summary<T>>> {
-    let empty = || vec![Summary::<T>::default(); columns];
-    if selection.is_whole() {
-        let typed = array.clone().downcast::<T, IxDyn>()?;
-        return Ok(typed.par_blocks().fold(
-            empty,
-            |mut all, rows, block| {
+    if columns == 1 && selection.is_whole() {
+        let all = array.clone().downcast::<T, IxDyn>()?.par_blocks().fold(
+            Summary::default,
+            |mut all, _, block| {
                 match block.as_slice_memory_order() {
-                    Some(elements) if columns == 1 || array.order().is_row_major() => add(&mut all, elements),
-                    // In column-major order a block is some of the columns, those of the rows that it is.
-                    _ => block.axis_iter(Axis(block.ndim() - 1)).zip(&mut all[rows]).for_each(|(column, summary)| {
-                        summary.add(&column.iter().copied().collect::<Vec<T>>());
-                    }),
+                    Some(elements) => all.add(elements),
+                    None => all.add(&block.iter().copied().collect::<Vec<T>>()),
                 }
                 all
             },
-            |a, b| a.into_iter().zip(b).map(|(a, b)| a.merged(b)).collect(),
-        )?);
+            Summary::merged,
+        )?;
+        return Ok(vec![all]);
     }
-    let mut all = empty();
-    let mut aligned = Vec::new();
-    selection.for_each_piece(Order::RowMajor, |piece| {
+    let mut all = vec![Summary::<T>::default(); columns];
+    let mut aligned: Vec<T> = Vec::new();
+    // In column-major order one column comes after the other.
+    let length = selection.len() / columns;
+    let mut done = 0;
+    selection.for_each_piece(array.order(), |piece| {
         aligned.extend(piece.chunks_exact(size_of::<T>()).map(bytemuck::pod_read_unaligned::<T>));
-        let whole = aligned.len() / columns * columns;
-        add(&mut all, &aligned[..whole]);
-        aligned.drain(..whole);
+        if array.order().is_row_major() {
+            let whole = aligned.len() / columns * columns;
+            add(&mut all, &aligned[..whole]);
+            aligned.drain(..whole);
+            return Ok(());
+        }
+        let mut rest = &aligned[..];
+        while !rest.is_empty() {
+            let (now, later) = rest.split_at(rest.len().min(length - done % length));
+            all[done / length].add(now);
+            done += now.len();
+            rest = later;
+        }
+        aligned.clear();
         Ok(())
     })?;
     Ok(all)

@@ -7,7 +7,7 @@ use bigarray::ArrayInfo;
 use super::How;
 use crate::address::Address;
 use crate::args::OfDatabase;
-use crate::failure::Result;
+use crate::failure::{Failure, Result};
 use crate::output::print;
 use crate::{open, units};
 
@@ -19,10 +19,13 @@ struct Node {
 }
 
 pub(crate) fn run(args: &OfDatabase, how: How) -> Result<()> {
+    let address = Address::parse(&args.database)?;
+    if !address.name.is_empty() {
+        return Err(Failure::usage(format!("tree takes a whole database; bigarray tree {}", address.database)));
+    }
     if how.json {
         return super::ls::run(args, how);
     }
-    let address = Address::parse(&args.database)?;
     let mut root = Node::default();
     for info in open::to_read(&address.database)?.snapshot()?.arrays()? {
         let mut node = &mut root;

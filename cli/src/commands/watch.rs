@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use bigarray::AnyArray;
+
 use super::How;
 use super::slice::print_rows;
 use crate::address::Address;
@@ -24,7 +26,7 @@ pub(crate) fn run(args: &args::Watch, how: How) -> Result<()> {
     };
     let db = open::to_read(&address.database)?;
     let mut snapshot = db.snapshot()?;
-    let mut seen = rows(open::array_of(&snapshot, &address)?.info().shape.as_slice(), &address)?;
+    let mut seen = rows(&open::array_of(&snapshot, &address)?, &address)?;
     loop {
         let left = limit.map_or(WAIT, |limit| limit.saturating_duration_since(Instant::now()).min(WAIT));
         match db.wait_for_commit(snapshot.version(), left)? {
@@ -33,13 +35,10 @@ pub(crate) fn run(args: &args::Watch, how: How) -> Result<()> {
             None => continue,
         }
         let array = open::array_of(&snapshot, &address)?;
-        let now = rows(array.shape(), &address)?;
+        let now = rows(&array, &address)?;
         if now < seen && !how.quiet {
             print(&format!("… it has {now} rows now: {}\n", units::shape(array.shape())))?;
         } else if now > seen {
-            if array.order().is_column_major() && array.ndim() > 1 {
-                return Err(Failure::new(format!("{address} grows by columns, and watch prints rows")));
-            }
             let mut picks = open::picks(None, array.shape())?;
             (picks[0].start, picks[0].len) = (seen, now - seen);
             print_rows(&Selection::new(&array, picks), &Dtype::parse(array.dtype())?)?;
@@ -48,6 +47,11 @@ pub(crate) fn run(args: &args::Watch, how: How) -> Result<()> {
     }
 }
 
-fn rows(shape: &[usize], address: &Address) -> Result<usize> {
-    shape.first().copied().ok_or_else(|| Failure::new(format!("{address} is a single number, which does not grow")))
+/// How many rows an array has, which grows by rows.
+fn rows(array: &AnyArray, address: &Address) -> Result<usize> {
+    if array.order().is_column_major() && array.ndim() > 1 {
+        return Err(Failure::new(format!("{address} grows by columns, and watch prints rows")));
+    }
+    let rows = array.shape().first().copied();
+    rows.ok_or_else(|| Failure::new(format!("{address} is a single number, which does not grow")))
 }

@@ -6,7 +6,7 @@ use bigarray::ndarray::Order;
 use bigarray::serde_json::{Map, Value, json};
 use csv::{ByteRecord, Reader, ReaderBuilder};
 
-use super::{Input, Layout, Reading, Sink, Source};
+use super::{COLUMNS, Input, Layout, Reading, Sink, Source};
 use crate::dtype::{Dtype, Kind};
 use crate::failure::{Failure, Result};
 use crate::output::Output;
@@ -16,9 +16,6 @@ const LOOKED_AT: usize = 1000;
 
 /// Bytes of a line, at most: a file of no lines is not held in memory.
 const LONGEST_LINE: usize = 16 << 20;
-
-/// The attribute with the names of the columns.
-const COLUMNS: &str = "columns";
 
 /// The array of a file: a row a line.
 pub(crate) struct CsvSource {
@@ -52,13 +49,19 @@ impl CsvSource {
         let mut reader = builder.delimiter(delimiter).has_headers(false).flexible(true).from_reader(lines);
         let mut ahead = Vec::new();
         let mut record = ByteRecord::new();
-        while ahead.len() <= LOOKED_AT && reader.read_byte_record(&mut record).map_err(|e| wrong(&e))? {
+        let mut bytes = 0;
+        while ahead.len() <= LOOKED_AT && bytes <= LONGEST_LINE && read(&mut reader, &mut record)? {
+            bytes += record.as_slice().len();
             ahead.push(record.clone());
         }
         let first = ahead.first().ok_or_else(|| Failure::new("it is empty; there are no rows to import"))?;
         let columns = first.len();
-        let is_number = |field: &[u8]| text(field).is_some_and(|text| Kind::F64.read(text).is_ok() || is_missing(text));
-        let names = (!first.iter().all(is_number))
+        // Names, if nothing in it is a number. A row with some numbers is a row, and what is none in it is told.
+        let given = reading.dtype.as_deref().map(Dtype::parse).transpose()?.and_then(|dtype| dtype.kind());
+        let is_number = |text: &str| given.unwrap_or(Kind::F64).read(text).is_ok();
+        let is_row = first.iter().any(|field| text(field).is_some_and(is_number))
+            || first.iter().all(|field| text(field).is_some_and(is_missing));
+        let names = (!is_row)
             .then(|| first.iter().map(|field| String::from_utf8_lossy(field).trim().to_owned()).collect::<Vec<_>>());
         if names.is_some() {
             ahead.remove(0);
@@ -84,7 +87,7 @@ impl CsvSource {
                 self.record = record;
                 true
             }
-            None => self.reader.read_byte_record(&mut self.record).map_err(|e| wrong(&e).at(&self.name))?,
+            None => read(&mut self.reader, &mut self.record).map_err(|failure| failure.at(&self.name))?,
         };
         if !there {
             return Ok(false);
@@ -98,13 +101,17 @@ impl CsvSource {
             )));
         }
         for (column, field) in self.record.iter().enumerate() {
-            let text = text(field).filter(|text| !is_missing(text)).unwrap_or(if field.iter().all(u8::is_ascii) {
-                "NaN"
-            } else {
-                "?"
-            });
+            let text = match text(field) {
+                None => "?",
+                Some(text) if is_missing(text) => "NaN",
+                Some(text) => text,
+            };
             let number = self.kind.read(text).map_err(|why| {
-                let help = if self.layout.dtype == "<i8" { "; --dtype '<f8' takes any number, and NaN" } else { "" };
+                let help = match (self.rows, self.layout.dtype.as_str()) {
+                    (0, _) if self.names.is_none() => "; a first row of names has no numbers in it",
+                    (_, "<i8") => "; --dtype '<f8' takes any number, and NaN",
+                    _ => "",
+                };
                 Failure::new(format!("{place}, column {column}: {why}{help}; nothing was imported"))
             })?;
             self.rest.extend_from_slice(&number);
@@ -130,11 +137,10 @@ fn is_missing(text: &str) -> bool {
     matches!(text, "" | "NA" | "N/A" | "null")
 }
 
-fn wrong(error: &csv::Error) -> Failure {
-    match error.kind() {
-        csv::ErrorKind::Io(error) => Failure::new(error.to_string()),
-        _ => Failure::new(error.to_string()),
-    }
+/// Reads the next row; tells whether there was one.
+fn read(reader: &mut csv::Reader<Lines>, record: &mut ByteRecord) -> Result<bool> {
+    reader.get_mut().since = 0;
+    reader.read_byte_record(record).map_err(|error| Failure::new(error.to_string()))
 }
 
 impl Source for CsvSource {
@@ -155,20 +161,20 @@ impl Source for CsvSource {
     }
 }
 
-/// A file whose lines are of bounded length.
+/// A file whose rows are of bounded length.
 struct Lines {
     input: Input,
+    /// Bytes that were read for the current row.
     since: usize,
 }
 
 impl Read for Lines {
     fn read(&mut self, piece: &mut [u8]) -> io::Result<usize> {
         let count = self.input.read(piece)?;
-        let line_ends = piece[..count].iter().rposition(|byte| *byte == b'\n');
-        self.since = line_ends.map_or(self.since + count, |at| count - at);
+        self.since += count;
         if self.since > LONGEST_LINE {
             return Err(io::Error::other(format!(
-                "a line is longer than {LONGEST_LINE} bytes; it is no text of numbers"
+                "a row is longer than {LONGEST_LINE} bytes; it is no text of numbers"
             )));
         }
         Ok(count)

@@ -20,6 +20,9 @@ pub(crate) use input::{Input, is_gzip};
 use crate::failure::{Failure, Result};
 use crate::output::Output;
 
+/// The attribute with the names of the columns.
+pub(crate) const COLUMNS: &str = "columns";
+
 /// A format of files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
@@ -127,10 +130,13 @@ impl Format {
 /// # Errors
 /// A format that is not known, or what its header says that cannot be.
 pub(crate) fn source(mut input: Input, reading: &Reading) -> Result<Box<dyn Source>> {
-    let is_raw = reading.dtype.is_some().then_some(Format::Raw);
-    let format = match reading.format.or_else(|| Format::of_ending(input.path())).or(is_raw) {
+    let format = match reading.format.or_else(|| Format::of_ending(input.path())) {
         Some(format) => format,
-        None => Format::of_start(input.start()?).ok_or_else(|| unknown(&input.name()))?,
+        None => {
+            // What begins as a file of another format is that, whatever is said of its elements.
+            let is_raw = reading.dtype.is_some().then_some(Format::Raw);
+            Format::of_start(input.start()?).or(is_raw).ok_or_else(|| unknown(&input.name()))?
+        }
     };
     let name = input.name();
     let source: Result<Box<dyn Source>> = match format {

@@ -24,8 +24,9 @@ impl NpySource {
     /// # Errors
     /// What no array can be, and a file that is shorter than its header says.
     pub(crate) fn open(mut input: Input, reading: &Reading) -> Result<NpySource> {
-        if reading.dtype.is_some() || reading.shape.is_some() || reading.offset > 0 {
-            let why = "a .npy file tells its own dtype and shape; leave out --dtype, --shape and --offset";
+        if reading.dtype.is_some() || reading.shape.is_some() || reading.order.is_some() || reading.offset > 0 {
+            let why =
+                "a .npy file tells its own dtype, shape and order; leave out --dtype, --shape, --order and --offset";
             return Err(Failure::usage(why));
         }
         let header = NpyHeader::read(&mut input)?;

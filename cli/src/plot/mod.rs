@@ -47,7 +47,9 @@ pub(crate) fn apart((least, greatest): (f64, f64)) -> (f64, f64) {
     if least > greatest {
         (0.0, 1.0)
     } else if least == greatest {
-        (least - 0.5, greatest + 0.5)
+        // Of a number beyond 2⁵³ half a unit more is the same.
+        let half = (least.abs() * f64::EPSILON).max(0.5);
+        (least - half, greatest + half)
     } else {
         (least, greatest)
     }

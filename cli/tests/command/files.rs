@@ -169,7 +169,7 @@ fn files_that_no_array_can_be_are_refused_and_leave_nothing() {
         (npy(1, &header("'<f8'", "(1000000000000,)"), &[]), "takes 8000000000000 bytes"),
         (npy(1, &header("'<f8'", "(-1,)"), &[]), "no file of NumPy's format"),
         (npy(9, &header("'<f8'", "(1,)"), &[0; 8]), "version is 9"),
-        (npy(2, &"x".repeat(5), &[])[..12].to_vec(), "reading the header"),
+        (npy(2, &"x".repeat(5), &[])[..12].to_vec(), "it ends within its header"),
         (b"\x93NUMPY\x02\x00\xff\xff\xff\x7f{".to_vec(), "its header has 2147483647 bytes"),
     ];
     for (n, (bytes, why)) in cases.into_iter().enumerate() {
@@ -182,6 +182,8 @@ fn files_that_no_array_can_be_are_refused_and_leave_nothing() {
     assert_eq!(line, "bigarray: none.npy: there is no such file or directory");
     // A pipe does not tell its length: the end is met when rows are there already.
     let short = npy(1, &header("'<f8'", "(1000000,)"), &[0; 4_000_000]);
+    let line = place.run_with(&["import", "--dtype", "<f8", "-", "a.bigarray:a"], &short).failed(2);
+    assert!(line.contains("tells its own dtype"), "{line}");
     let line = place.run_with(&["import", "-", "a.bigarray:a"], &short).failed(1);
     assert!(line.contains("standard input: it ends after 4000000 of 8000000 bytes"), "{line}");
     assert_eq!(place.json(&["ls", "a.bigarray"]), json!([]));
@@ -209,6 +211,7 @@ fn a_file_is_replaced_whole_or_not_at_all() {
 fn random_garbage_is_never_imported_as_more_than_it_is() {
     // Headers that are changed at random: each is imported or refused by one line, and nothing else happens.
     let place = Place::new();
+    place.ok(&["create", "a.bigarray:b", "--dtype", "<f4", "--shape", "1"]);
     let mut rng = fastrand::Rng::with_seed(15);
     let good = npy(1, "{'descr': '<f4', 'fortran_order': False, 'shape': (4, 2), }\n", &[7; 32]);
     for _ in 0..40 {
@@ -218,9 +221,14 @@ fn random_garbage_is_never_imported_as_more_than_it_is() {
             bytes[at] = rng.u8(..);
         }
         bytes.truncate(if rng.bool() { good.len() } else { rng.usize(..=good.len()) });
+        let before = place.json(&["ls", "a.bigarray"]);
         let done = place.run_with(&["import", "--replace", "--format", "npy", "-", "a.bigarray:a"], &bytes);
-        if done.code != 0 {
+        if done.code == 0 {
+            let stored = place.json(&["info", "a.bigarray:a"])["nbytes"].as_u64().unwrap();
+            assert!(stored <= bytes.len() as u64, "{stored} bytes of {}", bytes.len());
+        } else {
             done.failed(1);
+            assert_eq!(place.json(&["ls", "a.bigarray"]), before);
         }
     }
 }

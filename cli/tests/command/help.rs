@@ -29,7 +29,7 @@ fn every_example_of_the_help_runs() {
     let binary = Path::new(env!("CARGO_BIN_EXE_bigarray")).parent().unwrap();
     let path = format!("{}:{}", binary.display(), std::env::var("PATH").unwrap());
     let shell = |line: &str| {
-        // A pipe fails as any of its commands does; a watch goes on until it is ended.
+        // A pipe fails as any of its commands does.
         let script = format!("set -o pipefail; {line}");
         let mut command = Command::new("bash");
         command.args(["-c", &script]).env("PATH", &path).current_dir(place.path("")).output().unwrap()
@@ -59,6 +59,7 @@ fn every_example_of_the_help_runs() {
             let line =
                 line.replace("import data/elnino_sst_61x12_f8.npy", "import --replace data/elnino_sst_61x12_f8.npy");
             match line.as_str() {
+                // It goes on until it is ended.
                 "bigarray watch sea.bigarray:log" => {
                     let ended = shell("timeout -s INT 1 bigarray watch sea.bigarray:log");
                     assert_eq!(ended.status.code(), Some(124), "{}", String::from_utf8_lossy(&ended.stderr));

@@ -17,7 +17,7 @@ fn arrays_are_listed_and_told_of() {
     let listed = place.ok(&["ls", "sea.bigarray"]);
     assert_eq!(listed, "sst   <f8  (61, 12)       5.7 KiB\nwind  <f4  (0, 180, 360)      0 B\n");
     let listed = place.json(&["ls", "sea.bigarray"]);
-    assert_eq!((&listed[0]["shape"], &listed[1]["fill_value"]), (&json!([61, 12]), &json!(null)));
+    assert_eq!((&listed[0]["shape"], listed[1].get("fill_value")), (&json!([61, 12]), Some(&json!(null))));
     let info = place.json(&["info", "sea.bigarray:sst"]);
     assert_eq!((&info["dtype"], &info["order"], &info["nbytes"]), (&json!("<f8"), &json!("F"), &json!(5856)));
     assert_eq!((&info["written_blocks"], &info["blocks"]), (&json!(1), &json!(1)));
@@ -95,6 +95,8 @@ fn arrays_are_created_once_renamed_and_removed() {
             .fails(2, &["create", "sea.bigarray:a", "--dtype", "|u1", "--shape", "1", "--fill", "300"])
             .contains("300")
     );
+    assert!(place.fails(2, &["mv", "sea.bigarray:sst", "other:sst"]).contains("in another database"));
+    assert!(place.fails(2, &["mv", "sea.bigarray:sst", "sst[0]"]).contains("has a slice"));
     place.ok(&["-q", "mv", "sea.bigarray:sst", "monthly"]);
     assert_eq!(place.json(&["ls", "sea.bigarray"])[0]["name"], "monthly");
     place.ok(&["create", "sea.bigarray:one", "--dtype", "<i4", "--shape", "3", "--fill", "-1"]);

@@ -55,6 +55,12 @@ fn columns_are_described_one_by_one_in_both_orders() {
     }
     let table = place.ok(&["stats", "--by-column", "a.bigarray:sst[:, :2]"]);
     assert!(table.lines().next().unwrap().split_whitespace().eq(["0", "1"]), "{table}");
+    // Rows before the first, which are no longer there, count no columns.
+    let one = place.json(&["stats", "--by-column", "a.bigarray:sst[2]"]);
+    assert_eq!((one.as_array().unwrap().len(), &one[0]["count"]), (12, &json!(1)));
+    let truths = place.run_with(&["import", "--dtype", "|b1", "-", "a.bigarray:truths"], &[0, 1, 7]);
+    assert_eq!(truths.code, 0, "{}", truths.err);
+    assert_eq!(place.json(&["stats", "a.bigarray:truths"])["sum"], 2.0);
     place.ok(&["create", "a.bigarray:point", "--dtype", "[('a', '<f8')]", "--shape", "3"]);
     assert!(place.fails(1, &["stats", "a.bigarray:point"]).contains("no statistics"));
 }

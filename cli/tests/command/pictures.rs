@@ -2,13 +2,10 @@
 
 use std::fs;
 
-use crate::support::{Place, data};
+use crate::support::Place;
 
 fn place() -> Place {
-    let place = Place::new();
-    place.ok(&["import", &data("elnino_sst_61x12_f8.npy"), "a.bigarray:sst"]);
-    place.ok(&["import", &data("digits_1797x8x8_u1.npy"), "a.bigarray:digits"]);
-    place
+    Place::with(&[("elnino_sst_61x12_f8.npy", "sst"), ("digits_1797x8x8_u1.npy", "digits")])
 }
 
 #[test]
@@ -38,7 +35,8 @@ fn files_are_pictures_of_the_numbers() {
         let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
         let frame = reader.next_frame(&mut pixels).unwrap();
         assert_eq!((frame.width, frame.height), (900, 540));
-        let coloured = pixels.chunks(3).filter(|pixel| pixel[0] != pixel[1] || pixel[1] != pixel[2]).count();
+        assert_eq!((frame.color_type, frame.bit_depth), (png::ColorType::Rgb, png::BitDepth::Eight));
+        let coloured = pixels.chunks_exact(3).filter(|pixel| pixel[0] != pixel[1] || pixel[1] != pixel[2]).count();
         assert!(coloured > 1000, "{name}: {coloured}");
         place.ok(&["plot", address, "--kind", name, "-o", "out.svg"]);
         let svg = fs::read_to_string(place.path("out.svg")).unwrap();

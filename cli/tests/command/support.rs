@@ -6,6 +6,9 @@ use std::process::{Command, Output, Stdio};
 
 use bigarray::serde_json::{self, Value};
 
+/// The command.
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_bigarray");
+
 /// A temporary directory in which commands run.
 pub(crate) struct Place {
     dir: tempfile::TempDir,
@@ -28,20 +31,39 @@ impl Place {
         self.dir.path().join(name)
     }
 
+    /// With a database `a.bigarray` of these files under these names.
+    pub(crate) fn with(files: &[(&str, &str)]) -> Place {
+        let place = Place::new();
+        files.iter().for_each(|(file, name)| drop(place.ok(&["import", &data(file), &format!("a.bigarray:{name}")])));
+        place
+    }
+
+    /// A program, to be run here, with no settings of whoever runs the tests.
+    pub(crate) fn program(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command.current_dir(self.dir.path()).stdin(Stdio::null()).env_remove("BIGARRAY_MEMORY_BUDGET");
+        command
+    }
+
     /// The command with these arguments, to be run here.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_bigarray"));
-        command.args(args).current_dir(self.dir.path()).stdin(Stdio::null());
+        let mut command = self.program(BINARY);
+        command.args(args);
         command
     }
 
     /// The same, for a command that gets signals: those that are ignored here, as in the background of a shell, would stay
-    /// ignored in it.
+    /// ignored in it. Takes the `env` of coreutils 8.31 or later.
     pub(crate) fn interruptible(&self, args: &[&str]) -> Command {
-        let mut command = Command::new("env");
-        command.args(["--default-signal", env!("CARGO_BIN_EXE_bigarray")]).args(args);
-        command.current_dir(self.dir.path()).stdin(Stdio::null());
+        let mut command = self.program("env");
+        command.args(["--default-signal", BINARY]).args(args);
         command
+    }
+
+    /// Whether there is a file under a temporary name.
+    pub(crate) fn has_part(&self) -> bool {
+        let entries = std::fs::read_dir(self.dir.path()).unwrap();
+        entries.flatten().any(|entry| entry.file_name().to_string_lossy().ends_with(".part"))
     }
 
     pub(crate) fn run(&self, args: &[&str]) -> Done {

@@ -26,6 +26,35 @@ fn numbers_and_names_of_columns_go_there_and_back() {
 }
 
 #[test]
+fn names_of_columns_stay_with_their_columns() {
+    let place = Place::new();
+    fs::write(place.path("in.csv"), "a,b\n1,2\n3,4\n").unwrap();
+    place.ok(&["import", "in.csv", "x.bigarray:x"]);
+    place.ok(&["export", "x.bigarray:x[::-1]", "rows.csv"]);
+    assert_eq!(fs::read_to_string(place.path("rows.csv")).unwrap(), "a,b\n3,4\n1,2\n");
+    place.ok(&["export", "x.bigarray:x[:, ::-1]", "columns.csv"]);
+    assert_eq!(fs::read_to_string(place.path("columns.csv")).unwrap(), "2,1\n4,3\n");
+    place.ok(&["cp", "x.bigarray:x[:, 1:]", "x.bigarray:y"]);
+    assert_eq!(place.json(&["attr", "x.bigarray:y"]).get("columns"), None);
+    fs::write(place.path("other.csv"), "b,a\n5,6\n").unwrap();
+    let line = place.fails(1, &["import", "--append", "other.csv", "x.bigarray:x"]);
+    assert!(line.contains("other.csv: its columns are [\"b\",\"a\"]"), "{line}");
+    assert_eq!(place.json(&["info", "x.bigarray:x"])["shape"], json!([2, 2]));
+}
+
+#[test]
+fn truths_and_complex_numbers_are_rows_and_no_names() {
+    let place = Place::new();
+    for (dtype, text) in [("|b1", "true,false\nfalse,true\n"), ("<c16", "1+2i,3-1i\n0+1i,2+0i\n")] {
+        fs::write(place.path("in.csv"), text).unwrap();
+        place.ok(&["import", "--replace", "--dtype", dtype, "in.csv", "a.bigarray:a"]);
+        assert_eq!(place.json(&["info", "a.bigarray:a"])["shape"], json!([2, 2]), "{dtype}");
+        place.ok(&["export", "a.bigarray:a", "out.csv"]);
+        assert_eq!(fs::read_to_string(place.path("out.csv")).unwrap(), text);
+    }
+}
+
+#[test]
 fn arrays_in_column_major_order_are_written_by_rows() {
     let place = Place::new();
     place.ok(&["import", &data("elnino_sst_61x12_f8.npy"), "a.bigarray:sst"]);
@@ -77,10 +106,15 @@ fn rows_that_do_not_fit_are_named_by_row_and_column() {
         line.contains("row 2000, line 2001, column 0: \"1.5\" is no i64; --dtype '<f8' takes any number"),
         "{line}"
     );
-    let line = fails("300\n", &["--dtype", "|u1"]);
+    let line = fails("1\n300\n", &["--dtype", "|u1"]);
     assert!(line.contains("\"300\" is no u8"), "{line}");
+    // Not taken for names, and lost.
+    let line = fails("1.5,-,3\n4,5,6\n", &[]);
+    assert!(line.contains("row 0, line 1, column 1: \"-\" is no f64; a first row of names has no numbers"), "{line}");
+    // A quote that is not closed makes one row of all that follows.
+    assert!(fails(&("1,\"2\n".to_owned() + &"3,4\n".repeat(5 << 20)), &[]).contains("a row is longer than"));
     assert!(fails("", &[]).contains("it is empty"));
-    assert!(fails(&"1".repeat(20 << 20), &[]).contains("a line is longer than"));
+    assert!(fails(&"1".repeat(20 << 20), &[]).contains("a row is longer than"));
     place.ok(&["create", "a.bigarray:deep", "--dtype", "<f8", "--shape", "2,2,2"]);
     assert!(place.fails(1, &["export", "a.bigarray:deep", "deep.csv"]).contains("pick two by a slice"));
     assert!(!place.path("deep.csv").exists());
